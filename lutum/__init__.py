@@ -1,0 +1,121 @@
+"""lutum: a streaming LLM toolkit in which your code owns the loop.
+
+The core is flat and private; what is public is re-exported here, and `abc`, `sse`, `transport`,
+`testing`, `trace` and `eval` are public modules. The adapters are their own packages
+(`lutum_claude`, ...) and come from here too, but only when they are asked for: `import lutum` loads
+no HTTP client.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lutum._boundary import Lutum as Lutum
+from lutum._budget import (
+    UNLIMITED as UNLIMITED,
+    Budget as Budget,
+    BudgetLease as BudgetLease,
+    BudgetStatistics as BudgetStatistics,
+)
+from lutum._errors import (
+    BadValue as BadValue,
+    BudgetExceeded as BudgetExceeded,
+    ContractViolation as ContractViolation,
+    ErrorKind as ErrorKind,
+    EstimateRequired as EstimateRequired,
+    Interrupted as Interrupted,
+    LutumError as LutumError,
+    NetworkError as NetworkError,
+    OutputInvalid as OutputInvalid,
+    OutputLimitExceeded as OutputLimitExceeded,
+    ProviderError as ProviderError,
+    Refused as Refused,
+    StaleCommit as StaleCommit,
+    Stopped as Stopped,
+    TranscriptError as TranscriptError,
+    TurnError as TurnError,
+    TurnNotFinished as TurnNotFinished,
+    TurnTimeout as TurnTimeout,
+    UnpricedModel as UnpricedModel,
+    UsageError as UsageError,
+)
+from lutum._events import (
+    Completed as Completed,
+    Event as Event,
+    ProviderEvent as ProviderEvent,
+    ReasoningDelta as ReasoningDelta,
+    RefusalDelta as RefusalDelta,
+    StructuredDelta as StructuredDelta,
+    StructuredReady as StructuredReady,
+    TextDelta as TextDelta,
+    ToolCallDelta as ToolCallDelta,
+    ToolCallIssue as ToolCallIssue,
+    ToolCallReady as ToolCallReady,
+    TurnStarted as TurnStarted,
+    UsageUpdate as UsageUpdate,
+    WillRetry as WillRetry,
+)
+from lutum._frames import decode_frame as decode_frame, encode_frame as encode_frame
+from lutum._input import (
+    Content as Content,
+    Document as Document,
+    Image as Image,
+    Item as Item,
+    Message as Message,
+    ModelInput as ModelInput,
+    Part as Part,
+    Raw as Raw,
+    Text as Text,
+    ToolResult as ToolResult,
+)
+from lutum._preview import Preview as Preview
+from lutum._results import (
+    Attempt as Attempt,
+    CommittedTurn as CommittedTurn,
+    Estimate as Estimate,
+    FinishReason as FinishReason,
+    PartialResult as PartialResult,
+    ReasoningItem as ReasoningItem,
+    RefusalItem as RefusalItem,
+    Response as Response,
+    StructuredResult as StructuredResult,
+    TextItem as TextItem,
+    TextResult as TextResult,
+    ToolCallItem as ToolCallItem,
+    ToolDef as ToolDef,
+    Usage as Usage,
+    ViewItem as ViewItem,
+)
+from lutum._run import run as run
+from lutum._session import Session as Session
+from lutum._settings import (
+    RequestBudget as RequestBudget,
+    Settings as Settings,
+    Timeouts as Timeouts,
+)
+from lutum._stream import Stream as Stream
+from lutum._tools import (
+    CallIssue as CallIssue,
+    Finished as Finished,
+    NeedsTools as NeedsTools,
+    RawTool as RawTool,
+    ToolCall as ToolCall,
+    ToolRound as ToolRound,
+    Toolset as Toolset,
+    raw_tool as raw_tool,
+)
+from lutum._transcript import Head as Head, Transcript as Transcript
+from lutum._turn import STOP as STOP, TextTurn as TextTurn, View as View
+
+if TYPE_CHECKING:
+    from lutum_claude import ClaudeAdapter as ClaudeAdapter, ClaudeOptions as ClaudeOptions
+
+_LAZY = {"ClaudeAdapter": "lutum_claude", "ClaudeOptions": "lutum_claude"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'lutum' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_LAZY[name]), name)

@@ -1,0 +1,78 @@
+"""The channel between pump and consumer: frames in bags.
+
+The channel holds one bag at the most. The pump appends to the bag that lies there untaken, or puts
+a new one; the consumer takes the bag whole. So whatever has been decoded is within the consumer's
+reach at once, and a burst that arrives without a suspension costs one hand-over, not one a frame.
+
+`_bag` is the truth and the memory object stream the wake-up: a consumer that is cancelled just when
+a bag is handed to it loses nothing, its next `take` finds the bag here.
+"""
+
+from __future__ import annotations
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+# Frames untaken at which the pump stops reading the socket; DESIGN's figure, four 64 KiB reads.
+FULL = 256 * 1024
+
+
+class Bags:
+    __slots__ = ("_bag", "_receive", "_send", "_size", "_taken")
+
+    def __init__(self) -> None:
+        self._send, self._receive = anyio.create_memory_object_stream[list[bytes]](1)
+        self._bag: list[bytes] | None = None
+        self._size = 0
+        self._taken: anyio.Event | None = None
+
+    def put(self, frame: bytes) -> None:
+        """Put a frame within the consumer's reach; dropped once the consumer has left."""
+        self._size += len(frame)
+        if self._bag is not None:
+            self._bag.append(frame)
+            return
+        self._bag = [frame]
+        try:
+            self._send.send_nowait(self._bag)
+        except anyio.BrokenResourceError:
+            pass
+
+    @property
+    def full(self) -> bool:
+        return self._size >= FULL
+
+    async def wait_taken(self) -> None:
+        """Wait until the consumer takes the bag. Cancelled, nothing has changed."""
+        self._taken = anyio.Event()
+        await self._taken.wait()
+
+    def end(self) -> None:
+        """No frame will follow."""
+        self._send.close()
+
+    async def take(self) -> list[bytes]:
+        """Take everything that lies there, or wait for it; empty at the end.
+
+        Always a checkpoint. Cancelled, it has taken nothing.
+        """
+        if self._bag is None:
+            try:
+                await self._receive.receive()
+            except anyio.EndOfStream:
+                return []
+        else:
+            await checkpoint()
+            try:
+                self._receive.receive_nowait()
+            except (anyio.WouldBlock, anyio.EndOfStream):
+                pass
+        bag, self._bag, self._size = self._bag, None, 0
+        if self._taken is not None:
+            self._taken.set()
+            self._taken = None
+        return bag or []
+
+    def close(self) -> None:
+        """The consumer leaves."""
+        self._receive.close()

@@ -1,0 +1,196 @@
+"""`Lutum`: the one boundary that every request crosses. It validates, prepares, estimates and reserves;
+the stream sends. Nothing is sent that was not reserved, and nothing is reserved for bad input."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import final
+
+import msgspec
+
+from lutum._budget import Budget
+from lutum._errors import BadValue, EstimateRequired, UnpricedModel, UsageError
+from lutum._input import ModelInput
+from lutum._preview import Preview, preview
+from lutum._pump import Pump
+from lutum._reduce import Reducer
+from lutum._results import Estimate, Response, TextResult, ToolDef
+from lutum._settings import DEFAULT_TIMEOUTS, RequestBudget, Settings, Timeouts
+from lutum._stream import Start
+from lutum._transcript import Transcript
+from lutum._turn import TextTurn, TurnSpec
+from lutum.abc import Adapter, Lease, Ledger, Prepared, ToolPlan, TurnRequest
+
+Input = str | ModelInput | Transcript
+
+
+@final
+class Lutum:
+    """An adapter, a ledger and defaults. Immutable, and cheap to share between tasks.
+
+    Args:
+      adapter: whom to ask.
+      budget: where turns reserve; without one they are only counted.
+      timeout: what turns inherit, see `Timeouts`.
+      ext: provider options that turns inherit.
+    """
+
+    __slots__ = ("_adapter", "_budget", "_settings")
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        *,
+        budget: Ledger | None = None,
+        timeout: Timeouts = Timeouts(),
+        ext: tuple[object, ...] = (),
+    ) -> None:
+        self._adapter = adapter
+        self._budget = budget if isinstance(budget, Budget) else Budget.over(budget)
+        self._settings = Settings(timeout=timeout.over(DEFAULT_TIMEOUTS), ext=ext)
+
+    @property
+    def adapter(self) -> Adapter:
+        return self._adapter
+
+    @property
+    def budget(self) -> Budget:
+        """The ledger, never None; of a foreign one this counts what went through here."""
+        return self._budget
+
+    def text_turn(self, input: Input) -> TextTurn:
+        """A text turn on that input; nothing happens before it is run.
+
+        Raises:
+          BadValue: the input is empty.
+        """
+        return self._text_turn(TurnSpec(base=as_transcript(input)))
+
+    def __repr__(self) -> str:
+        return f"<Lutum on {self._adapter!r}, {self._budget!r}>"
+
+    def _text_turn(self, spec: TurnSpec) -> TextTurn:
+        return TextTurn(self, spec, self._text_result)
+
+    def _text_result(self, reducer: Reducer, pump: Pump) -> TextResult:
+        completed = reducer.completed
+        assert completed is not None
+        request = pump.prepared.request
+        turn = completed.turn
+        if request.transcript.head.tools is None and request.tools.head:
+            turn = msgspec.structs.replace(turn, tools=request.tools.head)
+        usage = pump.usage or completed.usage
+        return TextResult(
+            text=turn.text,
+            reasoning=turn.reasoning,
+            refusal=turn.refusal,
+            finish_reason=completed.finish_reason,
+            usage=usage,
+            cumulative_usage=usage,
+            attempts=pump.attempts,
+            model=reducer.model,
+            response=reducer.response or Response(),
+            turn=turn,
+            base=request.transcript,
+            open_items=completed.open_items,
+            _request=request,
+        )
+
+    def _prepare(self, spec: TurnSpec) -> Prepared:
+        if not len(spec.base) and not spec.ephemerals:
+            raise BadValue("input", "is empty")
+        if spec.base.open_calls:
+            raise UsageError(f"input: call {spec.base.open_calls[0]!r} has no result yet")
+        request = TurnRequest(
+            transcript=spec.base,
+            ephemerals=spec.ephemerals,
+            settings=spec.settings.over(self._settings),
+            tools=plan_tools(spec),
+            output=spec.output,
+        )
+        return self._adapter.prepare(request)
+
+    def _preview(self, spec: TurnSpec) -> Preview:
+        earlier = None if spec.committed is None else self._adapter.prepare(spec.committed)
+        return preview(self._adapter, self._prepare(spec), earlier)
+
+    async def _estimate(self, spec: TurnSpec) -> Estimate:
+        return self._bounded(self._prepare(spec), limited=True)
+
+    async def _start(self, spec: TurnSpec) -> Start:
+        prepared = self._prepare(spec)
+        own = prepared.request.settings.limit
+        estimate = self._bounded(prepared, limited=self._limited(own))
+        prepared = msgspec.structs.replace(prepared, estimate=estimate)
+        reserve = self._reservation(prepared, own)
+        return Start(self._adapter, prepared, reserve, prepared.request.settings.timeout)
+
+    def _limited(self, own: RequestBudget | msgspec.UnsetType) -> bool:
+        return isinstance(own, RequestBudget) or self._budget.limited
+
+    def _bounded(self, prepared: Prepared, *, limited: bool) -> Estimate:
+        given = prepared.request.settings.estimate
+        if isinstance(given, Estimate):
+            return given
+        if limited and prepared.unbounded:
+            raise EstimateRequired(
+                f"nothing bounds what {', '.join(prepared.unbounded)} may cost;"
+                " say what to reserve with .reserve(Estimate(...))"
+            )
+        return prepared.estimate
+
+    def _reservation(
+        self, prepared: Prepared, own: RequestBudget | msgspec.UnsetType
+    ) -> Callable[[], Awaitable[Lease]]:
+        ledger, estimate = self._budget, prepared.estimate
+        if isinstance(own, RequestBudget):
+            ledger = Budget.within(ledger, tokens=own.tokens, cost_usd=own.cost_usd)
+        if ledger.cost_limited and estimate.cost_usd is None:
+            raise UnpricedModel(
+                f"a limit in US dollars applies and {prepared.model!r} has no price;"
+                " say what to reserve with .reserve(Estimate(..., cost_usd=...))"
+            )
+
+        async def reserve() -> Lease:
+            return await ledger.reserve(estimate)
+
+        return reserve
+
+    def _ext(self, spec: TurnSpec) -> tuple[object, ...]:
+        return spec.settings.over(self._settings).ext
+
+
+def as_transcript(input: Input) -> Transcript:
+    if isinstance(input, str):
+        if not input.strip():
+            raise BadValue("input", "is blank")
+        return ModelInput().user(input).transcript
+    return input.transcript if isinstance(input, ModelInput) else input
+
+
+def plan_tools(spec: TurnSpec) -> ToolPlan:
+    """The tools of a request: the head's, which every request of a transcript carries, then what is new.
+
+    Raises:
+      BadValue: a required tool is not available, or none is and one is required.
+    """
+    head = spec.base.head.tools
+    if spec.toolset is None:
+        return ToolPlan(head=head or (), choice="none")
+    wanted = tuple(_described(tool, spec) for tool in spec.toolset.definitions)
+    names = spec.toolset.names if spec.only is None else spec.only
+    if spec.choice == "tool" and spec.tool not in names:
+        raise BadValue("require", f"tool {spec.tool!r} is not available in this turn")
+    if spec.choice == "any" and not names:
+        raise BadValue("require", "no tool is available in this turn")
+    if head is None:
+        head = wanted
+    new = tuple(tool for tool in wanted if tool not in head)
+    missing = {tool.name for tool in head} - set(names)
+    available = names if missing or spec.only is not None else None
+    return ToolPlan(head=head, new=new, available=available, choice=spec.choice, tool=spec.tool)
+
+
+def _described(tool: ToolDef, spec: TurnSpec) -> ToolDef:
+    text = dict(spec.descriptions).get(tool.name)
+    return tool if text is None else msgspec.structs.replace(tool, description=text)

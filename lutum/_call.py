@@ -1,0 +1,234 @@
+"""One HTTP request over httpx or httpx2, in our terms: its phases, its pieces, its errors.
+
+Neither library is imported here: a client of either kind is handed in, and exceptions are known by
+name.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import types
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from contextlib import suppress
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import anyio
+
+from lutum._errors import BadValue, Interrupted, NetworkError, ProviderError, UsageError
+from lutum._results import Response
+from lutum.abc import Phase
+
+CLOSE_SECONDS: Final = 2.0
+"""How long closing a response may take; the connection under it has a bound of its own."""
+
+
+class Call:
+    """One request over httpx or httpx2, with their exceptions made ours."""
+
+    def __init__(self, client: Any, url: str) -> None:
+        self.host = urlsplit(url).netloc.rpartition("@")[2] or url
+        self._client = client
+        self._url = url
+        self._phase: Phase | None = None
+        self._response: Any = None
+        self._iterator: Any = None
+        self.next: Callable[[], Awaitable[bytes]] = _nothing_yet
+
+    async def send(
+        self, method: str, headers: Iterable[tuple[str, str]], body: bytes, mark: Callable[[Phase], None]
+    ) -> Response:
+        """Send the request; returns when the response head is there."""
+        if self._client.is_closed:
+            raise UsageError("the http_client given to the adapter is closed")
+        request = self._client.build_request(
+            method,
+            self._url,
+            headers=_checked([("accept-encoding", "identity"), *headers]),
+            content=body,
+            timeout=None,
+            extensions={"trace": self._trace(mark)},
+        )
+        try:
+            # No redirect: it would send the prompt, and perhaps the key, to somebody else.
+            self._response = await self._client.send(request, stream=True, follow_redirects=False)
+        except Exception as exc:
+            if (error := self.error(exc)) is exc:
+                raise
+            raise error from exc
+        return _head(self._response)
+
+    def start(self) -> None:
+        """Make `next` give the pieces of the body, past httpx's wrapping unless the body is encoded."""
+        encoding = self._response.headers.get("content-encoding", "identity")
+        plain = encoding.strip().lower() == "identity"
+        stream = self._response.stream if plain else self._response.aiter_bytes()
+        self._iterator = stream.__aiter__()
+        self.next = self._first
+
+    async def _first(self) -> bytes:
+        self.next = self._iterator.__anext__
+        return await _without_hooks(self.next)
+
+    async def read(self, limit: int, into: bytearray) -> None:
+        """Append the body to `into`, up to `limit` bytes."""
+        self.start()
+        try:
+            while len(into) < limit:
+                into += await self.next()
+        except StopAsyncIteration:
+            pass
+        del into[limit:]
+
+    async def aclose(self) -> None:
+        if self._response is None:
+            return
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+            with suppress(Exception):  # the turn is over, however its socket closed
+                await self._response.aclose()
+            # After the response, so that nothing on the way has anything left to await.
+            if (close := getattr(self._iterator, "aclose", None)) is not None:
+                with suppress(Exception):
+                    await close()
+
+    def error(self, exc: Exception) -> Exception:
+        """What `exc`, raised by the client, is in our terms: itself if it is not the network."""
+        names = {
+            cls.__name__ for cls in type(exc).__mro__ if cls.__module__.partition(".")[0] in _CLIENT_PACKAGES
+        }
+        if "DecodingError" in names:
+            return ProviderError(
+                f"the answer of {self.host} is not encoded as it says: {exc}", kind="malformed"
+            )
+        if not (names & _FAILURES or isinstance(exc, _SOCKET_ERRORS)):
+            return exc
+        words = str(exc) or type(exc).__name__
+        if self._response is not None:
+            return Interrupted(f"the connection to {self.host} broke in the middle of the answer: {words}")
+        return NetworkError(_BEFORE_HEAD[self._phase].format(host=self.host, words=words))
+
+    def _trace(self, mark: Callable[[Phase], None]) -> Callable[[str, Mapping[str, Any]], Awaitable[None]]:
+        """httpcore's trace extension: a request through a proxy's tunnel is preceded by the tunnel's own."""
+        tunnel = False
+
+        async def trace(name: str, info: Mapping[str, Any]) -> None:
+            nonlocal tunnel
+            event = name.partition(".")[2]
+            if event == "send_request_headers.started":
+                tunnel = getattr(info.get("request"), "method", b"") == b"CONNECT"
+            phase = None if tunnel else _PHASES.get(event)
+            if phase is not None:
+                self._phase = phase
+                mark(phase)
+
+        return trace
+
+
+_PHASES: Final[Mapping[str, Phase]] = {
+    "connect_tcp.started": "connecting",
+    "connect_unix_socket.started": "connecting",
+    "send_request_headers.started": "connected",
+    "send_request_body.complete": "sent",
+}
+
+_BEFORE_HEAD: Final[Mapping[Phase | None, str]] = {
+    None: "no answer from {host}: {words}. Check base_url, the network and the proxy variables",
+    "connecting": "no connection to {host}: {words}. Check base_url, the network and the proxy variables",
+    "connected": "the connection to {host} broke while the request was written: {words}. It was not"
+    " processed and can be sent again",
+    "sent": "{host} broke the connection before it answered: {words}. The request was written and may"
+    " have been processed; sending it again may be charged again",
+}
+
+# By name, because httpx2 and httpcore2 are not imported here: the roots of what a connection may raise,
+# and httpx's errors for a response that was closed under its reader.
+_CLIENT_PACKAGES: Final = frozenset({"httpx", "httpx2", "httpcore", "httpcore2"})
+_FAILURES: Final = frozenset(
+    {
+        "ConnectionNotAvailable",
+        "NetworkError",
+        "ProtocolError",
+        "ProxyError",
+        "StreamError",
+        "TimeoutException",
+        "TransportError",
+        "UnsupportedProtocol",
+    }
+)
+_SOCKET_ERRORS: Final = (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
+
+_REQUEST_IDS: Final = ("request-id", "x-request-id", "x-amzn-requestid", "apim-request-id")
+
+# RFC 9110, 5.6.2 (a name is a token) and 5.5 (what a value may hold), ASCII only.
+_is_name: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
+_is_value: Final = re.compile(r"(?:[!-~](?:[ \t!-~]*[!-~])?)?").fullmatch
+
+
+def _checked(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Refuse here what h11 would refuse with a message that quotes the value, which may be a key."""
+    checked: dict[str, tuple[str, str]] = {}
+    for name, value in headers:
+        if not _is_name(name):
+            raise BadValue("headers", f"{name!r} is not the name of a header")
+        if not _is_value(value):
+            raise BadValue(name, "a header holds printable ASCII without spaces or a line end around it")
+        checked[name.lower()] = (name, value)  # the last one of a name counts
+    return list(checked.values())
+
+
+def _keeps(name: str) -> bool:
+    """Whether a response header is an id, a rate limit, a time or a word about retrying."""
+    return (
+        "request-id" in name
+        or "ratelimit" in name
+        or name.startswith("retry-after")
+        or name.endswith(("-id", "processing-ms", "service-time", "-requestid"))
+        or name == "cf-ray"
+    ) and name != "set-cookie"
+
+
+def _head(response: Any) -> Response:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Response(
+        status=response.status_code,
+        request_id=next((headers[name] for name in _REQUEST_IDS if name in headers), None),
+        headers={name: value for name, value in headers.items() if _keeps(name)},
+    )
+
+
+@types.coroutine
+def _without_hooks(step: Callable[[], Awaitable[bytes]]) -> Generator[Any, Any, bytes]:
+    """Await `step()`, and keep the async generators that it starts from the event loop.
+
+    A body that is not read to its end leaves the generators of httpx and httpcore suspended. A loop that
+    knows of them warns (trio) or starts tasks (asyncio) when they are collected, though the response that
+    they read from is closed and nothing is left for them to do.
+    """
+
+    async def call() -> bytes:
+        return await step()
+
+    task = call()
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        # Up to its first suspension, which is where it waits for the socket: they have all started by then.
+        try:
+            asked = task.send(None)
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+        while True:
+            try:
+                answer = yield asked
+            except BaseException as exc:
+                asked = task.throw(exc)
+            else:
+                asked = task.send(answer)
+    except StopIteration as stop:
+        piece: bytes = stop.value
+        return piece
+
+
+async def _nothing_yet() -> bytes:
+    raise UsageError("receive() before open()")

@@ -1,0 +1,181 @@
+"""Every exception lutum raises, by whose fault it is.
+
+LutumError
+├── UsageError (RuntimeError)      you: nothing was sent and nothing was reserved
+│   ├── BadValue (ValueError)          a value names its field
+│   ├── StaleCommit                    the session moved on since the turn was built
+│   ├── TurnNotFinished                asked for a result before the consumer reached it
+│   ├── EstimateRequired               no bound on what the request may cost
+│   ├── UnpricedModel                  a cost limit, and no price for the model
+│   └── TranscriptError (ValueError)   a transcript that may not be built or loaded
+└── TurnError                      the turn began; carries partial, usage and response
+    ├── ProviderError                  the provider: a status, an error event, malformed data
+    ├── NetworkError                   no connection, or it failed before the response head
+    ├── Interrupted                    the response began and ended without its terminal event
+    ├── TurnTimeout (TimeoutError)     a deadline of `Timeouts`, named in `reason`
+    ├── BudgetExceeded                 refused before sending, or could not grow in mid-stream
+    ├── OutputLimitExceeded            a structured value cut at the output limit
+    ├── OutputInvalid                  a structured value that does not decode
+    ├── ContractViolation              the model did what the request ruled out
+    ├── Stopped                        your handler returned `STOP`
+    └── Refused                        `.value` of a structured result that is a refusal
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from lutum._results import PartialResult, Response, Usage
+
+ErrorKind = Literal[
+    "invalid_request",
+    "authentication",
+    "permission",
+    "billing",
+    "not_found",
+    "too_large",
+    "rate_limit",
+    "timeout",
+    "overloaded",
+    "server",
+    "malformed",
+    "unknown",
+]
+"""What went wrong at the provider, the same for an HTTP status and for an error event."""
+
+
+class LutumError(Exception):
+    """The root of everything lutum raises on purpose."""
+
+
+class UsageError(LutumError, RuntimeError):
+    """Your call was wrong; nothing was sent, reserved or changed."""
+
+
+class BadValue(UsageError, ValueError):
+    """A value that cannot be right; `field` names it."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        self.problem = problem
+
+    def __reduce__(self) -> tuple[type[BadValue], tuple[str, str]]:
+        return type(self), (self.field, self.problem)
+
+
+class StaleCommit(UsageError):
+    """The session's transcript is no longer the one the turn was built on; nothing changed."""
+
+
+class TurnNotFinished(UsageError):
+    """The turn has no result: its consumer has not reached `Completed`."""
+
+
+class EstimateRequired(UsageError):
+    """Nothing bounds what this request may cost; the message names the item that is open."""
+
+
+class UnpricedModel(UsageError):
+    """A cost limit applies and the model has no price."""
+
+
+class TranscriptError(UsageError, ValueError):
+    """A transcript operation or file that would break a rule; the message names item and reason."""
+
+
+class TurnError(LutumError):
+    """A turn that began and did not complete.
+
+    Attributes:
+      partial: what had arrived, as far as the consumer read it.
+      usage: what was settled, with its label.
+      response: status, ids and headers of the answer, if its head came.
+      started: True once a semantic event was delivered to the consumer.
+    """
+
+    partial: PartialResult | None = None
+    usage: Usage | None = None
+    response: Response | None = None
+    started: bool = False
+
+
+class ProviderError(TurnError):
+    """The provider answered with an error, or with data that is not its protocol.
+
+    Attributes:
+      kind: the class of the fault, equal for an HTTP status and an in-stream error event.
+      status: the HTTP status, or the one the in-stream error's type stands for.
+      type: the provider's own `error.type` (or code), as sent.
+      request_id: the provider's id of the request.
+      retry_after: seconds the provider asked to wait.
+      body: the raw body or event, cut at 64 KiB.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: ErrorKind = "unknown",
+        status: int | None = None,
+        type: str | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        body: bytes = b"",
+    ) -> None:
+        super().__init__(message)
+        self.kind: ErrorKind = kind
+        self.status = status
+        self.type = type
+        self.code = code
+        self.request_id = request_id
+        self.retry_after = retry_after
+        self.body = body[: 64 * 1024]
+
+
+class NetworkError(TurnError):
+    """No connection to the provider, or it failed before the response head."""
+
+
+class Interrupted(TurnError):
+    """The response began and its connection ended with no terminal event."""
+
+
+class TurnTimeout(TurnError, TimeoutError):
+    """A deadline of `Timeouts` passed; `reason` says which."""
+
+    def __init__(self, reason: Literal["total", "first_event", "idle", "connect"], seconds: float) -> None:
+        super().__init__(f"{reason} timeout: {seconds:g} s passed")
+        self.reason = reason
+        self.seconds = seconds
+
+
+class BudgetExceeded(TurnError):
+    """The ledger refused the reservation, or could not grow the lease in mid-stream."""
+
+
+class OutputLimitExceeded(TurnError):
+    """A structured value was cut at the output limit."""
+
+
+class OutputInvalid(TurnError):
+    """A structured value that does not decode; `raw` is its JSON, `path` where it fails."""
+
+    def __init__(self, message: str, *, raw: str = "", path: str = "$") -> None:
+        super().__init__(message)
+        self.raw = raw
+        self.path = path
+
+
+class ContractViolation(TurnError):
+    """The model did what the request ruled out, such as a tool call in a turn without tools."""
+
+
+class Stopped(TurnError):
+    """The handler of `collect_with` returned `lutum.STOP`."""
+
+
+class Refused(TurnError):
+    """The structured result is a refusal; `str(exc)` is the model's reason."""

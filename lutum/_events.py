@@ -1,0 +1,130 @@
+"""What a stream yields. One provider delta is one event; adjacent deltas are never merged.
+
+Events are the recording too: the pump encodes them into frames (`_frames`), so a field added
+here goes at the end and has a default, or old frame logs stop loading.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from lutum._results import CommittedTurn, FinishReason, IssueReason, Response, Usage
+
+
+class TurnStarted(Struct, frozen=True, array_like=True, tag="start"):
+    """The provider began to answer: the model that answers, and the response's head."""
+
+    model: str
+    response: Response
+
+
+class TextDelta(Struct, frozen=True, array_like=True, gc=False, tag="text"):
+    """A piece of the model's text."""
+
+    text: str
+
+
+class ReasoningDelta(Struct, frozen=True, array_like=True, gc=False, tag="reasoning"):
+    """A piece of readable reasoning."""
+
+    text: str
+
+
+class RefusalDelta(Struct, frozen=True, array_like=True, gc=False, tag="refusal"):
+    """A piece of a refusal, where the provider marks it."""
+
+    text: str
+
+
+class ToolCallDelta(Struct, frozen=True, array_like=True, gc=False, tag="call_delta"):
+    """A piece of a call's arguments, as raw JSON text; may be cut anywhere."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class ToolCallReady(Struct, frozen=True, array_like=True, tag="call"):
+    """A whole call. `call` is the object that will be in `round.calls`; start it now if you like."""
+
+    id: str
+    name: str
+    arguments: str
+    call: Any = None
+
+
+class ToolCallIssue(Struct, frozen=True, array_like=True, gc=False, tag="issue"):
+    """A call that cannot be run: `not_available`, `unknown_tool`, `invalid_arguments` or
+    `malformed_arguments`. It is answered for you when the round is committed."""
+
+    id: str
+    name: str
+    arguments: str
+    reason: IssueReason
+    detail: str = ""
+
+
+class StructuredDelta(Struct, frozen=True, array_like=True, gc=False, tag="json"):
+    """A piece of the structured value's JSON text."""
+
+    json: str
+
+
+class StructuredReady(Struct, frozen=True, array_like=True, tag="value"):
+    """The structured value is whole; `value` is decoded, `json` its text."""
+
+    json: str
+    value: Any = None
+
+
+class UsageUpdate(Struct, frozen=True, array_like=True, tag="usage"):
+    """What the provider says was used so far. `final` when no content can follow it."""
+
+    usage: Usage
+    final: bool = False
+
+
+class WillRetry(Struct, frozen=True, array_like=True, tag="retry"):
+    """The attempt failed before its first semantic event; number `attempt` starts in `after` seconds."""
+
+    attempt: int
+    after: float
+    error: str
+    status: int | None
+    usage: Usage
+    cumulative_usage: Usage
+
+
+class ProviderEvent(Struct, frozen=True, array_like=True, gc=False, tag="provider"):
+    """Something the provider sent that has no event of its own, as it came: its name and JSON."""
+
+    name: str
+    data: bytes
+
+
+class Completed(Struct, frozen=True, array_like=True, tag="completed"):
+    """The provider's own terminal event: the turn is whole and may be committed."""
+
+    finish_reason: FinishReason
+    usage: Usage
+    turn: CommittedTurn
+    open_items: tuple[bytes, ...] = ()
+
+
+Event = (
+    TurnStarted
+    | TextDelta
+    | ReasoningDelta
+    | RefusalDelta
+    | ToolCallDelta
+    | ToolCallReady
+    | ToolCallIssue
+    | StructuredDelta
+    | StructuredReady
+    | UsageUpdate
+    | WillRetry
+    | ProviderEvent
+    | Completed
+)

@@ -1,0 +1,334 @@
+"""What goes in: parts, items, and `ModelInput`, the ordered list of them.
+
+Everything here is a frozen value that knows no provider. What a provider cannot take is refused by
+its adapter, by field name, before anything is reserved. `gc=False` because values of strings and
+tuples make no cycles, and the collector would otherwise walk every item of every transcript.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+from msgspec import Struct
+
+from lutum._errors import BadValue
+from lutum._results import CommittedTurn
+
+if TYPE_CHECKING:
+    from lutum._transcript import Transcript
+
+Role = Literal["system", "developer", "user", "assistant"]
+
+# Larger than any provider takes in one request (Claude: 32 MB a request, OpenAI: 50 MB a file);
+# the adapters know their own limits, this one only keeps a wrong path from filling the memory.
+MAX_MEDIA_BYTES = 50 * 10**6
+
+# Signatures from the IANA media type registrations and the formats' own specifications.
+_SIGNATURES: tuple[tuple[bytes, int, str], ...] = (
+    (b"\x89PNG\r\n\x1a\n", 0, "image/png"),
+    (b"\xff\xd8\xff", 0, "image/jpeg"),
+    (b"GIF87a", 0, "image/gif"),
+    (b"GIF89a", 0, "image/gif"),
+    (b"WEBP", 8, "image/webp"),
+    (b"%PDF-", 0, "application/pdf"),
+)
+
+
+class Text(Struct, frozen=True, gc=False, tag="text"):
+    """Plain text."""
+
+    text: str
+
+
+class Media(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Where an image or a document comes from: exactly one of `data`, `url` and `file_id`."""
+
+    media_type: str = ""
+    data: bytes | None = None
+    url: str | None = None
+    file_id: str | None = None
+
+
+class Image(Media, frozen=True, gc=False, tag="image"):
+    """An image; make one with `from_path`, `from_bytes`, `from_url` or `from_file_id`."""
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, media_type: str | None = None) -> Image:
+        """From encoded bytes; the media type is read from the first ones unless given.
+
+        Raises:
+          BadValue: empty, over 50 MB, or of no known image type.
+        """
+        return cls(_sniff("image", data, media_type, "image/"), data)
+
+    @classmethod
+    def from_path(cls, path: str | os.PathLike[str], *, media_type: str | None = None) -> Image:
+        """From a file, read now. Raises BadValue as `from_bytes`, and OSError."""
+        return cls.from_bytes(_read("image", path), media_type=media_type)
+
+    @classmethod
+    def from_url(cls, url: str) -> Image:
+        """From a URL that the provider fetches; its size in tokens cannot be known before."""
+        return cls(url=_checked_url("image.url", url))
+
+    @classmethod
+    def from_file_id(cls, file_id: str) -> Image:
+        """From a file uploaded to the provider."""
+        return cls(file_id=_not_blank("image.file_id", file_id))
+
+
+class Document(Media, frozen=True, gc=False, omit_defaults=True, tag="document"):
+    """A document (PDF or plain text), with an optional title and context for the model."""
+
+    title: str | None = None
+    context: str | None = None
+    citations: bool = False
+
+    @classmethod
+    def from_bytes(
+        cls,
+        data: bytes,
+        *,
+        media_type: str | None = None,
+        title: str | None = None,
+        context: str | None = None,
+        citations: bool = False,
+    ) -> Document:
+        """From bytes: a PDF, or UTF-8 text.
+
+        Raises:
+          BadValue: empty, over 50 MB, or neither.
+        """
+        kind = _sniff("document", data, media_type, "application/pdf", text=True)
+        return cls(kind, data, title=title, context=context, citations=citations)
+
+    @classmethod
+    def from_path(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        media_type: str | None = None,
+        title: str | None = None,
+        context: str | None = None,
+        citations: bool = False,
+    ) -> Document:
+        """From a file, read now; the title is the file's name. Raises BadValue, and OSError."""
+        data = _read("document", path)
+        title = Path(path).name if title is None else title
+        return cls.from_bytes(data, media_type=media_type, title=title, context=context, citations=citations)
+
+    @classmethod
+    def from_text(cls, text: str, *, title: str | None = None, citations: bool = False) -> Document:
+        """From text, as a `text/plain` document."""
+        return cls.from_bytes(text.encode(), media_type="text/plain", title=title, citations=citations)
+
+    @classmethod
+    def from_url(cls, url: str, *, title: str | None = None) -> Document:
+        """From a URL that the provider fetches; its size in tokens cannot be known before."""
+        return cls(url=_checked_url("document.url", url), title=title)
+
+    @classmethod
+    def from_file_id(cls, file_id: str, *, title: str | None = None) -> Document:
+        """From a file uploaded to the provider."""
+        return cls(file_id=_not_blank("document.file_id", file_id), title=title)
+
+
+class Raw(Struct, frozen=True, gc=False, tag="raw"):
+    """JSON of one adapter's own protocol, sent as it is by that adapter and refused by the others.
+
+    As a part it is one content block; as an item it is one whole message or input item.
+    """
+
+    adapter: str
+    json: str
+
+
+Part = Text | Image | Document | Raw
+Content = str | Part | Sequence[Part]
+
+
+class Message(Struct, frozen=True, gc=False, tag="message"):
+    """What somebody says in the conversation; an assistant message is plain words, not a turn."""
+
+    role: Role
+    content: tuple[Part, ...]
+
+    @property
+    def text(self) -> str:
+        """The text parts, joined."""
+        return "".join(part.text for part in self.content if isinstance(part, Text))
+
+
+class ToolResult(Struct, frozen=True, gc=False, omit_defaults=True, tag="tool_result"):
+    """The answer to one call.
+
+    With `name` and `arguments` it can stand without its turn: the adapters then write the call too.
+    """
+
+    call_id: str
+    content: tuple[Part, ...]
+    is_error: bool = False
+    name: str | None = None
+    arguments: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The text parts, joined."""
+        return "".join(part.text for part in self.content if isinstance(part, Text))
+
+
+Item = Message | ToolResult | CommittedTurn | Raw
+
+
+def parts(field: str, content: Content) -> tuple[Part, ...]:
+    """Content as a tuple of parts.
+
+    Raises:
+      BadValue: there is none, or one of them is no part.
+    """
+    if isinstance(content, str):
+        return (Text(content),)
+    found = (content,) if isinstance(content, Text | Image | Document | Raw) else tuple(content)
+    if not found:
+        raise BadValue(field, "has no parts")
+    for i, part in enumerate(found):
+        if not isinstance(part, Text | Image | Document | Raw):
+            raise BadValue(f"{field}[{i}]", f"{type(part).__name__} is no Text, Image, Document or Raw")
+    return found
+
+
+def message(role: Role, content: Content) -> Message:
+    return Message(role, parts(role, content))
+
+
+def tool_result(
+    call_id: str,
+    content: Content,
+    *,
+    is_error: bool = False,
+    name: str | None = None,
+    arguments: str | None = None,
+) -> ToolResult:
+    return ToolResult(
+        _not_blank("tool_result.call_id", call_id),
+        parts("tool_result", content),
+        is_error,
+        name,
+        arguments,
+    )
+
+
+def raw(adapter: str, json: str | bytes) -> Raw:
+    """Raises BadValue when `json` is not one JSON value."""
+    try:
+        text = json if isinstance(json, str) else json.decode()
+        msgspec.json.decode(text)
+    except (UnicodeDecodeError, msgspec.DecodeError) as exc:
+        raise BadValue("raw.json", f"not JSON: {exc}") from None
+    return Raw(_not_blank("raw.adapter", adapter), text)
+
+
+class ModelInput:
+    """Ordered items for one request: a transcript without a session. Immutable; each method returns
+    a longer one, and all that grew from the same start share it."""
+
+    __slots__ = ("transcript",)
+
+    transcript: Transcript
+
+    def __init__(self, items: Iterable[Item] | Transcript = ()) -> None:
+        from lutum._transcript import Transcript  # _transcript imports the items from here
+
+        self.transcript = items if isinstance(items, Transcript) else Transcript(items)
+
+    def item(self, item: Item) -> ModelInput:
+        """With any item at the end. Raises TranscriptError as `Transcript.append`."""
+        return ModelInput(self.transcript.append(item))
+
+    def system(self, content: Content) -> ModelInput:
+        return self.item(message("system", content))
+
+    def developer(self, content: Content) -> ModelInput:
+        return self.item(message("developer", content))
+
+    def user(self, content: Content) -> ModelInput:
+        return self.item(message("user", content))
+
+    def assistant(self, text: str) -> ModelInput:
+        """Words put into the assistant's mouth; a turn it made goes in with `turn`."""
+        return self.item(message("assistant", text))
+
+    def tool_result(
+        self,
+        call_id: str,
+        content: Content,
+        *,
+        is_error: bool = False,
+        name: str | None = None,
+        arguments: str | None = None,
+    ) -> ModelInput:
+        return self.item(tool_result(call_id, content, is_error=is_error, name=name, arguments=arguments))
+
+    def turn(self, turn: CommittedTurn) -> ModelInput:
+        return self.item(turn)
+
+    def raw(self, adapter: str, json: str | bytes) -> ModelInput:
+        return self.item(raw(adapter, json))
+
+    def __len__(self) -> int:
+        return len(self.transcript)
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self.transcript)
+
+    def __eq__(self, other: object) -> bool:
+        return self.transcript == other.transcript if isinstance(other, ModelInput) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.transcript)
+
+    def __repr__(self) -> str:
+        return f"<ModelInput of {len(self)} items>"
+
+
+def _sniff(field: str, data: bytes, given: str | None, prefix: str, *, text: bool = False) -> str:
+    if not data:
+        raise BadValue(field, "is empty")
+    if len(data) > MAX_MEDIA_BYTES:
+        raise BadValue(field, f"{len(data)} bytes, more than {MAX_MEDIA_BYTES}")
+    if given is not None:
+        return given
+    for signature, at, media_type in _SIGNATURES:
+        if data.startswith(signature, at) and media_type.startswith(prefix):
+            return media_type
+    if text:
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            pass
+        else:
+            return "text/plain"
+    raise BadValue(f"{field}.media_type", f"unknown type (first bytes {data[:8].hex(' ')}); give media_type=")
+
+
+def _read(field: str, path: str | os.PathLike[str]) -> bytes:
+    size = Path(path).stat().st_size
+    if size > MAX_MEDIA_BYTES:
+        raise BadValue(field, f"{size} bytes, more than {MAX_MEDIA_BYTES}")
+    return Path(path).read_bytes()
+
+
+def _checked_url(field: str, url: str) -> str:
+    if not url.startswith(("https://", "http://")):
+        raise BadValue(field, f"{url!r} has no http(s) scheme")
+    return url
+
+
+def _not_blank(field: str, value: str) -> str:
+    if not value.strip():
+        raise BadValue(field, "is blank")
+    return value

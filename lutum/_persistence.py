@@ -1,0 +1,113 @@
+"""Transcripts as JSON lines: a header, then one item a line, each with the digest of all before it.
+
+    {"lutum":"transcript","version":1}
+    {"item":{"type":"message","role":"user","content":[...]},"digest":"9f..."}
+    {"item":{"type":"turn","adapter":"claude",...,"wire":"{...}","items":[...]},"digest":"03..."}
+
+A file can be tailed and grown: a longer transcript only adds lines. `wire` is the adapter's JSON as
+a string, so that its bytes (line ends, number lexemes) survive; a turn also holds its view, so a
+reader without that adapter can still read it. Media are base64. The digest chains over the items,
+so a line that is altered, moved or missing is found and named.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from lutum._errors import TranscriptError
+from lutum._input import Item, Message, Raw, ToolResult
+from lutum._results import CommittedTurn, ToolDef, ViewItem
+from lutum._transcript import Transcript
+
+VERSION = 1
+
+
+class _Header(Struct, frozen=True):
+    lutum: str
+    version: int
+
+
+class _Turn(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True, tag="turn"):
+    """CommittedTurn with its wire as text, not base64."""
+
+    adapter: str
+    scope: str
+    model: str
+    wire: str
+    items: tuple[ViewItem, ...] = ()
+    inexact_reason: str | None = None
+    prefix: str | None = None
+    preface: str = ""
+    tools: tuple[ToolDef, ...] = ()
+
+
+class _Line(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    item: Message | ToolResult | Raw | _Turn
+    digest: str
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_line = msgspec.json.Decoder(_Line).decode
+
+
+def dump_lines(transcript: Transcript, since: Transcript | None) -> bytes:
+    start = 0
+    lines = list[bytes]()
+    if since is None:
+        lines.append(_encode(_Header("transcript", VERSION)))
+    else:
+        start = len(since)
+        if len(transcript) < start or transcript.common_prefix(since) != since:
+            raise TranscriptError("dump: the transcript does not begin with `since`")
+    lines += [_line(item, digest) for item, digest in transcript.with_digests(start)]
+    lines.append(b"")
+    return b"\n".join(lines)
+
+
+def load_lines(data: bytes, digest: str | None) -> Transcript:
+    lines = data.split(b"\n")
+    if lines[-1]:
+        raise TranscriptError(f"line {len(lines)}: cut, it has no line end")
+    _check_header(lines[0])
+    transcript = Transcript()
+    for number, line in enumerate(lines[1:-1], 2):
+        try:
+            read = _decode_line(line)
+            transcript = transcript.append(_item(read.item))
+        except (msgspec.MsgspecError, UnicodeDecodeError, TranscriptError) as exc:
+            raise TranscriptError(f"line {number}: {exc}") from exc
+        if transcript.digest != read.digest:
+            raise TranscriptError(f"line {number}: altered or out of order, its digest does not fit")
+    if digest is not None and transcript.digest != digest:
+        raise TranscriptError(
+            f"the file ends after {len(transcript)} items with another digest than {digest}"
+        )
+    return transcript
+
+
+def _check_header(line: bytes) -> None:
+    try:
+        header = msgspec.json.decode(line, type=_Header)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        header = None
+    if header is None or header.lutum != "transcript":
+        raise TranscriptError("line 1: not a lutum transcript")
+    if header.version != VERSION:
+        raise TranscriptError(f"line 1: version {header.version}, this lutum reads {VERSION}")
+
+
+def _line(item: Item, digest: str) -> bytes:
+    if not isinstance(item, CommittedTurn):
+        return _encode(_Line(item, digest))
+    fields = msgspec.structs.asdict(item)
+    fields |= {"wire": item.wire.decode(), "preface": item.preface.decode()}
+    return _encode(_Line(_Turn(**fields), digest))
+
+
+def _item(stored: Message | ToolResult | Raw | _Turn) -> Item:
+    if not isinstance(stored, _Turn):
+        return stored
+    fields = msgspec.structs.asdict(stored)
+    fields |= {"wire": stored.wire.encode(), "preface": stored.preface.encode()}
+    return CommittedTurn(**fields)

@@ -1,0 +1,66 @@
+"""What a turn would send, to look at: PURE. Nothing is sent or reserved by looking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lutum._results import Estimate
+from lutum.abc import Adapter, Prepared, ReplayForm
+
+MASK = "***"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """A request as it will go out; `body` is byte-equal to what is sent.
+
+    Attributes:
+      headers: with secrets masked.
+      estimate: what will be reserved; `estimate_reason` says where it comes from.
+      forms: for each committed turn, in order, whether it goes out exactly, or why not.
+      inexact_reason: why the turn answered to this cannot be replayed exactly; None when it can.
+      first_difference: JSON path of the first thing that is not as in the session's last committed
+        request; None when this one only adds, or there was none.
+      dropped_constraints: schema constraints the provider does not take; enforced on decode.
+    """
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: bytes
+    model: str
+    estimate: Estimate
+    estimate_reason: str
+    forms: tuple[ReplayForm, ...]
+    inexact_reason: str | None
+    first_difference: str | None
+    dropped_constraints: tuple[str, ...]
+
+    def __str__(self) -> str:
+        headers = "".join(f"\n{name}: {value}" for name, value in self.headers.items())
+        return f"{self.method} {self.url}{headers}\n\n{self.body.decode(errors='replace')}"
+
+
+def preview(adapter: Adapter, prepared: Prepared, earlier: Prepared | None = None) -> Preview:
+    given = prepared.request.settings.estimate
+    return Preview(
+        method=prepared.method,
+        url=prepared.url,
+        headers={**dict(prepared.headers), **dict.fromkeys(prepared.secret_headers, MASK)},
+        body=prepared.body,
+        model=prepared.model,
+        estimate=given if isinstance(given, Estimate) else prepared.estimate,
+        estimate_reason=_reason(prepared, given=isinstance(given, Estimate)),
+        forms=prepared.forms,
+        inexact_reason=prepared.inexact_reason,
+        first_difference=None if earlier is None else adapter.first_difference(earlier, prepared),
+        dropped_constraints=prepared.dropped_constraints,
+    )
+
+
+def _reason(prepared: Prepared, *, given: bool) -> str:
+    if given:
+        return "given by .reserve()"
+    if prepared.unbounded:
+        return "no bound: " + ", ".join(prepared.unbounded)
+    return "input counted from the body, output bounded by the request"

@@ -1,0 +1,156 @@
+"""Events to a result: PURE, one event at a time, so that what has been seen is always readable."""
+
+from __future__ import annotations
+
+import msgspec
+
+from lutum._events import (
+    Completed,
+    Event,
+    ReasoningDelta,
+    RefusalDelta,
+    StructuredDelta,
+    TextDelta,
+    ToolCallIssue,
+    ToolCallReady,
+    TurnStarted,
+    UsageUpdate,
+    WillRetry,
+)
+from lutum._results import PartialResult, Response, ToolCallItem, Usage
+from lutum._tools import CallIssue, ToolCall, Toolset
+
+
+class Reducer:
+    """The state of a turn as its consumer has seen it.
+
+    `apply` returns the event to show: a call gets its typed object here, on the consumer's side,
+    and one that no tool of the turn can run becomes an issue.
+    """
+
+    __slots__ = (
+        "_calls",
+        "_json",
+        "_reasoning",
+        "_refusal",
+        "_seen",
+        "_text",
+        "available",
+        "calls",
+        "completed",
+        "count",
+        "issues",
+        "model",
+        "reported",
+        "response",
+        "started",
+        "toolset",
+        "value",
+    )
+
+    def __init__(self, toolset: Toolset | None = None, available: tuple[str, ...] | None = None) -> None:
+        self.toolset = toolset
+        self.available = available
+        self.count = 0
+        self.reported: Usage | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        self._text = list[str]()
+        self._reasoning = list[str]()
+        self._refusal = list[str]()
+        self._json = list[str]()
+        self._seen = list[ToolCallItem]()
+        self.calls = list[ToolCall]()
+        self.issues = list[CallIssue]()
+        self.completed: Completed | None = None
+        self.model = ""
+        self.response: Response | None = None
+        self.started = False
+
+    def apply(self, event: Event) -> Event:
+        """Take one event in."""
+        self.count += 1
+        match event:
+            case TextDelta(text=text):
+                self._text.append(text)
+                self.started = True
+            case ReasoningDelta(text=text):
+                self._reasoning.append(text)
+                self.started = True
+            case RefusalDelta(text=text):
+                self._refusal.append(text)
+                self.started = True
+            case StructuredDelta(json=json):
+                self._json.append(json)
+                self.started = True
+            case ToolCallReady():
+                self.started = True
+                return self._call(event)
+            case ToolCallIssue(id=id, name=name, arguments=arguments, reason=reason, detail=detail):
+                self.started = True
+                self._seen.append(ToolCallItem(id, name, arguments))
+                self.issues.append(CallIssue(id, name, arguments, reason, detail))
+            case TurnStarted(model=model, response=response):
+                self.model = model
+                self.response = response
+            case UsageUpdate(usage=usage):
+                self.reported = usage
+            case WillRetry():
+                self._reset()
+            case Completed(usage=usage):
+                self.reported = usage
+                self.completed = event
+            case _:
+                pass
+        return event
+
+    def take_text(self, text: str) -> None:
+        """`apply(TextDelta(text))`, for the path that most events take."""
+        self.count += 1
+        self._text.append(text)
+        self.started = True
+
+    def _call(self, ready: ToolCallReady) -> Event:
+        self._seen.append(ToolCallItem(ready.id, ready.name, ready.arguments))
+        if self.toolset is None:
+            return ready
+        call = self._typed(ready, self.toolset)
+        if isinstance(call, ToolCall):
+            self.calls.append(call)
+            return ToolCallReady(ready.id, ready.name, ready.arguments, call)
+        self.issues.append(call)
+        return ToolCallIssue(call.id, call.name, call.arguments, call.reason, call.detail)
+
+    def _typed(self, ready: ToolCallReady, toolset: Toolset) -> CallIssue | ToolCall:
+        if self.available is not None and ready.name not in self.available:
+            return CallIssue(ready.id, ready.name, ready.arguments, "not_available")
+        tool = toolset.get(ready.name)
+        if tool is None:
+            return CallIssue(ready.id, ready.name, ready.arguments, "unknown_tool")
+        try:
+            return ToolCall(ready.id, ready.name, ready.arguments, tool.decode(ready.arguments))
+        except msgspec.ValidationError as exc:
+            return CallIssue(ready.id, ready.name, ready.arguments, "invalid_arguments", str(exc))
+        except (msgspec.DecodeError, RecursionError) as exc:
+            return CallIssue(ready.id, ready.name, ready.arguments, "malformed_arguments", str(exc))
+
+    @property
+    def text(self) -> str:
+        return "".join(self._text)
+
+    @property
+    def json(self) -> str:
+        return "".join(self._json)
+
+    def partial(self) -> PartialResult:
+        """What has been seen so far."""
+        return PartialResult(
+            text=self.text,
+            reasoning="".join(self._reasoning),
+            refusal="".join(self._refusal),
+            tool_calls=tuple(self._seen),
+            json=self.json,
+            model=self.model,
+            response=self.response,
+        )

@@ -1,0 +1,181 @@
+"""A cursor over a transcript that moves only when you say so.
+
+Commit is a compare-and-set: a result may be committed where its turn was built, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import final
+
+from lutum._boundary import Lutum
+from lutum._errors import StaleCommit, UsageError
+from lutum._input import Content, Item, ToolResult, message, tool_result
+from lutum._results import CommittedTurn, TextResult
+from lutum._settings import Settings
+from lutum._tools import ToolRound
+from lutum._transcript import Transcript
+from lutum._turn import TextTurn, TurnSpec
+from lutum.abc import TurnRequest
+
+
+@final
+class Session:
+    """A conversation in progress. Belongs to one task at a time; its transcripts may be shared freely.
+
+    `transcript` is readable and assignable: going back is `session.transcript = mark`. `defaults`
+    are the settings its turns inherit.
+    """
+
+    __slots__ = ("_committed", "_ephemerals", "_llm", "_transcript", "defaults")
+
+    def __init__(self, llm: Lutum, transcript: Transcript | None = None) -> None:
+        self._llm = llm
+        self._transcript = Transcript() if transcript is None else transcript
+        self._ephemerals: tuple[tuple[int, Item], ...] = ()
+        self._committed: TurnRequest | None = None
+        self.defaults = Settings()
+
+    @property
+    def llm(self) -> Lutum:
+        return self._llm
+
+    @property
+    def transcript(self) -> Transcript:
+        return self._transcript
+
+    @transcript.setter
+    def transcript(self, transcript: Transcript) -> None:
+        """Move the cursor; ephemerals beyond the new end are dropped."""
+        self._transcript = transcript
+        self._ephemerals = tuple(pair for pair in self._ephemerals if pair[0] <= len(transcript))
+
+    @property
+    def ephemerals(self) -> tuple[tuple[int, Item], ...]:
+        """What the next turn sees and no transcript holds: (position, item), in order."""
+        return self._ephemerals
+
+    def push_system(self, content: Content) -> None:
+        """Add a system item where the conversation stands; before any other item it is the head's."""
+        self._push(message("system", content))
+
+    def push_developer(self, content: Content) -> None:
+        """Add a developer item; where a provider knows none, it goes out as a system item."""
+        self._push(message("developer", content))
+
+    def push_user(self, content: Content) -> None:
+        self._push(message("user", content))
+
+    def push_assistant(self, text: str) -> None:
+        """Put words into the assistant's mouth, such as those of a partial; no turn, so no replay."""
+        self._push(message("assistant", text))
+
+    def push_tool_result(
+        self,
+        call_id: str,
+        content: Content,
+        *,
+        is_error: bool = False,
+        name: str | None = None,
+        arguments: str | None = None,
+    ) -> None:
+        """Answer an open call; with `name` and `arguments`, a call that no turn holds.
+
+        Raises:
+          TranscriptError: no such call is open.
+        """
+        self._push(tool_result(call_id, content, is_error=is_error, name=name, arguments=arguments))
+
+    def push_turn(self, turn: CommittedTurn) -> None:
+        """Place a turn on purpose, wherever it was made."""
+        self._push(turn)
+
+    def push_ephemeral_system(self, content: Content) -> None:
+        """Add a system item for the next committed turn only."""
+        self._push_ephemeral(message("system", content))
+
+    def push_ephemeral_developer(self, content: Content) -> None:
+        """Add a developer item for the next committed turn only."""
+        self._push_ephemeral(message("developer", content))
+
+    def push_ephemeral_user(self, content: Content) -> None:
+        """Add a user item for the next committed turn only."""
+        self._push_ephemeral(message("user", content))
+
+    def push_ephemeral_turn(self, turn: CommittedTurn) -> None:
+        """Show a turn, in its exact form, to the next committed turn only."""
+        self._push_ephemeral(turn)
+
+    def text_turn(self) -> TextTurn:
+        """A text turn on the transcript as it is now; later pushes do not change it."""
+        return self._llm._text_turn(self._spec())
+
+    def commit_text(self, result: TextResult) -> None:
+        """Store the turn of a result.
+
+        Raises:
+          StaleCommit: the session is not where the turn was built; nothing changed.
+          UsageError: the turn holds unanswered calls, which `commit_round` commits.
+        """
+        if not isinstance(result, TextResult):
+            raise UsageError(f"commit: {type(result).__name__} is no result; with tools, match its outcome")
+        if result.turn.tool_calls:
+            raise UsageError("commit: the turn holds unanswered tool calls; commit its round")
+        self._commit(result, ())
+
+    def commit_round(self, round: ToolRound[object], results: Iterable[ToolResult]) -> None:
+        """Store a turn with the results of its calls, all or nothing.
+
+        Raises:
+          StaleCommit: the session is not where the turn was built; nothing changed.
+          UsageError: a result is missing, double, extra or altered; nothing changed.
+        """
+        self._commit(round.result, round.answered(results))
+
+    def fork(self, llm: Lutum | None = None) -> Session:
+        """Another cursor on the same transcript, with the same ephemerals and defaults; O(1)."""
+        fork = Session(self._llm if llm is None else llm, self._transcript)
+        fork._ephemerals = self._ephemerals
+        fork._committed = self._committed
+        fork.defaults = self.defaults
+        return fork
+
+    def turns(self) -> list[CommittedTurn]:
+        """The committed turns, in order."""
+        return [item for item in self._transcript if isinstance(item, CommittedTurn)]
+
+    def __repr__(self) -> str:
+        return f"<Session at {self._transcript!r}>"
+
+    def _spec(self) -> TurnSpec:
+        return TurnSpec(
+            base=self._transcript,
+            ephemerals=self._ephemerals,
+            settings=self.defaults,
+            committed=self._committed,
+        )
+
+    def _push(self, item: Item) -> None:
+        self._transcript = self._transcript.append(item)
+
+    def _push_ephemeral(self, item: Item) -> None:
+        self._ephemerals = (*self._ephemerals, (len(self._transcript), item))
+
+    def _commit(self, result: TextResult, results: tuple[ToolResult, ...]) -> None:
+        if self._transcript is not result.base:
+            raise StaleCommit(_moved(result.base, self._transcript))
+        transcript = self._transcript.append(result.turn)
+        for answer in results:
+            transcript = transcript.append(answer)
+        carried = result._request.ephemerals
+        self._ephemerals = tuple(pair for pair in self._ephemerals if not any(pair is c for c in carried))
+        self._committed = result._request
+        self._transcript = transcript
+
+
+def _moved(base: Transcript, now: Transcript) -> str:
+    shared = len(base.common_prefix(now))
+    return (
+        "commit: the session moved on since the turn was built:"
+        f" {len(base) - shared} items removed and {len(now) - shared} added after item {shared}"
+    )

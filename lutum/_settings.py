@@ -1,0 +1,106 @@
+"""The knobs of a turn, and how those of the turn, the session and `Lutum` are laid over each other."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from typing import TypeVar
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from lutum._errors import BadValue
+from lutum._results import Estimate
+
+O = TypeVar("O")
+
+
+class Timeouts(Struct, frozen=True, kw_only=True):
+    """Seconds that bound the pump, never your code. None means none; what is not given is inherited.
+
+    `total` runs from the start of the first attempt to the last event; `first_event` and `idle` only
+    while the pump waits for the socket, and pings do not count as progress; `connect` covers TCP and TLS.
+    Inherited by default: connect 10, first_event 600, idle 600, no total.
+    """
+
+    total: float | UnsetType | None = UNSET
+    first_event: float | UnsetType | None = UNSET
+    idle: float | UnsetType | None = UNSET
+    connect: float | UnsetType | None = UNSET
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if value is UNSET or value is None:
+                continue
+            if not value > 0:
+                raise BadValue(f"timeout.{name}", f"{value!r} is not above 0 s; None means no limit")
+
+    def over(self, base: Timeouts) -> Timeouts:
+        """These, and the base's where nothing is said here."""
+        return _over(self, base)
+
+
+DEFAULT_TIMEOUTS = Timeouts(total=None, first_event=600.0, idle=600.0, connect=10.0)
+
+
+class RequestBudget(Struct, frozen=True, kw_only=True):
+    """A limit for one turn alone: tokens of input and output together, and US dollars."""
+
+    tokens: int | None = None
+    cost_usd: Decimal | str | int | float | None = None
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Generation settings and limits of a turn; a `Session` has them as `defaults`.
+
+    UNSET means "as the session, the Lutum or the adapter has it". `ext` holds provider options
+    (`ClaudeOptions(...)`), one of a type.
+    """
+
+    model: str | UnsetType = UNSET
+    temperature: float | UnsetType = UNSET
+    top_p: float | UnsetType = UNSET
+    max_output_tokens: int | UnsetType = UNSET
+    stop: tuple[str, ...] | UnsetType = UNSET
+    seed: int | UnsetType = UNSET
+    timeout: Timeouts = Timeouts()
+    estimate: Estimate | UnsetType = UNSET
+    limit: RequestBudget | UnsetType = UNSET
+    ext: tuple[object, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.model is not UNSET and not self.model.strip():
+            raise BadValue("model", "is blank")
+        _check_range("temperature", self.temperature, 0, 2)
+        _check_range("top_p", self.top_p, 0, 1)
+        if self.max_output_tokens is not UNSET and self.max_output_tokens < 1:
+            raise BadValue("max_output_tokens", f"{self.max_output_tokens} is below 1")
+        if self.stop is not UNSET and not all(self.stop):
+            raise BadValue("stop", "has an empty sequence")
+
+    def over(self, base: Settings) -> Settings:
+        """These, and the base's where nothing is said here."""
+        merged = _over(self, base)
+        mine = {type(option) for option in self.ext}
+        kept = tuple(option for option in base.ext if type(option) not in mine)
+        return msgspec.structs.replace(merged, timeout=self.timeout.over(base.timeout), ext=kept + self.ext)
+
+    def option(self, kind: type[O]) -> O | None:
+        """The provider option of that type, if one was given."""
+        return next((option for option in self.ext if isinstance(option, kind)), None)
+
+
+S = TypeVar("S", bound=Struct)
+
+
+def _over(top: S, base: S) -> S:
+    said = {name: getattr(top, name) for name in top.__struct_fields__ if getattr(top, name) is not UNSET}
+    return msgspec.structs.replace(base, **said)
+
+
+def _check_range(field: str, value: float | UnsetType, low: float, high: float) -> None:
+    if value is UNSET:
+        return
+    if not (math.isfinite(value) and low <= value <= high):
+        raise BadValue(field, f"{value!r} is not between {low} and {high}")

@@ -1,0 +1,277 @@
+"""The handle of a running turn: its block, its events, and what they amount to.
+
+Entering opens a task group with the pump as its only child, and inside it the turn's own cancel scope.
+Leaving happens in the order that lets every exception come out as it went in; each step is there
+because another order lost one (DESIGN, "Cancellation").
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from types import TracebackType
+from typing import Generic, Self, final
+
+import anyio
+from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
+from typing_extensions import TypeVar
+
+from lutum._bags import Bags
+from lutum._errors import Interrupted, TurnError, TurnNotFinished, UsageError
+from lutum._events import Event, TextDelta
+from lutum._frames import decode_frame
+from lutum._preview import preview
+from lutum._pump import Pump
+from lutum._reduce import Reducer
+from lutum._results import PartialResult, TextResult, Usage
+from lutum._settings import Timeouts
+from lutum.abc import Adapter, Lease, Prepared
+
+R = TypeVar("R", default=TextResult, covariant=True)
+
+logger = logging.getLogger("lutum")
+
+
+@final
+class Start:
+    """What a stream needs to begin: decided by the boundary, before anything is reserved."""
+
+    __slots__ = ("adapter", "prepared", "reserve", "timeouts")
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        prepared: Prepared,
+        reserve: Callable[[], Awaitable[Lease]],
+        timeouts: Timeouts,
+    ) -> None:
+        self.adapter = adapter
+        self.prepared = prepared
+        self.reserve = reserve
+        self.timeouts = timeouts
+
+
+@final
+class Stream(Generic[R]):
+    """One turn while it runs. Made by `.stream()`, used as `async with turn.stream() as stream`.
+
+    Entering validates, reserves and starts the request; it blocks only for the reservation. Leaving
+    closes the socket and settles the budget before the block ends, however it ends. Cancelling
+    `cancel_scope`, from any task, ends the block quietly.
+
+    Raises (entering):
+      UsageError: the request cannot be; nothing was reserved or sent.
+      BudgetExceeded: the reservation was refused; nothing was sent.
+    """
+
+    __slots__ = (
+        "_bags",
+        "_consumer",
+        "_error",
+        "_events",
+        "_finish",
+        "_frames",
+        "_group",
+        "_open",
+        "_pump",
+        "_reducer",
+        "_result",
+        "_scope",
+        "_start",
+        "_task",
+        "_used",
+    )
+
+    def __init__(
+        self,
+        start: Callable[[], Awaitable[Start]],
+        reducer: Reducer,
+        finish: Callable[[Reducer, Pump], R],
+    ) -> None:
+        self._start = start
+        self._reducer = reducer
+        self._finish = finish
+        self._scope = anyio.CancelScope()
+        self._bags: Bags | None = None
+        self._frames: Iterator[bytes] = iter(())
+        self._events: Iterator[Event] = iter(())
+        self._group: TaskGroup | None = None
+        self._pump: Pump | None = None
+        self._task: int | None = None
+        self._consumer: int | None = None
+        self._result: R | None = None
+        self._error: TurnError | None = None
+        self._open = False
+        self._used = False
+
+    async def __aenter__(self) -> Self:
+        if self._used:
+            raise UsageError("stream: entered before; call .stream() again for another turn")
+        self._used = True
+        start = await self._start()
+        lease = await start.reserve()
+        try:
+            bags = Bags()
+            self._pump = Pump(start.adapter, start.prepared, lease, start.timeouts, bags)
+            if logger.isEnabledFor(logging.DEBUG):
+                logger.debug("%s", preview(start.adapter, start.prepared))
+            self._group = anyio.create_task_group()
+            await self._group.__aenter__()
+        except BaseException:
+            lease.settle(Usage())
+            raise
+        self._scope.__enter__()
+        self._bags = bags
+        self._group.start_soon(self._pump.run, name="lutum turn")
+        self._task = anyio.get_current_task().id
+        self._open = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        assert self._group is not None
+        assert self._pump is not None
+        assert self._bags is not None
+        self._open = False
+        if anyio.get_current_task().id != self._task:
+            await self._leave_elsewhere(self._pump)
+        quiet = bool(self._scope.__exit__(kind, exc, trace))
+        self._bags.close()
+        self._group.cancel_scope.shield = True
+        self._group.cancel_scope.cancel()
+        await self._group.__aexit__(None, None, None)
+        self._pump.settle_unstarted()
+        self._bags.end()
+        failure = self._pump.failure
+        if failure is not None and not isinstance(failure, Exception) and exc is None:
+            raise failure  # a KeyboardInterrupt that met the pump, and no consumer to raise it
+        return quiet
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        """Take the next event.
+
+        A checkpoint whenever it takes from the channel, not for events already held: a checkpoint
+        costs more than an event. Cancelled, it leaves the stream where it was.
+
+        Raises:
+          StopAsyncIteration: the turn completed; see `result`.
+          TurnError: it did not; the class says by whom.
+          UsageError: *you* left the block, or another task reads this stream.
+        """
+        while True:
+            for event in self._events:
+                return self._see(event)
+            for frame in self._frames:
+                self._events = iter(decode_frame(frame))
+                break
+            else:
+                await self._refill()
+
+    def text(self) -> TextPieces:
+        """The text pieces alone, as an async iterator. Shares the stream's position."""
+        return TextPieces(self)
+
+    @property
+    def cancel_scope(self) -> anyio.CancelScope:
+        """Cancel it, from any task, to end the block quietly."""
+        return self._scope
+
+    @property
+    def result(self) -> R:
+        """What the turn amounts to, once its consumer has reached `Completed`.
+
+        Raises:
+          TurnNotFinished: it has not, though the turn may have been paid for.
+          TurnError: the one that ended the turn.
+        """
+        if self._result is not None:
+            return self._result
+        if self._error is not None:
+            raise self._error
+        raise TurnNotFinished("turn: its consumer has not reached `Completed`; read the stream to its end")
+
+    @property
+    def partial(self) -> PartialResult:
+        """What the consumer has seen so far; never committable."""
+        return self._reducer.partial()
+
+    @property
+    def usage(self) -> Usage:
+        """What is known so far; once the block has ended, what was settled."""
+        if self._pump is None:
+            return Usage()
+        return self._pump.usage or self._pump.meter.so_far()
+
+    def _see(self, event: Event) -> Event:
+        if type(event) is TextDelta:
+            self._reducer.take_text(event.text)
+            return event
+        event = self._reducer.apply(event)
+        if self._reducer.completed is not None and self._pump is not None:
+            self._result = self._finish(self._reducer, self._pump)
+        return event
+
+    async def _refill(self) -> None:
+        if not self._open or self._bags is None or self._pump is None:
+            raise UsageError("stream: iterated outside of its block")
+        task = anyio.get_current_task().id
+        if self._consumer is None:
+            self._consumer = task
+        elif self._consumer != task:
+            raise UsageError("stream: another task reads it; a stream has one consumer")
+        bag = await self._bags.take()
+        if bag:
+            self._frames = iter(bag)
+            return
+        failure = self._pump.failure
+        if failure is not None:
+            raise self._told(failure)
+        if self._result is not None:
+            raise StopAsyncIteration
+        # The pump was cancelled. On asyncio its end may wake this task before its own cancellation does.
+        await checkpoint()
+        raise self._told(Interrupted("the turn was stopped"))
+
+    def _told(self, failure: BaseException) -> BaseException:
+        if isinstance(failure, TurnError):
+            failure.partial = self.partial
+            failure.usage = self.usage
+            failure.started = self._reducer.started
+            failure.response = failure.response or self._reducer.response
+            self._error = failure
+        return failure
+
+    async def _leave_elsewhere(self, pump: Pump) -> None:
+        """Left in another task than it was entered in: end what costs money, then say so."""
+        pump.scope.cancel()
+        with anyio.move_on_after(5, shield=True):
+            await pump.done.wait()
+        raise UsageError(
+            "stream: left in another task than it was entered in (an abandoned async generator?);"
+            " see docs/execution-model.md, 'One task'"
+        )
+
+
+@final
+class TextPieces:
+    """The text pieces of a stream; made by `Stream.text()`."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: Stream[object]) -> None:
+        self._stream = stream
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        """The next piece. As `Stream.__anext__`, whose other events it passes over."""
+        while True:
+            event = await self._stream.__anext__()
+            if isinstance(event, TextDelta):
+                return event.text

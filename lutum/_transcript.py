@@ -1,0 +1,349 @@
+"""Persistent transcripts: a chain that only grows at its end and shares everything before it.
+
+A `Transcript` is the last node of a chain of parents, so it is a value: appending makes a new node,
+forking copies a reference. Three things hang on a node and are worked out at most once, whoever
+asks: the digest of everything up to it, what each adapter made of its item (`memo`), and what the
+next item must respect (`_Rules`). Each node also points to one far ancestor (E. Myers, "An
+applicative random-access stack", 1983), which makes indexing and comparing O(log n).
+
+Plain slots classes on purpose: a chain of a million `msgspec.Struct(gc=False)` overflows the
+stack when it is dropped, and generated `__eq__`, `__hash__`, `__repr__` recurse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from hashlib import blake2b
+from typing import Any, TypeVar, cast, final, overload
+
+import msgspec
+from msgspec import Struct
+
+from lutum._errors import TranscriptError
+from lutum._input import Item, Message, Raw, ToolResult
+from lutum._results import CommittedTurn, ToolDef
+
+M = TypeVar("M")
+
+_encode_item = msgspec.msgpack.Encoder().encode
+_EMPTY_DIGEST = blake2b(b"lutum transcript 1", digest_size=16).digest()
+
+
+class _Rules(Struct, frozen=True):
+    """What the next item must respect; shared by nodes that change nothing of it."""
+
+    open_calls: tuple[str, ...] = ()
+    standalone: frozenset[str] = frozenset()
+    head_len: int | None = None
+    tools: tuple[ToolDef, ...] | None = None
+
+
+_NO_RULES = _Rules()
+
+
+class Head(Struct, frozen=True):
+    """What a transcript's requests all begin with.
+
+    `system` are the system and developer items before anything else; `tools` is None until the
+    first committed turn fixes them.
+    """
+
+    system: tuple[Item, ...]
+    tools: tuple[ToolDef, ...] | None
+
+
+@final
+class Transcript:
+    """An immutable conversation; compares and hashes by content.
+
+    `Transcript(items)` and `append` raise TranscriptError, naming item and reason, for a result
+    without a call, a second result for a call, or an item before an open call is answered.
+    """
+
+    __slots__ = ("_digest", "_item", "_jump", "_len", "_memo", "_parent", "_rules")
+
+    _parent: Transcript
+    _jump: Transcript
+    _item: Item
+    _len: int
+    _digest: bytes | None
+    _memo: dict[Hashable, Any] | None
+    _rules: _Rules
+
+    def __new__(cls, items: Iterable[Item] = ()) -> Transcript:
+        node = cls._root()
+        for item in items:
+            node = node.append(item)
+        return node
+
+    @classmethod
+    def _root(cls) -> Transcript:
+        root = object.__new__(cls)
+        root._parent = root._jump = root
+        root._len = 0
+        root._digest = _EMPTY_DIGEST
+        root._memo = None
+        root._rules = _NO_RULES
+        return root
+
+    def append(self, item: Item) -> Transcript:
+        """This transcript with one more item; O(1).
+
+        Raises:
+          TranscriptError: the item cannot stand here.
+        """
+        node = object.__new__(Transcript)
+        node._rules = _follow(self._rules, item, self._len)
+        node._parent = self
+        far = self._jump
+        node._jump = far._jump if self._len - far._len == far._len - far._jump._len else self
+        node._item = item
+        node._len = self._len + 1
+        node._digest = None
+        node._memo = None
+        return node
+
+    def replace(self, index: int, item: Item) -> Transcript:
+        """With the item at `index` replaced.
+
+        Turns behind it that their provider bound to what stood there are kept, marked inexact.
+
+        Raises:
+          TranscriptError: the new item parts a call from its result.
+          IndexError: there is no such item.
+        """
+        index = self._position(index)
+        node = self._ancestor(index).append(item)
+        for later in self._between(index + 1, self._len):
+            if isinstance(later, CommittedTurn) and later.prefix is not None and later.exact:
+                later = msgspec.structs.replace(later, inexact_reason=f"item {index} before it was replaced")
+            node = node.append(later)
+        return node
+
+    def common_prefix(self, other: Transcript) -> Transcript:
+        """The longest transcript that both begin with."""
+        shorter = min(self._len, other._len)
+        a, b = self._ancestor(shorter), other._ancestor(shorter)
+        while a is not b and a.digest != b.digest:
+            # Where a node jumps to depends on its length alone, so both arrive at one length.
+            if a._jump is b._jump or a._jump.digest == b._jump.digest:
+                a, b = a._parent, b._parent
+            else:
+                a, b = a._jump, b._jump
+        return a
+
+    def cuts(self) -> list[int]:
+        """The indices where a slice may begin or end: there no call is parted from its result."""
+        node, found = self, list[int]()
+        while True:
+            if not node._rules.open_calls:
+                found.append(node._len)
+            if node._len == 0:
+                return found[::-1]
+            node = node._parent
+
+    @property
+    def head(self) -> Head:
+        """The leading system items, and the tools fixed by the first committed turn."""
+        rules = self._rules
+        end = self._len if rules.head_len is None else rules.head_len
+        return Head(tuple(self._between(0, end)), rules.tools)
+
+    @property
+    def open_calls(self) -> tuple[str, ...]:
+        """Ids of the calls that still want a result, in call order."""
+        return self._rules.open_calls
+
+    @property
+    def digest(self) -> str:
+        """Hex digest of every item in order; equal for equal contents, whatever built them."""
+        if self._digest is None:
+            pending = list[Transcript]()
+            node = self
+            while node._digest is None:
+                pending.append(node)
+                node = node._parent
+            known = node._digest
+            for node in reversed(pending):
+                known = blake2b(known + _encode_item(node._item), digest_size=16).digest()
+                node._digest = known
+        return cast("bytes", self._digest).hex()
+
+    def memo(self, key: Hashable, make: Callable[[Item, Transcript], M]) -> list[M]:
+        """`make(item, transcript before it)` for every item, worked out once per item and key.
+
+        For adapters: a request that grew by one item encodes one item. `make` must be pure and
+        depend on nothing but its arguments and the key.
+        """
+        found = list[M]()
+        missing = list[tuple[int, Transcript]]()
+        node = self
+        while node._len:
+            memo = node._memo
+            if memo is not None and key in memo:
+                found.append(memo[key])
+            else:
+                missing.append((len(found), node))
+                found.append(cast("M", None))
+            node = node._parent
+        for at, node in reversed(missing):  # oldest first, so that an error names the first bad item
+            value = make(node._item, node._parent)
+            if node._memo is None:
+                node._memo = {}
+            node._memo[key] = found[at] = value
+        found.reverse()
+        return found
+
+    def with_digests(self, start: int = 0) -> list[tuple[Item, str]]:
+        """The items from `start` on, each with the digest of everything up to and with it."""
+        _ = self.digest  # fills in those before it
+        node, found = self, list[tuple[Item, str]]()
+        while node._len > start:
+            found.append((node._item, node.digest))
+            node = node._parent
+        return found[::-1]
+
+    def dump(self, since: Transcript | None = None) -> bytes:
+        """As JSON lines, one item a line; see `load`.
+
+        With `since`, only the lines that make a file of `since` into a file of this transcript.
+
+        Raises:
+          TranscriptError: this transcript does not begin with `since`.
+        """
+        from lutum._persistence import dump_lines  # it builds transcripts
+
+        return dump_lines(self, since)
+
+    @staticmethod
+    def load(data: bytes, *, digest: str | None = None) -> Transcript:
+        """The transcript of a dump; `digest` is what it must end with, if you know it.
+
+        A file grows a line at a time, so one that lost whole lines at its end is a valid, earlier
+        transcript: only `digest` can tell.
+
+        Raises:
+          TranscriptError: not a transcript file, a newer version, cut, reordered or altered; the
+            message names the line.
+        """
+        from lutum._persistence import load_lines
+
+        return load_lines(data, digest)
+
+    def __len__(self) -> int:
+        return self._len
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> Transcript: ...
+    def __getitem__(self, index: int | slice) -> Item | Transcript:
+        """An item, or a part of the conversation.
+
+        A slice from the start shares its nodes; any other is built again, and keeps the head's tools.
+
+        Raises:
+          TranscriptError: the slice parts a call from its result; `cuts()` lists what does not.
+          IndexError: there is no such item.
+        """
+        if isinstance(index, slice):
+            return self._slice(index)
+        return self._ancestor(self._position(index) + 1)._item
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self._between(0, self._len))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Transcript):
+            return NotImplemented
+        return self is other or (self._len == other._len and self.digest == other.digest)
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        return f"<Transcript of {self._len} items, {self.digest[:8]}>"
+
+    def __copy__(self) -> Transcript:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Transcript:
+        return self
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Transcript], tuple[bytes]]:
+        return Transcript.load, (self.dump(),)
+
+    def _position(self, index: int) -> int:
+        at = index + self._len if index < 0 else index
+        if not 0 <= at < self._len:
+            raise IndexError(f"item {index} of a transcript of {self._len}")
+        return at
+
+    def _ancestor(self, length: int) -> Transcript:
+        node = self
+        while node._len > length:
+            node = node._jump if node._jump._len >= length else node._parent
+        return node
+
+    def _between(self, start: int, stop: int) -> list[Item]:
+        node, found = self._ancestor(stop), list[Item]()
+        while node._len > start:
+            found.append(node._item)
+            node = node._parent
+        found.reverse()
+        return found
+
+    def _slice(self, index: slice) -> Transcript:
+        start, stop, step = index.indices(self._len)
+        if step != 1:
+            raise TranscriptError(f"a slice of a transcript has no step, not {step}")
+        stop = max(start, stop)
+        end = self._ancestor(stop)
+        if stop < self._len and (parted := end._rules.open_calls):
+            raise TranscriptError(f"slice [{start}:{stop}] parts call {parted[0]!r} from its result")
+        if start == 0:
+            return end
+        node, tools = Transcript._root(), self._rules.tools
+        for item in self._between(start, stop):
+            if tools and isinstance(item, CommittedTurn):
+                item, tools = msgspec.structs.replace(item, tools=tools), None
+            node = node.append(item)
+        return node
+
+
+def _follow(rules: _Rules, item: Item, at: int) -> _Rules:
+    """The rules after `item` at index `at`. Raises TranscriptError when it breaks the rules before."""
+    if isinstance(item, ToolResult):
+        return _follow_result(rules, item, at)
+    if rules.open_calls:
+        raise TranscriptError(f"item {at}: call {rules.open_calls[0]!r} has no result yet")
+    if isinstance(item, CommittedTurn):
+        calls = tuple(call.id for call in item.tool_calls)
+        tools = item.tools if rules.tools is None else rules.tools
+        return _Rules(calls, rules.standalone, at if rules.head_len is None else rules.head_len, tools)
+    if isinstance(item, Message):
+        if rules.head_len is not None or item.role in ("system", "developer"):
+            return rules
+    elif not isinstance(item, Raw):
+        raise TranscriptError(f"item {at}: {type(item).__name__} is no item")
+    if rules.head_len is not None:
+        return rules
+    return msgspec.structs.replace(rules, head_len=at)
+
+
+def _follow_result(rules: _Rules, item: ToolResult, at: int) -> _Rules:
+    open_calls = rules.open_calls
+    if item.call_id in open_calls:
+        i = open_calls.index(item.call_id)
+        return msgspec.structs.replace(rules, open_calls=open_calls[:i] + open_calls[i + 1 :])
+    if open_calls:
+        raise TranscriptError(
+            f"item {at}: {item.call_id!r} is no call of this turn; open: {list(open_calls)}"
+        )
+    if item.name is None or item.arguments is None:
+        raise TranscriptError(f"item {at}: result {item.call_id!r} has no call before it")
+    if item.call_id in rules.standalone:
+        raise TranscriptError(f"item {at}: a second result for tool_result.call_id {item.call_id!r}")
+    return _Rules(
+        (), rules.standalone | {item.call_id}, at if rules.head_len is None else rules.head_len, rules.tools
+    )

@@ -1,0 +1,241 @@
+"""Turn builders: frozen values that say what to ask. Running one changes nothing, so one value may run
+many times, also at once."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, cast, final
+
+import msgspec
+from typing_extensions import TypeVar
+
+from lutum._errors import BadValue, Stopped
+from lutum._events import Completed, Event
+from lutum._input import Item
+from lutum._preview import Preview
+from lutum._pump import Pump
+from lutum._reduce import Reducer
+from lutum._results import Estimate, PartialResult, TextResult, Usage
+from lutum._settings import RequestBudget, Settings, Timeouts
+from lutum._stream import Stream
+from lutum._tools import Finished, NeedsTools, ToolCall, ToolRound, Toolset
+from lutum._transcript import Transcript
+from lutum.abc import OutputFormat, TurnRequest
+
+if TYPE_CHECKING:
+    from lutum._boundary import Lutum
+
+R = TypeVar("R", default=TextResult, covariant=True)
+I = TypeVar("I")
+
+
+class Stop(enum.Enum):
+    """The type of `lutum.STOP`."""
+
+    STOP = "stop"
+
+
+STOP = Stop.STOP
+"""Returned by a handler of `collect_with`: end the turn here."""
+
+
+class TurnSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a turn builder holds."""
+
+    base: Transcript
+    ephemerals: tuple[tuple[int, Item], ...] = ()
+    settings: Settings = Settings()
+    toolset: Toolset[Any] | None = None
+    only: tuple[str, ...] | None = None
+    choice: Literal["auto", "any", "tool"] = "auto"
+    tool: str | None = None
+    descriptions: tuple[tuple[str, str], ...] = ()
+    output: OutputFormat | None = None
+    committed: TurnRequest | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a handler of `collect_with` sees beside the event: the state after it was applied.
+
+    `remaining` is what the ledger has left now; `ext` are the turn's provider options.
+    """
+
+    partial: PartialResult
+    usage: Usage
+    remaining: Usage
+    ext: tuple[object, ...]
+
+
+Handler = Callable[[Event, View], Awaitable[Stop | None]]
+
+
+@final
+class TextTurn(Generic[R]):
+    """A text turn to be run: set it up with its methods, end with `stream`, `collect`, `collect_with`,
+    `preview` or `estimate`.
+
+    Each method returns a changed copy and raises BadValue, naming the field, for what cannot be right.
+    """
+
+    __slots__ = ("_finish", "_llm", "_spec")
+
+    def __init__(self, llm: Lutum, spec: TurnSpec, finish: Callable[[Reducer, Pump], R]) -> None:
+        self._llm = llm
+        self._spec = spec
+        self._finish = finish
+
+    def model(self, name: str) -> Self:
+        """Ask another model than the adapter's."""
+        return self._set(model=name)
+
+    def temperature(self, value: float) -> Self:
+        return self._set(temperature=value)
+
+    def top_p(self, value: float) -> Self:
+        return self._set(top_p=value)
+
+    def max_output_tokens(self, tokens: int) -> Self:
+        """Bound the answer, reasoning included. It goes on the wire, and is what is reserved."""
+        return self._set(max_output_tokens=tokens)
+
+    def stop(self, *sequences: str) -> Self:
+        """End the answer before any of these texts."""
+        return self._set(stop=sequences)
+
+    def seed(self, value: int) -> Self:
+        return self._set(seed=value)
+
+    def timeout(
+        self,
+        *,
+        total: float | msgspec.UnsetType | None = msgspec.UNSET,
+        first_event: float | msgspec.UnsetType | None = msgspec.UNSET,
+        idle: float | msgspec.UnsetType | None = msgspec.UNSET,
+        connect: float | msgspec.UnsetType | None = msgspec.UNSET,
+    ) -> Self:
+        """Seconds, see `Timeouts`; None means none, what is not given stays."""
+        given = Timeouts(total=total, first_event=first_event, idle=idle, connect=connect)
+        return self._set(timeout=given.over(self._spec.settings.timeout))
+
+    def reserve(self, estimate: Estimate) -> Self:
+        """Reserve this much, instead of what is estimated."""
+        return self._set(estimate=estimate)
+
+    def limit(self, budget: RequestBudget) -> Self:
+        """A limit for this turn alone, beside the ledger's."""
+        return self._set(limit=budget)
+
+    def ext(self, *options: object) -> Self:
+        """Provider options, one of a type; a later one replaces an earlier one of its type."""
+        merged = Settings(ext=options).over(self._spec.settings)
+        return self._set(ext=merged.ext)
+
+    def tools(self, toolset: Toolset[I]) -> TextTurn[Finished[R] | NeedsTools[I]]:
+        """Offer tools. The outcome is `NeedsTools` exactly when the turn holds a call or an issue."""
+        inner = self._finish
+
+        def finish(reducer: Reducer, pump: Pump) -> Finished[R] | NeedsTools[I]:
+            if not reducer.calls and not reducer.issues:
+                return Finished(inner(reducer, pump))
+            text = self._llm._text_result(reducer, pump)
+            calls = cast("tuple[ToolCall[I], ...]", tuple(reducer.calls))
+            return NeedsTools(ToolRound(text, calls, tuple(reducer.issues)))
+
+        spec = msgspec.structs.replace(self._spec, toolset=toolset)
+        return TextTurn(self._llm, spec, finish)
+
+    def available(self, *, only: Sequence[str]) -> Self:
+        """Let the model call only these members."""
+        self._check_members("available", only)
+        return self._replace(only=tuple(dict.fromkeys(only)))
+
+    def require(self, tool: str | None = None) -> Self:
+        """Have the model call some tool, or that one."""
+        if tool is None:
+            return self._replace(choice="any", tool=None)
+        self._check_members("require", [tool])
+        return self._replace(choice="tool", tool=tool)
+
+    def describe(self, tool: str, text: str) -> Self:
+        """Describe a tool otherwise in this turn; the last text for a tool counts."""
+        self._check_members("describe", [tool])
+        kept = tuple(pair for pair in self._spec.descriptions if pair[0] != tool)
+        return self._replace(descriptions=(*kept, (tool, text)))
+
+    def stream(self) -> Stream[R]:
+        """The turn as an async context manager; each call is a new turn, and sends nothing yet."""
+        spec = self._spec
+        reducer = Reducer(spec.toolset, spec.only)
+        return Stream(lambda: self._llm._start(spec), reducer, self._finish)
+
+    async def collect(self) -> R:
+        """Run the turn to its end. Cancelled, the socket is closed and the budget settled.
+
+        Raises:
+          TurnError: it did not complete; the class says by whom.
+        """
+        async with self.stream() as turn:
+            async for _ in turn:
+                pass
+        return turn.result
+
+    async def collect_with(self, handler: Handler) -> R:
+        """Run the turn, giving each event to `handler` after it was applied.
+
+        Returning `lutum.STOP` ends the turn as leaving its block does; on `Completed` it changes
+        nothing. An exception of the handler ends the turn and comes out as it is.
+
+        Raises:
+          Stopped: the handler said so; it carries what had arrived, that event included.
+          TurnError: the turn did not complete; the class says by whom.
+        """
+        stopped = False
+        async with self.stream() as turn:
+            async for event in turn:
+                view = View(turn.partial, turn.usage, self._llm.budget.remaining, self._llm._ext(self._spec))
+                said = await handler(event, view)
+                if said is STOP and not isinstance(event, Completed):
+                    stopped = True
+                    break
+        if stopped:
+            error = Stopped("the handler stopped the turn")
+            error.partial, error.usage, error.started = turn.partial, turn.usage, True
+            error.response = turn.partial.response
+            raise error
+        return turn.result
+
+    def preview(self) -> Preview:
+        """The request as it would go out. Sends and reserves nothing; what is sent is byte-equal.
+
+        Raises:
+          UsageError: the request cannot be; the message names the field.
+        """
+        return self._llm._preview(self._spec)
+
+    async def estimate(self) -> Estimate:
+        """What the turn would reserve. Asks the provider only where the Lutum says so.
+
+        Raises:
+          EstimateRequired: nothing bounds it; the message names the item.
+        """
+        return await self._llm._estimate(self._spec)
+
+    def __repr__(self) -> str:
+        return f"<TextTurn on {self._spec.base!r}>"
+
+    def _set(self, **changes: Any) -> Self:
+        return self._replace(settings=msgspec.structs.replace(self._spec.settings, **changes))
+
+    def _replace(self, **changes: Any) -> Self:
+        spec = msgspec.structs.replace(self._spec, **changes)
+        return cast("Self", TextTurn(self._llm, spec, self._finish))
+
+    def _check_members(self, field: str, names: Sequence[str]) -> None:
+        toolset = self._spec.toolset
+        for name in names:
+            if toolset is None or toolset.get(name) is None:
+                raise BadValue(field, f"{name!r} is no tool of this turn")

@@ -1,0 +1,222 @@
+"""The doors for third parties: what an adapter implements, and what a ledger does.
+
+An adapter is mostly two pure functions: `prepare` turns a request into bytes, its decoder turns
+bytes into events. The I/O between them is an `Exchange`; `lutum.transport` has the HTTP one.
+`lutum.testing.check_adapter` tells whether an adapter keeps the promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from lutum._events import Event
+from lutum._input import Item
+from lutum._results import CommittedTurn, Estimate, Response, ToolDef, Usage
+from lutum._settings import Settings
+from lutum._transcript import Transcript
+
+Phase = Literal["connecting", "connected", "sent"]
+"""Where a request is: `connecting` (TCP and TLS), `connected` (it has its connection), `sent`
+(the whole request is written, so the provider may charge for it)."""
+
+
+class ToolPlan(Struct, frozen=True, kw_only=True):
+    """The tools of one request.
+
+    Attributes:
+      head: what every request of this transcript carries, in order.
+      new: wanted now and not in the head, or there with another schema or description.
+      available: names the model may call; None means every one of head and new.
+      choice: `auto`, `none`, `any` (some tool), or `tool` (the one in `tool`).
+    """
+
+    head: tuple[ToolDef, ...] = ()
+    new: tuple[ToolDef, ...] = ()
+    available: tuple[str, ...] | None = None
+    choice: Literal["auto", "none", "any", "tool"] = "auto"
+    tool: str | None = None
+
+
+class OutputFormat(Struct, frozen=True):
+    """The structured value that is asked for: a name and a JSON schema, as JSON text."""
+
+    name: str
+    schema: str
+
+
+class TurnRequest(Struct, frozen=True, kw_only=True):
+    """One request, as an adapter sees it. A value: preparing it twice gives the same bytes.
+
+    Attributes:
+      ephemerals: (position, item) pairs, in order; the item stands before `transcript[position]`.
+      settings: turn over session over Lutum; what is UNSET is the adapter's to choose.
+      output: asked for by structured turns.
+    """
+
+    transcript: Transcript
+    ephemerals: tuple[tuple[int, Item], ...] = ()
+    settings: Settings = Settings()
+    tools: ToolPlan = ToolPlan()
+    output: OutputFormat | None = None
+
+
+class ReplayForm(Struct, frozen=True):
+    """How a committed turn goes out: exactly, or as its semantic view and why."""
+
+    exact: bool
+    reason: str = ""
+
+
+class Prepared(Struct, frozen=True, kw_only=True):
+    """A request ready to be sent: what `preview()` shows and what goes over the wire.
+
+    Attributes:
+      headers: without secrets; `secret_headers` names those that are added when it is sent.
+      forms: for each committed turn of the transcript, in order, how it goes out.
+      inexact_reason: why the turn answered to this request cannot be replayed exactly.
+      preface: JSON of what goes out right before the turn and no item holds, for `CommittedTurn.preface`.
+      estimate: tokens the request may use at most, input and output.
+      unbounded: what makes that estimate worthless, each item named; empty when it holds.
+      hidden_reasoning: the model is billed for reasoning that the stream does not show in full.
+      dropped_constraints: schema constraints the provider does not take; enforced on decode.
+    """
+
+    request: TurnRequest
+    url: str
+    body: bytes
+    model: str
+    method: str = "POST"
+    headers: tuple[tuple[str, str], ...] = ()
+    secret_headers: tuple[str, ...] = ()
+    forms: tuple[ReplayForm, ...] = ()
+    inexact_reason: str | None = None
+    preface: bytes = b""
+    estimate: Estimate = Estimate()
+    unbounded: tuple[str, ...] = ()
+    hidden_reasoning: bool = False
+    dropped_constraints: tuple[str, ...] = ()
+
+
+class Decoder(Protocol):
+    """Bytes of one response to events. Pure: knows no socket, clock or task.
+
+    Feeding whole, byte by byte or at any split gives the same events, and `Completed` is the last.
+    """
+
+    def feed(self, data: bytes, out: list[Event]) -> None:
+        """Append to `out` what `data` completes; what came before a fault is in `out` already.
+
+        Raises:
+          ProviderError: an error event, or data that is not the protocol.
+        """
+        ...
+
+    def eof(self, out: list[Event]) -> None:
+        """The response ended. Appends `Completed` only where the protocol's own end has been seen."""
+        ...
+
+
+class Exchange(Protocol):
+    """One request in flight. The pump opens it, receives until it ends, and always closes it."""
+
+    @property
+    def response(self) -> Response | None:
+        """The response head; None until it came."""
+        ...
+
+    async def open(self, mark: Callable[[Phase], None]) -> None:
+        """Send the request and wait for the response head, marking each phase as it is reached.
+
+        Cancelled, it leaves nothing open once `aclose` has run.
+
+        Raises:
+          ProviderError: the status is an error.
+          NetworkError: no connection, or it failed before the head.
+        """
+        ...
+
+    async def receive(self, out: list[Event]) -> bool:
+        """Append the events of the next piece to `out`; False at the end of the response.
+
+        A piece may hold no event. Suspends only to wait for the socket.
+
+        Raises:
+          ProviderError: an error event or malformed data; the events before it are in `out`.
+          Interrupted: the connection broke.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of the connection: kept for reuse after a whole response, closed otherwise."""
+        ...
+
+
+class Adapter(Protocol):
+    """A provider dialect. `scope` names the endpoint and account family that signs turns."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def scope(self) -> str: ...
+
+    def prepare(self, request: TurnRequest) -> Prepared:
+        """Encode a request. Pure.
+
+        Raises:
+          UsageError: the provider cannot take it; the message names the field.
+        """
+        ...
+
+    def exchange(self, prepared: Prepared) -> Exchange:
+        """A fresh exchange for one attempt; nothing is sent before its `open`."""
+        ...
+
+    def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
+        """Whether `turn` goes back exactly to that scope and model. Pure."""
+        ...
+
+    def first_difference(self, earlier: Prepared, later: Prepared) -> str | None:
+        """JSON path in `later` of the first thing that is not as `earlier` sent it, up to the last
+        input block of `earlier`; None when `later` only adds. Pure; `cache_control`, sampling options
+        and ephemerals do not count."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close every idle connection. Open turns keep theirs."""
+        ...
+
+
+class CountsTokens(Protocol):
+    """An adapter whose provider counts the input tokens of a request, for an exact estimate."""
+
+    async def count_input_tokens(self, prepared: Prepared) -> int:
+        """Ask the provider; one small request. Raises as `Exchange.open`."""
+        ...
+
+
+class Lease(Protocol):
+    """An amount taken from a ledger for one turn. Plain calls that never block."""
+
+    def grow(self, usage: Usage | Estimate) -> bool:
+        """Make the lease cover `usage`; False, and unchanged, when the ledger cannot."""
+        ...
+
+    def settle(self, usage: Usage) -> None:
+        """Give the lease back and record what was used. The first call counts."""
+        ...
+
+
+class Ledger(Protocol):
+    """Where turns reserve before they send. `Budget` is one; a remote one grows from a local slice."""
+
+    async def reserve(self, estimate: Estimate) -> Lease:
+        """Take an amount. Cancelled, it has taken nothing.
+
+        Raises:
+          BudgetExceeded: it does not fit.
+        """
+        ...

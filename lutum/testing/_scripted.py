@@ -1,0 +1,207 @@
+"""An adapter that answers from scripts, without a wire: for tests of what you build on turns.
+
+For tests of adapters, streams and faults use `WireServer`, which speaks the real protocols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import final
+
+import msgspec
+from anyio.lowlevel import checkpoint
+from msgspec import Struct
+
+from lutum._events import (
+    Completed,
+    Event,
+    ReasoningDelta,
+    RefusalDelta,
+    StructuredDelta,
+    TextDelta,
+    ToolCallReady,
+    TurnStarted,
+)
+from lutum._results import (
+    CommittedTurn,
+    Estimate,
+    ReasoningItem,
+    RefusalItem,
+    Response,
+    TextItem,
+    ToolCallItem,
+    Usage,
+    ViewItem,
+)
+from lutum.abc import Phase, Prepared, ReplayForm, TurnRequest
+
+Step = str | Event | BaseException
+"""A piece of text, an event, or what is raised at that point."""
+
+
+class Script(Struct, frozen=True):
+    """One answer. `CUT` as its last step leaves the turn without a terminal event; an exception as
+    its first is raised before the response begins."""
+
+    steps: tuple[Step, ...]
+    usage: Usage | None = None
+    finish_reason: str = "stop"
+
+
+@final
+class _Cut:
+    def __repr__(self) -> str:
+        return "CUT"
+
+
+CUT = _Cut()
+"""As the last step of a script: the response ends here, with no terminal event."""
+
+
+@final
+class ScriptedAdapter:
+    """Answers each request with the next script; `requests` keeps every request it was asked.
+
+    A script is a `Script`, or just its steps: `ScriptedAdapter([["Hel", "lo"], ["bye", CUT]])`. All
+    copies of a turn share the queue. When it is empty, a request raises LookupError.
+    """
+
+    name = "scripted"
+
+    def __init__(
+        self,
+        scripts: Iterable[Script | Sequence[Step | _Cut]] = (),
+        *,
+        scope: str = "scripted",
+        model: str = "scripted-1",
+        default_max_output_tokens: int = 1024,
+    ) -> None:
+        self.scope = scope
+        self.requests: list[TurnRequest] = []
+        self._model = model
+        self._bound = default_max_output_tokens
+        self._scripts = [_script(script) for script in scripts]
+
+    def prepare(self, request: TurnRequest) -> Prepared:
+        settings = request.settings
+        model = settings.model if isinstance(settings.model, str) else self._model
+        bound = settings.max_output_tokens
+        bound = bound if isinstance(bound, int) else self._bound
+        sent = [*request.transcript, *(item for _, item in request.ephemerals)]
+        body = b"\n".join(msgspec.json.encode(item) for item in sent)
+        turns = (item for item in request.transcript if isinstance(item, CommittedTurn))
+        return Prepared(
+            request=request,
+            url="scripted:",
+            body=body,
+            model=model,
+            forms=tuple(self.replay_form(turn, self.scope, model) for turn in turns),
+            estimate=Estimate(len(body) // 3 + 1, bound),
+        )
+
+    def exchange(self, prepared: Prepared) -> ScriptedExchange:
+        return ScriptedExchange(self, prepared)
+
+    def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
+        if turn.adapter != self.name or turn.scope != scope:
+            return ReplayForm(False, f"made by {turn.adapter} at {turn.scope}")
+        return ReplayForm(turn.exact, turn.inexact_reason or "")
+
+    def first_difference(self, earlier: Prepared, later: Prepared) -> str | None:
+        before, after = earlier.body.split(b"\n"), later.body.split(b"\n")
+        for i, line in enumerate(before):
+            if i >= len(after) or after[i] != line:
+                return f"$[{i}]"
+        return None
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+    def __repr__(self) -> str:
+        return f"<ScriptedAdapter, {len(self._scripts)} scripts left>"
+
+    def _next(self, request: TurnRequest) -> tuple[Step | _Cut, ...]:
+        self.requests.append(request)
+        if not self._scripts:
+            raise LookupError(f"ScriptedAdapter: no script for request {len(self.requests)}")
+        return self._scripts.pop(0)
+
+
+MockLlmAdapter = ScriptedAdapter
+"""The ancestor's name."""
+
+
+@final
+class ScriptedExchange:
+    """One script, played a step a piece."""
+
+    def __init__(self, adapter: ScriptedAdapter, prepared: Prepared) -> None:
+        self.response: Response | None = None
+        self._adapter = adapter
+        self._prepared = prepared
+        self._steps: list[Step | _Cut] = []
+
+    async def open(self, mark: Callable[[Phase], None]) -> None:
+        mark("connected")
+        await checkpoint()
+        mark("sent")
+        self._steps = list(self._adapter._next(self._prepared.request))
+        if self._steps and isinstance(first := self._steps[0], BaseException):
+            raise first
+        self.response = Response(request_id=f"scripted-{len(self._adapter.requests)}")
+        self._items = list[ViewItem]()
+        self._steps.insert(0, TurnStarted(self._prepared.model, self.response))
+
+    async def receive(self, out: list[Event]) -> bool:
+        await checkpoint()
+        if not self._steps:
+            return False
+        step = self._steps.pop(0)
+        if isinstance(step, BaseException):
+            raise step
+        if isinstance(step, _Cut):
+            return False
+        event = TextDelta(step) if isinstance(step, str) else step
+        if isinstance(event, Completed) and not event.turn.adapter:
+            event = msgspec.structs.replace(event, turn=self._turn())
+        out.append(event)
+        _collect(self._items, event)
+        return True
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+    def _turn(self) -> CommittedTurn:
+        items = tuple(self._items)
+        wire = msgspec.json.encode(items)
+        return CommittedTurn(self._adapter.name, self._adapter.scope, self._prepared.model, wire, items)
+
+
+def _script(script: Script | Sequence[Step | _Cut]) -> tuple[Step | _Cut, ...]:
+    given = script if isinstance(script, Script) else None
+    steps = list[Step | _Cut](given.steps if given is not None else script)  # type: ignore[arg-type]
+    last = steps[-1] if steps else None
+    if not isinstance(last, _Cut | BaseException | Completed):
+        deltas = sum(isinstance(step, str | TextDelta | ReasoningDelta | StructuredDelta) for step in steps)
+        usage = given.usage if given is not None and given.usage is not None else Usage(10, max(1, deltas))
+        reason = "stop" if given is None else given.finish_reason
+        steps.append(Completed(reason, usage, CommittedTurn("", "", "", b"")))
+    return tuple(steps)
+
+
+def _collect(items: list[ViewItem], event: Event) -> None:
+    """Fold an event into the view; adjacent deltas of one kind are one item."""
+    match event:
+        case TextDelta(text=text) | StructuredDelta(json=text):
+            new: ViewItem = TextItem(text)
+        case ReasoningDelta(text=text):
+            new = ReasoningItem(text)
+        case RefusalDelta(text=text):
+            new = RefusalItem(text)
+        case ToolCallReady(id=id, name=name, arguments=arguments):
+            new = ToolCallItem(id, name, arguments)
+        case _:
+            return
+    if items and type(items[-1]) is type(new) and not isinstance(new, ToolCallItem):
+        new = type(new)(items.pop().text + new.text)  # type: ignore[union-attr]
+    items.append(new)

@@ -1,0 +1,79 @@
+"""The checks: `nox` runs the usual ones, `nox -s NAME` one, `nox -l` lists them."""
+
+import sys
+from pathlib import Path
+
+import nox
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PYPROJECT)  # read from the classifiers
+LINT = nox.project.dependency_groups(PYPROJECT, "lint")
+
+nox.needs_version = ">=2026.10"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = False
+nox.options.sessions = ["lint", "types", "tests", "wheel"]
+
+# Run in a virtual environment that holds the wheel and its hard dependencies.
+ONLY_OURS = """
+from importlib.metadata import version
+from importlib.util import find_spec
+
+import lutum
+
+for stray in ("adapters", "benchmarks", "docs", "examples", "tests", "hypothesis", "pytest"):
+    assert find_spec(stray) is None, f"{stray} can be imported"
+for package in ("lutum", "lutum_claude"):
+    assert find_spec(package) is not None, f"{package} cannot be imported"
+print("lutum", version("lutum"), "from", lutum.__file__)
+"""
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests against the built package, on each Python that is here."""
+    session.install(".[test]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python=PYTHONS[0], default=False)
+def nightly(session: nox.Session) -> None:
+    """Run the tests with many more hypothesis examples."""
+    session.install(".[test]")
+    session.run("pytest", *session.posargs, env={"HYPOTHESIS_PROFILE": "nightly"})
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and layering."""
+    session.install(*(tool for tool in LINT if tool.startswith("ruff")))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session(python=PYTHONS[0])
+def types(session: nox.Session) -> None:
+    """Check types with pyright and mypy, both strict."""
+    session.install("-e", ".[test]", *LINT)
+    session.run("pyright")
+    session.run("mypy")
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build the wheel and use it where nothing but its hard dependencies is installed."""
+    session.install("build", "check-wheel-contents")
+    tmp = Path(session.create_tmp()).resolve()
+    for old in tmp.glob("*.whl"):
+        old.unlink()
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(tmp))
+    [built] = tmp.glob("*.whl")
+    session.run("check-wheel-contents", str(built))
+
+    session.run("python", "-m", "venv", "--clear", str(tmp / "venv"))
+    bin_ = tmp / "venv" / ("Scripts" if sys.platform == "win32" else "bin")
+    session.run(str(bin_ / "python"), "-m", "pip", "install", "-q", str(built), external=True)
+    # -I: without it the current directory, which is the repository, could be imported too.
+    session.run(str(bin_ / "python"), "-I", "-c", ONLY_OURS, external=True)
+    session.run(str(bin_ / "lutum"), "demo", external=True)

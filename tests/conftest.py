@@ -1,0 +1,27 @@
+"""Both backends for every coroutine test, and how hard hypothesis tries."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("default", max_examples=50, deadline=None)
+# The same examples on every run: a change is never held up by what it did not cause.
+settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True, print_blob=True)
+settings.register_profile(
+    "nightly",
+    max_examples=5_000,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],  # 5,000 examples are meant to take a while
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+# anyio's own fixture takes the backends that are installed; here a missing one is a failure. Module scope,
+# as there: hypothesis refuses fixtures that are set up for each test. A test that wants virtual time
+# parametrises "anyio_backend" itself.
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """The backend that a coroutine test runs on."""
+    return request.param
