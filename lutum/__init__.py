@@ -105,7 +105,13 @@ from lutum._tools import (
     raw_tool as raw_tool,
 )
 from lutum._transcript import Head as Head, Transcript as Transcript
-from lutum._turn import STOP as STOP, TextTurn as TextTurn, View as View
+from lutum._turn import (
+    STOP as STOP,
+    StructuredTurn as StructuredTurn,
+    TextTurn as TextTurn,
+    Turn as Turn,
+    View as View,
+)
 
 if TYPE_CHECKING:
     from lutum_claude import ClaudeAdapter as ClaudeAdapter, ClaudeOptions as ClaudeOptions

@@ -4,22 +4,32 @@ the stream sends. Nothing is sent that was not reserved, and nothing is reserved
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import final
+from typing import Any, TypeVar, final
 
 import msgspec
 
 from lutum._budget import Budget
-from lutum._errors import BadValue, EstimateRequired, UnpricedModel, UsageError
+from lutum._errors import (
+    BadValue,
+    EstimateRequired,
+    OutputInvalid,
+    OutputLimitExceeded,
+    UnpricedModel,
+    UsageError,
+)
 from lutum._input import ModelInput
 from lutum._preview import Preview, preview
 from lutum._pump import Pump
 from lutum._reduce import Reducer
-from lutum._results import Estimate, Response, TextResult, ToolDef
+from lutum._results import Estimate, Response, StructuredResult, TextResult, ToolDef
+from lutum._schema import Shape, shape_of
 from lutum._settings import DEFAULT_TIMEOUTS, RequestBudget, Settings, Timeouts
 from lutum._stream import Start
 from lutum._transcript import Transcript
-from lutum._turn import TextTurn, TurnSpec
-from lutum.abc import Adapter, Lease, Ledger, Prepared, ToolPlan, TurnRequest
+from lutum._turn import StructuredTurn, TextTurn, TurnSpec
+from lutum.abc import Adapter, Lease, Ledger, OutputFormat, Prepared, ToolPlan, TurnRequest
+
+T = TypeVar("T")
 
 Input = str | ModelInput | Transcript
 
@@ -66,11 +76,42 @@ class Lutum:
         """
         return self._text_turn(TurnSpec(base=as_transcript(input)))
 
+    def structured_turn(self, type: type[T], input: Input) -> StructuredTurn[T]:
+        """A turn that answers with a value of `type`; nothing happens before it is run.
+
+        Raises:
+          BadValue: the input is empty, or no schema can say the type; the message has the path.
+        """
+        return self._structured_turn(type, TurnSpec(base=as_transcript(input)))
+
     def __repr__(self) -> str:
         return f"<Lutum on {self._adapter!r}, {self._budget!r}>"
 
     def _text_turn(self, spec: TurnSpec) -> TextTurn:
         return TextTurn(self, spec, self._text_result)
+
+    def _structured_turn(self, type: type[T], spec: TurnSpec) -> StructuredTurn[T]:
+        shape = shape_of(type)
+        output = OutputFormat(shape.name, shape.schema, shape.dropped)
+        spec = msgspec.structs.replace(spec, output=output)
+
+        def finish(reducer: Reducer, pump: Pump) -> StructuredResult[T]:
+            return self._structured_result(shape, reducer, pump)
+
+        return StructuredTurn(self, spec, finish)
+
+    def _structured_result(self, shape: Shape[T], reducer: Reducer, pump: Pump) -> StructuredResult[T]:
+        text = self._text_result(reducer, pump)
+        if text.finish_reason == "length":
+            raise OutputLimitExceeded("the value was cut at the output limit")
+        fields: dict[str, Any] = {name: getattr(text, name) for name in TextResult.__dataclass_fields__}
+        if text.finish_reason == "content_filter" or text.refusal:
+            fields["refusal"] = text.refusal or text.text
+            return StructuredResult(**fields)
+        if not reducer.json.strip():
+            raise OutputInvalid("the turn completed without a value", raw=reducer.json)
+        reducer.value = value = shape.decode(reducer.json)
+        return StructuredResult(**fields, _value=value)
 
     def _text_result(self, reducer: Reducer, pump: Pump) -> TextResult:
         completed = reducer.completed

@@ -33,7 +33,7 @@ class Call:
         self._url = url
         self._phase: Phase | None = None
         self._response: Any = None
-        self._iterator: Any = None
+        self._iterators: tuple[Any, ...] = ()
         self.next: Callable[[], Awaitable[bytes]] = _nothing_yet
 
     async def send(
@@ -61,14 +61,19 @@ class Call:
 
     def start(self) -> None:
         """Make `next` give the pieces of the body, past httpx's wrapping unless the body is encoded."""
-        encoding = self._response.headers.get("content-encoding", "identity")
-        plain = encoding.strip().lower() == "identity"
-        stream = self._response.stream if plain else self._response.aiter_bytes()
-        self._iterator = stream.__aiter__()
+        response = self._response
+        raw = pieces = response.stream.__aiter__()
+        encoding = response.headers.get("content-encoding", "identity")
+        if encoding.strip().lower() != "identity":
+            # Decoded behind the iterator that we hold: when decoding fails, the response is still open,
+            # and whatever reads it must not be dropped before it is closed.
+            head = {"content-encoding": encoding}
+            pieces = type(response)(200, headers=head, content=raw).aiter_bytes().__aiter__()
+        self._iterators = (pieces, raw)
         self.next = self._first
 
     async def _first(self) -> bytes:
-        self.next = self._iterator.__anext__
+        self.next = self._iterators[0].__anext__
         return await _without_hooks(self.next)
 
     async def read(self, limit: int, into: bytearray) -> None:
@@ -88,9 +93,10 @@ class Call:
             with suppress(Exception):  # the turn is over, however its socket closed
                 await self._response.aclose()
             # After the response, so that nothing on the way has anything left to await.
-            if (close := getattr(self._iterator, "aclose", None)) is not None:
-                with suppress(Exception):
-                    await close()
+            for iterator in self._iterators:
+                if (close := getattr(iterator, "aclose", None)) is not None:
+                    with suppress(Exception):
+                        await close()
 
     def error(self, exc: Exception) -> Exception:
         """What `exc`, raised by the client, is in our terms: itself if it is not the network."""

@@ -42,7 +42,7 @@ class Preview:
 
 
 def preview(adapter: Adapter, prepared: Prepared, earlier: Prepared | None = None) -> Preview:
-    given = prepared.request.settings.estimate
+    given, output = prepared.request.settings.estimate, prepared.request.output
     return Preview(
         method=prepared.method,
         url=prepared.url,
@@ -54,7 +54,7 @@ def preview(adapter: Adapter, prepared: Prepared, earlier: Prepared | None = Non
         forms=prepared.forms,
         inexact_reason=prepared.inexact_reason,
         first_difference=None if earlier is None else adapter.first_difference(earlier, prepared),
-        dropped_constraints=prepared.dropped_constraints,
+        dropped_constraints=(() if output is None else output.dropped) + prepared.dropped_constraints,
     )
 
 

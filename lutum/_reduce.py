@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
+from msgspec import UNSET
 
 from lutum._events import (
     Completed,
@@ -22,7 +25,7 @@ from lutum._tools import CallIssue, ToolCall, Toolset
 
 
 class Reducer:
-    """The state of a turn as its consumer has seen it.
+    """The state of a turn as its consumer has seen it; `value` is set once a structured one is decoded.
 
     `apply` returns the event to show: a call gets its typed object here, on the consumer's side,
     and one that no tool of the turn can run becomes an issue.
@@ -67,6 +70,7 @@ class Reducer:
         self.model = ""
         self.response: Response | None = None
         self.started = False
+        self.value: Any = UNSET
 
     def apply(self, event: Event) -> Event:
         """Take one event in."""

@@ -6,17 +6,19 @@ Commit is a compare-and-set: a result may be committed where its turn was built,
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import final
+from typing import TypeVar, final
 
 from lutum._boundary import Lutum
 from lutum._errors import StaleCommit, UsageError
 from lutum._input import Content, Item, ToolResult, message, tool_result
-from lutum._results import CommittedTurn, TextResult
+from lutum._results import CommittedTurn, StructuredResult, TextResult
 from lutum._settings import Settings
 from lutum._tools import ToolRound
 from lutum._transcript import Transcript
-from lutum._turn import TextTurn, TurnSpec
+from lutum._turn import StructuredTurn, TextTurn, TurnSpec
 from lutum.abc import TurnRequest
+
+T = TypeVar("T")
 
 
 @final
@@ -110,6 +112,14 @@ class Session:
         """A text turn on the transcript as it is now; later pushes do not change it."""
         return self._llm._text_turn(self._spec())
 
+    def structured_turn(self, type: type[T]) -> StructuredTurn[T]:
+        """A turn that answers with a value of `type`, on the transcript as it is now.
+
+        Raises:
+          BadValue: no schema can say the type; the message has the path.
+        """
+        return self._llm._structured_turn(type, self._spec())
+
     def commit_text(self, result: TextResult) -> None:
         """Store the turn of a result.
 
@@ -122,6 +132,12 @@ class Session:
         if result.turn.tool_calls:
             raise UsageError("commit: the turn holds unanswered tool calls; commit its round")
         self._commit(result, ())
+
+    def commit_structured(self, result: StructuredResult[T]) -> None:
+        """Store the turn of a structured result, value or refusal. Raises as `commit_text`."""
+        if not isinstance(result, StructuredResult):
+            raise UsageError(f"commit: {type(result).__name__} is no structured result")
+        self.commit_text(result)
 
     def commit_round(self, round: ToolRound[object], results: Iterable[ToolResult]) -> None:
         """Store a turn with the results of its calls, all or nothing.

@@ -15,11 +15,12 @@ from typing import Generic, Self, final
 import anyio
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
+from msgspec import UNSET
 from typing_extensions import TypeVar
 
 from lutum._bags import Bags
 from lutum._errors import Interrupted, TurnError, TurnNotFinished, UsageError
-from lutum._events import Event, TextDelta
+from lutum._events import Completed, Event, StructuredReady, TextDelta
 from lutum._frames import decode_frame
 from lutum._preview import preview
 from lutum._pump import Pump
@@ -68,6 +69,7 @@ class Stream(Generic[R]):
     __slots__ = (
         "_bags",
         "_consumer",
+        "_due",
         "_error",
         "_events",
         "_finish",
@@ -100,6 +102,7 @@ class Stream(Generic[R]):
         self._pump: Pump | None = None
         self._task: int | None = None
         self._consumer: int | None = None
+        self._due: R | None = None
         self._result: R | None = None
         self._error: TurnError | None = None
         self._open = False
@@ -211,10 +214,22 @@ class Stream(Generic[R]):
         if type(event) is TextDelta:
             self._reducer.take_text(event.text)
             return event
-        event = self._reducer.apply(event)
-        if self._reducer.completed is not None and self._pump is not None:
-            self._result = self._finish(self._reducer, self._pump)
-        return event
+        if isinstance(event, Completed) and self._pump is not None:
+            if self._due is None:
+                self._reducer.apply(event)
+                self._due = self._conclude(self._pump)
+                if self._reducer.value is not UNSET:
+                    self._events = iter((event,))
+                    return StructuredReady(self._reducer.json, self._reducer.value)
+            self._result = self._due
+            return event
+        return self._reducer.apply(event)
+
+    def _conclude(self, pump: Pump) -> R:
+        try:
+            return self._finish(self._reducer, pump)
+        except TurnError as error:  # a structured value that was cut or does not decode
+            raise self._told(error) from None
 
     async def _refill(self) -> None:
         if not self._open or self._bags is None or self._pump is None:

@@ -17,7 +17,7 @@ from lutum._input import Item
 from lutum._preview import Preview
 from lutum._pump import Pump
 from lutum._reduce import Reducer
-from lutum._results import Estimate, PartialResult, TextResult, Usage
+from lutum._results import Estimate, PartialResult, StructuredResult, TextResult, Usage
 from lutum._settings import RequestBudget, Settings, Timeouts
 from lutum._stream import Stream
 from lutum._tools import Finished, NeedsTools, ToolCall, ToolRound, Toolset
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", default=TextResult, covariant=True)
 I = TypeVar("I")
+T = TypeVar("T")
+S = TypeVar("S", default=StructuredResult[T], covariant=True)
 
 
 class Stop(enum.Enum):
@@ -73,9 +75,8 @@ class View:
 Handler = Callable[[Event, View], Awaitable[Stop | None]]
 
 
-@final
-class TextTurn(Generic[R]):
-    """A text turn to be run: set it up with its methods, end with `stream`, `collect`, `collect_with`,
+class Turn(Generic[R]):
+    """A turn to be run: set it up with its methods, end with `stream`, `collect`, `collect_with`,
     `preview` or `estimate`.
 
     Each method returns a changed copy and raises BadValue, naming the field, for what cannot be right.
@@ -133,20 +134,6 @@ class TextTurn(Generic[R]):
         """Provider options, one of a type; a later one replaces an earlier one of its type."""
         merged = Settings(ext=options).over(self._spec.settings)
         return self._set(ext=merged.ext)
-
-    def tools(self, toolset: Toolset[I]) -> TextTurn[Finished[R] | NeedsTools[I]]:
-        """Offer tools. The outcome is `NeedsTools` exactly when the turn holds a call or an issue."""
-        inner = self._finish
-
-        def finish(reducer: Reducer, pump: Pump) -> Finished[R] | NeedsTools[I]:
-            if not reducer.calls and not reducer.issues:
-                return Finished(inner(reducer, pump))
-            text = self._llm._text_result(reducer, pump)
-            calls = cast("tuple[ToolCall[I], ...]", tuple(reducer.calls))
-            return NeedsTools(ToolRound(text, calls, tuple(reducer.issues)))
-
-        spec = msgspec.structs.replace(self._spec, toolset=toolset)
-        return TextTurn(self._llm, spec, finish)
 
     def available(self, *, only: Sequence[str]) -> Self:
         """Let the model call only these members."""
@@ -225,17 +212,52 @@ class TextTurn(Generic[R]):
         return await self._llm._estimate(self._spec)
 
     def __repr__(self) -> str:
-        return f"<TextTurn on {self._spec.base!r}>"
+        return f"<{type(self).__name__} on {self._spec.base!r}>"
 
     def _set(self, **changes: Any) -> Self:
         return self._replace(settings=msgspec.structs.replace(self._spec.settings, **changes))
 
     def _replace(self, **changes: Any) -> Self:
         spec = msgspec.structs.replace(self._spec, **changes)
-        return cast("Self", TextTurn(self._llm, spec, self._finish))
+        return type(self)(self._llm, spec, self._finish)
+
+    def _with_tools(
+        self, toolset: Toolset[I]
+    ) -> tuple[TurnSpec, Callable[[Reducer, Pump], Finished[R] | NeedsTools[I]]]:
+        inner, llm = self._finish, self._llm
+
+        def finish(reducer: Reducer, pump: Pump) -> Finished[R] | NeedsTools[I]:
+            if not reducer.calls and not reducer.issues:
+                return Finished(inner(reducer, pump))
+            calls = cast("tuple[ToolCall[I], ...]", tuple(reducer.calls))
+            return NeedsTools(ToolRound(llm._text_result(reducer, pump), calls, tuple(reducer.issues)))
+
+        return msgspec.structs.replace(self._spec, toolset=toolset), finish
 
     def _check_members(self, field: str, names: Sequence[str]) -> None:
         toolset = self._spec.toolset
         for name in names:
             if toolset is None or toolset.get(name) is None:
                 raise BadValue(field, f"{name!r} is no tool of this turn")
+
+
+@final
+class TextTurn(Turn[R]):
+    """A turn whose outcome is text; made by `text_turn()`."""
+
+    __slots__ = ()
+
+    def tools(self, toolset: Toolset[I]) -> TextTurn[Finished[R] | NeedsTools[I]]:
+        """Offer tools. The outcome is `NeedsTools` exactly when the turn holds a call or an issue."""
+        return TextTurn(self._llm, *self._with_tools(toolset))
+
+
+@final
+class StructuredTurn(Turn[S], Generic[T, S]):
+    """A turn whose outcome is a value of a type; made by `structured_turn(T)`."""
+
+    __slots__ = ()
+
+    def tools(self, toolset: Toolset[I]) -> StructuredTurn[T, Finished[S] | NeedsTools[I]]:
+        """Offer tools. The outcome is `NeedsTools` exactly when the turn holds a call or an issue."""
+        return StructuredTurn(self._llm, *self._with_tools(toolset))

@@ -41,10 +41,14 @@ class ToolPlan(Struct, frozen=True, kw_only=True):
 
 
 class OutputFormat(Struct, frozen=True):
-    """The structured value that is asked for: a name and a JSON schema, as JSON text."""
+    """The structured value that is asked for: a name and a JSON schema, as JSON text.
+
+    `dropped` are constraints no provider takes, as "path: constraint"; they are enforced on decode.
+    """
 
     name: str
     schema: str
+    dropped: tuple[str, ...] = ()
 
 
 class TurnRequest(Struct, frozen=True, kw_only=True):

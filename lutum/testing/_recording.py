@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, cast, final
+from typing import Any, final
 
 import msgspec
 from anyio.lowlevel import checkpoint
@@ -193,14 +193,19 @@ def json_difference(expected: bytes, actual: bytes) -> str:
 
 
 def _path(a: Any, b: Any, at: str) -> str | None:
-    if type(a) is not type(b):
-        return at
-    if isinstance(a, dict):
-        return _first(cast("dict[str, Any]", a), cast("dict[str, Any]", b), at + ".{}")
-    if isinstance(a, list):
-        mine, other = cast("list[Any]", a), cast("list[Any]", b)
-        return _first(dict(enumerate(mine)), dict(enumerate(other)), at + "[{}]")
-    return None if a == b else at
+    match type(a).__name__:
+        case name if name != type(b).__name__:
+            return at
+        case "dict":
+            return _first(a, b, at + ".{}")
+        case "list":
+            return _first(_numbered(a), _numbered(b), at + "[{}]")
+        case _:
+            return None if a == b else at
+
+
+def _numbered(values: Iterable[Any]) -> dict[Any, Any]:
+    return dict(enumerate(values))
 
 
 def _first(a: dict[Any, Any], b: dict[Any, Any], at: str) -> str | None:
