@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 import sys
 import types
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
@@ -19,6 +20,8 @@ import anyio
 from lutum._errors import BadValue, Interrupted, NetworkError, ProviderError, UsageError
 from lutum._results import Response
 from lutum.abc import Phase
+
+T = TypeVar("T")
 
 CLOSE_SECONDS: Final = 2.0
 """How long closing a response may take; the connection under it has a bound of its own."""
@@ -29,12 +32,12 @@ class Call:
 
     def __init__(self, client: Any, url: str) -> None:
         self.host = urlsplit(url).netloc.rpartition("@")[2] or url
-        self._client = client
+        self._client: Any = client
         self._url = url
         self._phase: Phase | None = None
         self._response: Any = None
         self._iterators: tuple[Any, ...] = ()
-        self.next: Callable[[], Awaitable[bytes]] = _nothing_yet
+        self.next: Callable[[], Awaitable[bytes]] = _not_open
 
     async def send(
         self, method: str, headers: Iterable[tuple[str, str]], body: bytes, mark: Callable[[Phase], None]
@@ -52,7 +55,9 @@ class Call:
         )
         try:
             # No redirect: it would send the prompt, and perhaps the key, to somebody else.
-            self._response = await self._client.send(request, stream=True, follow_redirects=False)
+            self._response = await _without_hooks(
+                self._client.send(request, stream=True, follow_redirects=False)
+            )
         except Exception as exc:
             if (error := self.error(exc)) is exc:
                 raise
@@ -73,8 +78,13 @@ class Call:
         self.next = self._first
 
     async def _first(self) -> bytes:
-        self.next = self._iterators[0].__anext__
-        return await _without_hooks(self.next)
+        following: Callable[[], Awaitable[bytes]] = self._iterators[0].__anext__
+        self.next = following
+
+        async def first() -> bytes:
+            return await following()
+
+        return await _without_hooks(first())
 
     async def read(self, limit: int, into: bytearray) -> None:
         """Append the body to `into`, up to `limit` bytes."""
@@ -87,13 +97,19 @@ class Call:
         del into[limit:]
 
     async def aclose(self) -> None:
-        if self._response is None:
+        """Close the response, bounded and shielded; nothing can be read after it."""
+        # httpx's response is a cycle that holds us, through the trace: what we hold must not wait for gc.
+        self._client = None
+        response, self._response = self._response, None
+        iterators, self._iterators = self._iterators, ()
+        self.next = _not_open
+        if response is None:
             return
         with anyio.move_on_after(CLOSE_SECONDS, shield=True):
             with suppress(Exception):  # the turn is over, however its socket closed
-                await self._response.aclose()
+                await response.aclose()
             # After the response, so that nothing on the way has anything left to await.
-            for iterator in self._iterators:
+            for iterator in iterators:
                 if (close := getattr(iterator, "aclose", None)) is not None:
                     with suppress(Exception):
                         await close()
@@ -204,37 +220,30 @@ def _head(response: Any) -> Response:
 
 
 @types.coroutine
-def _without_hooks(step: Callable[[], Awaitable[bytes]]) -> Generator[Any, Any, bytes]:
-    """Await `step()`, and keep the async generators that it starts from the event loop.
+def _without_hooks(coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+    """Await `coroutine`, and keep the async generators that it starts from the event loop.
 
-    A body that is not read to its end leaves the generators of httpx and httpcore suspended. A loop that
-    knows of them warns (trio) or starts tasks (asyncio) when they are collected, though the response that
-    they read from is closed and nothing is left for them to do.
+    A body that is not written or read to its end leaves generators of httpx and httpcore suspended. A
+    loop that knows of them warns (trio) or starts tasks (asyncio) when they are collected, though by then
+    their connection is closed and nothing is left for them to do.
     """
-
-    async def call() -> bytes:
-        return await step()
-
-    task = call()
-    hooks = sys.get_asyncgen_hooks()
-    sys.set_asyncgen_hooks(None, None)
-    try:
-        # Up to its first suspension, which is where it waits for the socket: they have all started by then.
+    resume: Callable[[], Any] = partial(coroutine.send, None)
+    while True:
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(None, None)
         try:
-            asked = task.send(None)
+            asked = resume()
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
         finally:
             sys.set_asyncgen_hooks(*hooks)
-        while True:
-            try:
-                answer = yield asked
-            except BaseException as exc:
-                asked = task.throw(exc)
-            else:
-                asked = task.send(answer)
-    except StopIteration as stop:
-        piece: bytes = stop.value
-        return piece
+            del resume  # what it throws would hold this frame, and this frame it
+        try:
+            resume = partial(coroutine.send, (yield asked))
+        except BaseException as exc:
+            resume = partial(coroutine.throw, exc)
 
 
-async def _nothing_yet() -> bytes:
-    raise UsageError("receive() before open()")
+async def _not_open() -> bytes:
+    raise UsageError("an exchange can be read between open() and aclose()")

@@ -52,6 +52,10 @@ class Media(Struct, frozen=True, gc=False, omit_defaults=True):
     url: str | None = None
     file_id: str | None = None
 
+    def __post_init__(self) -> None:
+        if sum(source is not None for source in (self.data, self.url, self.file_id)) != 1:
+            raise BadValue(type(self).__name__.lower(), "comes from one of data, url and file_id")
+
 
 class Image(Media, frozen=True, gc=False, tag="image"):
     """An image; make one with `from_path`, `from_bytes`, `from_url` or `from_file_id`."""
@@ -103,6 +107,8 @@ class Document(Media, frozen=True, gc=False, omit_defaults=True, tag="document")
         Raises:
           BadValue: empty, over 50 MB, or neither.
         """
+        _check_text("document.title", title or "")
+        _check_text("document.context", context or "")
         kind = _sniff("document", data, media_type, "application/pdf", text=True)
         return cls(kind, data, title=title, context=context, citations=citations)
 
@@ -123,7 +129,8 @@ class Document(Media, frozen=True, gc=False, omit_defaults=True, tag="document")
 
     @classmethod
     def from_text(cls, text: str, *, title: str | None = None, citations: bool = False) -> Document:
-        """From text, as a `text/plain` document."""
+        """From text, as a `text/plain` document. Raises BadValue as `from_bytes`."""
+        _check_text("document", text)
         return cls.from_bytes(text.encode(), media_type="text/plain", title=title, citations=citations)
 
     @classmethod
@@ -191,13 +198,18 @@ def parts(field: str, content: Content) -> tuple[Part, ...]:
       BadValue: there is none, or one of them is no part.
     """
     if isinstance(content, str):
+        _check_text(field, content)
         return (Text(content),)
-    found = (content,) if isinstance(content, Text | Image | Document | Raw) else tuple(content)
+    if isinstance(content, bytes) or not isinstance(content, Text | Image | Document | Raw | Iterable):
+        raise BadValue(field, f"{type(content).__name__} is neither text nor parts")
+    found = (content,) if isinstance(content, Text | Image | Document | Raw) else tuple[Part, ...](content)
     if not found:
         raise BadValue(field, "has no parts")
     for i, part in enumerate(found):
         if not isinstance(part, Text | Image | Document | Raw):
             raise BadValue(f"{field}[{i}]", f"{type(part).__name__} is no Text, Image, Document or Raw")
+        if isinstance(part, Text):
+            _check_text(f"{field}[{i}]", part.text)
     return found
 
 
@@ -227,7 +239,7 @@ def raw(adapter: str, json: str | bytes) -> Raw:
     try:
         text = json if isinstance(json, str) else json.decode()
         msgspec.json.decode(text)
-    except (UnicodeDecodeError, msgspec.DecodeError) as exc:
+    except (UnicodeError, RecursionError, msgspec.DecodeError) as exc:
         raise BadValue("raw.json", f"not JSON: {exc}") from None
     return Raw(_not_blank("raw.adapter", adapter), text)
 
@@ -296,11 +308,15 @@ class ModelInput:
 
 
 def _sniff(field: str, data: bytes, given: str | None, prefix: str, *, text: bool = False) -> str:
+    if not isinstance(data, bytes):
+        raise BadValue(field, f"{type(data).__name__} is no bytes")
     if not data:
         raise BadValue(field, "is empty")
     if len(data) > MAX_MEDIA_BYTES:
         raise BadValue(field, f"{len(data)} bytes, more than {MAX_MEDIA_BYTES}")
     if given is not None:
+        if "/" not in given:
+            raise BadValue(f"{field}.media_type", f"{given!r} is no type/subtype")
         return given
     for signature, at, media_type in _SIGNATURES:
         if data.startswith(signature, at) and media_type.startswith(prefix):
@@ -323,12 +339,22 @@ def _read(field: str, path: str | os.PathLike[str]) -> bytes:
 
 
 def _checked_url(field: str, url: str) -> str:
-    if not url.startswith(("https://", "http://")):
+    if not _not_blank(field, url).startswith(("https://", "http://")):
         raise BadValue(field, f"{url!r} has no http(s) scheme")
     return url
 
 
+def _check_text(field: str, text: str) -> None:
+    """Refuse here what no encoder takes: half of a surrogate pair, as in undecodable file names."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise BadValue(field, f"character {exc.start} is half of a surrogate pair") from None
+
+
 def _not_blank(field: str, value: str) -> str:
+    if not isinstance(value, str):
+        raise BadValue(field, f"{type(value).__name__} is no str")
     if not value.strip():
         raise BadValue(field, "is blank")
     return value

@@ -67,9 +67,9 @@ def dump_lines(transcript: Transcript, since: Transcript | None) -> bytes:
 
 def load_lines(data: bytes, digest: str | None) -> Transcript:
     lines = data.split(b"\n")
+    _check_header(lines[0])
     if lines[-1]:
         raise TranscriptError(f"line {len(lines)}: cut, it has no line end")
-    _check_header(lines[0])
     transcript = Transcript()
     for number, line in enumerate(lines[1:-1], 2):
         try:

@@ -7,11 +7,11 @@ through a proxy goes through httpx's own transport and pool.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
-from ipaddress import ip_address
+from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import anyio
@@ -78,70 +78,77 @@ class _ProxiedBody(httpx.AsyncByteStream):
             await home.release()
 
 
-def proxy_routes(proxies: Mapping[str, str]) -> dict[str, str | None]:
-    """httpx's URL patterns for what `urllib.request.getproxies()` says; None means no proxy. Pure.
+class _Route(httpx.AsyncBaseTransport):
+    """Through the proxy, or directly where `NO_PROXY` says so."""
 
-    `no` is a comma-separated list of hosts, each with all its subdomains and, if it names one, for one
+    def __init__(
+        self, direct: httpx.AsyncBaseTransport, proxied: httpx.AsyncBaseTransport, no_proxy: str
+    ) -> None:
+        self._direct = direct
+        self._proxied = proxied
+        self._no_proxy = no_proxy
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        url = request.url
+        port = url.port or (443 if url.scheme == "https" else 80)
+        go = self._direct if is_direct(self._no_proxy, url.host, port) else self._proxied
+        return await go.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self._proxied.aclose()
+
+
+def is_direct(no_proxy: str, host: str, port: int) -> bool:
+    """Whether `NO_PROXY` keeps a host from the proxy. Pure.
+
+    It is a comma-separated list of hosts, each with all its subdomains and, if it names one, for one
     port only; `*` is every host. Address ranges are not understood.
     """
-    routes: dict[str, str | None] = {}
-    for scheme in ("http", "https", "all"):
-        if url := proxies.get(scheme):
-            routes[f"{scheme}://"] = url if "://" in url else f"http://{url}"
-    for entry in proxies.get("no", "").split(","):
-        if entry.strip() == "*":
-            return {}
-        for pattern in _bypass(entry.strip().lower()):
-            routes[pattern] = None
-    return routes
+    host = host.lower().rstrip(".")
+    for entry in no_proxy.lower().split(","):
+        name, wanted = entry.strip(), ""
+        if name == "*":
+            return True
+        if name.startswith("["):
+            name, _, wanted = name[1:].partition("]")
+            wanted = wanted.removeprefix(":")
+        elif name.count(":") == 1:
+            name, _, wanted = name.partition(":")
+        name = name.strip(".")
+        if name and (host == name or host.endswith(f".{name}")) and wanted in ("", str(port)):
+            return True
+    return False
 
 
-def _bypass(entry: str) -> list[str]:
-    """The patterns of one `NO_PROXY` entry; none for what is not understood."""
-    host, port = entry, ""
-    if entry.startswith("["):
-        host, _, port = entry[1:].partition("]")
-        port = port.removeprefix(":")
-    elif entry.count(":") == 1:
-        host, _, port = entry.partition(":")
-    host = host.lstrip(".")
-    if not host or "/" in host or (port and not port.isdecimal()):
-        return []
-    try:
-        host = f"[{host}]" if ip_address(host).version == 6 else host
-    except ValueError:
-        host = f"*{host}"
-    # httpx drops a port that is its scheme's own before it compares.
-    if port in ("80", "443"):
-        return [f"http{'s' * (port == '443')}://{host}", f"all://{host}:{port}"]
-    return [f"all://{host}:{port}" if port else f"all://{host}"]
-
-
-def proxy_mounts() -> dict[str, httpx.AsyncBaseTransport | None]:
-    """Transports for the proxies that the environment names now.
+def proxy_mounts(direct: httpx.AsyncBaseTransport) -> dict[str, httpx.AsyncBaseTransport | None]:
+    """Transports for the schemes that the environment sends through a proxy now; the rest is `direct`.
 
     Raises:
       BadValue: a proxy variable is not the URL of a proxy; names the variable.
     """
+    proxies = getproxies()
     mounts: dict[str, httpx.AsyncBaseTransport | None] = {}
-    for pattern, url in proxy_routes(getproxies()).items():
-        if url is None:
-            mounts[pattern] = None
-            continue
-        name = _variable(f"{pattern.removesuffix('://')}_proxy")
-        try:
-            proxy = httpx.Proxy(url)
-        except (ValueError, httpx.InvalidURL):
-            # Not chained: those messages quote the URL, and it may hold a password.
-            raise BadValue(name, "not the URL of a proxy, such as http://host:port") from None
-        if not proxy.url.host:
-            raise BadValue(name, "names no host; a proxy is given as http://host:port")
-        if proxy.url.scheme.startswith("socks") and find_spec("socksio") is None:
-            raise BadValue(name, "a SOCKS proxy needs `pip install httpx[socks]`")
-        mounts[pattern] = PerLoopTransport(partial(ProxyPool, proxy))
+    for scheme in ("http", "https"):
+        for key in (scheme, "all"):
+            if url := proxies.get(key):
+                make = partial(ProxyPool, _proxy(url if "://" in url else f"http://{url}", key))
+                mounts[f"{scheme}://"] = _Route(direct, PerLoopTransport(make), proxies.get("no", ""))
+                break
     return mounts
 
 
-def _variable(name: str) -> str:
-    """Which environment variable urllib took it from: lower case wins."""
-    return next((key for key in (name, name.upper()) if os.environ.get(key)), name.upper())
+def _proxy(url: str, key: str) -> httpx.Proxy:
+    # urllib lets the variable in lower case win.
+    names = (f"{key}_proxy", f"{key}_proxy".upper())
+    name = next((name for name in names if os.environ.get(name)), names[1])
+    try:
+        host, _ = urlsplit(url).hostname, urlsplit(url).port
+        proxy = httpx.Proxy(url)
+    except (ValueError, httpx.InvalidURL):
+        host, proxy = None, None
+    if not host or proxy is None:
+        # Not chained: those messages quote the URL, and it may hold a password.
+        raise BadValue(name, "not the URL of a proxy, such as http://host:port")
+    if proxy.url.scheme.startswith("socks") and find_spec("socksio") is None:
+        raise BadValue(name, "a SOCKS proxy needs `pip install httpx[socks]`")
+    return proxy

@@ -105,7 +105,13 @@ class Session:
         self._push_ephemeral(message("user", content))
 
     def push_ephemeral_turn(self, turn: CommittedTurn) -> None:
-        """Show a turn, in its exact form, to the next committed turn only."""
+        """Show a turn, in its exact form, to the next committed turn only.
+
+        Raises:
+          UsageError: it holds calls; their results cannot be pushed for one turn.
+        """
+        if turn.tool_calls:
+            raise UsageError("push_ephemeral_turn: the turn holds tool calls, which no result could follow")
         self._push_ephemeral(turn)
 
     def text_turn(self) -> TextTurn:
@@ -146,6 +152,8 @@ class Session:
           StaleCommit: the session is not where the turn was built; nothing changed.
           UsageError: a result is missing, double, extra or altered; nothing changed.
         """
+        if not isinstance(round, ToolRound):
+            raise UsageError(f"commit_round: {type(round).__name__} is no round; it is in `outcome.round`")
         self._commit(round.result, round.answered(results))
 
     def fork(self, llm: Lutum | None = None) -> Session:

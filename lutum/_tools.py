@@ -203,6 +203,8 @@ class ToolRound(Generic[I]):
         wanted = {call.id: call for call in self.turn.tool_calls}
         given = dict[str, ToolResult]()
         for result in results:
+            if not isinstance(result, ToolResult):
+                raise UsageError(f"round: {type(result).__name__} is no result; call.complete(it) makes one")
             call = wanted.get(result.call_id)
             if call is None:
                 raise UsageError(f"round: result {result.call_id!r} answers no call of this turn")

@@ -20,20 +20,28 @@ import msgspec
 from msgspec import Struct
 
 from lutum._errors import TranscriptError
-from lutum._input import Item, Message, Raw, ToolResult
+from lutum._input import Document, Image, Item, Message, Raw, Text, ToolResult
 from lutum._results import CommittedTurn, ToolDef
 
 M = TypeVar("M")
 
 _encode_item = msgspec.msgpack.Encoder().encode
 _EMPTY_DIGEST = blake2b(b"lutum transcript 1", digest_size=16).digest()
+_ROLES = frozenset({"system", "developer", "user", "assistant"})
+_PARTS = frozenset({Text, Image, Document, Raw})
 
 
 class _Rules(Struct, frozen=True):
-    """What the next item must respect; shared by nodes that change nothing of it."""
+    """What the next item must respect; shared by nodes that change nothing of it.
+
+    `answered` are the calls of the last turn that have their result. `standalone`, ids of results without
+    a turn, are sets of falling sizes that are joined when two are of one size: every node keeps its own,
+    and one frozenset for each would be gigabytes for 10,000 of them.
+    """
 
     open_calls: tuple[str, ...] = ()
-    standalone: frozenset[str] = frozenset()
+    answered: tuple[str, ...] = ()
+    standalone: tuple[frozenset[str], ...] = ()
     head_len: int | None = None
     tools: tuple[ToolDef, ...] | None = None
 
@@ -57,7 +65,8 @@ class Transcript:
     """An immutable conversation; compares and hashes by content.
 
     `Transcript(items)` and `append` raise TranscriptError, naming item and reason, for a result
-    without a call, a second result for a call, or an item before an open call is answered.
+    without a call, a second result for a call, an item before an open call is answered, two calls of
+    a turn with one id, or a value that no dump could hold.
     """
 
     __slots__ = ("_digest", "_item", "_jump", "_len", "_memo", "_parent", "_rules")
@@ -299,13 +308,17 @@ class Transcript:
             raise TranscriptError(f"a slice of a transcript has no step, not {step}")
         stop = max(start, stop)
         end = self._ancestor(stop)
-        if stop < self._len and (parted := end._rules.open_calls):
-            raise TranscriptError(f"slice [{start}:{stop}] parts call {parted[0]!r} from its result")
+        if start == 0 and stop == self._len:
+            return self
+        for cut in (start, stop) if start < stop else ():
+            parted = self._ancestor(cut)._rules.open_calls
+            if cut < self._len and parted:
+                raise TranscriptError(f"slice [{start}:{stop}] parts call {parted[0]!r} from its result")
         if start == 0:
             return end
         node, tools = Transcript._root(), self._rules.tools
         for item in self._between(start, stop):
-            if tools and isinstance(item, CommittedTurn):
+            if tools is not None and isinstance(item, CommittedTurn):
                 item, tools = msgspec.structs.replace(item, tools=tools), None
             node = node.append(item)
         return node
@@ -314,14 +327,21 @@ class Transcript:
 def _follow(rules: _Rules, item: Item, at: int) -> _Rules:
     """The rules after `item` at index `at`. Raises TranscriptError when it breaks the rules before."""
     if isinstance(item, ToolResult):
+        _check_parts(item, at)
         return _follow_result(rules, item, at)
     if rules.open_calls:
         raise TranscriptError(f"item {at}: call {rules.open_calls[0]!r} has no result yet")
     if isinstance(item, CommittedTurn):
         calls = tuple(call.id for call in item.tool_calls)
+        if len(set(calls)) < len(calls):
+            raise TranscriptError(f"item {at}: two calls of this turn have one id: {list(calls)}")
         tools = item.tools if rules.tools is None else rules.tools
-        return _Rules(calls, rules.standalone, at if rules.head_len is None else rules.head_len, tools)
+        head_len = at if rules.head_len is None else rules.head_len
+        return _Rules(calls, (), rules.standalone, head_len, tools)
     if isinstance(item, Message):
+        if item.role not in _ROLES:
+            raise TranscriptError(f"item {at}: {item.role!r} is no role")
+        _check_parts(item, at)
         if rules.head_len is not None or item.role in ("system", "developer"):
             return rules
     elif not isinstance(item, Raw):
@@ -331,19 +351,37 @@ def _follow(rules: _Rules, item: Item, at: int) -> _Rules:
     return msgspec.structs.replace(rules, head_len=at)
 
 
+def _check_parts(item: Message | ToolResult, at: int) -> None:
+    """Structs check their fields only when they are decoded, and then it is too late."""
+    if type(item.content) is not tuple:
+        kind = type(item.content).__name__
+        raise TranscriptError(
+            f"item {at}: content is {kind}, not a tuple of parts; push_user and its kin take both"
+        )
+    for part in item.content:
+        if type(part) not in _PARTS:
+            raise TranscriptError(f"item {at}: {type(part).__name__} is no Text, Image, Document or Raw")
+
+
 def _follow_result(rules: _Rules, item: ToolResult, at: int) -> _Rules:
     open_calls = rules.open_calls
     if item.call_id in open_calls:
         i = open_calls.index(item.call_id)
-        return msgspec.structs.replace(rules, open_calls=open_calls[:i] + open_calls[i + 1 :])
+        return msgspec.structs.replace(
+            rules,
+            open_calls=open_calls[:i] + open_calls[i + 1 :],
+            answered=(*rules.answered, item.call_id),
+        )
     if open_calls:
         raise TranscriptError(
             f"item {at}: {item.call_id!r} is no call of this turn; open: {list(open_calls)}"
         )
     if item.name is None or item.arguments is None:
         raise TranscriptError(f"item {at}: result {item.call_id!r} has no call before it")
-    if item.call_id in rules.standalone:
+    if item.call_id in rules.answered or any(item.call_id in ids for ids in rules.standalone):
         raise TranscriptError(f"item {at}: a second result for tool_result.call_id {item.call_id!r}")
-    return _Rules(
-        (), rules.standalone | {item.call_id}, at if rules.head_len is None else rules.head_len, rules.tools
-    )
+    ids, standalone = frozenset({item.call_id}), rules.standalone
+    while standalone and len(standalone[-1]) == len(ids):
+        ids, standalone = ids | standalone[-1], standalone[:-1]
+    head_len = at if rules.head_len is None else rules.head_len
+    return msgspec.structs.replace(rules, standalone=(*standalone, ids), head_len=head_len)

@@ -1,0 +1,504 @@
+"""One response's bytes to events. PURE.
+
+Each block is assembled to the JSON value that the non-stream answer would hold: members that no delta
+touches keep their bytes, so unknown ones keep their number lexemes, and equal streams give equal bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from email.utils import parsedate_to_datetime
+from typing import NoReturn, cast, final
+
+import msgspec
+from msgspec import Raw
+
+from lutum import (
+    Completed,
+    ErrorKind,
+    Event,
+    ProviderError,
+    ProviderEvent,
+    ReasoningDelta,
+    RefusalDelta,
+    Response,
+    StructuredDelta,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallIssue,
+    ToolCallReady,
+    TurnStarted,
+    Usage,
+    UsageUpdate,
+)
+from lutum.sse import SSEDecoder, SSEError
+from lutum_claude import _turn, _wire
+
+_SILENT = frozenset({"text", "thinking", "tool_use"})  # have events of their own
+_CALLS = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
+_NO_MESSAGE = b'{"type":"message","role":"assistant","model":%b,"content":[]}'
+
+
+class _Block:
+    """A block that is being received."""
+
+    __slots__ = ("citations", "id", "kind", "members", "name", "pieces", "signature", "value")
+
+    def __init__(self, start: bytes, value_tool: str | None) -> None:
+        self.kind = _wire.decode_tag(start).type
+        self.members = _wire.decode_object(start)
+        self.pieces = list[str]()
+        self.citations = list[bytes]()
+        self.signature: str | None = None
+        self.id = self.name = ""
+        if self.kind in _CALLS:
+            self.id = _string(self.members, "id")
+            self.name = _string(self.members, "name")
+        self.value = self.kind == "tool_use" and value_tool == self.name
+
+    @property
+    def arguments(self) -> str:
+        """What was received of a call's input; the input at its start where no delta came."""
+        streamed = "".join(self.pieces)
+        if streamed:
+            return streamed
+        start = self.members.get("input")
+        return "{}" if start is None or bytes(start) == b"null" else bytes(start).decode()
+
+    def assembled(self) -> bytes:
+        """The whole block's JSON."""
+        members = dict(self.members)
+        if self.kind in _CALLS:
+            arguments = self.arguments
+            members["input"] = Raw(arguments.encode() if _turn.is_object(arguments) else b"{}")
+        elif self.pieces:
+            members[self.kind] = Raw(_wire.encode(_string(members, self.kind) + "".join(self.pieces)))
+        if self.signature is not None:
+            members["signature"] = Raw(_wire.encode(self.signature))
+        if self.citations:
+            first = members.get("citations")
+            earlier = [] if first is None or bytes(first) == b"null" else _wire.decode_array(first)
+            joined = [*map(bytes, earlier), *self.citations]
+            members["citations"] = Raw(b"[" + b",".join(joined) + b"]")
+        return _wire.encode(members)
+
+
+@final
+class Decoder:
+    """Decode one stream; nothing after `message_stop` is looked at.
+
+    Args:
+      response: the head of the answer.
+      model: the model asked for, in case the stream does not say which one answers.
+      scope, inexact_reason, prefix, preface: go into the committed turn.
+      structured: the text is the JSON of a value.
+      value_tool: the forced tool whose input is the value.
+    """
+
+    def __init__(
+        self,
+        response: Response,
+        *,
+        model: str,
+        scope: str,
+        inexact_reason: str | None = None,
+        prefix: str | None = None,
+        preface: bytes = b"",
+        structured: bool = False,
+        value_tool: str | None = None,
+    ) -> None:
+        self._sse = SSEDecoder()
+        self._response = response
+        self._model = model
+        self._scope = scope
+        self._inexact = inexact_reason
+        self._prefix = prefix
+        self._preface = preface
+        self._text = StructuredDelta if structured else TextDelta
+        self._value_tool = value_tool
+        self._message: dict[str, Raw] | None = None
+        self._usage = dict[str, Raw]()
+        self._open = dict[int, _Block]()
+        self._whole = dict[int, bytes]()
+        self._malformed = dict[str, str]()
+        self._spoke = False
+        self._count = 0
+        self._done = False
+
+    def feed(self, data: bytes, out: list[Event]) -> None:
+        """Append to `out` what `data` completes.
+
+        Raises:
+          ProviderError: an error event, or data that is not the protocol; the events before it are in `out`.
+        """
+        if self._done:
+            return
+        try:
+            events = self._sse.feed(data)
+        except SSEError as exc:
+            self._done = True
+            raise ProviderError(str(exc), kind="malformed") from None
+        for name, payload in events:
+            self._take(name, payload, out)
+            if self._done:
+                return
+
+    def eof(self, out: list[Event]) -> None:
+        """The response ended; an event whose blank line is missing counts, if it is whole.
+
+        Raises:
+          ProviderError: that last event is an error.
+        """
+        if self._done:
+            return
+        try:
+            events = self._sse.flush()
+        except SSEError:
+            return
+        for name, payload in events:
+            try:
+                _wire.decode_tag(payload)
+            except (msgspec.DecodeError, UnicodeError, RecursionError):
+                return  # cut, which is the connection's fault
+            self._take(name, payload, out)
+
+    def _take(self, name: bytes, data: bytes, out: list[Event]) -> None:
+        self._count += 1
+        try:
+            event = _wire.decode_event(data)
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
+            self._unknown(name, data, exc, out)
+            return
+        if type(event) is _wire.BlockDelta:
+            block = self._open.get(event.index)
+            delta = event.delta
+            if block is None:
+                self._fail(data, f"a delta for block {event.index}, which is not open")
+            kind = block.kind
+            if type(delta) is _wire.TextDelta and kind == "text":
+                block.pieces.append(delta.text)
+                if delta.text:
+                    self._spoke = True
+                    out.append(self._text(delta.text))
+            elif type(delta) is _wire.JsonDelta and kind in _CALLS:
+                piece = delta.partial_json
+                block.pieces.append(piece)
+                if piece and kind == "tool_use":
+                    self._spoke = True
+                    out.append(
+                        StructuredDelta(piece) if block.value else ToolCallDelta(block.id, block.name, piece)
+                    )
+            elif type(delta) is _wire.ThinkingDelta and kind == "thinking":
+                block.pieces.append(delta.thinking)
+                if delta.thinking:
+                    out.append(ReasoningDelta(delta.thinking))
+            else:
+                self._rare_delta(block, delta, data, out)
+            return
+        try:
+            self._rare(event, data, out)
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
+            self._fail(data, str(exc))
+
+    def _rare_delta(self, block: _Block, delta: _wire.Delta, data: bytes, out: list[Event]) -> None:
+        match delta:
+            case _wire.SignatureDelta(signature=signature) if block.kind == "thinking":
+                block.signature = signature
+            case _wire.CitationsDelta(citation=citation) if block.kind == "text":
+                block.citations.append(_copied(citation))
+                out.append(ProviderEvent("citations_delta", block.citations[-1]))
+            case _wire.CompactionDelta() if block.kind == "compaction":
+                for name in ("content", "encrypted_content"):
+                    if value := _copied(getattr(delta, name)):
+                        block.members[name] = Raw(value)
+            case _:
+                self._left_out(delta.__struct_config__.tag, block, data, out)
+
+    def _left_out(self, delta: object, block: _Block, data: bytes, out: list[Event]) -> None:
+        self._inexact = f"{_turn.INCOMPLETE}{delta} of a block of type {block.kind}"
+        out.append(ProviderEvent(f"content_block_delta.{delta}", data.strip()))
+
+    def _rare(self, event: _wire.StreamEvent, data: bytes, out: list[Event]) -> None:
+        match event:
+            case _wire.Ping():
+                pass
+            case _wire.MessageStart(message=message):
+                if self._message is not None:
+                    self._fail(data, "a second message_start")
+                self._begin(_copied(message), out)
+            case _wire.BlockStart(index=index, content_block=start):
+                self._started(out)
+                if index in self._open or index in self._whole:
+                    self._fail(data, f"block {index} starts twice")
+                self._start(index, _copied(start), out)
+            case _wire.BlockStop(index=index):
+                if index not in self._open:
+                    self._fail(data, f"the end of block {index}, which is not open")
+                self._stop(index, out)
+            case _wire.MessageDelta():
+                self._message_delta(event, data, out)
+            case _wire.MessageStop():
+                self._complete(out)
+            case _wire.Error():
+                self._done = True
+                raise stream_error(data.strip(), self._response)
+            case _wire.BlockDelta():
+                raise AssertionError("taken before")
+
+    def _started(self, out: list[Event]) -> dict[str, Raw]:
+        """The message; some proxies begin without one."""
+        if self._message is None:
+            self._begin(_NO_MESSAGE % _wire.encode(self._model), out)
+        assert self._message is not None
+        return self._message
+
+    def _begin(self, message: bytes, out: list[Event]) -> None:
+        self._message = members = _wire.decode_object(message)
+        model, id = _string(members, "model") or self._model, _string(members, "id") or None
+        members.setdefault("content", Raw(b"[]"))
+        out.append(TurnStarted(model, msgspec.structs.replace(self._response, id=id)))
+        for index, block in enumerate(_wire.decode_array(members["content"])):
+            self._start(index, bytes(block), out)
+            self._stop(index, out)
+        if "usage" in members and bytes(members["usage"]) != b"null":
+            self._usage = _wire.decode_object(members["usage"])
+            out.append(UsageUpdate(usage_of(self._usage), self._stop_reason is not None))
+
+    def _start(self, index: int, start: bytes, out: list[Event]) -> None:
+        self._open[index] = block = _Block(start, self._value_tool)
+        if block.kind == "text" and (text := _string(block.members, "text")):
+            self._spoke = True
+            out.append(self._text(text))
+        elif block.kind == "thinking" and (text := _string(block.members, "thinking")):
+            out.append(ReasoningDelta(text))
+
+    def _stop(self, index: int, out: list[Event]) -> None:
+        block = self._open.pop(index)
+        self._whole[index] = whole = block.assembled()
+        if block.kind == "tool_use":
+            self._call(block, out)
+        elif block.kind not in _SILENT:
+            if block.kind in _CALLS and not _turn.is_object(block.arguments):
+                self._inexact = (
+                    self._inexact or f"the input of {block.kind} {block.id!r} is not a JSON object"
+                )
+            out.append(ProviderEvent(block.kind, whole))
+        if block.kind == "fallback" and self._message is not None:
+            # The non-stream answer names the model that took over, and that is who signs what follows.
+            taker = _wire.decode_object(block.members.get("to", Raw(b"{}")))
+            self._message["model"] = taker.get("model", self._message.get("model", Raw(b'""')))
+
+    def _call(self, block: _Block, out: list[Event]) -> None:
+        self._spoke = True
+        arguments = block.arguments
+        if not any(block.pieces):
+            out.append(
+                StructuredDelta(arguments) if block.value else ToolCallDelta(block.id, block.name, arguments)
+            )
+        if block.value:
+            self._inexact = self._inexact or f"the value came as a call of the forced tool {block.name!r}"
+        elif _turn.is_object(arguments):
+            out.append(ToolCallReady(block.id, block.name, arguments))
+        else:
+            self._malformed[block.id] = arguments
+            self._inexact = self._inexact or f"the arguments of call {block.id!r} are not a JSON object"
+            out.append(ToolCallIssue(block.id, block.name, arguments, "malformed_arguments"))
+
+    def _message_delta(self, event: _wire.MessageDelta, data: bytes, out: list[Event]) -> None:
+        message = self._started(out)
+        if delta := bytes(event.delta):
+            message.update(_wire.decode_object(_copied(event.delta)))
+        for name, value in _wire.decode_object(data).items():
+            if name not in ("type", "delta", "usage"):
+                message[name] = Raw(_copied(value))
+        if bytes(event.usage) not in (b"", b"null"):
+            reported = _wire.decode_object(_copied(event.usage))
+            self._usage.update(
+                {k: v for k, v in reported.items() if k not in self._usage or bytes(v) != b"null"}
+            )
+            message["usage"] = Raw(_wire.encode(self._usage))
+            out.append(UsageUpdate(usage_of(self._usage), self._stop_reason is not None))
+        if delta and self._stop_reason == "refusal" and not self._spoke:
+            self._spoke = True
+            out.append(RefusalDelta(_turn.refusal_words(bytes(message.get("stop_details", b"")))))
+
+    @property
+    def _stop_reason(self) -> str | None:
+        found = self._message and self._message.get("stop_reason")
+        return _wire.decode_str(found) if found and bytes(found) != b"null" else None
+
+    def _complete(self, out: list[Event]) -> None:
+        message = self._started(out)
+        for index in sorted(self._open):
+            self._stop(index, out)
+        content = b",".join(self._whole[index] for index in sorted(self._whole))
+        message["content"] = Raw(b"[" + content + b"]")
+        dropped = _entries(message.get("input_transformations"))
+        out += [ProviderEvent("input_transformations", entry) for entry in dropped]
+        if not _string(message, "model"):
+            message["model"] = Raw(_wire.encode(self._model))
+        turn = _turn.turn_from_message(
+            _wire.encode(message),
+            scope=self._scope,
+            inexact_reason=self._inexact,
+            prefix=self._prefix,
+            preface=self._preface,
+            malformed=self._malformed,
+            value_tool=self._value_tool,
+        )
+        reason = self._stop_reason or "end_turn"
+        finish = _wire.FINISH.get(reason, reason)
+        if finish == "tool_calls" and self._value_tool and not turn.tool_calls:
+            finish = "stop"
+        self._done = True
+        out.append(Completed(finish, usage_of(self._usage), turn))
+
+    def _unknown(self, name: bytes, data: bytes, exc: Exception, out: list[Event]) -> None:
+        """An event of a type, or with a delta of a type, that is not known; else it is malformed."""
+        if name == b"ping" and not data.strip():
+            return
+        try:
+            kind = _wire.decode_tag(data).type
+            loose = _wire.decode_loose_delta(data) if kind == "content_block_delta" else None
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as problem:
+            self._fail(data, str(problem))
+        if loose is not None and loose.delta.type not in _wire.DELTA_TYPES:
+            if (block := self._open.get(loose.index)) is None:
+                self._fail(data, f"a delta for block {loose.index}, which is not open")
+            self._left_out(loose.delta.type, block, data, out)
+        elif kind in _wire.EVENT_TYPES:
+            self._fail(data, str(exc))
+        else:
+            out.append(ProviderEvent(kind, data.strip()))
+
+    def _fail(self, data: bytes, problem: str) -> NoReturn:
+        self._done = True
+        raise ProviderError(f"event {self._count} of the stream: {problem}", kind="malformed", body=data)
+
+
+def usage_of(reported: Mapping[str, Raw]) -> Usage:
+    """The API's usage as lutum counts: cache reads and writes are input too."""
+    usage = _wire.decode_usage(_wire.encode(reported))
+    read, written = usage.cache_read_input_tokens or 0, usage.cache_creation_input_tokens or 0
+    details = usage.output_tokens_details
+    return Usage(
+        input_tokens=(usage.input_tokens or 0) + read + written,
+        output_tokens=usage.output_tokens or 0,
+        cache_read_tokens=read,
+        cache_write_tokens=written,
+        reasoning_tokens=(details.thinking_tokens or 0) if details else 0,
+        cost_usd=_cost(bytes(usage.cost)),
+    )
+
+
+def stream_error(data: bytes, response: Response) -> ProviderError:
+    """The error of an `error` event, classed as the HTTP status would be that its type stands for."""
+    error, request_id = _error_object(data)
+    kind, status = _wire.ERRORS.get(error.type or "", (None, None))
+    return _provider_error(error, kind or "unknown", status, request_id or response.request_id, None, data)
+
+
+def http_error(response: Response, body: bytes, now: float) -> ProviderError:
+    """The error of an answer with an error status; `now`, in seconds since the epoch, is for a
+    Retry-After that is a date, where the answer has no Date of its own."""
+    error, request_id = _error_object(body)
+    status = response.status
+    kind = _wire.STATUSES.get(status) or _wire.ERRORS.get(error.type or "", (None, 0))[0]
+    if kind is None:
+        kind = "server" if status >= 500 else "invalid_request" if status >= 400 else "unknown"
+    if not error.message:
+        error.message = body[:200].decode(errors="replace").strip() or "no message"
+        error.message = f"HTTP {status}: {error.message}"
+    wait = retry_after(response.headers, now)
+    return _provider_error(error, kind, status, request_id or response.request_id, wait, body)
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds to wait, from `retry-after-ms` or either form of `Retry-After`; None when they say nothing."""
+    try:
+        if (milliseconds := headers.get("retry-after-ms")) is not None:
+            return max(0.0, float(milliseconds) / 1000)
+        given = headers["retry-after"].strip()
+        if given.replace(".", "", 1).isdecimal():
+            return float(given)
+        date = headers.get("date")
+        if date is not None:
+            now = parsedate_to_datetime(date).timestamp()
+        return max(0.0, parsedate_to_datetime(given).timestamp() - now)
+    except (KeyError, ValueError, OverflowError):
+        return None
+
+
+def _provider_error(
+    error: _wire.ErrorObject,
+    kind: ErrorKind,
+    status: int | None,
+    request_id: str | None,
+    wait: float | None,
+    body: bytes,
+) -> ProviderError:
+    return ProviderError(
+        error.message or error.type or "an error without a message",
+        kind=kind,
+        status=status,
+        type=error.type,
+        code=error.code,
+        request_id=request_id,
+        retry_after=wait,
+        body=body,
+    )
+
+
+def _error_object(body: bytes) -> tuple[_wire.ErrorObject, str | None]:
+    """What an error body says, in whatever of the usual shapes; never raises."""
+    try:
+        whole: object = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return _wire.ErrorObject(), None
+    if isinstance(whole, list) and whole:  # Google's front end wraps it so
+        whole = cast("list[object]", whole)[0]
+    if not isinstance(whole, dict):
+        return _wire.ErrorObject(), None
+    members = cast("dict[str, object]", whole)
+    error = members.get("error", members)
+    if isinstance(error, str):
+        return _wire.ErrorObject(message=error), None
+    found = _wire.ErrorObject()
+    if isinstance(error, dict):
+        inner = cast("dict[str, object]", error)
+        details = inner.get("details")
+        code = cast("dict[str, object]", details).get("error_code") if isinstance(details, dict) else None
+        found = _wire.ErrorObject(_str(inner.get("type")), _str(inner.get("message")) or "", _str(code))
+    return found, _str(members.get("request_id"))
+
+
+def _str(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _string(members: Mapping[str, Raw], name: str) -> str:
+    value = members.get(name)
+    return "" if value is None or bytes(value) == b"null" else _wire.decode_str(value)
+
+
+def _copied(raw: Raw) -> bytes:
+    """Its bytes, out of the buffer it pins. Raises UnicodeDecodeError, which a Raw passes over."""
+    copy = bytes(raw)
+    copy.decode()
+    return copy
+
+
+def _entries(array: Raw | None) -> list[bytes]:
+    if array is None or not bytes(array).startswith(b"["):
+        return []
+    return [bytes(entry) for entry in _wire.decode_array(array)]
+
+
+def _cost(lexeme: bytes) -> Decimal | None:
+    """A gateway's price in US dollars, by its digits; the API itself sends none."""
+    try:
+        cost = Decimal(lexeme.decode().strip('"'))
+    except (InvalidOperation, UnicodeDecodeError):
+        return None
+    return cost if cost.is_finite() and cost > 0 else None

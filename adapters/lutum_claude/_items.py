@@ -1,0 +1,305 @@
+"""One item of a transcript to the blocks it is on the wire. PURE, and worked out once per item.
+
+What depends on the rest of the request (where a late system message stands, which turns' thinking still
+fits, cache breakpoints) is left to `_encode`, which joins the pieces.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+
+import msgspec
+from msgspec import Raw as RawJson, Struct
+
+from lutum import (
+    BadValue,
+    CommittedTurn,
+    Document,
+    Image,
+    Item,
+    Message,
+    Part,
+    Raw,
+    Text,
+    ToolResult,
+    Transcript,
+)
+from lutum.abc import ReplayForm
+from lutum_claude import _estimate, _turn, _wire
+
+
+class Block(Struct, frozen=True, gc=False):
+    """A content block's JSON; `markable` when it may carry a cache breakpoint."""
+
+    json: bytes
+    markable: bool = True
+
+
+class Piece(Struct, frozen=True):
+    """What one item is on the wire.
+
+    Attributes:
+      groups: blocks with the role they stand under; `raw` before the role is a whole message, sent as it is.
+      wrapped: a system item's blocks as user text, for where no system message may stand.
+      answers: holds the result of a call that is open.
+      form: of a committed turn, how it goes out.
+      bare: a turn's blocks without its thinking, where it has some: sent when it is not replayed exactly.
+      bound: what a turn's thinking was bound to, and `digest` what stands before it now.
+      home: of a turn made by this adapter at this endpoint.
+      preface: whole messages that stand right before a turn.
+      marks: cache breakpoints in raw JSON of yours.
+      paused: the provider goes on with this turn when it gets it back.
+    """
+
+    groups: tuple[tuple[str, tuple[Block, ...]], ...]
+    wrapped: tuple[Block, ...] = ()
+    answers: bool = False
+    form: ReplayForm | None = None
+    bare: tuple[Block, ...] | None = None
+    bound: str | None = None
+    digest: str = ""
+    home: bool = False
+    preface: tuple[bytes, ...] = ()
+    paused: bool = False
+    marks: int = 0
+    tokens: int = 0
+    unbounded: tuple[str, ...] = ()
+
+
+class Encoder:
+    """`make` for `Transcript.memo`, for one scope and model."""
+
+    __slots__ = ("key", "model", "scope")
+
+    def __init__(self, scope: str, model: str) -> None:
+        self.scope = scope
+        self.model = model
+        self.key = (_wire.NAME, scope, model)
+
+    def __call__(self, item: Item, before: Transcript) -> Piece:
+        """The piece of an item of a transcript.
+
+        Raises:
+          BadValue: Claude takes no such thing; the field is the item's place.
+        """
+        digest = before.digest if isinstance(item, CommittedTurn) and item.prefix is not None else ""
+        return self.piece(item, f"input[{len(before)}]", before.open_calls, digest)
+
+    def piece(self, item: Item, field: str, open_calls: tuple[str, ...], digest: str = "") -> Piece:
+        """The piece of an item that stands at `field`, while those calls are open."""
+        match item:
+            case Message():
+                return _message(item, field)
+            case ToolResult():
+                return _result(item, field, open_calls)
+            case CommittedTurn():
+                return self._turn(item, digest)
+            case Raw():
+                return _raw_message(item, field)
+
+    def _turn(self, turn: CommittedTurn, digest: str) -> Piece:
+        form = _turn.replay_form(turn, self.scope, self.model)
+        home = turn.adapter == _wire.NAME and turn.scope == self.scope
+        bare: tuple[Block, ...] | None = None
+        if not home or (turn.inexact_reason or "").startswith(_turn.INCOMPLETE):
+            sent = _turn.view_blocks(turn)
+        else:
+            sent = _turn.replay_blocks(turn)
+            if _turn.has_thinking(turn):
+                bare = tuple(map(_turn_block, _turn.replay_blocks(turn, thinking=False)))
+        capable = _wire.capabilities(self.model)
+        return Piece(
+            (("assistant", tuple(map(_turn_block, sent))),),
+            form=form,
+            bare=bare,
+            bound=turn.prefix if form.exact else None,
+            digest=digest,
+            home=home,
+            preface=preface_messages(turn.preface) if home and capable.late_system else (),
+            paused=home and _turn.is_paused(turn),
+            tokens=sum(map(_estimate.json_tokens, sent)) + _estimate.MESSAGE_TOKENS,
+        )
+
+
+def preface_messages(preface: bytes) -> tuple[bytes, ...]:
+    """The messages of `CommittedTurn.preface`, which is a JSON array of them."""
+    return tuple(map(bytes, _wire.decode_array(preface))) if preface else ()
+
+
+def system_texts(item: Message, field: str) -> list[str]:
+    """The texts of a system or developer item.
+
+    Raises:
+      BadValue: it holds something else.
+    """
+    texts = list[str]()
+    for part in item.content:
+        if not isinstance(part, Text):
+            raise BadValue(field, f"a {item.role} message holds text only, not {type(part).__name__}")
+        if part.text.strip():
+            texts.append(part.text)
+    return texts
+
+
+def _turn_block(block: bytes) -> Block:
+    # Thinking cannot carry a breakpoint; a call could, but its round is not whole before its result.
+    kind = _wire.decode_tag(block).type
+    return Block(block, kind == "text" or kind.endswith("_tool_result"))
+
+
+def _message(item: Message, field: str) -> Piece:
+    if item.role in ("system", "developer"):
+        texts = system_texts(item, field)
+        return Piece(
+            (("system", tuple(Block(_turn.text_block(text)) for text in texts)),),
+            wrapped=tuple(Block(_turn.text_block(f"<system>\n{text}\n</system>")) for text in texts),
+            tokens=sum(map(_estimate.text_tokens, texts)) + _estimate.MESSAGE_TOKENS,
+        )
+    if item.role == "assistant" and any(isinstance(part, Image | Document) for part in item.content):
+        raise BadValue(field, "an assistant message holds no image or document")
+    blocks, tokens, unbounded = _parts(item.content, field)
+    if not blocks and item.role == "user":
+        raise BadValue(field, "is blank")
+    return Piece(
+        ((item.role, blocks),),
+        marks=_marks(blocks),
+        tokens=tokens + _estimate.MESSAGE_TOKENS,
+        unbounded=unbounded,
+    )
+
+
+def _result(item: ToolResult, field: str, open_calls: tuple[str, ...]) -> Piece:
+    content, tokens, unbounded = b'""', 0, tuple[str, ...]()
+    if all(isinstance(part, Text) for part in item.content):
+        content = _wire.encode(item.text)
+        tokens = _estimate.text_tokens(item.text)
+    else:
+        blocks, tokens, unbounded = _parts(item.content, field)
+        content = b"[" + b",".join(block.json for block in blocks) + b"]"
+    result = b'{"type":"tool_result","tool_use_id":%b,"content":%b%b}' % (
+        _wire.encode(_turn.call_id(item.call_id)),
+        content,
+        b',"is_error":true' if item.is_error else b"",
+    )
+    answer = ("user", (Block(result),))
+    tokens += _estimate.MESSAGE_TOKENS
+    if item.call_id in open_calls:
+        return Piece((answer,), answers=True, tokens=tokens, unbounded=unbounded)
+    if item.name is None or item.arguments is None:
+        raise BadValue(field, f"result {item.call_id!r} has no call before it")
+    call = _turn.call_block(item.call_id, item.name, item.arguments)
+    return Piece(
+        (("assistant", (Block(call, False),)), answer),
+        tokens=tokens + _estimate.json_tokens(call),
+        unbounded=unbounded,
+    )
+
+
+def _raw_message(item: Raw, field: str) -> Piece:
+    json = _own_json(item, field)
+    try:
+        members = _wire.decode_object(json)
+        role = _wire.decode_str(members["role"])
+        content = bytes(members["content"])
+        if set(members) != {"role", "content"} or role not in ("user", "assistant"):
+            return Piece(((f"raw {role}", (Block(json, False),)),), tokens=_estimate.json_tokens(json))
+        if content.startswith(b"["):
+            blocks = tuple(Block(bytes(block), False) for block in _wire.decode_array(content))
+        else:
+            blocks = (Block(_turn.text_block(_wire.decode_str(content))),)
+    except (KeyError, msgspec.DecodeError) as exc:
+        raise BadValue(field, f"no message of the Messages API: {exc}") from None
+    return Piece(
+        ((role, blocks),),
+        marks=_marks(blocks),
+        tokens=_estimate.json_tokens(json),
+        unbounded=(field,) if b'"source"' in json else (),
+    )
+
+
+def _marks(blocks: tuple[Block, ...]) -> int:
+    return sum(not block.markable and b'"cache_control"' in block.json for block in blocks)
+
+
+def _parts(parts: tuple[Part, ...], field: str) -> tuple[tuple[Block, ...], int, tuple[str, ...]]:
+    """Blocks, tokens and what has no bound; blank text is left out, the API refuses it."""
+    blocks, tokens, unbounded = list[Block](), 0, list[str]()
+    for i, part in enumerate(parts):
+        at = f"{field}.content[{i}]"
+        match part:
+            case Text(text=text):
+                if not text.strip():
+                    continue
+                blocks.append(Block(_turn.text_block(text)))
+                tokens += _estimate.text_tokens(text)
+                continue
+            case Raw():
+                json = _own_json(part, at)
+                blocks.append(Block(json, False))
+                known = None if b'"source"' in json else _estimate.json_tokens(json)
+            case Image():
+                blocks.append(Block(_image(part, at)))
+                known = None if part.data is None else _estimate.image_tokens(part.data)
+            case Document():
+                blocks.append(Block(_document(part, at)))
+                known = _document_tokens(part)
+        tokens += known or 0
+        if known is None:
+            unbounded.append(at)
+    return tuple(blocks), tokens, tuple(unbounded)
+
+
+def _own_json(raw: Raw, field: str) -> bytes:
+    if raw.adapter != _wire.NAME:
+        raise BadValue(field, f"raw JSON of the adapter {raw.adapter!r} cannot go to Claude")
+    return raw.json.strip().encode()
+
+
+def _image(image: Image, field: str) -> bytes:
+    if image.data is not None:
+        if image.media_type not in _wire.IMAGE_TYPES:
+            raise BadValue(
+                f"{field}.media_type", f"{image.media_type!r} is none of {sorted(_wire.IMAGE_TYPES)}"
+            )
+        if len(image.data) * 4 // 3 > _wire.IMAGE_BASE64_BYTES:
+            raise BadValue(field, f"{len(image.data)} bytes, more than {_wire.IMAGE_BASE64_BYTES} in base64")
+    return b'{"type":"image","source":%b}' % _source(image)
+
+
+def _document(document: Document, field: str) -> bytes:
+    members: dict[str, object] = {"type": "document"}
+    if document.data is not None and document.media_type not in _wire.DOCUMENT_TYPES:
+        allowed = sorted(_wire.DOCUMENT_TYPES)
+        raise BadValue(f"{field}.media_type", f"{document.media_type!r} is none of {allowed}")
+    if document.data is not None and document.media_type == "text/plain":
+        try:
+            text = document.data.decode()
+        except UnicodeDecodeError as exc:
+            raise BadValue(field, f"text/plain must be UTF-8: {exc}") from None
+        members["source"] = {"type": "text", "media_type": "text/plain", "data": text}
+    else:
+        members["source"] = RawJson(_source(document))
+    if document.title is not None:
+        members["title"] = document.title
+    if document.context is not None:
+        members["context"] = document.context
+    if document.citations:
+        members["citations"] = {"enabled": True}
+    return _wire.encode(members)
+
+
+def _source(media: Image | Document) -> bytes:
+    if media.url is not None:
+        return _wire.encode({"type": "url", "url": media.url})
+    if media.file_id is not None:
+        return _wire.encode({"type": "file", "file_id": media.file_id})
+    data = b64encode(media.data or b"").decode()
+    return _wire.encode({"type": "base64", "media_type": media.media_type, "data": data})
+
+
+def _document_tokens(document: Document) -> int | None:
+    if document.data is None:
+        return None
+    if document.media_type == "text/plain":
+        return _estimate.text_tokens(document.data.decode(errors="replace"))
+    return _estimate.pdf_tokens(document.data)

@@ -1,0 +1,138 @@
+"""`ClaudeOptions`: what the Messages API offers and no other provider has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from lutum import BadValue
+from lutum_claude import _wire
+
+Json = str | Mapping[str, Any] | Sequence[Any]
+"""JSON as text, sent as it is, or a value."""
+
+Display = Literal["summarized", "omitted", "updates"]
+
+# Lutum writes these itself; `system` and `tools` are fixed by a transcript's first committed turn.
+_OURS = {
+    "model": "use .model()",
+    "messages": "use the transcript, or Raw items",
+    "system": "push system items",
+    "tools": "use .tools(), or server_tools=",
+    "stream": "lutum always streams",
+    "max_tokens": "use .max_output_tokens(), so that the reservation knows it",
+}
+_SECRET_HEADERS = frozenset({"x-api-key", "authorization"})
+
+
+class Thinking(Struct, frozen=True):
+    """The API's `thinking` object; `budget_tokens` belongs to type `enabled`."""
+
+    type: Literal["adaptive", "enabled", "disabled", "between_tools"]
+    budget_tokens: int | None = None
+
+
+class ClaudeOptions(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
+    """Options of one turn (`.ext(ClaudeOptions(...))`) or of an adapter (`options=`); None is "not said".
+
+    A turn's options are laid over the adapter's, field by field. What a known model refuses is refused
+    here, naming the field; an unknown model is sent what you asked for.
+
+    Attributes:
+      thinking: a type, or a budget in tokens for `enabled`.
+      display: how much of the thinking is shown.
+      effort: `output_config.effort`.
+      betas: values for `anthropic-beta`, before those that lutum adds.
+      cache: lifetime of the automatic prompt-cache breakpoints, or `off`; `5m` unless said.
+      prefix_mismatch: what to do with thinking that the model bound to a conversation that has changed since.
+        Unsaid: such thinking is left out of the request, and `preview()` says so. `drop`: it is sent and the
+        API drops it, which it reports. `error`: it is sent and the API refuses the request; this also turns
+        the check on for accounts that do not have it. Only on models that check.
+      user_id: `metadata.user_id`.
+      server_tools: entries put before your tools; say the same ones in every turn of a transcript.
+      structured: ask for structured values by `format`, the default, or by a forced `tool`.
+      extra_body: members added to the request's body, over those lutum writes.
+      extra_headers: headers added to the request, over those lutum writes.
+    """
+
+    thinking: Literal["adaptive", "disabled", "between_tools"] | int | Thinking | None = None
+    display: Display | None = None
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    betas: tuple[str, ...] | None = None
+    cache: Literal["5m", "1h", "off"] | None = None
+    prefix_mismatch: Literal["error", "drop"] | None = None
+    user_id: str | None = None
+    service_tier: Literal["auto", "standard_only"] | None = None
+    container: Json | None = None
+    context_management: Json | None = None
+    mcp_servers: Json | None = None
+    server_tools: tuple[Json, ...] | None = None
+    fallbacks: Json | None = None
+    task_budget: Json | None = None
+    inference_geo: str | None = None
+    top_k: int | None = None
+    parallel_tool_calls: bool | None = None
+    structured: Literal["format", "tool"] | None = None
+    extra_body: dict[str, Any] | None = None
+    extra_headers: dict[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.thinking, int):
+            _check_budget(self.thinking)
+        elif isinstance(self.thinking, Thinking):
+            if (self.thinking.type == "enabled") != (self.thinking.budget_tokens is not None):
+                raise BadValue("thinking.budget_tokens", "belongs to type 'enabled', which needs it")
+            if self.thinking.budget_tokens is not None:
+                _check_budget(self.thinking.budget_tokens)
+        if self.top_k is not None and self.top_k < 1:
+            raise BadValue("top_k", f"{self.top_k} is below 1")
+        for name in ("context_management", "mcp_servers", "fallbacks", "task_budget"):
+            if (value := getattr(self, name)) is not None:
+                json_bytes(name, value)
+        for i, tool in enumerate(self.server_tools or ()):
+            json_bytes(f"server_tools[{i}]", tool)
+        for name, value in (self.extra_body or {}).items():
+            if name in _OURS:
+                raise BadValue(f"extra_body.{name}", f"is written by lutum: {_OURS[name]}")
+            json_bytes(f"extra_body.{name}", [value])
+        for name in self.extra_headers or {}:
+            if name.lower() in _SECRET_HEADERS:
+                raise BadValue(f"extra_headers.{name}", "would be shown: give api_key= or auth_token=")
+
+    def over(self, base: ClaudeOptions) -> ClaudeOptions:
+        """These, and the base's where nothing is said here."""
+        said = {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
+        return msgspec.structs.replace(base, **said)
+
+    def thinking_type(self) -> tuple[str | None, int | None]:
+        """The type and the budget asked for."""
+        match self.thinking:
+            case Thinking(type=type, budget_tokens=budget):
+                return type, budget
+            case int(budget):
+                return "enabled", budget
+            case type:
+                return type, None
+
+
+def json_bytes(field: str, value: object) -> bytes:
+    """JSON text as it is, or a value as JSON.
+
+    Raises:
+      BadValue: it is neither.
+    """
+    try:
+        if not isinstance(value, str):
+            return _wire.encode(value)
+        msgspec.json.decode(value)
+        return value.strip().encode()
+    except (msgspec.MsgspecError, TypeError, UnicodeError, RecursionError, OverflowError) as exc:
+        raise BadValue(field, f"not JSON: {exc}") from None
+
+
+def _check_budget(tokens: int) -> None:
+    if tokens < _wire.MIN_BUDGET:
+        raise BadValue("thinking.budget_tokens", f"{tokens} is below {_wire.MIN_BUDGET}")

@@ -1,0 +1,192 @@
+"""The tools of a request: what stands in `tools`, and what changes by a system message. PURE.
+
+`tools` is part of what thinking is bound to, so it stays what the transcript's first turn sent. Where the
+model takes tool changes, they are blocks of a system message right before the turn (agents-and-tools,
+"Change tools or instructions"): sent once, kept as the turn's preface, and resent for ever. What is
+defined and on offer now is what the head and the prefaces so far left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache, lru_cache
+
+import msgspec
+from msgspec import Raw, Struct
+
+from lutum import BadValue, ToolDef
+from lutum.abc import OutputFormat, ToolPlan, TurnRequest
+from lutum_claude import _estimate, _turn, _wire
+
+
+class _Tool(Struct):
+    type: str
+    name: str = ""
+    definition: Raw = Raw()
+
+
+class _Change(Struct):
+    type: str
+    tool: _Tool | None = None
+
+
+class _Message(Struct):
+    content: str | list[_Change]
+
+
+class _Named(Struct):
+    name: str
+
+
+class Offer(Struct, frozen=True):
+    """What the model has been told: every definition in force, by name, and the names on offer."""
+
+    defined: tuple[tuple[str, bytes], ...]
+    names: frozenset[str]
+
+
+class ToolWire(Struct, frozen=True):
+    """A plan on the wire.
+
+    Attributes:
+      tools: the entries of `tools`.
+      changes: a whole system message, or nothing.
+      inexact_reason: why the request is not append-only.
+    """
+
+    tools: tuple[bytes, ...] = ()
+    changes: bytes = b""
+    inexact_reason: str | None = None
+
+
+@lru_cache(maxsize=1024)
+def tool_json(tool: ToolDef) -> bytes:
+    """A tool's entry; its schema goes in as it was given.
+
+    Raises:
+      BadValue: a name Claude does not take, or a schema that is no JSON object.
+    """
+    if not _wire.TOOL_NAME.fullmatch(tool.name):
+        raise BadValue(
+            "tools", f"the name {tool.name!r} has more than letters, digits, _ and -, or is too long"
+        )
+    if not _turn.is_object(tool.schema):
+        raise BadValue("tools", f"the schema of {tool.name!r} is no JSON object")
+    described = b',"description":' + _wire.encode(tool.description) if tool.description else b""
+    return b'{"name":%b%b,"input_schema":%b}' % (_wire.encode(tool.name), described, tool.schema.encode())
+
+
+@cache
+def tool_tokens(tool: bytes) -> int:
+    return _estimate.json_tokens(tool) + _estimate.TOOL_TOKENS
+
+
+def plan(
+    tools: ToolPlan,
+    prefaces: Iterable[bytes],
+    server_tools: tuple[bytes, ...],
+    *,
+    changes: bool,
+    place: bool,
+) -> ToolWire:
+    """The wire form of a plan.
+
+    Args:
+      prefaces: the messages that stand before earlier turns, in order.
+      changes: the model takes tool changes.
+      place: a system message may stand at the end of this request.
+    """
+    head = server_tools + tuple(map(tool_json, tools.head))
+    if not changes:
+        return _appended(tools, head)
+    if tools.choice == "none":
+        return ToolWire(head)
+    blocks = _difference(tools, offer(tools.head, prefaces))
+    if not place:
+        # A call of a tool that was not taken off is answered by the core.
+        return (
+            _appended(tools, head)
+            if any(b'"tool_definition"' in block for block in blocks)
+            else ToolWire(head)
+        )
+    if not blocks:
+        return ToolWire(head)
+    return ToolWire(head, b'{"role":"system","content":[%b]}' % b",".join(blocks))
+
+
+def value_tool(request: TurnRequest, output: OutputFormat) -> bytes:
+    """The tool whose forced call is the structured value.
+
+    Raises:
+      BadValue: a tool of the turn has its name.
+    """
+    if any(tool.name == output.name for tool in (*request.tools.head, *request.tools.new)):
+        raise BadValue("output", f"a tool is already called {output.name!r}")
+    return tool_json(ToolDef(output.name, output.schema, "Gives the answer."))
+
+
+def offer(head: tuple[ToolDef, ...], prefaces: Iterable[bytes]) -> Offer:
+    """What was defined and on offer after the messages of `prefaces`."""
+    defined = {tool.name: tool_json(tool) for tool in head}
+    names = set(defined)
+    for message in prefaces:
+        for kind, name, definition in _changes(message):
+            if definition:
+                defined[name] = definition
+            if kind == "tool_removal":
+                names.discard(name)
+            else:
+                names.add(name)
+    return Offer(tuple(defined.items()), frozenset(names))
+
+
+def _appended(tools: ToolPlan, head: tuple[bytes, ...]) -> ToolWire:
+    """Everything in `tools`, new ones after the head's; a tool that was described anew takes its place."""
+    if not tools.new:
+        return ToolWire(head)
+    anew = {tool.name: tool_json(tool) for tool in tools.new}
+    known = {tool.name for tool in tools.head}
+    server = head[: len(head) - len(tools.head)]
+    kept = tuple(anew.get(tool.name) or tool_json(tool) for tool in tools.head)
+    added = tuple(json for name, json in anew.items() if name not in known)
+    reason = f"tools were sent that the first turn had not: {', '.join(anew)}"
+    return ToolWire((*server, *kept, *added), b"", reason)
+
+
+def _difference(tools: ToolPlan, now: Offer) -> list[bytes]:
+    wanted = {tool.name: tool_json(tool) for tool in (*tools.head, *tools.new)}
+    names = set(wanted) if tools.available is None else set(tools.available) & set(wanted)
+    blocks = [
+        _reference("tool_removal", name) for name, _ in now.defined if name in now.names and name not in names
+    ]
+    defined: Mapping[str, bytes] = dict(now.defined)
+    for name, json in wanted.items():
+        if name not in names:
+            continue
+        if defined.get(name) != json:
+            blocks.append(
+                b'{"type":"tool_addition","tool":{"type":"tool_definition","definition":%b}}' % json
+            )
+        elif name not in now.names:
+            blocks.append(_reference("tool_addition", name))
+    return blocks
+
+
+def _reference(kind: str, name: str) -> bytes:
+    return _wire.encode({"type": kind, "tool": {"type": "tool_reference", "name": name}})
+
+
+@lru_cache(maxsize=1024)
+def _changes(message: bytes) -> tuple[tuple[str, str, bytes], ...]:
+    """(kind, tool name, definition or nothing) of each tool change in a system message."""
+    try:
+        content = msgspec.json.decode(message, type=_Message).content
+    except msgspec.DecodeError:
+        return ()
+    found = list[tuple[str, str, bytes]]()
+    for change in () if isinstance(content, str) else content:
+        if change.tool is not None:
+            definition = bytes(change.tool.definition)
+            name = msgspec.json.decode(definition, type=_Named).name if definition else change.tool.name
+            found.append((change.type, name, definition))
+    return tuple(found)

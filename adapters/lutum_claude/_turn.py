@@ -1,0 +1,262 @@
+"""The committed turn: a message's JSON to wire and view, and how it goes back. PURE.
+
+`turn_from_message` is the one place that makes a Claude turn, from a streamed message or a whole one.
+What goes back is the wire's content minus what is response-only: three rules, just below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from msgspec import Raw
+
+from lutum import CommittedTurn, ReasoningItem, RefusalItem, TextItem, ToolCallItem, ViewItem
+from lutum.abc import ReplayForm
+from lutum_claude import _wire
+
+DROPPED_BLANK_TEXT = True
+"""Text blocks without a non-space character: the API writes them and answers 400 "text content blocks must
+contain non-whitespace text" when they come back (api/messages). Always dropped, so that no request
+differs from another in it."""
+
+DROPPED_CITATION_MEMBERS = frozenset({"file_id"})
+"""Members of a citation that its response type has and its request type has not (anthropic-sdk-python,
+types/citation_char_location.py against citation_char_location_param.py)."""
+
+DROPPED_BEFORE_FALLBACK = frozenset({"thinking", "redacted_thinking", "tool_use", "server_tool_use"})
+"""Blocks of the model that gave up, where another took over in mid-answer; a `server_tool_use` only
+without its result (build-with-claude/refusals-and-fallback, "Continuing the conversation")."""
+
+THINKING = frozenset({"thinking", "redacted_thinking", "connector_text"})
+"""Blocks that are signed, and by some models bound to a prefix (build-with-claude/prefix-checks)."""
+
+INCOMPLETE = "a delta of an unknown kind was left out: "
+"""Begins the reason of a turn whose wire does not hold all of a block, so that only its view goes back."""
+
+
+class _Text(msgspec.Struct):
+    text: str
+
+
+class _Thinking(msgspec.Struct):
+    thinking: str = ""
+    signature: str | None = None
+
+
+class _Call(msgspec.Struct):
+    id: str
+    name: str
+    input: Raw
+
+
+class _StopDetails(msgspec.Struct):
+    explanation: str | None = None
+    category: str | None = None
+
+
+class _Message(msgspec.Struct):
+    content: list[Raw]
+    model: str = ""
+    stop_reason: str | None = None
+    stop_details: _StopDetails | None = None
+
+
+_decode_text = msgspec.json.Decoder(_Text).decode
+_decode_thinking = msgspec.json.Decoder(_Thinking).decode
+_decode_call = msgspec.json.Decoder(_Call).decode
+_decode_message = msgspec.json.Decoder(_Message).decode
+_decode_details = msgspec.json.Decoder(_StopDetails | None).decode
+
+
+def turn_from_message(
+    message: bytes,
+    *,
+    scope: str,
+    inexact_reason: str | None = None,
+    prefix: str | None = None,
+    preface: bytes = b"",
+    malformed: Mapping[str, str] | None = None,
+    value_tool: str | None = None,
+) -> CommittedTurn:
+    """The turn of a whole message; its wire is `message`, byte for byte.
+
+    Args:
+      prefix: what the model would bind its thinking to; kept only where the message holds signed thinking.
+      malformed: the arguments as received of calls whose wire input had to become `{}`, by call id.
+      value_tool: the forced tool whose input is the structured value; its call is text in the view.
+
+    Raises:
+      msgspec.DecodeError: not a message.
+    """
+    read = _decode_message(message)
+    blocks = [bytes(block) for block in read.content]
+    return CommittedTurn(
+        adapter=_wire.NAME,
+        scope=scope,
+        model=read.model,
+        wire=message,
+        items=_view(blocks, read, malformed or {}, value_tool),
+        inexact_reason=inexact_reason,
+        prefix=prefix if any(map(_signed, blocks)) else None,
+        preface=preface,
+    )
+
+
+def refusal_words(stop_details: bytes) -> str:
+    """What the API says about a refusal, for one that says nothing itself."""
+    details = _decode_details(stop_details) if stop_details else None
+    return _words(details)
+
+
+def is_paused(turn: CommittedTurn) -> bool:
+    """Whether the provider stopped in mid-turn and goes on when it gets the turn back."""
+    return turn.adapter == _wire.NAME and _decode_message(turn.wire).stop_reason == "pause_turn"
+
+
+def has_thinking(turn: CommittedTurn) -> bool:
+    """Whether the wire holds a block that only some models can read."""
+    return any(_wire.decode_tag(block).type in THINKING for block in _decode_message(turn.wire).content)
+
+
+def replay_form(turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
+    """Whether `turn` goes back exactly to that scope and model; what stands before it is not looked at."""
+    if turn.adapter != _wire.NAME:
+        return ReplayForm(False, f"it was made by the adapter {turn.adapter!r}")
+    if turn.scope != scope:
+        return ReplayForm(False, f"it was made at {turn.scope!r}, this is {scope!r}")
+    if turn.inexact_reason is not None:
+        return ReplayForm(False, turn.inexact_reason)
+    if not _wire.reads(model, turn.model) and has_thinking(turn):
+        return ReplayForm(False, f"{model} cannot read the thinking of {turn.model}")
+    return ReplayForm(True)
+
+
+def replay_blocks(turn: CommittedTurn, *, thinking: bool = True) -> list[bytes]:
+    """The wire's content as it goes back, with or without its thinking."""
+    blocks = [bytes(block) for block in _decode_message(turn.wire).content]
+    sent = list[bytes]()
+    for kind, block in _live(blocks):
+        if kind == "text":
+            if not _decode_text(block).text.strip():
+                continue
+            block = _without_response_members(block)
+        elif kind in THINKING and not thinking:
+            continue
+        sent.append(block)
+    return sent
+
+
+def view_blocks(turn: CommittedTurn) -> list[bytes]:
+    """The semantic view as content: text and refusals as text, calls as tool_use, reasoning left out."""
+    sent = list[bytes]()
+    for item in turn.items:
+        match item:
+            case TextItem(text=text) | RefusalItem(text=text):
+                if text.strip():
+                    sent.append(text_block(text))
+            case ToolCallItem():
+                sent.append(call_block(item.id, item.name, item.arguments))
+            case ReasoningItem():
+                pass
+    return sent
+
+
+def text_block(text: str) -> bytes:
+    return b'{"type":"text","text":' + _wire.encode(text) + b"}"
+
+
+def call_block(id: str, name: str, arguments: str) -> bytes:
+    """A tool_use; arguments that are no JSON object go out as `{}`, the API takes nothing else."""
+    return b'{"type":"tool_use","id":%b,"name":%b,"input":%b}' % (
+        _wire.encode(call_id(id)),
+        _wire.encode(name),
+        arguments.encode() if is_object(arguments) else b"{}",
+    )
+
+
+def call_id(id: str) -> str:
+    """A call's id in the letters that Claude takes, for calls of other providers."""
+    return id if _wire.CALL_ID.fullmatch(id) else "call_" + id.encode().hex()
+
+
+def is_object(text: str) -> bool:
+    """Whether `text` is one JSON object."""
+    try:
+        _wire.decode_object(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return False
+    return True
+
+
+def _live(blocks: Sequence[bytes]) -> list[tuple[str, bytes]]:
+    """The blocks with their types, without what a fallback made void."""
+    typed = [(_wire.decode_tag(block).type, block) for block in blocks]
+    last = max((i for i, (kind, _) in enumerate(typed) if kind == "fallback"), default=0)
+    answered = {_id(block, "tool_use_id") for _, block in typed}
+    return [
+        (kind, block)
+        for i, (kind, block) in enumerate(typed)
+        if i >= last
+        or kind not in DROPPED_BEFORE_FALLBACK
+        or (kind == "server_tool_use" and _id(block, "id") in answered)
+    ]
+
+
+def _id(block: bytes, member: str) -> bytes | None:
+    found = _wire.decode_object(block).get(member)
+    return None if found is None else bytes(found)
+
+
+def _without_response_members(block: bytes) -> bytes:
+    if b'"file_id"' not in block:
+        return block
+    members = _wire.decode_object(block)
+    try:
+        citations = msgspec.json.decode(members["citations"], type=list[dict[str, Raw]])
+    except (KeyError, msgspec.DecodeError):
+        return block
+    kept = [{k: v for k, v in c.items() if k not in DROPPED_CITATION_MEMBERS} for c in citations]
+    members["citations"] = Raw(_wire.encode(kept))
+    return _wire.encode(members)
+
+
+def _view(
+    blocks: Sequence[bytes], message: _Message, malformed: Mapping[str, str], value_tool: str | None
+) -> tuple[ViewItem, ...]:
+    refused = message.stop_reason == "refusal"
+    items = list[ViewItem]()
+    for kind, block in _live(blocks):
+        if kind == "text":
+            text = _decode_text(block).text
+            if text:
+                items.append(RefusalItem(text) if refused else TextItem(text))
+        elif kind == "thinking":
+            items.append(ReasoningItem(_decode_thinking(block).thinking))
+        elif kind == "redacted_thinking":
+            items.append(ReasoningItem(""))
+        elif kind == "tool_use":
+            call = _decode_call(block)
+            arguments = malformed.get(call.id) or bytes(call.input).decode()
+            if call.name == value_tool:
+                items.append(TextItem(arguments))
+            else:
+                items.append(ToolCallItem(call.id, call.name, arguments))
+    if refused and not any(isinstance(item, RefusalItem) for item in items):
+        items.append(RefusalItem(_words(message.stop_details)))
+    return tuple(items)
+
+
+def _words(details: _StopDetails | None) -> str:
+    if details and details.explanation:
+        return details.explanation
+    return (
+        f"The request was refused ({details.category})."
+        if details and details.category
+        else ("The request was refused.")
+    )
+
+
+def _signed(block: bytes) -> bool:
+    kind = _wire.decode_tag(block).type
+    return kind == "redacted_thinking" or (kind in THINKING and bool(_decode_thinking(block).signature))

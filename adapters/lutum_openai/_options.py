@@ -1,0 +1,114 @@
+"""`OpenAIOptions`: what OpenAI's APIs offer and no other provider has; both adapters read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from lutum import BadValue
+
+Json = str | Mapping[str, Any]
+"""JSON as text, sent as it is, or a value."""
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+Summary = Literal["auto", "concise", "detailed"]
+Structured = Literal["json_schema", "json_object", "tool"]
+
+# Lutum writes these itself; what a transcript begins with is fixed by its first committed turn.
+_OURS = {
+    "model": "use .model()",
+    "input": "use the transcript, or Raw items",
+    "messages": "use the transcript, or Raw items",
+    "instructions": "push system items",
+    "tools": "use .tools(), or server_tools=",
+    "stream": "lutum always streams",
+    "max_output_tokens": "use .max_output_tokens(), so that the reservation knows it",
+    "max_completion_tokens": "use .max_output_tokens(), so that the reservation knows it",
+    "max_tokens": "use .max_output_tokens(), so that the reservation knows it",
+}
+_SECRET_HEADERS = frozenset({"api-key", "authorization"})
+
+
+class OpenAIOptions(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
+    """Options of one turn (`.ext(OpenAIOptions(...))`) or of an adapter (`options=`); None is "not said".
+
+    A turn's options are laid over the adapter's, field by field. They are sent as given: which model takes
+    which changes from month to month, and the API's refusal costs nothing. What an API has no field for is
+    refused before anything is reserved; those say so here.
+
+    Attributes:
+      effort: `reasoning.effort`, on Chat Completions `reasoning_effort`.
+      summary: `reasoning.summary`, the readable summary of what the model thought. Responses only.
+      store: keep the answer at the provider. Unsaid: the Responses adapter sends false, so that a turn goes
+        back from the transcript alone; the Chat adapter leaves it out.
+      include: more output to include, beside what lutum asks for itself. Responses only.
+      previous_response_id: the input continues this stored response, whose size nobody can bound. It is
+        sent beside the whole transcript, as given. Responses only.
+      prompt_cache_key: routes similar requests to one cache.
+      metadata: up to 16 pairs of strings kept with a stored response.
+      truncation: `auto` drops the oldest items that do not fit. Responses only.
+      verbosity: how long answers are.
+      structured: ask for structured values by a strict schema, the default; by JSON mode, where the schema
+        is only checked on decode; or by a forced `tool`.
+      top_logprobs: log probabilities of that many alternatives for each token; 0 is those of the tokens.
+      user: the older end-user id, for the servers that know no `safety_identifier`.
+      server_tools: tools that the provider runs, put before yours; say the same ones in every turn of a
+        transcript. Responses only.
+      extra_body: members added to the request's body, over those lutum writes.
+      extra_headers: headers added to the request, over those lutum writes.
+    """
+
+    effort: Effort | None = None
+    summary: Summary | None = None
+    store: bool | None = None
+    include: tuple[str, ...] | None = None
+    previous_response_id: str | None = None
+    prompt_cache_key: str | None = None
+    service_tier: str | None = None
+    metadata: dict[str, str] | None = None
+    parallel_tool_calls: bool | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+    structured: Structured | None = None
+    top_logprobs: int | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    server_tools: tuple[Json, ...] | None = None
+    extra_body: dict[str, Any] | None = None
+    extra_headers: dict[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.top_logprobs is not None and not 0 <= self.top_logprobs <= 20:
+            raise BadValue("top_logprobs", f"{self.top_logprobs} is not between 0 and 20")
+        for i, tool in enumerate(self.server_tools or ()):
+            json_bytes(f"server_tools[{i}]", tool)
+        for name, value in (self.extra_body or {}).items():
+            if name in _OURS:
+                raise BadValue(f"extra_body.{name}", f"is written by lutum: {_OURS[name]}")
+            json_bytes(f"extra_body.{name}", [value])
+        for name in self.extra_headers or {}:
+            if name.lower() in _SECRET_HEADERS:
+                raise BadValue(f"extra_headers.{name}", "would be shown: give api_key=")
+
+    def over(self, base: OpenAIOptions) -> OpenAIOptions:
+        """These, and the base's where nothing is said here."""
+        said = {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
+        return msgspec.structs.replace(base, **said)
+
+
+def json_bytes(field: str, value: object) -> bytes:
+    """JSON text as it is, or a value as JSON.
+
+    Raises:
+      BadValue: it is neither.
+    """
+    try:
+        if not isinstance(value, str):
+            return msgspec.json.encode(value)
+        msgspec.json.decode(value)
+        return value.strip().encode()
+    except (msgspec.MsgspecError, TypeError, UnicodeError, RecursionError, OverflowError) as exc:
+        raise BadValue(field, f"not JSON: {exc}") from None

@@ -1,0 +1,93 @@
+"""`lutum.run`: start an event loop, trio by default, and leave nothing open behind it.
+
+`at_end_of_run` is how what outlives a turn on purpose (an idle connection) is closed when its loop
+ends; a loop that somebody else started has no such end, and there it does nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Literal, TypeVar, TypeVarTuple
+
+import anyio
+from anyio.lowlevel import RunVar, current_token
+
+from lutum._errors import BadValue, UsageError
+
+T = TypeVar("T")
+Args = TypeVarTuple("Args")
+
+_CLEANUP_SECONDS = 1.0
+
+# A dict for its order; what counts is the identity of the key.
+_callbacks: RunVar[dict[object, Callable[[], Awaitable[None]]]] = RunVar("lutum.run callbacks")
+
+
+def run(
+    fn: Callable[[*Args], Awaitable[T]],
+    *args: *Args,
+    backend: Literal["trio", "asyncio"] = "trio",
+) -> T:
+    """Run `fn(*args)` in a new event loop and return its value.
+
+    What adapters left idle on this loop is closed before it ends. Ctrl-C is a `KeyboardInterrupt`,
+    also out of nested task groups.
+
+    Raises:
+      UsageError: an event loop is running in this thread already: `await fn(...)` there. Or `fn` is
+        a coroutine, not the function that makes one.
+      BadValue: no such backend.
+    """
+    if inspect.iscoroutine(fn):
+        fn.close()
+        raise UsageError(f"lutum.run takes the function, not its coroutine: lutum.run({fn.__name__}, ...)")
+    name = getattr(fn, "__name__", "fn")
+    if backend not in ("trio", "asyncio"):
+        raise BadValue("backend", f"{backend!r} is neither 'trio' nor 'asyncio'")
+    if _is_running():
+        raise UsageError(f"an event loop is running in this thread already: write `await {name}(...)`")
+    try:
+        return anyio.run(_main, fn, args, backend=backend)
+    except BaseExceptionGroup as group:
+        if group.split(KeyboardInterrupt)[1] is not None:
+            raise
+        raise KeyboardInterrupt from group
+
+
+def at_end_of_run(callback: Callable[[], Awaitable[None]]) -> Callable[[], None]:
+    """Have `callback` awaited, shielded and bounded, when the `lutum.run` of this loop ends.
+
+    Returns a function that takes it back. In a loop that `lutum.run` did not start, nothing is kept.
+    """
+    callbacks = _callbacks.get(dict[object, Callable[[], Awaitable[None]]]())
+    key = object()
+    callbacks[key] = callback
+
+    def forget() -> None:
+        callbacks.pop(key, None)
+
+    return forget
+
+
+async def _main(fn: Callable[[*Args], Awaitable[T]], args: tuple[*Args]) -> T:
+    callbacks: dict[object, Callable[[], Awaitable[None]]] = {}
+    _callbacks.set(callbacks)
+    try:
+        return await fn(*args)
+    finally:
+        with anyio.move_on_after(_CLEANUP_SECONDS, shield=True):
+            while callbacks:
+                with suppress(Exception):  # what fn returned or raised matters more
+                    await callbacks.pop(next(iter(callbacks)))()
+
+
+def _is_running() -> bool:
+    # The second knows a loop of asyncio also where no task runs, in a callback.
+    for ask in (current_token, asyncio.get_running_loop):
+        with suppress(RuntimeError):
+            ask()
+            return True
+    return False

@@ -1,0 +1,194 @@
+"""The conformance kit: does an adapter keep the promises? No pytest needed; it raises AssertionError.
+
+It speaks to the adapter through an in-memory HTTP client that plays response bodies of the adapter's
+own protocol: recorded ones, whole and complete, are best.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import httpx
+from anyio.lowlevel import checkpoint
+
+from lutum._boundary import Lutum
+from lutum._errors import Interrupted, ProviderError, TurnError
+from lutum._events import Completed, Event
+from lutum._results import CommittedTurn
+from lutum._session import Session
+from lutum._transcript import Transcript
+from lutum._turn import TextTurn
+from lutum.abc import Adapter, TurnRequest
+from lutum.testing._virtual_time import cancel_at
+
+Connect = Callable[[httpx.AsyncClient], Adapter]
+
+
+async def check_adapter(connect: Connect, bodies: Iterable[bytes], *, cuts: int = 200, seed: int = 0) -> None:
+    """Check promises 1, 2, 3, 5 and 7 on an adapter.
+
+    Args:
+      connect: makes the adapter on the HTTP client that it is given, for its default model.
+      bodies: complete response bodies as the provider streams them, of turns that call no tool.
+      cuts: how many places each body is cut at; all of them when it is shorter.
+      seed: of the random splits and cuts.
+
+    Raises:
+      AssertionError: a promise does not hold; the message says which, and for which body.
+    """
+    chance = random.Random(seed)
+    for number, body in enumerate(bodies):
+        with _naming(f"body {number}"):
+            whole = await _check_splits(connect, body, chance)
+            await _check_cuts(connect, body, chance, cuts)
+            await _check_exits(connect, body)
+            await _check_replay(connect, body, whole)
+    await _check_refusals(connect)
+
+
+async def _check_splits(connect: Connect, body: bytes, chance: random.Random) -> list[Event]:
+    whole, turn, _ = await _play(connect, [body])
+    assert isinstance(whole[-1], Completed), f"promise 1: a complete body does not complete: {whole[-1:]}"
+    assert turn is not None
+    single = [body[i : i + 1] for i in range(len(body))]
+    places = sorted(chance.sample(range(len(body)), min(len(body), 20)))
+    random_split = [body[a:b] for a, b in zip([0, *places], [*places, len(body)], strict=True)]
+    for name, pieces in (("byte by byte", single), ("at random splits", random_split)):
+        events, _, _ = await _play(connect, pieces)
+        assert events == whole, f"feeding {name} gives other events than feeding whole"
+    return whole
+
+
+async def _check_cuts(connect: Connect, body: bytes, chance: random.Random, cuts: int) -> None:
+    places = range(len(body)) if len(body) <= cuts else sorted(chance.sample(range(len(body)), cuts))
+    for at in places:
+        events, turn, error = await _play(connect, [body[:at]])
+        if turn is None:
+            assert isinstance(error, Interrupted | ProviderError), f"promise 1: cut at byte {at}: {error!r}"
+            assert not any(isinstance(event, Completed) for event in events)
+
+
+async def _check_exits(connect: Connect, body: bytes) -> None:
+    pieces = [body[i : i + 64] for i in range(0, len(body), 64)]
+
+    async def leave_early(turn: TextTurn) -> None:
+        async with turn.stream() as stream:
+            async for _ in stream:
+                break
+
+    with _client(pieces) as (client, counter):
+        llm = Lutum(connect(client))
+        await leave_early(llm.text_turn("hello"))
+        assert counter.open == 0, "promise 5: the response is open after the block was left"
+        assert llm.budget.reserved.total_tokens == 0, "promise 3: a lease is open after the block was left"
+        k, requested = 1, True
+        while requested:
+            requested, _ = await cancel_at(llm.text_turn("hello").collect(), k)
+            assert counter.open == 0, f"promise 5: the response is open after a cancel at await {k}"
+            assert llm.budget.reserved.total_tokens == 0, f"promise 3: an open lease, cancelled at await {k}"
+            k += 1
+
+
+async def _check_replay(connect: Connect, body: bytes, whole: Sequence[Event]) -> None:
+    with _client([body]) as (client, _):
+        adapter = connect(client)
+        session = Session(Lutum(adapter))
+        session.push_user("hello")
+        result = await session.text_turn().collect()
+        if result.turn.tool_calls:
+            return
+        session.commit_text(result)
+        session.push_user("and then?")
+        preview = session.text_turn().preview()
+        assert preview.first_difference is None, f"promise 7: request 2 differs at {preview.first_difference}"
+        for form in preview.forms:
+            assert form.exact or form.reason, "promise 2: a turn is not replayed exactly, and no word why"
+        assert preview.forms[0].exact == result.turn.exact, f"promise 2: an exact turn: {preview.forms}"
+        loaded = Session(Lutum(adapter), Transcript.load(session.transcript.dump()))
+        assert loaded.text_turn().preview().body == preview.body, "promise 2: dump and load change the request"
+        again = TurnRequest(transcript=session.transcript)
+        assert adapter.prepare(again).body == adapter.prepare(again).body, "prepare is not a pure function"
+
+
+async def _check_refusals(connect: Connect) -> None:
+    for status, body in ((529, b"<html>busy</html>"), (401, b'{"error":{"message":"no"}}'), (500, b"")):
+        with _client([body], status=status) as (client, counter):
+            llm = Lutum(connect(client))
+            try:
+                await llm.text_turn("hello").collect()
+            except ProviderError as error:
+                assert error.status == status, f"status {status} became {error.status}"
+            else:
+                raise AssertionError(f"status {status} is no ProviderError")
+            assert llm.budget.spent.total_tokens == 0, f"a refused request (status {status}) was charged"
+            assert counter.open == 0, f"promise 5: the response is open after status {status}"
+
+
+async def _play(
+    connect: Connect, pieces: Sequence[bytes]
+) -> tuple[list[Event], CommittedTurn | None, TurnError | None]:
+    """The events of one turn over those pieces, and what it came to."""
+    events = list[Event]()
+    with _client(pieces) as (client, counter):
+        try:
+            async with Lutum(connect(client)).text_turn("hello").stream() as stream:
+                async for event in stream:
+                    events.append(event)
+        except TurnError as error:
+            return events, None, error
+        finally:
+            assert counter.open == 0, "promise 5: the response is open after the block"
+        return events, stream.result.turn, None
+
+
+class _Counter:
+    open = 0
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, pieces: Sequence[bytes], counter: _Counter) -> None:
+        self._pieces = pieces
+        self._counter = counter
+        self._closed = False
+        counter.open += 1
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self._pieces:
+            await checkpoint()
+            yield piece
+
+    async def aclose(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._counter.open -= 1
+
+
+class _Player(httpx.AsyncBaseTransport):
+    def __init__(self, pieces: Sequence[bytes], status: int, counter: _Counter) -> None:
+        self._pieces = pieces
+        self._status = status
+        self._counter = counter
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await checkpoint()
+        return httpx.Response(
+            self._status,
+            headers={"content-type": "text/event-stream"},
+            stream=_Body(self._pieces, self._counter),
+        )
+
+
+@contextmanager
+def _client(pieces: Sequence[bytes], *, status: int = 200) -> Iterator[tuple[httpx.AsyncClient, _Counter]]:
+    counter = _Counter()
+    yield httpx.AsyncClient(transport=_Player(pieces, status, counter)), counter
+
+
+@contextmanager
+def _naming(what: str) -> Iterator[None]:
+    try:
+        yield
+    except AssertionError as error:
+        raise AssertionError(f"{what}: {error}") from error

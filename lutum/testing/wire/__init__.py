@@ -1,0 +1,78 @@
+"""A model provider in the test process: real protocols, over a loopback socket or in memory.
+
+_script    what to answer: parts, chunking, faults        values
+_plan      rendered events and faults -> what to write    PURE
+_dialect   the interface of a protocol                    _claude, with _claude_check and _claude_sign
+_server    scripts, the request log, the listener         _socket and _memory carry plans out
+"""
+
+from lutum.testing.wire._claude_check import check_claude_request
+from lutum.testing.wire._error import WireError
+from lutum.testing.wire._memory import WireTransport
+from lutum.testing.wire._request import Outcome, WireRequest
+from lutum.testing.wire._script import (
+    Answer,
+    At,
+    BeforeHead,
+    Block,
+    Call,
+    Chunking,
+    Cut,
+    CutAt,
+    Drip,
+    End,
+    ErrorEvent,
+    Garbage,
+    NeverEnding,
+    Part,
+    Pause,
+    RawEvent,
+    RedactedThink,
+    Refuse,
+    Reply,
+    Reset,
+    Say,
+    Script,
+    SlowClose,
+    Stall,
+    Status,
+    Step,
+    Think,
+)
+from lutum.testing.wire._server import WireServer
+
+__all__ = [
+    "Answer",
+    "At",
+    "BeforeHead",
+    "Block",
+    "Call",
+    "Chunking",
+    "Cut",
+    "CutAt",
+    "Drip",
+    "End",
+    "ErrorEvent",
+    "Garbage",
+    "NeverEnding",
+    "Outcome",
+    "Part",
+    "Pause",
+    "RawEvent",
+    "RedactedThink",
+    "Refuse",
+    "Reply",
+    "Reset",
+    "Say",
+    "Script",
+    "SlowClose",
+    "Stall",
+    "Status",
+    "Step",
+    "Think",
+    "WireError",
+    "WireRequest",
+    "WireServer",
+    "WireTransport",
+    "check_claude_request",
+]

@@ -1,0 +1,61 @@
+"""The interface between a `WireServer` and the protocols it speaks."""
+
+from collections.abc import Sequence
+from typing import Protocol, final
+
+import msgspec
+
+from lutum.testing.wire._error import WireError
+from lutum.testing.wire._plan import Item
+from lutum.testing.wire._request import WireRequest
+from lutum.testing.wire._script import ErrorEvent, Reply
+
+__all__ = ["Dialect", "Rendered"]
+
+
+@final
+class Rendered(msgspec.Struct, frozen=True):
+    """A reply in the provider's protocol: the events of a stream, or one JSON body behind the steps."""
+
+    items: Sequence[Item]
+    stream: bool
+
+
+class Dialect(Protocol):
+    """One provider's protocol. It checks and renders, and never waits."""
+
+    def matches(self, request: WireRequest) -> bool:
+        """Say whether this request is for a path of the protocol."""
+        ...
+
+    def check(self, request: WireRequest) -> WireError | None:
+        """Refuse what the provider would refuse, None if it is well."""
+        ...
+
+    def answer(self, request: WireRequest) -> bytes | None:
+        """Give the JSON body of a request that needs no script, None if it needs one."""
+        ...
+
+    def render(self, request: WireRequest, reply: Reply) -> Rendered:
+        """Write a scripted reply for a request that passed `check`."""
+        ...
+
+    def error(self, request: WireRequest, error: WireError) -> bytes:
+        """Write the JSON body of an error."""
+        ...
+
+    def error_type(self, status: int) -> str:
+        """Give the type that the provider's errors of this status have."""
+        ...
+
+    def status_of(self, error_type: str) -> int:
+        """Give the status of the provider's errors of this type."""
+        ...
+
+    def error_event(self, request: WireRequest, event: ErrorEvent) -> bytes:
+        """Write the event of an error inside a stream."""
+        ...
+
+    def headers(self, request: WireRequest) -> dict[str, str]:
+        """Give the headers that every answer has."""
+        ...

@@ -1,0 +1,18 @@
+"""An error as a provider says it over HTTP."""
+
+from typing import final
+
+import msgspec
+
+__all__ = ["WireError"]
+
+
+@final
+class WireError(msgspec.Struct, frozen=True):
+    """A refusal: the status, and the type and message that its body holds."""
+
+    message: str
+    status: int = 400
+    type: str = "invalid_request_error"
+    code: str | None = None
+    """`error.details.error_code`, where the provider documents one."""

@@ -1,0 +1,96 @@
+"""One request as a `WireServer` received it, and how its connection ended."""
+
+import json
+from functools import cached_property
+from typing import Any, Literal, TypeAlias, final
+
+import anyio
+import httpx
+
+from lutum.testing.wire._error import WireError
+
+__all__ = ["Outcome", "WireRequest"]
+
+Outcome: TypeAlias = Literal["open", "completed", "disconnected", "cut", "stopped"]
+"""The answer is under way; was given whole; the client left first; the script ended it; the server
+was closed first."""
+
+
+@final
+class WireRequest:
+    """One request and the fate of its answer.
+
+    "completed" says that everything was written: on a socket a client may leave behind the last
+    byte, or before it has read that far, and not be noticed.
+    """
+
+    number: int
+    """Its place in `WireServer.requests`, from 0."""
+    method: str
+    path: str
+    """Without the query."""
+    query: str
+    headers: httpx.Headers
+    body: bytes
+    outcome: Outcome
+    started_at: float
+    """When it was received whole, by `anyio.current_time`."""
+    ended_at: float | None
+    """When the outcome was known."""
+    error: WireError | None
+    """Why the server refused it, as the provider would."""
+    transformations: list[dict[str, Any]]
+    """The reasoning blocks that were left out, whether or not the answer may say so."""
+
+    def __init__(self, number: int, method: str, target: str, headers: httpx.Headers, body: bytes) -> None:
+        self.number = number
+        self.method = method
+        self.path, _, self.query = target.partition("?")
+        self.headers = headers
+        self.body = body
+        self.outcome = "open"
+        self.started_at = anyio.current_time()
+        self.ended_at = None
+        self.error = None
+        self.transformations = []
+        self._ended = anyio.Event()
+
+    def __repr__(self) -> str:
+        # Headers stay out: one of them is the key.
+        return f"<WireRequest {self.number} {self.method} {self.path} {self.outcome}>"
+
+    @cached_property
+    def json(self) -> Any:
+        """The body, parsed.
+
+        Raises:
+          ValueError: it is not JSON.
+        """
+        return json.loads(self.body)
+
+    @cached_property
+    def betas(self) -> frozenset[str]:
+        """The values of the `anthropic-beta` header."""
+        given = ",".join(self.headers.get_list("anthropic-beta"))
+        return frozenset(beta.strip() for beta in given.split(",") if beta.strip())
+
+    async def wait_ended(self) -> Outcome:
+        """Wait until the answer is over, and say how; cancelling it changes nothing."""
+        await self._ended.wait()
+        return self.outcome
+
+    async def wait_disconnect(self) -> None:
+        """Wait until the client left; cancelling it changes nothing.
+
+        Raises:
+          RuntimeError: the answer ended in another way.
+        """
+        if await self.wait_ended() != "disconnected":
+            raise RuntimeError(f"the client did not leave: the answer was {self.outcome}")
+
+    def end(self, outcome: Outcome) -> None:
+        """Record how it ended; the first to say so is right."""
+        if self.outcome == "open":
+            self.outcome = outcome
+            self.ended_at = anyio.current_time()
+            self._ended.set()

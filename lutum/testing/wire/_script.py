@@ -1,0 +1,291 @@
+"""What a `WireServer` is told to answer: the parts of a reply, how it is cut into chunks, its faults.
+
+All values, none of them knows a provider: a dialect renders them in its protocol, `_plan` places the
+faults, and one of the two faces carries the result out.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, final
+
+import msgspec
+
+from lutum.testing.wire._request import WireRequest
+
+__all__ = [
+    "Answer",
+    "At",
+    "BeforeHead",
+    "Block",
+    "Call",
+    "Chunking",
+    "Cut",
+    "CutAt",
+    "Drip",
+    "End",
+    "ErrorEvent",
+    "Garbage",
+    "NeverEnding",
+    "Part",
+    "Pause",
+    "RawEvent",
+    "RedactedThink",
+    "Refuse",
+    "Reply",
+    "Reset",
+    "Say",
+    "Script",
+    "SlowClose",
+    "Stall",
+    "Status",
+    "Step",
+    "Think",
+]
+
+
+# Steps: what happens at one place of the stream instead of, or between, its events.
+
+
+@final
+class Pause(msgspec.Struct, frozen=True):
+    """Nothing for that many seconds, then the stream goes on."""
+
+    seconds: float
+
+
+@final
+class Stall(msgspec.Struct, frozen=True):
+    """Nothing for ever, or for `seconds`; the connection stays open."""
+
+    seconds: float | None = None
+
+
+@final
+class ErrorEvent(msgspec.Struct, frozen=True):
+    """The provider's error event; the body ends, cleanly, behind it."""
+
+    error_type: str
+    message: str = "The wire server was told to fail here."
+
+
+@final
+class Garbage(msgspec.Struct, frozen=True):
+    """These bytes, as they are, in place of an event; before the head, in place of the head."""
+
+    data: bytes = b"<html>\xff\xfe not an event\n\n"
+
+
+@final
+class RawEvent(msgspec.Struct, frozen=True):
+    """A server-sent event with this name and data, for instance one that no client knows."""
+
+    name: str
+    data: str
+
+
+@final
+class End(msgspec.Struct, frozen=True):
+    """The body ends here, cleanly as HTTP goes, without the provider's terminal event."""
+
+
+@final
+class Cut(msgspec.Struct, frozen=True):
+    """The connection is closed here, with no end of the body (FIN)."""
+
+
+@final
+class Reset(msgspec.Struct, frozen=True):
+    """The connection is reset here (RST)."""
+
+
+Step: TypeAlias = Pause | Stall | ErrorEvent | Garbage | RawEvent | End | Cut | Reset
+
+
+# Where a step stands, if not among the parts.
+
+
+@final
+class At(msgspec.Struct, frozen=True):
+    """A step behind that many events: 0 is behind the head and before the first event."""
+
+    step: Step
+    event: int
+
+
+@final
+class BeforeHead(msgspec.Struct, frozen=True):
+    """A step before the response head: a wait, garbage in its place, or a connection that ends."""
+
+    step: Pause | Stall | Garbage | Cut | Reset
+
+
+@final
+class CutAt(msgspec.Struct, frozen=True):
+    """The body stops after that many of its bytes, by FIN, by RST, or with a clean end."""
+
+    byte: int
+    end: Literal["cut", "reset", "end"] = "cut"
+
+
+@final
+class SlowClose(msgspec.Struct, frozen=True):
+    """Every event arrives, but the body's end only after `seconds`, or never."""
+
+    seconds: float | None = None
+
+
+# Content.
+
+
+@final
+@dataclass(frozen=True, slots=True, init=False)
+class Say:
+    """A text block, one delta a piece. A single piece is split into words; a step may stand between."""
+
+    pieces: tuple[str | Step, ...]
+    citations: tuple[Mapping[str, Any], ...]
+
+    def __init__(self, *pieces: str | Step, citations: Sequence[Mapping[str, Any]] = ()) -> None:
+        object.__setattr__(self, "pieces", pieces)
+        object.__setattr__(self, "citations", tuple(citations))
+
+
+@final
+@dataclass(frozen=True, slots=True, init=False)
+class Think:
+    """A reasoning block, pieces as in `Say`; without any its text is withheld.
+
+    The server signs it, unless `signature` says otherwise (`""` leaves it unsigned).
+    """
+
+    pieces: tuple[str | Step, ...]
+    signature: str | None
+
+    def __init__(self, *pieces: str | Step, signature: str | None = None) -> None:
+        object.__setattr__(self, "pieces", pieces)
+        object.__setattr__(self, "signature", signature)
+
+
+@final
+class RedactedThink(msgspec.Struct, frozen=True):
+    """A reasoning block of which only encrypted data is shown."""
+
+    data: str | None = None
+
+
+@final
+class Call(msgspec.Struct, frozen=True):
+    """A tool call. Its input is a mapping, or raw JSON (valid or not), or the pieces of raw JSON."""
+
+    name: str
+    input: Mapping[str, Any] | str | tuple[str, ...] = ""
+    id: str | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True, init=False)
+class Block:
+    """A block and its deltas as the provider writes them: JSON text, sent verbatim, or a mapping."""
+
+    raw: Mapping[str, Any] | str
+    deltas: tuple[Mapping[str, Any] | str | Step, ...]
+
+    def __init__(self, raw: Mapping[str, Any] | str, *deltas: Mapping[str, Any] | str | Step) -> None:
+        object.__setattr__(self, "raw", raw)
+        object.__setattr__(self, "deltas", deltas)
+
+
+@final
+class NeverEnding(msgspec.Struct, frozen=True):
+    """A text block that goes on, one delta each `delay` seconds, until the client leaves."""
+
+    text: str = "and "
+    delay: float = 0.0
+
+
+Content: TypeAlias = Say | Think | RedactedThink | Call | Block | NeverEnding
+Part: TypeAlias = Content | Step | At | BeforeHead | CutAt | SlowClose
+
+
+# A whole answer.
+
+
+@final
+class Drip(msgspec.Struct, frozen=True):
+    """Chunks of that many bytes, `delay` seconds between two."""
+
+    bytes_per_chunk: int = 1
+    delay: float = 0.0
+
+
+Chunking: TypeAlias = Literal["event", "burst"] | int | tuple[int, ...] | Drip
+"""How events become HTTP chunks: each its own, all together up to the next wait, that many to a chunk,
+or cut without regard to events into chunks of these sizes, over and over."""
+
+
+@final
+@dataclass(frozen=True, slots=True, init=False)
+class Reply:
+    """A successful answer: its parts in order, steps and faults among them.
+
+    `stop_reason`, `stop_sequence`, `stop_details` and the members of `usage` are the provider's own
+    words; what is left out is what it would plausibly say. `model` is the one that claims to have
+    answered. `headers` are added to the response's.
+    """
+
+    parts: tuple[Part, ...]
+    stop_reason: str | None
+    stop_sequence: str | None
+    stop_details: Mapping[str, Any] | None
+    usage: Mapping[str, Any]
+    model: str | None
+    chunking: Chunking | None
+    headers: Mapping[str, str]
+
+    def __init__(
+        self,
+        *parts: Part | str,
+        stop_reason: str | None = None,
+        stop_sequence: str | None = None,
+        stop_details: Mapping[str, Any] | None = None,
+        usage: Mapping[str, Any] | None = None,
+        model: str | None = None,
+        chunking: Chunking | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        spelled = tuple(Say(part) if isinstance(part, str) else part for part in parts)
+        object.__setattr__(self, "parts", spelled)
+        object.__setattr__(self, "stop_reason", stop_reason)
+        object.__setattr__(self, "stop_sequence", stop_sequence)
+        object.__setattr__(self, "stop_details", stop_details)
+        object.__setattr__(self, "usage", usage or {})
+        object.__setattr__(self, "model", model)
+        object.__setattr__(self, "chunking", chunking)
+        object.__setattr__(self, "headers", headers or {})
+
+
+@final
+class Status(msgspec.Struct, frozen=True):
+    """An answer with this status: the provider's error body, or `body` as it is."""
+
+    status: int
+    error_type: str | None = None
+    message: str = "The wire server was told to fail."
+    headers: Mapping[str, str] = {}
+    body: bytes | None = None
+
+
+@final
+class Refuse(msgspec.Struct, frozen=True):
+    """No connection comes about, `after` seconds (None: it is tried for ever).
+
+    In memory only. A listening socket cannot refuse one request: there the connection is reset
+    before the response head.
+    """
+
+    after: float | None = 0.0
+
+
+Answer: TypeAlias = Reply | Status | Refuse
+Script: TypeAlias = Answer | Callable[[WireRequest], Answer]
+"""An answer, or a function of the request that gives it."""

@@ -1,0 +1,225 @@
+"""`WireServer`: the scripts, the log of requests, and the loopback socket that it listens on.
+
+It decides what each request is answered; `_socket` and `_memory` carry it out. Both go through
+`receive` and `plan`, so the two faces share scripts and log.
+"""
+
+import socket
+from collections import deque
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Self, final
+
+import anyio
+import anyio.abc
+import httpx
+
+from lutum.testing.wire._claude import ClaudeDialect
+from lutum.testing.wire._dialect import Dialect
+from lutum.testing.wire._error import WireError
+from lutum.testing.wire._memory import WireTransport
+from lutum.testing.wire._plan import Burst, Head, Plan, Wait, build
+from lutum.testing.wire._request import Outcome, WireRequest
+from lutum.testing.wire._script import (
+    Answer,
+    At,
+    BeforeHead,
+    Chunking,
+    Cut,
+    CutAt,
+    ErrorEvent,
+    Garbage,
+    NeverEnding,
+    Pause,
+    Refuse,
+    Reply,
+    Reset,
+    Script,
+    SlowClose,
+    Stall,
+    Status,
+)
+from lutum.testing.wire._socket import listen, serve
+
+__all__ = ["WireServer"]
+
+
+@final
+class WireServer:
+    """A model provider in the test process: it speaks the protocols, follows scripts, and logs.
+
+    `scripts` are answers, or functions of the request that give one; each request takes the next. When
+    none is left, `default` answers, and without it a 500 that says so. A single function answers every
+    request. What the provider would refuse is refused, as an error of the provider, and takes no script;
+    neither does counting tokens.
+
+    It is used over a socket, `async with WireServer([...]) as server` and `server.url`, or in memory,
+    `server.transport()`, which needs no block and runs under virtual time. `chunking` is for the replies
+    that name none. With `signing`, thinking blocks are signed, and refused when they come back edited;
+    with `bind_prefix` also when they come back behind anything but what they were made behind, for every
+    model. With `api_key`, requests must bring it.
+    """
+
+    def __init__(
+        self,
+        scripts: Iterable[Script] | Callable[[WireRequest], Answer] = (),
+        *,
+        default: Script | None = None,
+        chunking: Chunking = "event",
+        signing: bool = True,
+        bind_prefix: bool = True,
+        api_key: str | None = None,
+    ) -> None:
+        self._scripts: deque[Script] = deque(() if callable(scripts) else scripts)
+        self._default = scripts if callable(scripts) else default
+        self._chunking: Chunking = chunking
+        self._dialects: tuple[Dialect, ...] = (
+            ClaudeDialect(signing=signing, bind_prefix=bind_prefix, api_key=api_key),
+        )
+        self._listener: socket.socket | None = None
+        self._group: anyio.abc.TaskGroup | None = None
+        self._requests: list[WireRequest] = []
+
+    @property
+    def requests(self) -> list[WireRequest]:
+        """Every request so far, over both faces, in the order in which they were complete."""
+        return self._requests
+
+    def outcomes(self) -> list[Outcome]:
+        """How each request's answer ended, or "open"."""
+        return [request.outcome for request in self._requests]
+
+    def add(self, *scripts: Script) -> None:
+        """Append to the scripts."""
+        self._scripts.extend(scripts)
+
+    @property
+    def url(self) -> str:
+        """The base URL: of the socket, or any name for the transport while nothing listens."""
+        if self._listener is None:
+            return "http://wire.test"
+        host, port = self._listener.getsockname()
+        return f"http://{host}:{port}"
+
+    def transport(self) -> WireTransport:
+        """Give the face in memory, for `httpx.AsyncClient(transport=...)`: no socket and no thread."""
+        return WireTransport(self.receive, self.plan)
+
+    async def __aenter__(self) -> Self:
+        """Listen on a free port of the loopback; a checkpoint."""
+        if self._listener is not None:
+            raise RuntimeError("this server is listening already")
+        self._listener = listen()
+        self._group = anyio.create_task_group()
+        await self._group.__aenter__()
+        self._group.start_soon(serve, self._listener, self.receive, self.plan)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close every connection; answers under way end as "stopped". Cancellation does not cut it short."""
+        assert self._group is not None
+        assert self._listener is not None
+        try:
+            self._group.cancel_scope.shield = True
+            self._group.cancel_scope.cancel()
+            # Not told of the body's exception, or it would come out wrapped in a group.
+            await self._group.__aexit__(None, None, None)
+        finally:
+            self._listener.close()
+            self._listener = self._group = None
+
+    def receive(self, method: str, target: str, headers: httpx.Headers, body: bytes) -> WireRequest:
+        """Log a request that arrived whole."""
+        request = WireRequest(len(self._requests), method, target, headers, body)
+        self._requests.append(request)
+        return request
+
+    def plan(self, request: WireRequest) -> Plan:
+        """Decide what a request is answered."""
+        dialect = next((one for one in self._dialects if one.matches(request)), None)
+        if dialect is None:
+            request.error = WireError(
+                f"the wire server knows no {request.path}", status=404, type="not_found_error"
+            )
+            return _failure(self._dialects[0], request, request.error)
+        try:
+            request.error = dialect.check(request)
+            if request.error is not None:
+                return _failure(dialect, request, request.error)
+            if (body := dialect.answer(request)) is not None:
+                return _whole(200, dialect.headers(request), body)
+            return self._scripted(dialect, request)
+        except Exception as error:
+            # A mistake in the test: answered, because raising here would end the server instead.
+            text = f"the script of request {request.number} failed: {type(error).__name__}: {error}"
+            return _failure(dialect, request, WireError(text, status=500, type="api_error"))
+
+    def _scripted(self, dialect: Dialect, request: WireRequest) -> Plan:
+        script = self._scripts.popleft() if self._scripts else self._default
+        if script is None:
+            raise LookupError("no script is left, and the server was given no default")
+        answer = script if isinstance(script, Reply | Status | Refuse) else script(request)
+        match answer:
+            case Refuse(after):
+                return Plan(connect=Wait(after))
+            case Status(status, error_type, message, headers, body):
+                kind = error_type or dialect.error_type(status)
+                if body is None:
+                    body = dialect.error(request, WireError(message, status=status, type=kind))
+                return _whole(status, dialect.headers(request) | dict(headers), body)
+            case Reply():
+                return self._reply(dialect, request, answer)
+
+    def _reply(self, dialect: Dialect, request: WireRequest, reply: Reply) -> Plan:
+        rendered = dialect.render(request, reply)
+        headers = dialect.headers(request) | dict(reply.headers)
+
+        def error_event(event: ErrorEvent) -> bytes:
+            return dialect.error_event(request, event)
+
+        if rendered.stream:
+            head = Head(200, _stream_headers(headers), chunked=True)
+            chunking = self._chunking if reply.chunking is None else reply.chunking
+            return build(head, rendered.items, reply.parts, chunking, error_event)
+        # Not streamed, the steps among the parts happen while the provider is still busy with the answer.
+        busy: list[BeforeHead] = []
+        for item in (*rendered.items, *(part.step for part in reply.parts if isinstance(part, At))):
+            if isinstance(item, ErrorEvent):
+                error = WireError(
+                    item.message, status=dialect.status_of(item.error_type), type=item.error_type
+                )
+                return _failure(dialect, request, error)
+            if isinstance(item, Pause | Stall | Garbage | Cut | Reset):
+                busy.append(BeforeHead(item))
+        if any(isinstance(part, NeverEnding) for part in reply.parts):
+            busy.append(BeforeHead(Stall()))
+        body = rendered.items[-1]
+        assert isinstance(body, bytes)
+        faults = [part for part in reply.parts if isinstance(part, BeforeHead | CutAt | SlowClose)]
+        chunking = reply.chunking if isinstance(reply.chunking, tuple) else "burst"
+        return build(_json_head(200, headers, body), [body], [*busy, *faults], chunking, error_event)
+
+
+def _failure(dialect: Dialect, request: WireRequest, error: WireError) -> Plan:
+    return _whole(error.status, dialect.headers(request), dialect.error(request, error))
+
+
+def _whole(status: int, headers: dict[str, str], body: bytes) -> Plan:
+    return Plan(head=_json_head(status, headers, body), body=(Burst((body,)),))
+
+
+def _json_head(status: int, headers: dict[str, str], body: bytes) -> Head:
+    given = {"content-type": "application/json", **headers, "content-length": str(len(body))}
+    return Head(status, tuple(given.items()), chunked=False)
+
+
+def _stream_headers(headers: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    given = {
+        "content-type": "text/event-stream; charset=utf-8",
+        "cache-control": "no-cache",
+        **headers,
+        "transfer-encoding": "chunked",
+    }
+    return tuple(given.items())

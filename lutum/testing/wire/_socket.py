@@ -1,0 +1,215 @@
+"""The socket face: HTTP/1.1 with keep-alive on a loopback port.
+
+On plain non-blocking sockets and `anyio.wait_readable`, not on anyio's streams: those send a FIN whenever
+they close, and a reset must come without one. h11 parses requests; responses are written as planned.
+"""
+
+import errno
+import http
+import socket
+import struct
+from collections.abc import Callable
+
+import anyio
+import anyio.lowlevel
+import h11
+import httpx
+
+from lutum.testing.wire._plan import Burst, Head, Plan, Repeat, Wait
+from lutum.testing.wire._request import WireRequest
+
+__all__ = ["listen", "serve"]
+
+_READ = 64 * 1024
+# One call to the kernel; small enough that a fast client cannot keep the loop to itself.
+_WRITE = 256 * 1024
+
+_Receive = Callable[[str, str, httpx.Headers, bytes], WireRequest]
+_Plan = Callable[[WireRequest], Plan]
+
+
+def listen() -> socket.socket:
+    """Open a listening socket on a free port of the loopback."""
+    listener = socket.socket()
+    listener.setblocking(False)
+    listener.bind(("127.0.0.1", 0))
+    # Room for a test that opens a thousand connections at once; the kernel lowers it to its own limit.
+    listener.listen(4096)
+    return listener
+
+
+async def serve(listener: socket.socket, receive: _Receive, plan: _Plan) -> None:
+    """Accept connections and serve each in a task, until cancelled; then all are closed."""
+    async with anyio.create_task_group() as group:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except BlockingIOError:
+                await anyio.wait_readable(listener)
+            except OSError as error:
+                # The client was gone before it was accepted.
+                if error.errno != errno.ECONNABORTED:
+                    raise
+            else:
+                group.start_soon(_connection, connection, receive, plan)
+
+
+async def _connection(connection: socket.socket, receive: _Receive, plan: _Plan) -> None:
+    """Serve one connection until one side closes it."""
+    with connection:
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        peer = _Peer(connection)
+        while (request := await _read_request(peer, receive)) is not None:
+            try:
+                if not await _respond(peer, request, plan(request)):
+                    return
+            finally:
+                request.end("stopped")
+
+
+class _Peer:
+    """A connection, what it sent too early, and whether it has left."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
+        self.early = bytearray()
+        self.keep = True
+
+    async def read(self) -> bytes:
+        """Read what is there; nothing means that the peer has left."""
+        while True:
+            try:
+                return self.socket.recv(_READ)
+            except BlockingIOError:
+                await anyio.wait_readable(self.socket)
+            except OSError:
+                return b""
+
+    async def write(self, data: bytes) -> None:
+        """Write everything.
+
+        Raises:
+          OSError: the peer has left.
+        """
+        view = memoryview(data)
+        while view:
+            await anyio.lowlevel.checkpoint()
+            try:
+                view = view[self.socket.send(view[:_WRITE]) :]
+            except BlockingIOError:
+                await anyio.wait_writable(self.socket)
+
+    def reset(self) -> None:
+        """Make closing send a RST."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+async def _read_request(peer: _Peer, receive: _Receive) -> WireRequest | None:
+    """Read one request, None if the peer left or does not speak HTTP."""
+    parser = h11.Connection(h11.SERVER)
+    if peer.early:
+        parser.receive_data(bytes(peer.early))
+        peer.early.clear()
+    head: h11.Request | None = None
+    body: list[bytes] = []
+    try:
+        while True:
+            event = parser.next_event()
+            if event is h11.NEED_DATA:
+                if parser.they_are_waiting_for_100_continue:
+                    await peer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                parser.receive_data(await peer.read())
+            elif isinstance(event, h11.Request):
+                head = event
+            elif isinstance(event, h11.Data):
+                body.append(bytes(event.data))
+            elif isinstance(event, h11.EndOfMessage):
+                break
+            else:
+                return None
+    except (h11.RemoteProtocolError, OSError):
+        return None
+    assert head is not None
+    peer.early += parser.trailing_data[0]
+    headers = httpx.Headers([(bytes(name), bytes(value)) for name, value in head.headers])
+    peer.keep = head.http_version == b"1.1" and headers.get("connection", "").lower() != "close"
+    return receive(head.method.decode(), head.target.decode(), headers, b"".join(body))
+
+
+async def _respond(peer: _Peer, request: WireRequest, plan: Plan) -> bool:
+    """Carry out the plan while watching the client; say whether the connection can be used again."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(_watch, peer, request, group.cancel_scope)
+        try:
+            await _execute(peer, request, plan)
+        except OSError:
+            request.end("disconnected")
+        group.cancel_scope.cancel()
+    return peer.keep and request.outcome == "completed"
+
+
+async def _watch(peer: _Peer, request: WireRequest, scope: anyio.CancelScope) -> None:
+    """End the answer as soon as the client leaves; what it sends instead belongs to its next request."""
+    while data := await peer.read():
+        peer.early += data
+    request.end("disconnected")
+    scope.cancel()
+
+
+async def _execute(peer: _Peer, request: WireRequest, plan: Plan) -> None:
+    if plan.connect is not None:
+        peer.reset()
+        request.end("cut")
+        return
+    for wait in plan.before:
+        await _sleep(wait)
+    chunked = False
+    if isinstance(plan.head, bytes):
+        await peer.write(plan.head)
+    elif plan.head is not None:
+        chunked = plan.head.chunked
+        await peer.write(_head(plan.head))
+    ended = plan.ending == "end"
+    last = plan.body[-1] if plan.body else None
+    for item in plan.body:
+        match item:
+            case Wait():
+                await _sleep(item)
+            case Repeat(chunk, delay):
+                framed = _frame(chunk)
+                while True:
+                    await peer.write(framed)
+                    await anyio.sleep(delay)
+            case Burst(chunks):
+                data = b"".join(map(_frame, chunks) if chunked else chunks)
+                # With the last events, so that a client that leaves on reading those has seen it all.
+                await peer.write(data + b"0\r\n\r\n" if chunked and ended and item is last else data)
+    if ended:
+        if chunked and not isinstance(last, Burst):
+            await peer.write(b"0\r\n\r\n")
+        request.end("completed")
+    else:
+        if plan.ending == "reset":
+            peer.reset()
+        request.end("cut")
+
+
+async def _sleep(wait: Wait) -> None:
+    if wait.seconds is None:
+        await anyio.sleep_forever()
+    else:
+        await anyio.sleep(wait.seconds)
+
+
+def _frame(chunk: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(chunk), chunk)
+
+
+def _head(head: Head) -> bytes:
+    try:
+        phrase = http.HTTPStatus(head.status).phrase
+    except ValueError:
+        phrase = ""
+    lines = [f"HTTP/1.1 {head.status} {phrase}", *(f"{name}: {value}" for name, value in head.headers)]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

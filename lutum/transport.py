@@ -1,0 +1,246 @@
+"""HTTP for adapters: the pump between `Prepared` bytes and a decoder, over httpx.
+
+An adapter's constructor imports this module (it loads httpx) and makes one `HttpTransport`; its
+`exchange` is then one call of `HttpTransport.exchange`. Encoding, decoding and classing of errors stay
+with the adapter, all pure. httpx's own timeouts are off: deadlines are the turn's.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, Final, final
+from urllib.parse import urlsplit
+
+import anyio
+import httpx
+
+from lutum._call import Call
+from lutum._connections import FreeList, PerLoopTransport
+from lutum._errors import BadValue, Interrupted, NetworkError, ProviderError
+from lutum._events import Completed, Event
+from lutum._proxies import proxy_mounts
+from lutum._results import Response
+from lutum.abc import Decoder, Phase, Prepared
+
+__all__ = ["HttpExchange", "HttpTransport", "check_base_url"]
+
+ERROR_BODY_BYTES: Final = 64 * 1024
+"""How much of an error's body is read: what `ProviderError.body` keeps."""
+
+ERROR_BODY_SECONDS: Final = 5.0
+"""How long an error's body is waited for; the status alone says most of it."""
+
+WHOLE_BODY_BYTES: Final = 16 * 2**20
+"""The longest answer that `HttpTransport.request` reads."""
+
+REST_SECONDS: Final = 0.2
+"""How long a finished turn waits for the last bytes of its body, to save a connection."""
+
+Secrets = Callable[[], Awaitable[Mapping[str, str]]]
+"""Gives the headers that hold secrets; asked once for each request."""
+
+
+def check_base_url(url: str) -> str:
+    """Return `url` without a slash at its end.
+
+    Raises:
+      BadValue: it is not an http or https URL with a host, or has a query or a fragment.
+    """
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as exc:
+        raise BadValue("base_url", f"not a URL: {exc}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise BadValue("base_url", "must start with http:// or https:// and a host")
+    if parts.query or parts.fragment:
+        raise BadValue("base_url", "must not have a query or a fragment")
+    return url.rstrip("/")
+
+
+@final
+class HttpTransport:
+    """An adapter's way to its provider.
+
+    Args:
+      http_client: an `httpx.AsyncClient` (or `httpx2.AsyncClient`) of yours: its proxies, limits,
+        certificates and event hooks then count, and closing it stays with you. Without one: HTTP/1.1,
+        no limit on connections, the proxy variables as they are now, no cookies kept.
+
+    Opens nothing before the first request and works on any number of event loops.
+
+    Raises:
+      BadValue: `http_client` is not an asynchronous client, or a proxy variable is broken.
+    """
+
+    def __init__(self, http_client: Any | None = None) -> None:
+        _preload()
+        self._own: list[httpx.AsyncBaseTransport] = []
+        if http_client is not None:
+            if not callable(getattr(http_client, "aclose", None)) or not hasattr(
+                http_client, "build_request"
+            ):
+                raise BadValue("http_client", f"needs an httpx.AsyncClient, not {type(http_client).__name__}")
+            self._client = http_client
+            return
+        direct = PerLoopTransport(FreeList)
+        mounts = proxy_mounts(direct)
+        self._own = [direct, *(mount for mount in mounts.values() if mount is not None)]
+        # A cookie would be something that is sent and not in `Prepared`.
+        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+        self._client = httpx.AsyncClient(transport=direct, mounts=mounts, cookies=no_cookies, timeout=None)
+
+    def exchange(
+        self,
+        prepared: Prepared,
+        *,
+        secrets: Secrets,
+        decoder: Callable[[Response], Decoder],
+        fault: Callable[[Response, bytes], ProviderError],
+    ) -> HttpExchange:
+        """An exchange for one attempt; nothing is sent before its `open`.
+
+        Args:
+          prepared: what is sent, without secrets.
+          secrets: gives the secret headers; awaited by each `open`.
+          decoder: makes the decoder of a successful response from its head.
+          fault: makes the error of any other response from its head and the first 64 KiB of its body.
+        """
+        return HttpExchange(self._client, prepared, secrets, decoder, fault)
+
+    async def request(
+        self, method: str, url: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
+    ) -> tuple[Response, bytes]:
+        """Send one small request and read the whole answer, whatever its status.
+
+        There is no timeout: give it a scope. Cancelled, it has closed its connection.
+
+        Raises:
+          NetworkError: no connection, or it failed before the answer was whole.
+          ProviderError: the answer is longer than 16 MiB.
+          BadValue: a header that HTTP does not allow.
+        """
+        call = Call(self._client, url)
+        try:
+            response = await call.send(method, headers, body, _ignore)
+            content = bytearray()
+            try:
+                await call.read(WHOLE_BODY_BYTES + 1, content)
+            except Exception as exc:
+                if (error := call.error(exc)) is exc:
+                    raise
+                raise (NetworkError(str(error)) if isinstance(error, Interrupted) else error) from exc
+            if len(content) > WHOLE_BODY_BYTES:
+                raise ProviderError(f"the answer of {call.host} is longer than 16 MiB", kind="malformed")
+            return response, bytes(content)
+        finally:
+            await call.aclose()
+
+    async def aclose(self) -> None:
+        """Close the idle connections of the running loop; a client you gave is left to you.
+
+        Open turns keep their connections, which are closed when they end. It may be used again. Cancelled,
+        it has closed them all the same.
+        """
+        for transport in self._own:
+            await transport.aclose()
+
+
+@final
+class HttpExchange:
+    """One request in flight: `lutum.abc.Exchange` over HTTP."""
+
+    def __init__(
+        self,
+        client: Any,
+        prepared: Prepared,
+        secrets: Secrets,
+        decoder: Callable[[Response], Decoder],
+        fault: Callable[[Response, bytes], ProviderError],
+    ) -> None:
+        self.response: Response | None = None
+        self._prepared = prepared
+        self._secrets = secrets
+        self._make_decoder = decoder
+        self._fault = fault
+        self._call = Call(client, prepared.url)
+        self._decoder: Decoder
+        self._completed = False
+        self._ended = False
+
+    async def open(self, mark: Callable[[Phase], None]) -> None:
+        """Send the request and wait for the response head.
+
+        Marks come from httpcore's trace events; over a client that has none, none come. Cancelled, it
+        leaves nothing open once `aclose` has run.
+
+        Raises:
+          ProviderError: the status is not 2xx.
+          NetworkError: no connection, or it failed before the head.
+          UsageError: the client you gave is closed, or a header holds what HTTP does not allow.
+        """
+        call, prepared = self._call, self._prepared
+        headers = [*prepared.headers, *(await self._secrets()).items()]
+        self.response = response = await call.send(prepared.method, headers, prepared.body, mark)
+        if not 200 <= response.status < 300:
+            body = bytearray()
+            with anyio.move_on_after(ERROR_BODY_SECONDS):
+                try:
+                    await call.read(ERROR_BODY_BYTES, body)
+                except Exception as exc:
+                    if call.error(exc) is exc:
+                        raise
+            raise self._fault(response, bytes(body))
+        self._decoder = self._make_decoder(response)
+        call.start()
+
+    async def receive(self, out: list[Event]) -> bool:
+        """Append the events of the next piece to `out`; False at the end of the response.
+
+        Suspends only to wait for the socket. Cancelled, the response cannot be read any further.
+
+        Raises:
+          ProviderError: from the decoder, or a content encoding that does not decode.
+          Interrupted: the connection broke.
+        """
+        try:
+            piece = await self._call.next()
+        except StopAsyncIteration:
+            if not self._ended:
+                self._ended = True
+                self._decoder.eof(out)
+            return False
+        except Exception as exc:
+            if (error := self._call.error(exc)) is exc:
+                raise
+            raise error from exc
+        self._decoder.feed(piece, out)
+        if out and type(out[-1]) is Completed:
+            self._completed = True
+        return True
+
+    async def aclose(self) -> None:
+        """Let go of the connection; bounded, shielded, and silent about how it went.
+
+        After a turn that completed, the last bytes of the body are waited for, 0.2 s at most, so that
+        the connection can be used again. Otherwise the socket is closed at once.
+        """
+        if self._completed and not self._ended:
+            # At the end of the body it raises StopAsyncIteration; the turn is complete however it goes.
+            with anyio.move_on_after(REST_SECONDS, shield=True), suppress(Exception):
+                while True:
+                    await self._call.next()
+        await self._call.aclose()
+
+
+def _ignore(phase: Phase) -> None:
+    pass
+
+
+def _preload() -> None:
+    """Load what a first connection would load: a turn should not wait for the disk."""
+    for name in ("anyio.streams.tls", "certifi", "encodings.idna", "httpcore", "ssl", "stringprep"):
+        importlib.import_module(name)
