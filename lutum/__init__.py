@@ -39,6 +39,7 @@ from lutum._errors import (
     UnpricedModel as UnpricedModel,
     UsageError as UsageError,
 )
+from lutum._estimate import Estimator as Estimator, exact_estimate as exact_estimate
 from lutum._events import (
     Completed as Completed,
     Event as Event,

@@ -17,6 +17,7 @@ from lutum._errors import (
     UnpricedModel,
     UsageError,
 )
+from lutum._estimate import Estimator
 from lutum._input import ModelInput
 from lutum._preview import Preview, preview
 from lutum._pump import Pump
@@ -42,10 +43,11 @@ class Lutum:
       adapter: whom to ask.
       budget: where turns reserve; without one they are only counted.
       timeout: what turns inherit, see `Timeouts`.
+      estimate: asked what each turn reserves, unless the turn says so itself; see `exact_estimate`.
       ext: provider options that turns inherit.
     """
 
-    __slots__ = ("_adapter", "_budget", "_settings")
+    __slots__ = ("_adapter", "_budget", "_estimator", "_settings")
 
     def __init__(
         self,
@@ -53,10 +55,12 @@ class Lutum:
         *,
         budget: Ledger | None = None,
         timeout: Timeouts = Timeouts(),
+        estimate: Estimator | None = None,
         ext: tuple[object, ...] = (),
     ) -> None:
         self._adapter = adapter
         self._budget = budget if isinstance(budget, Budget) else Budget.over(budget)
+        self._estimator = estimate
         self._settings = Settings(timeout=timeout.over(DEFAULT_TIMEOUTS), ext=ext)
 
     @property
@@ -156,12 +160,12 @@ class Lutum:
         return preview(self._adapter, self._prepare(spec), earlier)
 
     async def _estimate(self, spec: TurnSpec) -> Estimate:
-        return self._bounded(self._prepare(spec), limited=True)
+        return await self._bounded(self._prepare(spec), limited=True)
 
     async def _start(self, spec: TurnSpec) -> Start:
         prepared = self._prepare(spec)
         own = prepared.request.settings.limit
-        estimate = self._bounded(prepared, limited=self._limited(own))
+        estimate = await self._bounded(prepared, limited=self._limited(own))
         prepared = msgspec.structs.replace(prepared, estimate=estimate)
         reserve = self._reservation(prepared, own)
         return Start(self._adapter, prepared, reserve, prepared.request.settings.timeout)
@@ -169,10 +173,12 @@ class Lutum:
     def _limited(self, own: RequestBudget | msgspec.UnsetType) -> bool:
         return isinstance(own, RequestBudget) or self._budget.limited
 
-    def _bounded(self, prepared: Prepared, *, limited: bool) -> Estimate:
+    async def _bounded(self, prepared: Prepared, *, limited: bool) -> Estimate:
         given = prepared.request.settings.estimate
         if isinstance(given, Estimate):
             return given
+        if self._estimator is not None:
+            return await self._estimator(self._adapter, prepared)
         if limited and prepared.unbounded:
             raise EstimateRequired(
                 f"nothing bounds what {', '.join(prepared.unbounded)} may cost;"

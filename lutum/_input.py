@@ -200,9 +200,12 @@ def parts(field: str, content: Content) -> tuple[Part, ...]:
     if isinstance(content, str):
         _check_text(field, content)
         return (Text(content),)
-    if isinstance(content, bytes) or not isinstance(content, Text | Image | Document | Raw | Iterable):
+    if isinstance(content, Text | Image | Document | Raw):
+        found: tuple[Part, ...] = (content,)
+    elif isinstance(content, bytes) or not isinstance(content, Iterable):
         raise BadValue(field, f"{type(content).__name__} is neither text nor parts")
-    found = (content,) if isinstance(content, Text | Image | Document | Raw) else tuple[Part, ...](content)
+    else:
+        found = tuple(content)
     if not found:
         raise BadValue(field, "has no parts")
     for i, part in enumerate(found):

@@ -7,7 +7,7 @@ bytes into events. The I/O between them is an `Exchange`; `lutum.transport` has 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -217,8 +217,8 @@ class Lease(Protocol):
 class Ledger(Protocol):
     """Where turns reserve before they send. `Budget` is one; a remote one grows from a local slice."""
 
-    async def reserve(self, estimate: Estimate) -> Lease:
-        """Take an amount. Cancelled, it has taken nothing.
+    def reserve(self, estimate: Estimate) -> Awaitable[Lease]:
+        """Take an amount; an `async def` does. Cancelled, it has taken nothing.
 
         Raises:
           BudgetExceeded: it does not fit.
