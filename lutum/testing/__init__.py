@@ -1,8 +1,14 @@
 """What you need to test what you build on lutum, without a network or a key.
 
-`ScriptedAdapter` answers from scripts; `RecordingAdapter` and `ReplayAdapter` keep and play frame logs;
-`virtual_time` makes time jump and `cancel_at` cancels at the k-th await.
+`ScriptedAdapter` answers from scripts; `WireServer` is a provider in the test process that speaks the
+real protocols (its scripts and faults are in `lutum.testing.wire`); `RecordingAdapter` and
+`ReplayAdapter` keep and play frame logs; `virtual_time` makes time jump and `cancel_at` cancels at the
+k-th await; `check_adapter` is for who writes an adapter. `lutum.testing.strategies` needs hypothesis.
+
+What speaks HTTP is loaded when it is asked for.
 """
+
+from typing import TYPE_CHECKING
 
 from lutum.testing._recording import (
     FrameLog as FrameLog,
@@ -18,3 +24,21 @@ from lutum.testing._scripted import (
     ScriptedAdapter as ScriptedAdapter,
 )
 from lutum.testing._virtual_time import cancel_at as cancel_at, virtual_time as virtual_time
+
+if TYPE_CHECKING:
+    from lutum.testing._check_adapter import check_adapter as check_adapter
+    from lutum.testing.wire import WireServer as WireServer, check_claude_request as check_claude_request
+
+_LAZY = {
+    "check_adapter": "lutum.testing._check_adapter",
+    "WireServer": "lutum.testing.wire",
+    "check_claude_request": "lutum.testing.wire",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'lutum.testing' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_LAZY[name]), name)

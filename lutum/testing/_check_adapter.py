@@ -7,7 +7,7 @@ own protocol: recorded ones, whole and complete, are best.
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 
 import httpx
@@ -181,13 +181,13 @@ class _Player(httpx.AsyncBaseTransport):
 
 
 @contextmanager
-def _client(pieces: Sequence[bytes], *, status: int = 200) -> Iterator[tuple[httpx.AsyncClient, _Counter]]:
+def _client(pieces: Sequence[bytes], *, status: int = 200) -> Generator[tuple[httpx.AsyncClient, _Counter]]:
     counter = _Counter()
     yield httpx.AsyncClient(transport=_Player(pieces, status, counter)), counter
 
 
 @contextmanager
-def _naming(what: str) -> Iterator[None]:
+def _naming(what: str) -> Generator[None]:
     try:
         yield
     except AssertionError as error:

@@ -23,7 +23,7 @@ def values(schema: Any, root: Any) -> st.SearchStrategy[Any]:
     if "const" in known:
         return st.just(known["const"])
     if "enum" in known:
-        return st.sampled_from(known["enum"])
+        return st.sampled_from(cast("list[Any]", known["enum"]))
     for several in ("anyOf", "oneOf"):
         if several in known:
             return st.one_of([values(one, root) for one in known[several]])
@@ -44,7 +44,7 @@ def values(schema: Any, root: Any) -> st.SearchStrategy[Any]:
                 values(known.get("items"), root), min_size=low, max_size=known.get("maxItems", low + 3)
             )
         case "string" if "pattern" in known:
-            return st.from_regex(known["pattern"])
+            return st.from_regex(str(known["pattern"]))
         case "string":
             low = known.get("minLength", 0)
             return st.text(
