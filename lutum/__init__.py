@@ -70,6 +70,7 @@ from lutum._input import (
     ToolResult as ToolResult,
 )
 from lutum._preview import Preview as Preview
+from lutum._pricing import Price as Price, Pricing as Pricing
 from lutum._results import (
     Attempt as Attempt,
     CommittedTurn as CommittedTurn,
@@ -87,7 +88,9 @@ from lutum._results import (
     Usage as Usage,
     ViewItem as ViewItem,
 )
+from lutum._retry import RetryPolicy as RetryPolicy
 from lutum._run import run as run
+from lutum._scope import BudgetScope as BudgetScope
 from lutum._session import Session as Session
 from lutum._settings import (
     RequestBudget as RequestBudget,

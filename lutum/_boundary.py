@@ -3,12 +3,14 @@ the stream sends. Nothing is sent that was not reserved, and nothing is reserved
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar, final
+from decimal import Decimal
+from typing import Any, Literal, TypeVar, final
 
 import msgspec
 
-from lutum._budget import Budget
+from lutum._budget import Budget, BudgetLease
 from lutum._errors import (
     BadValue,
     EstimateRequired,
@@ -20,15 +22,18 @@ from lutum._errors import (
 from lutum._estimate import Estimator
 from lutum._input import ModelInput
 from lutum._preview import Preview, preview
+from lutum._pricing import Pricing
 from lutum._pump import Pump
 from lutum._reduce import Reducer
 from lutum._results import Estimate, Response, StructuredResult, TextResult, ToolDef
+from lutum._retry import RetryPolicy
 from lutum._schema import Shape, shape_of
+from lutum._scope import BudgetScope
 from lutum._settings import DEFAULT_TIMEOUTS, RequestBudget, Settings, Timeouts
 from lutum._stream import Start
 from lutum._transcript import Transcript
 from lutum._turn import StructuredTurn, TextTurn, TurnSpec
-from lutum.abc import Adapter, Lease, Ledger, OutputFormat, Prepared, ToolPlan, TurnRequest
+from lutum.abc import Adapter, Ledger, OutputFormat, Prepared, RecoversUsage, ToolPlan, TurnRequest
 
 T = TypeVar("T")
 
@@ -42,18 +47,24 @@ class Lutum:
     Args:
       adapter: whom to ask.
       budget: where turns reserve; without one they are only counted.
+      pricing: what tokens cost, where the provider does not say; a limit in US dollars needs it.
+      recovery: asked what a cut or cancelled turn was billed, for 2 s at the most; None asks nobody.
+      retry: what turns inherit, see `RetryPolicy`; None means that nothing is sent twice.
       timeout: what turns inherit, see `Timeouts`.
       estimate: asked what each turn reserves, unless the turn says so itself; see `exact_estimate`.
       ext: provider options that turns inherit.
     """
 
-    __slots__ = ("_adapter", "_budget", "_estimator", "_settings")
+    __slots__ = ("_adapter", "_budget", "_estimator", "_pricing", "_recovery", "_settings")
 
     def __init__(
         self,
         adapter: Adapter,
         *,
         budget: Ledger | None = None,
+        pricing: Pricing | None = None,
+        recovery: RecoversUsage | None = None,
+        retry: RetryPolicy | None = None,
         timeout: Timeouts = Timeouts(),
         estimate: Estimator | None = None,
         ext: tuple[object, ...] = (),
@@ -61,7 +72,9 @@ class Lutum:
         self._adapter = adapter
         self._budget = budget if isinstance(budget, Budget) else Budget.over(budget)
         self._estimator = estimate
-        self._settings = Settings(timeout=timeout.over(DEFAULT_TIMEOUTS), ext=ext)
+        self._pricing = pricing
+        self._recovery = recovery
+        self._settings = Settings(timeout=timeout.over(DEFAULT_TIMEOUTS), retry=retry, ext=ext)
 
     @property
     def adapter(self) -> Adapter:
@@ -88,8 +101,47 @@ class Lutum:
         """
         return self._structured_turn(type, TurnSpec(base=as_transcript(input)))
 
+    def within(
+        self,
+        *,
+        tokens: int | None = None,
+        cost_usd: Decimal | str | int | float | None = None,
+        on_exhausted: Literal["refuse", "wait"] = "refuse",
+        on_spent: Literal["raise", "stop", "drain"] = "raise",
+        guaranteed: bool = False,
+    ) -> BudgetScope[Lutum]:
+        """A block with a budget of its own: `async with llm.within(tokens=50_000) as scoped`.
+
+        It limits what is started through `scoped` (`session.fork(llm=scoped)` for a session), not what is
+        written inside the block. A cap, not a purse: leases come from every ledger around it too, unless
+        `guaranteed` sets the amount aside while the block runs.
+
+        Args:
+          tokens: input and output together.
+          cost_usd: US dollars.
+          on_exhausted: what a reservation that does not fit does: it is refused, or it waits.
+          on_spent: what happens when a running turn cannot grow, or a waiting one can never fit. "raise"
+            and "stop" cancel the block, which then raises BudgetExceeded or ends quietly; "drain" lets
+            running turns finish, and later ones raise BudgetExceeded where they stand.
+          guaranteed: reserve the whole amount first, and give back the rest at the end.
+        """
+        return BudgetScope(
+            self._with_budget,
+            self._budget,
+            tokens=tokens,
+            cost_usd=cost_usd,
+            on_exhausted=on_exhausted,
+            on_spent=on_spent,
+            guaranteed=guaranteed,
+        )
+
     def __repr__(self) -> str:
         return f"<Lutum on {self._adapter!r}, {self._budget!r}>"
+
+    def _with_budget(self, budget: Budget) -> Lutum:
+        llm = copy.copy(self)
+        llm._budget = budget
+        return llm
 
     def _text_turn(self, spec: TurnSpec) -> TextTurn:
         return TextTurn(self, spec, self._text_result)
@@ -124,14 +176,13 @@ class Lutum:
         turn = completed.turn
         if request.transcript.head.tools is None and request.tools.head:
             turn = msgspec.structs.replace(turn, tools=request.tools.head)
-        usage = pump.usage or completed.usage
         return TextResult(
             text=turn.text,
             reasoning=turn.reasoning,
             refusal=turn.refusal,
             finish_reason=completed.finish_reason,
-            usage=usage,
-            cumulative_usage=usage,
+            usage=pump.attempts[-1].usage,
+            cumulative_usage=pump.so_far(),
             attempts=pump.attempts,
             model=reducer.model,
             response=reducer.response or Response(),
@@ -168,12 +219,16 @@ class Lutum:
         estimate = await self._bounded(prepared, limited=self._limited(own))
         prepared = msgspec.structs.replace(prepared, estimate=estimate)
         reserve = self._reservation(prepared, own)
-        return Start(self._adapter, prepared, reserve, prepared.request.settings.timeout)
+        return Start(self._adapter, prepared, reserve, self._pricing, self._recovery)
 
     def _limited(self, own: RequestBudget | msgspec.UnsetType) -> bool:
         return isinstance(own, RequestBudget) or self._budget.limited
 
     async def _bounded(self, prepared: Prepared, *, limited: bool) -> Estimate:
+        estimate = await self._unpriced(prepared, limited=limited)
+        return estimate if self._pricing is None else self._pricing.priced(prepared.model, estimate)
+
+    async def _unpriced(self, prepared: Prepared, *, limited: bool) -> Estimate:
         given = prepared.request.settings.estimate
         if isinstance(given, Estimate):
             return given
@@ -188,17 +243,17 @@ class Lutum:
 
     def _reservation(
         self, prepared: Prepared, own: RequestBudget | msgspec.UnsetType
-    ) -> Callable[[], Awaitable[Lease]]:
+    ) -> Callable[[], Awaitable[BudgetLease]]:
         ledger, estimate = self._budget, prepared.estimate
         if isinstance(own, RequestBudget):
             ledger = Budget.within(ledger, tokens=own.tokens, cost_usd=own.cost_usd)
         if ledger.cost_limited and estimate.cost_usd is None:
             raise UnpricedModel(
                 f"a limit in US dollars applies and {prepared.model!r} has no price;"
-                " say what to reserve with .reserve(Estimate(..., cost_usd=...))"
+                f" give Lutum(pricing=Pricing({{{prepared.model!r}: Price(input=..., output=...)}}))"
             )
 
-        async def reserve() -> Lease:
+        async def reserve() -> BudgetLease:
             return await ledger.reserve(estimate)
 
         return reserve

@@ -3,20 +3,23 @@
 Arithmetic in integers, tokens and pico-USD, with no await in it: a step is taken on every ledger of
 a chain or on none. A lease always ends settled, and what is settled is what the provider bills, also
 when that is more than was reserved: the overdraft is recorded, and nothing more fits on the ledger.
+Who waits, and in which order, is `_line`'s.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from decimal import ROUND_CEILING, Decimal
 from types import TracebackType
-from typing import Any, final
+from typing import Any, Literal, final
 
+from anyio import Event
 from anyio.lowlevel import EventLoopToken, checkpoint, current_token
 from msgspec import Struct
 
 from lutum._errors import BadValue, BudgetExceeded, UsageError
+from lutum._line import Waiter, ahead, serve
 from lutum._results import Estimate, Usage
 from lutum.abc import Lease, Ledger
 
@@ -59,7 +62,8 @@ def _amount(of: Usage | Estimate) -> _Amount:
 
 
 class BudgetStatistics(Struct, frozen=True, kw_only=True):
-    """A ledger at one moment. `overdraft_tokens` is what was billed beyond the limit."""
+    """A ledger at one moment. `overdraft_tokens` is what was billed beyond the limit; `children` are the
+    blocks (`Lutum.within`) that are open on it."""
 
     limit_tokens: int | None
     limit_cost_usd: Decimal | None
@@ -68,25 +72,38 @@ class BudgetStatistics(Struct, frozen=True, kw_only=True):
     overdraft_tokens: int
     open_leases: int
     refused: int
+    children: tuple[BudgetStatistics, ...] = ()
 
 
 @final
 class Budget:
     """A ledger with limits in tokens and in US dollars; without them it still counts.
 
-    It belongs to the event loop of its first reservation; reading is safe anywhere.
+    A reservation that does not fit is refused, or with `on_exhausted="wait"` waits in order of arrival
+    for open leases to be settled. It belongs to the event loop of its first reservation; reading is safe
+    anywhere. `exhausted` is True once a running turn could not grow here, or nothing can ever fit.
+
+    Raises:
+      BadValue: a limit below zero, or not an amount; names the field.
     """
 
     __slots__ = (
+        "_idle",
+        "_leases",
         "_limit_pico",
         "_limit_tokens",
         "_loop",
-        "_open",
         "_parent",
         "_refused",
         "_reserved",
         "_root",
         "_spent",
+        "_wait",
+        "children",
+        "closed",
+        "exhausted",
+        "parked",
+        "when_spent",
     )
 
     def __init__(
@@ -94,18 +111,28 @@ class Budget:
         *,
         tokens: int | None = None,
         cost_usd: Decimal | str | int | float | None = None,
+        on_exhausted: Literal["refuse", "wait"] = "refuse",
     ) -> None:
         if tokens is not None and tokens < 0:
             raise BadValue("tokens", f"{tokens} is below 0")
+        if on_exhausted not in ("refuse", "wait"):
+            raise BadValue("on_exhausted", f"{on_exhausted!r} is neither 'refuse' nor 'wait'")
         self._limit_tokens = tokens
         self._limit_pico = None if cost_usd is None else pico_usd(cost_usd)
         self._parent: Budget | None = None
         self._root: Ledger | None = None
         self._spent = Usage()
         self._reserved = _Amount()
-        self._open = 0
+        self._leases = set[BudgetLease]()
+        self._idle: Event | None = None
         self._refused = 0
         self._loop: EventLoopToken | None = None
+        self._wait = on_exhausted == "wait"
+        self.children: list[Budget] = []
+        self.exhausted = False
+        self.closed = False
+        self.parked: list[tuple[int, Waiter]] = []
+        self.when_spent: Callable[[], None] | None = None
 
     @classmethod
     def within(
@@ -114,9 +141,10 @@ class Budget:
         *,
         tokens: int | None = None,
         cost_usd: Decimal | str | int | float | None = None,
+        on_exhausted: Literal["refuse", "wait"] = "refuse",
     ) -> Budget:
         """A ledger whose leases are taken from its parent too."""
-        child = cls(tokens=tokens, cost_usd=cost_usd)
+        child = cls(tokens=tokens, cost_usd=cost_usd, on_exhausted=on_exhausted)
         child._parent = parent
         return child
 
@@ -159,6 +187,11 @@ class Budget:
         )
 
     @property
+    def tokens_limited(self) -> bool:
+        """Whether a limit in tokens applies, here or on a parent."""
+        return any(b._limit_tokens is not None for b in self._chain())
+
+    @property
     def cost_limited(self) -> bool:
         """Whether a limit in US dollars applies, here or on a parent."""
         return any(b._limit_pico is not None for b in self._chain())
@@ -171,8 +204,9 @@ class Budget:
             spent=self._spent,
             reserved=self.reserved,
             overdraft_tokens=0 if limit is None else max(0, self._spent.total_tokens - limit),
-            open_leases=self._open,
+            open_leases=len(self._leases),
             refused=self._refused,
+            children=tuple(child.statistics() for child in self.children),
         )
 
     def reserve(self, estimate: Estimate) -> Reservation:
@@ -182,10 +216,19 @@ class Budget:
         `estimated`. Cancelled, nothing has been taken.
 
         Raises:
-          BudgetExceeded: it does not fit on this ledger or on a parent.
-          UsageError: the budget is in use on another event loop.
+          BudgetExceeded: it does not fit on this ledger or on a parent; or, for one that waits, can never.
+          UsageError: the budget is in use on another event loop, or its block has ended.
         """
         return Reservation(self, estimate)
+
+    async def end_leases(self, error: BudgetExceeded) -> None:
+        """End the turns that hold leases here, with that error, and wait until all are settled."""
+        for lease in tuple(self._leases):
+            if lease.stop is not None:
+                lease.stop(error)
+        if self._leases:
+            self._idle = Event()
+            await self._idle.wait()
 
     def __repr__(self) -> str:
         limits = f"tokens={self._limit_tokens}, pico_usd={self._limit_pico}"
@@ -218,9 +261,30 @@ class Budget:
                 )
         return None
 
-    def _check_loop(self) -> None:
+    def _hopeless(self, amount: _Amount) -> str | None:
+        """Why `amount` can never fit here, whatever open leases give back."""
+        if self._limit_tokens is not None and self._spent.total_tokens + amount.tokens > self._limit_tokens:
+            spent = self._spent.total_tokens
+            return f"{amount.tokens} tokens can never fit: {spent} of {self._limit_tokens} are spent"
+        if self._limit_pico is not None and self._spent_pico + amount.pico > self._limit_pico:
+            limit = Decimal(self._limit_pico) / PICO
+            return f"${Decimal(amount.pico) / PICO} can never fit in what is left of ${limit}"
+        return None
+
+    def _run_dry(self) -> None:
+        """A running turn could not grow here, or a waiting one can never fit: this ledger is spent."""
+        self.exhausted = True
+        if self.when_spent is not None:
+            self.when_spent()
+
+    def _check(self) -> None:
+        """Raises UsageError when it may not be used here and now, BudgetExceeded when it is drained."""
         here = current_token()
         for ledger in self._chain():
+            if ledger.closed:
+                raise UsageError("budget: its block has ended; what it limited cannot be started any more")
+            if ledger.exhausted and ledger.when_spent is not None:
+                raise BudgetExceeded(f"the budget is spent: {ledger!r}")
             if ledger._loop is not None and ledger._loop != here and _alive(ledger._loop):
                 raise UsageError("budget: belongs to another event loop that still runs; make one a loop")
             ledger._loop = here
@@ -228,22 +292,21 @@ class Budget:
 
 @final
 class BudgetLease:
-    """An amount held on every ledger of a chain, until it is settled."""
+    """An amount held on every ledger of a chain, until it is settled. `stop` ends the turn that holds it."""
 
-    __slots__ = ("_amount", "_chain", "_foreign", "_settled")
+    __slots__ = ("_amount", "_chain", "_foreign", "_settled", "_short", "stop")
 
     def __init__(self, chain: list[Budget], amount: _Amount) -> None:
-        for ledger in chain:
-            if why := ledger._refusal(amount):
-                ledger._refused += 1
-                raise BudgetExceeded(f"the budget refuses: {why}")
+        """Takes the amount; the caller has seen that it fits."""
         for ledger in chain:
             ledger._reserved += amount
-            ledger._open += 1
+            ledger._leases.add(self)
         self._chain = chain
         self._amount = amount
         self._foreign: Lease | None = None
         self._settled = False
+        self._short: Budget | None = None
+        self.stop: Callable[[BudgetExceeded], None] | None = None
 
     @property
     def reserved(self) -> Estimate:
@@ -255,12 +318,20 @@ class BudgetLease:
         return self._settled
 
     def grow(self, usage: Usage | Estimate) -> bool:
-        """Make it cover `usage`; False, and unchanged, when a ledger of the chain cannot."""
+        """Make it cover `usage`; False, and unchanged, when a ledger of the chain cannot.
+
+        Tokens are covered as a sum: input beyond its estimate may take from what was held for output.
+        """
         want, held = _amount(usage), self._amount
-        more = _Amount(
-            max(0, want.input - held.input), max(0, want.output - held.output), max(0, want.pico - held.pico)
-        )
-        if any(ledger._refusal(more) for ledger in self._chain):
+        more = _Amount(pico=max(0, want.pico - held.pico))
+        if want.tokens > held.tokens:
+            more = _Amount(want.input - held.input, want.output - held.output, more.pico)
+        if self._settled:
+            return False
+        if more == _Amount():
+            return True
+        self._short = _blocking(self._chain, more)
+        if self._short is not None:
             return False
         if self._foreign is not None and not self._foreign.grow(usage):
             return False
@@ -269,6 +340,11 @@ class BudgetLease:
         self._amount = held + more
         return True
 
+    def exhaust(self) -> None:
+        """Say that a running turn ended because the last `grow` failed: that ledger is spent."""
+        if self._short is not None:
+            self._short._run_dry()
+
     def settle(self, usage: Usage) -> None:
         """Give it back and record what was used; the first call counts."""
         if self._settled:
@@ -276,10 +352,44 @@ class BudgetLease:
         self._settled = True
         for ledger in self._chain:
             ledger._reserved -= self._amount
-            ledger._open -= 1
+            ledger._leases.discard(self)
             ledger._spent += usage
+            if ledger._idle is not None and not ledger._leases:
+                ledger._idle.set()
         if self._foreign is not None:
             self._foreign.settle(usage)
+        serve(self._chain, _offer)
+
+
+class _Claim(Waiter):
+    """A reservation that waits, with the lease once it is granted."""
+
+    __slots__ = ("amount", "lease", "ledgers")
+
+    def __init__(self, ledgers: list[Budget], place: Budget, amount: _Amount) -> None:
+        super().__init__(ledgers, place)
+        self.ledgers = ledgers
+        self.amount = amount
+        self.lease: BudgetLease | None = None
+
+
+def _blocking(chain: list[Budget], amount: _Amount) -> Budget | None:
+    """The first ledger of the chain on which the amount does not fit."""
+    return next((ledger for ledger in chain if ledger._refusal(amount)), None)
+
+
+def _offer(waiter: Waiter) -> Budget | None:
+    assert isinstance(waiter, _Claim)
+    for ledger in waiter.ledgers:
+        if why := ledger._hopeless(waiter.amount):
+            ledger._run_dry()
+            waiter.finish(BudgetExceeded(f"the budget refuses: {why}"))
+            return None
+    if (blocking := _blocking(waiter.ledgers, waiter.amount)) is not None:
+        return blocking
+    waiter.lease = BudgetLease(waiter.ledgers, waiter.amount)
+    waiter.finish()
+    return None
 
 
 @final
@@ -295,9 +405,10 @@ class Reservation:
 
     async def _take(self) -> BudgetLease:
         await checkpoint()
-        self._budget._check_loop()
-        chain = self._budget._chain()
-        lease = BudgetLease(chain, _amount(self._estimate))
+        self._budget._check()
+        chain, amount = self._budget._chain(), _amount(self._estimate)
+        place = ahead(chain) or _blocking(chain, amount)
+        lease = BudgetLease(chain, amount) if place is None else await self._wait(chain, amount, place)
         if (root := chain[-1]._root) is not None:
             try:
                 lease._foreign = await root.reserve(self._estimate)
@@ -305,6 +416,29 @@ class Reservation:
                 lease.settle(Usage())
                 raise
         return lease
+
+    async def _wait(self, chain: list[Budget], amount: _Amount, place: Budget) -> BudgetLease:
+        """Stand in line at `place`, or be refused where it does not keep one."""
+        for ledger in chain:
+            why = ledger._hopeless(amount) if ledger._wait else ledger._refusal(amount)
+            if why:
+                ledger._refused += 1
+                raise BudgetExceeded(f"the budget refuses: {why}")
+        claim = _Claim(chain, place, amount)
+        try:
+            await claim.done.wait()
+        except BaseException:
+            claim.gone = True
+            if claim.lease is not None:  # granted in the step that cancelled it
+                claim.lease.settle(Usage())
+            else:
+                serve(chain, _offer)
+            raise
+        if claim.error is not None:
+            await checkpoint()  # in the block of a spent budget, this is where its cancellation is met
+            raise claim.error
+        assert claim.lease is not None
+        return claim.lease
 
     def __await__(self) -> Generator[Any, Any, BudgetLease]:
         return self._take().__await__()

@@ -206,7 +206,7 @@ def _keeps(name: str) -> bool:
         or "ratelimit" in name
         or name.startswith("retry-after")
         or name.endswith(("-id", "processing-ms", "service-time", "-requestid"))
-        or name == "cf-ray"
+        or name in ("cf-ray", "date")  # a Retry-After date counts from the server's own clock
     ) and name != "set-cookie"
 
 

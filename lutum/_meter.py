@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lutum._errors import ProviderError
+from lutum._errors import ProviderError, UsageError
 from lutum._events import (
     Completed,
     Event,
@@ -25,7 +25,14 @@ from lutum._events import (
 )
 from lutum._results import Estimate, Known, Usage
 
-_CONTENT = frozenset({TextDelta, ReasoningDelta, RefusalDelta, StructuredDelta, ToolCallDelta})
+# The field that holds the content; a delta with nothing in it is no token.
+_CONTENT: dict[type, str] = {
+    TextDelta: "text",
+    ReasoningDelta: "text",
+    RefusalDelta: "text",
+    StructuredDelta: "json",
+    ToolCallDelta: "arguments",
+}
 
 
 class Meter:
@@ -47,8 +54,9 @@ class Meter:
 
     def see(self, events: Iterable[Event]) -> None:
         for event in events:
-            if type(event) in _CONTENT:
-                self._deltas += 1
+            if (content := _CONTENT.get(type(event))) is not None:
+                if getattr(event, content):
+                    self._deltas += 1
                 continue
             match event:
                 case UsageUpdate(usage=usage, final=final):
@@ -70,8 +78,18 @@ class Meter:
         """Whether a piece of the answer was seen."""
         return self._deltas > 0
 
+    @property
+    def tokens(self) -> int:
+        """The tokens that a lease must cover now."""
+        reported = self._reported
+        if reported is None:
+            return self._input + self._deltas
+        return max(self._input, reported.input_tokens) + max(self._deltas, reported.output_tokens)
+
     def so_far(self) -> Usage:
         """The usage that a lease must cover now."""
+        if self._final and self._reported is not None:
+            return self._reported
         reported = self._reported or Usage()
         return Usage(
             max(self._input, reported.input_tokens),
@@ -80,36 +98,39 @@ class Meter:
             reported.cache_write_tokens,
             reported.reasoning_tokens,
             reported.cost_usd,
-            self._label(),
+            self._label(self._input),
         )
 
     def settlement(self, failure: BaseException | None) -> Usage:
         """What the attempt is charged, however it ended.
 
-        Nothing when the provider answered with an error status or never got the whole request; the
-        input estimate when no answer came; else what was reported or counted, whichever is more.
+        Nothing when the provider answered with an error status or never got the whole request, as when a
+        UsageError was raised in its place; the input estimate when no answer came; else what was reported
+        or counted, whichever is more.
         """
         if not self.sent and not self.answered:
             return Usage()
-        if isinstance(failure, ProviderError) and not self.answered:
+        if isinstance(failure, ProviderError | UsageError) and not self.answered:
             return Usage()
         if self._final and self._reported is not None:
             return self._reported
         if self._reported is None:
             return Usage(self._input, self._deltas, known="lower_bound" if self._hidden else "estimated")
         reported = self._reported
+        input_tokens = reported.input_tokens or self._input
         return Usage(
-            reported.input_tokens,
+            input_tokens,
             max(self._deltas, reported.output_tokens),
             reported.cache_read_tokens,
             reported.cache_write_tokens,
             reported.reasoning_tokens,
             reported.cost_usd,
-            self._label(),
+            self._label(input_tokens),
         )
 
-    def _label(self) -> Known:
-        if self._final:
-            return "exact"
-        counted = self._reported is None or self._deltas > self._reported.output_tokens
+    def _label(self, input_tokens: int = 0) -> Known:
+        """How the larger of the report and of the counts is known before the end."""
+        reported = self._reported or Usage()
+        counted = self._deltas > reported.output_tokens or input_tokens > reported.input_tokens
+        counted = counted or self._reported is None
         return "estimated" if counted and not self._hidden else "lower_bound"

@@ -10,26 +10,41 @@ import logging
 import math
 import types
 from collections.abc import Callable, Coroutine, Generator
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, TypeVar
 
 import anyio
+import msgspec
 from anyio import get_cancelled_exc_class
 
 from lutum._bags import Bags
-from lutum._errors import BudgetExceeded, ContractViolation, Interrupted, TurnError, TurnTimeout
-from lutum._events import Completed, Event
+from lutum._budget import BudgetLease
+from lutum._errors import (
+    BudgetExceeded,
+    ContractViolation,
+    Interrupted,
+    ProviderError,
+    TurnError,
+    TurnTimeout,
+)
+from lutum._events import Completed, Event, WillRetry
 from lutum._frames import encode_frame
 from lutum._meter import Meter
-from lutum._results import Attempt, Usage
+from lutum._pricing import Pricing
+from lutum._results import Attempt, Estimate, Usage
+from lutum._retry import RetryPolicy
 from lutum._settings import Timeouts
-from lutum.abc import Adapter, Exchange, Lease, Phase, Prepared
+from lutum.abc import Adapter, Exchange, Phase, Prepared, RecoversUsage
 
 T = TypeVar("T")
 Reason = Literal["total", "first_event", "idle", "connect"]
 
 # Seconds that letting go of a connection may take; a TLS close waits for the other side.
 CLOSE = 2.0
+
+# Seconds that asking for the bill of a failed request may keep its block open.
+RECOVERY = 2.0
 
 logger = logging.getLogger("lutum")
 
@@ -82,33 +97,44 @@ class Deadlines:
 
 
 class Pump:
-    """One turn's sending side. Its fields are read by the consumer; cancelling `scope` ends it alone."""
+    """One turn's sending side. Its fields are read by the consumer; cancelling `scope` ends it alone.
+
+    `usage` is what was settled, over all attempts; None before that. `attempts` holds each request.
+    """
 
     def __init__(
-        self, adapter: Adapter, prepared: Prepared, lease: Lease, timeouts: Timeouts, bags: Bags
+        self,
+        adapter: Adapter,
+        prepared: Prepared,
+        lease: BudgetLease,
+        bags: Bags,
+        *,
+        pricing: Pricing | None = None,
+        recovery: RecoversUsage | None = None,
     ) -> None:
         self.adapter = adapter
         self.prepared = prepared
         self.lease = lease
-        self.timeouts = timeouts
         self.bags = bags
         self.failure: BaseException | None = None
-        self.meter = Meter(self.prepared.estimate, hidden=self.prepared.hidden_reasoning)
         self.usage: Usage | None = None
         self.attempts: tuple[Attempt, ...] = ()
         self.scope = anyio.CancelScope()
         self.done = anyio.Event()
-        self._exchange = adapter.exchange(prepared)
+        self._pricing = pricing
+        self._recovery = recovery
+        self._charged = Usage()
         self._held = prepared.estimate.total_tokens
+        self._exchange: Exchange | None = None
+        self._renew()
+        lease.stop = self.stop
 
     async def run(self) -> None:
         """Pump until the turn ends. Cancelled, the socket is closed and the lease settled."""
-        started = anyio.current_time()
-        deadlines = Deadlines(self.timeouts)
-        exchange = self._exchange
+        deadlines = Deadlines(self.prepared.request.settings.timeout)
         try:
             with self.scope, deadlines.scope:
-                await self._attempt(exchange, deadlines)
+                await self._attempts(deadlines)
             if deadlines.scope.cancelled_caught:
                 self.failure = deadlines.error()
         except get_cancelled_exc_class():
@@ -116,11 +142,26 @@ class Pump:
         except BaseException as exc:  # the consumer raises it: KeyboardInterrupt and SystemExit too
             self.failure = exc
         finally:
-            self._settle(exchange)
+            self.lease.stop = None
+            self._record(self.failure)
+            if self._recovery is not None and self.attempts[-1].usage.known != "exact":
+                await self._close()
+                await self._recover(self._recovery)
+            self._settle()
             self.bags.end()
-            await self._close(exchange)
-            self._log(exchange, anyio.current_time() - started)
+            await self._close()
             self.done.set()
+
+    def so_far(self) -> Usage:
+        """What is known to be used, over all attempts; once the pump has ended, what was settled."""
+        if self.usage is not None:
+            return self.usage
+        return self._charged if self._recorded else self._charged + self.meter.so_far()
+
+    def stop(self, error: BudgetExceeded) -> None:
+        """End the turn from outside, with that error; its block is not touched."""
+        self.failure = self.failure or error
+        self.scope.cancel()
 
     def settle_unstarted(self) -> None:
         """For a pump whose task was cancelled before its first step: nothing was sent."""
@@ -128,24 +169,65 @@ class Pump:
             self.usage = Usage()
             self.lease.settle(self.usage)
 
-    async def _close(self, exchange: Exchange) -> None:
+    def _settle(self) -> None:
+        self.usage = self._charged
         try:
-            with anyio.move_on_after(CLOSE, shield=True):
-                await exchange.aclose()
-        except Exception:
-            logger.exception("%s: the exchange could not be closed", self.adapter.name)
-        except BaseException as exc:
+            self.lease.settle(self._charged)
+        except Exception as exc:  # somebody else's ledger: the connection is closed all the same
             self.failure = self.failure or exc
 
-    async def _attempt(self, exchange: Exchange, deadlines: Deadlines) -> None:
-        meter, bags, waiting = self.meter, self.bags, deadlines.waiting
-        await self._open(exchange, deadlines)
+    async def _recover(self, recovery: RecoversUsage) -> None:
+        """Ask what the last attempt was billed; a failure to know never replaces what is known."""
+        last = self.attempts[-1]
+        if last.response is None:
+            return
+        found: Usage | None = None
+        with anyio.move_on_after(RECOVERY, shield=True):
+            try:
+                found = await recovery.recover_usage(last.response)
+            except Exception as exc:
+                logger.warning("%s: usage could not be recovered: %s", self.adapter.name, exc)
+        if found is None:
+            return
+        usage = self._priced(msgspec.structs.replace(found, known="recovered"))
+        self.attempts = (*self.attempts[:-1], replace(last, usage=usage))
+        self._charged = sum((attempt.usage for attempt in self.attempts[1:]), self.attempts[0].usage)
+
+    async def _attempts(self, deadlines: Deadlines) -> None:
+        """Send the request, and again as far as the retry policy goes and nothing was answered yet."""
+        policy = self.prepared.request.settings.retry
+        while True:
+            try:
+                return await self._attempt(deadlines)
+            except TurnError as error:
+                number = len(self.attempts) + 1
+                pause = policy.delay(number, error) if isinstance(policy, RetryPolicy) else None
+                if pause is None or self.meter.content:
+                    raise
+                self._record(error)
+                if not self._top_up():
+                    error.add_note("not sent again: the budget does not take another attempt")
+                    raise
+                self._announce(number + 1, pause, error)
+            await self._close()
+            deadlines.hold()
+            await anyio.sleep(pause)
+            self._renew()
+
+    async def _attempt(self, deadlines: Deadlines) -> None:
+        assert self._exchange is not None
+        meter, bags, waiting, receive = self.meter, self.bags, deadlines.waiting, self._exchange.receive
+        await self._open(self._exchange, deadlines)
         meter.answered = True
         more = True
         while more:
             events = list[Event]()
             try:
-                more = await _on_suspend(exchange.receive(events), waiting)
+                more = await _on_suspend(receive(events), waiting)
+            except Exception:
+                # The turn is whole: what follows in the same piece is as unread as what follows in the next.
+                if not events or type(events[-1]) is not Completed:
+                    raise
             finally:
                 if events:
                     deadlines.progress("idle")
@@ -181,38 +263,78 @@ class Pump:
 
     def _check(self) -> None:
         """Raises when the turn must not go on: a call nobody offered, or a lease that cannot grow."""
-        if self.meter.called is not None and self.prepared.request.tools.choice == "none":
-            raise ContractViolation(f"the model called {self.meter.called!r} in a turn without tools")
-        if self.meter.final:
+        meter = self.meter
+        if meter.called is not None and self.prepared.request.tools.choice == "none":
+            raise ContractViolation(f"the model called {meter.called!r} in a turn without tools")
+        if meter.final or self._charged.total_tokens + meter.tokens <= self._held:
             return
-        so_far = self.meter.so_far()
-        if so_far.total_tokens > self._held:
-            if not self.lease.grow(so_far):
-                raise BudgetExceeded(f"the budget cannot grow past {self._held} tokens for this turn")
-            self._held = so_far.total_tokens
+        so_far = self._priced(self.so_far())
+        if not self.lease.grow(so_far):
+            self.lease.exhaust()
+            raise BudgetExceeded(f"the budget cannot grow past {self._held} tokens for this turn")
+        self._held = so_far.total_tokens
 
-    def _settle(self, exchange: Exchange) -> None:
-        self.usage = self.meter.settlement(self.failure)
-        self.lease.settle(self.usage)
-        error = self.failure if isinstance(self.failure, TurnError) else None
+    def _top_up(self) -> bool:
+        """Reserve another whole attempt on top of what the failed ones are charged."""
+        charged, more = self._charged, self.prepared.estimate
+        cost = None if more.cost_usd is None else more.cost_usd + (charged.cost_usd or 0)
+        tokens = charged.input_tokens + more.input_tokens, charged.output_tokens + more.output_tokens
+        if not self.lease.grow(Estimate(*tokens, cost)):
+            return False
+        self._held = max(self._held, sum(tokens))
+        return True
+
+    def _renew(self) -> None:
+        """Make ready for an attempt."""
+        self.meter = Meter(self.prepared.estimate, hidden=self.prepared.hidden_reasoning)
+        self._exchange = self.adapter.exchange(self.prepared)
+        self._recorded = False
+        self._started = anyio.current_time()
+
+    def _record(self, failure: BaseException | None) -> None:
+        """Charge the attempt that ended, once."""
+        if self._recorded:
+            return
+        self._recorded = True
+        response = None if self._exchange is None else self._exchange.response
+        error = failure if isinstance(failure, TurnError) else None
         if error is not None:
-            error.response = exchange.response
-        self.attempts = (Attempt(1, self.usage, exchange.response, error),)
-
-    def _log(self, exchange: Exchange, seconds: float) -> None:
-        response, usage = exchange.response, self.usage or Usage()
+            error.response = response
+        usage = self._priced(self.meter.settlement(failure))
+        self._charged = usage if not self.attempts else self._charged + usage
+        self.attempts = (*self.attempts, Attempt(len(self.attempts) + 1, usage, response, error))
         logger.info(
             "%s %s: %s, status %s, request %s, %d + %d tokens (%s), %.3f s",
             self.adapter.name,
             self.prepared.model,
-            "completed" if self.failure is None and self.meter.final else type(self.failure).__name__,
+            type(failure).__name__ if failure is not None else "completed" if self.meter.final else "left",
             None if response is None else response.status,
             None if response is None else response.request_id,
             usage.input_tokens,
             usage.output_tokens,
             usage.known,
-            seconds,
+            anyio.current_time() - self._started,
         )
+
+    def _announce(self, attempt: int, pause: float, error: TurnError) -> None:
+        status = error.status if isinstance(error, ProviderError) else None
+        usage = self.attempts[-1].usage
+        self.bags.put(encode_frame([WillRetry(attempt, pause, str(error), status, usage, self._charged)]))
+
+    def _priced(self, usage: Usage) -> Usage:
+        return usage if self._pricing is None else self._pricing.settled(self.prepared.model, usage)
+
+    async def _close(self) -> None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is None:
+            return
+        try:
+            with anyio.move_on_after(CLOSE, shield=True):
+                await exchange.aclose()
+        except Exception:
+            logger.exception("%s: the exchange could not be closed", self.adapter.name)
+        except BaseException as exc:
+            self.failure = self.failure or exc
 
 
 @types.coroutine

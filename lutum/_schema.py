@@ -1,24 +1,381 @@
-"""Types to wire schemas (first version, being replaced)."""
+"""PURE: a type to the schema that is sent for it, and the JSON that comes back to a value of it.
+
+`msgspec.inspect` reads the type (a pydantic model says its own schema), `_strict` makes the schema,
+and msgspec decodes. In between stands what msgspec does not do: a duplicate key is an error, a null
+becomes the default of a field that has one, and a pydantic model is validated by pydantic.
+"""
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+import functools
+import inspect
+import json as stdlib_json
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar, cast, final
 
 import msgspec
+import msgspec.inspect as mi
+from msgspec import UNSET
+
+from lutum._errors import BadValue, OutputInvalid
+from lutum._partial import PartialJson, is_array, is_object
+from lutum._places import fit, places, whole
+from lutum._strict import Node, strict
 
 T = TypeVar("T")
 
 
+@final
 class Shape(Generic[T]):
+    """What is sent to ask for a `T`, and what reads the answer; made by `shape_of`.
+
+    Attributes:
+      type: the type.
+      name: its name as providers take it: at most 64 of `[A-Za-z0-9_-]`.
+      schema: the strict JSON schema, as JSON text.
+      wrapped: the root is no object, so it stands in `{"value": ...}` on the wire.
+      dropped: constraints no provider takes, as "path: constraint"; `decode` enforces them.
+    """
+
+    __slots__ = ("_decoder", "_root", "dropped", "name", "schema", "type", "wrapped")
+
     def __init__(self, type: type[T]) -> None:
+        try:
+            info = mi.type_info(type)
+        except (TypeError, NameError, AttributeError) as exc:
+            raise BadValue("$", str(exc)) from None
+        reader = _Reader()
+        root = reader.node(info)
+        schema, self.wrapped, self.dropped = strict(root, reader.defs)
         self.type = type
-        self.name = getattr(type, "__name__", "value")
-        self.schema = msgspec.json.encode(msgspec.json.schema(type)).decode()
-        self.dropped: tuple[str, ...] = ()
+        self.name = re.sub(r"[^A-Za-z0-9_-]+", "_", _short(type)).strip("_")[:64] or "value"
+        self.schema = msgspec.json.encode(schema).decode()
+        wire: Any = type
+        if self.wrapped:
+            wire = msgspec.defstruct("Wrapped", [("value", type)], forbid_unknown_fields=True)
+            root = {"type": "object", "properties": {"value": root}, "required": ["value"]}
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(wire, dec_hook=_validate)
+        self._root = places(root, reader.defs)
 
     def decode(self, json: str | bytes) -> T:
-        return msgspec.json.decode(json, type=self.type)
+        """The value that `json` is; time and memory grow with its length.
+
+        Raises:
+          OutputInvalid: it is not one JSON value, or not one of the type; `path` says where in it.
+        """
+        try:
+            text = json if isinstance(json, str) else json.decode()
+        except UnicodeDecodeError as exc:
+            raw = exc.object.decode(errors="replace")
+            raise self._invalid(raw, f"not UTF-8: {exc}", "$") from None
+        tree: object = None
+        try:
+            data = text.encode()
+            tree = _parse(text, exact=self._root.deep)
+            if self._root.deep:
+                data = msgspec.json.encode(fit(tree, self._root))
+            value = self._decoder.decode(data)
+        except _Malformed as exc:
+            raise self._invalid(text, str(exc), exc.path) from None
+        except msgspec.ValidationError as exc:
+            raise self._invalid(text, *_located(exc)) from None
+        except RecursionError:
+            raise self._invalid(text, "nested too deeply", "$") from None
+        except (msgspec.DecodeError, UnicodeEncodeError):
+            # The standard library read it, so what msgspec refuses is a surrogate without its pair.
+            path = next((path for path, one in _walk(tree) if isinstance(one, str) and _is_torn(one)), "$")
+            raise self._invalid(text, "no text: a surrogate without its pair", path) from None
+        result: T = value.value if self.wrapped else value
+        return result
+
+    def partial(self) -> PartialJson:
+        """A reader for this type's JSON while it arrives; enums and the like only when whole."""
+        return PartialJson(functools.partial(whole, self._root))
+
+    def view(self, data: object) -> object:
+        """Wire data as the caller sees it: without the wrapper. UNSET while there is nothing."""
+        if not self.wrapped:
+            return data
+        return data.get("value", UNSET) if is_object(data) else UNSET
+
+    def __repr__(self) -> str:
+        return f"<Shape {self.name}>"
+
+    def _invalid(self, raw: str, message: str, path: str) -> OutputInvalid:
+        if self.wrapped and path.startswith("$.value"):
+            path = "$" + path.removeprefix("$.value")
+        return OutputInvalid(f"{message} - at {path}", raw=raw, path=path)
+
+
+@functools.lru_cache(maxsize=512)
+def _cached(type: Any) -> Shape[Any]:
+    return Shape(type)
 
 
 def shape_of(type: type[T]) -> Shape[T]:
-    return Shape(type)
+    """The shape of a type; the same object for the same type.
+
+    Raises:
+      BadValue: no strict schema can say it; the field is the path of what cannot be said.
+    """
+    key: Any = type
+    try:
+        hash(key)
+    except TypeError:  # an annotation that holds a dict
+        return Shape(type)
+    return _cached(key)
+
+
+class _Reader:
+    """Type information to the plain nodes `_strict` takes, with the definitions they refer to.
+
+    `$model` marks a pydantic model that stands in a type msgspec reads.
+    """
+
+    def __init__(self) -> None:
+        self.defs: dict[str, Node] = {}
+        self._names: dict[object, str] = {}
+
+    def node(self, info: mi.Type) -> Node:
+        match info:
+            case mi.Metadata():
+                extra = cast("Node | None", info.extra_json_schema)  # pyright: ignore[reportUnknownMemberType]
+                return {**self.node(info.type), **(extra or {})}
+            case mi.NoneType():
+                return {"type": "null"}
+            case mi.BoolType():
+                return {"type": "boolean"}
+            case mi.IntType() | mi.FloatType():
+                return _given(
+                    type="integer" if isinstance(info, mi.IntType) else "number",
+                    minimum=info.ge,
+                    maximum=info.le,
+                    exclusiveMinimum=info.gt,
+                    exclusiveMaximum=info.lt,
+                    multipleOf=info.multiple_of,
+                )
+            case mi.StrType():
+                return _given(
+                    type="string", minLength=info.min_length, maxLength=info.max_length, pattern=info.pattern
+                )
+            case mi.BytesType() | mi.ByteArrayType() | mi.MemoryViewType():
+                return _given(
+                    type="string",
+                    contentEncoding="base64",
+                    minLength=info.min_length,
+                    maxLength=info.max_length,
+                )
+            case mi.DateTimeType() | mi.TimeType():
+                # The standard formats carry an offset, which a type that wants none refuses.
+                local = "local-" if info.tz is False else ""
+                kind = "date-time" if isinstance(info, mi.DateTimeType) else "time"
+                return {"type": "string", "format": local + kind}
+            case mi.DateType():
+                return {"type": "string", "format": "date"}
+            case mi.TimeDeltaType():
+                return {"type": "string", "format": "duration"}
+            case mi.UUIDType():
+                return {"type": "string", "format": "uuid"}
+            case mi.DecimalType():
+                return {"type": "string", "format": "decimal"}
+            case mi.LiteralType():
+                return {"enum": list(info.values)}
+            case mi.UnionType():
+                return {"anyOf": [self.node(arm) for arm in info.types]}
+            case mi.ListType() | mi.SetType() | mi.FrozenSetType() | mi.VarTupleType():
+                return _given(
+                    type="array",
+                    items=self.node(info.item_type),
+                    minItems=info.min_length,
+                    maxItems=info.max_length,
+                    uniqueItems=isinstance(info, mi.SetType | mi.FrozenSetType) or None,
+                )
+            case mi.TupleType() | mi.NamedTupleType():
+                return {"$refuse": "a tuple has no strict schema; use a list or an object"}
+            case mi.DictType():
+                return {"$refuse": "a dict with free keys has no strict schema; use a list of objects"}
+            case mi.AnyType() | mi.RawType():
+                return {"$refuse": "any type is allowed here; a strict schema needs one that it can name"}
+            case mi.EnumType():
+                return self._define(info.cls, lambda: _given(enum=[one.value for one in info.cls]))
+            case mi.StructType() | mi.DataclassType() | mi.TypedDictType():
+                return self._define(info.cls, functools.partial(self._object, info))
+            case mi.CustomType() if is_model(info.cls):
+                return {**self._define(info.cls, functools.partial(self._model, info.cls)), "$model": True}
+            case _:
+                shown = getattr(info, "cls", type(info))
+                return {"$refuse": f"{_short(shown)} is not supported in structured output"}
+
+    def _define(self, cls: Any, make: Callable[[], Node]) -> Node:
+        if cls not in self._names:
+            name = self._names[cls] = self._free(_short(cls))
+            self.defs[name] = {}
+            self.defs[name] = make()
+        return {"$ref": self._names[cls]}
+
+    def _free(self, wanted: str) -> str:
+        wanted = name = re.sub(r"[^A-Za-z0-9_.-]+", "_", wanted).strip("_") or "value"
+        count = 1
+        while name in self.defs:
+            count += 1
+            name = f"{wanted}_{count}"
+        return name
+
+    def _object(self, info: mi.StructType | mi.DataclassType | mi.TypedDictType) -> Node:
+        if isinstance(info, mi.StructType) and info.array_like:
+            return {"$refuse": "an array_like Struct has no strict schema; use an object"}
+        if hasattr(info.cls, "__pydantic_validator__"):
+            return {"$refuse": "a pydantic dataclass would not be validated; use a pydantic BaseModel"}
+        properties: dict[str, Node] = {}
+        required: list[str] = []
+        if isinstance(info, mi.StructType) and info.tag_field is not None:
+            properties[info.tag_field] = {"enum": [info.tag]}
+            required.append(info.tag_field)
+        for field in info.fields:
+            properties[field.encode_name] = self.node(field.type)
+            if field.required:
+                required.append(field.encode_name)
+        return _given(
+            type="object", description=_description(info.cls), properties=properties, required=required
+        )
+
+    def _model(self, cls: Any) -> Node:
+        try:
+            schema: Node = cls.model_json_schema()
+        except Exception as exc:  # pydantic has several, and needs no import to be refused
+            return {"$refuse": f"pydantic gives {cls.__name__} no schema: {exc}"}
+        local: dict[str, Node] = schema.pop("$defs", {})
+        itself = schema["$ref"].removeprefix("#/$defs/") if schema.keys() == {"$ref"} else None
+        names: dict[str, str] = {}
+        for name in local:
+            names[name] = self._names[cls] if name == itself else self._free(name)
+            self.defs[names[name]] = {}  # taken
+        for name, node in local.items():
+            self.defs[names[name]] = _renamed(node, names)
+        made: Node = _renamed(local[itself] if itself else schema, names)
+        return made
+
+
+class _Malformed(Exception):
+    """The text is not one JSON value; `path` is where that shows."""
+
+    def __init__(self, message: str, path: str = "$") -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class _ModelInvalid(ValueError):
+    """What pydantic said; msgspec puts the path of the model in front of `path`."""
+
+    def __init__(self, message: str, path: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+def _validate(cls: Any, data: Any) -> Any:
+    if not is_model(cls):
+        raise NotImplementedError(f"{cls!r} has no decoder")
+    text: str = data  # `fit` made it text, so that pydantic reads JSON and not what msgspec made of it
+    try:
+        return cls.model_validate_json(text)
+    except ValueError as exc:
+        errors: Any = getattr(exc, "errors", None)
+        if errors is None:
+            raise
+        first = errors(include_url=False, include_context=False, include_input=False)[0]
+        path, here = "", msgspec.json.decode(text)
+        for step in first["loc"]:  # it also names union arms and validators, which are no places
+            if is_array(here) and isinstance(step, int) and step < len(here):
+                path, here = f"{path}[{step}]", here[step]
+            elif is_object(here) and step in here:
+                path, here = f"{path}.{step}", here[step]
+        raise _ModelInvalid(first["msg"], path) from None
+
+
+def is_model(cls: object) -> bool:
+    """Whether `cls` is a pydantic model; imports nothing, for whoever has one has imported pydantic."""
+    pydantic = sys.modules.get("pydantic")
+    return pydantic is not None and isinstance(cls, type) and issubclass(cls, pydantic.BaseModel)
+
+
+def _parse(text: str, *, exact: bool) -> object:
+    """Plain data of one JSON text. Numbers stay text: as `Raw` when the data will be encoded again."""
+    doubled: list[tuple[dict[str, Any], str]] = []
+
+    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(found)
+        if len(made) < len(found) and not doubled:
+            counts = Counter(key for key, _ in found)
+            doubled.append((made, next(key for key in counts if counts[key] > 1)))
+        return made
+
+    def constant(name: str) -> object:
+        raise _Malformed(f"not JSON: {name} is no number")
+
+    number: Any = msgspec.Raw if exact else str
+    decoder = stdlib_json.JSONDecoder(
+        object_pairs_hook=pairs, parse_int=number, parse_float=number, parse_constant=constant
+    )
+    try:
+        tree: object = decoder.decode(text)
+    except stdlib_json.JSONDecodeError as exc:
+        raise _Malformed(f"not one JSON value: {exc}") from None
+    if doubled:
+        made, key = doubled[0]
+        path = next(path for path, value in _walk(tree) if value is made) + f".{key}"
+        raise _Malformed("the key stands twice in its object", path)
+    return tree
+
+
+def _walk(tree: object) -> Iterator[tuple[str, object]]:
+    stack: list[tuple[str, Any]] = [("$", tree)]
+    while stack:
+        path, value = stack.pop()
+        yield path, value
+        if is_object(value):
+            stack.extend((f"{path}.{key}", child) for key, child in value.items())
+        elif is_array(value):
+            stack.extend((f"{path}[{i}]", child) for i, child in enumerate(value))
+
+
+def _is_torn(text: str) -> bool:
+    return any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def _located(exc: msgspec.ValidationError) -> tuple[str, str]:
+    message, mark, path = str(exc).rpartition(" - at `")
+    if not mark or not path.endswith("`"):
+        message, path = str(exc), "$`"
+    inner = exc.__cause__
+    return message, path[:-1] + (inner.path if isinstance(inner, _ModelInvalid) else "")
+
+
+def _renamed(node: Any, names: dict[str, str]) -> Any:
+    if is_object(node):
+        made = {key: _renamed(value, names) for key, value in node.items()}
+        if isinstance(ref := node.get("$ref"), str):
+            made["$ref"] = names[ref.removeprefix("#/$defs/")]
+        return made
+    return [_renamed(one, names) for one in node] if is_array(node) else node
+
+
+def _given(**keywords: object) -> Node:
+    return {key: value for key, value in keywords.items() if value is not None}
+
+
+def _description(cls: Any) -> str | None:
+    """The docstring, but not the signature that dataclasses write when there is none."""
+    origin: Any = getattr(cls, "__origin__", cls)
+    text = origin.__doc__
+    if not isinstance(text, str) or text.startswith(f"{origin.__name__}("):
+        return None
+    return inspect.cleandoc(text) or None
+
+
+def _short(cls: object) -> str:
+    if isinstance(cls, type) and not getattr(cls, "__args__", ()):
+        return cls.__name__
+    return re.sub(r"[A-Za-z_][\w.]*\.(?:<locals>\.)?", "", repr(cls))

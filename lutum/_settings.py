@@ -11,6 +11,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from lutum._errors import BadValue
 from lutum._results import Estimate
+from lutum._retry import RetryPolicy
 
 O = TypeVar("O")
 
@@ -65,6 +66,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     stop: tuple[str, ...] | UnsetType = UNSET
     seed: int | UnsetType = UNSET
     timeout: Timeouts = Timeouts()
+    retry: RetryPolicy | UnsetType | None = UNSET
     estimate: Estimate | UnsetType = UNSET
     limit: RequestBudget | UnsetType = UNSET
     ext: tuple[object, ...] = ()

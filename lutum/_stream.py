@@ -19,15 +19,16 @@ from msgspec import UNSET
 from typing_extensions import TypeVar
 
 from lutum._bags import Bags
-from lutum._errors import Interrupted, TurnError, TurnNotFinished, UsageError
+from lutum._budget import BudgetLease
+from lutum._errors import BudgetExceeded, Interrupted, TurnError, TurnNotFinished, UsageError
 from lutum._events import Completed, Event, StructuredReady, TextDelta
 from lutum._frames import decode_frame
 from lutum._preview import preview
+from lutum._pricing import Pricing
 from lutum._pump import Pump
 from lutum._reduce import Reducer
 from lutum._results import PartialResult, TextResult, Usage
-from lutum._settings import Timeouts
-from lutum.abc import Adapter, Lease, Prepared
+from lutum.abc import Adapter, Prepared, RecoversUsage
 
 R = TypeVar("R", default=TextResult, covariant=True)
 
@@ -38,19 +39,21 @@ logger = logging.getLogger("lutum")
 class Start:
     """What a stream needs to begin: decided by the boundary, before anything is reserved."""
 
-    __slots__ = ("adapter", "prepared", "reserve", "timeouts")
+    __slots__ = ("adapter", "prepared", "pricing", "recovery", "reserve")
 
     def __init__(
         self,
         adapter: Adapter,
         prepared: Prepared,
-        reserve: Callable[[], Awaitable[Lease]],
-        timeouts: Timeouts,
+        reserve: Callable[[], Awaitable[BudgetLease]],
+        pricing: Pricing | None,
+        recovery: RecoversUsage | None,
     ) -> None:
         self.adapter = adapter
         self.prepared = prepared
         self.reserve = reserve
-        self.timeouts = timeouts
+        self.pricing = pricing
+        self.recovery = recovery
 
 
 @final
@@ -75,6 +78,7 @@ class Stream(Generic[R]):
         "_finish",
         "_frames",
         "_group",
+        "_met",
         "_open",
         "_pump",
         "_reducer",
@@ -105,6 +109,7 @@ class Stream(Generic[R]):
         self._due: R | None = None
         self._result: R | None = None
         self._error: TurnError | None = None
+        self._met: BaseException | None = None
         self._open = False
         self._used = False
 
@@ -114,15 +119,19 @@ class Stream(Generic[R]):
         self._used = True
         start = await self._start()
         lease = await start.reserve()
+        bags = Bags()
         try:
-            bags = Bags()
-            self._pump = Pump(start.adapter, start.prepared, lease, start.timeouts, bags)
+            self._pump = Pump(
+                start.adapter, start.prepared, lease, bags, pricing=start.pricing, recovery=start.recovery
+            )
             if logger.isEnabledFor(logging.DEBUG):
                 logger.debug("%s", preview(start.adapter, start.prepared))
             self._group = anyio.create_task_group()
             await self._group.__aenter__()
         except BaseException:
             lease.settle(Usage())
+            bags.end()
+            bags.close()
             raise
         self._scope.__enter__()
         self._bags = bags
@@ -138,21 +147,32 @@ class Stream(Generic[R]):
         assert self._pump is not None
         assert self._bags is not None
         self._open = False
+        self._frames, self._events = iter(()), iter(())
         if anyio.get_current_task().id != self._task:
             await self._leave_elsewhere(self._pump)
-        quiet = bool(self._scope.__exit__(kind, exc, trace))
-        self._bags.close()
-        self._group.cancel_scope.shield = True
-        self._group.cancel_scope.cancel()
-        await self._group.__aexit__(None, None, None)
-        self._pump.settle_unstarted()
-        self._bags.end()
+        try:
+            quiet = bool(self._scope.__exit__(kind, exc, trace))
+        finally:  # of a group that holds our cancellation it raises the rest
+            self._bags.close()
+            self._group.cancel_scope.shield = True
+            self._group.cancel_scope.cancel()
+            try:
+                await self._group.__aexit__(None, None, None)
+            finally:  # a native cancellation may come out of the group
+                self._pump.settle_unstarted()
+                self._bags.end()
         failure = self._pump.failure
-        if failure is not None and not isinstance(failure, Exception) and exc is None:
+        if failure is None or isinstance(failure, Exception) or failure is self._met:
+            return quiet
+        if exc is None or quiet:
             raise failure  # a KeyboardInterrupt that met the pump, and no consumer to raise it
-        return quiet
+        return False
 
     def __aiter__(self) -> Self:
+        """Raises UsageError when another task has begun to read."""
+        # Here too, because events already held are given out without a look at the task.
+        if self._consumer is not None:
+            self._check_consumer()
         return self
 
     async def __anext__(self) -> Event:
@@ -192,10 +212,10 @@ class Stream(Generic[R]):
           TurnNotFinished: it has not, though the turn may have been paid for.
           TurnError: the one that ended the turn.
         """
-        if self._result is not None:
-            return self._result
         if self._error is not None:
             raise self._error
+        if self._result is not None:
+            return self._result
         raise TurnNotFinished("turn: its consumer has not reached `Completed`; read the stream to its end")
 
     @property
@@ -208,7 +228,7 @@ class Stream(Generic[R]):
         """What is known so far; once the block has ended, what was settled."""
         if self._pump is None:
             return Usage()
-        return self._pump.usage or self._pump.meter.so_far()
+        return self._pump.so_far()
 
     def _see(self, event: Event) -> Event:
         if type(event) is TextDelta:
@@ -234,17 +254,15 @@ class Stream(Generic[R]):
     async def _refill(self) -> None:
         if not self._open or self._bags is None or self._pump is None:
             raise UsageError("stream: iterated outside of its block")
-        task = anyio.get_current_task().id
-        if self._consumer is None:
-            self._consumer = task
-        elif self._consumer != task:
-            raise UsageError("stream: another task reads it; a stream has one consumer")
+        self._check_consumer()
         bag = await self._bags.take()
         if bag:
             self._frames = iter(bag)
             return
         failure = self._pump.failure
         if failure is not None:
+            if isinstance(failure, BudgetExceeded):
+                await checkpoint()  # in the block of a spent budget, this is where its cancellation is met
             raise self._told(failure)
         if self._result is not None:
             raise StopAsyncIteration
@@ -252,7 +270,15 @@ class Stream(Generic[R]):
         await checkpoint()
         raise self._told(Interrupted("the turn was stopped"))
 
+    def _check_consumer(self) -> None:
+        task = anyio.get_current_task().id
+        if self._consumer is None:
+            self._consumer = task
+        elif self._consumer != task:
+            raise UsageError("stream: another task reads it; a stream has one consumer")
+
     def _told(self, failure: BaseException) -> BaseException:
+        self._met = failure
         if isinstance(failure, TurnError):
             failure.partial = self.partial
             failure.usage = self.usage
@@ -266,6 +292,8 @@ class Stream(Generic[R]):
         pump.scope.cancel()
         with anyio.move_on_after(5, shield=True):
             await pump.done.wait()
+        if self._bags is not None:
+            self._bags.close()
         raise UsageError(
             "stream: left in another task than it was entered in (an abandoned async generator?);"
             " see docs/execution-model.md, 'One task'"
@@ -282,6 +310,7 @@ class TextPieces:
         self._stream = stream
 
     def __aiter__(self) -> Self:
+        aiter(self._stream)
         return self
 
     async def __anext__(self) -> str:

@@ -198,9 +198,13 @@ class ToolRound(Generic[I]):
         """One result a call, in call order, with issues answered where you did not.
 
         Raises:
-          UsageError: a result is missing, double, extra, or says another name or other arguments.
+          UsageError: a result is missing, double, extra, or says another name or other arguments; or two
+            calls have one id, so that no result could tell them apart.
         """
         wanted = {call.id: call for call in self.turn.tool_calls}
+        if len(wanted) < len(self.turn.tool_calls):
+            ids = [call.id for call in self.turn.tool_calls]
+            raise UsageError(f"round: two calls of this turn have one id: {ids}")
         given = dict[str, ToolResult]()
         for result in results:
             if not isinstance(result, ToolResult):

@@ -18,6 +18,7 @@ from lutum._preview import Preview
 from lutum._pump import Pump
 from lutum._reduce import Reducer
 from lutum._results import Estimate, PartialResult, StructuredResult, TextResult, Usage
+from lutum._retry import RetryPolicy
 from lutum._settings import RequestBudget, Settings, Timeouts
 from lutum._stream import Stream
 from lutum._tools import Finished, NeedsTools, ToolCall, ToolRound, Toolset
@@ -121,6 +122,10 @@ class Turn(Generic[R]):
         """Seconds, see `Timeouts`; None means none, what is not given stays."""
         given = Timeouts(total=total, first_event=first_event, idle=idle, connect=connect)
         return self._set(timeout=given.over(self._spec.settings.timeout))
+
+    def retry(self, policy: RetryPolicy | None) -> Self:
+        """Send the request again when it fails before the answer begins; None means never."""
+        return self._set(retry=policy)
 
     def reserve(self, estimate: Estimate) -> Self:
         """Reserve this much, instead of what is estimated."""

@@ -202,6 +202,14 @@ class CountsTokens(Protocol):
         ...
 
 
+class RecoversUsage(Protocol):
+    """Somebody who can say, after the fact, what a cut or cancelled request was billed."""
+
+    async def recover_usage(self, response: Response) -> Usage | None:
+        """Ask the provider; None when it does not know. Cancelled when its time is up."""
+        ...
+
+
 class Lease(Protocol):
     """An amount taken from a ledger for one turn. Plain calls that never block."""
 

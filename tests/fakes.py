@@ -49,7 +49,10 @@ SENT: tuple[OpenStep, ...] = ("connecting", "connected", "sent")
 STARTED = lutum.TurnStarted("fake-1", lutum.Response(request_id="req-1"))
 
 
-def done(usage: lutum.Usage = lutum.Usage(12, 5)) -> lutum.Completed:
+BILLED = lutum.Usage(12, 5)
+
+
+def done(usage: lutum.Usage = BILLED) -> lutum.Completed:
     """The provider's terminal event."""
     turn = lutum.CommittedTurn("fake", "fake", "fake-1", b"{}", (lutum.TextItem("hi"),))
     return lutum.Completed("stop", usage, turn)
@@ -73,7 +76,6 @@ class FakeAdapter:
         self,
         *plays: Iterable[Step],
         opening: Iterable[OpenStep] = SENT,
-        estimate: lutum.Estimate = lutum.Estimate(10, 100),
         unbounded: tuple[str, ...] = (),
         hidden: bool = False,
         checkpoints: bool = False,
@@ -81,7 +83,6 @@ class FakeAdapter:
     ) -> None:
         self.plays = [list(play) for play in plays]
         self.opening = list(opening)
-        self.estimate = estimate
         self.unbounded = unbounded
         self.hidden = hidden
         self.checkpoints = checkpoints
@@ -94,7 +95,7 @@ class FakeAdapter:
             url="fake:",
             body=json.dumps({"items": len(request.transcript)}).encode(),
             model="fake-1",
-            estimate=self.estimate,
+            estimate=lutum.Estimate(10, 100),
             unbounded=self.unbounded,
             hidden_reasoning=self.hidden,
         )

@@ -1,4 +1,4 @@
-"""`lutum.testing.virtual_time` and `cancel_at`: time jumps, and every await can be the one that is cancelled."""
+"""`lutum.testing.virtual_time` and `cancel_at`: time jumps, and every await may be the one cancelled."""
 
 import asyncio
 import time

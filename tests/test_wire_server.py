@@ -1096,8 +1096,28 @@ def test_refused_requests(body: Any, message: str) -> None:
 
 
 WORDS = st.sampled_from(
-    "type text tool_use tool_result tool_addition thinking id name f user c1 tool_use_id input content "
-    "citations cache_control tool definition mcp_toolset ephemeral".split(" ")
+    [
+        "type",
+        "text",
+        "tool_use",
+        "tool_result",
+        "tool_addition",
+        "thinking",
+        "id",
+        "name",
+        "f",
+        "user",
+        "c1",
+        "tool_use_id",
+        "input",
+        "content",
+        "citations",
+        "cache_control",
+        "tool",
+        "definition",
+        "mcp_toolset",
+        "ephemeral",
+    ]
 )
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-1, 2000) | WORDS,

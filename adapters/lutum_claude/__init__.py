@@ -1,10 +1,11 @@
 """Claude for lutum, over the Messages API (platform.claude.com/docs/en/api/messages).
 
-_wire      what the API's JSON looks like, and the tables: models, betas, limits
+_wire      what the API's JSON looks like, its errors, betas and limits; _models: what each model takes
 _options   `ClaudeOptions`
-_encode    PURE: a request to bytes; `_items` turns one item into blocks, `_tools` the tool plan
-_decode    PURE: bytes to events
-_turn      the committed turn: its wire form, its view, and how it goes back
+_encode    PURE: a request to bytes, from _items (one item), _join (their order), _tools and _tail;
+           _estimate counts
+_decode    PURE: bytes to events; _faults: error bodies
+_turn      PURE: the committed turn, from wire to view and how it goes back
 _adapter   the I/O: `ClaudeAdapter`
 """
 

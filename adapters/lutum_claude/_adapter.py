@@ -14,6 +14,7 @@ import msgspec
 from lutum import BadValue, CommittedTurn, ProviderError, Response
 from lutum.abc import Decoder, Exchange, Prepared, ReplayForm, TurnRequest
 from lutum_claude import _decode, _encode, _turn, _wire
+from lutum_claude._faults import http_error
 from lutum_claude._options import ClaudeOptions
 
 if TYPE_CHECKING:
@@ -145,10 +146,12 @@ class ClaudeAdapter:
 
     @property
     def name(self) -> str:
+        """`claude`."""
         return _wire.NAME
 
     @property
     def scope(self) -> str:
+        """Endpoint and account family that sign this adapter's turns."""
         return self._config.scope
 
     def prepare(self, request: TurnRequest) -> Prepared:
@@ -227,9 +230,7 @@ class ClaudeAdapter:
             model=prepared.model,
             scope=self._config.scope,
             inexact_reason=prepared.inexact_reason,
-            prefix=_encode.binding(prepared, self._config)
-            if _wire.capabilities(prepared.model).binds
-            else None,
+            prefix=_encode.binding(prepared, self._config),
             preface=prepared.preface,
             structured=output is not None and not by_tool,
             value_tool=output.name if output is not None and by_tool else None,
@@ -254,4 +255,4 @@ _VERTEX_HOSTS = {
 
 
 def _fault(response: Response, body: bytes) -> ProviderError:
-    return _decode.http_error(response, body, time.time())
+    return http_error(response, body, time.time())

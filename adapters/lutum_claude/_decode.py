@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
-from email.utils import parsedate_to_datetime
-from typing import NoReturn, cast, final
+from typing import NoReturn, final
 
 import msgspec
 from msgspec import Raw
 
 from lutum import (
     Completed,
-    ErrorKind,
     Event,
     ProviderError,
     ProviderEvent,
@@ -34,6 +32,7 @@ from lutum import (
 )
 from lutum.sse import SSEDecoder, SSEError
 from lutum_claude import _turn, _wire
+from lutum_claude._faults import stream_error
 
 _SILENT = frozenset({"text", "thinking", "tool_use"})  # have events of their own
 _CALLS = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
@@ -258,6 +257,7 @@ class Decoder:
         model, id = _string(members, "model") or self._model, _string(members, "id") or None
         members.setdefault("content", Raw(b"[]"))
         out.append(TurnStarted(model, msgspec.structs.replace(self._response, id=id)))
+        _report_dropped(members.get("input_transformations"), out)
         for index, block in enumerate(_wire.decode_array(members["content"])):
             self._start(index, bytes(block), out)
             self._stop(index, out)
@@ -312,6 +312,8 @@ class Decoder:
         for name, value in _wire.decode_object(data).items():
             if name not in ("type", "delta", "usage"):
                 message[name] = Raw(_copied(value))
+                if name == "input_transformations":
+                    _report_dropped(value, out)
         if bytes(event.usage) not in (b"", b"null"):
             reported = _wire.decode_object(_copied(event.usage))
             self._usage.update(
@@ -325,8 +327,7 @@ class Decoder:
 
     @property
     def _stop_reason(self) -> str | None:
-        found = self._message and self._message.get("stop_reason")
-        return _wire.decode_str(found) if found and bytes(found) != b"null" else None
+        return _string(self._message or {}, "stop_reason") or None
 
     def _complete(self, out: list[Event]) -> None:
         message = self._started(out)
@@ -334,8 +335,6 @@ class Decoder:
             self._stop(index, out)
         content = b",".join(self._whole[index] for index in sorted(self._whole))
         message["content"] = Raw(b"[" + content + b"]")
-        dropped = _entries(message.get("input_transformations"))
-        out += [ProviderEvent("input_transformations", entry) for entry in dropped]
         if not _string(message, "model"):
             message["model"] = Raw(_wire.encode(self._model))
         turn = _turn.turn_from_message(
@@ -392,91 +391,6 @@ def usage_of(reported: Mapping[str, Raw]) -> Usage:
     )
 
 
-def stream_error(data: bytes, response: Response) -> ProviderError:
-    """The error of an `error` event, classed as the HTTP status would be that its type stands for."""
-    error, request_id = _error_object(data)
-    kind, status = _wire.ERRORS.get(error.type or "", (None, None))
-    return _provider_error(error, kind or "unknown", status, request_id or response.request_id, None, data)
-
-
-def http_error(response: Response, body: bytes, now: float) -> ProviderError:
-    """The error of an answer with an error status; `now`, in seconds since the epoch, is for a
-    Retry-After that is a date, where the answer has no Date of its own."""
-    error, request_id = _error_object(body)
-    status = response.status
-    kind = _wire.STATUSES.get(status) or _wire.ERRORS.get(error.type or "", (None, 0))[0]
-    if kind is None:
-        kind = "server" if status >= 500 else "invalid_request" if status >= 400 else "unknown"
-    if not error.message:
-        error.message = body[:200].decode(errors="replace").strip() or "no message"
-        error.message = f"HTTP {status}: {error.message}"
-    wait = retry_after(response.headers, now)
-    return _provider_error(error, kind, status, request_id or response.request_id, wait, body)
-
-
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds to wait, from `retry-after-ms` or either form of `Retry-After`; None when they say nothing."""
-    try:
-        if (milliseconds := headers.get("retry-after-ms")) is not None:
-            return max(0.0, float(milliseconds) / 1000)
-        given = headers["retry-after"].strip()
-        if given.replace(".", "", 1).isdecimal():
-            return float(given)
-        date = headers.get("date")
-        if date is not None:
-            now = parsedate_to_datetime(date).timestamp()
-        return max(0.0, parsedate_to_datetime(given).timestamp() - now)
-    except (KeyError, ValueError, OverflowError):
-        return None
-
-
-def _provider_error(
-    error: _wire.ErrorObject,
-    kind: ErrorKind,
-    status: int | None,
-    request_id: str | None,
-    wait: float | None,
-    body: bytes,
-) -> ProviderError:
-    return ProviderError(
-        error.message or error.type or "an error without a message",
-        kind=kind,
-        status=status,
-        type=error.type,
-        code=error.code,
-        request_id=request_id,
-        retry_after=wait,
-        body=body,
-    )
-
-
-def _error_object(body: bytes) -> tuple[_wire.ErrorObject, str | None]:
-    """What an error body says, in whatever of the usual shapes; never raises."""
-    try:
-        whole: object = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return _wire.ErrorObject(), None
-    if isinstance(whole, list) and whole:  # Google's front end wraps it so
-        whole = cast("list[object]", whole)[0]
-    if not isinstance(whole, dict):
-        return _wire.ErrorObject(), None
-    members = cast("dict[str, object]", whole)
-    error = members.get("error", members)
-    if isinstance(error, str):
-        return _wire.ErrorObject(message=error), None
-    found = _wire.ErrorObject()
-    if isinstance(error, dict):
-        inner = cast("dict[str, object]", error)
-        details = inner.get("details")
-        code = cast("dict[str, object]", details).get("error_code") if isinstance(details, dict) else None
-        found = _wire.ErrorObject(_str(inner.get("type")), _str(inner.get("message")) or "", _str(code))
-    return found, _str(members.get("request_id"))
-
-
-def _str(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
 def _string(members: Mapping[str, Raw], name: str) -> str:
     value = members.get(name)
     return "" if value is None or bytes(value) == b"null" else _wire.decode_str(value)
@@ -489,10 +403,10 @@ def _copied(raw: Raw) -> bytes:
     return copy
 
 
-def _entries(array: Raw | None) -> list[bytes]:
-    if array is None or not bytes(array).startswith(b"["):
-        return []
-    return [bytes(entry) for entry in _wire.decode_array(array)]
+def _report_dropped(entries: Raw | None, out: list[Event]) -> None:
+    """One event for each block of the request that the API did not show the model."""
+    if entries is not None and bytes(entries).startswith(b"["):
+        out += [ProviderEvent("input_transformations", bytes(entry)) for entry in _wire.decode_array(entries)]
 
 
 def _cost(lexeme: bytes) -> Decimal | None:

@@ -10,8 +10,10 @@ import struct
 
 ASCII_PER_TOKEN = 3.0
 OTHER_TOKENS = 1.5  # a character outside ASCII: CJK takes 1 to 1.5, most other scripts less
-MESSAGE_TOKENS = 8
-REQUEST_TOKENS = 16
+MESSAGE_TOKENS = 6
+REQUEST_TOKENS = 8
+THINKING_TOKENS = 30  # what comes with thinking
+FORMAT_TOKENS = 120  # what comes with output_config.format besides the schema
 TOOLS_TOKENS = (
     530  # the system prompt that comes with tools: 264 to 530 (agents-and-tools/tool-use, "Pricing")
 )

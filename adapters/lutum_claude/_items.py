@@ -25,7 +25,7 @@ from lutum import (
     Transcript,
 )
 from lutum.abc import ReplayForm
-from lutum_claude import _estimate, _turn, _wire
+from lutum_claude import _estimate, _models, _turn, _wire
 
 
 class Block(Struct, frozen=True, gc=False):
@@ -83,23 +83,45 @@ class Encoder:
           BadValue: Claude takes no such thing; the field is the item's place.
         """
         digest = before.digest if isinstance(item, CommittedTurn) and item.prefix is not None else ""
-        return self.piece(item, f"input[{len(before)}]", before.open_calls, digest)
+        own = isinstance(item, ToolResult) and not _turn.takes_id(item.call_id) and self._own_call(before)
+        return self.piece(item, f"input[{len(before)}]", before.open_calls, digest, own_id=own)
 
-    def piece(self, item: Item, field: str, open_calls: tuple[str, ...], digest: str = "") -> Piece:
-        """The piece of an item that stands at `field`, while those calls are open."""
+    def _own_call(self, before: Transcript) -> bool:
+        """Whether the calls that are open stand in a turn that goes out with the ids it came with."""
+        at = len(before) - 1
+        while at >= 0:
+            item = before[at]
+            if not isinstance(item, ToolResult):
+                return isinstance(item, CommittedTurn) and self._home(item)
+            at -= 1
+        return False
+
+    def _home(self, turn: CommittedTurn) -> bool:
+        return turn.adapter == _wire.NAME and turn.scope == self.scope
+
+    def piece(
+        self, item: Item, field: str, open_calls: tuple[str, ...], digest: str = "", *, own_id: bool = False
+    ) -> Piece:
+        """The piece of an item that stands at `field`, while those calls are open.
+
+        With `own_id`, a result names its call as it is; else in the letters that Claude takes.
+        """
         match item:
             case Message():
                 return _message(item, field)
             case ToolResult():
-                return _result(item, field, open_calls)
+                return _result(item, field, open_calls, own_id=own_id)
             case CommittedTurn():
-                return self._turn(item, digest)
+                try:
+                    return self._turn(item, digest)
+                except (msgspec.DecodeError, UnicodeError) as exc:
+                    raise BadValue(field, f"its wire is no message of the Messages API: {exc}") from None
             case Raw():
                 return _raw_message(item, field)
 
     def _turn(self, turn: CommittedTurn, digest: str) -> Piece:
         form = _turn.replay_form(turn, self.scope, self.model)
-        home = turn.adapter == _wire.NAME and turn.scope == self.scope
+        home = self._home(turn)
         bare: tuple[Block, ...] | None = None
         if not home or (turn.inexact_reason or "").startswith(_turn.INCOMPLETE):
             sent = _turn.view_blocks(turn)
@@ -107,7 +129,7 @@ class Encoder:
             sent = _turn.replay_blocks(turn)
             if _turn.has_thinking(turn):
                 bare = tuple(map(_turn_block, _turn.replay_blocks(turn, thinking=False)))
-        capable = _wire.capabilities(self.model)
+        capable = _models.capabilities(self.model)
         return Piece(
             (("assistant", tuple(map(_turn_block, sent))),),
             form=form,
@@ -168,7 +190,7 @@ def _message(item: Message, field: str) -> Piece:
     )
 
 
-def _result(item: ToolResult, field: str, open_calls: tuple[str, ...]) -> Piece:
+def _result(item: ToolResult, field: str, open_calls: tuple[str, ...], *, own_id: bool) -> Piece:
     content, tokens, unbounded = b'""', 0, tuple[str, ...]()
     if all(isinstance(part, Text) for part in item.content):
         content = _wire.encode(item.text)
@@ -177,7 +199,7 @@ def _result(item: ToolResult, field: str, open_calls: tuple[str, ...]) -> Piece:
         blocks, tokens, unbounded = _parts(item.content, field)
         content = b"[" + b",".join(block.json for block in blocks) + b"]"
     result = b'{"type":"tool_result","tool_use_id":%b,"content":%b%b}' % (
-        _wire.encode(_turn.call_id(item.call_id)),
+        _wire.encode(item.call_id if own_id else _turn.call_id(item.call_id)),
         content,
         b',"is_error":true' if item.is_error else b"",
     )

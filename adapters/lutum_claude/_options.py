@@ -35,7 +35,7 @@ class Thinking(Struct, frozen=True):
     budget_tokens: int | None = None
 
 
-class ClaudeOptions(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
+class ClaudeOptions(Struct, frozen=True, kw_only=True):
     """Options of one turn (`.ext(ClaudeOptions(...))`) or of an adapter (`options=`); None is "not said".
 
     A turn's options are laid over the adapter's, field by field. What a known model refuses is refused
@@ -93,7 +93,8 @@ class ClaudeOptions(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
             if (value := getattr(self, name)) is not None:
                 json_bytes(name, value)
         for i, tool in enumerate(self.server_tools or ()):
-            json_bytes(f"server_tools[{i}]", tool)
+            if not json_bytes(f"server_tools[{i}]", tool).startswith(b"{"):
+                raise BadValue(f"server_tools[{i}]", "is no JSON object")
         for name, value in (self.extra_body or {}).items():
             if name in _OURS:
                 raise BadValue(f"extra_body.{name}", f"is written by lutum: {_OURS[name]}")
@@ -101,6 +102,12 @@ class ClaudeOptions(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
         for name in self.extra_headers or {}:
             if name.lower() in _SECRET_HEADERS:
                 raise BadValue(f"extra_headers.{name}", "would be shown: give api_key= or auth_token=")
+
+    def __repr__(self) -> str:
+        said = {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
+        if "mcp_servers" in said:
+            said["mcp_servers"] = ...  # holds authorization tokens
+        return f"ClaudeOptions({', '.join(f'{name}={value!r}' for name, value in said.items())})"
 
     def over(self, base: ClaudeOptions) -> ClaudeOptions:
         """These, and the base's where nothing is said here."""

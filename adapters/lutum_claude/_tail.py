@@ -13,7 +13,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from lutum import BadValue
 from lutum.abc import TurnRequest
-from lutum_claude import _wire
+from lutum_claude import _models, _wire
 from lutum_claude._options import ClaudeOptions, json_bytes
 
 # The API has no default for max_tokens. 4,096 answers most questions; a model that thinks unasked
@@ -31,7 +31,7 @@ class Context(Struct, frozen=True, kw_only=True):
 
     request: TurnRequest
     model: str
-    capable: _wire.Model
+    capable: _models.Model
     options: ClaudeOptions
     thinking: dict[str, Any]
     version: str
@@ -46,7 +46,7 @@ class Context(Struct, frozen=True, kw_only=True):
         return kind in ("adaptive", "enabled") or (kind is None and self.capable.thinks)
 
 
-def thinking(model: str, capable: _wire.Model, options: ClaudeOptions) -> dict[str, Any]:
+def thinking(model: str, capable: _models.Model, options: ClaudeOptions) -> dict[str, Any]:
     """The `thinking` member; empty where nothing is said.
 
     Raises:
@@ -55,10 +55,10 @@ def thinking(model: str, capable: _wire.Model, options: ClaudeOptions) -> dict[s
     kind, budget = options.thinking_type()
     if kind is not None and capable.thinking is not None and kind not in capable.thinking:
         raise BadValue("thinking", f"{model} takes {' or '.join(sorted(capable.thinking))}, not {kind}")
-    if kind == "disabled" and options.effort in ("xhigh", "max") and _wire.family(model) == "claude-opus-5":
+    if kind == "disabled" and options.effort in ("xhigh", "max") and _models.family(model) == "claude-opus-5":
         raise BadValue("effort", f"{model} takes {options.effort} only with thinking")
     if kind is None and (options.display is not None or (options.prefix_mismatch and capable.binds)):
-        if not capable.thinks and capable is not _wire.UNKNOWN:
+        if not capable.thinks and capable is not _models.UNKNOWN:
             raise BadValue("display", f"{model} does not think unless thinking is given")
         kind = "adaptive"
     if kind is None:
@@ -192,11 +192,11 @@ def _sampling(context: Context, found: dict[str, bytes]) -> None:
             if value is not None and value != 1:  # 1 is the default of the first two
                 raise BadValue(name, f"{who} takes no sampling parameters")
         return
-    if context.capable is not _wire.UNKNOWN and context.thinks:
+    if context.capable is not _models.UNKNOWN and context.thinks:
         for name, value in given.items():
             if value is not None and not (name == "top_p" and value >= 0.95) and value != 1:
                 raise BadValue(name, f"{model} does not take {value} with thinking")
-    if temperature is not None and top_p is not None and _wire.family(model) in _wire.ONE_OF_TWO:
+    if temperature is not None and top_p is not None and _models.family(model) in _models.ONE_OF_TWO:
         raise BadValue("top_p", f"{model} takes temperature or top_p, not both")
     found.update({name: _wire.encode(value) for name, value in given.items() if value is not None})
 

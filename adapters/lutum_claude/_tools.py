@@ -9,7 +9,7 @@ defined and on offer now is what the head and the prefaces so far left.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import cache, lru_cache
+from functools import lru_cache
 
 import msgspec
 from msgspec import Raw, Struct
@@ -76,7 +76,7 @@ def tool_json(tool: ToolDef) -> bytes:
     return b'{"name":%b%b,"input_schema":%b}' % (_wire.encode(tool.name), described, tool.schema.encode())
 
 
-@cache
+@lru_cache(maxsize=1024)
 def tool_tokens(tool: bytes) -> int:
     return _estimate.json_tokens(tool) + _estimate.TOOL_TOKENS
 
@@ -97,7 +97,8 @@ def plan(
       place: a system message may stand at the end of this request.
     """
     head = server_tools + tuple(map(tool_json, tools.head))
-    if not changes:
+    # A forced choice needs an entry in `tools`: "tool_choice may only be specified while providing tools".
+    if not changes or (tools.choice in ("any", "tool") and not head):
         return _appended(tools, head)
     if tools.choice == "none":
         return ToolWire(head)

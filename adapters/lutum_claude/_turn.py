@@ -1,32 +1,19 @@
 """The committed turn: a message's JSON to wire and view, and how it goes back. PURE.
 
 `turn_from_message` is the one place that makes a Claude turn, from a streamed message or a whole one.
-What goes back is the wire's content minus what is response-only: three rules, just below.
+What goes back is the wire's content minus what is response-only: the three RESPONSE_ONLY constants.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from msgspec import Raw
 
 from lutum import CommittedTurn, ReasoningItem, RefusalItem, TextItem, ToolCallItem, ViewItem
 from lutum.abc import ReplayForm
-from lutum_claude import _wire
-
-DROPPED_BLANK_TEXT = True
-"""Text blocks without a non-space character: the API writes them and answers 400 "text content blocks must
-contain non-whitespace text" when they come back (api/messages). Always dropped, so that no request
-differs from another in it."""
-
-DROPPED_CITATION_MEMBERS = frozenset({"file_id"})
-"""Members of a citation that its response type has and its request type has not (anthropic-sdk-python,
-types/citation_char_location.py against citation_char_location_param.py)."""
-
-DROPPED_BEFORE_FALLBACK = frozenset({"thinking", "redacted_thinking", "tool_use", "server_tool_use"})
-"""Blocks of the model that gave up, where another took over in mid-answer; a `server_tool_use` only
-without its result (build-with-claude/refusals-and-fallback, "Continuing the conversation")."""
+from lutum_claude import _models, _wire
 
 THINKING = frozenset({"thinking", "redacted_thinking", "connector_text"})
 """Blocks that are signed, and by some models bound to a prefix (build-with-claude/prefix-checks)."""
@@ -67,6 +54,19 @@ _decode_thinking = msgspec.json.Decoder(_Thinking).decode
 _decode_call = msgspec.json.Decoder(_Call).decode
 _decode_message = msgspec.json.Decoder(_Message).decode
 _decode_details = msgspec.json.Decoder(_StopDetails | None).decode
+
+
+# The API writes text without a non-space character, and answers 400 "text content blocks must contain
+# non-whitespace text" when it comes back (api/messages). Always dropped, so that no request differs in it.
+RESPONSE_ONLY_BLOCKS: dict[str, Callable[[bytes], bool]] = {
+    "text": lambda block: not _decode_text(block).text.strip(),
+}
+# Members that the response type has and the request type has not (anthropic-sdk-python,
+# types/citation_char_location.py against citation_char_location_param.py).
+RESPONSE_ONLY_CITATION_MEMBERS = frozenset({"file_id"})
+# Blocks of a model that gave up before another took over in mid-answer, a server_tool_use only without its
+# result (build-with-claude/refusals-and-fallback, "Continuing the conversation").
+RESPONSE_ONLY_BEFORE_FALLBACK = frozenset({"thinking", "redacted_thinking", "tool_use", "server_tool_use"})
 
 
 def turn_from_message(
@@ -127,7 +127,7 @@ def replay_form(turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
         return ReplayForm(False, f"it was made at {turn.scope!r}, this is {scope!r}")
     if turn.inexact_reason is not None:
         return ReplayForm(False, turn.inexact_reason)
-    if not _wire.reads(model, turn.model) and has_thinking(turn):
+    if not _models.reads(model, turn.model) and has_thinking(turn):
         return ReplayForm(False, f"{model} cannot read the thinking of {turn.model}")
     return ReplayForm(True)
 
@@ -137,13 +137,10 @@ def replay_blocks(turn: CommittedTurn, *, thinking: bool = True) -> list[bytes]:
     blocks = [bytes(block) for block in _decode_message(turn.wire).content]
     sent = list[bytes]()
     for kind, block in _live(blocks):
-        if kind == "text":
-            if not _decode_text(block).text.strip():
-                continue
-            block = _without_response_members(block)
-        elif kind in THINKING and not thinking:
+        is_dropped = RESPONSE_ONLY_BLOCKS.get(kind)
+        if (is_dropped and is_dropped(block)) or (kind in THINKING and not thinking):
             continue
-        sent.append(block)
+        sent.append(_without_response_members(block) if kind == "text" else block)
     return sent
 
 
@@ -177,7 +174,12 @@ def call_block(id: str, name: str, arguments: str) -> bytes:
 
 def call_id(id: str) -> str:
     """A call's id in the letters that Claude takes, for calls of other providers."""
-    return id if _wire.CALL_ID.fullmatch(id) else "call_" + id.encode().hex()
+    return id if takes_id(id) else "call_" + id.encode().hex()
+
+
+def takes_id(id: str) -> bool:
+    """Whether Claude takes it as the id of a call."""
+    return _wire.CALL_ID.fullmatch(id) is not None
 
 
 def is_object(text: str) -> bool:
@@ -198,7 +200,7 @@ def _live(blocks: Sequence[bytes]) -> list[tuple[str, bytes]]:
         (kind, block)
         for i, (kind, block) in enumerate(typed)
         if i >= last
-        or kind not in DROPPED_BEFORE_FALLBACK
+        or kind not in RESPONSE_ONLY_BEFORE_FALLBACK
         or (kind == "server_tool_use" and _id(block, "id") in answered)
     ]
 
@@ -216,7 +218,7 @@ def _without_response_members(block: bytes) -> bytes:
         citations = msgspec.json.decode(members["citations"], type=list[dict[str, Raw]])
     except (KeyError, msgspec.DecodeError):
         return block
-    kept = [{k: v for k, v in c.items() if k not in DROPPED_CITATION_MEMBERS} for c in citations]
+    kept = [{k: v for k, v in c.items() if k not in RESPONSE_ONLY_CITATION_MEMBERS} for c in citations]
     members["citations"] = Raw(_wire.encode(kept))
     return _wire.encode(members)
 

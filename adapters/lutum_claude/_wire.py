@@ -1,4 +1,4 @@
-"""What the Messages API's JSON looks like, as far as it is looked into, and the tables of what it takes.
+"""What the Messages API's JSON looks like, as far as it is looked into, and its constants.
 
 Structs name only the members that are used; whatever else comes stays in `msgspec.Raw`, copied out with
 `bytes` or by encoding before it leaves the decoder.
@@ -7,8 +7,7 @@ Structs name only the members that are used; whatever else comes stays in `msgsp
 from __future__ import annotations
 
 import re
-from functools import cache
-from typing import Literal, get_args
+from typing import get_args
 
 import msgspec
 from msgspec import Raw, Struct
@@ -170,144 +169,6 @@ FINISH = {
     "pause_turn": "paused",
 }
 """`stop_reason` in lutum's words; others keep the provider's."""
-
-# --- models ------------------------------------------------------------------------------------
-
-Forced = Literal["yes", "no", "without_budget"]
-
-
-class Model(Struct, frozen=True):
-    """What a family of models takes.
-
-    Attributes:
-      thinking: accepted types; None where nothing is known, so that everything is sent as asked.
-      thinks: thinks when `thinking` is left out.
-      sampling: temperature, top_p and top_k may be set.
-      forced: tool_choice `any` and `tool` are taken.
-      prefill: a request may end with an assistant message.
-      late_system: `role: "system"` messages stand in the conversation; with the betas below also for one
-        turn (`clear_at`) and with tool changes.
-      binds: checks that thinking comes back behind what it was made behind, and reports what it drops. What
-        goes back is decided as if all of them did: the list grows with every model.
-      max_output: cap of max_tokens.
-    """
-
-    thinking: frozenset[str] | None = None
-    thinks: bool = False
-    sampling: bool = True
-    forced: Forced = "yes"
-    prefill: bool = True
-    late_system: bool = False
-    binds: bool = False
-    max_output: int | None = None
-
-
-def _model(
-    *thinking: str,
-    thinks: bool = True,
-    sampling: bool = False,
-    forced: Forced = "yes",
-    prefill: bool = False,
-    late_system: bool = True,
-    binds: bool = False,
-    max_output: int = 128_000,
-) -> Model:
-    return Model(frozenset(thinking), thinks, sampling, forced, prefill, late_system, binds, max_output)
-
-
-# Sources: the pages "What's new" of each model, "Extended thinking", "Prefix checks" and "Mid-conversation
-# system messages" of platform.claude.com/docs, and the migration guide; fable-5-2 and mythos-5-2 are in
-# the list of models that check prefixes and otherwise taken to be as 5-1.
-_ADAPTIVE_BOUND = _model("adaptive", forced="no", binds=True)
-_ADAPTIVE = _model("adaptive")
-_OPUS_4 = _model("adaptive", "disabled", thinks=False)
-_SIX = _model(
-    "adaptive", "enabled", "disabled", thinks=False, sampling=True, forced="without_budget", late_system=False
-)
-_FIVE = _model(
-    "enabled",
-    "disabled",
-    thinks=False,
-    sampling=True,
-    forced="without_budget",
-    prefill=True,
-    late_system=False,
-    max_output=64_000,
-)
-MODELS: dict[str, Model] = {
-    "claude-fable-5-2": _ADAPTIVE_BOUND,
-    "claude-fable-5-1": _ADAPTIVE_BOUND,
-    "claude-fable-5": _ADAPTIVE,
-    "claude-mythos-5-2": _ADAPTIVE_BOUND,
-    "claude-mythos-5-1": _ADAPTIVE_BOUND,
-    "claude-mythos-5": _ADAPTIVE,
-    "claude-opus-5-5": _ADAPTIVE_BOUND,
-    "claude-sonnet-5-5": _model("adaptive", "between_tools", forced="no", binds=True),
-    "claude-haiku-5-5": _model("adaptive", "disabled", "between_tools", binds=True),
-    "claude-opus-5": _model("adaptive", "disabled"),
-    "claude-sonnet-5": _model("adaptive", "disabled", late_system=False),
-    "claude-opus-4-8": _OPUS_4,
-    "claude-opus-4-7": msgspec.structs.replace(_OPUS_4, late_system=False),
-    "claude-opus-4-6": _SIX,
-    "claude-sonnet-4-6": _SIX,
-    "claude-opus-4-5": _FIVE,
-    "claude-sonnet-4-5": _FIVE,
-    "claude-haiku-4-5": _FIVE,
-    **dict.fromkeys(
-        ("claude-opus-4-1", "claude-opus-4", "claude-sonnet-4", "claude-3-7-sonnet"),
-        Model(frozenset({"enabled", "disabled"}), forced="without_budget"),
-    ),
-    **dict.fromkeys(
-        ("claude-3-5-sonnet", "claude-3-5-haiku", "claude-3-haiku"), Model(frozenset({"disabled"}))
-    ),
-}
-
-ONE_OF_TWO = frozenset({"claude-opus-4-5", "claude-sonnet-4-5", "claude-haiku-4-5", "claude-opus-4-1"})
-"""Take temperature or top_p, not both (about-claude/models/migration-guide)."""
-
-UNKNOWN = Model()
-"""Sent what you asked for."""
-
-# A version number goes on with one or two digits, a date has eight.
-_LONGER = re.compile(r"-\d{1,2}(?!\d)")
-
-
-def family(model: str) -> str | None:
-    """The row of `MODELS` that a model id belongs to, also in the spellings of other hosts."""
-    start = model.find("claude-")
-    if start < 0:
-        return None
-    name = model[start:].replace(".", "-")
-    for prefix in sorted(MODELS, key=len, reverse=True):
-        if name.startswith(prefix):
-            rest = name[len(prefix) :]
-            if not rest[:1].isalnum() and not _LONGER.match(rest):
-                return prefix
-    return None
-
-
-@cache
-def capabilities(model: str) -> Model:
-    found = family(model)
-    return MODELS[found] if found else UNKNOWN
-
-
-# "Prefix checks": the 5.1 generation reads its own blocks, those of all before it and of opus-5-5; nothing
-# else reads theirs. haiku-5-5 reads nobody's but its own.
-_READ_BY_THEMSELVES = frozenset(
-    {"claude-fable-5-1", "claude-fable-5-2", "claude-mythos-5-1", "claude-mythos-5-2"}
-)
-
-
-def reads(model: str, other: str) -> bool:
-    """Whether `model` can read the thinking of `other`; True where nothing is known."""
-    mine, theirs = family(model), family(other)
-    if mine is None or theirs is None or mine == theirs:
-        return True
-    if mine == "claude-haiku-5-5":
-        return False
-    return theirs not in _READ_BY_THEMSELVES or mine in _READ_BY_THEMSELVES
-
 
 # --- betas (api/beta-headers) ------------------------------------------------------------------
 

@@ -485,7 +485,8 @@ def _strict(schema: Any, at: str, dropped: list[str]) -> Any:
 ASCII_PER_TOKEN = 3.0
 OTHER_TOKENS = 1.2  # a character outside ASCII: o200k takes about 0.7 for CJK, more for rare scripts
 MESSAGE_TOKENS = 6
-REQUEST_TOKENS = 16
+REQUEST_TOKENS = 200  # what a model is told unasked: xAI's, 130 to 190 in the recorded exchanges
+TOOLS_TOKENS = 120  # and more where there are tools
 TOOL_TOKENS = 16
 PAGE_TOKENS = 3_000  # text of a page and its picture (guides/file-inputs)
 IMAGE_TOKENS = 4_100

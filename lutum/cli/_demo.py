@@ -6,83 +6,105 @@ Each scene is what a user would write. The provider is a wire server in this pro
 
 from __future__ import annotations
 
-import argparse
 import os
-import subprocess
 import sys
-import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from functools import partial
-from pathlib import Path
+from typing import Literal, cast
 
 import anyio
-import anyio.to_thread
 
 import lutum
-from lutum.cli import _scripts
-from lutum.cli._terminal import Terminal
-from lutum_claude import ClaudeAdapter, ClaudeOptions
+from lutum.cli import _replay, _scripts, installed_version
+from lutum.cli._terminal import GREEN, RED, Terminal
+from lutum.cli._text import printable
+from lutum.testing.wire import WireServer
+from lutum_claude import ClaudeAdapter
 
-WIRE_MODEL = "claude-sonnet-4-5"
-THINK = ClaudeOptions(thinking=1024)
 
-
-def run_demo(args: argparse.Namespace) -> int:
+def run_demo(backend: Literal["trio", "asyncio"], provider: Literal["wire", "claude"], model: str) -> int:
     """Run it; returns the exit code."""
-    if args.replay_child:
-        return lutum.run(_replay_child, *args.replay_child, args.model or WIRE_MODEL, backend=args.backend)
+
+    async def main() -> bool:
+        async with _provider(provider, model) as (adapter, server):
+            return await Demo(backend, adapter, server, model).play()
+
     try:
-        return lutum.run(Demo(args).play, backend=args.backend)
+        try:
+            return 0 if lutum.run(main, backend=backend) else 1
+        except BaseExceptionGroup as group:
+            # One branch failed, and the nursery ended the others.
+            raise _first(cast(BaseException, group)) from group
     except lutum.LutumError as error:
-        print(f"lutum demo: {error}", file=sys.stderr)
+        words = f"{type(error).__name__}: {error}"
+        if isinstance(error, lutum.BadValue) and error.field == "api_key":
+            words = "--provider claude needs a key: set ANTHROPIC_API_KEY"
+        print("lutum demo:", *printable(words).split(), file=sys.stderr)
         return 1
+
+
+@asynccontextmanager
+async def _provider(
+    provider: Literal["wire", "claude"], model: str
+) -> AsyncGenerator[tuple[ClaudeAdapter, WireServer | None]]:
+    if provider == "claude":
+        async with _replay.adapter("", model) as adapter:
+            yield adapter, None
+        return
+    # A proxy could not reach a server in this process, and this program opens no other connection.
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        del os.environ[name]
+    os.environ["no_proxy"] = "*"
+    async with _scripts.server() as server, _replay.adapter(server.url, model) as adapter:
+        yield adapter, server
 
 
 class Demo:
     """The scenes, in order, on one adapter and one ledger."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        self._args = args
+    def __init__(self, backend: str, adapter: ClaudeAdapter, server: WireServer | None, model: str) -> None:
+        self._backend = backend
+        self._adapter = adapter
+        self._server = server
+        self._model = model
         self._out = Terminal()
-        self._shown = list[str]()
+        self._llm = lutum.Lutum(adapter, budget=lutum.Budget(tokens=100_000))
+        self._scenes = list[tuple[str, list[lutum.Usage]]]()
 
-    async def play(self) -> int:
-        out = self._out
-        out.line(f"lutum demo on {self._args.backend}, provider {self._args.provider}")
-        async with self._provider() as (adapter, server):
-            self._adapter, self._server = adapter, server
-            self._llm = llm = lutum.Lutum(adapter, budget=lutum.Budget(tokens=100_000))
-            session = lutum.Session(llm)
-            session.push_system("You are concise.")
-            session.push_user(_scripts.RIVERS)
-            await self._thinking(session)
-            await self._branches(session)
-            await self._timeout(session)
+    async def play(self) -> bool:
+        """All scenes, and what they cost; returns whether the replay was exact."""
+        session = lutum.Session(self._llm)
+        session.push_system("You are concise.")
+        session.push_user(_scripts.RIVERS)
+        first = _replay.reasoning_turn(session)  # before a word is shown: there may be no key
+        where = f"{self._model} at {self._adapter.scope}"
+        if self._server is not None:
+            where = f"a wire server in this process, {self._server.url}"
+        self._out.title(f"lutum {installed_version()} on {self._backend}, talking to {where}")
+        await self._thinking(session, first)
+        await self._branches(session)
+        await self._timeout(session)
+        if self._server is not None:
             await self._cut(session)
-            await self._refused(session)
-            same = await self._replay(session)
-            self._summary(same)
-        return 0 if same else 1
+        await self._refused(session)
+        exact = await self._replayed(session)
+        self._summary(exact)
+        return exact
 
-    async def _thinking(self, session: lutum.Session) -> None:
-        self._scene("A turn, as it streams", "reasoning dimmed; stored only by session.commit_text(...)")
-        async with session.text_turn().max_output_tokens(2048).ext(THINK).stream() as turn:
-            async for event in turn:
-                match event:
-                    case lutum.ReasoningDelta(text=text):
-                        self._out.piece(text, dim=True)
-                    case lutum.TextDelta(text=text):
-                        self._out.piece(text)
-                    case _:
-                        pass
-        session.commit_text(turn.result)
-        self._out.line()
+    async def _thinking(self, session: lutum.Session, first: lutum.TextTurn) -> None:
+        self._scene(
+            "A turn, as it streams", "Typed events; stored by session.commit_text(turn.result), not before."
+        )
+        self._out.asked(_scripts.RIVERS)
+        session.commit_text(await self._streamed(first))
 
     async def _branches(self, session: lutum.Session) -> None:
-        self._scene("Three branches of one session, in a nursery", "a fork copies a reference; all share what was said")
-        voices = ["pirate", "poet", "lawyer"]
-        shown = self._out.columns(voices)
+        self._scene(
+            "Three branches of one session, in a nursery",
+            "session.fork() copies a reference: all three share what was said, and none changes it.",
+        )
+        self._out.asked(_scripts.describe_as("..."))
+        voices = list(_scripts.VOICES)
 
         async def branch(column: int, voice: str) -> None:
             fork = session.fork()
@@ -90,129 +112,154 @@ class Demo:
             async with fork.text_turn().max_output_tokens(300).stream() as turn:
                 async for piece in turn.text():
                     shown.piece(column, piece)
+            self._spent(turn.usage)
 
-        async with anyio.create_task_group() as nursery:
-            for column, voice in enumerate(voices):
-                nursery.start_soon(branch, column, voice)
-        shown.close()
+        with self._out.branches(voices) as shown:
+            async with anyio.create_task_group() as nursery:
+                for column, voice in enumerate(voices):
+                    nursery.start_soon(branch, column, voice)
 
     async def _timeout(self, session: lutum.Session) -> None:
-        self._scene("A turn that takes too long", ".timeout(total=0.4): the socket closes, what came is kept")
+        # A real provider takes a moment to begin.
+        seconds = 1 if self._server is not None else 4
+        self._scene(
+            "A turn that takes too long", f".timeout(total={seconds}) closes the socket; what came is kept."
+        )
+        self._out.asked(_scripts.ENDLESS)
         fork = session.fork()
         fork.push_user(_scripts.ENDLESS)
         try:
-            async with fork.text_turn().max_output_tokens(1000).timeout(total=0.4).stream() as turn:
-                async for piece in turn.text():
-                    self._out.piece(piece)
+            with self._out.answer() as answer:
+                async with fork.text_turn().max_output_tokens(1000).timeout(total=seconds).stream() as turn:
+                    async for piece in turn.text():
+                        answer.piece(piece)
+            self._spent(turn.usage)
+            self._out.line("It came to its end in time.")
         except lutum.TurnTimeout as error:
-            self._out.line(f"  TurnTimeout: {error}")
-            self._money(error)
+            self._failed(error)
 
     async def _cut(self, session: lutum.Session) -> None:
-        if self._server is None:
-            return  # a real provider does not cut its stream on demand
-        self._scene("A stream that is cut in the middle", "half an answer is an error, and cannot be committed")
+        self._scene(
+            "A stream cut in the middle", "Half an answer is an error, and there is nothing to commit."
+        )
+        self._out.asked(_scripts.CUT)
         fork = session.fork()
         fork.push_user(_scripts.CUT)
-        try:
-            async with fork.text_turn().max_output_tokens(200).stream() as turn:
-                async for piece in turn.text():
-                    self._out.piece(piece)
-        except lutum.Interrupted as error:
-            self._out.line(f"  Interrupted: {error}")
-            self._money(error)
-        try:
-            fork.commit_text(turn.result)
-        except lutum.Interrupted:
-            self._out.line("  turn.result raises the same, so there is nothing to commit")
+        async with fork.text_turn().max_output_tokens(200).stream() as turn:
+            try:
+                with self._out.answer() as answer:
+                    async for piece in turn.text():
+                        answer.piece(piece)
+            except lutum.Interrupted as error:
+                self._failed(error)
+            try:
+                fork.commit_text(turn.result)
+            except lutum.Interrupted:
+                self._out.line("fork.commit_text(turn.result) raises the same error.")
 
     async def _refused(self, session: lutum.Session) -> None:
-        self._scene("A budget that refuses", "before a byte is sent")
-        small = lutum.Lutum(self._adapter, budget=lutum.Budget(tokens=500))
-        fork = session.fork(small)
-        fork.push_user("Write a very long poem.")
+        self._scene(
+            "A budget that refuses", "Nothing is sent that was not reserved: lutum.Budget(tokens=500)."
+        )
+        self._out.asked(_scripts.POEM)
+        fork = session.fork(lutum.Lutum(self._adapter, budget=lutum.Budget(tokens=500)))
+        fork.push_user(_scripts.POEM)
         before = self._requests()
         try:
-            await fork.text_turn().max_output_tokens(2000).collect()
+            self._spent((await fork.text_turn().max_output_tokens(2000).collect()).usage)
         except lutum.BudgetExceeded as error:
-            self._out.line(f"  BudgetExceeded: {error}")
-        if before is not None:
-            self._out.line(f"  requests that reached the server: {(self._requests() or 0) - before}")
-
-    async def _replay(self, session: lutum.Session) -> bool:
-        self._scene("Dump, load in a second process, replay", "the next request must be the same, byte for byte")
-        session.push_user(_scripts.LONGEST)
-        turn = session.text_turn().max_output_tokens(2048).ext(THINK)
-        here = turn.preview()
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "session.jsonl"
-            path.write_bytes(session.transcript.dump())
-            there = await self._second_process(path)
-        same = there == here.body
-        forms = ", ".join("exact" if form.exact else form.reason for form in here.forms)
-        self._out.line(f"  {len(session.transcript)} items, turns replayed: {forms}")
-        self._out.line(f"  request here {len(here.body)} bytes, there {len(there)}: {'equal' if same else 'DIFFERENT'}")
-        async with turn.stream() as stream:
-            async for piece in stream.text():
-                self._out.piece(piece)
-        session.commit_text(stream.result)
+            self._failed(error)
         if self._server is not None:
-            sent = self._server.requests[-1].body
-            self._out.line(f"  and what the server got is that request: {'yes' if sent == there else 'NO'}")
-            same = same and sent == there
-        return same
+            self._out.line(f"Requests that reached the server: {self._requests() - before}.")
 
-    async def _second_process(self, path: Path) -> bytes:
-        command = [sys.executable, "-m", "lutum.cli", "demo", "--backend", self._args.backend]
-        command += ["--replay-child", self._server.url if self._server is not None else "", str(path)]
-        if self._args.model:
-            command += ["--model", self._args.model]
-        run = partial(subprocess.run, command, capture_output=True, check=True, env=os.environ)
-        return (await anyio.to_thread.run_sync(run)).stdout
-
-    def _summary(self, same: bool) -> None:
-        spent = self._llm.budget.spent
-        self._scene("What was shown", "")
-        for title in self._shown[:-1]:
-            self._out.line(f"  - {title}")
-        self._out.line(
-            f"  cost: {spent.input_tokens} tokens in, {spent.output_tokens} out ({spent.known}),"
-            f" {spent.reasoning_tokens} of them reasoning; {self._llm.budget.reserved.total_tokens} still reserved"
+    async def _replayed(self, session: lutum.Session) -> bool:
+        self._scene(
+            "Dump, load in a second process, replay",
+            "session.transcript.dump() is the whole conversation: elsewhere it makes the same next request.",
         )
-        self._out.line(f"  exact replay: {'yes' if same else 'NO'}")
+        session.push_user(_scripts.LONGEST)
+        turn = _replay.reasoning_turn(session)
+        here = turn.preview()
+        items, dumped = len(session.transcript), session.transcript.dump()
+        url = "" if self._server is None else self._server.url
+        there = await _replay.next_request(url, self._model, dumped)
+        self._out.asked(_scripts.LONGEST)
+        session.commit_text(await self._streamed(turn))
+        forms = ", ".join("exact" if form.exact else f"inexact ({form.reason})" for form in here.forms)
+        self._out.gap()
+        self._out.line(f"{items} items, dumped as {len(dumped)} bytes. Committed turn replayed: {forms}.")
+        if isinstance(there, str):
+            self._out.line(f"The second process failed: {there}", RED)
+            return False
+        requests = [there, here.body, *([] if self._server is None else [self._server.requests[-1].body])]
+        same = len(set(requests)) == 1
+        who = "there and here" if self._server is None else "there, here and as the server got it"
+        self._out.line(
+            f"The request {who}: {' / '.join(str(len(body)) for body in requests)} bytes,"
+            f" {'equal' if same else 'DIFFERENT'}.",
+            GREEN if same else RED,
+        )
+        return same and all(form.exact for form in here.forms)
+
+    async def _streamed(self, builder: lutum.TextTurn) -> lutum.TextResult:
+        with self._out.answer() as answer:
+            async with builder.stream() as turn:
+                async for event in turn:
+                    match event:
+                        case lutum.ReasoningDelta(text=text):
+                            answer.piece(text, reasoning=True)
+                        case lutum.TextDelta(text=text):
+                            answer.piece(text)
+                        case _:
+                            pass
+        self._spent(turn.usage)
+        return turn.result
+
+    def _summary(self, exact: bool) -> None:
+        budget = self._llm.budget
+        self._out.heading("What was shown, and what it cost")
+        rows = [("", "tokens in", "out", "")]
+        for number, (title, usages) in enumerate(self._scenes, 1):
+            rows.append((f"{number}. {title}", *_figures(sum(usages, lutum.Usage()))))
+        rows.append(("all, by the ledger", *_figures(budget.spent)))
+        self._out.table(rows)
+        self._out.note("exact: the provider's own final figures; estimated: with a count of ours in it.")
+        self._out.gap()
+        self._out.line(
+            f"Still reserved: {budget.reserved.total_tokens} tokens."
+            f" {'Exact' if exact else 'NO exact'} replay in a second process."
+        )
+        if self._server is not None:
+            self._out.line(
+                f"{self._requests()} requests, none of them outside this process: it cost no money."
+            )
+            self._out.line("Next: lutum demo --provider claude, with ANTHROPIC_API_KEY.")
 
     def _scene(self, title: str, note: str) -> None:
-        self._shown.append(title)
-        self._out.heading(f"{len(self._shown)}. {title}" if note else title)
-        if note:
-            self._out.note(note)
+        self._scenes.append((title, []))
+        self._out.heading(f"{len(self._scenes)}. {title}")
+        self._out.note(note)
 
-    def _money(self, error: lutum.TurnError) -> None:
-        usage, partial = error.usage or lutum.Usage(), error.partial or lutum.PartialResult()
-        self._out.line(
-            f"  kept: {len(partial.text)} characters; charged: {usage.total_tokens} tokens ({usage.known})"
-        )
+    def _failed(self, error: lutum.TurnError) -> None:
+        self._out.error(error)
+        usage, kept = error.usage or lutum.Usage(), error.partial or lutum.PartialResult()
+        self._spent(usage)
+        if error.started:
+            tokens = f"{usage.total_tokens} tokens, {usage.known}"
+            self._out.line(f"Kept: {len(kept.text)} characters. Charged: {tokens}.")
 
-    def _requests(self) -> int | None:
-        return None if self._server is None else len(self._server.requests)
+    def _spent(self, usage: lutum.Usage) -> None:
+        self._scenes[-1][1].append(usage)
 
-    @asynccontextmanager
-    async def _provider(self) -> AsyncIterator[tuple[ClaudeAdapter, _scripts.WireServer | None]]:
-        if self._args.provider == "claude":
-            async with ClaudeAdapter(model=self._args.model or WIRE_MODEL) as adapter:
-                yield adapter, None
-            return
-        async with (
-            _scripts.server() as server,
-            ClaudeAdapter(model=WIRE_MODEL, base_url=server.url) as adapter,
-        ):
-            yield adapter, server
+    def _requests(self) -> int:
+        return 0 if self._server is None else len(self._server.requests)
 
 
-async def _replay_child(url: str, path: str, model: str) -> int:
-    """The second process: load the file, and say what its next request would be."""
-    adapter = ClaudeAdapter(model=model, base_url=url or None)
-    transcript = lutum.Transcript.load(await anyio.Path(path).read_bytes())
-    turn = lutum.Session(lutum.Lutum(adapter), transcript).text_turn()
-    sys.stdout.buffer.write(turn.max_output_tokens(2048).ext(THINK).preview().body)
-    return 0
+def _figures(usage: lutum.Usage) -> tuple[str, str, str]:
+    return f"{usage.input_tokens:,}", f"{usage.output_tokens:,}", usage.known
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    return error

@@ -5,26 +5,29 @@ from __future__ import annotations
 
 from typing import Any
 
-from lutum.testing.wire import Answer, Cut, NeverEnding, Pause, Reply, Say, Step, Think, WireRequest, WireServer
-
-__all__ = ["CUT", "ENDLESS", "LONGEST", "RIVERS", "WireServer", "describe_as", "server"]
+from lutum.testing.wire import Answer, Cut, Pause, Reply, Say, Step, Think, WireRequest, WireServer
 
 RIVERS = "Name three rivers."
 ENDLESS = "Count up, and do not stop."
 CUT = "Tell me where the Danube begins."
+POEM = "Write a very long poem."
 LONGEST = "Which of them is the longest?"
 
-# Seconds between two pieces: about as fast as a model writes, so that streaming can be seen.
-PACE = 0.02
+# Seconds between two words: a little faster than a model writes, slow enough to be seen.
+PACE = 0.04
+
+# Far more than are said before the timeout.
+_NUMBERS = 500
 
 
 def describe_as(voice: str) -> str:
+    """What each branch asks."""
     return f"Describe them as a {voice} would, in two sentences."
 
 
-_VOICES = {
-    "pirate": "Arr, three fine waters they be, and I have sailed no one of them sober. The Danube's blue in the"
-    " songs only, the Nile runs the wrong way, and the Mekong has more mouths than my crew.",
+VOICES = {
+    "pirate": "Arr, three fine waters they be, and I have sailed no one of them sober. The Danube's blue in"
+    " the songs only, the Nile runs the wrong way, and the Mekong has more mouths than my crew.",
     "poet": "Three silver threads are sewn across the sleeping lands, and each one hums a different century."
     " Danube, Nile, Mekong: say them slowly, and you have already travelled.",
     "lawyer": "The parties of the first part (hereinafter 'the Rivers') flow without prejudice to any bank."
@@ -33,33 +36,31 @@ _VOICES = {
 
 
 def server() -> WireServer:
+    """The provider of the demo."""
     return WireServer(_answer)
 
 
 def _answer(request: WireRequest) -> Answer:
     asked = _last_words(request.json)
-    for voice, text in _VOICES.items():
-        if voice in asked:
-            return Reply(_paced(text))
+    for voice, text in VOICES.items():
+        if asked == describe_as(voice):
+            return Reply(Say(*_paced(text)))
     if asked == RIVERS:
-        thought = Think(*_steps("Three well known ones, on different continents, so that they differ."))
-        return Reply(thought, _paced("The Danube, the Nile and the Mekong."))
+        thought = Think(*_paced("Three well known ones, on different continents, so that they differ."))
+        return Reply(thought, Say(*_paced("The Danube, the Nile and the Mekong.")))
     if asked == ENDLESS:
-        return Reply(NeverEnding("and one more, ", delay=PACE))
+        return Reply(Say(*_paced(", ".join(map(str, range(1, _NUMBERS))))))
     if asked == CUT:
-        return Reply(_paced("It begins in the Black Forest, where two small streams meet near"), Cut())
-    return Reply(Think(*_steps("Nile: 6,650 km.")), _paced("The Nile, by some way."))
+        return Reply(Say(*_paced("It begins in the Black Forest, where two small streams meet near ")), Cut())
+    return Reply(Think(*_paced("Nile: 6,650 km.")), Say(*_paced("The Nile, by some way.")))
 
 
-def _paced(text: str) -> Say:
-    return Say(*_steps(text))
-
-
-def _steps(text: str) -> list[str | Step]:
-    steps = list[str | Step]()
-    for word in text.split(" "):
-        steps += [word + " ", Pause(PACE)]
-    return [*steps[:-2], text.split(" ")[-1]]
+def _paced(text: str) -> list[str | Step]:
+    first, *rest = text.split(" ")
+    steps: list[str | Step] = [first]
+    for word in rest:
+        steps += [Pause(PACE), " " + word]
+    return steps
 
 
 def _last_words(body: Any) -> str:

@@ -1,160 +1,243 @@
-"""What is written to a terminal: safe text, a little style, and columns that grow side by side.
+"""What is written to a terminal: headings, answers as they stream, branches side by side or labelled.
 
-Plain where the output is no terminal, without colour under NO_COLOR (no-color.org).
+Every text is made printable here, so that nothing can be forgotten. Plain where the output is no terminal,
+without colour under NO_COLOR (no-color.org). The size is asked for whenever something begins.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
-import textwrap
-import unicodedata
-from typing import TextIO, final
+from collections.abc import Mapping, Sequence
+from io import TextIOWrapper
+from types import TracebackType
+from typing import Self, TextIO, final
 
-# C0 and C1 controls but the line feed, and the bidirectional overrides and isolates that can make text
-# read as what it is not (Unicode TR 9): model text must not steer the terminal or the reader.
-_UNSAFE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-_ESCAPES = re.compile("\x1b(?:\\[[0-?]*[ -/]*[@-~]|\\][^\x07\x1b]*(?:\x07|\x1b\\\\)?|[PX^_][^\x1b]*(?:\x1b\\\\)?|.)?")
+from lutum.cli._layout import Drawing, cell_width, labelled, side_by_side, table
+from lutum.cli._text import Cleaner, Flow, printable, wrap
 
-WIDE = 100
+SIDE_BY_SIDE = 100
 """Columns of a terminal from which branches are shown side by side."""
 
+READABLE = 100
+"""The longest line of running text, in cells."""
 
-def printable(text: str) -> str:
-    """Text with escape sequences, control characters and bidirectional overrides taken out."""
-    return _UNSAFE.sub("", _ESCAPES.sub("", text.replace("\t", "    ")))
+BOLD, DIM, RED, GREEN = "1", "2", "31", "32"
+_LABELS = ("36", "35", "33")  # cyan, magenta, yellow
+_INDENT = "  "
 
 
-def width_of(text: str) -> int:
-    """Cells that text takes: two for wide characters, none for combining ones."""
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
-    )
+def has_escapes(is_terminal: bool, environ: Mapping[str, str], platform: str) -> bool:
+    """Whether escape sequences will be understood. PURE."""
+    if not is_terminal or environ.get("TERM") == "dumb":
+        return False
+    # The console of older Windows prints them, unless a program asks it not to.
+    return platform != "win32" or "WT_SESSION" in environ or "TERM" in environ
 
 
 @final
 class Terminal:
-    """Standard output as a person sees it."""
+    """A text output as a person sees it."""
 
     def __init__(self, out: TextIO | None = None) -> None:
-        self._out = sys.stdout if out is None else out
-        self.is_tty = self._out.isatty()
-        self._color = self.is_tty and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-        self.width = shutil.get_terminal_size((80, 24)).columns
-        self._column = 0
+        self._out = stream = sys.stdout if out is None else out
+        self._tail = ""
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 cannot show everything
+        self.escapes = has_escapes(stream.isatty(), os.environ, sys.platform)
+        self._color = self.escapes and not os.environ.get("NO_COLOR")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Columns and lines, as they are now."""
+        return shutil.get_terminal_size((80, 24))
+
+    @property
+    def width(self) -> int:
+        """Cells that a line may take: one less than there are, because some terminals wrap at the last."""
+        return self.size[0] - 1
+
+    def title(self, text: str) -> None:
+        """The first line of all."""
+        self._paragraph(text, BOLD, indent="")
 
     def heading(self, text: str) -> None:
-        self.line()
-        self.line(self._style("1", text))
+        """The title of a scene."""
+        self.gap()
+        self._paragraph(text, BOLD, indent="")
 
-    def line(self, text: str = "") -> None:
-        """A whole line of our own words."""
-        if self._column:
-            self._write("\n")
-        self._write(text + "\n")
-        self._column = 0
+    def gap(self) -> None:
+        """An empty line, unless there is one already."""
+        if self._tail not in ("\n\n", ""):
+            self.write("\n")
 
     def note(self, text: str) -> None:
-        """A line that explains; wrapped and dimmed."""
-        for row in textwrap.wrap(text, min(self.width, 100) - 2):
-            self.line(self._style("2", "  " + row))
+        """Words that explain."""
+        self._paragraph(text, DIM)
 
-    def piece(self, text: str, *, dim: bool = False) -> None:
-        """A piece of model text as it comes, wrapped at the edge between words."""
-        for part in re.split("(\n| )", printable(text)):
-            if part == "\n":
-                self._write("\n")
-                self._column = 0
-                continue
-            if self._column == 0:
-                self._write("  ")
-                self._column = 2
-                part = part.lstrip(" ")
-            if self._column + width_of(part) > self.width - 1 and part != " ":
-                self._write("\n  ")
-                self._column = 2
-            self._write(self._style("2", part) if dim and part else part)
-            self._column += width_of(part)
-        self._out.flush()
+    def asked(self, text: str) -> None:
+        """What the user says to the model, between empty lines."""
+        self.gap()
+        self._paragraph("> " + text, BOLD)
+        self.gap()
 
-    def columns(self, labels: list[str]) -> Columns | Labelled:
-        """Something that takes pieces of several texts at once, side by side if there is room."""
-        if self.is_tty and self.width >= WIDE:
-            return Columns(self, labels)
+    def line(self, text: str, style: str = "") -> None:
+        """Whatever else there is to say."""
+        self._paragraph(text, style)
+
+    def error(self, error: Exception) -> None:
+        """An error, by its class and in its words."""
+        self.gap()
+        self._paragraph(f"{type(error).__name__}: {error}", RED)
+
+    def table(self, rows: Sequence[Sequence[str]]) -> None:
+        """Rows of cells; the first row is a heading, the first column is text, the rest is to its right."""
+        clean = [[printable(cell).replace("\n", " ") for cell in row] for row in rows]
+        for number, row in enumerate(table(clean, min(self.width, READABLE) - len(_INDENT))):
+            self.write(self.style(row, "" if number else DIM, _INDENT) + "\n")
+
+    def answer(self) -> Answer:
+        """A model's answer, as it streams."""
+        return Answer(self)
+
+    def branches(self, labels: Sequence[str]) -> SideBySide | Labelled:
+        """Several answers at once, side by side if there is room and they can be drawn again."""
+        if self.escapes and self.size[0] >= SIDE_BY_SIDE:
+            return SideBySide(self, labels)
         return Labelled(self, labels)
 
-    def raw(self, text: str) -> None:
-        """Write as it is; for redrawing."""
-        self._write(text)
+    def write(self, text: str) -> None:
+        """Write as it is, at once."""
+        self._tail = (self._tail + text)[-2:]
+        self._out.write(text)
         self._out.flush()
 
-    def _style(self, code: str, text: str) -> str:
-        return f"\x1b[{code}m{text}\x1b[0m" if self._color else text
+    def style(self, text: str, style: str, indent: str = "") -> str:
+        """Text that is printable already, behind an indent and in a style."""
+        return f"{indent}\x1b[{style}m{text}\x1b[0m" if self._color and style and text else indent + text
 
-    def _write(self, text: str) -> None:
-        self._out.write(text)
+    def _paragraph(self, text: str, style: str, indent: str = _INDENT) -> None:
+        for row in wrap(text, min(self.width, READABLE) - len(indent)):
+            self.write(self.style(row, style, indent if row else "") + "\n")
+
+
+class _Live:
+    """What is shown in pieces, and left whole whatever ends it."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Show what was kept back."""
+        raise NotImplementedError
 
 
 @final
-class Columns:
-    """Texts side by side, drawn again whenever one of them grows."""
+class Answer(_Live):
+    """Running text, word by word; reasoning and answer are paragraphs of their own."""
 
-    def __init__(self, terminal: Terminal, labels: list[str]) -> None:
+    def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
-        self._labels = labels
-        self._texts = [""] * len(labels)
-        self._cell = (terminal.width - 2) // len(labels) - 2
-        self._drawn = 0
+        self._width = min(terminal.width, READABLE) - len(_INDENT)
+        self._reasoning: bool | None = None
+        self._cleaner, self._flow = Cleaner(), Flow(self._width)
+        self._at_margin = True
 
-    def piece(self, column: int, text: str) -> None:
-        self._texts[column] += printable(text)
-        self._draw()
+    def piece(self, text: str, *, reasoning: bool = False) -> None:
+        """A piece as it came."""
+        if reasoning is not self._reasoning:
+            if self._reasoning is not None:
+                self.close()
+                self._terminal.gap()
+            self._reasoning = reasoning
+            self._cleaner, self._flow = Cleaner(), Flow(self._width)
+            text = "(thinking) " + text if reasoning else text
+        self._show(self._flow.feed(self._cleaner.feed(text)))
 
     def close(self) -> None:
-        """Leave what is drawn where it is."""
+        self._show(self._flow.end())
+        if not self._at_margin:
+            self._terminal.write("\n")
+            self._at_margin = True
 
-    def _draw(self) -> None:
-        columns = [
-            [label, *textwrap.wrap(text, self._cell)]
-            for label, text in zip(self._labels, self._texts, strict=True)
+    def _show(self, text: str) -> None:
+        style = DIM if self._reasoning else ""
+        out = ""
+        for number, row in enumerate(text.split("\n")):
+            if number:
+                out += "\n"
+                self._at_margin = True
+            if row:
+                out += self._terminal.style(row, style, _INDENT if self._at_margin else "")
+                self._at_margin = False
+        self._terminal.write(out)
+
+
+@final
+class SideBySide(_Live):
+    """Answers in columns; what changed is drawn again whenever one of them grows."""
+
+    def __init__(self, terminal: Terminal, labels: Sequence[str]) -> None:
+        self._terminal = terminal
+        columns, self._height = terminal.size
+        self._cell = cell_width(columns - 1, len(labels))
+        self._cleaners = [Cleaner() for _ in labels]
+        self._flows = [Flow(self._cell) for _ in labels]
+        self._heads = [
+            terminal.style(wrap(label, self._cell)[0], _LABELS[i % len(_LABELS)])
+            for i, label in enumerate(labels)
         ]
-        rows = max(self._drawn, *(len(column) for column in columns))
-        lines = list[str]()
-        for row in range(rows):
-            cells = [column[row] if row < len(column) else "" for column in columns]
-            lines.append("  " + "  ".join(cell + " " * (self._cell - width_of(cell)) for cell in cells).rstrip())
-        up = f"\x1b[{self._drawn}A" if self._drawn else ""
-        self._terminal.raw(up + "".join(f"\x1b[2K{line}\n" for line in lines))
-        self._drawn = rows
+        self._texts = [""] * len(labels)
+        self._drawing = Drawing()
+
+    def piece(self, column: int, text: str) -> None:
+        """A piece of one of them, as it came."""
+        self._texts[column] += self._flows[column].feed(self._cleaners[column].feed(text))
+        # A row that has left the screen at its top cannot be drawn again.
+        self._terminal.write(self._drawing.show(self._rows()[1 - self._height :]))
+
+    def close(self) -> None:
+        for column, flow in enumerate(self._flows):
+            self._texts[column] += flow.end()
+        self._terminal.write(self._drawing.show(self._rows()))
+
+    def _rows(self) -> list[str]:
+        texts = [text.rstrip("\n").split("\n") for text in self._texts]
+        return side_by_side(
+            [[head, *lines] for head, lines in zip(self._heads, texts, strict=True)], self._cell
+        )
 
 
 @final
-class Labelled:
-    """Texts interleaved, a line at a time, each line with its label."""
+class Labelled(_Live):
+    """Answers interleaved, a line at a time, each line with its label."""
 
-    def __init__(self, terminal: Terminal, labels: list[str]) -> None:
+    def __init__(self, terminal: Terminal, labels: Sequence[str]) -> None:
         self._terminal = terminal
-        self._labels = labels
+        self._heads = labelled([printable(label) for label in labels])
+        room = min(terminal.width, READABLE) - len(_INDENT) - max(map(len, self._heads))
+        self._cleaners = [Cleaner() for _ in labels]
+        self._flows = [Flow(room) for _ in labels]
         self._texts = [""] * len(labels)
-        self._room = terminal.width - 5 - max(width_of(label) for label in labels)
 
     def piece(self, column: int, text: str) -> None:
-        self._texts[column] += printable(text)
-        lines = textwrap.wrap(self._texts[column], self._room) or [""]
-        for line in lines[:-1]:
-            self._print(column, line)
-        self._texts[column] = lines[-1] + (" " if self._texts[column].endswith(" ") else "")
+        """A piece of one of them, as it came."""
+        *lines, self._texts[column] = (
+            self._texts[column] + self._flows[column].feed(self._cleaners[column].feed(text))
+        ).split("\n")
+        self._show(column, lines)
 
     def close(self) -> None:
-        """Print what is left of each."""
-        for column, text in enumerate(self._texts):
-            if text.strip():
-                self._print(column, text)
+        for column, flow in enumerate(self._flows):
+            self._show(column, (self._texts[column] + flow.end()).split("\n"))
             self._texts[column] = ""
 
-    def _print(self, column: int, text: str) -> None:
-        pad = max(width_of(label) for label in self._labels)
-        label = self._labels[column]
-        self._terminal.line(f"  {label}{' ' * (pad - width_of(label))} | {text.strip()}")
+    def _show(self, column: int, lines: Sequence[str]) -> None:
+        head = self._terminal.style(self._heads[column], _LABELS[column % len(_LABELS)], _INDENT)
+        self._terminal.write("".join(f"{head}{line}\n" for line in lines if line))

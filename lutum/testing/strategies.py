@@ -69,6 +69,9 @@ _lexemes = st.sampled_from(
 _hex = st.binary(min_size=16, max_size=16).map(bytes.hex)
 
 
+_usages = st.builds(Usage, st.integers(0, 10**6), st.integers(0, 10**6))
+
+
 def _quote(text: str) -> str:
     return msgspec.json.encode(text).decode()
 
@@ -77,6 +80,10 @@ _objects = st.dictionaries(_names, _text.map(_quote) | _lexemes, max_size=3).map
     lambda members: "{" + ", ".join(f"{_quote(name)}:{value}" for name, value in members.items()) + "}"
 )
 """JSON objects as text, with number lexemes that a decoder and encoder would change."""
+
+_extras: st.SearchStrategy[list[Event]] = st.lists(
+    st.builds(ProviderEvent, _names, _objects.map(str.encode)) | st.builds(UsageUpdate, _usages), max_size=2
+)
 
 
 @st.composite
@@ -121,7 +128,7 @@ def turns(draw: st.DrawFn, adapter: Adapter) -> CommittedTurn:
 def event_streams(draw: st.DrawFn, adapter: Adapter) -> list[Event]:
     """The events of a completed turn, in an order and in pieces in which they might come.
 
-    `ScriptedAdapter([events])` streams them.
+    `ScriptedAdapter([events[1:]])` streams them; it begins by itself.
     """
     turn = draw(turns(adapter))
     events = list[Event]()
@@ -136,13 +143,10 @@ def event_streams(draw: st.DrawFn, adapter: Adapter) -> list[Event]:
             case ToolCallItem(id=id, name=name, arguments=arguments):
                 events += (ToolCallDelta(id, name, piece) for piece in draw(_cut(arguments)))
                 events.append(ToolCallReady(id, name, arguments))
-    extra: st.SearchStrategy[Event] = st.builds(ProviderEvent, _names, _objects.map(str.encode)) | st.builds(
-        UsageUpdate, st.builds(Usage, st.integers(0, 9), st.integers(0, 9))
-    )
-    for event in draw(st.lists(extra, max_size=2)):
+    for event in draw(_extras):
         events.insert(draw(st.integers(0, len(events))), event)
     reason = "tool_calls" if turn.tool_calls else draw(st.sampled_from(["stop", "length", "pondering"]))
-    usage = draw(st.builds(Usage, st.integers(0, 10**6), st.integers(0, 10**6)))
+    usage = draw(_usages)
     return [TurnStarted(turn.model, Response(id="answer_1")), *events, Completed(reason, usage, turn)]
 
 
@@ -226,10 +230,11 @@ def check_replay(
 
 
 def check_prefix(adapter: Adapter, requests: Iterable[TurnRequest]) -> None:
-    """Each request is a prefix of the next, or the adapter says why its answer is not exact.
+    """Requests only grow: each is a prefix of the next, but for those whose turn says why it is not exact.
 
     `requests` are those of one conversation whose turns were committed, in order, such as
-    `ScriptedAdapter.requests` holds them. Also checks that preparing is a function: twice gives the
+    `ScriptedAdapter.requests` holds them. One for which the adapter gives an `inexact_reason` is left out,
+    and its neighbours are still compared. Also checks that preparing is a function: twice gives the
     same bytes.
 
     Raises:
@@ -241,9 +246,11 @@ def check_prefix(adapter: Adapter, requests: Iterable[TurnRequest]) -> None:
         again = adapter.prepare(request)
         assert prepared.body == again.body, f"request {number} is prepared in two ways"
         assert adapter.first_difference(prepared, again) is None, f"request {number} differs from itself"
-        if earlier is not None and not prepared.inexact_reason:
+        if prepared.inexact_reason:
+            continue
+        if earlier is not None:
             path = adapter.first_difference(earlier, prepared)
-            assert path is None, f"request {number} is not its predecessor with more at the end: {path}"
+            assert path is None, f"request {number} is not an earlier one with more at the end: {path}"
         earlier = prepared
 
 

@@ -1,0 +1,398 @@
+"""One response's bytes to events. PURE.
+
+A turn is complete
+  - at `[DONE]`, after a `finish_reason` that is not empty; or, from servers that leave every reason empty,
+    after the usage of the whole answer (a chunk without choices);
+  - at the end of a response without `[DONE]`, after a `finish_reason`, with no part of a further event.
+    After `tool_calls` the usage must have come too: Together ends each call of several with a reason.
+  - at the end of a JSON body, from servers that do not stream.
+Everything else is a cut stream, and gives no `Completed`.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import NoReturn, final
+
+import msgspec
+from msgspec import Raw
+
+from lutum import (
+    Completed,
+    Estimate,
+    Event,
+    ProviderError,
+    ProviderEvent,
+    ReasoningDelta,
+    RefusalDelta,
+    Response,
+    StructuredDelta,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallIssue,
+    ToolCallReady,
+    TurnStarted,
+    Usage,
+    UsageUpdate,
+)
+from lutum.sse import SSEDecoder, SSEError
+from lutum_openai import _common
+from lutum_openai.chat import _turn, _wire
+from lutum_openai.chat._assemble import Call, Message
+
+BODY_BYTES = 16 * 2**20
+"""The longest JSON body: as long as the longest event of a stream."""
+
+# Members of a chunk that have events of their own, or say nothing that is not in one.
+_PLAIN = frozenset({"id", "object", "created", "model", "choices", "usage", "error"})
+_PADDING = frozenset({"obfuscation", "p"})  # against traffic analysis: OpenAI, Mistral
+_FAULTS = (msgspec.DecodeError, UnicodeError, RecursionError)
+
+
+@final
+class Decoder:
+    """Decode one answer; nothing after `[DONE]` is looked at.
+
+    Args:
+      response: the head of the answer.
+      model: the model asked for, in case the stream does not say which one answers.
+      scope, inexact_reason: go into the committed turn.
+      structured: the text is the JSON of a value.
+      value_tool: the forced tool whose arguments are the value.
+      estimate: what is taken for the input where the server never says.
+      hidden_reasoning: counts are lower bounds.
+    """
+
+    def __init__(
+        self,
+        response: Response,
+        *,
+        model: str,
+        scope: str,
+        inexact_reason: str | None = None,
+        structured: bool = False,
+        value_tool: str | None = None,
+        estimate: Estimate = Estimate(),  # noqa: B008  # frozen
+        hidden_reasoning: bool = False,
+    ) -> None:
+        self._response = response
+        self._model = model
+        self._scope = scope
+        self._inexact = inexact_reason
+        self._text = StructuredDelta if structured else TextDelta
+        self._value_tool = value_tool
+        self._estimate = estimate
+        self._hidden = hidden_reasoning
+
+        self._sse = SSEDecoder()
+        self._body: bytearray | None = bytearray()  # None once it is known to be a stream
+        self._is_body = False  # a JSON body, which begins with a brace
+        self._tail = b""  # the first byte of a line that has not ended
+        self._message = Message()
+        self._seen = dict[str, bytes]()
+        self._started = False
+        self._finish = ""
+        self._usage: Usage | None = None
+        self._usage_final = False
+        self._deltas = 0
+        self._count = 0
+        self._done = False
+
+    def feed(self, data: bytes, out: list[Event]) -> None:
+        """Append to `out` what `data` completes.
+
+        Raises:
+          ProviderError: an error event, or data that is not the protocol; the events before it are in `out`.
+        """
+        if self._done:
+            return
+        if self._body is not None:
+            body = self._body
+            body += data
+            if not self._is_body:
+                start = bytes(data).lstrip()[:1]
+                if not start:
+                    return
+                self._is_body = start == b"{"
+            if self._is_body:
+                if len(body) > BODY_BYTES:
+                    self._fail(b"", f"a body longer than {BODY_BYTES} bytes")
+                return
+            self._body, data = None, bytes(body)
+        end = max(data.rfind(b"\n"), data.rfind(b"\r"))
+        if end >= 0:
+            self._tail = data[end + 1 : end + 2]
+        elif not self._tail:
+            self._tail = data[:1]
+        try:
+            events = self._sse.feed(data)
+        except SSEError as exc:
+            self._fail(b"", str(exc))
+        for name, payload in events:
+            self._take(name, payload, out)
+            if self._done:
+                return
+
+    def eof(self, out: list[Event]) -> None:
+        """The response ended; an event whose blank line is missing counts, if it is whole.
+
+        Raises:
+          ProviderError: that last event, or the body, is an error.
+        """
+        if self._done:
+            return
+        if self._body is not None:
+            self._whole_body(bytes(self._body), out)
+            return
+        try:
+            events = self._sse.flush()
+        except SSEError:
+            return
+        for name, payload in events:
+            if payload.strip() != _wire.DONE:
+                try:
+                    _wire.decode_object(payload)
+                except _FAULTS:
+                    return  # cut, which is the connection's fault
+            self._take(name, payload, out)
+        whole = events or self._tail in (b"", b":")
+        if self._finish and whole and not self._done and (self._usage_final or self._finish != "tool_calls"):
+            self._complete(out)
+
+    def _whole_body(self, body: bytes, out: list[Event]) -> None:
+        try:
+            members = _wire.decode_object(body)
+        except _FAULTS:
+            return  # cut, as a stream would be
+        self._chunk(b"", body, members, out)
+        if self._started:
+            self._usage_final = self._usage is not None
+            self._complete(out)
+
+    def _take(self, name: bytes, data: bytes, out: list[Event]) -> None:
+        self._count += 1
+        stripped = data.strip()
+        if not stripped:
+            return
+        if stripped == _wire.DONE:
+            self._done = True
+            if self._finish or (self._started and self._usage_final):
+                self._complete(out)
+            return
+        try:
+            members = _wire.decode_object(data)
+        except _FAULTS as exc:
+            if name == b"error":
+                self._raise(stripped)
+            self._fail(data, str(exc))
+        self._chunk(name, stripped, members, out)
+
+    def _chunk(self, name: bytes, data: bytes, members: dict[str, Raw], out: list[Event]) -> None:
+        error = members.get("error")
+        if name == b"error" or (error is not None and bytes(error) not in (b"null", b'""', b"{}", b"false")):
+            self._raise(data)
+        raw_choices = members.get("choices")
+        if raw_choices is None and "usage" not in members:
+            kinds = (bytes(members.get("object", b"")), bytes(members.get("type", b"")))
+            if self._body or b'"error"' in kinds or "detail" in members:
+                self._raise(data)
+            out.append(ProviderEvent(name.decode(errors="replace") or "chunk", data))
+            return
+        try:
+            choices = None if raw_choices is None else _wire.decode_choices(raw_choices)
+            if choices:
+                self._start(members, out)
+            if not members.keys() <= _PLAIN:
+                self._extras(members, out)
+            for at, choice in enumerate(choices or ()):
+                if choice.index:
+                    assert raw_choices is not None
+                    other = _wire.copied(_wire.decode_array(raw_choices)[at])
+                    out.append(ProviderEvent(f"choice.{choice.index}", other))
+                else:
+                    self._choice(choice, data, out)
+            if not _wire.is_null(members.get("usage")):
+                self._report(bytes(members["usage"]), out, alone=not choices)
+        except _FAULTS as exc:
+            self._fail(data, str(exc))
+
+    def _start(self, members: dict[str, Raw], out: list[Event]) -> None:
+        if self._started:
+            return
+        self._started = True
+        self._model = _string(members, "model") or self._model
+        self._response = msgspec.structs.replace(self._response, id=_string(members, "id") or None)
+        out.append(TurnStarted(self._model, self._response))
+
+    def _extras(self, members: dict[str, Raw], out: list[Event]) -> None:
+        """What servers add to a chunk, once for each new value."""
+        for name, raw in members.items():
+            if name in _PLAIN or name in _PADDING:
+                continue
+            value = _wire.copied(raw)
+            if value in (b"null", b'""', b"[]", b"{}") or self._seen.get(name) == value:
+                continue
+            self._seen[name] = value
+            out.append(ProviderEvent(name, value))
+            if name == "x_groq" and "usage" not in members and b'"usage"' in value:
+                inner = _wire.decode_object(value).get("usage")
+                if inner is not None and not _wire.is_null(inner):
+                    self._report(bytes(inner), out, alone=False)
+
+    def _choice(self, choice: _wire.Choice, data: bytes, out: list[Event]) -> None:
+        if bytes(choice.error) not in (b"", b"null"):
+            self._raise(b'{"error":' + _wire.copied(choice.error) + b"}")
+        # Perplexity sends both: a delta, and in `message` the whole so far; in its bodies the delta is empty.
+        whole = self._is_body or _wire.is_null(choice.delta)
+        delta = choice.message if whole and not _wire.is_null(choice.message) else choice.delta
+        if not _wire.is_null(delta):
+            members = _wire.decode_object(delta)
+            for kind, text, json in self._message.take(members):
+                if kind == "other":
+                    out.append(ProviderEvent(text, json))
+                    continue
+                self._deltas += 1
+                if kind == "text":
+                    out.append(self._text(text))
+                elif kind == "reasoning":
+                    out.append(ReasoningDelta(text))
+                else:
+                    out.append(RefusalDelta(text))
+            if not _wire.is_null(calls := members.get("tool_calls")) and calls is not None:
+                for raw in _wire.decode_array(calls):
+                    self._call_delta(raw, out)
+            legacy = members.get("function_call")
+            if legacy is not None and not _turn.no_function(
+                bytes(legacy), self._message.function is not None
+            ):
+                call, piece = self._message.legacy(legacy)
+                self._show_piece(call, piece, out)
+        if bytes(choice.logprobs) not in (b"", b"null", b"[]", b"{}"):
+            logprobs = _wire.copied(choice.logprobs)
+            if not set(map(bytes, _wire.decode_object(logprobs).values())) <= {b"null", b"[]"}:
+                out.append(ProviderEvent("logprobs", logprobs))
+        if choice.finish_reason:
+            self._finish = _wire.FINISH.get(choice.finish_reason, choice.finish_reason)
+            self._finish_calls(out)
+        if not _wire.is_null(choice.usage):
+            self._report(bytes(choice.usage), out, alone=False)
+
+    def _call_delta(self, raw: Raw, out: list[Event]) -> None:
+        delta = _wire.decode_call(raw)
+        number = len(self._message.calls)
+        call = self._message.call_for(delta, f"call_{number}_{self._response.id or 'answer'}")
+        self._show_piece(call, call.take(_wire.decode_object(raw)), out)
+
+    def _show_piece(self, call: Call, piece: str, out: list[Event]) -> None:
+        if not piece or call.custom:
+            return
+        self._deltas += 1
+        if call.name == self._value_tool:
+            out.append(StructuredDelta(piece))
+        else:
+            out.append(ToolCallDelta(call.id, call.name, piece))
+
+    def _finish_calls(self, out: list[Event]) -> None:
+        """Give out the calls that are whole now."""
+        calls = self._message.calls
+        if self._message.function is not None:
+            calls = [*calls, self._message.function]
+        for call in calls:
+            if call.ready:
+                continue
+            call.ready = True
+            arguments = call.arguments
+            if call.custom:
+                out.append(ProviderEvent("custom_tool_call", call.json()))
+            elif call.name == self._value_tool:
+                self._inexact = self._inexact or f"the value came as a call of the forced tool {call.name!r}"
+            elif _common.is_object(arguments):
+                out.append(ToolCallReady(call.id, call.name, arguments))
+            else:
+                out.append(ToolCallIssue(call.id, call.name, arguments, "malformed_arguments"))
+
+    def _report(self, reported: bytes, out: list[Event], *, alone: bool) -> None:
+        try:
+            usage = usage_of(reported)
+        except _FAULTS:
+            out.append(ProviderEvent("usage", reported))
+            return
+        if usage is None:
+            return
+        final = bool(self._finish) or (alone and self._started)
+        if usage != self._usage or final != self._usage_final:
+            out.append(UsageUpdate(usage, final))
+        self._usage, self._usage_final = usage, final
+
+    def _complete(self, out: list[Event]) -> None:
+        self._done = True
+        self._finish_calls(out)
+        turn = _turn.turn_from_message(
+            self._message.json(),
+            scope=self._scope,
+            model=self._model,
+            inexact_reason=self._inexact or self._message.inexact,
+            value_tool=self._value_tool,
+        )
+        calls = bool(turn.tool_calls)
+        finish = self._finish or ("tool_calls" if calls else "stop")
+        if finish == "tool_calls" and self._value_tool and not calls:
+            finish = "stop"
+        custom = tuple(call.json() for call in self._message.calls if call.custom)
+        out.append(Completed(finish, self._settled(), turn, custom))
+
+    def _settled(self) -> Usage:
+        """The usage of the whole answer; a count where the server never said, which is not nothing."""
+        usage = self._usage
+        if usage is not None and self._usage_final:
+            return usage
+        if usage is None:
+            return Usage(
+                self._estimate.input_tokens,
+                self._deltas,
+                known="lower_bound" if self._hidden else "estimated",
+            )
+        counted = self._deltas > usage.output_tokens and not self._hidden
+        return msgspec.structs.replace(
+            usage,
+            output_tokens=max(usage.output_tokens, self._deltas),
+            known="estimated" if counted else "lower_bound",
+        )
+
+    def _raise(self, data: bytes) -> NoReturn:
+        self._done = True
+        raise _common.stream_error(data, self._response)
+
+    def _fail(self, data: bytes, problem: str) -> NoReturn:
+        self._done = True
+        raise ProviderError(f"event {self._count} of the stream: {problem}", kind="malformed", body=data)
+
+
+class _Cost(msgspec.Struct):
+    total_cost: Raw = Raw()
+
+
+class _Costly(msgspec.Struct):
+    cost: _Cost
+
+
+def usage_of(reported: bytes) -> Usage | None:
+    """A usage object as lutum counts; also where the cost is an object with a sum, as Perplexity's.
+
+    Raises:
+      msgspec.DecodeError: it is no usage object.
+    """
+    usage = _common.usage_of(reported)
+    if usage is None or usage.cost_usd is not None or b'"total_cost"' not in reported:
+        return usage
+    try:
+        lexeme = bytes(msgspec.json.decode(reported, type=_Costly).cost.total_cost)
+        cost = Decimal(lexeme.decode())
+    except (msgspec.DecodeError, InvalidOperation, UnicodeError):
+        return usage
+    return msgspec.structs.replace(usage, cost_usd=cost) if cost.is_finite() and cost > 0 else usage
+
+
+def _string(members: dict[str, Raw], name: str) -> str:
+    raw = members.get(name)
+    return _wire.decode_str(raw) if raw is not None and bytes(raw).startswith(b'"') else ""

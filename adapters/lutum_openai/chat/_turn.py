@@ -1,0 +1,307 @@
+"""The committed turn: an assistant message's JSON to wire and view, and how it goes back. PURE.
+
+`turn_from_message` is the one place that makes a Chat turn. What goes back is the wire minus what is
+response-only (the constants just below), with its reasoning as the host's profile wants it.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import sha256
+
+import msgspec
+from msgspec import Raw
+
+from lutum import CommittedTurn, ReasoningItem, RefusalItem, TextItem, ToolCallItem, ViewItem
+from lutum.abc import ReplayForm
+from lutum_openai import _common
+from lutum_openai.chat import _wire
+from lutum_openai.chat._profiles import Profile
+
+RESPONSE_ONLY = frozenset(
+    {
+        # url citations; openai-python's ChatCompletionAssistantMessageParam has no such member
+        "annotations",
+        "channel",  # Groq's name for the part of a gpt-oss answer; its API reference has it in no request
+        "executed_tools",  # what Groq's compound systems did on their side (console.groq.com, "Compound")
+        "index",  # Mistral numbers its deltas; a message has no number
+        "obfuscation",  # padding against traffic analysis (openai-python, stream_options param)
+        "padding",  # the same, at GitHub Copilot
+        "parsed",  # the content once more, decoded (recorded from api.x.ai); SDKs add it, no request takes it
+        "provider_metadata",  # what the gateway's upstream was billed (vercel.com/docs/ai-gateway)
+        "reasoning_encrypted",  # Venice's flag that reasoning is hidden; it carries none
+        "token_id",  # Together: the number of the delta's last token
+    }
+)
+"""Members of a received message that are never sent back: the server would not read them. Members that are
+null, and an empty `refusal`, `tool_calls` or `function_call`, say nothing and stay behind too."""
+
+RESPONSE_ONLY_IN_CALL = frozenset(
+    {
+        "index",  # where the call stands; many servers repeat it in whole messages, no request has it
+    }
+)
+
+AUDIO_KEEPS = "id"
+"""Of `audio` only its id goes back (openai-python, ChatCompletionAssistantMessageParam)."""
+
+_EMPTY = frozenset({b"null", b'""', b"[]", b"{}"})
+_ORDER = ("role", "name", "content", "refusal", *_wire.REASONING, "tool_calls", "function_call", "audio")
+
+
+class _Function(msgspec.Struct):
+    name: str = ""
+    arguments: Raw = Raw()
+
+
+class _Call(msgspec.Struct):
+    id: str = ""
+    type: str | None = None
+    function: _Function | None = None
+
+
+class _Audio(msgspec.Struct):
+    id: str = ""
+    transcript: str | None = None
+
+
+class _Detail(msgspec.Struct):
+    text: str | None = None
+    summary: str | None = None
+
+
+_decode_calls = msgspec.json.Decoder(list[_Call] | None).decode
+_decode_legacy = msgspec.json.Decoder(_Function | None).decode
+_decode_audio = msgspec.json.Decoder(_Audio | None).decode
+_decode_details = msgspec.json.Decoder(list[_Detail] | None).decode
+
+
+def turn_from_message(
+    message: bytes,
+    *,
+    scope: str,
+    model: str,
+    inexact_reason: str | None = None,
+    value_tool: str | None = None,
+) -> CommittedTurn:
+    """The turn of a whole assistant message; its wire is `message`, byte for byte.
+
+    Args:
+      value_tool: the forced tool whose arguments are the structured value; its call is text in the view.
+
+    Raises:
+      msgspec.DecodeError: not a message.
+    """
+    members = _wire.decode_object(message)
+    items = _view(members, value_tool)
+    for item in items:
+        if isinstance(item, ToolCallItem) and not _common.is_object(item.arguments):
+            inexact_reason = inexact_reason or f"the arguments of call {item.id!r} are not a JSON object"
+    return CommittedTurn(
+        adapter=_wire.NAME,
+        scope=scope,
+        model=model,
+        wire=message,
+        items=items,
+        inexact_reason=inexact_reason,
+    )
+
+
+def replay_form(turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
+    """Whether `turn` goes back exactly to that scope; every model of a host reads the turns of the others."""
+    if turn.adapter != _wire.NAME:
+        return ReplayForm(False, f"it was made by the adapter {turn.adapter!r}")
+    if turn.scope != scope:
+        return ReplayForm(False, f"it was made at {turn.scope!r}, this is {scope!r}")
+    if turn.inexact_reason is not None:
+        return ReplayForm(False, turn.inexact_reason)
+    return ReplayForm(True)
+
+
+def replay_message(turn: CommittedTurn, profile: Profile) -> bytes:
+    """The wire as it goes back, its members in a fixed order, unknown ones last."""
+    members = _wire.decode_object(turn.wire)
+    sent = {name: bytes(members[name]) for name in _ORDER if name in members}
+    sent |= {name: bytes(raw) for name, raw in members.items() if name not in sent}
+    calls = sent.get("tool_calls", b"null") not in _EMPTY or not no_function(sent.get("function_call"))
+    kept = {"role": b'"assistant"'}
+    for name, value in sent.items():
+        if name in RESPONSE_ONLY or name == "role" or name in _wire.REASONING:
+            continue
+        if name == "content":
+            # Without a call something must be said, and null is refused.
+            kept[name] = b'""' if value == b"null" and not calls else value
+        elif name == "tool_calls":
+            if value not in _EMPTY:
+                kept[name] = b"[" + b",".join(map(_replay_call, _wire.decode_array(value))) + b"]"
+        elif name == "function_call":
+            if not no_function(value):
+                kept[name] = value
+        elif name == "audio":
+            if value != b"null" and (id := (_decode_audio(value) or _Audio()).id):
+                kept[name] = _wire.encode({AUDIO_KEEPS: id})
+        elif value != b"null" and not (name == "refusal" and value == b'""'):
+            kept[name] = value
+    if "content" not in kept and not calls and "audio" not in kept:
+        kept["content"] = b'""'
+    for name in _reasoning_members(sent, profile, calls):
+        kept[name] = sent.get(name, b'""') if sent.get(name) != b"null" else b'""'
+    ordered = [name for name in _ORDER if name in kept]
+    ordered += [name for name in kept if name not in _ORDER]
+    return b"{" + b",".join(_wire.encode(name) + b":" + kept[name] for name in ordered) + b"}"
+
+
+def view_message(turn: CommittedTurn, profile: Profile) -> bytes:
+    """The semantic view as a message: text and refusals, calls with their arguments as received."""
+    words = "".join(item.text for item in turn.items if isinstance(item, TextItem | RefusalItem))
+    calls = [item for item in turn.items if isinstance(item, ToolCallItem)]
+    members = [
+        b'"role":"assistant"',
+        b'"content":' + (_wire.encode(words) if words or not calls else b"null"),
+    ]
+    if calls:
+        if profile.required is not None:
+            reasoning = turn.reasoning
+            members.append(_wire.encode(profile.required) + b":" + _wire.encode(reasoning))
+        members.append(
+            b'"tool_calls":[%b]'
+            % b",".join(call_json(call_id(call.id, profile), call.name, call.arguments) for call in calls)
+        )
+    return b"{" + b",".join(members) + b"}"
+
+
+def call_id(id: str, profile: Profile) -> str:
+    """A call's id as the host takes it: itself, or a digest."""
+    if re.fullmatch(profile.call_id, id):
+        return id
+    return sha256(id.encode()).hexdigest()[:9]
+
+
+def call_json(id: str, name: str, arguments: str) -> bytes:
+    """A tool call; its arguments are a string, so whatever was received can stand in it."""
+    return b'{"id":%b,"type":"function","function":{"name":%b,"arguments":%b}}' % (
+        _wire.encode(id),
+        _wire.encode(name),
+        _wire.encode(arguments),
+    )
+
+
+def thinking_text(raw: Raw | None) -> str | None:
+    """The words of a thinking part: a string, or a list of text parts; None where it is neither."""
+    if raw is None:
+        return None
+    try:
+        if bytes(raw).startswith(b'"'):
+            return _wire.decode_str(raw)
+        parts = msgspec.json.decode(raw, type=list[_wire.Part])
+    except (msgspec.DecodeError, UnicodeError):
+        return None
+    if any(part.type != "text" or part.text is None for part in parts):
+        return None
+    return "".join(part.text or "" for part in parts)
+
+
+def _reasoning_members(sent: dict[str, bytes], profile: Profile, calls: bool) -> list[str]:
+    has = [name for name in _wire.REASONING if sent.get(name, b"null") not in _EMPTY]
+    if profile.reasoning is not None:
+        has = [name for name in profile.reasoning if name in has][:1]
+    if calls and profile.required is not None and profile.required not in has:
+        has.append(profile.required)
+    return has
+
+
+def no_function(value: bytes | None, begun: bool = False) -> bool:
+    """Absent, null, or the empty function that servers written in Go fill in; `begun` when one has a name."""
+    if value is None or value in _EMPTY:
+        return True
+    if begun:
+        return False
+    read = _decode_legacy(value)
+    return read is None or not read.name
+
+
+def _replay_call(call: Raw) -> bytes:
+    members = _wire.decode_object(call)
+    kind = bytes(members.get("type", b""))
+    dropped = set(RESPONSE_ONLY_IN_CALL)
+    if kind != b'"custom"':
+        dropped.add("custom")  # an empty one stands in function calls of servers written in Go
+    kept = {name: raw for name, raw in members.items() if name not in dropped and not _wire.is_null(raw)}
+    order = list[str]()
+    order += [name for name in ("id", "type", "function", "custom") if name in kept]
+    order += [name for name in kept if name not in order]
+    return _wire.encode({name: kept[name] for name in order})
+
+
+def _view(members: dict[str, Raw], value_tool: str | None) -> tuple[ViewItem, ...]:
+    items = list[ViewItem]()
+    said = list[str]()
+    for name in _wire.REASONING_TEXT:
+        raw = members.get(name)
+        if raw is not None and bytes(raw).startswith(b'"'):
+            text = _wire.decode_str(raw)
+            if text and text not in said:
+                said.append(text)
+    details = members.get("reasoning_details")
+    if not said and details is not None and bytes(details) not in _EMPTY:
+        said.append("".join((d.text or "") + (d.summary or "") for d in _decode_details(details) or ()))
+    items += map(ReasoningItem, said)
+    items += _content_items(members.get("content"))
+    audio = members.get("audio")
+    spoken = None if audio is None else _decode_audio(audio)
+    if spoken is not None and spoken.transcript:
+        items.append(TextItem(spoken.transcript))
+    refusal = members.get("refusal")
+    if refusal is not None and bytes(refusal).startswith(b'"') and (text := _wire.decode_str(refusal)):
+        items.append(RefusalItem(text))
+    items += _call_items(members, value_tool)
+    return tuple(items)
+
+
+def _content_items(content: Raw | None) -> list[ViewItem]:
+    if content is None or _wire.is_null(content):
+        return []
+    if bytes(content).startswith(b'"'):
+        text = _wire.decode_str(content)
+        return [TextItem(text)] if text else []
+    items = list[ViewItem]()
+    if not bytes(content).startswith(b"["):
+        return items
+    for raw in _wire.decode_array(content):
+        part = _wire.decode_part(raw)
+        if part.type == "text" and part.text:
+            items.append(TextItem(part.text))
+        elif part.type == "refusal" and part.refusal:
+            items.append(RefusalItem(part.refusal))
+        elif part.type == "thinking":
+            thought = thinking_text(_wire.decode_object(raw).get("thinking"))
+            if thought:
+                items.append(ReasoningItem(thought))
+    return items
+
+
+def _call_items(members: dict[str, Raw], value_tool: str | None) -> list[ViewItem]:
+    items = list[ViewItem]()
+    calls = members.get("tool_calls")
+    for call in (None if calls is None else _decode_calls(calls)) or ():
+        if call.function is None or call.type == "custom":
+            continue
+        arguments = arguments_text(bytes(call.function.arguments))
+        if call.function.name == value_tool:
+            items.append(TextItem(arguments))
+        else:
+            items.append(ToolCallItem(call.id, call.function.name, arguments))
+    legacy = members.get("function_call")
+    if legacy is not None and not no_function(bytes(legacy)):
+        function = _decode_legacy(legacy) or _Function()
+        arguments = arguments_text(bytes(function.arguments))
+        items.append(ToolCallItem(_wire.FUNCTION_ID + function.name, function.name, arguments))
+    return items
+
+
+def arguments_text(value: bytes) -> str:
+    """Arguments as the tools get them: blank or absent ones, as for a tool without parameters, are `{}`."""
+    if value in (b"", b"null"):
+        return "{}"
+    text = _wire.decode_str(value) if value.startswith(b'"') else value.decode()
+    return text if text.strip() else "{}"

@@ -1,0 +1,101 @@
+"""What Chat Completions JSON looks like, as far as it is looked into.
+
+Chunks are read by members, because every server adds its own: what no Struct here names is kept as it came.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+from msgspec import Raw, Struct
+
+NAME = "openai-chat"
+
+DONE = b"[DONE]"
+
+REASONING_TEXT = ("reasoning", "reasoning_content", "thinking")
+"""Members whose string is readable reasoning: OpenRouter, Groq, Ollama and vLLM; DeepSeek, xAI, llama.cpp
+and most others; a few gateways. Where two of them carry the same words, they are shown once."""
+
+REASONING = (*REASONING_TEXT, "reasoning_details")
+
+FINISH = {
+    "stop": "stop",
+    "eos": "stop",  # Together
+    "end_turn": "stop",  # gateways to Claude
+    "length": "length",
+    "max_tokens": "length",
+    "model_length": "length",  # Mistral
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+}
+"""`finish_reason` in lutum's words; others keep the server's."""
+
+
+class Function(Struct):
+    name: str | None = None
+    arguments: Raw = Raw()
+
+
+class CallDelta(Struct):
+    """A piece of a call; `function` and `custom` are objects or null."""
+
+    index: int | None = None
+    id: str | None = None
+    function: Function | None = None
+
+
+class Choice(Struct):
+    """One choice of a chunk, or of a whole answer."""
+
+    index: int | None = None
+    delta: Raw = Raw()
+    message: Raw = Raw()
+    finish_reason: str | None = None
+    logprobs: Raw = Raw()
+    usage: Raw = Raw()  # Moonshot reports here
+    error: Raw = Raw()
+
+
+class Part(Struct):
+    """One part of a content list; only text and thinking are looked into."""
+
+    type: str = ""
+    text: str | None = None
+    refusal: str | None = None
+
+
+decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
+decode_array = msgspec.json.Decoder(list[Raw]).decode
+decode_choices = msgspec.json.Decoder(list[Choice] | None).decode
+decode_str = msgspec.json.Decoder(str).decode
+decode_text = msgspec.json.Decoder(str | None).decode
+decode_part = msgspec.json.Decoder(Part).decode
+decode_call = msgspec.json.Decoder(CallDelta).decode
+decode_function = msgspec.json.Decoder(Function).decode
+encode = msgspec.json.Encoder().encode
+
+TOOL_NAME = re.compile(r"[a-zA-Z0-9_.:-]{1,128}")
+"""More than api.openai.com takes (64 of letters, digits, _ and -): servers differ, and refuse themselves."""
+
+IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})  # guides/images-vision
+
+ERROR_MARK = "ERROR: "
+"""Begins the text of a tool result that is an error: the dialect has no flag for it."""
+
+FUNCTION_ID = "function_call:"
+"""Begins the id of a legacy `function_call`, which has none: the function's name follows."""
+
+
+def copied(raw: Raw) -> bytes:
+    """Its bytes, out of the buffer it pins. Raises UnicodeDecodeError, which a Raw passes over."""
+    copy = bytes(raw)
+    copy.decode()
+    return copy
+
+
+def is_null(raw: Raw | bytes | None) -> bool:
+    """Absent, or null."""
+    return raw is None or bytes(raw) in (b"", b"null")

@@ -1,0 +1,482 @@
+"""One response's bytes to events. PURE.
+
+Deltas become events as they come. An item counts when `response.output_item.done` brings it, the response
+when its terminal event does; a stream that ends before that never completes.
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn, final
+
+import msgspec
+from msgspec import Raw
+
+from lutum import (
+    Completed,
+    Event,
+    ProviderError,
+    ProviderEvent,
+    ReasoningDelta,
+    RefusalDelta,
+    Response,
+    StructuredDelta,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallIssue,
+    ToolCallReady,
+    TurnStarted,
+    Usage,
+    UsageUpdate,
+)
+from lutum.sse import SSEDecoder, SSEError
+from lutum_openai._common import decode_object, encode, is_object, stream_error, usage_of
+from lutum_openai.responses import _turn, _wire
+from lutum_openai.responses._received import Place, ReceivedItem, places
+
+_DONE = b"[DONE]"  # OpenRouter ends its streams with it, as Chat Completions does
+MAX_BODY_BYTES = 16 * 2**20  # as one event of a stream may have
+_MALFORMED = (msgspec.DecodeError, UnicodeError, RecursionError)
+
+
+class _Answer(msgspec.Struct):
+    """What is kept of the response while it comes."""
+
+    model: str
+    id: str | None = None
+    started: bool = False
+
+
+@final
+class Decoder:
+    """Decode one stream; nothing after the terminal event is looked at.
+
+    Args:
+      response: the head of the answer.
+      model: the model asked for, in case the stream does not say which one answers.
+      scope, inexact_reason, preface: go into the committed turn.
+      stored: whether the request asked to store the response.
+      structured: the text is the JSON of a value.
+      value_tool: the forced tool whose arguments are the value.
+      input_tokens: what the request was estimated at, for a response that never says what it used.
+      hidden: the model reasons out of sight, so that a count is a lower bound.
+    """
+
+    def __init__(
+        self,
+        response: Response,
+        *,
+        model: str,
+        scope: str,
+        stored: bool = True,
+        inexact_reason: str | None = None,
+        preface: bytes = b"",
+        structured: bool = False,
+        value_tool: str | None = None,
+        input_tokens: int = 0,
+        hidden: bool = False,
+    ) -> None:
+        self._sse = SSEDecoder()
+        self._body: bytearray | None = None
+        self._streams = False
+        self._response = response
+        self._answer = _Answer(model)
+        self._scope = scope
+        self._stored = stored
+        self._inexact = inexact_reason
+        self._preface = preface
+        self._structured = structured
+        self._value_tool = value_tool
+        self._input_tokens = input_tokens
+        self._hidden = hidden
+        self._items = list[ReceivedItem]()
+        self._by_id = dict[str, ReceivedItem]()
+        self._by_call = dict[tuple[str, str | None], ReceivedItem]()  # a call and its output have one call_id
+        self._by_index = dict[int, ReceivedItem]()
+        self._deltas = 0
+        self._count = 0
+        self._done = False
+
+    def feed(self, data: bytes, out: list[Event]) -> None:
+        """Append to `out` what `data` completes.
+
+        Raises:
+          ProviderError: an error event, or data that is not the protocol; the events before it are in `out`.
+        """
+        if self._done:
+            return
+        if not self._streams and self._is_body(data):
+            return
+        try:
+            events = self._sse.feed(data)
+        except SSEError as exc:
+            self._done = True
+            raise ProviderError(str(exc), kind="malformed") from None
+        for name, payload in events:
+            self._take(name, payload, out)
+            if self._done:
+                return
+
+    def eof(self, out: list[Event]) -> None:
+        """The response ended; an event whose blank line is missing counts, if it is whole.
+
+        Raises:
+          ProviderError: that last event is an error.
+        """
+        if self._done:
+            return
+        if self._body is not None:
+            self._end_of_body(bytes(self._body), out)
+            return
+        try:
+            events = self._sse.flush()
+        except SSEError:
+            return
+        for name, payload in events:
+            try:
+                _wire.decode_tag(payload)
+            except _MALFORMED:
+                return  # cut, which is the connection's fault
+            self._take(name, payload, out)
+
+    def _is_body(self, data: bytes) -> bool:
+        """Whether the answer is one JSON object, from a server that does not stream; blank lines may lead."""
+        if self._body is None:
+            data = data.lstrip()
+            if data[:1] == b"{":
+                self._body = bytearray()
+            elif data:
+                self._streams = True
+        if self._body is None:
+            return False
+        self._body += data
+        if len(self._body) > MAX_BODY_BYTES:
+            self._done = True
+            raise ProviderError(f"the answer is longer than {MAX_BODY_BYTES} bytes", kind="malformed")
+        return True
+
+    def _end_of_body(self, body: bytes, out: list[Event]) -> None:
+        """A whole response counts as its terminal event would; one that is cut counts for nothing."""
+        try:
+            head = _wire.decode_head(body)
+        except _MALFORMED:
+            return
+        if bytes(head.error) not in (b"", b"null") and head.output is None:
+            self._done = True
+            raise stream_error(body, self._response)
+        if head.status in ("queued", "in_progress") or (head.status is None and head.output is None):
+            return
+        try:
+            self._end(Raw(body), body, out)
+        except _MALFORMED as exc:
+            self._fail(body, str(exc))
+
+    def _take(self, name: bytes, data: bytes, out: list[Event]) -> None:
+        self._count += 1
+        try:
+            event = _wire.decode_event(data)
+        except _MALFORMED as exc:
+            self._unknown(name, data, exc, out)
+            return
+        if type(event) is _wire.TextDelta:
+            item = self._find("message", event.item_id, event.output_index, out)
+            self._said(item, ("text", event.content_index), event.delta, out)
+            if len(event.logprobs) > 2:
+                out.append(ProviderEvent("response.output_text.delta.logprobs", bytes(event.logprobs)))
+            return
+        try:
+            self._rare(event, data, out)
+        except _MALFORMED as exc:
+            self._fail(data, str(exc))
+
+    def _rare(self, event: _wire.StreamEvent, data: bytes, out: list[Event]) -> None:
+        match event:
+            case _wire.ArgumentsDelta(item_id=id, output_index=index, delta=delta):
+                self._said(self._find("function_call", id, index, out), ("arguments", 0), delta, out)
+            case _wire.SummaryDelta(item_id=id, output_index=index, summary_index=i, delta=delta):
+                self._said(self._find("reasoning", id, index, out), ("summary", i), delta, out)
+            case _wire.ReasoningDelta() | _wire.OldReasoningDelta():
+                item = self._find("reasoning", event.item_id, event.output_index, out)
+                self._said(item, ("reasoning", event.content_index), event.delta, out)
+            case _wire.RefusalDelta(item_id=id, output_index=index, content_index=i, delta=delta):
+                self._said(self._find("message", id, index, out), ("refusal", i), delta, out)
+            case _wire.ArgumentsDone(item_id=id, output_index=index, arguments=arguments, name=name):
+                item = self._find("function_call", id, index, out)
+                item.name = item.name or name or ""
+                self._whole(item, ("arguments", 0), arguments, out)
+            case _wire.AnnotationAdded(item_id=id, output_index=index, content_index=i, annotation=noted):
+                item = self._find("message", id, index, out)
+                item.annotations.setdefault(i, []).append(_copied(noted))
+                out.append(ProviderEvent("response.output_text.annotation.added", data.strip()))
+            case _wire.ItemAdded(item=raw, output_index=index):
+                self._added(_copied(raw), index, out)
+            case _wire.ItemDone(item=raw, output_index=index):
+                self._item_done(_copied(raw), index, data, out)
+            case _wire.Created() | _wire.InProgress():
+                self._begin(event.response, out)
+            case _wire.Queued():
+                self._begin(event.response, out)
+                out.append(ProviderEvent("response.queued", data.strip()))
+            case _wire.Completed() | _wire.Incomplete() | _wire.Done():
+                self._end(event.response, data, out)
+            case _wire.Failed() | _wire.Cancelled():
+                self._failed(event.response, data)
+            case _wire.Error():
+                self._done = True
+                raise stream_error(data.strip(), self._response)
+            case _wire.TextDelta():
+                raise AssertionError("taken before")
+
+    # --- the response --------------------------------------------------------------------------
+
+    def _begin(self, response: Raw, out: list[Event]) -> None:
+        head = _wire.decode_head(response) if bytes(response) else _wire.ResponseHead()
+        self._start(head, out)
+        self._usage(head, out, final=False)
+
+    def _start(self, head: _wire.ResponseHead, out: list[Event]) -> None:
+        self._answer.id = head.id or self._answer.id
+        self._answer.model = head.model or self._answer.model
+        if not self._answer.started:
+            self._answer.started = True
+            told = msgspec.structs.replace(self._response, id=self._answer.id)
+            out.append(TurnStarted(self._answer.model, told))
+
+    def _usage(self, head: _wire.ResponseHead, out: list[Event], *, final: bool) -> Usage | None:
+        usage = usage_of(bytes(head.usage) or b"null")
+        if usage is not None:
+            out.append(UsageUpdate(usage, final))
+        return usage
+
+    def _end(self, response: Raw, data: bytes, out: list[Event]) -> None:
+        whole = _copied(response)
+        head = _wire.decode_head(whole)
+        if head.status in ("failed", "cancelled"):
+            self._failed(response, data)
+        self._start(head, out)
+        output = self._output([bytes(item) for item in head.output or ()], out)
+        members = decode_object(whole)
+        members["output"] = Raw(b"[" + b",".join(output) + b"]")
+        turn = _turn.turn_from_response(
+            encode(members),
+            scope=self._scope,
+            model=self._answer.model,
+            stored=self._stored,
+            inexact_reason=self._inexact,
+            preface=self._preface,
+            value_tool=self._value_tool,
+        )
+        dropped = head.input_transformations or ()
+        out += [ProviderEvent("input_transformations", bytes(entry)) for entry in dropped]
+        usage = self._usage(head, out, final=True)
+        if usage is None:
+            usage = Usage(
+                self._input_tokens, self._deltas, known="lower_bound" if self._hidden else "estimated"
+            )
+        finish = _turn.finish_reason(head, turn, usage)
+        self._done = True
+        out.append(Completed(finish, usage, turn, _turn.open_items(turn)))
+
+    def _failed(self, response: Raw, data: bytes) -> NoReturn:
+        self._done = True
+        head = _wire.decode_head(response)
+        error = bytes(head.error)
+        if error in (b"", b"null"):
+            raise ProviderError(
+                f"the response is {head.status or 'failed'}, and does not say why",
+                request_id=self._response.request_id,
+                body=data,
+            )
+        raise stream_error(error, self._response)
+
+    def _output(self, final: list[bytes], out: list[Event]) -> list[bytes]:
+        """The items of the whole response, in order, telling what no event told of them.
+
+        What `output_item.done` brought counts; the terminal event's list fills what is missing, and deltas
+        the rest. Ids change within the streams of some gateways, so items are also matched by their place.
+        """
+        self._items.sort(key=lambda item: len(self._items) if item.index is None else item.index)
+        matched = set[int]()  # some servers give several items one id
+        for at, json in enumerate(final):
+            head = _wire.read_item(json)
+            by_id = self._by_call.get((head.type, head.call_id)) or self._by_id.get(head.id or "")
+            if by_id is not None and id(by_id) in matched and by_id.call_id and by_id.done == json:
+                continue  # a call told twice
+            by_place = self._items[at] if at < len(self._items) else None
+            for item in (by_id, by_place, self._unfinished(head.type)):
+                if item is not None and item.kind == head.type and id(item) not in matched:
+                    break
+            else:
+                item = ReceivedItem(head.type, None)
+                self._items.insert(at, item)
+            matched.add(id(item))
+            if item.done is None:
+                self._finish(item, json, head, out)
+        for item in self._items:
+            if item.done is None:
+                if item.kind == "reasoning" and b'"encrypted_content"' in item.added:
+                    self._inexact = self._inexact or f"{_turn.UNFINISHED}{item.id!r}"
+                json = item.assembled()
+                self._finish(item, json, _wire.read_item(json), out)
+        return [item.done or b"" for item in self._items]
+
+    def _unfinished(self, kind: str) -> ReceivedItem | None:
+        return next((item for item in self._items if item.done is None and item.kind == kind), None)
+
+    # --- items -----------------------------------------------------------------------------------
+
+    def _find(self, kind: str, id: str | None, index: int | None, out: list[Event]) -> ReceivedItem:
+        """The item that a piece belongs to; a new one where none is known."""
+        item = self._by_id.get(id or "")
+        if item is None and index is not None:
+            item = self._by_index.get(index)
+            if item is not None and item.done is not None:
+                item = None  # a server that counts every item as the first
+        if item is None or item.kind != kind:
+            item = ReceivedItem(kind, index)
+            item.id = id or ""
+            self._keep(item, out)
+        return item
+
+    def _keep(self, item: ReceivedItem, out: list[Event]) -> None:
+        if not self._answer.started:
+            self._start(_wire.ResponseHead(), out)
+        self._items.append(item)
+        if item.index is not None:
+            self._by_index[item.index] = item
+        self._register(item)
+
+    def _register(self, item: ReceivedItem) -> None:
+        if item.id:
+            self._by_id[item.id] = item
+        if item.call_id:
+            self._by_call[item.kind, item.call_id] = item
+        item.value = item.kind == "function_call" and item.name != "" and item.name == self._value_tool
+
+    def _added(self, json: bytes, index: int | None, out: list[Event]) -> None:
+        head = _wire.read_item(json)
+        item = ReceivedItem(head.type, index, json)
+        item.learn(head)
+        self._keep(item, out)
+        for place, text in places(head):
+            if text and place[0] != "arguments":
+                self._said(item, place, text, out)
+
+    def _item_done(self, json: bytes, index: int | None, data: bytes, out: list[Event]) -> None:
+        head = _wire.read_item(json)
+        known = self._by_call.get((head.type, head.call_id))
+        if known is not None and known.done is not None and head.type == "function_call":
+            # The same call told twice, as by gateways that translate: one call, unless they disagree.
+            earlier = _turn.call_of(_wire.read_item(known.done))
+            if earlier != _turn.call_of(head):
+                self._fail(data, f"call {head.call_id!r} ends twice, and differently")
+            return
+        known = known or self._by_id.get(head.id or "")
+        if known is None and index is not None:
+            known = self._by_index.get(index)
+        if known is None and index is None:
+            known = self._unfinished(head.type)
+        if known is None or known.kind != head.type or known.done is not None:
+            known = ReceivedItem(head.type, index)
+            known.learn(head)
+            self._keep(known, out)
+        self._finish(known, json, head, out)
+
+    def _finish(self, item: ReceivedItem, json: bytes, head: _wire.ItemHead, out: list[Event]) -> None:
+        """An item is whole: tell what no delta told of it."""
+        item.done = json
+        item.learn(head)
+        self._register(item)
+        for place, text in places(head):
+            self._whole(item, place, text, out)
+        if item.kind == "function_call":
+            self._call(item, head, out)
+        elif item.kind not in ("message", "reasoning"):
+            out.append(ProviderEvent(item.kind, json))
+
+    def _call(self, item: ReceivedItem, head: _wire.ItemHead, out: list[Event]) -> None:
+        call = _turn.call_of(head)
+        if item.value or item.ready:
+            return
+        item.ready = True
+        if is_object(call.arguments):
+            out.append(ToolCallReady(call.id, call.name, call.arguments))
+        else:
+            out.append(ToolCallIssue(call.id, call.name, call.arguments, "malformed_arguments"))
+
+    # --- pieces ----------------------------------------------------------------------------------
+
+    def _whole(self, item: ReceivedItem, place: Place, text: str, out: list[Event]) -> None:
+        """A place is whole. What deltas said of it stays said, and this is what counts."""
+        streamed = item.text(place)
+        if text.startswith(streamed):
+            self._said(item, place, text[len(streamed) :], out)
+        item.pieces[place] = [text]
+        if place[0] == "arguments" and not item.told:
+            self._tell_arguments(item, text, out)
+
+    def _tell_arguments(self, item: ReceivedItem, text: str, out: list[Event]) -> None:
+        """Held back while the call has no name."""
+        if item.name and item.public_id:
+            self._deltas += 1
+            item.told = True
+            out.append(
+                StructuredDelta(text) if item.value else ToolCallDelta(item.public_id, item.name, text)
+            )
+
+    def _said(self, item: ReceivedItem, place: Place, text: str, out: list[Event]) -> None:
+        pieces = item.pieces.get(place)
+        if pieces is None:
+            item.pieces[place] = pieces = []
+        pieces.append(text)
+        if not text:
+            return
+        kind = place[0]
+        if kind == "text":
+            self._deltas += 1
+            # What the model says on its way is no part of a value.
+            value = self._structured and item.phase != "commentary"
+            out.append(StructuredDelta(text) if value else TextDelta(text))
+        elif kind == "arguments":
+            self._tell_arguments(item, "".join(pieces) if not item.told else text, out)
+        elif kind == "refusal":
+            self._deltas += 1
+            out.append(RefusalDelta(text))
+        else:
+            self._deltas += 1
+            out.append(ReasoningDelta(text))
+
+    # --- the rest --------------------------------------------------------------------------------
+
+    def _unknown(self, name: bytes, data: bytes, exc: Exception, out: list[Event]) -> None:
+        """An event of a type that is not known, or with none; else it is malformed."""
+        blank = data.strip()
+        if not blank or blank == _DONE:
+            return
+        try:
+            kind = _wire.decode_tag(data).type or name.decode()
+            members = decode_object(data) if kind in ("", "error") else {}
+        except _MALFORMED as problem:
+            self._fail(data, str(problem))
+        if kind == "error" or "error" in members:
+            self._done = True
+            raise stream_error(blank, self._response)
+        if kind in _wire.EVENT_TYPES:
+            self._fail(data, str(exc))
+        if kind not in _wire.REPEATS:
+            out.append(ProviderEvent(kind, blank))
+
+    def _fail(self, data: bytes, problem: str) -> NoReturn:
+        self._done = True
+        raise ProviderError(
+            f"event {self._count} of the stream: {problem}",
+            kind="malformed",
+            request_id=self._response.request_id,
+            body=data,
+        )
+
+
+def _copied(raw: Raw) -> bytes:
+    """Its bytes, out of the buffer it pins. Raises UnicodeDecodeError, which a Raw passes over."""
+    copy = bytes(raw)
+    copy.decode()
+    return copy

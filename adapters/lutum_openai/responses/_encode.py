@@ -1,0 +1,397 @@
+"""A request to bytes. PURE: `Prepared` is a function of `TurnRequest` and `Config`.
+
+Body = head (model, tools) + input items joined from cached pieces + tail (everything else), so that request
+1,001 of a conversation encodes one item and is request 1,000 with more at its end. System and developer
+items are input items where they stand; `instructions` is never used, it would not be kept with the
+conversation.
+
+Tools are what the transcript's first turn sent. Which of them may be called is said by `tool_choice`
+(`allowed_tools`); new ones are an `additional_tools` item at the end of the input, sent once, kept as the
+turn's preface and resent for ever. Hosts that know neither get the new tools behind the head's, and such a
+turn is inexact.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, cast
+
+import msgspec
+from msgspec import UNSET, Struct
+
+from lutum import BadValue, Estimate, ToolDef
+from lutum.abc import Prepared, ReplayForm, TurnRequest
+from lutum_openai import _common
+from lutum_openai._common import Endpoint, encode
+from lutum_openai._options import OpenAIOptions, json_bytes
+from lutum_openai.responses import _wire
+from lutum_openai.responses._items import Encoder, Piece
+
+_STREAM = b',"stream":true}'
+_ENCRYPTED = "reasoning.encrypted_content"
+_LOGPROBS = "message.output_text.logprobs"
+# Members of `extra_body` whose size nobody here can see.
+_UNBOUNDED_MEMBERS = ("conversation", "prompt", "previous_response_id")
+
+
+class Config(Struct, frozen=True):
+    """What an adapter adds to its requests: where they go and what is said where the request says nothing.
+
+    `headers` hold no secrets; `secret_headers` are the names of those added when a request is sent.
+    """
+
+    scope: str
+    endpoint: Endpoint
+    model: str
+    options: OpenAIOptions = OpenAIOptions()
+    default_max_output_tokens: int | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    secret_headers: tuple[str, ...] = ()
+
+
+class _Input:
+    """The input items of a request, in order, and what was found on the way."""
+
+    def __init__(self) -> None:
+        self.items = list[bytes]()
+        self.forms = list[ReplayForm]()
+        self.tokens = 0
+        self.unbounded = list[str]()
+        self.declared = dict[str, bytes]()
+
+    def run(self, pieces: Sequence[Piece], ephemerals: Sequence[tuple[int, Piece]]) -> None:
+        """Join the items' pieces with those of the ephemerals, which never part a call from its result."""
+        waiting = list(ephemerals)
+        for i, piece in enumerate(pieces):
+            while waiting and waiting[0][0] <= i and not piece.answers:
+                self.add(waiting.pop(0)[1])
+            self.add(piece)
+            if piece.form is not None:
+                self.forms.append(piece.form)
+        for _, piece in waiting:
+            self.add(piece)
+
+    def add(self, piece: Piece) -> None:
+        self.items += piece.items
+        self.tokens += piece.tokens
+        self.unbounded += piece.unbounded
+        for item in piece.preface:
+            self.declared.update(_declared(item))
+
+
+class _Tools(Struct):
+    """A plan on the wire: the entries of `tools`, what is added at the end, and the choice."""
+
+    entries: list[bytes]
+    added: list[bytes]
+    choice: bytes | None
+    inexact_reason: str | None
+
+
+def options_of(request: TurnRequest, config: Config) -> OpenAIOptions:
+    """The turn's options over the adapter's."""
+    given = request.settings.option(OpenAIOptions)
+    return config.options if given is None else given.over(config.options)
+
+
+def stores(options: OpenAIOptions) -> bool:
+    """Whether the response is asked to be stored; not unless said, so that nothing depends on it."""
+    return options.store is True
+
+
+def value_tool(request: TurnRequest, config: Config) -> str | None:
+    """The forced tool whose arguments are the structured value, where it is asked for so."""
+    if request.output is None or options_of(request, config).structured != "tool":
+        return None
+    return _common.schema_name(request.output.name)
+
+
+def prepare(request: TurnRequest, config: Config) -> Prepared:
+    """Encode a request.
+
+    Raises:
+      BadValue: the API does not take it; the field is named.
+    """
+    settings, options = request.settings, options_of(request, config)
+    model = config.model if settings.model is UNSET else settings.model
+    for field in ("stop", "seed"):
+        if getattr(settings, field) not in (UNSET, ()):
+            raise BadValue(field, "the Responses API has no such setting; Chat Completions has")
+    encoder = Encoder(config.scope, model)
+    pieces = request.transcript.memo(encoder.key, encoder)
+    ephemerals = [
+        (at, encoder.piece(item, f"ephemerals[{i}]")) for i, (at, item) in enumerate(request.ephemerals)
+    ]
+    input = _Input()
+    input.run(pieces, ephemerals)
+    tools = _tools(request, config, options, input.declared)
+    preface = b""
+    if tools.added:
+        added = b'{"type":"additional_tools","role":"developer","tools":[%b]}' % b",".join(tools.added)
+        input.items.append(added)
+        preface = b"[" + added + b"]"
+    limit = _output_limit(request, config, model)
+    tail, format_tokens, dropped = _tail(request, config, options, model, limit)
+    if tools.choice is not None:
+        tail["tool_choice"] = tools.choice
+    if options.parallel_tool_calls is not None:
+        tail["parallel_tool_calls"] = encode(options.parallel_tool_calls)
+    for name, value in (options.extra_body or {}).items():
+        tail[name] = encode(value)
+    server_tools = [_server_tool_name(tool) for tool in options.server_tools or ()]
+    unbounded = [f"server_tools[{i}] ({name})" for i, name in enumerate(server_tools)] + input.unbounded
+    unbounded += [name for name in _UNBOUNDED_MEMBERS if name in tail]
+    entries = (*tools.entries, *tools.added)
+    tool_tokens = sum(_common.json_tokens(entry) + _common.TOOL_TOKENS for entry in entries)
+    if entries:
+        tool_tokens += _common.TOOLS_TOKENS
+    return Prepared(
+        request=request,
+        url=config.endpoint.url("/responses"),
+        body=_body(model, tools.entries, input.items, tail),
+        model=model,
+        headers=_headers(config, options),
+        secret_headers=config.secret_headers,
+        forms=tuple(input.forms),
+        inexact_reason=tools.inexact_reason,
+        preface=preface,
+        estimate=Estimate(_common.REQUEST_TOKENS + input.tokens + tool_tokens + format_tokens, limit),
+        unbounded=tuple(unbounded),
+        hidden_reasoning=_hidden(model, options),
+        dropped_constraints=dropped,
+    )
+
+
+def first_difference(earlier: Prepared, later: Prepared, config: Config) -> str | None:
+    """JSON path in `later` of the first tool or input item that is not as `earlier` sent it; None when
+    `later` only adds. Ephemerals and everything behind the input are left out."""
+    before, now = _compared(earlier, config), _compared(later, config)
+    for name in ("tools", "input"):
+        old, new = before[name], now[name]
+        if name == "tools" and len(new) > len(old):
+            return f"$.tools[{len(old)}]"
+        for i, entry in enumerate(old):
+            if i >= len(new) or new[i] != entry:
+                return f"$.{name}[{i}]"
+    return None
+
+
+def _compared(prepared: Prepared, config: Config) -> dict[str, list[object]]:
+    if prepared.request.ephemerals:
+        prepared = prepare(msgspec.structs.replace(prepared.request, ephemerals=()), config)
+    body: dict[str, Any] = json.loads(prepared.body, parse_float=str, parse_int=str)
+    return {name: body.get(name, []) for name in ("tools", "input")}
+
+
+def _body(model: str, tools: Sequence[bytes], items: Sequence[bytes], tail: Mapping[str, bytes]) -> bytes:
+    out = [b'{"model":', encode(model)]
+    if tools:
+        out += [b',"tools":[', b",".join(tools), b"]"]
+    out += [b',"input":[', b",".join(items), b"]"]
+    out += [b",%b:%b" % (encode(name), value) for name, value in tail.items()]
+    out.append(_STREAM)
+    return b"".join(out)
+
+
+def _headers(config: Config, options: OpenAIOptions) -> tuple[tuple[str, str], ...]:
+    headers = {"content-type": "application/json", "accept": "text/event-stream", **dict(config.headers)}
+    for name, value in (options.extra_headers or {}).items():
+        headers[name.lower()] = value
+    return tuple(headers.items())
+
+
+def _output_limit(request: TurnRequest, config: Config, model: str) -> int:
+    asked = request.settings.max_output_tokens
+    limit = config.default_max_output_tokens if asked is UNSET else asked
+    if limit is None:
+        return 16_384 if _wire.reasons(model) else 4_096
+    if limit < _wire.MIN_OUTPUT_TOKENS and (config.endpoint.own or config.endpoint.azure):
+        raise BadValue("max_output_tokens", f"{limit} is below {_wire.MIN_OUTPUT_TOKENS}, the API's least")
+    return limit
+
+
+def _hidden(model: str, options: OpenAIOptions) -> bool:
+    if options.effort is not None:
+        return options.effort != "none"
+    return bool(_wire.reasons(model))
+
+
+def _tail(
+    request: TurnRequest, config: Config, options: OpenAIOptions, model: str, limit: int
+) -> tuple[dict[str, bytes], int, tuple[str, ...]]:
+    """What stands behind the input, in a fixed order; the tokens of a schema among it, and what that lost."""
+    settings = request.settings
+    tail: dict[str, bytes] = {"max_output_tokens": encode(limit)}
+    if settings.temperature is not UNSET:
+        tail["temperature"] = encode(settings.temperature)
+    if settings.top_p is not UNSET:
+        tail["top_p"] = encode(settings.top_p)
+    text, dropped = _text(request, config, options)
+    if text:
+        tail["text"] = b"{%b}" % b",".join(b'"%b":%b' % (k.encode(), v) for k, v in text.items())
+    reasoning = {"effort": options.effort, "summary": options.summary}
+    if said := {name: value for name, value in reasoning.items() if value is not None}:
+        tail["reasoning"] = encode(said)
+    store = stores(options)
+    include = list[str]()
+    if not store and _wire.reasons(model):
+        include.append(_ENCRYPTED)
+    if options.top_logprobs is not None:
+        include.append(_LOGPROBS)
+    include += [value for value in options.include or () if value not in include]
+    if include:
+        tail["include"] = encode(include)
+    tail["store"] = encode(store)
+    for name in (
+        "previous_response_id",
+        "prompt_cache_key",
+        "service_tier",
+        "metadata",
+        "truncation",
+        "top_logprobs",
+        "safety_identifier",
+        "user",
+    ):
+        if (value := getattr(options, name)) is not None:
+            tail[name] = encode(value)
+    return tail, _common.json_tokens(tail["text"]) if text else 0, dropped
+
+
+def _text(
+    request: TurnRequest, config: Config, options: OpenAIOptions
+) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    text, dropped = dict[str, bytes](), tuple[str, ...]()
+    if request.output is not None and value_tool(request, config) is None:
+        if options.structured == "json_object":
+            text["format"] = b'{"type":"json_object"}'
+        else:
+            found = _common.strict_schema(request.output.schema)
+            dropped = found.dropped
+            text["format"] = b'{"type":"json_schema","name":%b,"schema":%b,"strict":%b}' % (
+                encode(_common.schema_name(request.output.name)),
+                found.schema,
+                encode(found.strict),
+            )
+    if options.verbosity is not None:
+        text["verbosity"] = encode(options.verbosity)
+    return text, dropped
+
+
+# --- tools ---------------------------------------------------------------------------------------
+
+
+def _tools(
+    request: TurnRequest, config: Config, options: OpenAIOptions, declared: Mapping[str, bytes]
+) -> _Tools:
+    plan = request.tools
+    server = [json_bytes(f"server_tools[{i}]", tool) for i, tool in enumerate(options.server_tools or ())]
+    head = {tool.name: tool_json(tool) for tool in plan.head}
+    wanted = {tool.name: tool_json(tool) for tool in plan.new}
+    new = {name: entry for name, entry in wanted.items() if declared.get(name) != entry}
+    reason: str | None = None
+    if changed := [name for name in new if name in head]:
+        reason = f"tool {changed[0]!r} was changed in the middle of the conversation"
+        head.update({name: new.pop(name) for name in changed})
+    added = list[bytes]()
+    if new and config.endpoint.own:
+        added = list(new.values())
+    elif new:
+        if request.transcript.head.tools is not None:
+            reason = reason or f"tool {next(iter(new))!r} was added in the middle of the conversation"
+        head.update(new)
+    names = [*head, *(name for name in (*declared, *wanted) if name not in head)]
+    value = value_tool(request, config)
+    if value is not None and request.output is not None:
+        entry = tool_json(ToolDef(value, request.output.schema, "Gives the answer."))
+        choice: bytes | None = b'{"type":"function","name":%b}' % encode(value)
+        return _Tools([*server, *head.values(), entry], added, choice, reason)
+    choice = _choice(request, config, options, names, (*plan.head, *plan.new))
+    return _Tools([*server, *head.values()], added, choice, reason)
+
+
+def _choice(
+    request: TurnRequest,
+    config: Config,
+    options: OpenAIOptions,
+    names: Sequence[str],
+    planned: Iterable[ToolDef],
+) -> bytes | None:
+    """`tool_choice`: None where the default says it."""
+    plan = request.tools
+    if plan.choice == "tool":
+        return b'{"type":"function","name":%b}' % encode(plan.tool)
+    if not names:
+        return None
+    selects = config.endpoint.own or config.endpoint.azure
+    server = [_server_tool_choice(tool) for tool in options.server_tools or ()]
+    if plan.choice == "none":
+        return _allowed("auto", server) if server and selects else b'"none"'
+    # Tools that a turn before added stay with the model; they are on offer only where they were asked for.
+    offered = [tool.name for tool in planned] if plan.available is None else list(plan.available)
+    mode = "required" if plan.choice == "any" else "auto"
+    if set(names) - set(offered) and selects:
+        return _allowed(mode, [*server, *({"type": "function", "name": name} for name in offered)])
+    # A host without `allowed_tools` may call what is not on offer; such a call comes as an issue.
+    return b'"required"' if mode == "required" else None
+
+
+def _allowed(mode: str, tools: list[dict[str, str]]) -> bytes:
+    if not tools:
+        return b'"none"'
+    return encode({"type": "allowed_tools", "mode": mode, "tools": tools})
+
+
+@lru_cache(maxsize=1024)
+def tool_json(tool: ToolDef) -> bytes:
+    """A tool's entry; its schema goes in as it was given. Not strict: the API would make every optional
+    property required, and lutum checks the arguments itself.
+
+    Raises:
+      BadValue: a name the API does not take, or a schema that is no JSON object.
+    """
+    if not _wire.TOOL_NAME.fullmatch(tool.name):
+        raise BadValue(
+            "tools", f"the name {tool.name!r} has more than letters, digits, _ and -, or is too long"
+        )
+    if not _common.is_object(tool.schema):
+        raise BadValue("tools", f"the schema of {tool.name!r} is no JSON object")
+    described = b',"description":' + encode(tool.description) if tool.description else b""
+    return b'{"type":"function","name":%b%b,"parameters":%b,"strict":false}' % (
+        encode(tool.name),
+        described,
+        tool.schema.strip().encode(),
+    )
+
+
+class _AdditionalTools(Struct):
+    type: str = ""
+    tools: list[msgspec.Raw] = []
+
+
+class _Named(Struct):
+    name: str = ""
+
+
+_decode_additional = msgspec.json.Decoder(_AdditionalTools).decode
+_decode_named = msgspec.json.Decoder(_Named).decode
+
+
+def _declared(item: bytes) -> dict[str, bytes]:
+    """The tools that an `additional_tools` item adds, by name."""
+    return {_decode_named(tool).name: bytes(tool) for tool in _decode_additional(item).tools}
+
+
+def _server_tool(tool: object) -> dict[str, Any]:
+    found: Any = json.loads(tool) if isinstance(tool, str) else tool
+    return cast("dict[str, Any]", found) if isinstance(found, Mapping) else {}
+
+
+def _server_tool_name(tool: object) -> str:
+    return str(_server_tool(tool).get("type", "?"))
+
+
+def _server_tool_choice(tool: object) -> dict[str, str]:
+    members = _server_tool(tool)
+    return {name: str(members[name]) for name in ("type", "server_label", "name") if name in members}

@@ -1,0 +1,280 @@
+"""The committed turn: a response's JSON to wire and view, and how it goes back. PURE.
+
+`turn_from_response` is the one place that makes a turn, from a streamed response or a whole one. The wire
+is the response object, its output items byte for byte, without the members that only repeat the request
+(`REQUEST_ECHO`). What goes back is the output, minus what is response-only: the rules just below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Raw
+
+from lutum import CommittedTurn, ReasoningItem, RefusalItem, TextItem, ToolCallItem, Usage, ViewItem
+from lutum.abc import ReplayForm
+from lutum_openai._common import call_id, decode_array, decode_object, encode, is_object
+from lutum_openai.responses import _wire
+
+REQUEST_ECHO = frozenset(
+    {
+        "background",
+        "frequency_penalty",
+        "include",
+        "input",
+        "instructions",
+        "max_tool_calls",
+        "metadata",
+        "parallel_tool_calls",
+        "presence_penalty",
+        "previous_response_id",
+        "prompt",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "safety_identifier",
+        "stream_options",
+        "temperature",
+        "text",
+        "tool_choice",
+        "tools",
+        "top_logprobs",
+        "top_p",
+        "truncation",
+        "user",
+    }
+)
+"""Members of a response that repeat its request, with `instructions` and all tools: no part of a turn."""
+
+DROPPED_UNREADABLE_REASONING = True
+"""Reasoning items with neither `encrypted_content` nor text in `content`, of a response that was not stored:
+nothing of them is left anywhere, and the API answers 404 "Item with id 'rs_...' not found. Items are not
+persisted when `store` is set to false"."""
+
+DROPPED_LAST_REASONING = True
+"""Reasoning items with nothing behind them in their turn, as when the model ran out of tokens while it
+thought: the API answers 400 "Item 'rs_...' of type 'reasoning' was provided without its required following
+item"."""
+
+DROPPED_MEMBERS = frozenset({"created_by"})
+"""Members that output items have and input items have not (openai-python, types/responses: each type of
+`ResponseOutputItem` against its `ResponseInputItemParam`); unknown members are refused."""
+
+UNFINISHED = "a reasoning item was cut: "
+"""Begins the reason of a turn whose wire does not hold all of an item, so that only its view goes back."""
+
+VALUE_CALL = "the value came as a call of the forced tool "
+"""Begins the reason of a turn that ends in a call nobody will answer, so that only its view goes back."""
+
+
+def turn_from_response(
+    response: bytes,
+    *,
+    scope: str,
+    model: str,
+    stored: bool = True,
+    inexact_reason: str | None = None,
+    preface: bytes = b"",
+    value_tool: str | None = None,
+) -> CommittedTurn:
+    """The turn of a whole response object.
+
+    Args:
+      model: the model asked for, in case the response does not say which one answered.
+      stored: whether the request asked to store it, in case the response does not say.
+      value_tool: the forced tool whose arguments are the structured value; its call is text in the view.
+
+    Raises:
+      msgspec.DecodeError: not a response.
+    """
+    members = {name: value for name, value in decode_object(response).items() if name not in REQUEST_ECHO}
+    if bytes(members.get("output", Raw(b"null"))) == b"null":
+        members["output"] = Raw(b"[]")
+    if "store" not in members:
+        members["store"] = Raw(encode(stored))
+    wire = encode(members)
+    head = _wire.decode_head(wire)
+    items = [bytes(item) for item in head.output or ()]
+    view = _view(items, value_tool)
+    if inexact_reason is None and value_tool and any(_is_value(item, value_tool) for item in items):
+        inexact_reason = f"{VALUE_CALL}{value_tool!r}"
+    if inexact_reason is None:
+        bad = (v for v in view if isinstance(v, ToolCallItem) and not is_object(v.arguments))
+        if call := next(bad, None):
+            inexact_reason = f"the arguments of call {call.id!r} are not a JSON object"
+    return CommittedTurn(
+        adapter=_wire.NAME,
+        scope=scope,
+        model=head.model or model,
+        wire=wire,
+        items=view,
+        inexact_reason=inexact_reason,
+        preface=preface,
+    )
+
+
+def finish_reason(head: _wire.ResponseHead, turn: CommittedTurn, usage: Usage) -> str:
+    """Why the model stopped: what is said, else what can be seen."""
+    if said := head.stop_reason or head.finish_reason:
+        return _wire.FINISH.get(said, said)
+    if head.incomplete_details is not None and (reason := head.incomplete_details.reason):
+        return _wire.FINISH.get(reason, reason)
+    if head.status == "incomplete":
+        return "length"
+    spoke = any(not isinstance(item, ReasoningItem) for item in turn.items)
+    limit = head.max_output_tokens
+    if not spoke and limit is not None and usage.output_tokens >= limit:
+        return "length"  # all of it went into reasoning
+    if turn.tool_calls:
+        return "tool_calls"
+    return "content_filter" if turn.refusal else "stop"
+
+
+def open_items(turn: CommittedTurn) -> tuple[bytes, ...]:
+    """The items of a turn that wait for an answer from you, as they came."""
+    items = wire_items(turn)
+    heads = [_wire.read_item(item) for item in items]
+    answered = {(head.type, head.call_id) for head in heads}
+    return tuple(
+        item
+        for item, head in zip(items, heads, strict=True)
+        if head.type in _wire.OUTPUTS
+        and (_wire.OUTPUTS[head.type], head.call_id) not in answered
+        and (head.type != "tool_search_call" or head.execution == "client")
+    )
+
+
+def wire_items(turn: CommittedTurn) -> list[bytes]:
+    """Every output item that was received."""
+    return [bytes(item) for item in _wire.decode_head(turn.wire).output or ()]
+
+
+def has_reasoning(turn: CommittedTurn) -> bool:
+    """Whether the wire holds an item that only models that reason can read."""
+    return any(_wire.decode_tag(item).type == "reasoning" for item in wire_items(turn))
+
+
+def replay_form(turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
+    """Whether `turn` goes back exactly to that scope and model.
+
+    Encrypted reasoning of another model that reasons goes back all the same: the API leaves out what it
+    cannot read and lists it in `input_transformations`, which comes as events.
+    """
+    if turn.adapter != _wire.NAME:
+        return ReplayForm(False, f"it was made by the adapter {turn.adapter!r}")
+    if turn.scope != scope:
+        return ReplayForm(False, f"it was made at {turn.scope!r}, this is {scope!r}")
+    if turn.inexact_reason is not None:
+        return ReplayForm(False, turn.inexact_reason)
+    if _wire.reasons(model) is False and has_reasoning(turn):
+        return ReplayForm(False, f"{model} does not read the reasoning of {turn.model}")
+    return ReplayForm(True)
+
+
+def replay_items(turn: CommittedTurn, *, reasoning: bool = True) -> list[bytes]:
+    """The wire's output as it goes back, with or without its reasoning."""
+    head = _wire.decode_head(turn.wire)
+    items = [bytes(item) for item in head.output or ()]
+    typed = [(_wire.read_item(item), item) for item in items]
+    last = max((i for i, (item, _) in enumerate(typed) if item.type != "reasoning"), default=-1)
+    sent = list[bytes]()
+    for i, (item, json) in enumerate(typed):
+        if item.type == "reasoning":
+            readable = bytes(item.encrypted_content) not in (b"", b"null", b'""') or any(
+                part.text for part in parts(item.content)
+            )
+            if not reasoning or i > last or not (readable or head.store):
+                continue
+        sent.append(_without_response_members(json))
+    return sent
+
+
+def view_items(turn: CommittedTurn) -> list[bytes]:
+    """The semantic view as input items: text and refusals as the assistant's words, calls; reasoning left out.
+
+    Words are a message whose content is a string: one with parts needs the id the API gave it, and some
+    servers insist.
+    """
+    sent, said = list[bytes](), list[str]()
+    for item in turn.items:
+        match item:
+            case TextItem(text=text) | RefusalItem(text=text):
+                said.append(text)
+            case ToolCallItem():
+                _flush(said, sent)
+                sent.append(call_item(item.id, item.name, item.arguments))
+            case ReasoningItem():
+                pass
+    _flush(said, sent)
+    return sent
+
+
+def call_item(id: str, name: str, arguments: str) -> bytes:
+    """A function_call; its arguments go out as the string they are."""
+    return b'{"type":"function_call","call_id":%b,"name":%b,"arguments":%b}' % (
+        encode(call_id(id)),
+        encode(name),
+        encode(arguments),
+    )
+
+
+def call_of(item: _wire.ItemHead) -> ToolCallItem:
+    """What a function_call calls."""
+    given = bytes(item.arguments)
+    arguments = _wire.decode_str(given) if given[:1] == b'"' else given.decode()
+    if arguments in ("", "null"):
+        arguments = "{}"
+    return ToolCallItem(item.call_id or item.id or "", item.name or "", arguments)
+
+
+def _flush(said: list[str], sent: list[bytes]) -> None:
+    if words := "".join(said):
+        sent.append(b'{"type":"message","role":"assistant","content":%b}' % encode(words))
+    said.clear()
+
+
+def _without_response_members(item: bytes) -> bytes:
+    if b'"created_by"' not in item:
+        return item
+    members = decode_object(item)
+    return encode({name: value for name, value in members.items() if name not in DROPPED_MEMBERS})
+
+
+def _is_value(item: bytes, value_tool: str) -> bool:
+    head = _wire.read_item(item)
+    return head.type == "function_call" and head.name == value_tool
+
+
+def _view(items: Sequence[bytes], value_tool: str | None) -> tuple[ViewItem, ...]:
+    view = list[ViewItem]()
+    for json in items:
+        item = _wire.read_item(json)
+        if item.type == "message":
+            for part in parts(item.content):
+                if part.type == "refusal" or (part.text is None and part.refusal is not None):
+                    view.append(RefusalItem(part.refusal or ""))
+                elif part.text:
+                    view.append(TextItem(part.text))
+        elif item.type == "reasoning":
+            texts = [part.text or "" for part in (*parts(item.summary), *parts(item.content))]
+            view += [ReasoningItem(text) for text in texts] or [ReasoningItem("")]
+        elif item.type == "function_call":
+            call = call_of(item)
+            if call.name == value_tool:
+                view.append(TextItem(call.arguments))
+            else:
+                view.append(call)
+    return tuple(view)
+
+
+def parts(content: Raw) -> list[_wire.Part]:
+    """The parts of an item's `content` or `summary`; a string is one text."""
+    json = bytes(content)
+    if json[:1] == b'"':
+        return [_wire.Part("output_text", _wire.decode_str(json))]
+    return [_wire.read_part(bytes(part)) for part in decode_array(json)] if json[:1] == b"[" else []
+
+
+def preface_items(preface: bytes) -> list[bytes]:
+    """The input items of `CommittedTurn.preface`, which is a JSON array of them."""
+    return [bytes(item) for item in decode_array(preface)] if preface else []

@@ -1,0 +1,295 @@
+"""What the Responses API's JSON looks like, as far as it is looked into, and the tables of what it takes.
+
+Structs name only the members that are used; whatever else comes stays in `msgspec.Raw`, copied out with
+`bytes` or by encoding before it leaves the decoder. Event and item shapes are those of the API reference
+(developers.openai.com/api/reference/resources/responses) and of openai-python's generated types.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import get_args
+
+import msgspec
+from msgspec import Raw, Struct
+
+NAME = "openai-responses"
+
+# --- stream events -----------------------------------------------------------------------------
+
+
+class _Delta(Struct, tag_field="type", gc=False):
+    """A piece of something. Some servers leave out the item's id, some change it with every event, and
+    some leave out the index: an item is found by whichever is known."""
+
+    delta: str
+    item_id: str | None = None
+    output_index: int | None = None
+
+
+class TextDelta(_Delta, tag="response.output_text.delta", gc=True):
+    content_index: int = 0
+    logprobs: Raw = Raw()
+
+
+class RefusalDelta(_Delta, tag="response.refusal.delta", gc=False):
+    content_index: int = 0
+
+
+class SummaryDelta(_Delta, tag="response.reasoning_summary_text.delta", gc=False):
+    summary_index: int = 0
+
+
+class ReasoningDelta(_Delta, tag="response.reasoning_text.delta", gc=False):
+    content_index: int = 0
+
+
+class OldReasoningDelta(_Delta, tag="response.reasoning.delta", gc=False):
+    content_index: int = 0
+
+
+class ArgumentsDelta(_Delta, tag="response.function_call_arguments.delta", gc=False):
+    pass
+
+
+class ArgumentsDone(Struct, tag_field="type", tag="response.function_call_arguments.done"):
+    arguments: str
+    name: str | None = None
+    item_id: str | None = None
+    output_index: int | None = None
+
+
+class AnnotationAdded(Struct, tag_field="type", tag="response.output_text.annotation.added"):
+    annotation: Raw = Raw()
+    item_id: str | None = None
+    output_index: int | None = None
+    content_index: int = 0
+
+
+class ItemAdded(Struct, tag_field="type", tag="response.output_item.added"):
+    item: Raw
+    output_index: int | None = None
+
+
+class ItemDone(Struct, tag_field="type", tag="response.output_item.done"):
+    item: Raw
+    output_index: int | None = None
+
+
+class Created(Struct, tag_field="type", tag="response.created"):
+    response: Raw = Raw()
+
+
+class Queued(Struct, tag_field="type", tag="response.queued"):
+    response: Raw = Raw()
+
+
+class InProgress(Struct, tag_field="type", tag="response.in_progress"):
+    response: Raw = Raw()
+
+
+class Completed(Struct, tag_field="type", tag="response.completed"):
+    response: Raw
+
+
+class Incomplete(Struct, tag_field="type", tag="response.incomplete"):
+    response: Raw
+
+
+class Done(Struct, tag_field="type", tag="response.done"):
+    """Older OpenRouter's name of `response.completed`."""
+
+    response: Raw
+
+
+class Failed(Struct, tag_field="type", tag="response.failed"):
+    response: Raw
+
+
+class Cancelled(Struct, tag_field="type", tag="response.cancelled"):
+    response: Raw
+
+
+class Error(Struct, tag_field="type", tag="error"):
+    pass
+
+
+Delta = TextDelta | RefusalDelta | SummaryDelta | ReasoningDelta | OldReasoningDelta | ArgumentsDelta
+StreamEvent = (
+    Delta
+    | ArgumentsDone
+    | AnnotationAdded
+    | ItemAdded
+    | ItemDone
+    | Created
+    | Queued
+    | InProgress
+    | Completed
+    | Incomplete
+    | Done
+    | Failed
+    | Cancelled
+    | Error
+)
+
+decode_event = msgspec.json.Decoder(StreamEvent).decode
+
+EVENT_TYPES = frozenset(str(kind.__struct_config__.tag) for kind in get_args(StreamEvent))
+
+REPEATS = frozenset(
+    {
+        "response.content_part.added",
+        "response.content_part.done",
+        "response.output_text.done",
+        "response.refusal.done",
+        "response.reasoning_summary_part.added",
+        "response.reasoning_summary_part.done",
+        "response.reasoning_summary_text.done",
+        "response.reasoning_text.done",
+        "response.reasoning.done",
+    }
+)
+"""Events that only repeat what deltas said before them or `response.output_item.done` says after them."""
+
+
+class Tagged(Struct):
+    type: str = ""
+
+
+decode_tag = msgspec.json.Decoder(Tagged).decode
+decode_str = msgspec.json.Decoder(str).decode
+
+# --- responses and items -------------------------------------------------------------------------
+
+
+class IncompleteDetails(Struct):
+    reason: str | None = None
+
+
+class ResponseHead(Struct):
+    """What is read of a response object; everything else in it stays raw.
+
+    `stop_reason` and `finish_reason` are not the API's: servers that translate other APIs into it add them.
+    """
+
+    id: str | None = None
+    model: str | None = None
+    status: str | None = None
+    stop_reason: str | None = None
+    finish_reason: str | None = None
+    incomplete_details: IncompleteDetails | None = None
+    max_output_tokens: int | None = None
+    usage: Raw = Raw()
+    error: Raw = Raw()
+    output: list[Raw] | None = None
+    input_transformations: list[Raw] | None = None
+    store: bool | None = None
+
+
+decode_head = msgspec.json.Decoder(ResponseHead).decode
+
+
+class ItemHead(Struct):
+    """What every kind of output item may have."""
+
+    type: str = ""
+    id: str | None = None
+    call_id: str | None = None
+    name: str | None = None
+    arguments: Raw = Raw()
+    phase: str | None = None
+    execution: str | None = None
+    content: Raw = Raw()
+    summary: Raw = Raw()
+    encrypted_content: Raw = Raw()
+
+
+_decode_item = msgspec.json.Decoder(ItemHead).decode
+
+ITEM_TYPES = frozenset({"message", "reasoning", "function_call"})
+"""Items that are looked into."""
+
+
+def read_item(json: bytes) -> ItemHead:
+    """The head of an item; of one of a kind that is not looked into, its type where nothing else is as
+    expected.
+
+    Raises:
+      msgspec.DecodeError: no item, or not as its kind must be.
+    """
+    try:
+        return _decode_item(json)
+    except msgspec.ValidationError:
+        kind = decode_tag(json).type
+        if kind in ITEM_TYPES:
+            raise
+        return ItemHead(kind)
+
+
+class Part(Struct):
+    type: str = ""
+    text: str | None = None
+    refusal: str | None = None
+
+
+_decode_part = msgspec.json.Decoder(Part).decode
+
+
+def read_part(json: bytes) -> Part:
+    """A part of a message or of reasoning; of a kind that is not known, nothing but that."""
+    try:
+        return _decode_part(json)
+    except msgspec.ValidationError:
+        return Part()
+
+
+FINISH = {
+    "stop": "stop",
+    "completed": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "length": "length",
+    "max_tokens": "length",
+    "max_output_tokens": "length",
+    "tool_calls": "tool_calls",
+    "tool_use": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+    "refusal": "content_filter",
+}
+"""`incomplete_details.reason`, or a translating server's finish reason, in lutum's words; others stay."""
+
+OUTPUTS = {
+    "custom_tool_call": "custom_tool_call_output",
+    "computer_call": "computer_call_output",
+    "local_shell_call": "local_shell_call_output",
+    "shell_call": "shell_call_output",
+    "apply_patch_call": "apply_patch_call_output",
+    "tool_search_call": "tool_search_output",
+    "mcp_approval_request": "mcp_approval_response",
+}
+"""Calls that wait for an answer from you unless their own output stands in the same turn: a hosted shell or
+search has run already. A `tool_search_call` waits only when its `execution` is `client`."""
+
+# --- models --------------------------------------------------------------------------------------
+
+# guides/reasoning: every gpt-5 and later but the `-chat` of the first, the o series, gpt-oss; xAI's from
+# grok-3-mini and grok-4 on. Other hosts spell them openai/gpt-5 or openai.gpt-5.
+_REASONS = re.compile(r"(?:^|[/.])(?:gpt-(?:[5-9]|\d\d)(?!-chat)|o[1-9](?!\w)|codex|grok-3-mini|grok-[4-9])")
+_NEVER_REASONS = re.compile(r"(?:^|[/.])(?:gpt-(?:3\.5|4)|chatgpt-4o|gpt-5-chat|grok-(?:2|3(?!-mini)))")
+
+
+@cache
+def reasons(model: str) -> bool | None:
+    """Whether a model reasons; None where its name does not tell."""
+    if _NEVER_REASONS.search(model):
+        return False
+    return True if _REASONS.search(model) else None
+
+
+# --- limits --------------------------------------------------------------------------------------
+
+TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")  # api/reference, "function": 64 on older models
+IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})  # guides/images-vision
+MIN_OUTPUT_TOKENS = 16  # below it: 400 "integer below minimum value. Expected a value >= 16"

@@ -1,0 +1,100 @@
+"""A budget as a block: `async with llm.within(...) as scoped`.
+
+The shape is that of a deadline. `on_spent="raise"` is `fail_after`, `on_spent="stop"` is `move_on_after`:
+what is started through `scoped` is limited, the smallest remainder of a chain decides, and the turn that
+meets the end waits for the block's cancellation instead of raising into a nursery. `"drain"` cancels
+nothing: whoever cannot be paid any more raises where it stands, and the rest runs on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from types import TracebackType
+from typing import Generic, Literal, TypeVar, final
+
+import anyio
+
+from lutum._budget import Budget, BudgetLease
+from lutum._errors import BadValue, BudgetExceeded, UsageError
+from lutum._results import Estimate
+
+L = TypeVar("L")
+
+# Seconds in which turns that outlive the block must have closed their sockets; each has a bound of 2 s.
+ENDING = 5.0
+
+
+@final
+class BudgetScope(Generic[L]):
+    """Made by `Lutum.within`. Entering blocks only with `guaranteed`, for that reservation; leaving ends
+    turns that still run outside, waits until they are settled (5 s at the most) and closes the budget.
+
+    Raises (leaving):
+      BudgetExceeded: the budget was spent, and `on_spent` is "raise".
+    """
+
+    __slots__ = ("_budget", "_guarantee", "_held", "_make", "_on_spent", "_parent", "_scope", "_used")
+
+    def __init__(
+        self,
+        make: Callable[[Budget], L],
+        parent: Budget,
+        *,
+        tokens: int | None,
+        cost_usd: Decimal | str | int | float | None,
+        on_exhausted: Literal["refuse", "wait"],
+        on_spent: Literal["raise", "stop", "drain"],
+        guaranteed: bool,
+    ) -> None:
+        if on_spent not in ("raise", "stop", "drain"):
+            raise BadValue("on_spent", f"{on_spent!r} is none of 'raise', 'stop' and 'drain'")
+        self._make = make
+        self._parent = parent
+        self._on_spent = on_spent
+        self._scope = anyio.CancelScope()
+        self._held: BudgetLease | None = None
+        self._used = False
+        if not guaranteed:
+            self._guarantee = None
+            self._budget = Budget.within(parent, tokens=tokens, cost_usd=cost_usd, on_exhausted=on_exhausted)
+            return
+        # Its own ledger, paid in advance: what it holds is reserved on the parent for as long as the block.
+        self._budget = Budget(tokens=tokens, cost_usd=cost_usd, on_exhausted=on_exhausted)
+        if tokens is None and parent.tokens_limited:
+            raise BadValue("guaranteed", "needs tokens=, which the budget around it limits")
+        if cost_usd is None and parent.cost_limited:
+            raise BadValue("guaranteed", "needs cost_usd=, which the budget around it limits")
+        cost = self._budget.remaining.cost_usd
+        self._guarantee = Estimate(tokens or 0, cost_usd=cost)
+
+    async def __aenter__(self) -> L:
+        if self._used:
+            raise UsageError("within: entered before; call .within(...) again")
+        self._used = True
+        if self._guarantee is not None:
+            self._held = await self._parent.reserve(self._guarantee)
+        self._budget.when_spent = self._spent
+        self._parent.children.append(self._budget)
+        self._scope.__enter__()
+        return self._make(self._budget)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        try:
+            with anyio.move_on_after(ENDING, shield=True):
+                await self._budget.end_leases(BudgetExceeded("the block of its budget has ended"))
+        finally:
+            self._budget.closed = True
+            self._parent.children.remove(self._budget)
+            if self._held is not None:
+                self._held.settle(self._budget.spent)
+        quiet = bool(self._scope.__exit__(kind, exc, trace))
+        if self._on_spent == "raise" and self._budget.exhausted and (exc is None or quiet):
+            raise BudgetExceeded(f"the budget of this block is spent: {self._budget!r}")
+        return quiet
+
+    def _spent(self) -> None:
+        if self._on_spent != "drain":
+            self._scope.cancel()

@@ -1,0 +1,291 @@
+"""PURE: JSON schemas to the strict form that providers take, and from there to one provider's.
+
+A schema comes in as a tree of plain dicts whose references are names (`{"$ref": "Movie"}`), and
+`$refuse` marks what no strict schema can say. It goes out with every object closed, every property
+required and every enum typed. What a provider does not take is dropped, reported, and said in the
+description, so that the model still knows of it; the decoder enforces it.
+
+What is taken follows https://platform.openai.com/docs/guides/structured-outputs (supported schemas)
+and https://platform.claude.com/docs/en/build-with-claude/structured-outputs (limitations).
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable
+from typing import Any, Literal, get_args
+
+import msgspec
+
+from lutum._errors import BadValue
+from lutum._partial import is_array, is_object
+
+Node = dict[str, Any]
+Provider = Literal["openai", "anthropic"]
+
+_STRINGS = frozenset(["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"])
+_FORMATS = {"openai": _STRINGS, "anthropic": _STRINGS | {"uri"}}
+_CONSTRAINTS = frozenset(
+    [
+        "pattern",
+        "format",
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "multipleOf",
+        "minItems",
+        "maxItems",
+    ]
+)
+_LOOKAROUND = re.compile(r"(?<!\\)(?:\\\\)*\(\?<?[=!]")
+
+# Handled by name, or words about the schema that constrain nothing.
+_HANDLED = frozenset(
+    [
+        "$ref",
+        "$model",
+        "$defs",
+        "type",
+        "properties",
+        "required",
+        "additionalProperties",
+        "items",
+        "anyOf",
+        "oneOf",
+        "allOf",
+        "const",
+        "enum",
+        "description",
+        "title",
+        "default",
+        "discriminator",
+        "examples",
+        "example",
+        "deprecated",
+        "readOnly",
+        "writeOnly",
+        "$comment",
+        "$schema",
+        "$id",
+    ]
+)
+_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
+
+
+def takes(provider: Provider, keyword: str, value: object) -> bool:
+    """Whether the provider's strict mode accepts this constraint."""
+    if keyword == "format":
+        return value in _FORMATS[provider]
+    if provider == "anthropic":
+        return keyword == "minItems" and value in (0, 1)
+    return keyword in _CONSTRAINTS and not (keyword == "pattern" and _LOOKAROUND.search(str(value)))
+
+
+def strict(root: Node, defs: dict[str, Node]) -> tuple[Node, bool, tuple[str, ...]]:
+    """The strict schema, whether its root is wrapped in `{"value": ...}`, and what was dropped.
+
+    Raises:
+      BadValue: no strict schema can say it; the field is the path.
+    """
+    work = _Strict(defs)
+    made = work.node(root, "$")
+    schema = made
+    while "$ref" in schema or len(schema.get("anyOf", ())) == 1:
+        inner = work.made[_name(schema["$ref"])] if "$ref" in schema else schema["anyOf"][0]
+        outer = {key: schema[key] for key in ("description",) if key in schema}
+        schema = {**inner, **outer}
+    wrapped = schema.get("type") != "object"
+    if wrapped:
+        schema = _object({"value": made})
+    if used := _reachable(schema, work.made):
+        schema["$defs"] = {name: node for name, node in work.made.items() if name in used}
+    return schema, wrapped, tuple(work.dropped)
+
+
+def narrow(schema: str, provider: Provider) -> tuple[str, tuple[str, ...]]:
+    """A strict schema as one provider takes it, and what it does not take as "path: constraint".
+
+    What is dropped is said in the description instead.
+
+    Raises:
+      BadValue: the provider takes no recursive schema, and this one is; or an unknown provider.
+    """
+    if provider not in get_args(Provider):
+        raise BadValue("provider", f"{provider!r} is none of {', '.join(get_args(Provider))}")
+    return _narrowed(schema, provider)
+
+
+@functools.lru_cache(maxsize=512)
+def _narrowed(schema: str, provider: Provider) -> tuple[str, tuple[str, ...]]:
+    root: Node = msgspec.json.decode(schema)
+    defs: dict[str, Node] = root.get("$defs", {})
+    dropped: list[str] = []
+    seen: set[str] = set()
+
+    def visit(node: Node, path: str, open_: tuple[str, ...]) -> None:
+        if "$ref" in node:
+            name = _name(node["$ref"])
+            if name in open_ and provider == "anthropic":
+                raise BadValue(path, f"{name} holds itself; {provider} takes no recursive schema")
+            if name not in seen:
+                seen.add(name)
+                visit(defs[name], path, (*open_, name))
+        refused = [key for key in sorted(node.keys() & _CONSTRAINTS) if not takes(provider, key, node[key])]
+        told = [_words(keyword, node.pop(keyword)) for keyword in refused]
+        _tell(node, told)
+        dropped.extend(f"{path}: {words}" for words in told)
+        for key, child in node.get("properties", {}).items():
+            visit(child, f"{path}.{key}", open_)
+        if "items" in node:
+            visit(node["items"], f"{path}[]", open_)
+        for arm in node.get("anyOf", ()):
+            visit(arm, path, open_)
+
+    visit(root, "$", ())
+    return msgspec.json.encode(root).decode(), tuple(dropped)
+
+
+class _Strict:
+    """One pass: the definitions made so far, and what was dropped, in order."""
+
+    def __init__(self, defs: dict[str, Node]) -> None:
+        self._defs = defs
+        self.made: dict[str, Node] = {}
+        self.dropped: list[str] = []
+
+    def node(self, raw: Node, path: str) -> Node:
+        if "$refuse" in raw:
+            raise BadValue(path, raw["$refuse"])
+        if len(raw.get("allOf", ())) == 1:
+            raw = {**{key: value for key, value in raw.items() if key != "allOf"}, **raw["allOf"][0]}
+            return self.node(raw, path)
+        made = self._shape(raw, path)
+        told: list[str] = []
+        for keyword, value in raw.items():
+            if keyword in _HANDLED or keyword.startswith("x-"):
+                continue
+            if "$ref" not in raw and any(takes(provider, keyword, value) for provider in get_args(Provider)):
+                made[keyword] = value
+            else:
+                told.append(_words(keyword, value))
+        self.dropped.extend(f"{path}: {words}" for words in told)
+        if "$ref" in made and (told or raw.get("description")):  # a $ref stands alone in strict mode
+            made = {"anyOf": [made]}
+        if raw.get("description"):
+            made["description"] = raw["description"]
+        _tell(made, told)
+        return made
+
+    def _shape(self, raw: Node, path: str) -> Node:
+        kind = raw.get("type")
+        if "$ref" in raw:
+            return self._reference(raw["$ref"], path)
+        if arms := raw.get("anyOf") or raw.get("oneOf"):
+            return _any_of(self.node(arm, path) for arm in arms)
+        if "allOf" in raw or "not" in raw or "if" in raw:
+            raise BadValue(path, "allOf, not and if have no strict form")
+        if "enum" in raw or "const" in raw:
+            return self._enum(raw["enum"] if "enum" in raw else [raw["const"]], path)
+        if isinstance(kind, list):
+            return _any_of(self.node({**raw, "type": one}, path) for one in raw["type"])
+        if kind == "object":
+            return self._object(raw, path)
+        if kind == "array":
+            if "prefixItems" in raw:
+                raise BadValue(path, "a tuple has no strict schema; use a list or an object")
+            items = raw.get("items")
+            return {
+                "type": "array",
+                "items": self.node(items if is_object(items) else {}, f"{path}[]"),
+            }
+        if kind in _TYPES.values():
+            return {"type": kind}
+        raise BadValue(path, "any type is allowed here; a strict schema needs one that it can name")
+
+    def _reference(self, name: str, path: str) -> Node:
+        if name not in self.made:
+            self.made[name] = {}  # a recursive type meets itself here
+            self.made[name] = self.node(self._defs[name], path)
+        return {"$ref": f"#/$defs/{name}"}
+
+    def _object(self, raw: Node, path: str) -> Node:
+        if "properties" not in raw:
+            raise BadValue(path, "a dict with free keys has no strict schema; use a list of objects")
+        required = raw.get("required", ())
+        properties: dict[str, Node] = {}
+        for key, child in raw["properties"].items():
+            made = self.node(child, f"{path}.{key}")
+            properties[key] = made if key in required else _nullable(made)
+        return _object(properties)
+
+    def _enum(self, values: list[Any], path: str) -> Node:
+        groups: dict[str, list[Any]] = {}
+        for value in values:
+            if type(value) not in _TYPES:
+                raise BadValue(path, f"{value!r} is no string, number, boolean or null")
+            groups.setdefault(_TYPES[type(value)], []).append(value)
+        if not groups:
+            raise BadValue(path, "an enum without values")
+        arms = (
+            {"type": kind} if kind == "null" else {"type": kind, "enum": of} for kind, of in groups.items()
+        )
+        return _any_of(arms)
+
+
+def _object(properties: dict[str, Node]) -> Node:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _any_of(arms: Iterable[Node]) -> Node:
+    flat: list[Node] = []
+    for arm in arms:
+        for one in arm["anyOf"] if arm.keys() == {"anyOf"} else [arm]:
+            if one not in flat:
+                flat.append(one)
+    return flat[0] if len(flat) == 1 else {"anyOf": flat}
+
+
+def _nullable(node: Node) -> Node:
+    null = {"type": "null"}
+    if node == null:
+        return node
+    rest = {key: value for key, value in node.items() if key != "description"}
+    arms = rest["anyOf"] if rest.keys() == {"anyOf"} else [rest]
+    made: Node = {"anyOf": arms if null in arms else [*arms, null]}
+    return {**made, "description": node["description"]} if "description" in node else made
+
+
+def _reachable(node: object, defs: dict[str, Node]) -> set[str]:
+    found: set[str] = set()
+    stack: list[object] = [node]
+    while stack:
+        one = stack.pop()
+        if is_array(one):
+            stack.extend(one)
+        elif is_object(one):
+            stack.extend(one.values())
+            if isinstance(ref := one.get("$ref"), str) and (name := _name(ref)) not in found:
+                found.add(name)
+                stack.append(defs[name])
+    return found
+
+
+def _name(ref: str) -> str:
+    return ref.removeprefix("#/$defs/")
+
+
+def _words(keyword: str, value: object) -> str:
+    return f"{keyword} {value if isinstance(value, str) else msgspec.json.encode(value).decode()}"
+
+
+def _tell(node: Node, told: list[str]) -> None:
+    if told:
+        words = f"Constraints: {'; '.join(told)}."
+        node["description"] = f"{node['description']}\n\n{words}" if "description" in node else words

@@ -1,0 +1,194 @@
+"""Text for a terminal. PURE: what is taken out, how wide the rest is, where its lines break.
+
+`Cleaner` takes out what would steer the terminal or mislead the reader, `cells` measures, `Flow` breaks
+lines. Cleaner and Flow take text in pieces as it streams, and give the same for any division into pieces.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+from typing import Literal, final
+
+# What begins a control sequence: ESC, and the C1 forms of DCS, SOS, CSI, OSC, PM and APC (ECMA-48, 5.3).
+_START = re.compile("[\x1b\x90\x98\x9b\x9d-\x9f]")
+_STRINGS = "\x90\x98\x9d\x9e\x9fPX]^_"
+# A string ends at BEL, ST, CAN or SUB, and at the next ESC. At a line feed too, though a terminal may go on:
+# what a sequence hides that never ends should be a line at most.
+_STRING_END = re.compile("[\x07\x18\x1a\x9c\x1b\n]")
+_CSI = re.compile("[0-?]*[ -/]*")
+_INTERMEDIATE = re.compile("[ -/]*")
+
+# C0 and C1 controls but the line feed; soft hyphen, zero-width space and BOM, which terminals measure
+# differently; marks, overrides and isolates of direction, which make text read as what it is not (Unicode
+# TR 9); annotations and tags, which nobody sees (TR 36). ZWJ and ZWNJ stay: scripts and emoji need them.
+_UNSAFE = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e"
+    "\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+_LINE_ENDS = re.compile("[\u2028\u2029]")
+_SURROGATES = re.compile("[\ud800-\udfff]")  # cannot be written; JSON can hold them
+
+# Wide in Unicode 16, not yet in the tables of Python 3.11; and flags, of which two make a wide one, or,
+# where the terminal has no flags, two.
+_WIDE_LATER = re.compile(
+    "[\u2630-\u2637\u268a-\u268f\u4dc0-\u4dff\U0001d300-\U0001d37f\U0001f1e6-\U0001f1ff]"
+)
+_EMOJI_STYLE = "\ufe0f"
+_ZWJ = "\u200d"
+
+# Characters in one unit, so that combining marks without end are not kept back without end.
+_LONGEST = 1_000
+
+
+def printable(text: str) -> str:
+    """A whole text without what would steer a terminal or mislead its reader."""
+    return Cleaner().feed(text)
+
+
+def cells(text: str) -> int:
+    """The most cells that text takes in a terminal.
+
+    Terminals disagree about joined and coloured emoji; this is the sum of their parts, so that a line
+    that fits by this measure fits everywhere.
+    """
+    return len(text) if text.isascii() else sum(map(_cells, text))
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Lines of at most `width` cells, broken between words where that is possible."""
+    flow = Flow(width)
+    return (flow.feed(printable(text)) + flow.end()).split("\n")
+
+
+@final
+class Cleaner:
+    """`printable` for a text that comes in pieces, where a sequence may begin in one and end in another."""
+
+    def __init__(self) -> None:
+        self._state: Literal["text", "escape", "intermediate", "csi", "string"] = "text"
+
+    def feed(self, piece: str) -> str:
+        """What of this piece may be shown."""
+        kept = list[str]()
+        at = 0
+        while at < len(piece):
+            if self._state == "text":
+                start = _START.search(piece, at)
+                kept.append(piece[at : start.start() if start else len(piece)])
+                at = len(piece)
+                if start:
+                    at = start.end()
+                    self._state = _opened_by(start[0])
+            else:
+                at = self._skip(piece, at)
+        text = _LINE_ENDS.sub("\n", "".join(kept).replace("\t", "    "))
+        return _SURROGATES.sub("\ufffd", _UNSAFE.sub("", text))
+
+    def _skip(self, piece: str, at: int) -> int:
+        """Where the sequence that is open ends, or the piece does."""
+        if self._state == "string":
+            end = _STRING_END.search(piece, at)
+            if end is None:
+                return len(piece)
+            self._state = "escape" if end[0] == "\x1b" else "text"
+            return end.end() if end[0] != "\n" else end.start()
+        if self._state == "escape":
+            if (state := _opened_by(piece[at])) != "text":
+                self._state = state
+                return at + 1
+            self._state = "intermediate"
+        middle = (_CSI if self._state == "csi" else _INTERMEDIATE).match(piece, at)
+        at = middle.end() if middle else at
+        if at == len(piece):
+            return at
+        finals = ("@", "~") if self._state == "csi" else ("0", "~")
+        self._state = "text"
+        return at + (finals[0] <= piece[at] <= finals[1])
+
+
+def _opened_by(char: str) -> Literal["text", "escape", "csi", "string"]:
+    if char == "\x1b":
+        return "escape"
+    if char in "[\x9b":
+        return "csi"
+    return "string" if char in _STRINGS else "text"
+
+
+@final
+class Flow:
+    """Breaks a text that comes in pieces into lines of at most `width` cells, as early as can be known.
+
+    A word is kept back until what follows shows that it is whole. Lines end without spaces. Between wide
+    characters a line may break anywhere; a word wider than a line begins a line and is broken at its end.
+    """
+
+    def __init__(self, width: int) -> None:
+        self._width = max(width, 2)  # a wide character has to fit
+        self._at = 0
+        self._spaces = 0
+        self._word = ""
+
+    def feed(self, piece: str) -> str:
+        """What can be written now; the piece must be printable."""
+        out = list[str]()
+        for part in re.split("([ \n])", self._word + piece):
+            if part not in (" ", "\n"):
+                *whole, self._word = _units(part, self._width)
+                out += map(self._place, whole)
+                continue
+            out.append(self.end())
+            if part == "\n":
+                out.append("\n")
+                self._at = self._spaces = 0
+            elif self._at:
+                self._spaces += 1
+        return "".join(out)
+
+    def end(self) -> str:
+        """The word that was kept back: no more of it will come."""
+        word, self._word = self._word, ""
+        return self._place(word)
+
+    def _place(self, unit: str) -> str:
+        if not unit:
+            return ""
+        size = cells(unit)
+        if self._at and self._at + self._spaces + size > self._width:
+            self._at, self._spaces = size, 0
+            return "\n" + unit
+        out = " " * self._spaces + unit
+        self._at += self._spaces + size
+        self._spaces = 0
+        return out
+
+
+def _units(word: str, width: int) -> list[str]:
+    """A word between the places where a line may break; never empty, and no unit wider than a line."""
+    units = [""]
+    total, wide = 0, False
+    for char in word:
+        size = _cells(char)
+        joined = size == 0 or char == _EMOJI_STYLE or units[-1].endswith(_ZWJ)
+        between = not joined and (wide or size == 2)
+        if units[-1] and (between or total + size > width or len(units[-1]) >= _LONGEST):
+            units.append("")
+            total = 0
+        if not joined:
+            wide = size == 2
+        units[-1] += char
+        total += size
+    return units
+
+
+@lru_cache(4096)
+def _cells(char: str) -> int:
+    if char == _EMOJI_STYLE:
+        return 1  # it makes the character before it wide, in terminals that know it
+    category = unicodedata.category(char)
+    if category in ("Mn", "Me", "Cf", "Cc") or "\u1160" <= char <= "\u11ff":
+        return 0  # the range: vowels and finals, which join a syllable (Hangul Jamo)
+    # What this Python does not know yet is mostly new emoji.
+    wide = unicodedata.east_asian_width(char) in "WF" or category == "Cn" or _WIDE_LATER.match(char)
+    return 2 if wide else 1

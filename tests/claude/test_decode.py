@@ -1,0 +1,459 @@
+"""Streams to events and turns."""
+
+import random
+from typing import Any
+
+import msgspec
+import pytest
+from claude.claude_wire import (
+    PLAIN,
+    begin,
+    call,
+    completed,
+    decode,
+    decoder,
+    delta,
+    finish,
+    sse,
+    start,
+    stop,
+    text,
+)
+from hypothesis import given, settings, strategies as st
+
+import lutum
+from lutum import (
+    ProviderEvent,
+    ReasoningDelta,
+    RefusalDelta,
+    StructuredDelta,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallIssue,
+    ToolCallReady,
+    TurnStarted,
+    UsageUpdate,
+)
+from lutum_claude import _turn
+
+WORDS = (begin(0, text("")), delta(0, type="text_delta", text="Hi"), stop(0))
+
+
+def call_stream(*pieces: str, block: dict[str, Any] | None = None, stop_reason: str = "tool_use") -> bytes:
+    deltas = [delta(0, type="input_json_delta", partial_json=piece) for piece in pieces]
+    return sse(start(), begin(0, block or call()), *deltas, stop(0), *finish(stop_reason))
+
+
+def test_text() -> None:
+    """A turn of text: started, usage, one event a delta, final usage, completed."""
+    events = decode(sse(start(), *WORDS, *finish()))
+    assert events[:4] == [
+        TurnStarted(PLAIN, lutum.Response(request_id="req_1", id="msg_1")),
+        UsageUpdate(lutum.Usage(3, 1)),
+        TextDelta("Hi"),
+        UsageUpdate(lutum.Usage(3, 7), final=True),
+    ]
+    done = completed(events)
+    assert (done.finish_reason, done.usage, done.turn.text) == ("stop", lutum.Usage(3, 7), "Hi")
+    assert done.turn.exact
+
+
+def test_thinking_keeps_its_signature() -> None:
+    """A thinking block is assembled with its signature, also when its text is empty."""
+    block = {"type": "thinking", "thinking": "", "signature": ""}
+    signed = (begin(0, block), delta(0, type="signature_delta", signature="abc"), stop(0))
+    turn = completed(decode(sse(start(), *signed, *finish()), prefix="digest")).turn
+    assert msgspec.json.decode(turn.wire)["content"] == [
+        {"type": "thinking", "thinking": "", "signature": "abc"}
+    ]
+    assert (turn.prefix, turn.items) == ("digest", (lutum.ReasoningItem(""),))
+
+
+def test_reasoning_is_shown() -> None:
+    """Thinking deltas are reasoning."""
+    block = {"type": "thinking", "thinking": "", "signature": ""}
+    events = decode(
+        sse(start(), begin(0, block), delta(0, type="thinking_delta", thinking="hm"), stop(0), *finish())
+    )
+    assert ReasoningDelta("hm") in events
+    assert completed(events).turn.reasoning == "hm"
+
+
+def test_prefix_needs_a_signature() -> None:
+    """A turn without signed thinking is bound to nothing."""
+    assert completed(decode(sse(start(), *WORDS, *finish()), prefix="digest")).turn.prefix is None
+
+
+def test_call_arguments_are_what_was_received() -> None:
+    """The arguments' text is the deltas joined, lexemes and spaces included, and so is the wire's."""
+    events = decode(call_stream('{"a": 1e', '2,  "b":10000000000000000000000001}'))
+    arguments = '{"a": 1e2,  "b":10000000000000000000000001}'
+    assert events[2:5] == [
+        ToolCallDelta("toolu_1", "look", '{"a": 1e'),
+        ToolCallDelta("toolu_1", "look", '2,  "b":10000000000000000000000001}'),
+        ToolCallReady("toolu_1", "look", arguments),
+    ]
+    assert b'"input":' + arguments.encode() in completed(events).turn.wire
+    assert completed(events).finish_reason == "tool_calls"
+
+
+def test_call_without_deltas() -> None:
+    """With no delta the input at the block's start counts; without that, no arguments."""
+    assert ToolCallReady("toolu_1", "look", '{"a":1}') in decode(call_stream(block=call(input={"a": 1})))
+    assert ToolCallReady("toolu_1", "look", "{}") in decode(call_stream("", ""))
+
+
+@pytest.mark.parametrize("arguments", ['{"a":', "[1]", "1", '{"a":NaN}', "{}{}"])
+def test_malformed_arguments(arguments: str) -> None:
+    """Arguments that are no JSON object are an issue, and an empty input on the wire."""
+    events = decode(call_stream(arguments, stop_reason="max_tokens"))
+    assert ToolCallIssue("toolu_1", "look", arguments, "malformed_arguments") in events
+    turn = completed(events).turn
+    assert msgspec.json.decode(turn.wire)["content"][0]["input"] == {}
+    assert turn.tool_calls == (lutum.ToolCallItem("toolu_1", "look", arguments),)
+    assert not turn.exact
+
+
+def test_content_in_message_start() -> None:
+    """A message that is whole at its start is shown, and ends with message_stop alone."""
+    events = decode(sse(start(content=[call(), text("x")], stop_reason="tool_use"), {"type": "message_stop"}))
+    assert ToolCallReady("toolu_1", "look", "{}") in events
+    assert UsageUpdate(lutum.Usage(3, 1), final=True) in events
+    assert completed(events).finish_reason == "tool_calls"
+
+
+def test_initial_text_is_shown() -> None:
+    """Text at a block's start is a delta like any other."""
+    assert TextDelta("Oh") in decode(sse(start(), begin(0, text("Oh")), stop(0), *finish()))
+
+
+def test_no_message_start() -> None:
+    """A stream without its first event is taken to come from the model that was asked."""
+    events = decode(sse(*WORDS, *finish()))
+    assert events[0] == TurnStarted(PLAIN, lutum.Response(request_id="req_1"))
+    assert completed(events).turn.model == PLAIN
+
+
+def test_server_blocks_are_events() -> None:
+    """A block without an event of its own is shown whole, and kept in the wire."""
+    block = {"type": "web_search_tool_result", "tool_use_id": "s", "content": []}
+    events = decode(sse(start(), begin(0, block), stop(0), *finish()))
+    assert ProviderEvent("web_search_tool_result", msgspec.json.encode(block)) in events
+    assert msgspec.json.decode(completed(events).turn.wire)["content"] == [block]
+
+
+def test_unknown_event() -> None:
+    """An event of an unknown type is passed on as it came, and the turn stays exact."""
+    events = decode(sse(start(), b'{"type":"weather","x":1e2}  ', *WORDS, *finish()))
+    assert ProviderEvent("weather", b'{"type":"weather","x":1e2}') in events
+    assert completed(events).turn.exact
+
+
+@pytest.mark.parametrize("kind", ["glow_delta", "input_json_delta"])
+def test_unknown_delta(kind: str) -> None:
+    """A delta the block's kind does not have is passed on, and the turn is inexact."""
+    events = decode(
+        sse(start(), begin(0, text("")), delta(0, type=kind, partial_json="x"), stop(0), *finish())
+    )
+    assert any(isinstance(event, ProviderEvent) for event in events)
+    reason = completed(events).turn.inexact_reason
+    assert reason is not None
+    assert kind in reason
+
+
+def test_citations() -> None:
+    """Citations are appended as they came, to those at the block's start."""
+    citation = delta(0, type="citations_delta", citation={"type": "x", "n": 1})
+    events = decode(sse(start(), begin(0, {**text("a"), "citations": []}), citation, stop(0), *finish()))
+    content = msgspec.json.decode(completed(events).turn.wire)["content"]
+    assert content == [{"type": "text", "text": "a", "citations": [{"type": "x", "n": 1}]}]
+
+
+def test_compaction_replaces() -> None:
+    """A compaction delta replaces what the block began with."""
+    block = {"type": "compaction", "content": None}
+    events = decode(
+        sse(start(), begin(0, block), delta(0, type="compaction_delta", content="sum"), stop(0), *finish())
+    )
+    assert msgspec.json.decode(completed(events).turn.wire)["content"] == [
+        {"type": "compaction", "content": "sum"}
+    ]
+
+
+def test_fallback_names_the_model() -> None:
+    """Where another model took over, the turn is that model's."""
+    block = {"type": "fallback", "from": {"model": PLAIN}, "to": {"model": "claude-opus-4-8"}}
+    assert (
+        completed(decode(sse(start(), begin(0, block), stop(0), *finish()))).turn.model == "claude-opus-4-8"
+    )
+
+
+def test_structured() -> None:
+    """In a structured turn the text is the value's JSON."""
+    events = decode(sse(start(), *WORDS, *finish()), structured=True)
+    assert StructuredDelta("Hi") in events
+    assert completed(events).turn.text == "Hi"
+
+
+def test_structured_by_tool() -> None:
+    """The forced tool's input is the value: no call to answer, and no exact replay."""
+    events = decode(call_stream('{"a"', ":1}"), value_tool="look")
+    assert [event for event in events if isinstance(event, StructuredDelta)] == [
+        StructuredDelta('{"a"'),
+        StructuredDelta(":1}"),
+    ]
+    done = completed(events)
+    assert (done.finish_reason, done.turn.tool_calls, done.turn.text) == ("stop", (), '{"a":1}')
+    assert not done.turn.exact
+
+
+def test_refusal() -> None:
+    """Text of a refused turn is shown as it came, and is a refusal in the view."""
+    events = decode(sse(start(), *WORDS, *finish("refusal")))
+    assert TextDelta("Hi") in events
+    done = completed(events)
+    assert (done.finish_reason, done.turn.text, done.turn.refusal) == ("content_filter", "", "Hi")
+
+
+def test_refusal_without_words() -> None:
+    """A refusal that says nothing is told in the provider's words."""
+    details = {"type": "refusal", "category": "bio", "explanation": "No."}
+    events = decode(sse(start(), *finish("refusal", stop_details=details)))
+    assert RefusalDelta("No.") in events
+    assert completed(events).turn.refusal == "No."
+
+
+@pytest.mark.parametrize(
+    ("stop_reason", "expected"),
+    [
+        ("stop_sequence", "stop"),
+        ("max_tokens", "length"),
+        ("pause_turn", "paused"),
+        ("model_context_window_exceeded", "model_context_window_exceeded"),
+        (None, "stop"),
+    ],
+)
+def test_finish_reasons(stop_reason: str | None, expected: str) -> None:
+    """Reasons are lutum's words where it has one, else the provider's."""
+    assert completed(decode(sse(start(), *WORDS, *finish(stop_reason)))).finish_reason == expected
+
+
+def test_usage_is_merged() -> None:
+    """message_delta replaces usage member by member; what it leaves out or nulls stays."""
+    first = {
+        "input_tokens": 3,
+        "cache_read_input_tokens": 40,
+        "cache_creation_input_tokens": 2,
+        "output_tokens": 1,
+    }
+    last = {
+        "output_tokens": 7,
+        "cache_read_input_tokens": None,
+        "output_tokens_details": {"thinking_tokens": 4},
+    }
+    end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": last}
+    usage = completed(decode(sse(start(usage=first), end, {"type": "message_stop"}))).usage
+    assert usage == lutum.Usage(45, 7, 40, 2, 4)
+
+
+def test_gateway_cost() -> None:
+    """A cost that a gateway reports is read by its digits."""
+    usage = b'{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"cost":0.0000100}}'
+    cost = completed(decode(sse(start(), usage, {"type": "message_stop"}))).usage.cost_usd
+    assert str(cost) == "0.0000100"
+
+
+def test_dropped_thinking_is_reported() -> None:
+    """Each block that the API dropped from the request is an event."""
+    entry = {"type": "thinking_dropped", "path": "messages.1.content.0", "reason": "prefix_binding_mismatch"}
+    events = decode(sse(start(input_transformations=[entry]), *WORDS, *finish()))
+    assert ProviderEvent("input_transformations", msgspec.json.encode(entry)) in events
+
+
+def test_nothing_after_the_end() -> None:
+    """What follows message_stop is not looked at."""
+    assert isinstance(decode(sse(start(), *finish()) + b"data: [DONE]\n\n\xff")[-1], lutum.Completed)
+
+
+def test_padding_and_missing_blank_line() -> None:
+    """Spaces behind the JSON and a missing last blank line do not matter."""
+    stream = sse(start(), *WORDS, *finish()).replace(b"}\n\n", b"}    \n\n").rstrip()
+    assert completed(decode(stream)).turn.text == "Hi"
+
+
+def test_pings() -> None:
+    """Pings give no event, not even an empty one or one with members."""
+    ping = b'event: ping\ndata: {"type":"ping","cost":"0"}\n\nevent: ping\ndata: \n\n'
+    assert decode(ping + sse(start(), *WORDS, *finish())) == decode(sse(start(), *WORDS, *finish()))
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected", "status"),
+    [
+        ("overloaded_error", "overloaded", 529),
+        ("rate_limit_error", "rate_limit", 429),
+        ("api_error", "server", 500),
+        ("invalid_request_error", "invalid_request", 400),
+        ("brand_new_error", "unknown", None),
+    ],
+)
+def test_error_event(kind: str, expected: str, status: int | None) -> None:
+    """An error event is classed as its HTTP status would be; what came before it was delivered."""
+    error = {"type": "error", "error": {"type": kind, "message": "No"}, "request_id": "req_9"}
+    out = list[lutum.Event]()
+    with pytest.raises(lutum.ProviderError, match="No") as caught:
+        decoder().feed(sse(start(), *WORDS, error), out)
+    assert TextDelta("Hi") in out
+    found = caught.value
+    assert (found.kind, found.status, found.type, found.request_id) == (expected, status, kind, "req_9")
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b"{",
+        b"[1]",
+        b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta"}}',
+        b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"\xff"}}',
+        b'{"type":"content_block_delta","index":9,"delta":{"type":"text_delta","text":"x"}}',
+        b'{"type":"content_block_delta","index":9,"delta":{"type":"glow_delta"}}',
+        b'{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}',
+        b'{"type":"content_block_start","index":1,"content_block":{"text":""}}',
+        b'{"type":"content_block_start","index":1,"content_block":{"type":"new","x":"\xff"}}',
+        b'{"type":"content_block_stop","index":4}',
+        b'{"type":"message_start","message":{}}',
+        b'{"type":"message_delta","delta":3}',
+        b'{"type":"message_delta","usage":{"output_tokens":"many"}}',
+    ],
+)
+def test_malformed(event: bytes) -> None:
+    """What is not the protocol is the provider's error, and nothing follows it."""
+    reading, out = decoder(), list[lutum.Event]()
+    with pytest.raises(lutum.ProviderError) as caught:
+        reading.feed(sse(start(), WORDS[0], event, *finish()), out)
+    assert caught.value.kind == "malformed"
+    reading.feed(sse(*finish()), out)
+    reading.eof(out)
+    assert not any(isinstance(found, lutum.Completed) for found in out)
+
+
+def test_malformed_json_names_the_byte() -> None:
+    """The message says which event, and at which byte of it."""
+    with pytest.raises(lutum.ProviderError, match=r"event 2 .*byte 2"):
+        decode(sse(start(), b'{"a}'[:2] + b"\x01"))
+
+
+def test_cut_is_never_complete() -> None:
+    """At every byte a stream is cut, it gives no Completed, and no error either."""
+    stream = sse(
+        start(), *WORDS, begin(1, call()), delta(1, type="input_json_delta", partial_json="{}"), *finish()
+    )
+    for cut in range(len(stream.rstrip())):
+        events = decode(stream[:cut])
+        assert not any(isinstance(event, lutum.Completed) for event in events)
+
+
+# --- laws ------------------------------------------------------------------------------------------
+
+numbers = st.sampled_from(["1e2", "1.50", "-0", "9" * 25, "1E+400", "0.1"])
+names = st.text("abc", min_size=1, max_size=4).map("x_".__add__)
+
+
+@st.composite
+def values(draw: st.DrawFn, depth: int = 2) -> str:
+    """JSON text with lexemes that a parser would lose."""
+    if depth and draw(st.booleans()):
+        inner = draw(st.lists(values(depth - 1), max_size=2))
+        if draw(st.booleans()):
+            return "[" + ", ".join(inner) + "]"
+        return "{" + ",".join(f'"k{i}" : {value}' for i, value in enumerate(inner)) + "}"
+    return draw(numbers | st.sampled_from(['"\\u00e9"', '"\U0001f30a"', "null", "true", '""', "[]", "{}"]))
+
+
+@st.composite
+def block_events(draw: st.DrawFn, index: int) -> tuple[list[bytes], str | None]:
+    """The events of one block, and its JSON when it stays exact."""
+    extra = "".join(f',"{draw(names)}{i}":{draw(values())}' for i in range(draw(st.integers(0, 2))))
+    kind = draw(st.sampled_from(["text", "thinking", "tool_use", "x_new"]))
+    pieces = draw(st.lists(st.text(max_size=4), max_size=3))
+    joined, deltas, exact = msgspec.json.encode("".join(pieces)).decode(), list[dict[str, Any]](), True
+    match kind:
+        case "text":
+            first = whole = f'{{"type":"text","text":""{extra}}}'
+            deltas = [{"type": "text_delta", "text": piece} for piece in pieces]
+            whole = f'{{"type":"text","text":{joined}{extra}}}'
+        case "thinking":
+            first = f'{{"type":"thinking","thinking":"","signature":""{extra}}}'
+            deltas = [{"type": "thinking_delta", "thinking": piece} for piece in pieces]
+            deltas.append({"type": "signature_delta", "signature": "s"})
+            whole = f'{{"type":"thinking","thinking":{joined},"signature":"s"{extra}}}'
+        case "tool_use":
+            arguments = draw(values().filter(lambda value: value.startswith("{")))
+            cut = draw(st.integers(0, len(arguments)))
+            first = f'{{"type":"tool_use","id":"t{index}","name":"n","input":{{}}{extra}}}'
+            deltas = [
+                {"type": "input_json_delta", "partial_json": p} for p in (arguments[:cut], arguments[cut:])
+            ]
+            whole = f'{{"type":"tool_use","id":"t{index}","name":"n","input":{arguments}{extra}}}'
+        case _:
+            first = whole = f'{{"type":"x_new","thing":{draw(values())}{extra}}}'
+    if draw(st.integers(0, 9)) == 0:
+        deltas.append({"type": "x_delta", "y": 1})
+        exact = False
+    events = [b'{"type":"content_block_start","index":%d,"content_block":%b}' % (index, first.encode())]
+    events += [msgspec.json.encode(delta(index, **members)) for members in deltas]
+    events.append(msgspec.json.encode(stop(index)))
+    return events, whole if exact else None
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> tuple[bytes, list[str] | None]:
+    """A stream, and the JSON of its blocks when the turn stays exact."""
+    events, whole, exact = [msgspec.json.encode(start())], list[str](), True
+    for index in range(draw(st.integers(0, 3))):
+        block, value = draw(block_events(index))
+        events += block
+        whole.append(value or "")
+        exact = exact and value is not None
+        if draw(st.booleans()):
+            events.append(draw(st.sampled_from([b'{"type":"ping"}', b'{"type":"x_event","n":1e2}'])))
+    events += map(msgspec.json.encode, finish())
+    return sse(*events), whole if exact else None
+
+
+def lexemes(json: bytes | str) -> Any:
+    """A JSON value with its numbers as they are written."""
+    import json as stdlib
+
+    return stdlib.loads(json, parse_float=lambda x: ("n", x), parse_int=lambda x: ("n", x))
+
+
+@settings(max_examples=max(500, settings().max_examples))
+@given(streams(), st.randoms(use_true_random=False))
+def test_blocks_are_assembled_exactly(made: tuple[bytes, list[str] | None], chance: random.Random) -> None:
+    """Whatever is unknown, a turn's wire holds the value of each block, number by number; and however a
+    stream is split, its events are the same."""
+    stream, whole = made
+    events = decode(stream)
+    turn = completed(events).turn
+    if whole is not None:
+        assert turn.exact
+        assert lexemes(turn.wire)["content"] == [lexemes(block) for block in whole]
+        again = [lexemes(block) for block in _turn.replay_blocks(turn)]
+        assert again == [
+            block for block in map(lexemes, whole) if block["type"] != "text" or block["text"].strip()
+        ]
+    else:
+        assert not turn.exact
+    assert split(stream, chance) == events
+
+
+def split(stream: bytes, chance: random.Random) -> list[lutum.Event]:
+    """The events of a stream fed in random pieces."""
+    reading, out, at = decoder(), list[lutum.Event](), 0
+    while at < len(stream):
+        size = chance.choice((1, 2, 7, 40, 400))
+        reading.feed(stream[at : at + size], out)
+        at += size
+    reading.eof(out)
+    return out

@@ -1,0 +1,294 @@
+"""What both OpenAI adapters share: endpoints, errors, usage, schemas."""
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, strategies as st
+
+import lutum
+from lutum import Response, Usage
+from lutum_openai import _common
+
+
+@pytest.mark.parametrize(
+    ("base", "version", "header", "url"),
+    [
+        ("https://api.openai.com/v1", None, "authorization", "https://api.openai.com/v1/responses"),
+        ("http://localhost:8080/v1", None, "authorization", "http://localhost:8080/v1/responses"),
+        (
+            "https://n.openai.azure.com/openai/v1",
+            None,
+            "api-key",
+            "https://n.openai.azure.com/openai/v1/responses",
+        ),
+        (
+            "https://n.openai.azure.com/openai",
+            "2025-03-01-preview",
+            "api-key",
+            "https://n.openai.azure.com/openai/responses?api-version=2025-03-01-preview",
+        ),
+        (
+            "https://n.services.ai.azure.com/openai/v1",
+            None,
+            "api-key",
+            "https://n.services.ai.azure.com/openai/v1/responses",
+        ),
+        (
+            "https://openai.azure.com.evil.test/v1",
+            None,
+            "authorization",
+            "https://openai.azure.com.evil.test/v1/responses",
+        ),
+    ],
+)
+def test_endpoints(base: str, version: str | None, header: str, url: str) -> None:
+    """The key's header and the URL of a path follow from the host; Azure's version is a query."""
+    found = _common.endpoint(base, version)
+    assert (found.key_header, found.url("/responses"), found.own) == (header, url, "api.openai.com" in base)
+    assert found.key_headers("k") == {header: "k" if header == "api-key" else "Bearer k"}
+    assert found.key_headers("") == {}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "message", "type", "code"),
+    [
+        (
+            401,
+            {"error": {"message": "m", "type": "invalid_request_error", "code": "invalid_api_key"}},
+            "authentication",
+            "m",
+            "invalid_request_error",
+            "invalid_api_key",
+        ),
+        (
+            400,
+            {"error": {"message": "m", "type": "invalid_request_error", "code": "model_not_found"}},
+            "not_found",
+            "m",
+            "invalid_request_error",
+            "model_not_found",
+        ),
+        (
+            429,
+            {"error": {"message": "m", "type": "insufficient_quota", "code": "insufficient_quota"}},
+            "billing",
+            "m",
+            "insufficient_quota",
+            "insufficient_quota",
+        ),
+        (
+            429,
+            {"error": {"message": "m", "type": "tokens", "code": "rate_limit_exceeded"}},
+            "rate_limit",
+            "m",
+            "tokens",
+            "rate_limit_exceeded",
+        ),
+        (
+            413,
+            {"error": {"message": "m", "type": "invalid_request_error"}},
+            "too_large",
+            "m",
+            "invalid_request_error",
+            None,
+        ),
+        (402, {"error": {"message": "m", "code": 402}}, "billing", "m", None, "402"),
+        (500, {"error": {"message": "m", "type": "server_error"}}, "server", "m", "server_error", None),
+        (503, {"error": {"message": "m", "type": "x"}}, "overloaded", "m", "x", None),
+        (
+            418,
+            {"message": "m", "object": "error", "type": "BadRequestError", "code": 418},
+            "invalid_request",
+            "m",
+            "BadRequestError",
+            "418",
+        ),
+        (400, {"code": "invalid-argument", "error": "m"}, "invalid_request", "m", None, "invalid-argument"),
+        (422, {"detail": [{"loc": ["a"]}]}, "invalid_request", '[{"loc":["a"]}]', None, None),
+        (403, {"detail": "m"}, "permission", "m", None, None),
+        (
+            400,
+            [{"error": {"message": "m", "code": 400, "status": "INVALID"}}],
+            "invalid_request",
+            "m",
+            None,
+            "400",
+        ),
+        (404, {"statusCode": 404, "message": "m"}, "not_found", "m", None, None),
+        (302, {}, "unknown", "HTTP 302: {}", None, None),
+        (500, [], "server", "HTTP 500: []", None, None),
+        (502, "text", "server", 'HTTP 502: "text"', None, None),
+    ],
+)
+def test_http_errors(
+    status: int, body: Any, kind: str, message: str, type: str | None, code: str | None
+) -> None:
+    """An error of any shape is classed by its status and its code, with what it says."""
+    raw = msgspec.json.encode(body)
+    error = _common.http_error(Response(status=status, request_id="req_1"), raw, 0.0)
+    assert (error.kind, error.status, str(error)) == (kind, status, message)
+    assert (error.type, error.code, error.request_id, error.body) == (type, code, "req_1", raw)
+
+
+@given(st.binary(max_size=60))
+def test_any_error_body(body: bytes) -> None:
+    """No body makes the error fail."""
+    error = _common.http_error(Response(status=500), body, 0.0)
+    assert error.kind == "server"
+    assert str(error)
+
+
+def test_request_id_of_the_body() -> None:
+    """An id that only the body has counts."""
+    error = _common.http_error(Response(status=500), b'{"error":{"message":"m"},"request_id":"r"}', 0.0)
+    assert error.request_id == "r"
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after-ms": "250", "retry-after": "7"}, 0.25),
+        ({"retry-after": "Thu, 01 Jan 1970 00:00:30 GMT"}, 20.0),
+        ({"retry-after": "Thu, 01 Jan 1970 00:00:30 GMT", "date": "Thu, 01 Jan 1970 00:00:25 GMT"}, 5.0),
+        ({"retry-after": "Thu, 01 Jan 1970 00:00:00 GMT"}, 0.0),
+        ({"retry-after": "soon"}, None),
+        ({}, None),
+    ],
+)
+def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
+    """Both forms of Retry-After, and the one in milliseconds; a date that is past is no wait."""
+    assert _common.retry_after(headers, 10.0) == seconds
+    assert _common.http_error(Response(status=429, headers=headers), b"{}", 10.0).retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("reported", "usage"),
+    [
+        (
+            {
+                "input_tokens": 10,
+                "output_tokens": 5,
+                "input_tokens_details": {"cached_tokens": 3, "cache_write_tokens": 2},
+                "output_tokens_details": {"reasoning_tokens": 1},
+            },
+            Usage(10, 5, 3, 2, 1),
+        ),
+        (
+            {
+                "prompt_tokens": 10,
+                "completion_tokens": 5,
+                "prompt_tokens_details": {"cached_tokens": 3},
+                "completion_tokens_details": None,
+                "cost": 0.00075,
+            },
+            Usage(10, 5, 3, cost_usd=Decimal("0.00075")),
+        ),
+        ({"prompt_tokens": 10, "total_tokens": 15, "prompt_cache_hit_tokens": 4}, Usage(10, 5, 4)),
+        (
+            {"input_tokens": 1, "output_tokens": 1, "cost_in_usd_ticks": 7_515_000},
+            Usage(1, 1, cost_usd=Decimal("0.0007515")),
+        ),
+        ({"input_tokens": 1, "output_tokens": 1, "cost": 0}, Usage(1, 1)),
+        ({"input_tokens": 0, "output_tokens": 0}, Usage()),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_usage(reported: Any, usage: Usage | None) -> None:
+    """Both spellings, the details under their names, and what a gateway billed."""
+    assert _common.usage_of(msgspec.json.encode(reported)) == usage
+
+
+def test_schema_names() -> None:
+    """A name has only letters, digits, _ and -, and at most 64 of them."""
+    assert _common.schema_name("List[Ü.b]") == "List___b_"
+    assert _common.schema_name("x" * 99) == "x" * 64
+    assert _common.schema_name("") == "schema"
+
+
+def test_call_ids() -> None:
+    """An id that is too long becomes the same short one each time."""
+    assert _common.call_id("c") == "c"
+    long = _common.call_id("c" * 65)
+    assert long == _common.call_id("c" * 65) != _common.call_id("d" * 65)
+    assert len(long) == 64
+    assert len(_common.call_id("c" * 65, 40)) == 40
+
+
+def strict(schema: Any) -> tuple[Any, bool, tuple[str, ...]]:
+    found = _common.strict_schema(msgspec.json.encode(schema).decode())
+    return msgspec.json.decode(found.schema), found.strict, found.dropped
+
+
+def test_strict_schema() -> None:
+    """Objects are closed and whole, what strict mode does not take is left out and named."""
+    schema = {
+        "$ref": "#/$defs/A",
+        "$defs": {
+            "A": {
+                "title": "A",
+                "type": "object",
+                "properties": {
+                    "s": {"type": "string", "minLength": 2, "default": "x", "pattern": "^a"},
+                    "f": {"type": "string", "format": "uri"},
+                    "b": {"oneOf": [{"$ref": "#/$defs/B", "description": "d"}, {"type": "null"}]},
+                    "l": {"type": "array", "items": {"type": "integer"}, "uniqueItems": True},
+                },
+            },
+            "B": {"type": "object", "properties": {}, "additionalProperties": False},
+        },
+    }
+    found, is_strict, dropped = strict(schema)
+    assert is_strict
+    assert found["properties"] == {
+        "s": {"type": "string", "pattern": "^a"},
+        "f": {"type": "string"},
+        "b": {"anyOf": [{"$ref": "#/$defs/B"}, {"type": "null"}]},
+        "l": {"type": "array", "items": {"type": "integer"}},
+    }
+    assert (found["required"], found["additionalProperties"]) == (["s", "f", "b", "l"], False)
+    assert [path for path in dropped if not path.startswith("$.$defs")] == [
+        "$.properties.s.minLength",
+        "$.properties.f.format",
+        "$.properties.l.uniqueItems",
+    ]
+    assert strict(found) == (found, True, ())
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "array", "items": {"type": "string"}},
+        {"type": "object", "additionalProperties": {"type": "integer"}},
+        {"type": "object", "properties": {"a": {}}},
+        {"type": "object", "properties": {"a": True}},
+        {"type": "object", "allOf": [{"type": "object"}]},
+        {"type": "object", "properties": {"t": {"type": "array", "prefixItems": [{"type": "string"}]}}},
+    ],
+)
+def test_schema_that_strict_mode_cannot_say(schema: Any) -> None:
+    """It goes out as it is, and is checked on decode alone."""
+    assert strict(schema) == (schema, False, ())
+
+
+def test_tokens() -> None:
+    """Text counts by its characters, a PDF by its pages, an image by the most its model takes."""
+    assert _common.text_tokens("x" * 30) == 11
+    assert _common.text_tokens("語" * 10) >= 10
+    assert _common.pdf_tokens(b"%PDF /Type /Page /Type/Page /Type /Pages") == 2 * _common.PAGE_TOKENS
+    assert _common.pdf_tokens(b"%PDF") is None
+    assert _common.image_tokens("gpt-4o-mini") > _common.image_tokens("gpt-5")
+
+
+def test_options_over_options() -> None:
+    """What a turn says goes before what its adapter says, field by field."""
+    from lutum_openai import OpenAIOptions
+
+    base = OpenAIOptions(effort="low", store=True, user="u")
+    assert OpenAIOptions(effort="high", store=False).over(base) == OpenAIOptions(
+        effort="high", store=False, user="u"
+    )
+    assert isinstance(lutum.Settings(ext=(base,)).option(OpenAIOptions), OpenAIOptions)

@@ -1,0 +1,304 @@
+"""`total`, `first_event`, `idle` and `connect`: each due at its instant, bounding the pump and not your code.
+Time is virtual, on both backends."""
+
+from typing import Any, Literal
+
+import anyio
+import pytest
+from fakes import (
+    PING,
+    SENT,
+    STALL,
+    STALLED,
+    STARTED,
+    VIRTUAL,
+    WHOLE,
+    FakeAdapter,
+    House,
+    OpenStep,
+    Step,
+    Text,
+    Wait,
+    done,
+)
+
+import lutum
+from lutum._bags import FULL
+
+pytestmark = VIRTUAL
+
+Reason = Literal["total", "first_event", "idle", "connect"]
+EACH = lutum.Timeouts(total=100, first_event=20, idle=30, connect=10)
+
+# Under EACH: what the provider does, which timeout is due, and when.
+CASES: list[tuple[str, list[OpenStep], list[Step], Reason, float]] = [
+    ("no connection", ["connecting", STALL], [], "connect", 10),
+    ("no phase at all", [STALL], [], "first_event", 20),
+    ("connected late, and silent", ["connecting", Wait(9), "connected", STALL], [], "first_event", 29),
+    ("written, no head", [*SENT, STALL], [], "first_event", 20),
+    ("a slow head is on the same clock", [*SENT, Wait(15)], [STALL], "first_event", 20),
+    ("head, no event", list(SENT), [STALL], "first_event", 20),
+    ("pings are no first event", list(SENT), [Wait(9), PING, Wait(9), PING, STALL], "first_event", 20),
+    ("silent after an event", list(SENT), [STARTED, STALL], "idle", 30),
+    ("silent later on", list(SENT), [STARTED, Wait(29), Text("a"), Wait(29), Text("b"), STALL], "idle", 88),
+    ("pings are no progress", list(SENT), [STARTED, Wait(29), PING, PING, STALL], "idle", 30),
+    ("a drip", list(SENT), [STARTED, *[Wait(29), Text("x")] * 9], "total", 100),
+    ("total before idle", list(SENT), [STARTED, *[Wait(28), Text("x")] * 9], "total", 100),
+]  # fmt: skip
+
+
+async def end(turn: lutum.Stream[Any]) -> lutum.TurnTimeout:
+    """Read until the timeout."""
+    with pytest.raises(lutum.TurnTimeout) as info:
+        async for _ in turn:
+            pass
+    return info.value
+
+
+@pytest.mark.parametrize(
+    ("opening", "play", "reason", "at"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+)
+async def test_each_at_its_instant(
+    opening: list[OpenStep], play: list[Step], reason: Reason, at: float
+) -> None:
+    """The error says which, is a TimeoutError, and comes when it is due; the connection is closed then."""
+    start = anyio.current_time()
+    with House(FakeAdapter(play, opening=opening), timeout=EACH) as house:
+        with pytest.raises(lutum.TurnTimeout) as info:
+            async with house.stream() as turn:
+                async for _ in turn:
+                    pass
+        assert anyio.current_time() - start == pytest.approx(at)
+        assert info.value.reason == reason
+        assert isinstance(info.value, TimeoutError)
+        assert info.value.seconds == getattr(EACH, reason)
+        assert info.value.usage == turn.usage == house.budget.spent
+        closed = house.adapter.exchanges[0].closed
+        assert closed is not None
+        assert closed - start == pytest.approx(at)
+        with pytest.raises(lutum.TurnTimeout):
+            _ = turn.result
+
+
+async def test_a_slow_turn_is_whole() -> None:
+    """A turn that takes every limit to just below its instant completes."""
+    opening: list[OpenStep] = ["connecting", Wait(9.9), "connected", "sent", Wait(10)]
+    play: list[Step] = [Wait(9.9), STARTED, Wait(29.9), Text("a"), Wait(29.9), done()]
+    with House(FakeAdapter(play, opening=opening), timeout=EACH) as house:
+        result = await house.llm.text_turn("hello").collect()
+    assert result.usage == lutum.Usage(12, 5)
+
+
+@pytest.mark.parametrize(
+    ("opening", "play", "reason", "at"),
+    [
+        (["connecting", STALL], [], "connect", 10),
+        ([*SENT, STALL], [], "first_event", 600),
+        (SENT, [STARTED, STALL], "idle", 600),
+    ],
+)
+async def test_the_defaults(opening: list[OpenStep], play: list[Step], reason: Reason, at: float) -> None:
+    """Connect 10 s, first event 600 s, idle 600 s."""
+    start = anyio.current_time()
+    with House(FakeAdapter(play, opening=opening)) as house:
+        async with house.stream() as turn:
+            assert (await end(turn)).reason == reason
+        assert anyio.current_time() - start == pytest.approx(at)
+
+
+async def test_no_total_by_default() -> None:
+    """A turn that keeps coming may take a day."""
+    play: list[Step] = [STARTED, *[Wait(599), Text("x")] * 150, done()]
+    start = anyio.current_time()
+    with House(FakeAdapter(play)) as house:
+        await house.llm.text_turn("hello").collect()
+    assert anyio.current_time() - start == pytest.approx(150 * 599)
+
+
+async def test_turn_over_session_over_lutum_field_by_field() -> None:
+    """What the turn says counts, then what the session says, then Lutum; what nobody said is the default."""
+    adapter = FakeAdapter(WHOLE)
+    llm = lutum.Lutum(adapter, timeout=lutum.Timeouts(total=1, first_event=1, idle=1))
+    session = lutum.Session(llm)
+    session.push_user("hello")
+    session.defaults = lutum.Settings(timeout=lutum.Timeouts(first_event=2, idle=2))
+    builder = session.text_turn().timeout(idle=3)
+    seen = list[lutum.Timeouts]()
+
+    class Looking(FakeAdapter):
+        def prepare(self, request: Any) -> Any:
+            seen.append(request.settings.timeout)
+            return super().prepare(request)
+
+    llm._adapter = Looking(WHOLE)  # type: ignore[misc]
+    await builder.collect()
+    await builder.timeout(total=None).collect()
+    await builder.timeout(idle=4).timeout(connect=5).collect()
+    await llm.text_turn("hello").collect()
+    assert seen == [
+        lutum.Timeouts(total=1, first_event=2, idle=3, connect=10),
+        lutum.Timeouts(total=None, first_event=2, idle=3, connect=10),
+        lutum.Timeouts(total=1, first_event=2, idle=4, connect=5),
+        lutum.Timeouts(total=1, first_event=1, idle=1, connect=10),
+    ]
+
+
+@pytest.mark.parametrize("name", ["total", "first_event", "idle", "connect"])
+async def test_none_means_none(name: Reason) -> None:
+    """A None takes away what would be inherited."""
+    slow = {
+        "connect": (["connecting", Wait(5000), "connected", "sent"], WHOLE),
+        "first_event": ([*SENT, Wait(5000)], [Wait(5000), *WHOLE]),
+        "idle": (SENT, [STARTED, Wait(5000), Text("a"), Wait(5000), done()]),
+        "total": (SENT, [STARTED, Wait(500), Text("a"), Wait(500), done()]),
+    }
+    opening, play = slow[name]
+    timeout = lutum.Timeouts(total=700) if name == "total" else lutum.Timeouts()
+    with House(FakeAdapter(play, opening=opening), timeout=timeout) as house:
+        builder = house.llm.text_turn("hello")
+        with pytest.raises(lutum.TurnTimeout) as info:
+            await builder.collect()
+        assert info.value.reason == name
+        if name == "connect":  # without it the wait for a connection is still one for a first event
+            builder = builder.timeout(first_event=None)
+        await builder.timeout(**{name: None}).collect()
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan")])
+async def test_a_timeout_that_is_none_at_all(value: float) -> None:
+    """Zero, less, or no number: a BadValue that names the field."""
+    with pytest.raises(lutum.BadValue) as info:
+        lutum.Timeouts(idle=value)
+    assert info.value.field == "timeout.idle"
+
+
+async def test_delivered_events_come_first() -> None:
+    """What had arrived stays readable: the consumer sees it all, then the timeout, with the partial."""
+    seen = list[lutum.Event]()
+    with House(FakeAdapter(STALLED), timeout=lutum.Timeouts(total=5)) as house:
+        async with house.stream() as turn:
+            await anyio.sleep(3600)
+            with pytest.raises(lutum.TurnTimeout) as info:
+                async for event in turn:
+                    seen.append(event)
+    assert seen == [STARTED, lutum.TextDelta("a"), lutum.TextDelta("b")]
+    assert info.value.partial is not None
+    assert info.value.partial.text == "ab"
+    assert info.value.started
+    assert info.value.response == STARTED.response
+    assert info.value.usage == lutum.Usage(10, 2, known="estimated")
+
+
+async def test_it_is_due_while_the_body_is_busy() -> None:
+    """The connection is closed and the lease settled at the deadline, whatever the body does."""
+    start = anyio.current_time()
+    with House(FakeAdapter(STALLED), timeout=lutum.Timeouts(total=5)) as house:
+        async with house.stream() as turn:
+            await anyio.sleep(3600)
+            closed = house.adapter.exchanges[0].closed
+            assert closed is not None
+            assert closed - start == pytest.approx(5)
+            assert turn.usage == house.budget.spent == lutum.Usage(10, 2, known="estimated")
+            assert house.budget.reserved.total_tokens == 0
+
+
+async def test_a_body_that_never_looks() -> None:
+    """A turn that timed out behind the back of a body that reads no more is left quietly."""
+    with House(FakeAdapter(STALLED), timeout=lutum.Timeouts(total=5)) as house:
+        async with house.stream():
+            await anyio.sleep(3600)
+
+
+async def test_a_whole_turn_does_not_time_out() -> None:
+    """Once the provider's end has come no deadline runs, however late the consumer reads it."""
+    with House(FakeAdapter(WHOLE), timeout=EACH) as house:
+        async with house.stream() as turn:
+            await anyio.sleep(3600)
+            async for _ in turn:
+                await anyio.sleep(3600)
+    assert turn.result.text == "hi"
+
+
+@pytest.mark.parametrize("reason", ["total", "first_event", "idle"])
+@pytest.mark.parametrize("soft", [False, True])
+async def test_an_outer_scope_due_at_the_same_time_wins(reason: Reason, soft: bool) -> None:
+    """Both due at one instant: it is the outer scope's cancellation that comes out."""
+    play: list[Step] = [STALL] if reason == "first_event" else [STARTED, STALL]
+    timeout = lutum.Timeouts(**{reason: 5})
+    with House(FakeAdapter(play), timeout=timeout) as house:
+        if soft:
+            with anyio.move_on_after(5) as scope:
+                await house.llm.text_turn("hello").collect()
+                raise AssertionError
+            assert scope.cancelled_caught
+        else:
+            with pytest.raises(TimeoutError) as info, anyio.fail_after(5):
+                await house.llm.text_turn("hello").collect()
+            assert not isinstance(info.value, lutum.TurnTimeout)
+
+
+async def test_an_outer_scope_due_later_does_not() -> None:
+    """The turn's own timeout, due before the scope round it, is what comes out."""
+    with House(FakeAdapter(STALLED), timeout=lutum.Timeouts(total=4.5)) as house:
+        with pytest.raises(lutum.TurnTimeout), anyio.fail_after(5):
+            await house.llm.text_turn("hello").collect()
+
+
+FLOOD: list[Step] = [STARTED, Text("x" * 2 * FULL), Text("y"), done()]
+
+
+async def test_idle_does_not_run_while_the_pump_waits_for_you() -> None:
+    """A consumer that is slow with a full channel is not the provider's fault."""
+    play: list[Step] = [STARTED, Text("x" * 2 * FULL), Wait(29), Text("y"), done()]
+    with House(FakeAdapter(play), timeout=lutum.Timeouts(idle=30, first_event=1)) as house:
+        async with house.stream() as turn:
+            await anext(turn)
+            await anyio.sleep(3600)
+            async for _ in turn:
+                await anyio.sleep(3600)
+    assert turn.result.text == "hi"
+
+
+async def test_total_runs_while_the_pump_waits_for_you() -> None:
+    """It is the bound of the whole turn, the time you keep it waiting included."""
+    start = anyio.current_time()
+    with House(FakeAdapter(FLOOD), timeout=lutum.Timeouts(total=50, idle=5)) as house:
+        async with house.stream() as turn:
+            await anyio.sleep(60)
+            closed = house.adapter.exchanges[0].closed
+            assert closed is not None
+            assert closed - start == pytest.approx(50)
+            error = await end(turn)
+    assert (error.reason, error.seconds) == ("total", 50)
+    assert error.partial is not None
+    assert error.partial.text == "x" * 2 * FULL
+
+
+async def test_the_wait_for_a_reservation_is_not_in_total() -> None:
+    """`total` starts with the first attempt, not with the wait for the ledger."""
+    start = anyio.current_time()
+
+    class Lease:
+        def grow(self, usage: Any) -> bool:
+            return True
+
+        def settle(self, usage: Any) -> None:
+            pass
+
+    class Slow:
+        async def reserve(self, estimate: lutum.Estimate) -> Lease:
+            await anyio.sleep(1000)
+            return Lease()
+
+    llm = lutum.Lutum(FakeAdapter(STALLED), budget=Slow(), timeout=lutum.Timeouts(total=5))
+    with pytest.raises(lutum.TurnTimeout):
+        await llm.text_turn("hello").collect()
+    assert anyio.current_time() - start == pytest.approx(1005)
+
+
+async def test_the_same_error_again() -> None:
+    """Reading on after the timeout raises it again, and the body may catch it and go on."""
+    with House(FakeAdapter(STALLED), timeout=lutum.Timeouts(total=5)) as house:
+        async with house.stream() as turn:
+            assert await end(turn) is await end(turn)
+        assert turn.partial.text == "ab"
