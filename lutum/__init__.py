@@ -69,6 +69,7 @@ from lutum._input import (
     Text as Text,
     ToolResult as ToolResult,
 )
+from lutum._partial import Partial as Partial
 from lutum._preview import Preview as Preview
 from lutum._pricing import Price as Price, Pricing as Pricing
 from lutum._results import (

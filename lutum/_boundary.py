@@ -149,7 +149,7 @@ class Lutum:
     def _structured_turn(self, type: type[T], spec: TurnSpec) -> StructuredTurn[T]:
         shape = shape_of(type)
         output = OutputFormat(shape.name, shape.schema, shape.dropped)
-        spec = msgspec.structs.replace(spec, output=output)
+        spec = msgspec.structs.replace(spec, output=output, shape=shape)
 
         def finish(reducer: Reducer, pump: Pump) -> StructuredResult[T]:
             return self._structured_result(shape, reducer, pump)

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
+from lutum._errors import UsageError
 from lutum._events import (
     Completed,
     Event,
@@ -20,7 +21,9 @@ from lutum._events import (
     UsageUpdate,
     WillRetry,
 )
+from lutum._partial import PartialJson, as_partial
 from lutum._results import PartialResult, Response, ToolCallItem, Usage
+from lutum._schema import Shape
 from lutum._tools import CallIssue, ToolCall, Toolset
 
 
@@ -34,9 +37,12 @@ class Reducer:
     __slots__ = (
         "_calls",
         "_json",
+        "_read",
+        "_reader",
         "_reasoning",
         "_refusal",
         "_seen",
+        "_shape",
         "_text",
         "available",
         "calls",
@@ -51,9 +57,15 @@ class Reducer:
         "value",
     )
 
-    def __init__(self, toolset: Toolset | None = None, available: tuple[str, ...] | None = None) -> None:
+    def __init__(
+        self,
+        toolset: Toolset | None = None,
+        available: tuple[str, ...] | None = None,
+        shape: Shape[Any] | None = None,
+    ) -> None:
         self.toolset = toolset
         self.available = available
+        self._shape = shape
         self.count = 0
         self.reported: Usage | None = None
         self._reset()
@@ -63,6 +75,8 @@ class Reducer:
         self._reasoning = list[str]()
         self._refusal = list[str]()
         self._json = list[str]()
+        self._reader: PartialJson | None = None
+        self._read = 0
         self._seen = list[ToolCallItem]()
         self.calls = list[ToolCall]()
         self.issues = list[CallIssue]()
@@ -146,6 +160,18 @@ class Reducer:
     @property
     def json(self) -> str:
         return "".join(self._json)
+
+    def partial_value(self, *, as_type: bool) -> Any:
+        """The closed part of the structured value; parsed only here, each character once."""
+        if self._shape is None:
+            raise UsageError("partial_value: not a structured turn")
+        if self._reader is None:
+            self._reader = self._shape.partial()
+        for piece in self._json[self._read :]:
+            self._reader.feed(piece)
+        self._read = len(self._json)
+        view = self._shape.view(self._reader.value())
+        return as_partial(self._shape.type, view) if as_type and view is not UNSET else view
 
     def partial(self) -> PartialResult:
         """What has been seen so far."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from types import TracebackType
-from typing import Generic, Self, final
+from typing import Any, Generic, Self, final
 
 import anyio
 from anyio.abc import TaskGroup
@@ -222,6 +222,18 @@ class Stream(Generic[R]):
     def partial(self) -> PartialResult:
         """What the consumer has seen so far; never committable."""
         return self._reducer.partial()
+
+    def partial_value(self, *, as_type: bool = False) -> Any:
+        """The closed part of a structured value that is still arriving: plain data, or with `as_type` a
+        `Partial` of the type, whose absent fields are UNSET. UNSET while there is nothing.
+
+        Strings may be cut; numbers, literals and enums never are. Nothing is validated, and nothing is
+        parsed unless asked; asking again parses only what is new.
+
+        Raises:
+          UsageError: this is no structured turn.
+        """
+        return self._reducer.partial_value(as_type=as_type)
 
     @property
     def usage(self) -> Usage:

@@ -19,6 +19,7 @@ from lutum._pump import Pump
 from lutum._reduce import Reducer
 from lutum._results import Estimate, PartialResult, StructuredResult, TextResult, Usage
 from lutum._retry import RetryPolicy
+from lutum._schema import Shape
 from lutum._settings import RequestBudget, Settings, Timeouts
 from lutum._stream import Stream
 from lutum._tools import Finished, NeedsTools, ToolCall, ToolRound, Toolset
@@ -56,6 +57,7 @@ class TurnSpec(msgspec.Struct, frozen=True, kw_only=True):
     tool: str | None = None
     descriptions: tuple[tuple[str, str], ...] = ()
     output: OutputFormat | None = None
+    shape: Shape[Any] | None = None
     committed: TurnRequest | None = None
 
 
@@ -161,7 +163,7 @@ class Turn(Generic[R]):
     def stream(self) -> Stream[R]:
         """The turn as an async context manager; each call is a new turn, and sends nothing yet."""
         spec = self._spec
-        reducer = Reducer(spec.toolset, spec.only)
+        reducer = Reducer(spec.toolset, spec.only, spec.shape)
         return Stream(lambda: self._llm._start(spec), reducer, self._finish)
 
     async def collect(self) -> R:

@@ -16,6 +16,7 @@ from lutum._events import Event
 from lutum._input import Item
 from lutum._results import CommittedTurn, Estimate, Response, ToolDef, Usage
 from lutum._settings import Settings
+from lutum._strict import Provider as Provider, narrow as narrow
 from lutum._transcript import Transcript
 
 Phase = Literal["connecting", "connected", "sent"]

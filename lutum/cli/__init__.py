@@ -41,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _main(argv)
     except KeyboardInterrupt:
+        if sys.stderr.isatty():
+            print(file=sys.stderr)  # the terminal wrote ^C
         return 130  # 128 + SIGINT, as shells say it
     except BrokenPipeError:
         # Whoever read has left. Python would flush once more at its end, and complain.

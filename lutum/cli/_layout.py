@@ -48,7 +48,7 @@ def table(rows: Sequence[Sequence[str]], width: int) -> list[str]:
     if sum(sizes) + 2 * (len(sizes) - 1) <= width:
         for row in rows:
             figures = [" " * (size - cells(cell)) + cell for cell, size in zip(row, sizes, strict=True)][1:]
-            lines.append("  ".join([row[0] + " " * (sizes[0] - cells(row[0])), *figures]))
+            lines.append("  ".join([row[0] + " " * (sizes[0] - cells(row[0])), *figures]).rstrip())
         return lines
     names = rows[0][1:]
     for row in rows[1:]:

@@ -39,7 +39,7 @@ _EMOJI_STYLE = "\ufe0f"
 _ZWJ = "\u200d"
 
 # Characters in one unit, so that combining marks without end are not kept back without end.
-_LONGEST = 1_000
+_LONGEST = 256
 
 
 def printable(text: str) -> str:
