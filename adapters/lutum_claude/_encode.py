@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from lutum import BadValue, CommittedTurn, Estimate, Item, Message
-from lutum.abc import Prepared, TurnRequest
+from lutum.abc import Prepared, TurnRequest, narrow
 from lutum_claude import _estimate, _models, _tail, _tools, _wire
 from lutum_claude._items import Block, Encoder, Piece, system_texts
 from lutum_claude._join import BREAKPOINT, Ephemerals, Join, JoinSpec, mark, note
@@ -116,7 +116,9 @@ def prepare(request: TurnRequest, config: Config) -> Prepared:
     tokens = join.tokens + _estimate.REQUEST_TOKENS + sum(map(_tools.tool_tokens, tool_list))
     tokens += _estimate.TOOLS_TOKENS if tool_list else 0
     tokens += _estimate.THINKING_TOKENS if context.thinks else 0
+    dropped: tuple[str, ...] = ()
     if request.output is not None and value_tool is None:
+        _, dropped = narrow(request.output.schema, "anthropic")
         tokens += _estimate.text_tokens(request.output.schema) + _estimate.FORMAT_TOKENS
     return Prepared(
         request=request,
@@ -131,6 +133,7 @@ def prepare(request: TurnRequest, config: Config) -> Prepared:
         estimate=Estimate(tokens, int(tail["max_tokens"])),
         unbounded=(*join.unbounded, *_tail.unbounded(options, server_tools)),
         hidden_reasoning=context.thinks,
+        dropped_constraints=dropped,
     )
 
 

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from lutum import BadValue
-from lutum.abc import TurnRequest
+from lutum.abc import TurnRequest, narrow
 from lutum_claude import _models, _wire
 from lutum_claude._options import ClaudeOptions, json_bytes
 
@@ -171,7 +171,8 @@ def _output_config(context: Context) -> bytes:
     if options.effort is not None:
         found.append(b'"effort":' + _wire.encode(options.effort))
     if output is not None and options.structured != "tool":
-        found.append(b'"format":{"type":"json_schema","schema":%b}' % output.schema.encode())
+        schema, _ = narrow(output.schema, "anthropic")
+        found.append(b'"format":{"type":"json_schema","schema":%b}' % schema.encode())
     if options.task_budget is not None:
         found.append(b'"task_budget":' + json_bytes("task_budget", options.task_budget))
     return b"{%b}" % b",".join(found) if found else b""

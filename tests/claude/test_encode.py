@@ -118,14 +118,16 @@ def test_one_more_item_is_one_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
     assert second.body.startswith(first.body[: cut - len('{"type":"text","text":"last"}]}')])
 
 
-def test_schema_goes_in_as_given() -> None:
-    """Schemas keep their bytes, in tools and in structured turns."""
+def test_schemas() -> None:
+    """A tool's schema keeps its bytes; a value's loses what Claude does not take, and the preview says so."""
     schema = '{"type": "object", "properties": {"n": {"maximum": 1e2}}}'
     prepared = prepare(
         HI, tools=ToolPlan(head=(lutum.ToolDef("look", schema, "Looks."),)), output=OutputFormat("x", schema)
     )
     assert b'"input_schema":' + schema.encode() in prepared.body
-    assert b'"format":{"type":"json_schema","schema":' + schema.encode() in prepared.body
+    assert b'"format":{"type":"json_schema","schema":{"type":"object","properties":{"n":{' in prepared.body
+    assert b'"maximum"' not in prepared.body.partition(b'"format"')[2]
+    assert prepared.dropped_constraints == ("$.n: maximum 100.0",)
 
 
 def test_structured_by_tool() -> None:
