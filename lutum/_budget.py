@@ -249,14 +249,14 @@ class Budget:
     def _refusal(self, more: _Amount) -> str | None:
         """Why `more` does not fit on this ledger alone."""
         if self._limit_tokens is not None:
-            used = self._spent.total_tokens + self._reserved.tokens
-            if used + more.tokens > self._limit_tokens:
-                return f"{more.tokens} tokens more than {used} of {self._limit_tokens} are used or reserved"
+            used, limit = self._spent.total_tokens + self._reserved.tokens, self._limit_tokens
+            if used + more.tokens > limit:
+                return f"{more.tokens:,} tokens do not fit: {used:,} of {limit:,} are used or reserved"
         if self._limit_pico is not None:
             used = self._spent_pico + self._reserved.pico
             if used + more.pico > self._limit_pico:
                 return (
-                    f"${Decimal(more.pico) / PICO} more than ${Decimal(used) / PICO}"
+                    f"${Decimal(more.pico) / PICO} do not fit: ${Decimal(used) / PICO}"
                     f" of ${Decimal(self._limit_pico) / PICO} are used or reserved"
                 )
         return None

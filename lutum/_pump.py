@@ -143,12 +143,14 @@ class Pump:
             self.failure = exc
         finally:
             self.lease.stop = None
-            self._record(self.failure)
-            if self._recovery is not None and self.attempts[-1].usage.known != "exact":
-                await self._close()
-                await self._recover(self._recovery)
-            self._settle()
-            self.bags.end()
+            try:
+                self._record(self.failure)
+                if self._recovery is not None and self.attempts[-1].usage.known != "exact":
+                    await self._close()
+                    await self._recover(self._recovery)
+            finally:
+                self._settle()
+                self.bags.end()
             await self._close()
             self.done.set()
 
@@ -202,7 +204,7 @@ class Pump:
             except TurnError as error:
                 number = len(self.attempts) + 1
                 pause = policy.delay(number, error) if isinstance(policy, RetryPolicy) else None
-                if pause is None or self.meter.content:
+                if pause is None or self.meter.content or self.meter.called is not None:
                     raise
                 self._record(error)
                 if not self._top_up():

@@ -236,6 +236,11 @@ class Stream(Generic[R]):
         return self._reducer.partial_value(as_type=as_type)
 
     @property
+    def started(self) -> bool:
+        """Whether the consumer has seen a semantic event: a piece of the answer."""
+        return self._reducer.started
+
+    @property
     def usage(self) -> Usage:
         """What is known so far; once the block has ended, what was settled."""
         if self._pump is None:

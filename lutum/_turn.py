@@ -197,7 +197,7 @@ class Turn(Generic[R]):
                     break
         if stopped:
             error = Stopped("the handler stopped the turn")
-            error.partial, error.usage, error.started = turn.partial, turn.usage, True
+            error.partial, error.usage, error.started = turn.partial, turn.usage, turn.started
             error.response = turn.partial.response
             raise error
         return turn.result

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import anyio
 import pytest
@@ -15,7 +15,7 @@ import lutum
 from lutum.abc import Phase, Prepared, ReplayForm, TurnRequest
 from lutum.testing import virtual_time
 
-PING = "ping"
+PING: Final = "ping"
 """A piece that holds no event."""
 
 
@@ -38,11 +38,11 @@ class Gate(Struct, frozen=True):
 
 
 STALL = Wait(float("inf"))
-END = "end"
+END: Final = "end"
 """The response ends."""
 
-Piece = lutum.Event | Text | list[lutum.Event]
-Step = Piece | Wait | Gate | BaseException | Literal["ping", "end"]
+# An event, a list of events that come in one piece, or one of the above: events are Structs too.
+Step = Struct | Sequence[Struct] | BaseException | Literal["ping", "end"]
 OpenStep = Phase | Wait | Gate | BaseException
 
 SENT: tuple[OpenStep, ...] = ("connecting", "connected", "sent")
@@ -161,7 +161,7 @@ class FakeExchange:
         self.closed = anyio.current_time()
 
 
-def _events(piece: Piece) -> list[lutum.Event]:
+def _events(piece: Any) -> list[lutum.Event]:
     if isinstance(piece, Text):
         return [lutum.TextDelta(piece.text)]
     return piece if isinstance(piece, list) else [piece]

@@ -182,7 +182,7 @@ async def test_refusal_names_the_figures() -> None:
     """What does not fit is refused, says by how much, and takes nothing."""
     budget = Budget(tokens=100)
     lease = await budget.reserve(Estimate(30, 30))
-    with pytest.raises(lutum.BudgetExceeded, match="41 tokens more than 60 of 100"):
+    with pytest.raises(lutum.BudgetExceeded, match="41 tokens do not fit: 60 of 100"):
         await budget.reserve(Estimate(1, 40))
     fits = await budget.reserve(Estimate(0, 40))
     for each in (lease, fits):

@@ -6,6 +6,7 @@ How a page is read:
 - A block may `await` at its top level, as in a notebook: it is then the body of an async function.
 - Functions named `test_*` that a block defines are called.
 - A ```text block right behind a ```python block is what that block prints.
+- `my_app` is the reader's own module; here it keeps transcripts in memory.
 
 Nothing leaves the machine: `ANTHROPIC_BASE_URL` names a wire server on the loopback.
 """
@@ -24,6 +25,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from anyio.from_thread import start_blocking_portal
+from hypothesis import settings
 
 import lutum
 from lutum.testing.wire import Reply, WireServer
@@ -82,6 +84,21 @@ def run_block(block: Block, page: Path, names: dict[str, Any]) -> str:
     return out.getvalue()
 
 
+def my_app() -> types.ModuleType:
+    """What a page means by the reader's application."""
+    module, table = types.ModuleType("my_app"), list[bytes]()
+
+    def insert(transcript: lutum.Transcript) -> int:
+        table.append(transcript.dump())
+        return len(table) - 1
+
+    def fetch(row: int) -> lutum.Transcript:
+        return lutum.Transcript.load(table[row])
+
+    vars(module).update(insert=insert, fetch=fetch)
+    return module
+
+
 def bare(text: str) -> list[str]:
     """The lines of a text without the spaces at their ends, which no page should have to keep."""
     return [line.rstrip() for line in text.rstrip().split("\n")]
@@ -99,6 +116,17 @@ def provider() -> Iterator[str]:
         yield server.url
 
 
+@pytest.fixture
+def few_examples() -> Iterator[None]:
+    """A property test on a page is there to be read; that it runs is enough."""
+    before = settings.get_current_profile_name()
+    settings.register_profile("docs", settings.get_profile(before), max_examples=10)
+    settings.load_profile("docs")
+    yield
+    settings.load_profile(before)
+
+
+@pytest.mark.usefixtures("few_examples")
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_blocks_run(
@@ -111,6 +139,7 @@ def test_blocks_run(
     monkeypatch.chdir(tmp_path)
     module = types.ModuleType("docs_page")
     monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(sys.modules, "my_app", my_app())
     blocks = blocks_of(page)
     for block, behind in zip(blocks, [*blocks[1:], Block("", 0, "")], strict=True):
         if block.language != "python":
@@ -152,7 +181,8 @@ def ids_of(cell: str) -> Iterator[str]:
     """`BND-01..03, 07` as BND-01, BND-02, BND-03, BND-07."""
     prefix, _, rest = cell.partition("-")
     for span in rest.split(","):
-        assert (match := re.fullmatch(r"(\d\d)(?:\.\.(\d\d))?", span.strip())), f"parity.md: {cell}"
+        match = re.fullmatch(r"(\d\d)(?:\.\.(\d\d))?", span.strip())
+        assert match, f"parity.md: {cell}"
         first, last = int(match[1]), int(match[2] or match[1])
         assert last >= first, f"parity.md: {cell}"
         yield from (f"{prefix}-{number:02}" for number in range(first, last + 1))
@@ -176,4 +206,11 @@ def test_parity_gives_a_place_or_a_reason() -> None:
         for path in re.findall(r"`((?:lutum|adapters|tests|docs|README)[\w/.]*)`", why):
             assert (ROOT / path).exists(), f"{ids}: {path} is not there"
         if verdict == "built":
-            assert re.search(r"`[\w/.]+\.(?:py|md)`|`(?:lutum|adapters)/[\w/]+/`", why), f"{ids}: where? {why}"
+            assert re.search(r"`[\w/.]+\.(?:py|md)`|`(?:lutum|adapters)/[\w/]+/`", why), (
+                f"{ids}: where? {why}"
+            )
+
+
+def test_the_section_that_an_error_names_is_there() -> None:
+    """The error for a block that is left in another task sends its reader to a section that exists."""
+    assert "\n## One task\n" in (ROOT / "docs" / "execution-model.md").read_text("utf-8")

@@ -255,7 +255,7 @@ def test_a_table() -> None:
     """Figures stand to the right of their column; without the room they stand below, with their names."""
     rows = [("", "in", ""), ("first", "1,000", "exact"), ("second", "2", "estimated")]
     assert table(rows, 30) == [
-        "           in           ",
+        "           in",
         "first   1,000      exact",
         "second      2  estimated",
     ]

@@ -1,6 +1,7 @@
 """`total`, `first_event`, `idle` and `connect`: each due at its instant, bounding the pump and not your code.
 Time is virtual, on both backends."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import anyio
@@ -130,7 +131,7 @@ async def test_turn_over_session_over_lutum_field_by_field() -> None:
             seen.append(request.settings.timeout)
             return super().prepare(request)
 
-    llm._adapter = Looking(WHOLE)  # type: ignore[misc]
+    llm._adapter = Looking(WHOLE)
     await builder.collect()
     await builder.timeout(total=None).collect()
     await builder.timeout(idle=4).timeout(connect=5).collect()
@@ -146,7 +147,7 @@ async def test_turn_over_session_over_lutum_field_by_field() -> None:
 @pytest.mark.parametrize("name", ["total", "first_event", "idle", "connect"])
 async def test_none_means_none(name: Reason) -> None:
     """A None takes away what would be inherited."""
-    slow = {
+    slow: dict[Reason, tuple[Sequence[OpenStep], Sequence[Step]]] = {
         "connect": (["connecting", Wait(5000), "connected", "sent"], WHOLE),
         "first_event": ([*SENT, Wait(5000)], [Wait(5000), *WHOLE]),
         "idle": (SENT, [STARTED, Wait(5000), Text("a"), Wait(5000), done()]),
@@ -257,6 +258,17 @@ async def test_idle_does_not_run_while_the_pump_waits_for_you() -> None:
             async for _ in turn:
                 await anyio.sleep(3600)
     assert turn.result.text == "hi"
+
+
+async def test_idle_runs_again_once_you_have_taken() -> None:
+    """When the pump turns back to the socket, the provider has the whole of `idle` to say something."""
+    start = anyio.current_time()
+    play: list[Step] = [STARTED, Text("x" * 2 * FULL), STALL]
+    with House(FakeAdapter(play), timeout=lutum.Timeouts(idle=30)) as house:
+        async with house.stream() as turn:
+            await anyio.sleep(1000)
+            assert (await end(turn)).reason == "idle"
+    assert anyio.current_time() - start == pytest.approx(1030)
 
 
 async def test_total_runs_while_the_pump_waits_for_you() -> None:

@@ -107,7 +107,7 @@ async def _check_replay(connect: Connect, body: bytes, whole: Sequence[Event]) -
             assert form.exact or form.reason, "promise 2: a turn is not replayed exactly, and no word why"
         assert preview.forms[0].exact == result.turn.exact, f"promise 2: an exact turn: {preview.forms}"
         loaded = Session(Lutum(adapter), Transcript.load(session.transcript.dump()))
-        assert loaded.text_turn().preview().body == preview.body, "promise 2: dump and load change the request"
+        assert loaded.text_turn().preview().body == preview.body, "promise 2: a dump loads as another request"
         again = TurnRequest(transcript=session.transcript)
         assert adapter.prepare(again).body == adapter.prepare(again).body, "prepare is not a pure function"
 

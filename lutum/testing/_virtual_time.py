@@ -7,6 +7,7 @@ still delivering. Use `WireServer.transport()`, the server's face in memory.
 from __future__ import annotations
 
 import asyncio
+import math
 import selectors
 import types
 from collections.abc import Coroutine, Generator
@@ -44,7 +45,8 @@ class _JumpingSelector(selectors.DefaultSelector):
             return ready
         if timeout is None:
             return super().select(None)
-        self.now += timeout
+        # At least one step of a float: far from 0, a short timeout would leave the clock where it is.
+        self.now = max(self.now + timeout, math.nextafter(self.now, math.inf))
         return []
 
 
