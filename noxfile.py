@@ -8,6 +8,7 @@ import nox
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)  # read from the classifiers
 LINT = nox.project.dependency_groups(PYPROJECT, "lint")
+DOCS = nox.project.dependency_groups(PYPROJECT, "docs")
 
 nox.needs_version = ">=2026.10"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -58,6 +59,13 @@ def types(session: nox.Session) -> None:
     session.install("-e", ".[test]", *LINT)
     session.run("pyright")
     session.run("mypy")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the pages into site/, with warnings as errors; their Python blocks are run by `tests`."""
+    session.install(*DOCS)
+    session.run("zensical", "build", "--strict", "--clean")
 
 
 @nox.session

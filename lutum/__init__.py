@@ -17,6 +17,12 @@ from lutum._budget import (
     BudgetLease as BudgetLease,
     BudgetStatistics as BudgetStatistics,
 )
+from lutum._completion import (
+    Completion as Completion,
+    CompletionResult as CompletionResult,
+    StructuredCompletion as StructuredCompletion,
+    StructuredCompletionResult as StructuredCompletionResult,
+)
 from lutum._errors import (
     BadValue as BadValue,
     BudgetExceeded as BudgetExceeded,
@@ -120,11 +126,39 @@ from lutum._turn import (
 
 if TYPE_CHECKING:
     from lutum_claude import ClaudeAdapter as ClaudeAdapter, ClaudeOptions as ClaudeOptions
+    from lutum_openai import (
+        OpenAIAdapter as OpenAIAdapter,
+        OpenAIChatAdapter as OpenAIChatAdapter,
+        OpenAIOptions as OpenAIOptions,
+    )
+    from lutum_openrouter import (
+        OpenRouterAdapter as OpenRouterAdapter,
+        OpenRouterOptions as OpenRouterOptions,
+    )
 
-_LAZY = {"ClaudeAdapter": "lutum_claude", "ClaudeOptions": "lutum_claude"}
+_LAZY = {
+    "ClaudeAdapter": "lutum_claude",
+    "ClaudeOptions": "lutum_claude",
+    "OpenAIAdapter": "lutum_openai",
+    "OpenAIChatAdapter": "lutum_openai",
+    "OpenAIOptions": "lutum_openai",
+    "OpenRouterAdapter": "lutum_openrouter",
+    "OpenRouterOptions": "lutum_openrouter",
+}
+
+
+_MODULES = frozenset({"abc", "sse", "testing", "transport"})
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_LAZY, *_MODULES]
 
 
 def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        import importlib
+
+        return importlib.import_module(f"lutum.{name}")
     if name not in _LAZY:
         raise AttributeError(f"module 'lutum' has no attribute {name!r}")
     import importlib

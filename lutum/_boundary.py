@@ -4,6 +4,7 @@ the stream sends. Nothing is sent that was not reserved, and nothing is reserved
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any, Literal, TypeVar, final
@@ -11,21 +12,22 @@ from typing import Any, Literal, TypeVar, final
 import msgspec
 
 from lutum._budget import Budget, BudgetLease
-from lutum._errors import (
-    BadValue,
-    EstimateRequired,
-    OutputInvalid,
-    OutputLimitExceeded,
-    UnpricedModel,
-    UsageError,
+from lutum._completion import (
+    Completion,
+    CompletionResult,
+    StructuredCompletion,
+    StructuredCompletionResult,
+    completion_result,
+    structured_completion_result,
 )
+from lutum._errors import BadValue, EstimateRequired, UnpricedModel, UsageError
 from lutum._estimate import Estimator
 from lutum._input import ModelInput
 from lutum._preview import Preview, preview
 from lutum._pricing import Pricing
 from lutum._pump import Pump
 from lutum._reduce import Reducer
-from lutum._results import Estimate, Response, StructuredResult, TextResult, ToolDef
+from lutum._results import CommittedTurn, Estimate, Response, StructuredResult, TextResult, ToolDef
 from lutum._retry import RetryPolicy
 from lutum._schema import Shape, shape_of
 from lutum._scope import BudgetScope
@@ -39,6 +41,8 @@ T = TypeVar("T")
 
 Input = str | ModelInput | Transcript
 
+logger = logging.getLogger("lutum")
+
 
 @final
 class Lutum:
@@ -48,6 +52,7 @@ class Lutum:
       adapter: whom to ask.
       budget: where turns reserve; without one they are only counted.
       pricing: what tokens cost, where the provider does not say; a limit in US dollars needs it.
+      completion: whom to ask for completions; without one `adapter` answers them, as turns of one message.
       recovery: asked what a cut or cancelled turn was billed, for 2 s at the most; None asks nobody.
       retry: what turns inherit, see `RetryPolicy`; None means that nothing is sent twice.
       timeout: what turns inherit, see `Timeouts`.
@@ -55,7 +60,15 @@ class Lutum:
       ext: provider options that turns inherit.
     """
 
-    __slots__ = ("_adapter", "_budget", "_estimator", "_pricing", "_recovery", "_settings")
+    __slots__ = (
+        "_adapter",
+        "_budget",
+        "_completion",
+        "_estimator",
+        "_pricing",
+        "_recovery",
+        "_settings",
+    )
 
     def __init__(
         self,
@@ -63,6 +76,7 @@ class Lutum:
         *,
         budget: Ledger | None = None,
         pricing: Pricing | None = None,
+        completion: Adapter | None = None,
         recovery: RecoversUsage | None = None,
         retry: RetryPolicy | None = None,
         timeout: Timeouts = Timeouts(),
@@ -71,6 +85,7 @@ class Lutum:
     ) -> None:
         self._adapter = adapter
         self._budget = budget if isinstance(budget, Budget) else Budget.over(budget)
+        self._completion = completion
         self._estimator = estimate
         self._pricing = pricing
         self._recovery = recovery
@@ -78,6 +93,7 @@ class Lutum:
 
     @property
     def adapter(self) -> Adapter:
+        """Whom it asks."""
         return self._adapter
 
     @property
@@ -100,6 +116,35 @@ class Lutum:
           BadValue: the input is empty, or no schema can say the type; the message has the path.
         """
         return self._structured_turn(type, TurnSpec(base=as_transcript(input)))
+
+    def completion(self, prompt: str) -> Completion:
+        """Text for one prompt, without a transcript; nothing happens before it is run.
+
+        Raises:
+          BadValue: the prompt is blank.
+        """
+        llm = self._completing()
+
+        def finish(reducer: Reducer, pump: Pump) -> CompletionResult:
+            return completion_result(llm._text_result(reducer, pump))
+
+        return Completion(llm, TurnSpec(base=as_prompt(prompt)), finish)
+
+    def structured_completion(self, type: type[T], prompt: str) -> StructuredCompletion[T]:
+        """A value of `type` for one prompt, without a transcript; nothing happens before it is run.
+
+        Raises:
+          BadValue: the prompt is blank, or no schema can say the type; the message has the path.
+        """
+        llm = self._completing()
+        shape, spec = _shaped(type, TurnSpec(base=as_prompt(prompt)))
+
+        def finish(reducer: Reducer, pump: Pump) -> StructuredCompletionResult[T]:
+            text = llm._text_result(reducer, pump)
+            value = reducer.conclude(shape, text.finish_reason, text.refusal)
+            return structured_completion_result(text, value)
+
+        return StructuredCompletion(llm, spec, finish)
 
     def within(
         self,
@@ -146,28 +191,23 @@ class Lutum:
     def _text_turn(self, spec: TurnSpec) -> TextTurn:
         return TextTurn(self, spec, self._text_result)
 
+    def _completing(self) -> Lutum:
+        if self._completion is None:
+            return self
+        llm = copy.copy(self)
+        llm._adapter, llm._recovery = self._completion, None  # which knows the bills of turns only
+        return llm
+
     def _structured_turn(self, type: type[T], spec: TurnSpec) -> StructuredTurn[T]:
-        shape = shape_of(type)
-        output = OutputFormat(shape.name, shape.schema, shape.dropped)
-        spec = msgspec.structs.replace(spec, output=output, shape=shape)
+        shape, spec = _shaped(type, spec)
 
         def finish(reducer: Reducer, pump: Pump) -> StructuredResult[T]:
-            return self._structured_result(shape, reducer, pump)
+            text = self._text_result(reducer, pump)
+            fields: dict[str, Any] = {name: getattr(text, name) for name in TextResult.__dataclass_fields__}
+            value = reducer.conclude(shape, text.finish_reason, text.refusal)
+            return StructuredResult(**fields, _value=value)
 
         return StructuredTurn(self, spec, finish)
-
-    def _structured_result(self, shape: Shape[T], reducer: Reducer, pump: Pump) -> StructuredResult[T]:
-        text = self._text_result(reducer, pump)
-        if text.finish_reason == "length":
-            raise OutputLimitExceeded("the value was cut at the output limit")
-        fields: dict[str, Any] = {name: getattr(text, name) for name in TextResult.__dataclass_fields__}
-        if text.finish_reason == "content_filter" or text.refusal:
-            fields["refusal"] = text.refusal or text.text
-            return StructuredResult(**fields)
-        if not reducer.json.strip():
-            raise OutputInvalid("the turn completed without a value", raw=reducer.json)
-        reducer.value = value = shape.decode(reducer.json)
-        return StructuredResult(**fields, _value=value)
 
     def _text_result(self, reducer: Reducer, pump: Pump) -> TextResult:
         completed = reducer.completed
@@ -179,7 +219,7 @@ class Lutum:
         return TextResult(
             text=turn.text,
             reasoning=turn.reasoning,
-            refusal=turn.refusal,
+            refusal=_refusal(turn, completed.finish_reason),
             finish_reason=completed.finish_reason,
             usage=pump.attempts[-1].usage,
             cumulative_usage=pump.so_far(),
@@ -215,6 +255,8 @@ class Lutum:
 
     async def _start(self, spec: TurnSpec) -> Start:
         prepared = self._prepare(spec)
+        if spec.shape is not None:
+            self._tell_dropped(spec.shape, prepared)
         own = prepared.request.settings.limit
         estimate = await self._bounded(prepared, limited=self._limited(own))
         prepared = msgspec.structs.replace(prepared, estimate=estimate)
@@ -258,6 +300,18 @@ class Lutum:
 
         return reserve
 
+    def _tell_dropped(self, shape: Shape[Any], prepared: Prepared) -> None:
+        """Log, once for each schema and provider, which constraints the provider is not told."""
+        dropped = shape.dropped + prepared.dropped_constraints
+        if dropped and self._adapter.name not in shape.told:
+            shape.told.add(self._adapter.name)
+            logger.warning(
+                "%s is not told these constraints of %s, which are enforced on decode: %s",
+                self._adapter.name,
+                shape.name,
+                "; ".join(dropped),
+            )
+
     def _ext(self, spec: TurnSpec) -> tuple[object, ...]:
         return spec.settings.over(self._settings).ext
 
@@ -270,6 +324,22 @@ def as_transcript(input: Input) -> Transcript:
     return input.transcript if isinstance(input, ModelInput) else input
 
 
+def as_prompt(prompt: str) -> Transcript:
+    if not prompt.strip():
+        raise BadValue("prompt", "is blank")
+    return ModelInput().user(prompt).transcript
+
+
+def _shaped(type: type[T], spec: TurnSpec) -> tuple[Shape[T], TurnSpec]:
+    shape = shape_of(type)
+    output = OutputFormat(shape.name, shape.schema, shape.dropped)
+    return shape, msgspec.structs.replace(spec, output=output, shape=shape)
+
+
+def _refusal(turn: CommittedTurn, finish_reason: str) -> str | None:
+    return turn.refusal if turn.refusal or finish_reason == "content_filter" else None
+
+
 def plan_tools(spec: TurnSpec) -> ToolPlan:
     """The tools of a request: the head's, which every request of a transcript carries, then what is new.
 
@@ -279,14 +349,15 @@ def plan_tools(spec: TurnSpec) -> ToolPlan:
     head = spec.base.head.tools
     if spec.toolset is None:
         return ToolPlan(head=head or (), choice="none")
-    wanted = tuple(_described(tool, spec) for tool in spec.toolset.definitions)
+    plain = spec.toolset.definitions
+    wanted = tuple(_described(tool, spec) for tool in plain)
     names = spec.toolset.names if spec.only is None else spec.only
     if spec.choice == "tool" and spec.tool not in names:
         raise BadValue("require", f"tool {spec.tool!r} is not available in this turn")
     if spec.choice == "any" and not names:
         raise BadValue("require", "no tool is available in this turn")
     if head is None:
-        head = wanted
+        head = plain
     new = tuple(tool for tool in wanted if tool not in head)
     missing = {tool.name for tool in head} - set(names)
     available = names if missing or spec.only is not None else None

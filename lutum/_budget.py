@@ -8,19 +8,22 @@ Who waits, and in which order, is `_line`'s.
 
 from __future__ import annotations
 
+import math
 import sys
+import time
 from collections.abc import Callable, Generator
 from decimal import ROUND_CEILING, Decimal
 from types import TracebackType
 from typing import Any, Literal, final
 
-from anyio import Event
+from anyio import CancelScope, Event, current_time
 from anyio.lowlevel import EventLoopToken, checkpoint, current_token
 from msgspec import Struct
 
 from lutum._errors import BadValue, BudgetExceeded, UsageError
 from lutum._line import Waiter, ahead, serve
-from lutum._results import Estimate, Usage
+from lutum._pace import Pace
+from lutum._results import Estimate, Response, Usage
 from lutum.abc import Lease, Ledger
 
 PICO = 10**12
@@ -80,19 +83,31 @@ class Budget:
     """A ledger with limits in tokens and in US dollars; without them it still counts.
 
     A reservation that does not fit is refused, or with `on_exhausted="wait"` waits in order of arrival
-    for open leases to be settled. It belongs to the event loop of its first reservation; reading is safe
-    anywhere. `exhausted` is True once a running turn could not grow here, or nothing can ever fit.
+    for open leases to be settled, and for the rates. It belongs to the event loop of its first
+    reservation; reading is safe anywhere. `exhausted` is True once a running turn could not grow here, or
+    nothing can ever fit.
+
+    Args:
+      tokens: input and output together.
+      cost_usd: US dollars.
+      on_exhausted: what a reservation that does not fit does.
+      tokens_per_minute: how fast tokens may be reserved; a minute's worth may go at once.
+      requests_per_minute: likewise, requests.
+      follow_rate_limits: learn the rates from the headers of the provider's answers; the first turn goes
+        alone. For a ledger whose turns go to one provider; needs "wait".
 
     Raises:
       BadValue: a limit below zero, or not an amount; names the field.
     """
 
     __slots__ = (
+        "_claims",
         "_idle",
         "_leases",
         "_limit_pico",
         "_limit_tokens",
         "_loop",
+        "_pace",
         "_parent",
         "_refused",
         "_reserved",
@@ -112,6 +127,9 @@ class Budget:
         tokens: int | None = None,
         cost_usd: Decimal | str | int | float | None = None,
         on_exhausted: Literal["refuse", "wait"] = "refuse",
+        tokens_per_minute: int | None = None,
+        requests_per_minute: int | None = None,
+        follow_rate_limits: bool = False,
     ) -> None:
         if tokens is not None and tokens < 0:
             raise BadValue("tokens", f"{tokens} is below 0")
@@ -124,10 +142,19 @@ class Budget:
         self._spent = Usage()
         self._reserved = _Amount()
         self._leases = set[BudgetLease]()
+        self._claims = dict[_Claim, None]()  # who waits for a lease of this ledger, in order of arrival
         self._idle: Event | None = None
         self._refused = 0
         self._loop: EventLoopToken | None = None
         self._wait = on_exhausted == "wait"
+        self._pace: Pace | None = None
+        if tokens_per_minute is not None or requests_per_minute is not None or follow_rate_limits:
+            if follow_rate_limits and not self._wait:
+                raise BadValue("follow_rate_limits", "needs on_exhausted='wait'")
+            # The rates are a ledger of their own behind the root, so that turns of a guaranteed block, which
+            # draw on nothing else of what is around it, are held up by them too.
+            self._parent = Budget(on_exhausted=on_exhausted)
+            self._parent._pace = Pace(tokens_per_minute, requests_per_minute, follow=follow_rate_limits)
         self.children: list[Budget] = []
         self.exhausted = False
         self.closed = False
@@ -147,6 +174,21 @@ class Budget:
         child = cls(tokens=tokens, cost_usd=cost_usd, on_exhausted=on_exhausted)
         child._parent = parent
         return child
+
+    @classmethod
+    def guaranteed(
+        cls,
+        parent: Budget,
+        *,
+        tokens: int | None = None,
+        cost_usd: Decimal | str | int | float | None = None,
+        on_exhausted: Literal["refuse", "wait"] = "refuse",
+    ) -> Budget:
+        """A ledger that was paid in advance: its leases are not taken from its parent, but in its time."""
+        budget = cls(tokens=tokens, cost_usd=cost_usd, on_exhausted=on_exhausted)
+        root = parent._chain()[-1]
+        budget._parent = root if root._pace is not None else None
+        return budget
 
     @classmethod
     def over(cls, root: Ledger | None) -> Budget:
@@ -197,6 +239,7 @@ class Budget:
         return any(b._limit_pico is not None for b in self._chain())
 
     def statistics(self) -> BudgetStatistics:
+        """The ledger at this moment, with the blocks that are open on it."""
         limit = self._limit_tokens
         return BudgetStatistics(
             limit_tokens=limit,
@@ -221,8 +264,11 @@ class Budget:
         """
         return Reservation(self, estimate)
 
-    async def end_leases(self, error: BudgetExceeded) -> None:
-        """End the turns that hold leases here, with that error, and wait until all are settled."""
+    async def close(self, error: BudgetExceeded) -> None:
+        """End the turns that hold leases here or wait for one, with that error, and wait until all are
+        settled. From the first step on nothing can be reserved."""
+        self.closed = True
+        self._end_claims(error)
         for lease in tuple(self._leases):
             if lease.stop is not None:
                 lease.stop(error)
@@ -269,13 +315,39 @@ class Budget:
         if self._limit_pico is not None and self._spent_pico + amount.pico > self._limit_pico:
             limit = Decimal(self._limit_pico) / PICO
             return f"${Decimal(amount.pico) / PICO} can never fit in what is left of ${limit}"
+        if self._pace is not None and self._pace.too_large(amount.tokens):
+            return f"{amount.tokens} tokens are more than may be reserved in a minute"
         return None
+
+    def _late(self, amount: _Amount) -> float | None:
+        """When a request of that size may be sent, if its rates do not allow it now; infinite while they
+        are to be learned from the answer of the one that is under way."""
+        if self._pace is None:
+            return None
+        if self._pace.unknown and self._leases:
+            return math.inf
+        now = current_time()
+        return None if self._pace.ready(amount, now) else self._pace.due(amount, now)
+
+    def _refusal_for_now(self, amount: _Amount) -> str | None:
+        """Why the rates do not allow it yet."""
+        due = self._late(amount)
+        return None if due is None else f"the rates allow the next request in {due - current_time():.1f} s"
 
     def _run_dry(self) -> None:
         """A running turn could not grow here, or a waiting one can never fit: this ledger is spent."""
         self.exhausted = True
         if self.when_spent is not None:
             self.when_spent()
+            self._end_claims(BudgetExceeded(f"the budget is spent: {self!r}"))
+
+    def _end_claims(self, error: BudgetExceeded) -> None:
+        """Refuse everybody who waits for a lease of this ledger, and offer their places to the next."""
+        claims = tuple(self._claims)
+        for claim in claims:
+            claim.finish(error)
+        for claim in claims:
+            serve(claim.ledgers, _offer)
 
     def _check(self) -> None:
         """Raises UsageError when it may not be used here and now, BudgetExceeded when it is drained."""
@@ -294,13 +366,16 @@ class Budget:
 class BudgetLease:
     """An amount held on every ledger of a chain, until it is settled. `stop` ends the turn that holds it."""
 
-    __slots__ = ("_amount", "_chain", "_foreign", "_settled", "_short", "stop")
+    __slots__ = ("_amount", "_chain", "_foreign", "_pace", "_settled", "_short", "stop")
 
     def __init__(self, chain: list[Budget], amount: _Amount) -> None:
         """Takes the amount; the caller has seen that it fits."""
         for ledger in chain:
             ledger._reserved += amount
             ledger._leases.add(self)
+        self._pace = chain[-1]._pace if chain else None
+        if self._pace is not None:
+            self._pace.draw(amount, 1, current_time())
         self._chain = chain
         self._amount = amount
         self._foreign: Lease | None = None
@@ -315,6 +390,7 @@ class BudgetLease:
 
     @property
     def settled(self) -> bool:
+        """Whether it has been given back."""
         return self._settled
 
     def grow(self, usage: Usage | Estimate) -> bool:
@@ -337,8 +413,25 @@ class BudgetLease:
             return False
         for ledger in self._chain:
             ledger._reserved += more
+        if self._pace is not None:
+            self._pace.draw(more, 0, current_time())
         self._amount = held + more
         return True
+
+    def again(self) -> None:
+        """Another request is sent for the same turn; it does not wait for the rates, what follows does."""
+        if self._pace is not None:
+            self._pace.draw(_Amount(), 1, current_time())
+
+    def follow(self, response: Response, wait: float | None = None) -> None:
+        """Learn the rates from the head of an answer, and how long it asked to wait if it refused."""
+        if self._pace is None:
+            return
+        root = self._chain[-1]
+        self._pace.learn(
+            response.headers, wait, root._reserved, len(root._leases), current_time(), time.time()
+        )
+        serve((root,), _offer)
 
     def exhaust(self) -> None:
         """Say that a running turn ended because the last `grow` failed: that ledger is spent."""
@@ -350,6 +443,10 @@ class BudgetLease:
         if self._settled:
             return
         self._settled = True
+        if self._pace is not None:
+            self._pace.draw(
+                _Amount(usage.input_tokens, usage.output_tokens) - self._amount, 0, current_time()
+            )
         for ledger in self._chain:
             ledger._reserved -= self._amount
             ledger._leases.discard(self)
@@ -359,6 +456,12 @@ class BudgetLease:
         if self._foreign is not None:
             self._foreign.settle(usage)
         serve(self._chain, _offer)
+
+    def give_back(self) -> None:
+        """Settle a lease for which nothing was sent."""
+        if self._pace is not None and not self._settled:
+            self._pace.draw(_Amount(), -1, current_time())
+        self.settle(Usage())
 
 
 class _Claim(Waiter):
@@ -387,6 +490,9 @@ def _offer(waiter: Waiter) -> Budget | None:
             return None
     if (blocking := _blocking(waiter.ledgers, waiter.amount)) is not None:
         return blocking
+    if (due := waiter.ledgers[-1]._late(waiter.amount)) is not None:
+        waiter.sleep_until(due)
+        return waiter.ledgers[-1]
     waiter.lease = BudgetLease(waiter.ledgers, waiter.amount)
     waiter.finish()
     return None
@@ -396,49 +502,71 @@ def _offer(waiter: Waiter) -> Budget | None:
 class Reservation:
     """What `Budget.reserve` returns: await it for the lease, or enter it."""
 
-    __slots__ = ("_budget", "_estimate", "_lease")
+    __slots__ = ("_aside", "_budget", "_estimate", "_lease")
 
-    def __init__(self, budget: Budget, estimate: Estimate) -> None:
+    def __init__(self, budget: Budget, estimate: Estimate, *, aside: bool = False) -> None:
+        """`aside`: for turns to come, which keep to the rates themselves."""
         self._budget = budget
         self._estimate = estimate
+        self._aside = aside
         self._lease: BudgetLease | None = None
 
     async def _take(self) -> BudgetLease:
         await checkpoint()
         self._budget._check()
         chain, amount = self._budget._chain(), _amount(self._estimate)
+        if self._aside:
+            chain = [ledger for ledger in chain if ledger._pace is None]
         place = ahead(chain) or _blocking(chain, amount)
+        if place is None and chain[-1]._late(amount) is not None:
+            place = chain[-1]
         lease = BudgetLease(chain, amount) if place is None else await self._wait(chain, amount, place)
         if (root := chain[-1]._root) is not None:
             try:
                 lease._foreign = await root.reserve(self._estimate)
             except BaseException:
-                lease.settle(Usage())
+                lease.give_back()
                 raise
         return lease
 
     async def _wait(self, chain: list[Budget], amount: _Amount, place: Budget) -> BudgetLease:
         """Stand in line at `place`, or be refused where it does not keep one."""
         for ledger in chain:
-            why = ledger._hopeless(amount) if ledger._wait else ledger._refusal(amount)
+            why = ledger._hopeless(amount)
+            if not ledger._wait and why is None:
+                why = ledger._refusal(amount) or ledger._refusal_for_now(amount)
             if why:
                 ledger._refused += 1
                 raise BudgetExceeded(f"the budget refuses: {why}")
         claim = _Claim(chain, place, amount)
+        for ledger in chain:
+            ledger._claims[claim] = None
         try:
-            await claim.done.wait()
+            await self._stand(claim)
         except BaseException:
             claim.gone = True
             if claim.lease is not None:  # granted in the step that cancelled it
-                claim.lease.settle(Usage())
+                claim.lease.give_back()
             else:
                 serve(chain, _offer)
             raise
+        finally:
+            for ledger in chain:
+                del ledger._claims[claim]
         if claim.error is not None:
             await checkpoint()  # in the block of a spent budget, this is where its cancellation is met
             raise claim.error
         assert claim.lease is not None
         return claim.lease
+
+    async def _stand(self, claim: _Claim) -> None:
+        """Wait until the claim is granted or refused; whoever waits for the rates alone wakes itself."""
+        serve((claim.place,), _offer)
+        while not claim.gone:
+            with CancelScope(deadline=claim.due):
+                await claim.wait()
+            if not claim.gone and current_time() >= claim.due:
+                serve(claim.ledgers, _offer)
 
     def __await__(self) -> Generator[Any, Any, BudgetLease]:
         return self._take().__await__()

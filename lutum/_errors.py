@@ -86,7 +86,7 @@ class TranscriptError(UsageError, ValueError):
 
 
 class TurnError(LutumError):
-    """A turn that began and did not complete.
+    """A turn that did not complete, or was refused before it began.
 
     Attributes:
       partial: what had arrived, as far as the consumer read it.
@@ -95,8 +95,8 @@ class TurnError(LutumError):
       started: True once a semantic event was delivered to the consumer.
     """
 
-    partial: PartialResult | None = None
-    usage: Usage | None = None
+    partial: PartialResult  # their defaults, empty ones, are set where the types are defined
+    usage: Usage
     response: Response | None = None
     started: bool = False
 
@@ -161,12 +161,19 @@ class OutputLimitExceeded(TurnError):
 
 
 class OutputInvalid(TurnError):
-    """A structured value that does not decode; `raw` is its JSON, `path` where it fails."""
+    """A structured value that does not decode, or did not come.
 
-    def __init__(self, message: str, *, raw: str = "", path: str = "$") -> None:
+    Attributes:
+      raw: its JSON, as it came.
+      path: where in it, `$` for the whole.
+      reason: what is wrong there; `str(exc)` adds the path.
+    """
+
+    def __init__(self, message: str, *, raw: str = "", path: str = "$", reason: str = "") -> None:
         super().__init__(message)
         self.raw = raw
         self.path = path
+        self.reason = reason or message
 
 
 class ContractViolation(TurnError):

@@ -265,12 +265,15 @@ class ModelInput:
         return ModelInput(self.transcript.append(item))
 
     def system(self, content: Content) -> ModelInput:
+        """A system item; before any other item it is part of the head."""
         return self.item(message("system", content))
 
     def developer(self, content: Content) -> ModelInput:
+        """A developer item; where a provider knows none, it goes out as a system item."""
         return self.item(message("developer", content))
 
     def user(self, content: Content) -> ModelInput:
+        """A user item: text, or parts."""
         return self.item(message("user", content))
 
     def assistant(self, text: str) -> ModelInput:
@@ -286,12 +289,15 @@ class ModelInput:
         name: str | None = None,
         arguments: str | None = None,
     ) -> ModelInput:
+        """The answer to an open call; with `name` and `arguments`, to one that no turn holds."""
         return self.item(tool_result(call_id, content, is_error=is_error, name=name, arguments=arguments))
 
     def turn(self, turn: CommittedTurn) -> ModelInput:
+        """A committed turn, in its exact form where that may be."""
         return self.item(turn)
 
     def raw(self, adapter: str, json: str | bytes) -> ModelInput:
+        """JSON of one adapter's own protocol, sent by that adapter as it is."""
         return self.item(raw(adapter, json))
 
     def __len__(self) -> int:

@@ -8,6 +8,7 @@ a heap operation, O(log n).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
 from itertools import count
@@ -30,25 +31,42 @@ P = TypeVar("P", bound=Place)
 
 
 class Waiter:
-    """Somebody who waits for an amount on a chain of ledgers; `done` is set with a grant or a refusal."""
+    """Somebody who waits for an amount on a chain of ledgers; `gone` once it was granted or refused, or left.
 
-    __slots__ = ("arrival", "chain", "done", "error", "gone", "granted", "place")
+    `due` is when it wakes by itself, because only time is in its way.
+    """
+
+    __slots__ = ("_woken", "arrival", "chain", "due", "error", "gone", "place")
 
     def __init__(self, chain: Sequence[Place], place: Place) -> None:
         self.chain = chain
         self.place = place
         self.arrival = next(_arrivals)
-        self.done = anyio.Event()
-        self.granted = False
+        self.due = math.inf
         self.gone = False
         self.error: BudgetExceeded | None = None
+        self._woken: anyio.Event | None = None
         heappush(place.parked, (self.arrival, self))
 
+    async def wait(self) -> None:
+        """Wait to be finished, or to be given another time to wake."""
+        self._woken = anyio.Event()
+        await self._woken.wait()
+
+    def sleep_until(self, due: float) -> None:
+        if due != self.due:
+            self.due = due
+            self._wake()
+
     def finish(self, error: BudgetExceeded | None = None) -> None:
-        self.granted = error is None
-        self.error = error
-        self.gone = True
-        self.done.set()
+        if not self.gone:
+            self.error = error
+            self.gone = True
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._woken is not None:
+            self._woken.set()
 
 
 Offer = Callable[[Waiter], "Place | None"]

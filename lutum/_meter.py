@@ -21,9 +21,10 @@ from lutum._events import (
     ToolCallDelta,
     ToolCallIssue,
     ToolCallReady,
+    TurnStarted,
     UsageUpdate,
 )
-from lutum._results import Estimate, Known, Usage
+from lutum._results import Estimate, Known, Response, Usage
 
 # The field that holds the content; a delta with nothing in it is no token.
 _CONTENT: dict[type, str] = {
@@ -36,11 +37,23 @@ _CONTENT: dict[type, str] = {
 
 
 class Meter:
-    """One attempt's count; `called` is a tool that was called, `sent` and `answered` how far it got.
+    """One attempt's count; `called` is a tool that was called, `sent` and `answered` how far it got,
+    `started` that a piece of the answer was seen, an empty one included: somebody may have acted on it.
 
     `hidden` says that the model reasons out of sight, so counts are lower bounds."""
 
-    __slots__ = ("_deltas", "_final", "_hidden", "_input", "_reported", "answered", "called", "sent")
+    __slots__ = (
+        "_deltas",
+        "_final",
+        "_hidden",
+        "_input",
+        "_reported",
+        "answered",
+        "called",
+        "response",
+        "sent",
+        "started",
+    )
 
     def __init__(self, estimate: Estimate, *, hidden: bool = False) -> None:
         self._input = estimate.input_tokens
@@ -49,12 +62,15 @@ class Meter:
         self._reported: Usage | None = None
         self._final = False
         self.called: str | None = None
+        self.response: Response | None = None
+        self.started = False
         self.sent = False
         self.answered = False
 
     def see(self, events: Iterable[Event]) -> None:
         for event in events:
             if (content := _CONTENT.get(type(event))) is not None:
+                self.started = True
                 if getattr(event, content):
                     self._deltas += 1
                 continue
@@ -63,8 +79,11 @@ class Meter:
                     self._reported, self._final = usage, final
                 case Completed(usage=usage):
                     self._reported, self._final = usage, True
+                case TurnStarted(response=response):
+                    self.response = response
                 case ToolCallReady(name=name) | ToolCallIssue(name=name):
                     self.called = name
+                    self.started = True
                 case _:
                     pass
 
@@ -72,11 +91,6 @@ class Meter:
     def final(self) -> bool:
         """The provider has said what it bills: no content follows, so nothing needs to be enforced."""
         return self._final
-
-    @property
-    def content(self) -> bool:
-        """Whether a piece of the answer was seen."""
-        return self._deltas > 0
 
     @property
     def tokens(self) -> int:

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from typing import Literal
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
@@ -38,6 +38,16 @@ class Reading(Struct, frozen=True):
     full_in: float | None = None
 
 
+class Tokens(Protocol):
+    """An amount."""
+
+    @property
+    def input(self) -> int: ...
+
+    @property
+    def output(self) -> int: ...
+
+
 class _Bucket:
     """So many in so many seconds, in bursts of as many at the most."""
 
@@ -49,10 +59,8 @@ class _Bucket:
         self._full_at = -math.inf
 
     def due(self, amount: int, now: float) -> float:
-        """When that much can be drawn; infinite if never."""
-        if amount > self._limit:
-            return math.inf
-        return max(now, self._full_at + (amount - self._limit) * self._period / self._limit)
+        """When that much can be drawn, or all that it ever holds."""
+        return max(now, self._full_at + min(0, amount - self._limit) * self._period / self._limit)
 
     def draw(self, amount: int, now: float) -> None:
         """Take it, or with a negative amount give it back."""
@@ -75,10 +83,8 @@ class _Window(_Bucket):
         self._used = 0
 
     def due(self, amount: int, now: float) -> float:
-        if amount > self._limit:
-            return math.inf
         fresh = now >= self._full_at - _TICK
-        return now if fresh or self._used + amount <= self._limit else self._full_at
+        return now if fresh or self._used + min(amount, self._limit) <= self._limit else self._full_at
 
     def draw(self, amount: int, now: float) -> None:
         if now >= self._full_at - _TICK:
@@ -94,7 +100,7 @@ class _Window(_Bucket):
 class Pace:
     """The rates of one ledger. `unknown` says that they are to be read from the first answer."""
 
-    __slots__ = ("_buckets", "_fixed", "_follow", "_not_before", "unknown")
+    __slots__ = ("_buckets", "_fixed", "_follow", "_not_before", "_tokens", "unknown")
 
     def __init__(self, tokens: int | None, requests: int | None, *, follow: bool) -> None:
         for field, limit in (("tokens_per_minute", tokens), ("requests_per_minute", requests)):
@@ -106,25 +112,31 @@ class Pace:
         if requests is not None:
             self._buckets["requests"] = _Bucket(requests)
         self._fixed = frozenset(self._buckets)
+        self._tokens = tokens
         self._follow = follow
         self._not_before = -math.inf
         self.unknown = follow
 
-    def due(self, input: int, output: int, now: float) -> float:
-        """When one request of that size may be sent; infinite if it is larger than a limit."""
-        drawn = _drawn(input, output, 1)
+    def due(self, amount: Tokens, now: float) -> float:
+        """When one request of that size may be sent. One that is larger than a limit which was read waits
+        for all of it: what a provider counts beforehand is not always what a turn reserves."""
+        drawn = _drawn(amount, 1)
         due = max(now, self._not_before)
         for kind, bucket in self._buckets.items():
             due = max(due, bucket.due(drawn[kind], now))
         return due
 
-    def ready(self, input: int, output: int, now: float) -> bool:
-        """Whether one request of that size may be sent now."""
-        return self.due(input, output, now) <= now + _TICK
+    def too_large(self, tokens: int) -> bool:
+        """Whether a limit that was given is smaller than that."""
+        return self._tokens is not None and tokens > self._tokens
 
-    def draw(self, input: int, output: int, requests: int, now: float) -> None:
+    def ready(self, amount: Tokens, now: float) -> bool:
+        """Whether one request of that size may be sent now."""
+        return self.due(amount, now) <= now + _TICK
+
+    def draw(self, amount: Tokens, requests: int, now: float) -> None:
         """Take it, or give back what is negative."""
-        drawn = _drawn(input, output, requests)
+        drawn = _drawn(amount, requests)
         for kind, bucket in self._buckets.items():
             bucket.draw(drawn[kind], now)
 
@@ -132,12 +144,13 @@ class Pace:
         self,
         headers: Mapping[str, str],
         wait: float | None,
-        held: tuple[int, int, int],
+        held: Tokens,
+        requests: int,
         now: float,
         wall: float,
     ) -> None:
-        """Take over what an answer says. `wait` is what it asked for after refusing, `held` the input,
-        output and requests of open leases, `wall` the time since the epoch."""
+        """Take over what an answer says. `wait` is what it asked for after refusing, `held` and `requests`
+        what open leases hold, `wall` the time since the epoch."""
         if not self._follow:
             return
         self.unknown = False
@@ -149,12 +162,13 @@ class Pace:
             if reading.kind not in self._buckets:
                 make = _Bucket if reading.full_in is None else _Window
                 self._buckets[reading.kind] = bucket = make(reading.limit, reading.period)
-                bucket.draw(_drawn(*held)[reading.kind], now)
+                bucket.draw(_drawn(held, requests)[reading.kind], now)
             self._buckets[reading.kind].read(reading, now)
 
 
-def _drawn(input: int, output: int, requests: int) -> dict[Kind, int]:
-    return {"requests": requests, "tokens": input + output, "input": input, "output": output}
+def _drawn(amount: Tokens, requests: int) -> dict[Kind, int]:
+    given, spoken = amount.input, amount.output
+    return {"requests": requests, "tokens": given + spoken, "input": given, "output": spoken}
 
 
 def readings(headers: Mapping[str, str], wall: float) -> list[Reading]:

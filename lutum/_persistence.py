@@ -101,7 +101,10 @@ def _line(item: Item, digest: str) -> bytes:
     if not isinstance(item, CommittedTurn):
         return _encode(_Line(item, digest))
     fields = msgspec.structs.asdict(item)
-    fields |= {"wire": item.wire.decode(), "preface": item.preface.decode()}
+    try:
+        fields |= {"wire": item.wire.decode(), "preface": item.preface.decode()}
+    except UnicodeDecodeError as exc:
+        raise TranscriptError(f"dump: the wire of a turn by {item.adapter!r} is not UTF-8: {exc}") from None
     return _encode(_Line(_Turn(**fields), digest))
 
 

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from lutum._budget import PICO, pico_usd
 from lutum._errors import BadValue
+from lutum._genai_prices import GenaiPrices
 from lutum._results import Estimate, Usage
 
 Amount = Decimal | str | int | float
@@ -50,16 +51,34 @@ class Pricing:
       BadValue: a price is no amount of US dollars; names the model and the field.
     """
 
-    __slots__ = ("_rates",)
+    __slots__ = ("_data", "_rates")
 
     def __init__(self, prices: Mapping[str, Price]) -> None:
         self._rates = {model: _rates(model, price) for model, price in prices.items()}
+        self._data: GenaiPrices | None = None
+
+    @classmethod
+    def from_genai_prices(
+        cls, prices: Mapping[str, Price] | None = None, *, provider: str | None = None
+    ) -> Pricing:
+        """Prices of the genai-prices package (`pip install lutum[prices]`), with its tiers and dates.
+
+        Args:
+          prices: yours, which go before.
+          provider: the package's name of whom you pay, such as "openrouter"; without it, who made the model.
+
+        Raises:
+          UsageError: the package is not installed.
+        """
+        pricing = cls(prices or {})
+        pricing._data = GenaiPrices(provider)
+        return pricing
 
     def cost(self, model: str, usage: Usage) -> Decimal | None:
         """US dollars for a usage, rounded up to a pico-USD once; None where the model has no price."""
         rates = self._find(model)
         if rates is None:
-            return None
+            return None if self._data is None else self._data.cost(model, usage)
         fresh = usage.input_tokens - usage.cache_read_tokens - usage.cache_write_tokens
         spoken = usage.output_tokens - usage.reasoning_tokens
         pico = (
@@ -73,12 +92,16 @@ class Pricing:
 
     def priced(self, model: str, estimate: Estimate) -> Estimate:
         """An estimate with its cost at the dearest: every token fresh, or written to a cache, or reasoned."""
-        rates = self._find(model)
-        if rates is None or estimate.cost_usd is not None:
+        if estimate.cost_usd is not None:
             return estimate
-        read = max(rates.input, rates.cache_write, rates.cache_read)
-        pico = estimate.input_tokens * read + estimate.output_tokens * max(rates.output, rates.reasoning)
-        return msgspec.structs.replace(estimate, cost_usd=Decimal(pico) / PICO)
+        read, spoken = estimate.input_tokens, estimate.output_tokens
+        costs = [
+            cost
+            for cached in ((0, 0), (0, read), (read, 0))
+            for thought in (0, spoken)
+            if (cost := self.cost(model, Usage(read, spoken, *cached, thought))) is not None
+        ]
+        return msgspec.structs.replace(estimate, cost_usd=max(costs, default=None))
 
     def settled(self, model: str, usage: Usage) -> Usage:
         """A usage with its cost, where the provider did not say it."""
@@ -87,7 +110,8 @@ class Pricing:
         return msgspec.structs.replace(usage, cost_usd=self.cost(model, usage))
 
     def __repr__(self) -> str:
-        return f"<Pricing of {', '.join(self._rates)}>"
+        known = ", ".join([*self._rates, *(["genai-prices"] if self._data is not None else [])])
+        return f"<Pricing of {known}>"
 
     def _find(self, model: str) -> _Rates | None:
         known = [name for name in self._rates if model.startswith(name)]

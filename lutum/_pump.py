@@ -204,7 +204,7 @@ class Pump:
             except TurnError as error:
                 number = len(self.attempts) + 1
                 pause = policy.delay(number, error) if isinstance(policy, RetryPolicy) else None
-                if pause is None or self.meter.content or self.meter.called is not None:
+                if pause is None or self.meter.started:
                     raise
                 self._record(error)
                 if not self._top_up():
@@ -215,6 +215,7 @@ class Pump:
             deadlines.hold()
             await anyio.sleep(pause)
             self._renew()
+            self.lease.again()
 
     async def _attempt(self, deadlines: Deadlines) -> None:
         assert self._exchange is not None
@@ -259,6 +260,15 @@ class Pump:
         deadlines.arm("first_event")
         try:
             await exchange.open(mark)
+        except ProviderError as error:
+            if exchange.response is not None:
+                self.lease.follow(
+                    exchange.response, error.retry_after if error.kind == "rate_limit" else None
+                )
+            raise
+        else:
+            if exchange.response is not None:
+                self.lease.follow(exchange.response)
         finally:
             # A client that tells no phases may have sent everything, so it is charged as if it had.
             self.meter.sent = self.meter.sent or not marked
@@ -298,7 +308,8 @@ class Pump:
         if self._recorded:
             return
         self._recorded = True
-        response = None if self._exchange is None else self._exchange.response
+        # The event knows the id of the answer too; before it there is only the head.
+        response = self.meter.response or (None if self._exchange is None else self._exchange.response)
         error = failure if isinstance(failure, TurnError) else None
         if error is not None:
             error.response = response

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
-from lutum._errors import UsageError
+from lutum._errors import OutputInvalid, OutputLimitExceeded, UsageError
 from lutum._events import (
     Completed,
     Event,
@@ -22,9 +22,11 @@ from lutum._events import (
     WillRetry,
 )
 from lutum._partial import PartialJson, as_partial
-from lutum._results import PartialResult, Response, ToolCallItem, Usage
+from lutum._results import FinishReason, PartialResult, Response, ToolCallItem, Usage
 from lutum._schema import Shape
 from lutum._tools import CallIssue, ToolCall, Toolset
+
+T = TypeVar("T")
 
 
 class Reducer:
@@ -89,6 +91,10 @@ class Reducer:
     def apply(self, event: Event) -> Event:
         """Take one event in."""
         self.count += 1
+        if type(event) is StructuredDelta:  # most events of a structured turn
+            self._json.append(event.json)
+            self.started = True
+            return event
         match event:
             case TextDelta(text=text):
                 self._text.append(text)
@@ -98,9 +104,6 @@ class Reducer:
                 self.started = True
             case RefusalDelta(text=text):
                 self._refusal.append(text)
-                self.started = True
-            case StructuredDelta(json=json):
-                self._json.append(json)
                 self.started = True
             case ToolCallReady():
                 self.started = True
@@ -172,6 +175,25 @@ class Reducer:
         self._read = len(self._json)
         view = self._shape.view(self._reader.value())
         return as_partial(self._shape.type, view) if as_type and view is not UNSET else view
+
+    def conclude(self, shape: Shape[T], finish_reason: FinishReason, refusal: str | None) -> T | UnsetType:
+        """The structured value of a turn that holds no call; UNSET where it refused, or was paused.
+
+        The provider's word goes first: at its limit whatever came may be cut, and a refusal counts
+        whatever stands beside it. Otherwise the value is the whole of what was said as JSON.
+
+        Raises:
+          OutputLimitExceeded: the turn ended at the output limit.
+          OutputInvalid: there is no value, or what there is does not decode.
+        """
+        if finish_reason == "length":
+            raise OutputLimitExceeded("the value was cut at the output limit")
+        if refusal is not None or finish_reason == "paused":
+            return UNSET
+        if not self.json.strip():
+            raise OutputInvalid("the turn completed without a value", raw=self.json)
+        self.value = value = shape.decode(self.json)
+        return value
 
     def partial(self) -> PartialResult:
         """What has been seen so far."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field as dc_field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Generic, Literal
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 from typing_extensions import TypeVar
 
-from lutum._errors import Refused, TurnError
+from lutum._errors import Refused, TurnError, TurnNotFinished
 
 if TYPE_CHECKING:
     from lutum._transcript import Transcript
@@ -48,6 +48,7 @@ class Usage(Struct, frozen=True, omit_defaults=True):
 
     @property
     def total_tokens(self) -> int:
+        """Input and output together."""
         return self.input_tokens + self.output_tokens
 
     def __add__(self, other: Usage) -> Usage:
@@ -74,6 +75,7 @@ class Estimate(Struct, frozen=True, omit_defaults=True):
 
     @property
     def total_tokens(self) -> int:
+        """Input and output together."""
         return self.input_tokens + self.output_tokens
 
 
@@ -153,6 +155,10 @@ class CommittedTurn(Struct, frozen=True, gc=False, omit_defaults=True, tag="turn
     preface: bytes = b""
     tools: tuple[ToolDef, ...] = ()
 
+    def __repr__(self) -> str:
+        form = "exact" if self.exact else f"inexact: {self.inexact_reason}"
+        return f"<CommittedTurn of {self.model} by {self.adapter}, {len(self.items)} items, {form}>"
+
     @property
     def exact(self) -> bool:
         """True when the turn goes back to where it came from without loss."""
@@ -160,18 +166,22 @@ class CommittedTurn(Struct, frozen=True, gc=False, omit_defaults=True, tag="turn
 
     @property
     def text(self) -> str:
+        """What the model said, joined."""
         return "".join(item.text for item in self.items if isinstance(item, TextItem))
 
     @property
     def reasoning(self) -> str:
+        """Its readable reasoning, joined."""
         return "".join(item.text for item in self.items if isinstance(item, ReasoningItem))
 
     @property
     def refusal(self) -> str:
+        """Its words of refusal, joined."""
         return "".join(item.text for item in self.items if isinstance(item, RefusalItem))
 
     @property
     def tool_calls(self) -> tuple[ToolCallItem, ...]:
+        """The calls of your tools, in order; a result is due for each."""
         return tuple(item for item in self.items if isinstance(item, ToolCallItem))
 
 
@@ -201,11 +211,17 @@ class PartialResult:
     response: Response | None = None
 
 
+# Here, because the errors are below the results: nothing had arrived, nothing was used.
+TurnError.partial = PartialResult()
+TurnError.usage = Usage()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextResult:
     """A completed turn.
 
     Attributes:
+      refusal: its words of refusal; None when it did not refuse.
       finish_reason: `stop`, `length`, `tool_calls`, `content_filter`, `paused` or the provider's word.
       usage: the request that completed; `cumulative_usage` adds the failed attempts before it.
       attempts: every request sent for this turn, in order.
@@ -216,7 +232,7 @@ class TextResult:
 
     text: str
     reasoning: str
-    refusal: str
+    refusal: str | None
     finish_reason: FinishReason
     usage: Usage
     cumulative_usage: Usage
@@ -236,17 +252,25 @@ class TextResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StructuredResult(TextResult, Generic[T]):
-    """A completed structured turn: a value, or a refusal."""
+    """A completed structured turn: a value, or a refusal. Where the provider paused it, neither."""
 
-    _value: T | None = dc_field(default=None)
+    _value: T | UnsetType = dc_field(default=UNSET)
 
     @property
     def value(self) -> T:
         """The decoded value.
 
         Raises:
-          Refused: the model refused; `refusal` holds its words.
+          Refused: the model refused; `refusal` holds its words, as far as there were any.
+          TurnNotFinished: the provider paused the turn: commit it, and start the next with nothing pushed.
         """
-        if self._value is None and self.refusal:
-            raise Refused(self.refusal)
-        return self._value  # type: ignore[return-value]  # None is a value where T admits it
+        return said(self._value, self.refusal)
+
+
+def said(value: T | UnsetType, refusal: str | None) -> T:
+    """The value of a structured result, or why there is none."""
+    if value is not UNSET:
+        return value
+    if refusal is None:
+        raise TurnNotFinished("value: the provider paused the turn; commit it and start the next")
+    raise Refused(refusal or "the model refused, without a word")

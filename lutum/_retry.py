@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from lutum._errors import BadValue, NetworkError, ProviderError, TurnError
+from lutum._errors import BadValue, Interrupted, NetworkError, ProviderError, TurnError
 
 _RETRYABLE = frozenset({"rate_limit", "overloaded", "server", "timeout"})
 
@@ -54,4 +54,6 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
 
 def is_retryable(error: TurnError) -> bool:
     """Whether the same request may succeed later, and nothing of an answer was lost by failing."""
-    return isinstance(error, NetworkError) or (isinstance(error, ProviderError) and error.kind in _RETRYABLE)
+    if isinstance(error, ProviderError):
+        return error.kind in _RETRYABLE
+    return isinstance(error, NetworkError | Interrupted)

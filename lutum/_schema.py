@@ -38,9 +38,10 @@ class Shape(Generic[T]):
       schema: the strict JSON schema, as JSON text.
       wrapped: the root is no object, so it stands in `{"value": ...}` on the wire.
       dropped: constraints no provider takes, as "path: constraint"; `decode` enforces them.
+      told: the adapters whose dropped constraints have been logged.
     """
 
-    __slots__ = ("_decoder", "_root", "dropped", "name", "schema", "type", "wrapped")
+    __slots__ = ("_decoder", "_root", "dropped", "name", "schema", "told", "type", "wrapped")
 
     def __init__(self, type: type[T]) -> None:
         try:
@@ -59,6 +60,7 @@ class Shape(Generic[T]):
             root = {"type": "object", "properties": {"value": root}, "required": ["value"]}
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(wire, dec_hook=_validate)
         self._root = places(root, reader.defs)
+        self.told: set[str] = set()
 
     def decode(self, json: str | bytes) -> T:
         """The value that `json` is; time and memory grow with its length.
@@ -74,7 +76,9 @@ class Shape(Generic[T]):
         tree: object = None
         try:
             data = text.encode()
-            tree = _parse(text, exact=self._root.deep)
+            tree = _quick(data)
+            if tree is UNSET:
+                tree = _parse(text, exact=self._root.deep)
             if self._root.deep:
                 data = msgspec.json.encode(fit(tree, self._root))
             value = self._decoder.decode(data)
@@ -104,10 +108,10 @@ class Shape(Generic[T]):
     def __repr__(self) -> str:
         return f"<Shape {self.name}>"
 
-    def _invalid(self, raw: str, message: str, path: str) -> OutputInvalid:
+    def _invalid(self, raw: str, reason: str, path: str) -> OutputInvalid:
         if self.wrapped and path.startswith("$.value"):
             path = "$" + path.removeprefix("$.value")
-        return OutputInvalid(f"{message} - at {path}", raw=raw, path=path)
+        return OutputInvalid(f"{reason} - at {path}", raw=raw, path=path, reason=reason)
 
 
 @functools.lru_cache(maxsize=512)
@@ -299,6 +303,28 @@ def is_model(cls: object) -> bool:
     """Whether `cls` is a pydantic model; imports nothing, for whoever has one has imported pydantic."""
     pydantic = sys.modules.get("pydantic")
     return pydantic is not None and isinstance(cls, type) and issubclass(cls, pydantic.BaseModel)
+
+
+_decode_plain = msgspec.json.Decoder(float_hook=msgspec.Raw).decode
+_find_minus_zero = re.compile(rb"-0[^0-9.eE-]").search  # as an integer it would lose its sign
+
+
+def _quick(data: bytes) -> object:
+    """As `_parse`, exact, in a third of the time; UNSET where there is a doubt for that one to settle."""
+    if _find_minus_zero(data):
+        return UNSET
+    try:
+        tree: object = _decode_plain(data)
+    except (msgspec.MsgspecError, RecursionError):
+        return UNSET
+    # Of a key that stands twice the first is gone from the tree, and with it one string at least.
+    return tree if _strings(data) == _strings(msgspec.json.encode(tree)) else UNSET
+
+
+def _strings(data: bytes) -> int:
+    """Twice the number of strings in one JSON text, keys included: the quotes that are not escaped."""
+    quotes = data.count(b'"')
+    return quotes - data.replace(b"\\\\", b"").count(b'\\"') if b"\\" in data else quotes
 
 
 def _parse(text: str, *, exact: bool) -> object:

@@ -15,7 +15,7 @@ from typing import Generic, Literal, TypeVar, final
 
 import anyio
 
-from lutum._budget import Budget, BudgetLease
+from lutum._budget import Budget, BudgetLease, Reservation
 from lutum._errors import BadValue, BudgetExceeded, UsageError
 from lutum._results import Estimate
 
@@ -52,7 +52,7 @@ class BudgetScope(Generic[L]):
         self._make = make
         self._parent = parent
         self._on_spent = on_spent
-        self._scope = anyio.CancelScope()
+        self._scope: anyio.CancelScope | None = None
         self._held: BudgetLease | None = None
         self._used = False
         if not guaranteed:
@@ -60,7 +60,7 @@ class BudgetScope(Generic[L]):
             self._budget = Budget.within(parent, tokens=tokens, cost_usd=cost_usd, on_exhausted=on_exhausted)
             return
         # Its own ledger, paid in advance: what it holds is reserved on the parent for as long as the block.
-        self._budget = Budget(tokens=tokens, cost_usd=cost_usd, on_exhausted=on_exhausted)
+        self._budget = Budget.guaranteed(parent, tokens=tokens, cost_usd=cost_usd, on_exhausted=on_exhausted)
         if tokens is None and parent.tokens_limited:
             raise BadValue("guaranteed", "needs tokens=, which the budget around it limits")
         if cost_usd is None and parent.cost_limited:
@@ -73,20 +73,21 @@ class BudgetScope(Generic[L]):
             raise UsageError("within: entered before; call .within(...) again")
         self._used = True
         if self._guarantee is not None:
-            self._held = await self._parent.reserve(self._guarantee)
+            self._held = await Reservation(self._parent, self._guarantee, aside=True)
         self._budget.when_spent = self._spent
         self._parent.children.append(self._budget)
+        self._scope = anyio.CancelScope()  # here, because it needs an event loop
         self._scope.__enter__()
         return self._make(self._budget)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> bool:
+        assert self._scope is not None
         try:
             with anyio.move_on_after(ENDING, shield=True):
-                await self._budget.end_leases(BudgetExceeded("the block of its budget has ended"))
+                await self._budget.close(BudgetExceeded("the block of its budget has ended"))
         finally:
-            self._budget.closed = True
             self._parent.children.remove(self._budget)
             if self._held is not None:
                 self._held.settle(self._budget.spent)
@@ -96,5 +97,5 @@ class BudgetScope(Generic[L]):
         return quiet
 
     def _spent(self) -> None:
-        if self._on_spent != "drain":
+        if self._on_spent != "drain" and self._scope is not None:
             self._scope.cancel()

@@ -6,7 +6,7 @@ Commit is a compare-and-set: a result may be committed where its turn was built,
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeVar, final
+from typing import Any, TypeVar, final
 
 from lutum._boundary import Lutum
 from lutum._errors import StaleCommit, UsageError
@@ -40,10 +40,12 @@ class Session:
 
     @property
     def llm(self) -> Lutum:
+        """Where its turns run."""
         return self._llm
 
     @property
     def transcript(self) -> Transcript:
+        """Where the session stands; assign an earlier one to go back."""
         return self._transcript
 
     @transcript.setter
@@ -54,7 +56,11 @@ class Session:
 
     @property
     def ephemerals(self) -> tuple[tuple[int, Item], ...]:
-        """What the next turn sees and no transcript holds: (position, item), in order."""
+        """What the next turn sees beside the transcript: (position, item), in order.
+
+        No transcript item holds them. A provider's one-turn form has to be sent again for ever, so there
+        their words are kept beside the turn that saw them (`CommittedTurn.preface`).
+        """
         return self._ephemerals
 
     def push_system(self, content: Content) -> None:
@@ -66,6 +72,7 @@ class Session:
         self._push(message("developer", content))
 
     def push_user(self, content: Content) -> None:
+        """Add a user item: text, or parts."""
         self._push(message("user", content))
 
     def push_assistant(self, text: str) -> None:
@@ -145,7 +152,7 @@ class Session:
             raise UsageError(f"commit: {type(result).__name__} is no structured result")
         self.commit_text(result)
 
-    def commit_round(self, round: ToolRound[object], results: Iterable[ToolResult]) -> None:
+    def commit_round(self, round: ToolRound[Any], results: Iterable[ToolResult]) -> None:
         """Store a turn with the results of its calls, all or nothing.
 
         Raises:

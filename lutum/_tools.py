@@ -77,13 +77,16 @@ class Toolset(Generic[I]):
 
     @property
     def definitions(self) -> tuple[ToolDef, ...]:
+        """The tools as providers see them, in order."""
         return tuple(tool.definition for tool in self._by_name.values())
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Their names, in order."""
         return tuple(self._by_name)
 
     def get(self, name: str) -> RawTool | None:
+        """The tool of that name."""
         return self._by_name.get(name)
 
 
@@ -145,6 +148,7 @@ class CallIssue:
                 return f"the arguments of {self.name!r} are not one JSON object; they began: {quoted}"
 
     def answer(self) -> ToolResult:
+        """What is committed unless you answer it yourself."""
         return ToolResult(self.id, (Text(self.message),), True, self.name, self.arguments)
 
 
@@ -159,18 +163,22 @@ class ToolRound(Generic[I]):
 
     @property
     def turn(self) -> CommittedTurn:
+        """The turn that called."""
         return self.result.turn
 
     @property
     def usage(self) -> Usage:
+        """What the request that called is charged."""
         return self.result.usage
 
     @property
     def finish_reason(self) -> str:
+        """Why the turn ended; a turn with calls need not say `tool_calls`."""
         return self.result.finish_reason
 
     @property
     def base(self) -> Transcript:
+        """The transcript the turn was built on."""
         return self.result.base
 
     def expect_one(self) -> ToolCall[I]:

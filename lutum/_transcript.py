@@ -122,7 +122,12 @@ class Transcript:
           IndexError: there is no such item.
         """
         index = self._position(index)
-        node = self._ancestor(index).append(item)
+        before = self._ancestor(index)
+        if isinstance(item, CommittedTurn) and before._rules.tools is None:
+            item = msgspec.structs.replace(
+                item, tools=self._rules.tools or ()
+            )  # the head is the transcript's
+        node = before.append(item)
         for later in self._between(index + 1, self._len):
             if isinstance(later, CommittedTurn) and later.prefix is not None and later.exact:
                 later = msgspec.structs.replace(later, inexact_reason=f"item {index} before it was replaced")

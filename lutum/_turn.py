@@ -1,4 +1,4 @@
-"""Turn builders: frozen values that say what to ask. Running one changes nothing, so one value may run
+"""Builders: frozen values that say what to ask. Running one changes nothing, so one value may run
 many times, also at once."""
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ STOP = Stop.STOP
 
 
 class TurnSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a turn builder holds."""
+    """Everything a builder holds."""
 
     base: Transcript
     ephemerals: tuple[tuple[int, Item], ...] = ()
@@ -78,8 +78,8 @@ class View:
 Handler = Callable[[Event, View], Awaitable[Stop | None]]
 
 
-class Turn(Generic[R]):
-    """A turn to be run: set it up with its methods, end with `stream`, `collect`, `collect_with`,
+class Builder(Generic[R]):
+    """Something to be run: set it up with its methods, end with `stream`, `collect`, `collect_with`,
     `preview` or `estimate`.
 
     Each method returns a changed copy and raises BadValue, naming the field, for what cannot be right.
@@ -97,9 +97,11 @@ class Turn(Generic[R]):
         return self._set(model=name)
 
     def temperature(self, value: float) -> Self:
+        """How freely to choose words; each provider has its own range, and some models refuse it."""
         return self._set(temperature=value)
 
     def top_p(self, value: float) -> Self:
+        """Choose among the likeliest words that make up this share, between 0 and 1."""
         return self._set(top_p=value)
 
     def max_output_tokens(self, tokens: int) -> Self:
@@ -111,6 +113,7 @@ class Turn(Generic[R]):
         return self._set(stop=sequences)
 
     def seed(self, value: int) -> Self:
+        """Ask for a repeatable answer, where the provider can."""
         return self._set(seed=value)
 
     def timeout(
@@ -141,24 +144,6 @@ class Turn(Generic[R]):
         """Provider options, one of a type; a later one replaces an earlier one of its type."""
         merged = Settings(ext=options).over(self._spec.settings)
         return self._set(ext=merged.ext)
-
-    def available(self, *, only: Sequence[str]) -> Self:
-        """Let the model call only these members."""
-        self._check_members("available", only)
-        return self._replace(only=tuple(dict.fromkeys(only)))
-
-    def require(self, tool: str | None = None) -> Self:
-        """Have the model call some tool, or that one."""
-        if tool is None:
-            return self._replace(choice="any", tool=None)
-        self._check_members("require", [tool])
-        return self._replace(choice="tool", tool=tool)
-
-    def describe(self, tool: str, text: str) -> Self:
-        """Describe a tool otherwise in this turn; the last text for a tool counts."""
-        self._check_members("describe", [tool])
-        kept = tuple(pair for pair in self._spec.descriptions if pair[0] != tool)
-        return self._replace(descriptions=(*kept, (tool, text)))
 
     def stream(self) -> Stream[R]:
         """The turn as an async context manager; each call is a new turn, and sends nothing yet."""
@@ -227,6 +212,30 @@ class Turn(Generic[R]):
     def _replace(self, **changes: Any) -> Self:
         spec = msgspec.structs.replace(self._spec, **changes)
         return type(self)(self._llm, spec, self._finish)
+
+
+class Turn(Builder[R]):
+    """A builder of a turn in a conversation, which may offer tools."""
+
+    __slots__ = ()
+
+    def available(self, *, only: Sequence[str]) -> Self:
+        """Let the model call only these members."""
+        self._check_members("available", only)
+        return self._replace(only=tuple(dict.fromkeys(only)))
+
+    def require(self, tool: str | None = None) -> Self:
+        """Have the model call some tool, or that one."""
+        if tool is None:
+            return self._replace(choice="any", tool=None)
+        self._check_members("require", [tool])
+        return self._replace(choice="tool", tool=tool)
+
+    def describe(self, tool: str, text: str) -> Self:
+        """Describe a tool otherwise in this turn; the last text for a tool counts."""
+        self._check_members("describe", [tool])
+        kept = tuple(pair for pair in self._spec.descriptions if pair[0] != tool)
+        return self._replace(descriptions=(*kept, (tool, text)))
 
     def _with_tools(
         self, toolset: Toolset[I]

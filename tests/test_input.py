@@ -2,6 +2,7 @@
 
 import copy
 import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,8 +144,13 @@ def test_too_large_a_file_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "big.png"
     with path.open("wb") as file:
         file.truncate(MAX_MEDIA_BYTES + 1)
-    with pytest.raises(BadValue, match="more than"):
-        Image.from_path(path)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadValue, match="more than"):
+            Image.from_path(path)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:

@@ -382,6 +382,19 @@ def test_a_slice_keeps_the_tools_of_the_head() -> None:
     assert without[2:3].head.tools is None
 
 
+def test_any_item_is_a_few_hops_away() -> None:
+    """At most 3 log2 n + 3 nodes are passed on the way to an item, wherever it stands."""
+    size = 1 << 14
+    transcript = Transcript(say("x") for _ in range(size))
+    for target in [*range(0, size, 97), 1, size - 1]:
+        node, hops = transcript, 0
+        while len(node) > target:
+            node = node._jump if len(node._jump) >= target else node._parent
+            hops += 1
+        assert node is transcript[:target]
+        assert hops <= 3 * 14 + 3
+
+
 # Memo: what a request of 1,001 items costs.
 
 

@@ -52,7 +52,7 @@ class JoinSpec(Struct, frozen=True):
       extra: what else stands before every turn: server tools.
       keep_bound: thinking that was bound to something else is sent all the same.
       manual: thinking has a budget. Then the API wants a turn that goes on, in a tool round or after a pause,
-        to begin with its thinking, so there it is never left out; no model that binds takes budgets.
+        to begin with its thinking, so it is never left out; no model that binds takes budgets.
     """
 
     head: int
@@ -83,14 +83,11 @@ class Join:
         self._extra = spec.extra
         self._kept = spec.keep_bound
         self._manual = spec.manual
-        self._goes_on: Piece | None = None
         self._lost = list[int]()
         self._changed = changed
 
     def run(self, pieces: Sequence[Piece], ephemerals: Sequence[tuple[int, Item, Piece]]) -> None:
         waiting = list(ephemerals)
-        if self._manual:
-            self._goes_on = next((piece for piece in reversed(pieces) if not piece.answers), None)
         for i, piece in enumerate(pieces):
             while waiting and waiting[0][0] <= i and not piece.answers:
                 self._ephemeral(waiting.pop(0)[2], in_head=i <= self._head)
@@ -160,13 +157,13 @@ class Join:
             self._changed or piece.bound != piece.digest + note(self._extra, self._lost)
         ):
             reason = "its thinking is bound to what stood before it, which has changed"
-            if self._kept:
+            if self._kept or self._manual:
                 form = ReplayForm(True, reason + "; the provider is left to judge")
             else:
                 form = ReplayForm(False, reason)
         if not form.exact and piece.home:
             self._lost.append(len(self.forms))
-            if piece.bare is not None and piece is not self._goes_on:
+            if piece.bare is not None and not self._manual:
                 blocks = piece.bare
         self.forms.append(form)
         if not blocks and self.messages and self.messages[-1].role == "system":

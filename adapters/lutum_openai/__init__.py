@@ -1,12 +1,14 @@
 """OpenAI for lutum: the Responses API, and Chat Completions with all that speak it.
 
 _options   `OpenAIOptions`, for both
-_common    PURE: errors, usage, schemas, hosts and token counts, for both
+_common    PURE: errors, usage, hosts and token counts, for both
 responses  `OpenAIAdapter` (developers.openai.com/api/reference/resources/responses)
 chat       `OpenAIChatAdapter` (developers.openai.com/api/reference/resources/chat)
 """
 
 from lutum_openai._options import OpenAIOptions as OpenAIOptions
+from lutum_openai.chat._adapter import OpenAIChatAdapter as OpenAIChatAdapter
+from lutum_openai.chat._profiles import Profile as Profile
 from lutum_openai.responses._adapter import OpenAIAdapter as OpenAIAdapter
 
-__all__ = ["OpenAIAdapter", "OpenAIOptions"]
+__all__ = ["OpenAIAdapter", "OpenAIChatAdapter", "OpenAIOptions", "Profile"]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
-from typing import Any, cast
+from typing import cast
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -348,7 +348,7 @@ def _cost(lexeme: bytes, ticks: int | None) -> Decimal | None:
     return cost if cost.is_finite() and cost > 0 else None
 
 
-# --- names and schemas -------------------------------------------------------------------------
+# --- names -------------------------------------------------------------------------
 
 _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]")
 
@@ -373,111 +373,6 @@ def is_object(text: str) -> bool:
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return False
     return True
-
-
-class StrictSchema(Struct, frozen=True):
-    """A schema as strict mode takes it.
-
-    Attributes:
-      schema: its JSON.
-      strict: False where strict mode cannot say it: open objects, `allOf`, a root that is no object.
-      dropped: JSON paths of the constraints left out, to be enforced on decode.
-    """
-
-    schema: bytes
-    strict: bool
-    dropped: tuple[str, ...]
-
-
-# guides/structured-outputs, "Supported schemas". `default` and `title` constrain nothing.
-_DROPPED = frozenset(
-    {
-        "contains",
-        "contentEncoding",
-        "contentMediaType",
-        "maxContains",
-        "maxLength",
-        "maxProperties",
-        "minContains",
-        "minLength",
-        "minProperties",
-        "propertyNames",
-        "unevaluatedItems",
-        "unevaluatedProperties",
-        "uniqueItems",
-    }
-)
-_SILENT = frozenset({"default", "discriminator", "examples", "title", "$schema", "$comment"})
-_NEVER_STRICT = frozenset(
-    {"allOf", "not", "if", "then", "else", "dependentRequired", "dependentSchemas", "patternProperties"}
-)
-_FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"})
-
-
-def strict_schema(schema: str) -> StrictSchema:
-    """A JSON schema in strict mode's subset, where it can be said there; else as it is, not strict.
-
-    Objects are closed and all their properties required: a value that has every optional member is one
-    the schema admits.
-    """
-    whole = msgspec.json.decode(schema)
-    dropped = list[str]()
-    if isinstance(whole, dict) and _is_object_schema(whole := _inlined_root(cast("dict[str, Any]", whole))):
-        try:
-            return StrictSchema(encode(_strict(whole, "$", dropped)), True, tuple(dropped))
-        except _NotStrictError:
-            pass
-    return StrictSchema(schema.strip().encode(), False, ())
-
-
-class _NotStrictError(Exception):
-    pass
-
-
-def _inlined_root(schema: dict[str, Any]) -> dict[str, Any]:
-    """A root that is only a reference, as msgspec writes it, with what it refers to in its place."""
-    reference, definitions = schema.get("$ref"), schema.get("$defs")
-    if isinstance(reference, str) and isinstance(definitions, dict):
-        named: Any = cast("dict[str, Any]", definitions).get(reference.removeprefix("#/$defs/"))
-        if isinstance(named, dict):
-            return {**cast("dict[str, Any]", named), "$defs": definitions}
-    return schema
-
-
-def _is_object_schema(schema: Mapping[str, Any]) -> bool:
-    return schema.get("type") == "object"
-
-
-def _strict(schema: Any, at: str, dropped: list[str]) -> Any:
-    if not isinstance(schema, dict):
-        raise _NotStrictError  # `true`: anything at all
-    members = cast("dict[str, Any]", schema)
-    if not members or _NEVER_STRICT & members.keys():
-        raise _NotStrictError
-    kept = dict[str, Any]()
-    for name, value in members.items():
-        if name in _DROPPED or (name == "format" and value not in _FORMATS):
-            dropped.append(f"{at}.{name}")
-        elif name in ("$defs", "definitions", "properties"):
-            kept[name] = {key: _strict(inner, f"{at}.{name}.{key}", dropped) for key, inner in value.items()}
-        elif name in ("anyOf", "oneOf"):
-            kept["anyOf"] = [_strict(inner, f"{at}.{name}[{i}]", dropped) for i, inner in enumerate(value)]
-        elif name == "prefixItems":
-            raise _NotStrictError
-        elif name == "items":
-            kept[name] = _strict(value, f"{at}.{name}", dropped)
-        elif name == "additionalProperties":
-            if value is not False:
-                raise _NotStrictError
-        elif name == "$ref":
-            return {"$ref": value}  # no sibling is taken beside it, and none of them constrains
-        elif name not in _SILENT:
-            kept[name] = value
-    if _is_object_schema(kept):
-        kept.setdefault("properties", {})
-        kept["required"] = list(kept["properties"])
-        kept["additionalProperties"] = False
-    return kept
 
 
 # --- tokens: calibrated rules, no bound ----------------------------------------------------------

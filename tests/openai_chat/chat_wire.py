@@ -90,9 +90,7 @@ USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
 
 def stream(*deltas: dict[str, Any], finish: str = "stop") -> bytes:
     """A whole stream as api.openai.com sends it."""
-    return (
-        b"".join(map(chunk, deltas)) + chunk({}, finish) + chunk(usage=USAGE) + DONE
-    )
+    return b"".join(map(chunk, deltas)) + chunk({}, finish) + chunk(usage=USAGE) + DONE
 
 
 def completed(events: list[lutum.Event]) -> lutum.Completed:

@@ -12,7 +12,7 @@ from openai_chat.chat_wire import DONE, adapter, completed, decode, decoder, of,
 import lutum
 from lutum.abc import TurnRequest
 from lutum_openai import _common
-from lutum_openai.chat import _turn
+from lutum_openai.chat import _decode, _turn
 from lutum_openai.chat._profiles import profile_of
 
 pytestmark = pytest.mark.corpus
@@ -50,7 +50,14 @@ def sample() -> list[dict[str, Any]]:
     """Small streams that differ in what they hold."""
     chosen = dict[str, dict[str, Any]]()
     for record in sorted(streams(), key=lambda record: len(record["sse"])):
-        for name in ("tool_use", "reasoning", "refusal", "stream_without_DONE", "content_parts_list", "sse_crlf"):
+        for name in (
+            "tool_use",
+            "reasoning",
+            "refusal",
+            "stream_without_DONE",
+            "content_parts_list",
+            "sse_crlf",
+        ):
             if name in record["features"] and len(record["sse"]) > 600:
                 chosen.setdefault(name, record)
     return list(chosen.values())
@@ -180,9 +187,20 @@ def test_whole_bodies() -> None:
 
 def test_errors() -> None:
     """Every recorded error status has its class, the provider's words, code and request id."""
-    kinds = {400: "invalid_request", 401: "authentication", 403: "permission", 404: "not_found", 429: "rate_limit", 500: "server"}
+    kinds = {
+        400: "invalid_request",
+        401: "authentication",
+        403: "permission",
+        404: "not_found",
+        429: "rate_limit",
+        500: "server",
+    }
     for record in errors():
-        body = json.dumps(record["json"]).encode() if record["json"] is not None else (record["text"] or "").encode()
+        body = (
+            json.dumps(record["json"]).encode()
+            if record["json"] is not None
+            else (record["text"] or "").encode()
+        )
         headers = {name.lower(): value for name, value in (record["response_headers"] or {}).items()}
         response = lutum.Response(record["status"], headers.get("x-request-id"), headers=headers)
         error = _common.http_error(response, body, 0.0)
@@ -205,6 +223,26 @@ def test_errors_in_streams() -> None:
         assert (failed.value.status, failed.value.request_id) == (400, "req_1")
         assert out
         assert not of(out, lutum.Completed)
+
+
+def test_errors_put_into_streams() -> None:
+    """An error event spliced into a recorded stream ends it, behind everything that came before."""
+    for record in corpus.load("extra_spliced_errors"):
+        if record["protocol"] != "openai_chat":
+            continue
+        reading, out = decoder(), list[lutum.Event]()
+        with pytest.raises(lutum.ProviderError) as failed:
+            reading.feed(record["sse"].encode(), out)
+        assert failed.value.kind == "server"
+        assert out
+        assert not of(out, lutum.Completed)
+
+
+def test_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks that are read the quick way give what they give member by member."""
+    quick = [events_of(record) for record in streams()]
+    monkeypatch.setattr(_decode, "PATIENCE", 0)
+    assert [events_of(record) for record in streams()] == quick
 
 
 def test_cut_at_every_event() -> None:
@@ -279,13 +317,17 @@ def test_replay() -> None:
         sent = json.loads(first.body)["messages"][1]
         said = wire.get("content")
         assert sent.get("content") == (said if said is not None or turn.tool_calls else ""), record["id"]
-        assert [c["function"] for c in sent.get("tool_calls", [])] == [c["function"] for c in wire.get("tool_calls") or []]
+        assert [c["function"] for c in sent.get("tool_calls", [])] == [
+            c["function"] for c in wire.get("tool_calls") or []
+        ]
         for member in profile_of(host).reasoning or ():
             if wire.get(member):
                 assert sent[member] == wire[member]
                 break
         gone = wire.keys() - sent.keys()
-        assert gone <= _turn.RESPONSE_ONLY | set(_REASONING) | {m for m in wire if wire[m] in (None, "", [], {})}
+        assert gone <= _turn.RESPONSE_ONLY | set(_REASONING) | {
+            m for m in wire if wire[m] in (None, "", [], {})
+        }
 
 
 _REASONING = ("reasoning", "reasoning_content", "reasoning_details", "thinking")
@@ -326,13 +368,15 @@ def test_estimates() -> None:
         if not isinstance(request, dict) or not usage or record.get("request_elided"):
             continue
         transcript = lutum.Transcript(
-            lutum.Raw("openai-chat", json.dumps(message, ensure_ascii=False)) for message in request.get("messages", [])
+            lutum.Raw("openai-chat", json.dumps(message, ensure_ascii=False))
+            for message in request.get("messages", [])
         )
         prepared = adapter(record["host"]).prepare(TurnRequest(transcript=transcript))
         if prepared.unbounded or request.get("web_search_options"):
             continue
         tokens = prepared.estimate.input_tokens + sum(
-            _common.json_tokens(json.dumps(tool).encode()) + _common.TOOL_TOKENS for tool in request.get("tools") or []
+            _common.json_tokens(json.dumps(tool).encode()) + _common.TOOL_TOKENS
+            for tool in request.get("tools") or []
         )
         total += 1
         covered += tokens >= usage["prompt_tokens"]

@@ -134,7 +134,10 @@ def test_errors_in_a_stream() -> None:
     """Error frames, error members and error objects are raised as their status would be, events kept."""
     start = chunk({"content": "x"})
     frames = {
-        b'event: error\ndata: {"error":{"message":"no","type":"invalid_request_error"}}': ("invalid_request", 400),
+        b'event: error\ndata: {"error":{"message":"no","type":"invalid_request_error"}}': (
+            "invalid_request",
+            400,
+        ),
         b'data: {"error":{"message":"no","code":429}}': ("rate_limit", 429),
         b'data: {"id":"g","choices":[],"error":{"message":"no","code":"server_error"}}': ("server", 500),
         b'data: {"object":"error","message":"no","code":400}': ("invalid_request", 400),
@@ -150,6 +153,15 @@ def test_errors_in_a_stream() -> None:
         assert not of(out, lutum.Completed)
 
 
+def test_an_error_as_a_reason() -> None:
+    """A server that ends an answer with the reason `error` has failed: there is no turn."""
+    reading, out = decoder(), list[lutum.Event]()
+    with pytest.raises(lutum.ProviderError, match="'error'") as failed:
+        reading.feed(chunk({"content": "x"}) + chunk({}, "error") + DONE, out)
+    assert failed.value.kind == "server"
+    assert text(out) == "x"
+
+
 def test_malformed_data() -> None:
     """What is no JSON, or of another type, is the provider's error and says which event."""
     for bad in (b"data: {oops\n\n", b'data: {"choices":7}\n\n', b"data: \xff\n\n", b"data: []\n\n"):
@@ -160,7 +172,11 @@ def test_malformed_data() -> None:
 
 def test_unknown_events() -> None:
     """An event without choices is kept as it came, and so is what servers add to a chunk, once a value."""
-    data = b'event: ping\ndata: {"t":1e2}\n\n' + chunk({"content": "x"}, citations=["a"]) + stream({"content": "y"})
+    data = (
+        b'event: ping\ndata: {"t":1e2}\n\n'
+        + chunk({"content": "x"}, citations=["a"])
+        + stream({"content": "y"})
+    )
     events = decode(data + b"")
     assert of(events, lutum.ProviderEvent) == [
         lutum.ProviderEvent("ping", b'{"t":1e2}'),
@@ -202,11 +218,19 @@ def test_repeated_roles_and_ids() -> None:
 
 def test_parts() -> None:
     """Content as parts: thinking grows until it is closed, strings go on with the text."""
+
     def thought(words: str, **more: Any) -> dict[str, Any]:
         return {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": words}], **more}]}
 
     events = decode(
-        stream({"content": ""}, thought("a"), thought("b", closed=True), thought("c"), {"content": "Rhine"}, {"content": "!"})
+        stream(
+            {"content": ""},
+            thought("a"),
+            thought("b", closed=True),
+            thought("c"),
+            {"content": "Rhine"},
+            {"content": "!"},
+        )
     )
     assert wire(events)["content"] == [
         {"type": "thinking", "thinking": [{"type": "text", "text": "ab"}], "closed": True},
@@ -244,6 +268,7 @@ def test_the_same_words_twice() -> None:
 
 def test_reasoning_details() -> None:
     """Details grow by type, index and id; a signature alone signs its entry; ciphers are never joined."""
+
     def details(*entries: dict[str, Any]) -> dict[str, Any]:
         return {"reasoning_details": list(entries)}
 
@@ -283,7 +308,12 @@ def test_refusals() -> None:
 
 def test_audio() -> None:
     """Spoken words are text; the sound is kept and is an event."""
-    audio: list[dict[str, Any]] = [{"id": "audio_1"}, {"transcript": "hel"}, {"transcript": "lo"}, {"data": "QUI="}]
+    audio: list[dict[str, Any]] = [
+        {"id": "audio_1"},
+        {"transcript": "hel"},
+        {"transcript": "lo"},
+        {"data": "QUI="},
+    ]
     events = decode(stream(*({"audio": piece} for piece in audio)))
     assert wire(events)["audio"] == {"id": "audio_1", "transcript": "hello", "data": "QUI="}
     assert (completed(events).turn.text, text(events)) == ("hello", "hello")
@@ -320,7 +350,12 @@ def piece(arguments: str, index: int | None = 0, **more: Any) -> dict[str, Any]:
 def test_streamed_calls() -> None:
     """A call's pieces come as they are sent, the call when it is whole."""
     events = decode(
-        stream({"tool_calls": [{"index": 0, **call("a", arguments="")}]}, {"tool_calls": [piece('{"x"')]}, {"tool_calls": [piece(":1}")]}, finish="tool_calls")
+        stream(
+            {"tool_calls": [{"index": 0, **call("a", arguments="")}]},
+            {"tool_calls": [piece('{"x"')]},
+            {"tool_calls": [piece(":1}")]},
+            finish="tool_calls",
+        )
     )
     assert of(events, lutum.ToolCallDelta) == [
         lutum.ToolCallDelta("a", "look", '{"x"'),
@@ -334,15 +369,36 @@ def test_streamed_calls() -> None:
     ("deltas", "found"),
     [
         ([call("a"), call("b", "peek")], [("a", "look", "{}"), ("b", "peek", "{}")]),
-        ([call("a", arguments=""), piece('{"x":', None), piece("1}", None, id=None)], [("a", "look", '{"x":1}')]),
+        (
+            [call("a", arguments=""), piece('{"x":', None), piece("1}", None, id=None)],
+            [("a", "look", '{"x":1}')],
+        ),
         ([{"index": 0, **call("a")}, {"index": 0, **call("b")}], [("a", "look", "{}"), ("b", "look", "{}")]),
         ([{"index": 0, **call("a", arguments="{")}, piece("}", id="other")], [("a", "look", "{}")]),
-        ([{"index": 0, **call("a", arguments="{")}, {"index": 0, **call("a", arguments="}")}], [("a", "look", "{}")]),
-        ([{"index": 1, **call("b", arguments="{")}, {"index": 0, **call("a")}, piece("}", 1)], [("b", "look", "{}"), ("a", "look", "{}")]),
+        (
+            [{"index": 0, **call("a", arguments="{")}, {"index": 0, **call("a", arguments="}")}],
+            [("a", "look", "{}")],
+        ),
+        (
+            [{"index": 1, **call("b", arguments="{")}, {"index": 0, **call("a")}, piece("}", 1)],
+            [("b", "look", "{}"), ("a", "look", "{}")],
+        ),
         ([{"index": 0, **call("a", arguments="")}], [("a", "look", "{}")]),
-        ([{"index": 0, "id": "a", "function": {"name": "look", "arguments": {"x": 1}}}], [("a", "look", '{"x":1}')]),
+        (
+            [{"index": 0, "id": "a", "function": {"name": "look", "arguments": {"x": 1}}}],
+            [("a", "look", '{"x":1}')],
+        ),
     ],
-    ids=["no index", "no index, pieces", "index 0 for all", "an id a delta", "repeated", "interleaved", "no arguments", "object"],
+    ids=[
+        "no index",
+        "no index, pieces",
+        "index 0 for all",
+        "an id a delta",
+        "repeated",
+        "interleaved",
+        "no arguments",
+        "object",
+    ],
 )
 def test_how_calls_are_told_apart(deltas: list[dict[str, Any]], found: list[tuple[str, str, str]]) -> None:
     """By index, by a new id with a name, by order: as servers send them."""
@@ -377,7 +433,11 @@ def test_members_of_calls_are_kept() -> None:
 def test_legacy_function_call() -> None:
     """A `function_call` is a call, its id made of its name."""
     events = decode(
-        stream({"function_call": {"name": "look", "arguments": ""}}, {"function_call": {"arguments": "{}"}}, finish="function_call")
+        stream(
+            {"function_call": {"name": "look", "arguments": ""}},
+            {"function_call": {"arguments": "{}"}},
+            finish="function_call",
+        )
     )
     assert of(events, lutum.ToolCallReady) == [lutum.ToolCallReady("function_call:look", "look", "{}")]
     assert wire(events)["function_call"] == {"name": "look", "arguments": "{}"}
@@ -386,10 +446,13 @@ def test_legacy_function_call() -> None:
 
 def test_custom_calls_are_open_items() -> None:
     """A custom call is the provider's: an open item, no tool of yours."""
+
     def custom(**given: Any) -> dict[str, Any]:
         return {"tool_calls": [{"index": 0, "type": "custom", **given}]}
 
-    events = decode(stream(custom(id="a", custom={"name": "sql", "input": "SELECT"}), custom(custom={"input": " 1"})))
+    events = decode(
+        stream(custom(id="a", custom={"name": "sql", "input": "SELECT"}), custom(custom={"input": " 1"}))
+    )
     (item,) = completed(events).open_items
     assert json.loads(item) == {"id": "a", "type": "custom", "custom": {"name": "sql", "input": "SELECT 1"}}
     assert not completed(events).turn.tool_calls
@@ -401,7 +464,9 @@ def test_custom_calls_are_open_items() -> None:
 def test_usage_in_every_chunk() -> None:
     """Usage in every chunk is an update when it changes, and final from the reason on."""
     data = b"".join(
-        chunk({"content": "x"}, "stop" if n == 3 else None, usage={"prompt_tokens": 7, "completion_tokens": n})
+        chunk(
+            {"content": "x"}, "stop" if n == 3 else None, usage={"prompt_tokens": 7, "completion_tokens": n}
+        )
         for n in (1, 2, 2, 3)
     )
     updates = of(decode(data), lutum.UsageUpdate)
@@ -452,29 +517,53 @@ def test_structured() -> None:
     events = decode(stream(delta, finish="tool_calls"), value_tool="City")
     assert [event.json for event in of(events, lutum.StructuredDelta)] == ['{"a":1}']
     done = completed(events)
-    assert (done.finish_reason, done.turn.text, done.turn.tool_calls, done.turn.exact) == ("stop", '{"a":1}', (), False)
+    assert (done.finish_reason, done.turn.text, done.turn.tool_calls, done.turn.exact) == (
+        "stop",
+        '{"a":1}',
+        (),
+        False,
+    )
 
 
 # --- anything at all ---------------------------------------------------------------------------
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 3) | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["index", "type", "id", "x", "function", "name", "text"]), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(["index", "type", "id", "x", "function", "name", "text"]), inner, max_size=3
+        )
+    ),
     max_leaves=6,
 )
-MEMBERS = st.sampled_from(["content", "role", "tool_calls", "reasoning", "reasoning_details", "refusal", "audio", "function_call", "x"])
+MEMBERS = st.sampled_from(
+    [
+        "content",
+        "role",
+        "tool_calls",
+        "reasoning",
+        "reasoning_details",
+        "refusal",
+        "audio",
+        "function_call",
+        "x",
+    ]
+)
 CHUNKS = st.builds(
     lambda delta, finish, more: chunk(delta, finish, **more),
     st.dictionaries(MEMBERS, VALUES, max_size=3),
     st.sampled_from([None, "stop", "tool_calls", ""]),
     st.dictionaries(st.sampled_from(["usage", "x_groq", "extra", "id"]), VALUES, max_size=1),
 )
-LINES = st.one_of(CHUNKS, st.just(DONE), st.just(chunk(usage=USAGE)), st.binary(max_size=12), st.just(b": c\n\n"))
+LINES = st.one_of(
+    CHUNKS, st.just(DONE), st.just(chunk(usage=USAGE)), st.binary(max_size=12), st.just(b": c\n\n")
+)
 
 
 @given(st.lists(LINES, max_size=8), st.data())
 def test_anything(lines: list[bytes], data: st.DataObject) -> None:
-    """Whatever comes, it is events or a ProviderError, the same however it is cut, and `Completed` is last."""
+    """Whatever comes is events or a ProviderError, the same however it is cut; `Completed` is the last."""
     whole = b"".join(lines)
 
     def run(chunks: list[bytes]) -> tuple[list[lutum.Event], str]:

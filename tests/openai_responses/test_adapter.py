@@ -13,7 +13,10 @@ from openai_responses.responses_wire import (
     completed,
     created,
     delta,
+    done,
+    event,
     message,
+    reasoning,
     response,
     sse,
 )
@@ -21,6 +24,7 @@ from openai_responses.responses_wire import (
 import lutum
 from lutum import BadValue, ModelInput, ProviderError, Usage
 from lutum.abc import TurnRequest
+from lutum.testing import check_adapter
 from lutum_openai import OpenAIAdapter, OpenAIOptions
 
 VARIABLES = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
@@ -205,7 +209,7 @@ async def test_recover_usage(status: int, answer: Any, usage: Usage | None) -> N
     """What a stored response used is read from it; one that nobody knows has none."""
     server = Server(lambda request: httpx.Response(status, json=answer))
     via = adapter(http_client=server.client, options=OpenAIOptions(store=True))
-    assert await via.recover_usage("resp_1/?x") == usage
+    assert await via.recover_usage(lutum.Response(id="resp_1/?x")) == usage
     (asked,) = server.asked
     assert (asked.method, asked.url.raw_path) == ("GET", b"/v1/responses/resp_1%2F%3Fx")
     assert asked.headers["authorization"] == "Bearer test-key"
@@ -219,9 +223,78 @@ async def test_recovery_that_fails(status: int, content: bytes, kind: str) -> No
     """Any other answer is an error."""
     server = Server(lambda request: httpx.Response(status, content=content))
     with pytest.raises(ProviderError) as caught:
-        await adapter(http_client=server.client).recover_usage("resp_1")
+        await adapter(http_client=server.client).recover_usage(lutum.Response(id="resp_1"))
     assert caught.value.kind == kind
     await server.client.aclose()
+
+
+async def test_nobody_is_asked_without_an_id() -> None:
+    """A response that never said its id cannot be asked for."""
+    server = Server(lambda request: httpx.Response(500))
+    assert await adapter(http_client=server.client).recover_usage(lutum.Response()) is None
+    assert server.asked == []
+    await server.client.aclose()
+
+
+async def test_recovery_of_a_cut_turn() -> None:
+    """What a stream that was cut said of itself is enough to ask what it used."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return httpx.Response(200, json=response(status="incomplete"))
+        return httpx.Response(200, content=sse(created(), delta("output_text", "Hi")))
+
+    server = Server(answer)
+    via = adapter(http_client=server.client, options=OpenAIOptions(store=True))
+    with pytest.raises(lutum.Interrupted) as caught:
+        await lutum.Lutum(via).text_turn("x").collect()
+    partial = caught.value.partial
+    assert partial is not None
+    assert partial.response is not None
+    assert await via.recover_usage(partial.response) == Usage(10, 5, 4, reasoning_tokens=2, known="recovered")
+    assert server.asked[1].url.path == "/v1/responses/resp_1"
+    await server.client.aclose()
+
+
+async def test_counting_tokens() -> None:
+    """The provider counts a request by what it takes of it, and is not asked to answer."""
+    server = Server(lambda request: httpx.Response(200, json={"object": "x", "input_tokens": 11}))
+    via = adapter(http_client=server.client)
+    assert await via.count_input_tokens(via.prepare(REQUEST)) == 11
+    (asked,) = server.asked
+    assert asked.url.path == "/v1/responses/input_tokens"
+    assert set(msgspec.json.decode(asked.content)) == {"model", "input"}
+    assert asked.headers["authorization"] == "Bearer test-key"
+    await server.client.aclose()
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "kind"), [(401, b"{}", "authentication"), (200, b"{}", "malformed")]
+)
+async def test_counting_that_fails(status: int, content: bytes, kind: str) -> None:
+    """Any other answer is an error."""
+    server = Server(lambda request: httpx.Response(status, content=content))
+    via = adapter(http_client=server.client)
+    with pytest.raises(ProviderError) as caught:
+        await via.count_input_tokens(via.prepare(REQUEST))
+    assert caught.value.kind == kind
+    await server.client.aclose()
+
+
+async def test_conformance() -> None:
+    """The kit for third parties finds nothing to say."""
+
+    def connect(client: httpx.AsyncClient) -> OpenAIAdapter:
+        return adapter("gpt-5.6", http_client=client)
+
+    thought = reasoning("hm", encrypted_content="x")
+    refusal = message({"type": "refusal", "refusal": "No."})
+    bodies = [
+        sse(created(), delta("output_text", "Hi"), completed(thought, message("Hi"), model="gpt-5.6")),
+        sse(created(), done(thought), done(refusal, 1), completed(thought, refusal)),
+        sse(created(), event("response.incomplete", response=response(thought, status="incomplete"))),
+    ]
+    await check_adapter(connect, bodies, cuts=40)
 
 
 async def test_it_closes() -> None:

@@ -218,62 +218,6 @@ def test_call_ids() -> None:
     assert len(_common.call_id("c" * 65, 40)) == 40
 
 
-def strict(schema: Any) -> tuple[Any, bool, tuple[str, ...]]:
-    found = _common.strict_schema(msgspec.json.encode(schema).decode())
-    return msgspec.json.decode(found.schema), found.strict, found.dropped
-
-
-def test_strict_schema() -> None:
-    """Objects are closed and whole, what strict mode does not take is left out and named."""
-    schema = {
-        "$ref": "#/$defs/A",
-        "$defs": {
-            "A": {
-                "title": "A",
-                "type": "object",
-                "properties": {
-                    "s": {"type": "string", "minLength": 2, "default": "x", "pattern": "^a"},
-                    "f": {"type": "string", "format": "uri"},
-                    "b": {"oneOf": [{"$ref": "#/$defs/B", "description": "d"}, {"type": "null"}]},
-                    "l": {"type": "array", "items": {"type": "integer"}, "uniqueItems": True},
-                },
-            },
-            "B": {"type": "object", "properties": {}, "additionalProperties": False},
-        },
-    }
-    found, is_strict, dropped = strict(schema)
-    assert is_strict
-    assert found["properties"] == {
-        "s": {"type": "string", "pattern": "^a"},
-        "f": {"type": "string"},
-        "b": {"anyOf": [{"$ref": "#/$defs/B"}, {"type": "null"}]},
-        "l": {"type": "array", "items": {"type": "integer"}},
-    }
-    assert (found["required"], found["additionalProperties"]) == (["s", "f", "b", "l"], False)
-    assert [path for path in dropped if not path.startswith("$.$defs")] == [
-        "$.properties.s.minLength",
-        "$.properties.f.format",
-        "$.properties.l.uniqueItems",
-    ]
-    assert strict(found) == (found, True, ())
-
-
-@pytest.mark.parametrize(
-    "schema",
-    [
-        {"type": "array", "items": {"type": "string"}},
-        {"type": "object", "additionalProperties": {"type": "integer"}},
-        {"type": "object", "properties": {"a": {}}},
-        {"type": "object", "properties": {"a": True}},
-        {"type": "object", "allOf": [{"type": "object"}]},
-        {"type": "object", "properties": {"t": {"type": "array", "prefixItems": [{"type": "string"}]}}},
-    ],
-)
-def test_schema_that_strict_mode_cannot_say(schema: Any) -> None:
-    """It goes out as it is, and is checked on decode alone."""
-    assert strict(schema) == (schema, False, ())
-
-
 def test_tokens() -> None:
     """Text counts by its characters, a PDF by its pages, an image by the most its model takes."""
     assert _common.text_tokens("x" * 30) == 11

@@ -270,7 +270,21 @@ def test_cut_encrypted_reasoning_is_inexact() -> None:
     """Encrypted reasoning counts when its item ends: what it began with may be a part."""
     begun = added(reasoning(encrypted_content="half"))
     turn = finished(decode(sse(created(), begun, *WORDS, completed()))).turn
-    assert (turn.inexact_reason or "").startswith("a reasoning item was cut")
+    assert (turn.inexact_reason or "").startswith("an item was never said to be whole: reasoning")
+
+
+def test_cut_item_of_another_kind_is_inexact() -> None:
+    """Of what the decoder does not look into, it has only what the item began with."""
+    begun = {"type": "web_search_call", "id": "ws_1", "status": "in_progress"}
+    turn = finished(decode(sse(created(), added(begun), *WORDS, completed()))).turn
+    assert "web_search_call 'ws_1'" in (turn.inexact_reason or "")
+    # The terminal event may still bring it whole.
+    ended = {**begun, "status": "completed"}
+    turn = finished(
+        decode(sse(created(), added(begun), added(message(), 1), completed(ended, message("a"))))
+    ).turn
+    assert turn.exact
+    assert msgspec.json.decode(turn.wire)["output"] == [ended, message("a")]
 
 
 def test_text_that_ends_otherwise_than_streamed() -> None:
@@ -428,6 +442,14 @@ def test_errors_in_the_stream(error: dict[str, Any], kind: str, status: int | No
     assert not any(isinstance(found, lutum.Completed) for found in out)
 
 
+def test_usage_of_a_failure() -> None:
+    """What a response that failed used is told before its error."""
+    out = list[lutum.Event]()
+    with pytest.raises(lutum.ProviderError):
+        decoder().feed(sse(created(), event("response.failed", response=response(status="failed"))), out)
+    assert out[-1] == UsageUpdate(Usage(10, 5, 4, reasoning_tokens=2), final=True)
+
+
 def test_failed_without_a_reason() -> None:
     """A response that failed or was cancelled and does not say why is an error that says so."""
     with pytest.raises(lutum.ProviderError, match="cancelled"):
@@ -462,6 +484,13 @@ def test_missing_usage_is_counted() -> None:
     last = completed(usage=None)
     found = finished(decode(sse(created(), *WORDS, last), input_tokens=30))
     assert found.usage == Usage(30, 2, known="estimated")
+    zeros = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
+    events = decode(sse(created(usage=zeros), *WORDS, completed(usage=zeros)))
+    assert finished(events).usage == Usage(0, 2, known="estimated")
+    assert not any(isinstance(e, UsageUpdate) for e in events)
+    assert (
+        finished(decode(sse(completed(call(), usage=zeros)))).usage == Usage()
+    )  # a program's call costs nothing
     found = finished(decode(sse(created(), *WORDS, last), input_tokens=30, hidden=True))
     assert found.usage.known == "lower_bound"
 

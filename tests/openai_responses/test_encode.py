@@ -32,7 +32,10 @@ GOLDEN = Path(__file__).parent / "golden"
 PNG = b"\x89PNG\r\n\x1a\n1234"
 PDF = b"%PDF-1.7\n1 0 obj\n<< /Type /Page >>\n"
 ELSEWHERE = "https://llm.example/v1"
-VALUE = OutputFormat("Value", '{"type":"object","properties":{"a":{"type":"integer"}}}')
+VALUE = OutputFormat(
+    "Value",
+    '{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"],"additionalProperties":false}',
+)
 
 
 def sent(input: ModelInput, model: str = PLAIN, **given: Any) -> list[Any]:
@@ -144,9 +147,9 @@ def test_results() -> None:
         {"type": "function_call_output", "call_id": "c1", "output": "fine"},
     ]
     assert items[3]["arguments"] == "nonsense"
-    assert items[4]["output"] == "Error: bad"
+    assert items[4]["output"] == "ERROR: bad"
     assert [part["type"] for part in items[6]["output"]] == ["input_text", "input_text", "input_image"]
-    assert items[6]["output"][0]["text"] == "Error:"
+    assert items[6]["output"][0]["text"] == "ERROR:"
     assert items[7]["call_id"] == items[8]["call_id"]
     assert len(items[7]["call_id"]) == 64
 
@@ -242,9 +245,7 @@ def test_malformed_arguments_go_back_as_they_came() -> None:
 def test_the_value_of_a_forced_tool_goes_back_as_text() -> None:
     """A call nobody answers does not go back as a call."""
     whole = turn(call("Value", '{"a":1}'), value_tool="Value")
-    assert sent(ModelInput().user("x").turn(whole))[1]["content"] == [
-        {"type": "output_text", "text": '{"a":1}'}
-    ]
+    assert sent(ModelInput().user("x").turn(whole))[1]["content"] == '{"a":1}'
 
 
 # --- tools -----------------------------------------------------------------------------------------

@@ -151,6 +151,14 @@ class Message:
             else:
                 self._take_other(name, _wire.copied(raw))
 
+    def goes_on(self, name: str, text: str) -> bool:
+        """Take a further piece of a string member; False where there is none yet, or it is parts."""
+        pieces = self._texts.get(name)
+        if pieces is None:
+            return False
+        pieces.append(text)
+        return True
+
     def call_for(self, delta: _wire.CallDelta, fallback_id: str) -> Call:
         """The call that a delta goes on with, or a new one.
 

@@ -43,6 +43,9 @@ from lutum_openai.chat._assemble import Call, Message
 BODY_BYTES = 16 * 2**20
 """The longest JSON body: as long as the longest event of a stream."""
 
+PATIENCE = 8
+"""So many chunks in a row that are not plain, and none is tried any more: a failed try is not free."""
+
 # Members of a chunk that have events of their own, or say nothing that is not in one.
 _PLAIN = frozenset({"id", "object", "created", "model", "choices", "usage", "error"})
 _PADDING = frozenset({"obfuscation", "p"})  # against traffic analysis: OpenAI, Mistral
@@ -89,6 +92,8 @@ class Decoder:
         self._is_body = False  # a JSON body, which begins with a brace
         self._tail = b""  # the first byte of a line that has not ended
         self._message = Message()
+        self._plain = PATIENCE  # what is left of it
+        self._fingerprint: tuple[str | None, str | None, str | None] | None = None
         self._seen = dict[str, bytes]()
         self._started = False
         self._finish = ""
@@ -171,6 +176,8 @@ class Decoder:
 
     def _take(self, name: bytes, data: bytes, out: list[Event]) -> None:
         self._count += 1
+        if self._plain > 0 and not name and self._take_plain(data, out):
+            return
         stripped = data.strip()
         if not stripped:
             return
@@ -186,6 +193,43 @@ class Decoder:
                 self._raise(stripped)
             self._fail(data, str(exc))
         self._chunk(name, stripped, members, out)
+
+    def _take_plain(self, data: bytes, out: list[Event]) -> bool:
+        """Take a chunk that goes on with what the chunk before said; False where it does anything else.
+
+        A member that is null or empty adds nothing, so what came here before is whole without it.
+        """
+        if not self._started:
+            return False
+        try:
+            chunk = _wire.decode_plain(data)
+        except _FAULTS:
+            self._plain -= 1
+            return False
+        choice = chunk.choices[0]
+        fingerprint = (chunk.system_fingerprint, chunk.service_tier, chunk.provider)
+        if choice.index or fingerprint != self._fingerprint:
+            self._fingerprint = fingerprint  # the slow way tells whoever watches, once
+            return False
+        delta = choice.delta
+        text, content, words = delta.content, delta.reasoning_content, delta.reasoning
+        if text:
+            if content or words or not self._message.goes_on("content", text):
+                return False
+            out.append(self._text(text))
+        elif content:
+            if words or not self._message.goes_on("reasoning_content", content):
+                return False
+            out.append(ReasoningDelta(content))
+        elif words:
+            if not self._message.goes_on("reasoning", words):
+                return False
+            out.append(ReasoningDelta(words))
+        else:
+            return False
+        self._deltas += 1
+        self._plain = PATIENCE
+        return True
 
     def _chunk(self, name: bytes, data: bytes, members: dict[str, Raw], out: list[Event]) -> None:
         error = members.get("error")
@@ -271,6 +315,15 @@ class Decoder:
             logprobs = _wire.copied(choice.logprobs)
             if not set(map(bytes, _wire.decode_object(logprobs).values())) <= {b"null", b"[]"}:
                 out.append(ProviderEvent("logprobs", logprobs))
+        if choice.finish_reason == "error":  # OpenRouter, Mistral and vLLM: the model failed, this is no end
+            self._done = True
+            raise ProviderError(
+                "the server ended the answer with finish_reason 'error'",
+                kind="server",
+                status=500,
+                request_id=self._response.request_id,
+                body=data,
+            )
         if choice.finish_reason:
             self._finish = _wire.FINISH.get(choice.finish_reason, choice.finish_reason)
             self._finish_calls(out)
@@ -327,13 +380,17 @@ class Decoder:
     def _complete(self, out: list[Event]) -> None:
         self._done = True
         self._finish_calls(out)
-        turn = _turn.turn_from_message(
-            self._message.json(),
-            scope=self._scope,
-            model=self._model,
-            inexact_reason=self._inexact or self._message.inexact,
-            value_tool=self._value_tool,
-        )
+        message = self._message.json()
+        try:
+            turn = _turn.turn_from_message(
+                message,
+                scope=self._scope,
+                model=self._model,
+                inexact_reason=self._inexact or self._message.inexact,
+                value_tool=self._value_tool,
+            )
+        except _FAULTS as exc:
+            self._fail(message, str(exc))
         calls = bool(turn.tool_calls)
         finish = self._finish or ("tool_calls" if calls else "stop")
         if finish == "tool_calls" and self._value_tool and not calls:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from msgspec import UNSET, Raw, Struct
 
 from lutum import BadValue, Estimate, ToolDef
-from lutum.abc import OutputFormat, Prepared, ToolPlan, TurnRequest
+from lutum.abc import OutputFormat, Prepared, ToolPlan, TurnRequest, narrow
 from lutum_openai import _common
 from lutum_openai._options import OpenAIOptions, json_bytes
 from lutum_openai.chat import _wire
@@ -32,6 +32,9 @@ DEFAULT_REASONING_OUTPUT = 16_384
 
 # OpenAI's models that reason, without showing it here (developers.openai.com, "Reasoning models").
 _REASONS = re.compile(r"(^|/)(o[1-9]|gpt-[5-9])(?!.*chat)")
+
+# Members of extra_body that turn reasoning on: OpenRouter's, and DeepSeek's, Z.ai's and Moonshot's.
+_THINKING = frozenset({"reasoning", "thinking"})
 
 # Members of extra_body that let the server read what is not in the request.
 _OPEN_ENDED = ("web_search_options", "plugins", "search_parameters")
@@ -91,12 +94,10 @@ def prepare(request: TurnRequest, config: Config) -> Prepared:
             messages.append(_instruction(request.output))
             output = b'{"type":"json_object"}'
         else:
-            schema = _common.strict_schema(request.output.schema)
-            dropped = schema.dropped
-            output = b'{"type":"json_schema","json_schema":{"name":%b,"schema":%b,"strict":%b}}' % (
+            schema, dropped = narrow(request.output.schema, "openai")
+            output = b'{"type":"json_schema","json_schema":{"name":%b,"schema":%b,"strict":true}}' % (
                 _wire.encode(_common.schema_name(request.output.name)),
-                schema.schema,
-                b"true" if schema.strict else b"false",
+                schema.encode(),
             )
 
     tail = dict[str, bytes]()
@@ -305,7 +306,11 @@ def _bound(request: TurnRequest, config: Config, model: str, options: OpenAIOpti
         return said
     if config.default_max_output_tokens is not None:
         return config.default_max_output_tokens
-    reasons = _REASONS.search(model) is not None or options.effort not in (None, "none")
+    reasons = (
+        _REASONS.search(model) is not None
+        or options.effort not in (None, "none")
+        or not _THINKING.isdisjoint(options.extra_body or ())
+    )
     return DEFAULT_REASONING_OUTPUT if reasons else DEFAULT_OUTPUT
 
 

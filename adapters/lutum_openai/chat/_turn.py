@@ -7,7 +7,9 @@ response-only (the constants just below), with its reasoning as the host's profi
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from hashlib import sha256
+from typing import TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -17,6 +19,8 @@ from lutum.abc import ReplayForm
 from lutum_openai import _common
 from lutum_openai.chat import _wire
 from lutum_openai.chat._profiles import Profile
+
+T = TypeVar("T")
 
 RESPONSE_ONLY = frozenset(
     {
@@ -138,7 +142,7 @@ def replay_message(turn: CommittedTurn, profile: Profile) -> bytes:
             if not no_function(value):
                 kept[name] = value
         elif name == "audio":
-            if value != b"null" and (id := (_decode_audio(value) or _Audio()).id):
+            if id := (_read(_decode_audio, members[name]) or _Audio()).id:
                 kept[name] = _wire.encode({AUDIO_KEEPS: id})
         elif value != b"null" and not (name == "refusal" and value == b'""'):
             kept[name] = value
@@ -216,7 +220,7 @@ def no_function(value: bytes | None, begun: bool = False) -> bool:
         return True
     if begun:
         return False
-    read = _decode_legacy(value)
+    read = _read(_decode_legacy, Raw(value))
     return read is None or not read.name
 
 
@@ -244,11 +248,12 @@ def _view(members: dict[str, Raw], value_tool: str | None) -> tuple[ViewItem, ..
                 said.append(text)
     details = members.get("reasoning_details")
     if not said and details is not None and bytes(details) not in _EMPTY:
-        said.append("".join((d.text or "") + (d.summary or "") for d in _decode_details(details) or ()))
+        read = _read(_decode_details, details) or ()
+        said.append("".join((detail.text or "") + (detail.summary or "") for detail in read))
     items += map(ReasoningItem, said)
     items += _content_items(members.get("content"))
     audio = members.get("audio")
-    spoken = None if audio is None else _decode_audio(audio)
+    spoken = _read(_decode_audio, audio)
     if spoken is not None and spoken.transcript:
         items.append(TextItem(spoken.transcript))
     refusal = members.get("refusal")
@@ -256,6 +261,14 @@ def _view(members: dict[str, Raw], value_tool: str | None) -> tuple[ViewItem, ..
         items.append(RefusalItem(text))
     items += _call_items(members, value_tool)
     return tuple(items)
+
+
+def _read(decode: Callable[[Raw], T], raw: Raw | None) -> T | None:
+    """A member as it should be; None where it is absent or something else, which the wire keeps."""
+    try:
+        return None if raw is None else decode(raw)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
 
 
 def _content_items(content: Raw | None) -> list[ViewItem]:
@@ -283,7 +296,7 @@ def _content_items(content: Raw | None) -> list[ViewItem]:
 def _call_items(members: dict[str, Raw], value_tool: str | None) -> list[ViewItem]:
     items = list[ViewItem]()
     calls = members.get("tool_calls")
-    for call in (None if calls is None else _decode_calls(calls)) or ():
+    for call in _read(_decode_calls, calls) or ():
         if call.function is None or call.type == "custom":
             continue
         arguments = arguments_text(bytes(call.function.arguments))

@@ -27,6 +27,26 @@ if TYPE_CHECKING:
 Secret = str | Callable[[], str | Awaitable[str]]
 """A key, or a function that gives one for each request; it may be a coroutine function."""
 
+# What /responses/input_tokens takes of a request (api/reference, "Get input token counts").
+_COUNTED = frozenset(
+    {
+        "conversation",
+        "input",
+        "model",
+        "parallel_tool_calls",
+        "previous_response_id",
+        "reasoning",
+        "text",
+        "tool_choice",
+        "tools",
+        "truncation",
+    }
+)
+
+
+class _Counted(msgspec.Struct):
+    input_tokens: int
+
 
 @final
 class OpenAIAdapter:
@@ -35,6 +55,9 @@ class OpenAIAdapter:
     Unless `OpenAIOptions(store=True)` says otherwise, nothing is stored at the provider: requests say
     `store: false` and ask models that reason for `reasoning.encrypted_content`, so that a conversation
     goes on from its transcript alone.
+
+    The API has no stop sequences and no seed: both are refused. Nor has it a flag for a tool result that is
+    an error: its output begins with `ERROR: `.
 
     Args:
       model: used where a turn names none.
@@ -130,7 +153,7 @@ class OpenAIAdapter:
         """JSON path in `later` of the first thing that is not as `earlier` sent it. Pure."""
         return _encode.first_difference(earlier, later, self._config)
 
-    async def recover_usage(self, response_id: str) -> Usage | None:
+    async def recover_usage(self, response: Response) -> Usage | None:
         """What a response that was cut used, by `GET /responses/{id}`; one small request.
 
         Only stored responses can be asked for (`OpenAIOptions(store=True)`). None where the provider does
@@ -141,18 +164,40 @@ class OpenAIAdapter:
           ProviderError: the API refused for another reason, or answered with something else.
           NetworkError: no connection, or it failed before the answer was whole.
         """
-        url = self._config.endpoint.url(f"/responses/{quote(response_id, safe='')}")
-        headers = [*self._config.headers, *(await self._secrets()).items()]
-        response, body = await self._transport.request("GET", url, headers)
-        if response.status == 404:
+        if response.id is None:
             return None
-        if response.status != 200:
-            raise _fault(response, body)
+        url = self._config.endpoint.url(f"/responses/{quote(response.id, safe='')}")
+        head, body = await self._transport.request("GET", url, await self._headers())
+        if head.status == 404:
+            return None
+        if head.status != 200:
+            raise _fault(head, body)
         try:
             usage = _common.usage_of(bytes(_wire.decode_head(body).usage) or b"null")
         except (msgspec.DecodeError, UnicodeError) as exc:
             raise ProviderError(f"the response is malformed: {exc}", kind="malformed", body=body) from None
         return None if usage is None else msgspec.structs.replace(usage, known="recovered")
+
+    async def count_input_tokens(self, prepared: Prepared) -> int:
+        """Ask the API how many input tokens the request has, by `POST /responses/input_tokens`; not billed.
+
+        There is no timeout: give it a scope. Cancelled, it leaves nothing open.
+
+        Raises:
+          ProviderError: the API refused, or answered with something else.
+          NetworkError: no connection, or it failed before the answer was whole.
+        """
+        members = _common.decode_object(prepared.body)
+        sent = _common.encode({name: value for name, value in members.items() if name in _COUNTED})
+        headers = [("content-type", "application/json"), *(await self._headers())]
+        url = self._config.endpoint.url("/responses/input_tokens")
+        head, body = await self._transport.request("POST", url, headers, sent)
+        if head.status != 200:
+            raise _fault(head, body)
+        try:
+            return msgspec.json.decode(body, type=_Counted).input_tokens
+        except (msgspec.DecodeError, UnicodeError) as exc:
+            raise ProviderError(f"the token count is malformed: {exc}", kind="malformed", body=body) from None
 
     async def aclose(self) -> None:
         """Close every idle connection; open turns keep theirs. Cancelled, it has closed them all the same."""
@@ -168,6 +213,9 @@ class OpenAIAdapter:
 
     def __repr__(self) -> str:
         return f"<OpenAIAdapter {self._config.model} at {self._config.scope}>"
+
+    async def _headers(self) -> list[tuple[str, str]]:
+        return [*self._config.headers, *(await self._secrets()).items()]
 
     async def _secrets(self) -> Mapping[str, str]:
         secret = self._secret

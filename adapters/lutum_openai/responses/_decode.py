@@ -219,7 +219,7 @@ class Decoder:
             case _wire.Completed() | _wire.Incomplete() | _wire.Done():
                 self._end(event.response, data, out)
             case _wire.Failed() | _wire.Cancelled():
-                self._failed(event.response, data)
+                self._failed(event.response, data, out)
             case _wire.Error():
                 self._done = True
                 raise stream_error(data.strip(), self._response)
@@ -243,15 +243,16 @@ class Decoder:
 
     def _usage(self, head: _wire.ResponseHead, out: list[Event], *, final: bool) -> Usage | None:
         usage = usage_of(bytes(head.usage) or b"null")
-        if usage is not None:
-            out.append(UsageUpdate(usage, final))
+        if usage is None or not (usage.total_tokens or (final and not self._spoke)):
+            return None  # some servers fill it with zeros where they do not know
+        out.append(UsageUpdate(usage, final))
         return usage
 
     def _end(self, response: Raw, data: bytes, out: list[Event]) -> None:
         whole = _copied(response)
         head = _wire.decode_head(whole)
         if head.status in ("failed", "cancelled"):
-            self._failed(response, data)
+            self._failed(response, data, out)
         self._start(head, out)
         output = self._output([bytes(item) for item in head.output or ()], out)
         members = decode_object(whole)
@@ -276,9 +277,10 @@ class Decoder:
         self._done = True
         out.append(Completed(finish, usage, turn, _turn.open_items(turn)))
 
-    def _failed(self, response: Raw, data: bytes) -> NoReturn:
+    def _failed(self, response: Raw, data: bytes, out: list[Event]) -> NoReturn:
         self._done = True
         head = _wire.decode_head(response)
+        self._usage(head, out, final=True)
         error = bytes(head.error)
         if error in (b"", b"null"):
             raise ProviderError(
@@ -313,14 +315,20 @@ class Decoder:
                 self._finish(item, json, head, out)
         for item in self._items:
             if item.done is None:
-                if item.kind == "reasoning" and b'"encrypted_content"' in item.added:
-                    self._inexact = self._inexact or f"{_turn.UNFINISHED}{item.id!r}"
+                # Text and calls are what their deltas say; the rest may be only what it began with.
+                if item.kind not in _wire.ITEM_TYPES or b'"encrypted_content"' in item.added:
+                    self._inexact = self._inexact or f"{_turn.UNFINISHED}{item.kind} {item.id!r}"
                 json = item.assembled()
                 self._finish(item, json, _wire.read_item(json), out)
         return [item.done or b"" for item in self._items]
 
     def _unfinished(self, kind: str) -> ReceivedItem | None:
         return next((item for item in self._items if item.done is None and item.kind == kind), None)
+
+    @property
+    def _spoke(self) -> bool:
+        """Whether the model said or thought something; a call may also come from a program that it wrote."""
+        return any(kind != "arguments" for item in self._items for kind, _ in item.pieces)
 
     # --- items -----------------------------------------------------------------------------------
 

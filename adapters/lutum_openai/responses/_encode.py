@@ -22,7 +22,7 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from lutum import BadValue, Estimate, ToolDef
-from lutum.abc import Prepared, ReplayForm, TurnRequest
+from lutum.abc import Prepared, ReplayForm, TurnRequest, narrow
 from lutum_openai import _common
 from lutum_openai._common import Endpoint, encode
 from lutum_openai._options import OpenAIOptions, json_bytes
@@ -267,12 +267,10 @@ def _text(
         if options.structured == "json_object":
             text["format"] = b'{"type":"json_object"}'
         else:
-            found = _common.strict_schema(request.output.schema)
-            dropped = found.dropped
-            text["format"] = b'{"type":"json_schema","name":%b,"schema":%b,"strict":%b}' % (
+            schema, dropped = narrow(request.output.schema, "openai")
+            text["format"] = b'{"type":"json_schema","name":%b,"schema":%b,"strict":true}' % (
                 encode(_common.schema_name(request.output.name)),
-                found.schema,
-                encode(found.strict),
+                schema.encode(),
             )
     if options.verbosity is not None:
         text["verbosity"] = encode(options.verbosity)

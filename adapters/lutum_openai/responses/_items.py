@@ -24,7 +24,7 @@ from lutum_openai import _common
 from lutum_openai._common import encode
 from lutum_openai.responses import _turn, _wire
 
-ERROR_MARK = "Error: "
+ERROR_MARK = "ERROR: "
 """Begins the output of a result with `is_error`: the API has no member that says so."""
 
 

@@ -60,8 +60,8 @@ DROPPED_MEMBERS = frozenset({"created_by"})
 """Members that output items have and input items have not (openai-python, types/responses: each type of
 `ResponseOutputItem` against its `ResponseInputItemParam`); unknown members are refused."""
 
-UNFINISHED = "a reasoning item was cut: "
-"""Begins the reason of a turn whose wire does not hold all of an item, so that only its view goes back."""
+UNFINISHED = "an item was never said to be whole: "
+"""Begins the reason of a turn whose wire may not hold all of an item, so that only its view goes back."""
 
 VALUE_CALL = "the value came as a call of the forced tool "
 """Begins the reason of a turn that ends in a call nobody will answer, so that only its view goes back."""
@@ -190,7 +190,7 @@ def replay_items(turn: CommittedTurn, *, reasoning: bool = True) -> list[bytes]:
 
 
 def view_items(turn: CommittedTurn) -> list[bytes]:
-    """The semantic view as input items: text and refusals as the assistant's words, calls; reasoning left out.
+    """The semantic view as input items: text and refusals as words, calls; reasoning left out.
 
     Words are a message whose content is a string: one with parts needs the id the API gave it, and some
     servers insist.

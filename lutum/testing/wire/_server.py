@@ -18,6 +18,11 @@ from lutum.testing.wire._claude import ClaudeDialect
 from lutum.testing.wire._dialect import Dialect
 from lutum.testing.wire._error import WireError
 from lutum.testing.wire._memory import WireTransport
+from lutum.testing.wire._openai import Bills
+from lutum.testing.wire._openai_chat import OpenAIChatDialect, Reasoning
+from lutum.testing.wire._openai_completions import OpenAICompletionsDialect
+from lutum.testing.wire._openai_generation import OpenRouterGenerationDialect
+from lutum.testing.wire._openai_responses import OpenAIResponsesDialect
 from lutum.testing.wire._plan import Burst, Head, Plan, Wait, build
 from lutum.testing.wire._request import Outcome, WireRequest
 from lutum.testing.wire._script import (
@@ -51,13 +56,18 @@ class WireServer:
     `scripts` are answers, or functions of the request that give one; each request takes the next. When
     none is left, `default` answers, and without it a 500 that says so. A single function answers every
     request. What the provider would refuse is refused, as an error of the provider, and takes no script;
-    neither does counting tokens.
+    neither does counting tokens, nor asking for what is stored.
 
     It is used over a socket, `async with WireServer([...]) as server` and `server.url`, or in memory,
     `server.transport()`, which needs no block and runs under virtual time. `chunking` is for the replies
     that name none. With `signing`, thinking blocks are signed, and refused when they come back edited;
     with `bind_prefix` also when they come back behind anything but what they were made behind, for every
     model. With `api_key`, requests must bring it.
+
+    It speaks Claude's Messages, OpenAI's Responses, Chat Completions and Completions, each on its paths, and
+    OpenRouter's record of a generation, which is not there for the first `generation_misses` questions.
+    `chat_reasoning` is the member in which Chat Completions shows reasoning: unless said, OpenRouter's
+    `reasoning_details` below `/api/v1/`, else `reasoning_content`.
     """
 
     def __init__(
@@ -69,12 +79,19 @@ class WireServer:
         signing: bool = True,
         bind_prefix: bool = True,
         api_key: str | None = None,
+        chat_reasoning: Reasoning | None = None,
+        generation_misses: int = 2,
     ) -> None:
+        bills = Bills()
         self._scripts: deque[Script] = deque(() if callable(scripts) else scripts)
         self._default = scripts if callable(scripts) else default
         self._chunking: Chunking = chunking
         self._dialects: tuple[Dialect, ...] = (
             ClaudeDialect(signing=signing, bind_prefix=bind_prefix, api_key=api_key),
+            OpenAIResponsesDialect(signing=signing, api_key=api_key, bills=bills),
+            OpenAIChatDialect(signing=signing, api_key=api_key, reasoning=chat_reasoning, bills=bills),
+            OpenAICompletionsDialect(api_key=api_key),
+            OpenRouterGenerationDialect(api_key=api_key, misses=generation_misses, bills=bills),
         )
         self._listener: socket.socket | None = None
         self._group: anyio.abc.TaskGroup | None = None

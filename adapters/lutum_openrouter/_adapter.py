@@ -1,0 +1,221 @@
+"""`OpenRouterAdapter`: one of OpenAI's dialects at OpenRouter. The only room with I/O."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, final
+from urllib.parse import quote, urlsplit
+
+import anyio
+import msgspec
+
+from lutum import BadValue, CommittedTurn, ProviderError, Response, Usage
+from lutum.abc import Exchange, Prepared, ReplayForm, TurnRequest
+from lutum_openai import OpenAIAdapter, OpenAIOptions, _common
+from lutum_openai.chat._adapter import OpenAIChatAdapter
+from lutum_openai.chat._profiles import PROFILES
+from lutum_openrouter import _generation
+from lutum_openrouter._options import OpenRouterOptions
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import httpx
+
+    from lutum.transport import HttpTransport
+
+HOST: Final = "openrouter.ai"
+BASE_URL: Final = f"https://{HOST}/api/v1"
+
+RECOVERY_SECONDS: Final = 2.0
+"""How long a generation's record is waited for: it appears about a second after the answer's end."""
+
+FIRST_PAUSE: Final = 0.1  # seconds, doubled after each 404: five requests in two seconds
+
+Secret = str | Callable[[], str | Awaitable[str]]
+"""A key, or a function that gives one for each request; it may be a coroutine function."""
+
+
+@final
+class OpenRouterAdapter:
+    """Models of many providers through OpenRouter.
+
+    It has the name of the dialect it speaks, `openai-chat` or `openai-responses`: turns made here go back
+    exactly from any adapter of that dialect at the same scope.
+
+    Args:
+      model: used where a turn names none, such as `anthropic/claude-sonnet-4.5`.
+      api_key: or `OPENROUTER_API_KEY`. A function is asked for each request. Only openrouter.ai demands one.
+      base_url: `https://openrouter.ai/api/v1` unless said.
+      api: the dialect: `chat`, which carries every model's reasoning, or `responses`.
+      http_client: an `httpx.AsyncClient` of yours.
+      replay_scope: endpoint and account family whose turns are replayed exactly; the URL's host unless said.
+      default_max_output_tokens: sent where a turn says nothing; 4,096, or 16,384 for a model that reasons.
+      cache_control: lifetime of cache breakpoints, for Claude; unsaid, none. Only with `chat`.
+      options: under those of each turn.
+
+    It opens nothing before its first request and works without `async with`; `aclose` closes its idle
+    connections. The environment is read here and never again.
+
+    Raises:
+      BadValue: a blank model, a URL that is none, a client that is none, `cache_control` with `responses`.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        api_key: Secret | None = None,
+        base_url: str | None = None,
+        api: Literal["chat", "responses"] = "chat",
+        http_client: httpx.AsyncClient | Any | None = None,
+        replay_scope: str | None = None,
+        default_max_output_tokens: int | None = None,
+        cache_control: Literal["5m", "1h"] | None = None,
+        options: OpenRouterOptions = OpenRouterOptions(),  # noqa: B008  # frozen
+    ) -> None:
+        from lutum.transport import HttpTransport, check_base_url  # loads httpx
+
+        base = check_base_url(base_url or BASE_URL)
+        self._secret = api_key or os.environ.get("OPENROUTER_API_KEY") or None
+        self._key_missing = self._secret is None and urlsplit(base).hostname == HOST
+        self._generation_url = f"{base}/generation?id="
+        self._options = options
+        self._usage_member = api == "chat"
+        self._transport: HttpTransport = HttpTransport(http_client)
+        # Never OPENAI_API_KEY, which the inner adapter would take where it is given nothing.
+        key = self._secret or _no_key
+        if api == "chat":
+            self._inner: OpenAIChatAdapter | OpenAIAdapter = OpenAIChatAdapter(
+                model,
+                api_key=key,
+                base_url=base,
+                profile=PROFILES[HOST],
+                http_client=http_client,
+                replay_scope=replay_scope,
+                default_max_output_tokens=default_max_output_tokens,
+                cache_control=cache_control,
+            )
+        else:
+            if cache_control is not None:
+                raise BadValue("cache_control", 'is only written with api="chat"')
+            self._inner = OpenAIAdapter(
+                model,
+                api_key=key,
+                base_url=base,
+                http_client=http_client,
+                replay_scope=replay_scope,
+                default_max_output_tokens=default_max_output_tokens,
+            )
+
+    @property
+    def name(self) -> str:
+        return self._inner.name
+
+    @property
+    def scope(self) -> str:
+        return self._inner.scope
+
+    def prepare(self, request: TurnRequest) -> Prepared:
+        """Encode a request. Pure; `Prepared.request` carries the options in OpenAI's terms.
+
+        Raises:
+          BadValue: there is no key for openrouter.ai, or the dialect does not take the request; the field
+            is named.
+        """
+        if self._key_missing:
+            raise BadValue("api_key", f"{HOST} needs one: give api_key=, or set OPENROUTER_API_KEY")
+        return self._inner.prepare(self._translated(request))
+
+    def exchange(self, prepared: Prepared) -> Exchange:
+        """A fresh exchange for one attempt; nothing is sent before its `open`."""
+        return self._inner.exchange(prepared)
+
+    def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
+        """Whether `turn` goes back exactly to that scope and model. Pure."""
+        return self._inner.replay_form(turn, scope, model)
+
+    def first_difference(self, earlier: Prepared, later: Prepared) -> str | None:
+        """JSON path in `later` of the first thing that is not as `earlier` sent it. Pure."""
+        return self._inner.first_difference(earlier, later)
+
+    async def recover_usage(self, response: Response, *, within: float = RECOVERY_SECONDS) -> Usage | None:
+        """What a generation used, also one that was cut, from OpenRouter's record of it.
+
+        For `Lutum(recovery=)`.
+
+        The record comes a moment after the answer: until then it is asked for again, with growing pauses,
+        for `within` seconds in all. None where it did not come. Cancelled, it leaves nothing open.
+
+        Raises:
+          ProviderError: refused for another reason than that it is not there, or no record.
+          NetworkError: no connection, or it failed before the answer was whole.
+        """
+        if response.id is None:
+            return None
+        pause = FIRST_PAUSE
+        with anyio.move_on_after(within):
+            while True:
+                usage = await self._record(response.id)
+                if usage is not None:
+                    return usage
+                await anyio.sleep(pause)
+                pause *= 2
+        return None
+
+    async def aclose(self) -> None:
+        """Close every idle connection; open turns keep theirs. Cancelled, it has closed them all the same."""
+        try:
+            await self._inner.aclose()
+        finally:
+            await self._transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"<OpenRouterAdapter over {self._inner!r}>"
+
+    def _translated(self, request: TurnRequest) -> TurnRequest:
+        """The request with OpenRouter's options in the extra members of OpenAI's; doing it twice changes
+        nothing."""
+        settings = request.settings
+        given = settings.option(OpenRouterOptions)
+        options = self._options if given is None else given.over(self._options)
+        openai = settings.option(OpenAIOptions) or OpenAIOptions()
+        body = (openai.extra_body or {}) | options.body(usage=self._usage_member)
+        headers = (openai.extra_headers or {}) | (options.extra_headers or {})
+        openai = msgspec.structs.replace(openai, extra_body=body, extra_headers=headers or None)
+        others = tuple(option for option in settings.ext if not isinstance(option, OpenAIOptions))
+        return msgspec.structs.replace(
+            request, settings=msgspec.structs.replace(settings, ext=(*others, openai))
+        )
+
+    async def _record(self, generation_id: str) -> Usage | None:
+        secret = self._secret or _no_key
+        key = secret if isinstance(secret, str) else secret()
+        if inspect.isawaitable(key):
+            key = await key
+        headers = [("authorization", f"Bearer {key}")] if key else []
+        url = self._generation_url + quote(generation_id, safe="")
+        response, body = await self._transport.request("GET", url, headers)
+        if response.status == 404:
+            return None
+        if response.status != 200:
+            raise _common.http_error(response, body, time.time())
+        try:
+            return _generation.usage_of(body)
+        except (msgspec.DecodeError, UnicodeError) as exc:
+            raise ProviderError(f"the record is malformed: {exc}", kind="malformed", body=body) from None
+
+
+def _no_key() -> str:
+    return ""

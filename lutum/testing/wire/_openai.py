@@ -1,0 +1,181 @@
+"""What OpenAI's dialects share: the words of errors, the pieces of an answer, and its figures. PURE.
+
+The figures are made up, but plausible and the same on every run: the input is a quarter of the request's
+bytes, the output the number of deltas, a token of input a millionth of a dollar and one of output five.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, final
+
+import msgspec
+
+from lutum.testing.wire._error import WireError
+from lutum.testing.wire._json import is_object
+from lutum.testing.wire._request import WireRequest
+from lutum.testing.wire._script import Step
+
+__all__ = [
+    "CREATED",
+    "Bill",
+    "Bills",
+    "at_openrouter",
+    "check_key",
+    "code_of",
+    "error_body",
+    "error_headers",
+    "input_tokens",
+    "json_bytes",
+    "merged",
+    "padding",
+    "pieces_of_arguments",
+    "pieces_of_text",
+    "status_of",
+    "type_of",
+]
+
+CREATED: Final = 1_767_225_600
+"""When everything was created: the same on every run, 2026-01-01."""
+
+# Word (a `type` or a `code`): type, code and status, from guides/error-codes and from recorded errors.
+_WORDS: Final[dict[str, tuple[str, str | None, int]]] = {
+    "invalid_request_error": ("invalid_request_error", None, 400),
+    "invalid_api_key": ("invalid_request_error", "invalid_api_key", 401),
+    "unsupported_country_region_territory": (
+        "request_forbidden",
+        "unsupported_country_region_territory",
+        403,
+    ),
+    "model_not_found": ("invalid_request_error", "model_not_found", 404),
+    "context_length_exceeded": ("invalid_request_error", "context_length_exceeded", 400),
+    "invalid_encrypted_content": ("invalid_request_error", "invalid_encrypted_content", 400),
+    "rate_limit_exceeded": ("requests", "rate_limit_exceeded", 429),
+    "insufficient_quota": ("insufficient_quota", "insufficient_quota", 429),
+    "server_error": ("server_error", "server_error", 500),
+    "server_is_overloaded": ("service_unavailable_error", "server_is_overloaded", 503),
+}
+_WORD_OF: Final = {
+    401: "invalid_api_key",
+    403: "unsupported_country_region_territory",
+    404: "model_not_found",
+    429: "rate_limit_exceeded",
+    503: "server_is_overloaded",
+}
+
+_ARGUMENT_PIECE: Final = 6  # what the recorded streams show: a token or two
+_PADDED_TO: Final = 16
+_LETTERS: Final = "lZ4kPq9TfWx2Nc7R"
+
+
+@final
+class Bill(msgspec.Struct, frozen=True):
+    """What a generation is said to have used; `request` knows how it ended."""
+
+    request: WireRequest
+    model: str
+    input_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    cached_tokens: int
+
+    @property
+    def cost(self) -> msgspec.Raw:
+        """In dollars, as a JSON number."""
+        micro = self.input_tokens + 5 * self.output_tokens
+        return msgspec.Raw(f"{micro // 10**6}.{micro % 10**6:06}".encode())
+
+
+Bills = dict[str, Bill]
+"""Bills by the id of their answer, for whoever asks later."""
+
+
+def at_openrouter(request: WireRequest) -> bool:
+    """Say whether the request is for OpenRouter, by the path that only it has."""
+    return request.path.startswith("/api/v1/")
+
+
+def type_of(status: int) -> str:
+    """The word for the errors of a status."""
+    return _WORD_OF.get(status, "server_error" if status >= 500 else "invalid_request_error")
+
+
+def status_of(word: str) -> int:
+    """The status of the errors with this type or code."""
+    return _WORDS[word][2] if word in _WORDS else 500
+
+
+def code_of(error: WireError) -> tuple[str, str | None]:
+    """The `type` and `code` of an error, whose type may be either."""
+    if error.code is not None or error.type not in _WORDS:
+        return error.type, error.code
+    return _WORDS[error.type][:2]
+
+
+def error_body(request: WireRequest, error: WireError) -> bytes:
+    """Write the JSON body of an error; OpenRouter's has the status as its code, and no type."""
+    if at_openrouter(request):
+        return msgspec.json.encode({"error": {"message": error.message, "code": error.status}})
+    kind, code = code_of(error)
+    said = {"message": error.message, "type": kind, "param": None, "code": code}
+    return msgspec.json.encode({"error": said})
+
+
+def error_headers(request: WireRequest) -> dict[str, str]:
+    """The headers of every answer; OpenRouter names no request."""
+    if at_openrouter(request):
+        return {}
+    return {"x-request-id": f"req_{request.number:04}", "openai-version": "2020-10-01"}
+
+
+def check_key(request: WireRequest, api_key: str | None) -> WireError | None:
+    """Refuse a request that does not bring the key, as a bearer or, as Azure has it, in `api-key`."""
+    if api_key is None:
+        return None
+    bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
+    given = request.headers.get("api-key") or bearer
+    if given == api_key:
+        return None
+    if not given:
+        return WireError("You didn't provide an API key.", status=401)
+    shown = given[:3] + "*" * 8
+    return WireError(f"Incorrect API key provided: {shown}.", status=401, code="invalid_api_key")
+
+
+def pieces_of_text(pieces: tuple[str | Step, ...]) -> Iterator[str | Step]:
+    """Give pieces as they are, a single one word by word, each word with the space before it."""
+    if len(pieces) != 1 or not isinstance(pieces[0], str):
+        yield from pieces
+        return
+    yield from re.findall(r"^[^ ]+| [^ ]*", pieces[0])
+
+
+def pieces_of_arguments(given: Mapping[str, Any] | str | tuple[str, ...]) -> list[str]:
+    """Give the arguments of a call in the pieces they arrive in."""
+    if isinstance(given, tuple):
+        return list(given)
+    text = given if isinstance(given, str) else msgspec.json.encode(given).decode()
+    return [text[at : at + _ARGUMENT_PIECE] for at in range(0, len(text), _ARGUMENT_PIECE)]
+
+
+def padding(text: str) -> str:
+    """What hides the length of a delta from who counts bytes; the API's is random."""
+    return _LETTERS[: _PADDED_TO - len(text.encode()) % _PADDED_TO]
+
+
+def json_bytes(value: Mapping[str, Any] | str) -> bytes:
+    """JSON text as it is, or a value as JSON."""
+    return value.encode() if isinstance(value, str) else msgspec.json.encode(value)
+
+
+def input_tokens(request: WireRequest) -> int:
+    """What the input is said to have."""
+    return max(1, len(request.body) // 4)
+
+
+def merged(made_up: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay what a script says of usage over what was made up, objects member by member."""
+    whole = dict(made_up)
+    for name, value in said.items():
+        before = whole.get(name)
+        whole[name] = {**before, **value} if is_object(before) and is_object(value) else value
+    return whole

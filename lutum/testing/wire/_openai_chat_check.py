@@ -1,0 +1,241 @@
+"""PURE: would Chat Completions take this request? Written from the provider's rules, not from lutum.
+
+Each rule raises at the first place that breaks it. Whether signed reasoning still stands is not checked here.
+"""
+
+import json
+import re
+from typing import Any, Final
+
+from lutum.testing.wire._error import WireError
+from lutum.testing.wire._json import Object, is_array, is_object
+from lutum.testing.wire._openai_shape import (
+    Refused,
+    array,
+    check_format,
+    check_function,
+    check_numbers,
+    integer,
+    object_,
+    one_of,
+    refuse,
+    string,
+    text_of,
+)
+
+__all__ = ["check_openai_chat_request", "check_openai_completions_request"]
+
+_ROLES: Final = ("system", "assistant", "user", "function", "tool", "developer")
+_PARTS: Final = {
+    "user": ("text", "image_url", "input_audio", "file"),
+    "assistant": ("text", "refusal"),
+    "system": ("text",),
+    "developer": ("text",),
+    "tool": ("text",),
+}
+# guides/reasoning: these take only `max_completion_tokens`.
+_REASONS: Final = re.compile(r"(o[1-9]|gpt-[5-9])(?!.*chat)")
+_MOST_STOPS: Final = 4
+
+
+def check_openai_chat_request(
+    body: object, *, deployment: str | None = None, own: bool = True
+) -> WireError | None:
+    """Check a request body, parsed or as bytes: None if the API would take it, else its refusal.
+
+    `deployment` is the model that an Azure URL names. Without `own` it is some compatible server's, which
+    has members and content parts of its own, and no rules about OpenAI's models.
+    """
+    try:
+        request = _parsed(body)
+        model = deployment or _model(request)
+        check_numbers(request)
+        messages = array(request, "messages", "messages")
+        if not messages:
+            _empty("messages")
+        for at, message in enumerate(messages):
+            _check_message(object_(message, f"messages[{at}]"), f"messages[{at}]", own=own)
+        _check_pairing(messages)
+        _check_tools(request)
+        _check_limits(request, model, own=own)
+        if is_object(given := request.get("response_format")):
+            check_format(given, "response_format", "".join(text_of(m.get("content")) for m in messages))
+    except Refused as refused:
+        return refused.error
+    return None
+
+
+def check_openai_completions_request(body: object) -> WireError | None:
+    """The same for `/completions`."""
+    try:
+        request = _parsed(body)
+        _model(request)
+        check_numbers(request)
+        integer(request, "max_tokens", 0)
+        if not isinstance(request.get("prompt"), str):
+            array(request, "prompt", "prompt")
+    except Refused as refused:
+        return refused.error
+    return None
+
+
+def _parsed(body: object) -> Object:
+    if isinstance(body, bytes | str):
+        try:
+            body = json.loads(body)
+        except ValueError:
+            refuse("We could not parse the JSON body of your request.")
+    return object_(body, "body")
+
+
+def _model(request: Object) -> str:
+    if not request.get("model"):
+        refuse("you must provide a model parameter")
+    return string(request, "model", "model")
+
+
+def _empty(path: str) -> None:
+    refuse(
+        f"Invalid '{path}': empty array. Expected an array with minimum length 1, but got an empty array "
+        "instead.",
+        code="empty_array",
+    )
+
+
+def _check_message(message: Object, path: str, *, own: bool) -> None:
+    role = one_of(message.get("role"), f"{path}.role", _ROLES)
+    content = message.get("content")
+    if is_array(content):
+        for at, part in enumerate(content):
+            where = f"{path}.content[{at}]"
+            kind = object_(part, where).get("type")
+            if own and role in _PARTS:
+                one_of(kind, f"{where}.type", _PARTS[role])
+            if kind == "text":
+                string(part, "text", f"{where}.text")
+    elif content is not None:
+        string(message, "content", f"{path}.content")
+    elif role != "assistant" or not any(
+        message.get(name) for name in ("tool_calls", "function_call", "refusal", "audio")
+    ):
+        refuse(f"Invalid value for 'content' of '{path}': expected a string, got null.")
+    if role == "assistant" and message.get("tool_calls") is not None:
+        _check_calls(array(message, "tool_calls", f"{path}.tool_calls"), f"{path}.tool_calls")
+    if role == "tool":
+        if not message.get("tool_call_id"):
+            refuse(
+                "Missing parameter 'tool_call_id': messages with role 'tool' must have a 'tool_call_id'.",
+                code="missing_required_parameter",
+            )
+        string(message, "tool_call_id", f"{path}.tool_call_id")
+
+
+def _check_calls(calls: list[Any], path: str) -> None:
+    if not calls:
+        _empty(path)
+    ids: set[str] = set()
+    for at, call in enumerate(calls):
+        where = f"{path}[{at}]"
+        id = string(object_(call, where), "id", f"{where}.id")
+        if id in ids:
+            refuse(f"Duplicate value for 'tool_call_id' of '{id}'.")
+        ids.add(id)
+        kind = one_of(call.get("type"), f"{where}.type", ("function", "custom"))
+        inner = object_(call.get(kind), f"{where}.{kind}")
+        string(inner, "name", f"{where}.{kind}.name")
+        words = "arguments" if kind == "function" else "input"
+        string(inner, words, f"{where}.{kind}.{words}")
+
+
+def _check_pairing(messages: list[Any]) -> None:
+    """Calls are answered by the tool messages right behind them, each once."""
+    open_calls: list[str] = []
+    answered: set[str] = set()
+    for at, message in enumerate(messages):
+        if message["role"] == "tool":
+            call_id = message["tool_call_id"]
+            if call_id in answered:
+                refuse(f"Duplicate value for 'tool_call_id' of '{call_id}'.")
+            if call_id not in open_calls:
+                # The API spells it so.
+                refuse(
+                    "Invalid parameter: messages with role 'tool' must be a response to a preceeding message "
+                    f"with 'tool_calls'. ('messages.[{at}].role')"
+                )
+            open_calls.remove(call_id)
+            answered.add(call_id)
+            continue
+        _check_answered(open_calls)
+        calls: Any = message.get("tool_calls") or []
+        open_calls, answered = [call["id"] for call in calls], set()
+    _check_answered(open_calls)
+
+
+def _check_answered(open_calls: list[str]) -> None:
+    if open_calls:
+        refuse(
+            "An assistant message with 'tool_calls' must be followed by tool messages responding to each "
+            "'tool_call_id'. The following tool_call_ids did not have response messages: "
+            f"{', '.join(open_calls)}"
+        )
+
+
+def _check_tools(request: Object) -> None:
+    names: set[str] = set()
+    if request.get("tools") is not None:
+        tools = array(request, "tools", "tools")
+        if not tools:
+            _empty("tools")
+        for at, tool in enumerate(tools):
+            where = f"tools[{at}]"
+            kind = string(object_(tool, where), "type", f"{where}.type")
+            if kind == "function":
+                names.add(
+                    check_function(object_(tool.get("function"), f"{where}.function"), f"{where}.function")
+                )
+            elif kind == "custom":
+                inner = object_(tool.get("custom"), f"{where}.custom")
+                names.add(string(inner, "name", f"{where}.custom.name"))
+    for name in ("tool_choice", "parallel_tool_calls"):
+        if request.get(name) is not None and not request.get("tools"):
+            refuse(f"'{name}' is only allowed when 'tools' are specified.")
+    choice = request.get("tool_choice")
+    if choice is None:
+        return
+    if isinstance(choice, str):
+        one_of(choice, "tool_choice", ("none", "auto", "required"))
+        return
+    chosen = object_(choice, "tool_choice")
+    kind = one_of(chosen.get("type"), "tool_choice.type", ("function", "custom", "allowed_tools"))
+    inner = object_(chosen.get(kind), f"tool_choice.{kind}")
+    wanted = [chosen]
+    if kind == "allowed_tools":
+        one_of(inner.get("mode"), "tool_choice.allowed_tools.mode", ("auto", "required"))
+        given = array(inner, "tools", "tool_choice.allowed_tools.tools")
+        wanted = [object_(tool, "tool_choice.allowed_tools.tools") for tool in given]
+    for tool in wanted:
+        holder: Any = tool.get(str(tool.get("type")))
+        name = string(object_(holder, "tool_choice.function"), "name", "tool_choice.function.name")
+        if name not in names:
+            refuse(f"Tool choice '{name}' not found in 'tools' parameter.")
+
+
+def _check_limits(request: Object, model: str, *, own: bool) -> None:
+    for name in ("max_tokens", "max_completion_tokens", "n"):
+        integer(request, name, 1)
+    if own and request.get("max_tokens") is not None:
+        if request.get("max_completion_tokens") is not None:
+            refuse("Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.")
+        if _REASONS.match(model):
+            refuse(
+                "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
+                "'max_completion_tokens' instead.",
+                code="unsupported_parameter",
+            )
+    stops = request.get("stop")
+    if is_array(stops) and len(stops) > _MOST_STOPS:
+        refuse(
+            f"Invalid 'stop': array too long. Expected an array with maximum length {_MOST_STOPS}, but got an "
+            f"array with length {len(stops)} instead.",
+            code="array_above_max_length",
+        )

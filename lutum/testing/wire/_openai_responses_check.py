@@ -1,0 +1,283 @@
+"""PURE: would the Responses API take this request? Written from the provider's rules, not from lutum.
+
+Each rule raises at the first place that breaks it. Whether sealed reasoning and references still stand is
+not checked here: that needs a server.
+"""
+
+import json
+from collections.abc import Collection
+from typing import Any, Final
+
+from lutum.testing.wire._error import WireError
+from lutum.testing.wire._json import Object, is_array, is_object
+from lutum.testing.wire._openai_shape import (
+    Refused,
+    array,
+    check_format,
+    check_function,
+    check_numbers,
+    integer,
+    missing,
+    object_,
+    one_of,
+    refuse,
+    string,
+    text_of,
+)
+
+__all__ = ["check_openai_responses_request"]
+
+# api/reference, "Create a response".
+_PARAMETERS: Final = frozenset(
+    "background context_management conversation include input instructions max_output_tokens max_tool_calls "
+    "metadata model moderation parallel_tool_calls previous_response_id prompt prompt_cache_key "
+    "prompt_cache_options prompt_cache_retention reasoning safety_identifier service_tier store stream "
+    "stream_options temperature text tool_choice tools top_logprobs top_p truncation user".split()
+)
+_INCLUDE: Final = (
+    "file_search_call.results",
+    "web_search_call.results",
+    "web_search_call.action.sources",
+    "message.input_image.image_url",
+    "computer_call_output.output.image_url",
+    "code_interpreter_call.outputs",
+    "reasoning.encrypted_content",
+    "message.output_text.logprobs",
+)
+_PARTS: Final = {
+    "user": ("input_text", "input_image", "input_file", "input_audio"),
+    "system": ("input_text", "input_image", "input_file"),
+    "developer": ("input_text", "input_image", "input_file"),
+    "assistant": ("output_text", "refusal"),
+}
+_OUTPUT_PARTS: Final = ("input_text", "input_image", "input_file")
+
+# A call, and what must answer it; in words, as the API says them.
+_PAIRS: Final = {
+    "function_call": ("function_call_output", "function call"),
+    "custom_tool_call": ("custom_tool_call_output", "custom tool call"),
+    "computer_call": ("computer_call_output", "computer call"),
+    "apply_patch_call": ("apply_patch_call_output", "apply patch call"),
+}
+_ANSWERS: Final = {output: (call, words) for call, (output, words) in _PAIRS.items()}
+_KINDS: Final = (
+    "message",
+    *_PAIRS,
+    *_ANSWERS,
+    "reasoning",
+    "item_reference",
+    "additional_tools",
+    "file_search_call",
+    "web_search_call",
+    "code_interpreter_call",
+    "image_generation_call",
+    "local_shell_call",
+    "local_shell_call_output",
+    "shell_call",
+    "shell_call_output",
+    "mcp_list_tools",
+    "mcp_approval_request",
+    "mcp_approval_response",
+    "mcp_call",
+    "tool_search_call",
+    "tool_search_output",
+    "compaction",
+    "compaction_trigger",
+)
+_LONGEST_ID: Final = 64
+_LEAST_OUTPUT: Final = 16
+
+
+def check_openai_responses_request(
+    body: object, *, known_calls: Collection[str] = (), extras: bool = False
+) -> WireError | None:
+    """Check a request body, parsed or as bytes: None if the API would take it, else its refusal.
+
+    `known_calls` are those of the responses that this one continues. `extras` allows members that the API
+    does not have, as gateways do.
+    """
+    try:
+        if isinstance(body, bytes | str):
+            try:
+                body = json.loads(body)
+            except ValueError:
+                refuse("We could not parse the JSON body of your request.")
+        request = object_(body, "body")
+        unknown = [name for name in request if name not in _PARAMETERS]
+        if unknown and not extras:
+            refuse(f"Unknown parameter: '{unknown[0]}'.", code="unknown_parameter")
+        _check_parameters(request)
+        items = _input(request)
+        names = _check_tools(request, items)
+        _check_items(items)
+        _check_pairing(items, known_calls, stored=request.get("previous_response_id") is not None)
+        _check_choice(request, names)
+        if is_object(text := request.get("text")) and is_object(given := text.get("format")):
+            said = str(request.get("instructions") or "")
+            for item in items:
+                said += text_of(item.get("content")) + text_of(item.get("output"))
+            check_format(given, "text.format", said)
+    except Refused as refused:
+        return refused.error
+    return None
+
+
+def _check_parameters(request: Object) -> None:
+    string(request, "model", "model")
+    check_numbers(request)
+    integer(request, "max_output_tokens", _LEAST_OUTPUT)
+    if request.get("include") is not None:
+        for at, value in enumerate(array(request, "include", "include")):
+            one_of(value, f"include[{at}]", _INCLUDE)
+    if request.get("truncation") is not None:
+        one_of(request["truncation"], "truncation", ("auto", "disabled"))
+    for name in ("reasoning", "text", "metadata"):
+        if request.get(name) is not None:
+            object_(request[name], name)
+
+
+def _input(request: Object) -> list[Object]:
+    """The input's items, a string as the one message it stands for."""
+    if "input" not in request:
+        if any(request.get(name) for name in ("previous_response_id", "prompt", "conversation")):
+            return []
+        missing("input")
+    given = request["input"]
+    if isinstance(given, str):
+        return [{"type": "message", "role": "user", "content": given}]
+    return [object_(item, f"input[{at}]") for at, item in enumerate(array(request, "input", "input"))]
+
+
+def _kind(item: Object) -> str:
+    return str(item.get("type") or ("message" if "role" in item else ""))
+
+
+def _check_items(items: list[Object]) -> None:
+    ids: set[str] = set()
+    for at, item in enumerate(items):
+        path = f"input[{at}]"
+        kind = one_of(_kind(item), f"{path}.type", _KINDS)
+        _check_item(item, kind, path)
+        given: Any = item.get("id")
+        if isinstance(given, str) and kind != "item_reference":
+            if given in ids:
+                refuse(f"Duplicate item found with id {given}. Remove duplicate items from your input.")
+            ids.add(given)
+        if kind == "reasoning":
+            behind = _kind(items[at + 1]) if at + 1 < len(items) else ""
+            said_by = items[at + 1].get("role") if behind == "message" else "assistant"
+            if not behind or behind in _ANSWERS or said_by != "assistant":
+                refuse(
+                    f"Item '{given}' of type 'reasoning' was provided without its required following item."
+                )
+
+
+def _check_item(item: Object, kind: str, path: str) -> None:
+    match kind:
+        case "message":
+            role = one_of(item.get("role"), f"{path}.role", tuple(_PARTS))
+            if "content" not in item:
+                missing(f"{path}.content")
+            if not isinstance(item["content"], str):
+                _check_parts(array(item, "content", f"{path}.content"), _PARTS[role], f"{path}.content")
+        case "function_call":
+            string(item, "call_id", f"{path}.call_id", longest=_LONGEST_ID)
+            string(item, "name", f"{path}.name")
+            string(item, "arguments", f"{path}.arguments")
+        case "custom_tool_call":
+            string(item, "call_id", f"{path}.call_id", longest=_LONGEST_ID)
+            string(item, "name", f"{path}.name")
+            string(item, "input", f"{path}.input")
+        case "function_call_output" | "custom_tool_call_output":
+            string(item, "call_id", f"{path}.call_id", longest=_LONGEST_ID)
+            if "output" not in item:
+                missing(f"{path}.output")
+            if not isinstance(item["output"], str):
+                _check_parts(array(item, "output", f"{path}.output"), _OUTPUT_PARTS, f"{path}.output")
+        case "reasoning":
+            array(item, "summary", f"{path}.summary")
+        case "item_reference":
+            string(item, "id", f"{path}.id")
+        case "additional_tools":
+            array(item, "tools", f"{path}.tools")
+        case _:
+            pass
+
+
+def _check_parts(parts: list[Any], allowed: tuple[str, ...], path: str) -> None:
+    for at, part in enumerate(parts):
+        where = f"{path}[{at}]"
+        kind = one_of(object_(part, where).get("type"), f"{where}.type", allowed)
+        if kind in ("input_text", "output_text"):
+            string(part, "text", f"{where}.text")
+
+
+def _check_pairing(items: list[Object], known: Collection[str], *, stored: bool) -> None:
+    calls: dict[tuple[str, str], bool] = {}
+    for item in items:
+        kind, call_id = _kind(item), str(item.get("call_id"))
+        if kind in _PAIRS:
+            if (kind, call_id) in calls:
+                refuse(f"Duplicate {_PAIRS[kind][1]} found with call_id {call_id}.")
+            calls[kind, call_id] = False
+        elif kind in _ANSWERS:
+            call, words = _ANSWERS[kind]
+            if (call, call_id) in calls:
+                if calls[call, call_id]:
+                    refuse(f"Duplicate output found for {words} with call_id {call_id}.")
+                calls[call, call_id] = True
+            elif call_id not in known:
+                refuse(f"No tool call found for {words} output with call_id {call_id}.")
+    for (kind, call_id), answered in calls.items():
+        if not answered:
+            refuse(f"No tool output found for {_PAIRS[kind][1]} {call_id}.")
+    if stored:
+        answers = {str(item.get("call_id")) for item in items if _kind(item) in _ANSWERS}
+        for call_id in known:
+            if call_id not in answers:
+                refuse(f"No tool output found for function call {call_id}.")
+
+
+def _check_tools(request: Object, items: list[Object]) -> dict[str, str]:
+    """Every tool by its name, or its type where it has none, with its type."""
+    names: dict[str, str] = {}
+    places = [("tools", request.get("tools"))]
+    places += [
+        (f"input[{at}].tools", item["tools"])
+        for at, item in enumerate(items)
+        if _kind(item) == "additional_tools" and "tools" in item
+    ]
+    for path, tools in places:
+        for at, tool in enumerate(tools if is_array(tools) else []):
+            where = f"{path}[{at}]"
+            kind = string(object_(tool, where), "type", f"{where}.type")
+            name = kind
+            if kind == "function":
+                name = check_function(tool, where)
+            elif kind == "custom":
+                name = string(tool, "name", f"{where}.name")
+            names[name] = kind
+    return names
+
+
+def _check_choice(request: Object, names: dict[str, str]) -> None:
+    choice = request.get("tool_choice")
+    if choice is None or choice in ("auto", "none"):
+        return
+    if not names:
+        shown = choice if isinstance(choice, str) else object_(choice, "tool_choice").get("type")
+        refuse(f"Tool choice '{shown}' must be specified with 'tools' parameter.")
+    if isinstance(choice, str):
+        one_of(choice, "tool_choice", ("none", "auto", "required"))
+        return
+    chosen = object_(choice, "tool_choice")
+    wanted = [chosen]
+    if chosen.get("type") == "allowed_tools":
+        one_of(chosen.get("mode"), "tool_choice.mode", ("auto", "required"))
+        given = array(chosen, "tools", "tool_choice.tools")
+        wanted = [object_(tool, "tool_choice.tools") for tool in given]
+    for tool in wanted:
+        kind = string(tool, "type", "tool_choice.type")
+        name = tool.get("name") if kind in ("function", "custom") else kind
+        if names.get(str(name)) != kind:
+            refuse(f"Tool choice '{name}' not found in 'tools' parameter.")

@@ -1,0 +1,50 @@
+"""PURE: reasoning that only the server can read, as `encrypted_content` and in `reasoning_details`.
+
+Nothing is secret here. What is sealed holds the model and the text, and a MAC over both, so that it is known
+again when it comes back, and refused when a byte of it was changed.
+"""
+
+import base64
+import binascii
+import hmac
+from typing import Final, final
+
+import msgspec
+
+__all__ = ["Sealed", "seal", "unseal"]
+
+_KEY: Final = b"lutum.testing.wire.openai"
+_MAC: Final = 16
+_HEAD: Final = b"\x80\0\0\0\0"  # begins like the API's own, gAAAA
+
+
+@final
+class Sealed(msgspec.Struct, frozen=True, array_like=True):
+    """What was sealed: the model that thought, and its text."""
+
+    model: str
+    text: str
+
+
+def seal(model: str, text: str) -> str:
+    """Seal a thought."""
+    content = msgspec.msgpack.encode(Sealed(model, text))
+    return base64.urlsafe_b64encode(_HEAD + _mac(content) + content).decode()
+
+
+def unseal(sealed: str) -> Sealed | None:
+    """Give back what was sealed, None if it was never sealed here or was changed."""
+    try:
+        raw = base64.b64decode(sealed, altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    content = raw[len(_HEAD) + _MAC :]
+    if not hmac.compare_digest(raw[: len(_HEAD) + _MAC], _HEAD + _mac(content)):
+        return None
+    if base64.urlsafe_b64encode(raw).decode() != sealed:
+        return None  # the last character has bits that no byte holds
+    return msgspec.msgpack.decode(content, type=Sealed)
+
+
+def _mac(content: bytes) -> bytes:
+    return hmac.digest(_KEY, content, "sha256")[:_MAC]
