@@ -14,7 +14,7 @@ nox.needs_version = ">=2026.10"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
-nox.options.sessions = ["lint", "types", "tests", "wheel"]
+nox.options.sessions = ["lint", "types", "tests", "docs", "wheel"]
 
 # Run in a virtual environment that holds the wheel and its hard dependencies.
 ONLY_OURS = """
@@ -25,7 +25,7 @@ import lutum
 
 for stray in ("adapters", "benchmarks", "docs", "examples", "tests", "hypothesis", "pytest"):
     assert find_spec(stray) is None, f"{stray} can be imported"
-for package in ("lutum", "lutum_claude"):
+for package in ("lutum", "lutum_claude", "lutum_openai", "lutum_openrouter"):
     assert find_spec(package) is not None, f"{package} cannot be imported"
 print("lutum", version("lutum"), "from", lutum.__file__)
 """

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, cast, final
 import msgspec
 from typing_extensions import TypeVar
 
-from lutum._errors import BadValue, Stopped
+from lutum._errors import BadValue, Stopped, UsageError
 from lutum._events import Completed, Event
 from lutum._input import Item
 from lutum._preview import Preview
@@ -240,6 +240,8 @@ class Turn(Builder[R]):
     def _with_tools(
         self, toolset: Toolset[I]
     ) -> tuple[TurnSpec, Callable[[Reducer, Pump], Finished[R] | NeedsTools[I]]]:
+        if self._spec.toolset is not None:
+            raise UsageError("tools: this turn has tools; put all of them into one Toolset")
         inner, llm = self._finish, self._llm
 
         def finish(reducer: Reducer, pump: Pump) -> Finished[R] | NeedsTools[I]:
@@ -264,7 +266,11 @@ class TextTurn(Turn[R]):
     __slots__ = ()
 
     def tools(self, toolset: Toolset[I]) -> TextTurn[Finished[R] | NeedsTools[I]]:
-        """Offer tools. The outcome is `NeedsTools` exactly when the turn holds a call or an issue."""
+        """Offer tools. The outcome is `NeedsTools` exactly when the turn holds a call or an issue.
+
+        Raises:
+          UsageError: the turn has tools already.
+        """
         return TextTurn(self._llm, *self._with_tools(toolset))
 
 
@@ -275,5 +281,9 @@ class StructuredTurn(Turn[S], Generic[T, S]):
     __slots__ = ()
 
     def tools(self, toolset: Toolset[I]) -> StructuredTurn[T, Finished[S] | NeedsTools[I]]:
-        """Offer tools. The outcome is `NeedsTools` exactly when the turn holds a call or an issue."""
+        """Offer tools. The outcome is `NeedsTools` exactly when the turn holds a call or an issue.
+
+        Raises:
+          UsageError: the turn has tools already.
+        """
         return StructuredTurn(self._llm, *self._with_tools(toolset))

@@ -375,3 +375,11 @@ def test_drawn_transcripts_are_valid(transcript: Transcript) -> None:
     strategies.check_rounds(transcript)
     cuts = transcript.cuts()
     strategies.check_rounds(transcript[cuts[len(cuts) // 2] :])
+
+
+def test_tools_are_given_once() -> None:
+    """A second toolset would hide the first: both belong into one."""
+    tools = lutum.Toolset(lutum.raw_tool("a", {"type": "object"}))
+    turn = lutum.Lutum(ScriptedAdapter()).text_turn("hello").tools(tools)
+    with pytest.raises(lutum.UsageError, match="one Toolset"):
+        turn.tools(tools)

@@ -263,7 +263,7 @@ class Decoder:
             self._stop(index, out)
         if "usage" in members and bytes(members["usage"]) != b"null":
             self._usage = _wire.decode_object(members["usage"])
-            out.append(UsageUpdate(usage_of(self._usage), self._stop_reason is not None))
+            out.append(self._usage_so_far())
 
     def _start(self, index: int, start: bytes, out: list[Event]) -> None:
         self._open[index] = block = _Block(start, self._value_tool)
@@ -320,7 +320,7 @@ class Decoder:
                 {k: v for k, v in reported.items() if k not in self._usage or bytes(v) != b"null"}
             )
             message["usage"] = Raw(_wire.encode(self._usage))
-            out.append(UsageUpdate(usage_of(self._usage), self._stop_reason is not None))
+            out.append(self._usage_so_far())
         if delta and self._stop_reason == "refusal" and not self._spoke:
             self._spoke = True
             out.append(RefusalDelta(_turn.refusal_words(bytes(message.get("stop_details", b"")))))
@@ -352,6 +352,10 @@ class Decoder:
             finish = "stop"
         self._done = True
         out.append(Completed(finish, usage_of(self._usage), turn))
+
+    def _usage_so_far(self) -> UsageUpdate:
+        usage, final = usage_of(self._usage), self._stop_reason is not None
+        return UsageUpdate(usage if final else msgspec.structs.replace(usage, known="lower_bound"), final)
 
     def _unknown(self, name: bytes, data: bytes, exc: Exception, out: list[Event]) -> None:
         """An event of a type, or with a delta of a type, that is not known; else it is malformed."""

@@ -49,7 +49,7 @@ def test_text() -> None:
     events = decode(sse(start(), *WORDS, *finish()))
     assert events[:4] == [
         TurnStarted(PLAIN, lutum.Response(request_id="req_1", id="msg_1")),
-        UsageUpdate(lutum.Usage(3, 1)),
+        UsageUpdate(lutum.Usage(3, 1, known="lower_bound")),
         TextDelta("Hi"),
         UsageUpdate(lutum.Usage(3, 7), final=True),
     ]

@@ -374,7 +374,8 @@ class Decoder:
             return
         final = bool(self._finish) or (alone and self._started)
         if usage != self._usage or final != self._usage_final:
-            out.append(UsageUpdate(usage, final))
+            told = usage if final else msgspec.structs.replace(usage, known="lower_bound")
+            out.append(UsageUpdate(told, final))
         self._usage, self._usage_final = usage, final
 
     def _complete(self, out: list[Event]) -> None:

@@ -245,7 +245,8 @@ class Decoder:
         usage = usage_of(bytes(head.usage) or b"null")
         if usage is None or not (usage.total_tokens or (final and not self._spoke)):
             return None  # some servers fill it with zeros where they do not know
-        out.append(UsageUpdate(usage, final))
+        told = usage if final else msgspec.structs.replace(usage, known="lower_bound")
+        out.append(UsageUpdate(told, final))
         return usage
 
     def _end(self, response: Raw, data: bytes, out: list[Event]) -> None:
