@@ -12,6 +12,7 @@ Nothing leaves the machine: `ANTHROPIC_BASE_URL` names a wire server on the loop
 """
 
 import ast
+import builtins
 import contextlib
 import inspect
 import io
@@ -138,6 +139,7 @@ def test_blocks_run(
     monkeypatch.setenv("ANTHROPIC_API_KEY", "not a key")
     monkeypatch.chdir(tmp_path)
     module = types.ModuleType("docs_page")
+    vars(module)["__builtins__"] = builtins  # a block with a top-level await is called, not exec'd
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setitem(sys.modules, "my_app", my_app())
     blocks = blocks_of(page)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from typing_extensions import assert_never, assert_type
+from typing import assert_never, assert_type
 
 import lutum
 from lutum_claude import ClaudeAdapter
