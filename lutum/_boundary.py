@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any, Literal, TypeVar, final
 
+import anyio
 import msgspec
 
 from lutum._budget import Budget, BudgetLease
@@ -20,7 +22,7 @@ from lutum._completion import (
     completion_result,
     structured_completion_result,
 )
-from lutum._errors import BadValue, EstimateRequired, UnpricedModel, UsageError
+from lutum._errors import BadValue, EstimateRequired, TurnTimeout, UnpricedModel, UsageError
 from lutum._estimate import Estimator
 from lutum._input import ModelInput
 from lutum._preview import Preview, preview
@@ -270,12 +272,21 @@ class Lutum:
         estimate = await self._unpriced(prepared, limited=limited)
         return estimate if self._pricing is None else self._pricing.priced(prepared.model, estimate)
 
+    async def _asked(self, estimator: Estimator, prepared: Prepared) -> Estimate:
+        """The estimator's answer, waited for as long as for a first event."""
+        timeouts = prepared.request.settings.timeout
+        limits = [limit for limit in (timeouts.first_event, timeouts.total) if isinstance(limit, float | int)]
+        limit = min(limits, default=math.inf)
+        with anyio.move_on_after(limit):
+            return await estimator(self._adapter, prepared)
+        raise TurnTimeout("total" if limit == timeouts.total else "first_event", limit)
+
     async def _unpriced(self, prepared: Prepared, *, limited: bool) -> Estimate:
         given = prepared.request.settings.estimate
         if isinstance(given, Estimate):
             return given
         if self._estimator is not None:
-            return await self._estimator(self._adapter, prepared)
+            return await self._asked(self._estimator, prepared)
         if limited and prepared.unbounded:
             raise EstimateRequired(
                 f"nothing bounds what {', '.join(prepared.unbounded)} may cost;"

@@ -264,14 +264,15 @@ class Budget:
         """
         return Reservation(self, estimate)
 
-    async def close(self, error: BudgetExceeded) -> None:
-        """End the turns that hold leases here or wait for one, with that error, and wait until all are
-        settled. From the first step on nothing can be reserved."""
+    async def close(self) -> None:
+        """End the turns that hold leases here or wait for one, and wait until all are settled. From the
+        first step on nothing can be reserved."""
         self.closed = True
-        self._end_claims(error)
+        why = "the block of its budget has ended"
+        self._end_claims(why)
         for lease in tuple(self._leases):
             if lease.stop is not None:
-                lease.stop(error)
+                lease.stop(BudgetExceeded(why))
         if self._leases:
             self._idle = Event()
             await self._idle.wait()
@@ -320,11 +321,11 @@ class Budget:
         return None
 
     def _late(self, amount: _Amount) -> float | None:
-        """When a request of that size may be sent, if its rates do not allow it now; infinite while they
-        are to be learned from the answer of the one that is under way."""
+        """When a request of that size may be sent, if the rates do not allow it now; infinite for one that
+        they never allow, and while they are to be learned from the answer of one that is under way."""
         if self._pace is None:
             return None
-        if self._pace.unknown and self._leases:
+        if self._pace.too_large(amount.tokens) or (self._pace.unknown and self._leases):
             return math.inf
         now = current_time()
         return None if self._pace.ready(amount, now) else self._pace.due(amount, now)
@@ -339,13 +340,13 @@ class Budget:
         self.exhausted = True
         if self.when_spent is not None:
             self.when_spent()
-            self._end_claims(BudgetExceeded(f"the budget is spent: {self!r}"))
+            self._end_claims(f"the budget is spent: {self!r}")
 
-    def _end_claims(self, error: BudgetExceeded) -> None:
+    def _end_claims(self, why: str) -> None:
         """Refuse everybody who waits for a lease of this ledger, and offer their places to the next."""
         claims = tuple(self._claims)
         for claim in claims:
-            claim.finish(error)
+            claim.finish(BudgetExceeded(why))
         for claim in claims:
             serve(claim.ledgers, _offer)
 
@@ -453,9 +454,11 @@ class BudgetLease:
             ledger._spent += usage
             if ledger._idle is not None and not ledger._leases:
                 ledger._idle.set()
-        if self._foreign is not None:
-            self._foreign.settle(usage)
-        serve(self._chain, _offer)
+        try:
+            if self._foreign is not None:
+                self._foreign.settle(usage)
+        finally:  # who waits here is not to wait for somebody else's ledger
+            serve(self._chain, _offer)
 
     def give_back(self) -> None:
         """Settle a lease for which nothing was sent."""

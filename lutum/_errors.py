@@ -151,6 +151,9 @@ class TurnTimeout(TurnError, TimeoutError):
         self.reason = reason
         self.seconds = seconds
 
+    def __reduce__(self) -> tuple[type[TurnTimeout], tuple[str, float]]:
+        return type(self), (self.reason, self.seconds)
+
 
 class BudgetExceeded(TurnError):
     """The ledger refused the reservation, or could not grow the lease in mid-stream."""

@@ -16,6 +16,7 @@ _decoder = msgspec.msgpack.Decoder(list[Event])
 
 
 def encode_frame(events: Sequence[Event]) -> bytes:
+    """Events as one frame."""
     return _encoder.encode(events)
 
 

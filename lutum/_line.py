@@ -1,9 +1,10 @@
 """The line of those who wait for a ledger: PURE, it only decides whose turn it is.
 
-A waiter is parked at the ledger that blocks it. Whatever is freed on a chain is offered to those parked
-there, oldest first. The oldest of a ledger that still does not fit keeps everybody else of that ledger
-waiting, so nobody small overtakes somebody big; who does not draw on that ledger passes. Each step is
-a heap operation, O(log n).
+A waiter is parked at the ledger that blocks it, or behind somebody who draws on it. Whatever is freed on a
+chain is offered to those parked there, oldest first. The oldest of a ledger that still does not fit keeps
+everybody else of that ledger waiting, so nobody small overtakes somebody big; who does not draw on that
+ledger passes. When somebody is served, refused or leaves, the whole chain is looked at, so whoever was
+behind is seen. Each step is a heap operation, O(log n).
 """
 
 from __future__ import annotations
@@ -94,23 +95,22 @@ def ahead(chain: Iterable[P], arrival: int | None = None) -> P | None:
 
 def serve(freed: Sequence[Place], offer: Offer) -> None:
     """Offer what was freed on these ledgers to those parked there, in order of arrival."""
-    stuck = list[Place]()
+    places = list(freed)
     while True:
-        heads = [
-            (waiter.arrival, waiter)
-            for place in freed
-            if place not in stuck and (waiter := first(place)) is not None
-        ]
+        heads = [(waiter.arrival, waiter) for place in places if (waiter := first(place)) is not None]
         if not heads:
             return
         waiter = min(heads)[1]
-        blocking = ahead((place for place in waiter.chain if place is not waiter.place), waiter.arrival)
-        blocking = blocking or offer(waiter)
-        if waiter.gone:
-            continue
-        assert blocking is not None
-        if blocking is waiter.place:
-            stuck.append(blocking)
-        else:
-            waiter.place = blocking
-            heappush(blocking.parked, (waiter.arrival, waiter))
+        place, chain = waiter.place, waiter.chain
+        blocking = ahead((other for other in chain if other is not place), waiter.arrival) or offer(waiter)
+        if not waiter.gone:
+            assert blocking is not None
+            if blocking is not place:
+                waiter.place = blocking
+                heappush(blocking.parked, (waiter.arrival, waiter))
+            if chain.index(blocking) >= chain.index(place):
+                # Everybody else of this place draws on what blocks too, so nobody of them passes. Should they
+                # follow to where it waits now, each step would move them all.
+                places.remove(place)
+                continue
+        places += [other for other in chain if other not in places]

@@ -78,7 +78,8 @@ class Meter:
                 case UsageUpdate(usage=usage, final=final):
                     self._reported, self._final = usage, final
                 case Completed(usage=usage):
-                    self._reported, self._final = usage, True
+                    # A provider that ended without its bill has reported a part at most.
+                    self._reported, self._final = usage, usage.known == "exact"
                 case TurnStarted(response=response):
                     self.response = response
                 case ToolCallReady(name=name) | ToolCallIssue(name=name):

@@ -20,6 +20,7 @@ from lutum._errors import BadValue
 Kind = Literal["requests", "tokens", "input", "output"]
 
 MINUTE = 60.0
+DAY = 86_400.0
 
 # Instants are floats, and what is due now may be due a rounding error later.
 _TICK = 1e-6
@@ -209,12 +210,11 @@ _DURATION = re.compile(
 
 
 def _period(limit: int, left: int, reset: float | None) -> float:
-    """Seconds in which an empty bucket is full. A limit is one a minute, unless what is missing takes
-    clearly longer to come back: Groq counts requests by the day under the same names."""
+    """Seconds in which an empty bucket is full: a minute, unless what is missing takes clearly longer to
+    come back. Groq counts requests by the day under the same names, OpenAI on its lowest tiers."""
     if not reset or left >= limit:
         return MINUTE
-    period = reset * limit / (limit - left)
-    return period if period > 2 * MINUTE else MINUTE
+    return DAY if reset * limit / (limit - left) > 2 * MINUTE else MINUTE
 
 
 def _duration(text: str) -> float | None:

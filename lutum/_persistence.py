@@ -75,7 +75,7 @@ def load_lines(data: bytes, digest: str | None) -> Transcript:
         try:
             read = _decode_line(line)
             transcript = transcript.append(_item(read.item))
-        except (msgspec.MsgspecError, UnicodeDecodeError, TranscriptError) as exc:
+        except (msgspec.MsgspecError, UnicodeError, RecursionError, TranscriptError) as exc:
             raise TranscriptError(f"line {number}: {exc}") from exc
         if transcript.digest != read.digest:
             raise TranscriptError(f"line {number}: altered or out of order, its digest does not fit")
@@ -89,7 +89,7 @@ def load_lines(data: bytes, digest: str | None) -> Transcript:
 def _check_header(line: bytes) -> None:
     try:
         header = msgspec.json.decode(line, type=_Header)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         header = None
     if header is None or header.lutum != "transcript":
         raise TranscriptError("line 1: not a lutum transcript")
@@ -98,13 +98,22 @@ def _check_header(line: bytes) -> None:
 
 
 def _line(item: Item, digest: str) -> bytes:
+    """One line, read back before it is let out: what cannot be loaded is not dumped."""
+    try:
+        line = _encoded(item, digest)
+        back = _item(_decode_line(line).item)
+    except (msgspec.MsgspecError, UnicodeError, AttributeError, TypeError, RecursionError) as exc:
+        raise TranscriptError(f"dump: {type(item).__name__} cannot be stored: {exc}") from None
+    if back != item:
+        raise TranscriptError(f"dump: {type(item).__name__} would be loaded as another value")
+    return line
+
+
+def _encoded(item: Item, digest: str) -> bytes:
     if not isinstance(item, CommittedTurn):
         return _encode(_Line(item, digest))
     fields = msgspec.structs.asdict(item)
-    try:
-        fields |= {"wire": item.wire.decode(), "preface": item.preface.decode()}
-    except UnicodeDecodeError as exc:
-        raise TranscriptError(f"dump: the wire of a turn by {item.adapter!r} is not UTF-8: {exc}") from None
+    fields |= {"wire": item.wire.decode(), "preface": item.preface.decode()}
     return _encode(_Line(_Turn(**fields), digest))
 
 

@@ -139,6 +139,12 @@ class Pump:
                 self.failure = deadlines.error()
         except get_cancelled_exc_class():
             raise
+        except BaseExceptionGroup as group:
+            # trio connects in a nursery of its own, and a cancellation there comes out as a group.
+            _, rest = group.split(get_cancelled_exc_class())
+            if rest is None:
+                raise
+            self.failure = rest.exceptions[0] if len(rest.exceptions) == 1 else rest
         except BaseException as exc:  # the consumer raises it: KeyboardInterrupt and SystemExit too
             self.failure = exc
         finally:
@@ -235,6 +241,8 @@ class Pump:
                 if events:
                     deadlines.progress("idle")
                     meter.see(events)
+                    if self._is_violated() and type(events[-1]) is Completed:
+                        events.pop()  # in one piece with the call or in the next, it must not be a result
                     bags.put(encode_frame(events))
             if events:
                 self._check()
@@ -273,10 +281,13 @@ class Pump:
             # A client that tells no phases may have sent everything, so it is charged as if it had.
             self.meter.sent = self.meter.sent or not marked
 
+    def _is_violated(self) -> bool:
+        return self.meter.called is not None and self.prepared.request.tools.choice == "none"
+
     def _check(self) -> None:
         """Raises when the turn must not go on: a call nobody offered, or a lease that cannot grow."""
         meter = self.meter
-        if meter.called is not None and self.prepared.request.tools.choice == "none":
+        if self._is_violated():
             raise ContractViolation(f"the model called {meter.called!r} in a turn without tools")
         if meter.final or self._charged.total_tokens + meter.tokens <= self._held:
             return

@@ -22,7 +22,7 @@ from lutum._events import (
     WillRetry,
 )
 from lutum._partial import PartialJson, as_partial
-from lutum._results import FinishReason, PartialResult, Response, ToolCallItem, Usage
+from lutum._results import FinishReason, PartialResult, Response, TextItem, ToolCallItem, Usage
 from lutum._schema import Shape
 from lutum._tools import CallIssue, ToolCall, Toolset
 
@@ -190,9 +190,15 @@ class Reducer:
             raise OutputLimitExceeded("the value was cut at the output limit")
         if refusal is not None or finish_reason == "paused":
             return UNSET
-        if not self.json.strip():
-            raise OutputInvalid("the turn completed without a value", raw=self.json)
-        self.value = value = shape.decode(self.json)
+        json = self.json
+        if not json.strip():
+            raise OutputInvalid("the turn completed without a value", raw=json)
+        items = () if self.completed is None else self.completed.turn.items
+        texts = [item.text for item in items if isinstance(item, TextItem)]
+        if len(texts) > 1 and len(set(texts)) == 1 and "".join(texts) == json:
+            json = texts[0]  # gpt-4o repeats its message at times, word for word
+            self._json, self._reader, self._read = [json], None, 0
+        self.value = value = shape.decode(json)
         return value
 
     def partial(self) -> PartialResult:

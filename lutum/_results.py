@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, Literal
 from msgspec import UNSET, Struct, UnsetType, field
 from typing_extensions import TypeVar
 
-from lutum._errors import Refused, TurnError, TurnNotFinished
+from lutum._errors import BadValue, Refused, TurnError, TurnNotFinished
 
 if TYPE_CHECKING:
     from lutum._transcript import Transcript
@@ -72,6 +72,12 @@ class Estimate(Struct, frozen=True, omit_defaults=True):
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("input_tokens", "output_tokens"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 0:
+                raise BadValue(f"estimate.{name}", f"{value!r} is no number of tokens")
 
     @property
     def total_tokens(self) -> int:

@@ -86,7 +86,7 @@ class BudgetScope(Generic[L]):
         assert self._scope is not None
         try:
             with anyio.move_on_after(ENDING, shield=True):
-                await self._budget.close(BudgetExceeded("the block of its budget has ended"))
+                await self._budget.close()
         finally:
             self._parent.children.remove(self._budget)
             if self._held is not None:

@@ -205,6 +205,8 @@ class Session:
 
 
 def _moved(base: Transcript, now: Transcript) -> str:
+    if base == now:
+        return "commit: the turn was built on another transcript with the same items; see `push_turn`"
     shared = len(base.common_prefix(now))
     return (
         "commit: the session moved on since the turn was built:"

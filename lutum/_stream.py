@@ -98,7 +98,7 @@ class Stream(Generic[R]):
         self._start = start
         self._reducer = reducer
         self._finish = finish
-        self._scope = anyio.CancelScope()
+        self._scope: anyio.CancelScope | None = None
         self._bags: Bags | None = None
         self._frames: Iterator[bytes] = iter(())
         self._events: Iterator[Event] = iter(())
@@ -133,6 +133,7 @@ class Stream(Generic[R]):
             bags.end()
             bags.close()
             raise
+        self._scope = self.cancel_scope
         self._scope.__enter__()
         self._bags = bags
         self._group.start_soon(self._pump.run, name="lutum turn")
@@ -146,6 +147,7 @@ class Stream(Generic[R]):
         assert self._group is not None
         assert self._pump is not None
         assert self._bags is not None
+        assert self._scope is not None
         self._open = False
         self._frames, self._events = iter(()), iter(())
         if anyio.get_current_task().id != self._task:
@@ -201,7 +203,9 @@ class Stream(Generic[R]):
 
     @property
     def cancel_scope(self) -> anyio.CancelScope:
-        """Cancel it, from any task, to end the block quietly."""
+        """Cancel it, from any task, to end the block quietly; before entering too."""
+        if self._scope is None:
+            self._scope = anyio.CancelScope()  # not before: it needs an event loop, a builder does not
         return self._scope
 
     @property
@@ -281,6 +285,8 @@ class Stream(Generic[R]):
             if isinstance(failure, BudgetExceeded):
                 await checkpoint()  # in the block of a spent budget, this is where its cancellation is met
             raise self._told(failure)
+        if self._error is not None:
+            raise self._error
         if self._result is not None:
             raise StopAsyncIteration
         # The pump was cancelled. On asyncio its end may wake this task before its own cancellation does.

@@ -123,10 +123,8 @@ class Transcript:
         """
         index = self._position(index)
         before = self._ancestor(index)
-        if isinstance(item, CommittedTurn) and before._rules.tools is None:
-            item = msgspec.structs.replace(
-                item, tools=self._rules.tools or ()
-            )  # the head is the transcript's
+        if isinstance(item, CommittedTurn) and not item.tools and before._rules.tools is None:
+            item = msgspec.structs.replace(item, tools=self._rules.tools or ())  # the head stays
         node = before.append(item)
         for later in self._between(index + 1, self._len):
             if isinstance(later, CommittedTurn) and later.prefix is not None and later.exact:

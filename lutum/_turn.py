@@ -226,6 +226,8 @@ class Turn(Builder[R]):
 
     def require(self, tool: str | None = None) -> Self:
         """Have the model call some tool, or that one."""
+        if self._spec.toolset is None:
+            raise BadValue("require", "this turn has no tools")
         if tool is None:
             return self._replace(choice="any", tool=None)
         self._check_members("require", [tool])

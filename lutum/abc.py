@@ -163,10 +163,14 @@ class Adapter(Protocol):
     """A provider dialect. `scope` names the endpoint and account family that signs turns."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The dialect's name, as `CommittedTurn.adapter` keeps it."""
+        ...
 
     @property
-    def scope(self) -> str: ...
+    def scope(self) -> str:
+        """Endpoint and account family; a turn goes back exactly only where it came from."""
+        ...
 
     def prepare(self, request: TurnRequest) -> Prepared:
         """Encode a request. Pure.

@@ -38,7 +38,11 @@ KEY = "sk-ant-not-to-be-shown"
 SECONDS = 60
 
 # Ctrl-C reaches the processes of a terminal's session, so the program has to be in one.
-LOGIN = "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])"
+# A shell's background job ignores Ctrl-C, and so would what it starts.
+LOGIN = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL);"
+    " os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])"
+)
 
 
 def command(*args: str) -> list[str]:

@@ -139,7 +139,11 @@ def sliced(items: list[Item], start: int, stop: int) -> list[Item] | None:
 
 
 def replaced(items: list[Item], index: int, item: Item) -> list[Item]:
-    """With an item replaced, and what was bound to it marked."""
+    """With an item replaced, what was bound to it marked, and the head's tools kept."""
+    turns = [one for one in items if isinstance(one, CommittedTurn)]
+    first = not any(isinstance(one, CommittedTurn) for one in items[:index])
+    if isinstance(item, CommittedTurn) and not item.tools and turns and first:
+        item = msgspec.structs.replace(item, tools=turns[0].tools)
     later = [
         msgspec.structs.replace(one, inexact_reason=f"item {index} before it was replaced")
         if isinstance(one, CommittedTurn) and one.prefix and one.inexact_reason is None

@@ -37,6 +37,10 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> object:
+    if name in ("strategies", "wire"):
+        import importlib
+
+        return importlib.import_module(f"lutum.testing.{name}")
     if name not in _LAZY:
         raise AttributeError(f"module 'lutum.testing' has no attribute {name!r}")
     import importlib
