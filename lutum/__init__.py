@@ -129,6 +129,7 @@ if TYPE_CHECKING:
     from lutum_openai import (
         OpenAIAdapter as OpenAIAdapter,
         OpenAIChatAdapter as OpenAIChatAdapter,
+        OpenAICompletionsAdapter as OpenAICompletionsAdapter,
         OpenAIOptions as OpenAIOptions,
     )
     from lutum_openrouter import (
@@ -141,6 +142,7 @@ _LAZY = {
     "ClaudeOptions": "lutum_claude",
     "OpenAIAdapter": "lutum_openai",
     "OpenAIChatAdapter": "lutum_openai",
+    "OpenAICompletionsAdapter": "lutum_openai",
     "OpenAIOptions": "lutum_openai",
     "OpenRouterAdapter": "lutum_openrouter",
     "OpenRouterOptions": "lutum_openrouter",

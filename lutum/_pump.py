@@ -324,6 +324,8 @@ class Pump:
         error = failure if isinstance(failure, TurnError) else None
         if error is not None:
             error.response = response
+        if isinstance(error, ProviderError) and error.kind == "invalid_request" and self.prepared.structured:
+            error.args = (f"{error} (a structured value was asked for by {self.prepared.structured})",)
         usage = self._priced(self.meter.settlement(failure))
         self._charged = usage if not self.attempts else self._charged + usage
         self.attempts = (*self.attempts, Attempt(len(self.attempts) + 1, usage, response, error))

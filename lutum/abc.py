@@ -86,6 +86,7 @@ class Prepared(Struct, frozen=True, kw_only=True):
       estimate: tokens the request may use at most, input and output.
       unbounded: what makes that estimate worthless, each item named; empty when it holds.
       hidden_reasoning: the model is billed for reasoning that the stream does not show in full.
+      structured: the option by which a structured value is asked for, as a user writes it.
       dropped_constraints: schema constraints the provider does not take; enforced on decode.
     """
 
@@ -102,6 +103,7 @@ class Prepared(Struct, frozen=True, kw_only=True):
     estimate: Estimate = Estimate()
     unbounded: tuple[str, ...] = ()
     hidden_reasoning: bool = False
+    structured: str = ""
     dropped_constraints: tuple[str, ...] = ()
 
 

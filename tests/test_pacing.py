@@ -7,20 +7,32 @@ The wire server counts as providers do: a bucket of requests and one of tokens, 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
+from collections import Counter
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import Any
 
 import anyio
+import corpus
 import httpx
 import pytest
-from fakes import VIRTUAL
+from fakes import STARTED, VIRTUAL, FakeAdapter, done
 from hypothesis import given, strategies as st
 
 import lutum
 from lutum import Budget, Estimate, Usage
-from lutum._pace import Reading, readings
-from lutum.testing.wire import Answer, Pause, Reply, Say, Status, WireRequest, WireServer
+from lutum._pace import DAY, Pace, Reading, readings
+from lutum.testing.wire import (
+    Answer,
+    BeforeHead,
+    Pause,
+    Refuse,
+    Reply,
+    Say,
+    Status,
+    WireRequest,
+    WireServer,
+)
 from lutum_claude import ClaudeAdapter
 
 MODEL = "claude-sonnet-4-5"
@@ -53,7 +65,10 @@ class Rates:
         for kind in want:
             self.left[kind] -= want[kind]
         return Reply(
-            Say("ok", Pause(self.latency), "."), usage={"output_tokens": OUTPUT}, headers=self.headers()
+            BeforeHead(Pause(self.latency / 4)),  # what the head says is old when it arrives
+            Say("ok", Pause(self.latency), "."),
+            usage={"output_tokens": OUTPUT},
+            headers=self.headers(),
         )
 
     def headers(self) -> dict[str, str]:
@@ -114,3 +129,311 @@ async def test_two_thousand_turns_at_a_rate_of_yours() -> None:
         took = await fan_out(lutum.Lutum(claude, budget=budget), 2000)
     assert rates.refused == []
     assert 60 <= took <= 60 * 1.1
+
+
+@VIRTUAL
+async def test_the_first_turn_goes_alone() -> None:
+    """Until an answer says the limits one request is under way; one that got no answer says nothing, one
+    without limits in its head says that there are none."""
+    started = list[float]()
+
+    def answer(request: WireRequest) -> Answer:
+        started.append(anyio.current_time())
+        return Refuse(3.0) if len(started) == 1 else Reply(BeforeHead(Pause(2.0)), "ok")
+
+    server = WireServer(answer)
+    async with adapter(server) as claude:
+        llm = lutum.Lutum(claude, budget=Budget(on_exhausted="wait", follow_rate_limits=True))
+        start = anyio.current_time()
+
+        async def one() -> None:
+            try:
+                await llm.text_turn("hello").collect()
+            except lutum.NetworkError:
+                pass
+
+        async with anyio.create_task_group() as group:
+            for _ in range(5):
+                group.start_soon(one)
+    assert [at - start for at in started] == pytest.approx([0, 3, 5, 5, 5])
+
+
+@VIRTUAL
+async def test_a_refusal_holds_up_everybody() -> None:
+    """A 429 that says how long to wait counts for the whole ledger, and its own retry waits as long."""
+    started = list[float]()
+
+    def answer(request: WireRequest) -> Answer:
+        started.append(anyio.current_time())
+        return Status(429, headers={"retry-after": "7"}) if len(started) == 1 else Reply("ok")
+
+    server = WireServer(answer)
+    async with adapter(server) as claude:
+        budget = Budget(on_exhausted="wait", follow_rate_limits=True)
+        llm = lutum.Lutum(claude, budget=budget, retry=lutum.RetryPolicy(jitter=0))
+        start = anyio.current_time()
+        took = await fan_out(llm, 4)
+    assert [at - start for at in started] == pytest.approx([0, 7, 7, 7, 7])
+    assert took == pytest.approx(7)
+
+
+@VIRTUAL
+async def test_an_openrouter_window() -> None:
+    """So many until an instant, all of them at once, then the next so many: never more in one window."""
+    epoch = 1_700_000_000
+    seen = Counter[int]()
+
+    def answer(request: WireRequest) -> Answer:
+        wall = epoch + anyio.current_time() - start
+        window = int(wall // 60)
+        if seen[window] == 20:
+            return Status(429)
+        seen[window] += 1
+        return Reply(
+            "ok",
+            headers={
+                "date": format_datetime(datetime.fromtimestamp(wall, UTC), usegmt=True),
+                "x-ratelimit-limit": "20",
+                "x-ratelimit-remaining": str(20 - seen[window]),
+                "x-ratelimit-reset": str((window + 1) * 60 * 1000),
+            },
+        )
+
+    server = WireServer(answer)
+    start = anyio.current_time()
+    async with adapter(server) as claude:
+        budget = Budget(on_exhausted="wait", follow_rate_limits=True)
+        took = await fan_out(lutum.Lutum(claude, budget=budget), 100)
+    assert list(seen.values()) == [20] * 5
+    assert 180 <= took <= 241
+
+
+@VIRTUAL
+async def test_rates_hold_in_every_block() -> None:
+    """Blocks draw on the rates of the ledger around them; a guaranteed one too, though nothing else, and
+    setting its amount aside is no request."""
+    times = list[float]()
+    llm = lutum.Lutum(
+        FakeAdapter([STARTED, done(Usage(10, 0))]),
+        budget=Budget(tokens=10_000, tokens_per_minute=60, on_exhausted="wait"),
+    )
+    start = anyio.current_time()
+    async with llm.within(tokens=1000) as plain, llm.within(tokens=1000, guaranteed=True) as paid:
+        assert anyio.current_time() == start
+        for n in range(10):
+            await (plain, paid)[n % 2].text_turn("hello").reserve(Estimate(10)).collect()
+            times.append(anyio.current_time() - start)
+    assert times == pytest.approx([0, 0, 0, 0, 0, 0, 10, 20, 30, 40])
+
+
+@VIRTUAL
+async def test_who_leaves_the_head_of_the_line() -> None:
+    """The next one wakes when it would have, and a grant that was not used costs no request."""
+    budget = Budget(requests_per_minute=1, on_exhausted="wait")
+    start = anyio.current_time()
+    granted = list[float]()
+
+    async def one(seconds: float) -> None:
+        with anyio.move_on_after(seconds):
+            lease = await budget.reserve(Estimate(1))
+            granted.append(anyio.current_time() - start)
+            lease.settle(Usage(1))
+
+    async with anyio.create_task_group() as group:
+        for seconds in (1, 30, 60, 1000, 1000):
+            group.start_soon(one, seconds)
+            await anyio.wait_all_tasks_blocked()
+    assert granted in (pytest.approx([0, 60, 120], abs=1), pytest.approx([0, 60, 120, 180], abs=1))
+
+
+@VIRTUAL
+async def test_debt_is_paid_by_those_who_come_later() -> None:
+    """Growth and bills draw on the rates without asking; the next turn waits until that is made good."""
+    budget = Budget(tokens_per_minute=60, on_exhausted="wait")
+    start = anyio.current_time()
+    lease = await budget.reserve(Estimate(10))
+    assert lease.grow(Usage(70))
+    lease.settle(Usage(90))
+    (await budget.reserve(Estimate(30))).settle(Usage())
+    assert anyio.current_time() - start == pytest.approx(60)
+
+
+@VIRTUAL
+async def test_rates_that_refuse() -> None:
+    """With "refuse" nobody waits, and the refusal says when; larger than a minute's worth never fits."""
+    budget = Budget(tokens_per_minute=60, requests_per_minute=10)
+    (await budget.reserve(Estimate(60))).settle(Usage(60))
+    with pytest.raises(lutum.BudgetExceeded, match=r"in 30\.0 s"):
+        await budget.reserve(Estimate(30))
+    waiting = Budget(tokens_per_minute=60, on_exhausted="wait")
+    for each in (budget, waiting):
+        with pytest.raises(lutum.BudgetExceeded, match="in a minute"):
+            await each.reserve(Estimate(61))
+
+
+@pytest.mark.parametrize(
+    ("field", "options"),
+    [
+        ("tokens_per_minute", {"tokens_per_minute": 0}),
+        ("requests_per_minute", {"requests_per_minute": -1}),
+        ("follow_rate_limits", {"follow_rate_limits": True}),
+    ],
+)
+def test_no_rate(field: str, options: dict[str, Any]) -> None:
+    """A rate that is none is named; to follow means to wait."""
+    with pytest.raises(lutum.BadValue) as info:
+        Budget(**options)
+    assert info.value.field == field
+
+
+@given(
+    st.integers(1, 1000),
+    st.lists(st.tuples(st.floats(0, 200), st.integers(0, 1000), st.integers(0, 1500)), max_size=30),
+)
+def test_the_law_of_a_bucket(limit: int, program: list[tuple[float, int, int]]) -> None:
+    """Whatever is drawn when it is due, and whatever is billed for it: never more than a minute's worth is
+    drawn at once, and over any stretch of time no more than that and what time has refilled."""
+    pace = Pace(limit, None, follow=False)
+    now, level, at = 0.0, float(limit), 0.0
+    for pause, amount, billed in program:
+        amount = min(amount, limit)
+        now += pause
+        due = pace.due(Reserved(amount), now)
+        level, at = min(limit, level + (now - at) * limit / 60), now
+        needed = max(0.0, amount - level) * 60 / limit
+        assert due == pytest.approx(now + needed, abs=1e-6)
+        now = due
+        level, at = min(limit, level + (now - at) * limit / 60), now
+        pace.draw(Reserved(amount), 1, now)
+        pace.draw(Reserved(billed - amount), 0, now)
+        level = min(limit, level - amount)
+        level = min(limit, level - (billed - amount))
+
+
+class Reserved:
+    """An amount of input."""
+
+    def __init__(self, input: int) -> None:
+        self.input = input
+        self.output = 0
+
+
+HEADERS: list[tuple[str, dict[str, str], list[Reading]]] = [
+    (
+        "claude",
+        {
+            "anthropic-ratelimit-requests-limit": "4000",
+            "anthropic-ratelimit-requests-remaining": "3999",
+            "anthropic-ratelimit-requests-reset": "2026-01-30T07:57:26Z",
+            "anthropic-ratelimit-tokens-limit": "4800000",
+            "anthropic-ratelimit-tokens-remaining": "4799000",
+            "anthropic-ratelimit-input-tokens-limit": "4000000",
+            "anthropic-ratelimit-input-tokens-remaining": "4000000",
+            "anthropic-ratelimit-output-tokens-limit": "800000",
+            "anthropic-ratelimit-output-tokens-remaining": "0",
+        },
+        [
+            Reading("requests", 4000, 3999),
+            Reading("tokens", 4800000, 4799000),
+            Reading("input", 4000000, 4000000),
+            Reading("output", 800000, 0),
+        ],
+    ),
+    (
+        "openai",
+        {
+            "x-ratelimit-limit-requests": "30000",
+            "x-ratelimit-remaining-requests": "29999",
+            "x-ratelimit-reset-requests": "2ms",
+            "x-ratelimit-limit-tokens": "150000000",
+            "x-ratelimit-remaining-tokens": "149999217",
+            "x-ratelimit-reset-tokens": "0s",
+            "x-ratelimit-limit-input-images": "50000",
+            "x-ratelimit-remaining-input-images": "49999",
+        },
+        [Reading("requests", 30000, 29999), Reading("tokens", 150000000, 149999217)],
+    ),
+    (
+        "groq, requests by the day",
+        {
+            "x-ratelimit-limit-requests": "1000",
+            "x-ratelimit-remaining-requests": "996",
+            "x-ratelimit-reset-requests": "5m45.6s",
+            "x-ratelimit-limit-tokens": "8000",
+            "x-ratelimit-remaining-tokens": "5705",
+            "x-ratelimit-reset-tokens": "17.212s",
+        },
+        [Reading("requests", 1000, 996, DAY), Reading("tokens", 8000, 5705)],
+    ),
+    (
+        "openrouter",
+        {
+            "date": "Fri, 08 Aug 2025 15:40:30 GMT",
+            "x-ratelimit-limit": "20",
+            "x-ratelimit-remaining": "3",
+            "x-ratelimit-reset": "1754667660000",
+        },
+        [Reading("requests", 20, 3, full_in=30.0)],
+    ),
+    (
+        "azure, whose resets have no unit",
+        {
+            "x-ratelimit-limit-tokens": "250000",
+            "x-ratelimit-remaining-tokens": "249988",
+            "x-ratelimit-reset-tokens": "500",
+        },
+        [Reading("tokens", 250000, 249988)],
+    ),
+    ("others", {"x-ratelimit-limit": "10", "x-ratelimit-remaining": "19", "x-ratelimit-reset": "2"}, []),
+    ("nothing", {"request-id": "req_1"}, []),
+    (
+        "no figures",
+        {
+            "anthropic-ratelimit-requests-limit": "many",
+            "anthropic-ratelimit-requests-remaining": "1",
+            "anthropic-ratelimit-tokens-limit": "0",
+            "anthropic-ratelimit-tokens-remaining": "0",
+            "anthropic-ratelimit-input-tokens-limit": "10",
+            "x-ratelimit-limit": "\u0662",
+            "x-ratelimit-remaining": "2",
+        },
+        [],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"), [case[1:] for case in HEADERS], ids=[case[0] for case in HEADERS]
+)
+def test_headers(headers: dict[str, str], expected: list[Reading]) -> None:
+    """What each provider says, in its own words; what cannot be read is passed over."""
+    found = readings(headers, 0.0)
+    assert [(each.kind, each.limit, each.left, each.full_in) for each in found] == [
+        (each.kind, each.limit, each.left, each.full_in) for each in expected
+    ]
+    assert [each.period for each in found] == pytest.approx([each.period for each in expected])
+
+
+@given(st.dictionaries(st.sampled_from([name for case in HEADERS for name in case[1]]), st.text(max_size=20)))
+def test_any_headers(headers: dict[str, str]) -> None:
+    """Nothing that a server may send makes it fail, or gives a limit that is none."""
+    for reading in readings(headers, 0.0):
+        assert reading.limit > 0
+        assert reading.left >= 0
+        assert reading.period >= 60
+
+
+@pytest.mark.corpus
+def test_recorded_headers() -> None:
+    """In what four providers did send there is a limit of every kind, and a day's only where it is one."""
+    kinds = Counter[tuple[str, str, bool]]()
+    for name in ("claude_messages", "openai_chat", "openai_responses"):
+        for record in corpus.load(name):
+            headers = {key.lower(): str(value) for key, value in (record["response_headers"] or {}).items()}
+            for reading in readings(headers, 0.0):
+                kinds[record["host"], reading.kind, reading.period > 120] += 1
+    assert kinds["api.anthropic.com", "input", False] > 300
+    assert kinds["api.openai.com", "tokens", False] > 100
+    assert kinds["api.groq.com", "requests", True] > 0
+    assert kinds["openrouter.ai", "requests", False] > 0
+    assert {host for host, _, daily in kinds if daily} <= {"api.groq.com", "api.openai.com"}

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import anyio
 import httpx
 import pytest
-from fakes import STARTED, VIRTUAL, FakeAdapter, Gate, Text, done
+from fakes import STARTED, VIRTUAL, FakeAdapter, done
 from hypothesis import given, strategies as st
 
 import lutum
@@ -143,6 +143,7 @@ async def test_refused_is_not_spent(mode: Mode) -> None:
         async with anyio.create_task_group() as group:
             for kind in ("short", "short", "long"):
                 group.start_soon(house.caught, scoped, kind)
+                await anyio.wait_all_tasks_blocked()
     assert sorted(house.done) == ["short", "short"]
     assert [error.started for error in house.refused] == [False]
     assert not scoped.budget.exhausted
@@ -157,7 +158,7 @@ async def test_after_it_is_spent(mode: Mode) -> None:
     later = list[str]()
     with anyio.CancelScope() as outer:
         try:
-            async with house.llm.within(tokens=40, on_spent=mode) as scoped:
+            async with house.llm.within(tokens=30, on_spent=mode) as scoped:
                 try:
                     await house.one(scoped, "growing")
                 except lutum.BudgetExceeded:
@@ -273,7 +274,7 @@ async def test_who_waits_when_a_block_is_drained() -> None:
                 group.start_soon(one, scoped, kind)
                 await anyio.wait_all_tasks_blocked()
     assert house.done == ["long"]
-    assert refused_at == [pytest.approx(20)] * 2
+    assert refused_at == [pytest.approx(20, abs=0.5)] * 2
     house.over(scoped.budget)
 
 
@@ -312,8 +313,7 @@ async def test_a_spent_root_ends_no_block() -> None:
 
 
 @VIRTUAL
-@pytest.mark.parametrize("mode", MODES)
-async def test_the_bodys_own_exception(mode: Mode) -> None:
+async def test_the_bodys_own_exception() -> None:
     """An exception that is raised in a spent block is not replaced."""
     house = House()
     with pytest.raises(ZeroDivisionError):
@@ -347,9 +347,9 @@ async def test_guaranteed() -> None:
     house = House(Budget(tokens=100))
     async with house.llm.within(tokens=60, guaranteed=True) as scoped:
         assert house.llm.budget.remaining.total_tokens == 40
-        with pytest.raises(lutum.BudgetExceeded):
-            await house.one(house.llm, "long") if house.llm.budget.remaining.total_tokens < 35 else None
-            await scoped.text_turn("long").reserve(Estimate(30, 31)).collect()
+        for llm, amount in ((house.llm, 41), (scoped, 61)):
+            with pytest.raises(lutum.BudgetExceeded):
+                await llm.text_turn("long").reserve(Estimate(amount)).collect()
         await house.one(scoped, "short")
         assert house.llm.budget.spent == Usage()
         assert scoped.budget.remaining.total_tokens == 60 - 13
@@ -548,12 +548,9 @@ async def test_statistics_are_a_tree() -> None:
 
 
 @VIRTUAL
-async def test_a_turn_that_cannot_be_closed_holds_its_block_for_a_bounded_time() -> None:
+async def test_a_lease_that_nobody_settles_holds_its_block_for_a_bounded_time() -> None:
     """Leaving waits for what it ends, but no longer than five seconds."""
-    gate = anyio.Event()
-    adapter = FakeAdapter([STARTED, Text("a"), Gate(gate)])
-    llm = lutum.Lutum(adapter)
-    lease = None
+    llm = lutum.Lutum(FakeAdapter([STARTED, done()]))
     start = anyio.current_time()
     async with llm.within(tokens=1000) as scoped:
         lease = await scoped.budget.reserve(Estimate(1))  # nobody settles it

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
-from typing import NoReturn, final
+from typing import Final, NoReturn, TypeGuard, final
 
 import msgspec
 from msgspec import Raw
@@ -32,10 +32,13 @@ from lutum import (
 )
 from lutum.sse import SSEDecoder, SSEError
 from lutum_claude import _turn, _wire
-from lutum_claude._faults import stream_error
+from lutum_claude._faults import body_error, stream_error
 
 _SILENT = frozenset({"text", "thinking", "tool_use"})  # have events of their own
 _CALLS = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
+JSON_BYTES: Final = 64 * 1024
+"""How much of an answer that is no stream is kept: what `ProviderError.body` keeps."""
+
 _NO_MESSAGE = b'{"type":"message","role":"assistant","model":%b,"content":[]}'
 
 
@@ -72,12 +75,13 @@ class _Block:
             arguments = self.arguments
             members["input"] = Raw(arguments.encode() if _turn.is_object(arguments) else b"{}")
         elif self.pieces:
-            members[self.kind] = Raw(_wire.encode(_string(members, self.kind) + "".join(self.pieces)))
+            before = _wire.string(members.get(self.kind)) or ""
+            members[self.kind] = Raw(_wire.encode(before + "".join(self.pieces)))
         if self.signature is not None:
             members["signature"] = Raw(_wire.encode(self.signature))
         if self.citations:
             first = members.get("citations")
-            earlier = [] if first is None or bytes(first) == b"null" else _wire.decode_array(first)
+            earlier = _wire.decode_array(first) if _is(first, b"[") else []
             joined = [*map(bytes, earlier), *self.citations]
             members["citations"] = Raw(b"[" + b",".join(joined) + b"]")
         return _wire.encode(members)
@@ -118,6 +122,9 @@ class Decoder:
         self._value_tool = value_tool
         self._message: dict[str, Raw] | None = None
         self._usage = dict[str, Raw]()
+        self._exact = False  # a final report came, and all of it is counts
+        self._blank = True  # nothing but space has come
+        self._json: bytearray | None = None  # a body that is JSON and no stream
         self._open = dict[int, _Block]()
         self._whole = dict[int, bytes]()
         self._malformed = dict[str, str]()
@@ -133,6 +140,13 @@ class Decoder:
         """
         if self._done:
             return
+        if self._blank and (first := data.lstrip()[:1]):
+            self._blank = False
+            if first in b"{[":  # no line of a stream begins so
+                self._json = bytearray()
+        if self._json is not None:
+            self._json += data[: JSON_BYTES - len(self._json)]
+            return
         try:
             events = self._sse.feed(data)
         except SSEError as exc:
@@ -147,9 +161,14 @@ class Decoder:
         """The response ended; an event whose blank line is missing counts, if it is whole.
 
         Raises:
-          ProviderError: that last event is an error.
+          ProviderError: that last event is an error, or the answer is JSON: an error, or no stream at all.
         """
         if self._done:
+            return
+        if self._json is not None:
+            self._done = True
+            if (error := body_error(bytes(self._json), self._response)) is not None:
+                raise error
             return
         try:
             events = self._sse.flush()
@@ -203,7 +222,10 @@ class Decoder:
     def _rare_delta(self, block: _Block, delta: _wire.Delta, data: bytes, out: list[Event]) -> None:
         match delta:
             case _wire.SignatureDelta(signature=signature) if block.kind == "thinking":
-                block.signature = signature
+                if (signed := _wire.string(_copied(signature))) is None:
+                    self._left_out("signature_delta", block, data, out)
+                else:
+                    block.signature = signed
             case _wire.CitationsDelta(citation=citation) if block.kind == "text":
                 block.citations.append(_copied(citation))
                 out.append(ProviderEvent("citations_delta", block.citations[-1]))
@@ -254,23 +276,27 @@ class Decoder:
 
     def _begin(self, message: bytes, out: list[Event]) -> None:
         self._message = members = _wire.decode_object(message)
-        model, id = _string(members, "model") or self._model, _string(members, "id") or None
+        model = _wire.string(members.get("model")) or self._model
+        id = _wire.string(members.get("id")) or None
         members.setdefault("content", Raw(b"[]"))
         out.append(TurnStarted(model, msgspec.structs.replace(self._response, id=id)))
         _report_dropped(members.get("input_transformations"), out)
-        for index, block in enumerate(_wire.decode_array(members["content"])):
+        content = members["content"]
+        for index, block in enumerate(_wire.decode_array(content) if _is(content, b"[") else ()):
             self._start(index, bytes(block), out)
             self._stop(index, out)
-        if "usage" in members and bytes(members["usage"]) != b"null":
-            self._usage = _wire.decode_object(members["usage"])
-            out.append(self._usage_so_far())
+        if _is(usage := members.get("usage"), b"{"):
+            self._report(_wire.decode_object(usage), out)
 
     def _start(self, index: int, start: bytes, out: list[Event]) -> None:
         self._open[index] = block = _Block(start, self._value_tool)
-        if block.kind == "text" and (text := _string(block.members, "text")):
+        for name in _turn.STRINGS.get(block.kind, ()):
+            if _wire.string(value := block.members.get(name, Raw(b'""'))) is None and bytes(value) != b"null":
+                self._left_out(f"{name} that is no string", block, start, out)
+        if block.kind == "text" and (text := _wire.string(block.members.get("text"))):
             self._spoke = True
             out.append(self._text(text))
-        elif block.kind == "thinking" and (text := _string(block.members, "thinking")):
+        elif block.kind == "thinking" and (text := _wire.string(block.members.get("thinking"))):
             out.append(ReasoningDelta(text))
 
     def _stop(self, index: int, out: list[Event]) -> None:
@@ -286,7 +312,7 @@ class Decoder:
             out.append(ProviderEvent(block.kind, whole))
         if block.kind == "fallback" and self._message is not None:
             # The non-stream answer names the model that took over, and that is who signs what follows.
-            taker = _wire.decode_object(block.members.get("to", Raw(b"{}")))
+            taker = _wire.decode_object(to) if _is(to := block.members.get("to"), b"{") else {}
             self._message["model"] = taker.get("model", self._message.get("model", Raw(b'""')))
 
     def _call(self, block: _Block, out: list[Event]) -> None:
@@ -314,20 +340,16 @@ class Decoder:
                 message[name] = Raw(_copied(value))
                 if name == "input_transformations":
                     _report_dropped(value, out)
-        if bytes(event.usage) not in (b"", b"null"):
-            reported = _wire.decode_object(_copied(event.usage))
-            self._usage.update(
-                {k: v for k, v in reported.items() if k not in self._usage or bytes(v) != b"null"}
-            )
+        if _is(event.usage, b"{"):
+            self._report(_wire.decode_object(_copied(event.usage)), out)
             message["usage"] = Raw(_wire.encode(self._usage))
-            out.append(self._usage_so_far())
         if delta and self._stop_reason == "refusal" and not self._spoke:
             self._spoke = True
             out.append(RefusalDelta(_turn.refusal_words(bytes(message.get("stop_details", b"")))))
 
     @property
     def _stop_reason(self) -> str | None:
-        return _string(self._message or {}, "stop_reason") or None
+        return _wire.string((self._message or {}).get("stop_reason")) or None
 
     def _complete(self, out: list[Event]) -> None:
         message = self._started(out)
@@ -335,7 +357,7 @@ class Decoder:
             self._stop(index, out)
         content = b",".join(self._whole[index] for index in sorted(self._whole))
         message["content"] = Raw(b"[" + content + b"]")
-        if not _string(message, "model"):
+        if not _wire.string(message.get("model")):
             message["model"] = Raw(_wire.encode(self._model))
         turn = _turn.turn_from_message(
             _wire.encode(message),
@@ -351,11 +373,26 @@ class Decoder:
         if finish == "tool_calls" and self._value_tool and not turn.tool_calls:
             finish = "stop"
         self._done = True
-        out.append(Completed(finish, usage_of(self._usage), turn))
+        out.append(Completed(finish, usage_of(self._usage, exact=self._exact), turn))
 
-    def _usage_so_far(self) -> UsageUpdate:
-        usage, final = usage_of(self._usage), self._stop_reason is not None
-        return UsageUpdate(usage if final else msgspec.structs.replace(usage, known="lower_bound"), final)
+    def _report(self, reported: dict[str, Raw], out: list[Event]) -> None:
+        """Lay a report over the earlier ones; what is no count does not stand for one."""
+        for name, value in reported.items():
+            known = _wire.count(self._usage.get(name)) is not None
+            odd = name in _wire.COUNTS and _wire.count(value) is None
+            if name not in self._usage or not (bytes(value) == b"null" or (known and odd)):
+                self._usage[name] = value
+        self._exact = (
+            self._stop_reason is not None
+            and _wire.count(reported.get("output_tokens")) is not None
+            and _wire.count(self._usage.get("input_tokens")) is not None
+            and all(
+                bytes(reported[name]) == b"null" or _wire.count(reported[name]) is not None
+                for name in _wire.COUNTS
+                if name in reported
+            )
+        )
+        out.append(UsageUpdate(usage_of(self._usage, exact=self._exact), self._exact))
 
     def _unknown(self, name: bytes, data: bytes, exc: Exception, out: list[Event]) -> None:
         """An event of a type, or with a delta of a type, that is not known; else it is malformed."""
@@ -380,19 +417,25 @@ class Decoder:
         raise ProviderError(f"event {self._count} of the stream: {problem}", kind="malformed", body=data)
 
 
-def usage_of(reported: Mapping[str, Raw]) -> Usage:
-    """The API's usage as lutum counts: cache reads and writes are input too."""
-    usage = _wire.decode_usage(_wire.encode(reported))
-    read, written = usage.cache_read_input_tokens or 0, usage.cache_creation_input_tokens or 0
-    details = usage.output_tokens_details
+def usage_of(reported: Mapping[str, Raw], *, exact: bool) -> Usage:
+    """The API's usage as lutum counts: cache reads and writes are input too. No count counts as 0."""
+    fresh, output, written, read = (_wire.count(reported.get(name)) or 0 for name in _wire.COUNTS)
+    details = reported.get("output_tokens_details")
+    thought = _wire.decode_object(details).get("thinking_tokens") if _is(details, b"{") else None
     return Usage(
-        input_tokens=(usage.input_tokens or 0) + read + written,
-        output_tokens=usage.output_tokens or 0,
+        input_tokens=fresh + read + written,
+        output_tokens=output,
         cache_read_tokens=read,
         cache_write_tokens=written,
-        reasoning_tokens=(details.thinking_tokens or 0) if details else 0,
-        cost_usd=_cost(bytes(usage.cost)),
+        reasoning_tokens=_wire.count(thought) or 0,
+        cost_usd=_cost(bytes(reported.get("cost", b""))),
+        known="exact" if exact else "lower_bound",
     )
+
+
+def _is(value: Raw | None, opening: bytes) -> TypeGuard[Raw]:
+    """Whether a member is there and is the object or array that begins so."""
+    return value is not None and bytes(value).startswith(opening)
 
 
 def _string(members: Mapping[str, Raw], name: str) -> str:

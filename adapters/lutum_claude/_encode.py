@@ -133,8 +133,13 @@ def prepare(request: TurnRequest, config: Config) -> Prepared:
         estimate=Estimate(tokens, int(tail["max_tokens"])),
         unbounded=(*join.unbounded, *_tail.unbounded(options, server_tools)),
         hidden_reasoning=context.thinks,
+        structured=_structured(request, options),
         dropped_constraints=dropped,
     )
+
+
+def _structured(request: TurnRequest, options: ClaudeOptions) -> str:
+    return "" if request.output is None else f"ClaudeOptions(structured={options.structured or 'format'!r})"
 
 
 def options_of(request: TurnRequest, config: Config) -> ClaudeOptions:

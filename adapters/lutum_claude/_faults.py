@@ -22,6 +22,19 @@ def stream_error(data: bytes, response: Response) -> ProviderError:
     return _provider_error(error, kind or "unknown", status, request_id or response.request_id, None, data)
 
 
+def body_error(body: bytes, response: Response) -> ProviderError | None:
+    """The error of an answer with a good status whose body is JSON and no stream; None when it is cut."""
+    try:
+        whole: object = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+    if isinstance(whole, list) and whole:
+        whole = cast("list[object]", whole)[0]
+    if isinstance(whole, dict) and "error" in whole:
+        return stream_error(body, response)
+    return ProviderError("the answer is JSON and no event stream", kind="malformed", body=body)
+
+
 def http_error(response: Response, body: bytes, now: float) -> ProviderError:
     """The error of an answer with an error status; `now`, in seconds since the epoch, is for a
     Retry-After that is a date, where the answer has no Date of its own."""

@@ -113,15 +113,20 @@ class Encoder:
                 return _result(item, field, open_calls, own_id=own_id)
             case CommittedTurn():
                 try:
-                    return self._turn(item, digest)
+                    return self._turn(item, field, digest)
                 except (msgspec.DecodeError, UnicodeError) as exc:
                     raise BadValue(field, f"its wire is no message of the Messages API: {exc}") from None
             case Raw():
                 return _raw_message(item, field)
 
-    def _turn(self, turn: CommittedTurn, digest: str) -> Piece:
-        form = _turn.replay_form(turn, self.scope, self.model)
+    def _turn(self, turn: CommittedTurn, field: str, digest: str) -> Piece:
+        form = judged = _turn.replay_form(turn, self.scope, self.model)
         home = self._home(turn)
+        if not home and not turn.items and not _turn.is_empty(turn):
+            raise BadValue(field, f"{form.reason}, and nothing of it can be said in another way")
+        if _turn.was_replaced_before(turn):
+            unmarked = msgspec.structs.replace(turn, inexact_reason=None)
+            judged = _turn.replay_form(unmarked, self.scope, self.model)
         bare: tuple[Block, ...] | None = None
         if not home or (turn.inexact_reason or "").startswith(_turn.INCOMPLETE):
             sent = _turn.view_blocks(turn)
@@ -134,7 +139,7 @@ class Encoder:
             (("assistant", tuple(map(_turn_block, sent))),),
             form=form,
             bare=bare,
-            bound=turn.prefix if form.exact else None,
+            bound=turn.prefix if judged.exact else None,
             digest=digest,
             home=home,
             preface=preface_messages(turn.preface) if home and capable.late_system else (),
@@ -219,18 +224,21 @@ def _result(item: ToolResult, field: str, open_calls: tuple[str, ...], *, own_id
 
 def _raw_message(item: Raw, field: str) -> Piece:
     json = _own_json(item, field)
-    try:
-        members = _wire.decode_object(json)
-        role = _wire.decode_str(members["role"])
-        content = bytes(members["content"])
-        if set(members) != {"role", "content"} or role not in ("user", "assistant"):
-            return Piece(((f"raw {role}", (Block(json, False),)),), tokens=_estimate.json_tokens(json))
-        if content.startswith(b"["):
-            blocks = tuple(Block(bytes(block), False) for block in _wire.decode_array(content))
-        else:
-            blocks = (Block(_turn.text_block(_wire.decode_str(content))),)
-    except (KeyError, msgspec.DecodeError) as exc:
-        raise BadValue(field, f"no message of the Messages API: {exc}") from None
+    members = _wire.decode_object(json)
+    role, content = _wire.string(members.get("role")), bytes(members.get("content", b""))
+    if not role:
+        raise BadValue(field, "a raw message has a role")
+    if content.startswith(b"["):
+        blocks = tuple(Block(bytes(block), False) for block in _wire.decode_array(content))
+        for j, block in enumerate(blocks):
+            if not block.json.startswith(b"{"):
+                raise BadValue(f"{field}.content[{j}]", "is no JSON object")
+    elif (text := _wire.string(content)) is not None:
+        blocks = (Block(_turn.text_block(text)),)
+    else:
+        raise BadValue(f"{field}.content", "a raw message holds a string or an array of blocks")
+    if set(members) != {"role", "content"} or role not in ("user", "assistant"):
+        return Piece(((f"raw {role}", (Block(json, False),)),), tokens=_estimate.json_tokens(json))
     return Piece(
         ((role, blocks),),
         marks=_marks(blocks),
@@ -272,9 +280,17 @@ def _parts(parts: tuple[Part, ...], field: str) -> tuple[tuple[Block, ...], int,
 
 
 def _own_json(raw: Raw, field: str) -> bytes:
+    """The JSON object that it is; anything else would break the request that it stands in."""
     if raw.adapter != _wire.NAME:
         raise BadValue(field, f"raw JSON of the adapter {raw.adapter!r} cannot go to Claude")
-    return raw.json.strip().encode()
+    try:
+        json = raw.json.strip().encode()
+        msgspec.json.decode(json)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
+        raise BadValue(field, f"not JSON: {exc}") from None
+    if not json.startswith(b"{"):
+        raise BadValue(field, "is no JSON object")
+    return json
 
 
 def _image(image: Image, field: str) -> bytes:

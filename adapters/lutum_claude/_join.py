@@ -154,9 +154,9 @@ class Join:
             self.add_preface(message)
         ((_, blocks),) = piece.groups
         if piece.bound is not None and (
-            self._changed or piece.bound != piece.digest + note(self._extra, self._lost)
+            not form.exact or self._changed or piece.bound != piece.digest + note(self._extra, self._lost)
         ):
-            reason = "its thinking is bound to what stood before it, which has changed"
+            reason = form.reason or "its thinking is bound to what stood before it, which has changed"
             if self._kept or self._manual:
                 form = ReplayForm(True, reason + "; the provider is left to judge")
             else:

@@ -22,13 +22,8 @@ INCOMPLETE = "a delta of an unknown kind was left out: "
 """Begins the reason of a turn whose wire does not hold all of a block, so that only its view goes back."""
 
 
-class _Text(msgspec.Struct):
-    text: str
-
-
-class _Thinking(msgspec.Struct):
-    thinking: str = ""
-    signature: str | None = None
+STRINGS = {"text": ("text",), "thinking": ("thinking", "signature")}
+"""Members of blocks that are strings; a block where one is not is read past it, and does not go back."""
 
 
 class _Call(msgspec.Struct):
@@ -37,29 +32,21 @@ class _Call(msgspec.Struct):
     input: Raw
 
 
-class _StopDetails(msgspec.Struct):
-    explanation: str | None = None
-    category: str | None = None
-
-
 class _Message(msgspec.Struct):
     content: list[Raw]
-    model: str = ""
-    stop_reason: str | None = None
-    stop_details: _StopDetails | None = None
+    model: Raw = Raw()
+    stop_reason: Raw = Raw()
+    stop_details: Raw = Raw()
 
 
-_decode_text = msgspec.json.Decoder(_Text).decode
-_decode_thinking = msgspec.json.Decoder(_Thinking).decode
 _decode_call = msgspec.json.Decoder(_Call).decode
 _decode_message = msgspec.json.Decoder(_Message).decode
-_decode_details = msgspec.json.Decoder(_StopDetails | None).decode
 
 
 # The API writes text without a non-space character, and answers 400 "text content blocks must contain
 # non-whitespace text" when it comes back (api/messages). Always dropped, so that no request differs in it.
 RESPONSE_ONLY_BLOCKS: dict[str, Callable[[bytes], bool]] = {
-    "text": lambda block: not _decode_text(block).text.strip(),
+    "text": lambda block: not _said(block, "text").strip(),
 }
 # Members that the response type has and the request type has not (anthropic-sdk-python,
 # types/citation_char_location.py against citation_char_location_param.py).
@@ -94,7 +81,7 @@ def turn_from_message(
     return CommittedTurn(
         adapter=_wire.NAME,
         scope=scope,
-        model=read.model,
+        model=_wire.string(read.model) or "",
         wire=message,
         items=_view(blocks, read, malformed or {}, value_tool),
         inexact_reason=inexact_reason,
@@ -105,13 +92,27 @@ def turn_from_message(
 
 def refusal_words(stop_details: bytes) -> str:
     """What the API says about a refusal, for one that says nothing itself."""
-    details = _decode_details(stop_details) if stop_details else None
-    return _words(details)
+    details = _wire.decode_object(stop_details) if stop_details.startswith(b"{") else {}
+    if explanation := _wire.string(details.get("explanation")):
+        return explanation
+    category = _wire.string(details.get("category"))
+    return f"The request was refused ({category})." if category else "The request was refused."
 
 
 def is_paused(turn: CommittedTurn) -> bool:
     """Whether the provider stopped in mid-turn and goes on when it gets the turn back."""
-    return turn.adapter == _wire.NAME and _decode_message(turn.wire).stop_reason == "pause_turn"
+    return turn.adapter == _wire.NAME and _stopped(_decode_message(turn.wire)) == "pause_turn"
+
+
+def was_replaced_before(turn: CommittedTurn) -> bool:
+    """Whether all that is inexact about `turn` is that `Transcript.replace` changed what stands before it."""
+    reason = turn.inexact_reason or ""
+    return reason.startswith("item ") and reason.endswith("was replaced")
+
+
+def is_empty(turn: CommittedTurn) -> bool:
+    """Whether the model said nothing at all; a turn of another adapter is never known to be."""
+    return turn.adapter == _wire.NAME and not _decode_message(turn.wire).content
 
 
 def has_thinking(turn: CommittedTurn) -> bool:
@@ -226,15 +227,14 @@ def _without_response_members(block: bytes) -> bytes:
 def _view(
     blocks: Sequence[bytes], message: _Message, malformed: Mapping[str, str], value_tool: str | None
 ) -> tuple[ViewItem, ...]:
-    refused = message.stop_reason == "refusal"
+    refused = _stopped(message) == "refusal"
     items = list[ViewItem]()
     for kind, block in _live(blocks):
         if kind == "text":
-            text = _decode_text(block).text
-            if text:
+            if text := _said(block, "text"):
                 items.append(RefusalItem(text) if refused else TextItem(text))
         elif kind == "thinking":
-            items.append(ReasoningItem(_decode_thinking(block).thinking))
+            items.append(ReasoningItem(_said(block, "thinking")))
         elif kind == "redacted_thinking":
             items.append(ReasoningItem(""))
         elif kind == "tool_use":
@@ -245,20 +245,18 @@ def _view(
             else:
                 items.append(ToolCallItem(call.id, call.name, arguments))
     if refused and not any(isinstance(item, RefusalItem) for item in items):
-        items.append(RefusalItem(_words(message.stop_details)))
+        items.append(RefusalItem(refusal_words(bytes(message.stop_details))))
     return tuple(items)
 
 
-def _words(details: _StopDetails | None) -> str:
-    if details and details.explanation:
-        return details.explanation
-    return (
-        f"The request was refused ({details.category})."
-        if details and details.category
-        else ("The request was refused.")
-    )
+def _said(block: bytes, member: str) -> str:
+    return _wire.string(_wire.decode_object(block).get(member)) or ""
+
+
+def _stopped(message: _Message) -> str | None:
+    return _wire.string(message.stop_reason)
 
 
 def _signed(block: bytes) -> bool:
     kind = _wire.decode_tag(block).type
-    return kind == "redacted_thinking" or (kind in THINKING and bool(_decode_thinking(block).signature))
+    return kind == "redacted_thinking" or (kind in THINKING and bool(_said(block, "signature")))

@@ -35,8 +35,8 @@ class ThinkingDelta(Struct, tag="thinking_delta", gc=False):
     thinking: str
 
 
-class SignatureDelta(Struct, tag="signature_delta", gc=False):
-    signature: str
+class SignatureDelta(Struct, tag="signature_delta"):
+    signature: Raw
 
 
 class JsonDelta(Struct, tag="input_json_delta", gc=False):
@@ -115,20 +115,24 @@ decode_str = msgspec.json.Decoder(str).decode
 encode = msgspec.json.Encoder().encode
 
 
-class OutputDetails(Struct):
-    thinking_tokens: int | None = None
+COUNTS = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+"""Members of `usage` that hold a number of tokens."""
+
+_COUNT = re.compile(rb"[0-9]{1,15}")
 
 
-class Usage(Struct):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    output_tokens_details: OutputDetails | None = None
-    cost: Raw = Raw()
+def string(value: Raw | bytes | None) -> str | None:
+    """A member that should be a string; None where it is something else, or not there."""
+    if value is None or not bytes(value).startswith(b'"'):
+        return None
+    return decode_str(value)
 
 
-decode_usage = msgspec.json.Decoder(Usage).decode
+def count(value: Raw | None) -> int | None:
+    """A number of tokens; None where it is something else, or not there."""
+    digits = b"" if value is None else bytes(value)
+    return int(digits) if _COUNT.fullmatch(digits) else None
+
 
 # --- errors (api/errors) -----------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 DEFAULT_MODEL = "claude-sonnet-4-5"
+_MODELS = {"wire-openai": "gpt-5.5", "wire-openai-chat": "gpt-5.5"}
 
 _DEMO = """\
 Runs a conversation from end to end, over real HTTP, and shows it as it streams:
@@ -21,6 +22,8 @@ Runs a conversation from end to end, over real HTTP, and shows it as it streams:
   6. dump, and load elsewhere       a second process makes the same request
 
 The provider is a wire server inside this process: no key, no network, no cost.
+It speaks Claude's Messages; with --provider wire-openai OpenAI's Responses, with
+--provider wire-openai-chat Chat Completions.
 With --provider claude it is the real API, at its prices (a few cents), without
 scene 4; the key is read from ANTHROPIC_API_KEY.
 """
@@ -28,6 +31,7 @@ _EXAMPLES = """\
 examples:
   lutum demo
   lutum demo --backend asyncio
+  lutum demo --provider wire-openai
   ANTHROPIC_API_KEY=... lutum demo --provider claude --model claude-sonnet-4-5
 
 It is in colour on a terminal, unless NO_COLOR is set, with the branches side by
@@ -56,11 +60,13 @@ def _main(argv: Sequence[str] | None) -> int:
     if args.command is None:
         parser.print_help(sys.stderr)
         return 2
-    if args.model is not None and args.provider == "wire":
+    if args.model is not None and args.provider != "claude":
         demo.error("--model is for --provider claude: the wire server has no models")
     from lutum.cli import _demo  # after parsing: --help should not wait for an HTTP client
 
-    return _demo.run_demo(args.backend, args.provider, args.model or DEFAULT_MODEL)
+    return _demo.run_demo(
+        args.backend, args.provider, args.model or _MODELS.get(args.provider, DEFAULT_MODEL)
+    )
 
 
 def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
@@ -87,9 +93,9 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     )
     demo.add_argument(
         "--provider",
-        choices=("wire", "claude"),
+        choices=("wire", "wire-openai", "wire-openai-chat", "claude"),
         default="wire",
-        help="wire, a server inside this process (default), or the real claude",
+        help="wire, a server inside this process (default), in one of three protocols, or the real claude",
     )
     demo.add_argument("--model", help=f"a model of the real provider (default: {DEFAULT_MODEL})")
     return parser, demo

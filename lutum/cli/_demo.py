@@ -15,19 +15,18 @@ from typing import Literal, cast
 import anyio
 
 import lutum
-from lutum.cli import _replay, _scripts, installed_version
+from lutum.cli import _providers, _replay, _scripts, installed_version
 from lutum.cli._terminal import GREEN, RED, Terminal
 from lutum.cli._text import printable
 from lutum.testing.wire import WireServer
-from lutum_claude import ClaudeAdapter
 
 
-def run_demo(backend: Literal["trio", "asyncio"], provider: Literal["wire", "claude"], model: str) -> int:
+def run_demo(backend: Literal["trio", "asyncio"], provider: _providers.Provider, model: str) -> int:
     """Run it; returns the exit code."""
 
     async def main() -> bool:
         async with _provider(provider, model) as (adapter, server):
-            return await Demo(backend, adapter, server, model).play()
+            return await Demo(backend, provider, adapter, server, model).play()
 
     try:
         try:
@@ -45,25 +44,33 @@ def run_demo(backend: Literal["trio", "asyncio"], provider: Literal["wire", "cla
 
 @asynccontextmanager
 async def _provider(
-    provider: Literal["wire", "claude"], model: str
-) -> AsyncGenerator[tuple[ClaudeAdapter, WireServer | None]]:
+    provider: _providers.Provider, model: str
+) -> AsyncGenerator[tuple[_providers.Adapter, WireServer | None]]:
     if provider == "claude":
-        async with _replay.adapter("", model) as adapter:
+        async with _providers.adapter(provider, "", model) as adapter:
             yield adapter, None
         return
     # A proxy could not reach a server in this process, and this program opens no other connection.
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         del os.environ[name]
     os.environ["no_proxy"] = "*"
-    async with _scripts.server() as server, _replay.adapter(server.url, model) as adapter:
+    async with _scripts.server() as server, _providers.adapter(provider, server.url, model) as adapter:
         yield adapter, server
 
 
 class Demo:
     """The scenes, in order, on one adapter and one ledger."""
 
-    def __init__(self, backend: str, adapter: ClaudeAdapter, server: WireServer | None, model: str) -> None:
+    def __init__(
+        self,
+        backend: str,
+        provider: _providers.Provider,
+        adapter: _providers.Adapter,
+        server: WireServer | None,
+        model: str,
+    ) -> None:
         self._backend = backend
+        self._provider: _providers.Provider = provider
         self._adapter = adapter
         self._server = server
         self._model = model
@@ -76,10 +83,13 @@ class Demo:
         session = lutum.Session(self._llm)
         session.push_system("You are concise.")
         session.push_user(_scripts.RIVERS)
-        first = _replay.reasoning_turn(session)  # before a word is shown: there may be no key
+        first = _providers.reasoning_turn(
+            self._provider, session
+        )  # before a word is shown: there may be no key
         where = f"{self._model} at {self._adapter.scope}"
         if self._server is not None:
-            where = f"a wire server in this process, {self._server.url}"
+            protocol = _providers.PROTOCOLS[self._provider]
+            where = f"a wire server in this process, {self._server.url}, in {protocol}"
         self._out.title(f"lutum {installed_version()} on {self._backend}, talking to {where}")
         await self._thinking(session, first)
         await self._branches(session)
@@ -178,11 +188,11 @@ class Demo:
             "session.transcript.dump() is the whole conversation: elsewhere it makes the same next request.",
         )
         session.push_user(_scripts.LONGEST)
-        turn = _replay.reasoning_turn(session)
+        turn = _providers.reasoning_turn(self._provider, session)
         here = turn.preview()
         items, dumped = len(session.transcript), session.transcript.dump()
         url = "" if self._server is None else self._server.url
-        there = await _replay.next_request(url, self._model, dumped)
+        there = await _replay.next_request(url, self._model, dumped, self._provider)
         self._out.asked(_scripts.LONGEST)
         session.commit_text(await self._streamed(turn))
         forms = ", ".join("exact" if form.exact else f"inexact ({form.reason})" for form in here.forms)
@@ -223,7 +233,10 @@ class Demo:
             rows.append((f"{number}. {title}", *_figures(sum(usages, lutum.Usage()))))
         rows.append(("all, by the ledger", *_figures(budget.spent)))
         self._out.table(rows)
-        self._out.note("exact: the provider's own final figures; estimated: with a count of ours in it.")
+        note = "exact: the provider's own final figures; estimated: with a count of ours in it."
+        if budget.spent.known == "lower_bound":
+            note += " lower_bound: of a model that may have thought more than it showed."
+        self._out.note(note)
         self._out.gap()
         self._out.line(
             f"Still reserved: {budget.reserved.total_tokens} tokens."

@@ -64,5 +64,6 @@ def _paced(text: str) -> list[str | Step]:
 
 
 def _last_words(body: Any) -> str:
-    content = [message for message in body["messages"] if message["role"] == "user"][-1]["content"]
+    said = body.get("messages") or body["input"]
+    content = [message for message in said if message.get("role") == "user"][-1]["content"]
     return content if isinstance(content, str) else content[-1].get("text", "")

@@ -142,6 +142,7 @@ def prepare(request: TurnRequest, config: Config) -> Prepared:
             *(f"extra_body.{name}" for name in _OPEN_ENDED if name in (options.extra_body or {})),
         ),
         hidden_reasoning=_REASONS.search(model) is not None,
+        structured="" if request.output is None else f"OpenAIOptions(structured={structured!r})",
         dropped_constraints=dropped,
     )
 

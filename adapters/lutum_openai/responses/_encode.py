@@ -160,6 +160,7 @@ def prepare(request: TurnRequest, config: Config) -> Prepared:
         estimate=Estimate(_common.REQUEST_TOKENS + input.tokens + tool_tokens + format_tokens, limit),
         unbounded=tuple(unbounded),
         hidden_reasoning=_hidden(model, options),
+        structured=_structured(request, options),
         dropped_constraints=dropped,
     )
 
@@ -257,6 +258,12 @@ def _tail(
         if (value := getattr(options, name)) is not None:
             tail[name] = encode(value)
     return tail, _common.json_tokens(tail["text"]) if text else 0, dropped
+
+
+def _structured(request: TurnRequest, options: OpenAIOptions) -> str:
+    return (
+        "" if request.output is None else f"OpenAIOptions(structured={options.structured or 'json_schema'!r})"
+    )
 
 
 def _text(

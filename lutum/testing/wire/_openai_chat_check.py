@@ -16,6 +16,7 @@ from lutum.testing.wire._openai_shape import (
     check_function,
     check_numbers,
     integer,
+    missing,
     object_,
     one_of,
     refuse,
@@ -35,7 +36,10 @@ _PARTS: Final = {
 }
 # guides/reasoning: these take only `max_completion_tokens`.
 _REASONS: Final = re.compile(r"(o[1-9]|gpt-[5-9])(?!.*chat)")
+_CHOSEN: Final = ("function", "custom", "allowed_tools")
+_CHOICES: Final = ("none", "auto", "required", "any")  # Mistral's word for "required"
 _MOST_STOPS: Final = 4
+_LONGEST_ID: Final = 40
 
 
 def check_openai_chat_request(
@@ -43,8 +47,8 @@ def check_openai_chat_request(
 ) -> WireError | None:
     """Check a request body, parsed or as bytes: None if the API would take it, else its refusal.
 
-    `deployment` is the model that an Azure URL names. Without `own` it is some compatible server's, which
-    has members and content parts of its own, and no rules about OpenAI's models.
+    `deployment` is the model that an Azure URL names. Without `own` it is some compatible server's: it has
+    members and content parts of its own, is lenient where recorded ones are, and knows no OpenAI models.
     """
     try:
         request = _parsed(body)
@@ -56,9 +60,9 @@ def check_openai_chat_request(
         for at, message in enumerate(messages):
             _check_message(object_(message, f"messages[{at}]"), f"messages[{at}]", own=own)
         _check_pairing(messages)
-        _check_tools(request)
+        _check_tools(request, own=own)
         _check_limits(request, model, own=own)
-        if is_object(given := request.get("response_format")):
+        if own and is_object(given := request.get("response_format")):
             check_format(given, "response_format", "".join(text_of(m.get("content")) for m in messages))
     except Refused as refused:
         return refused.error
@@ -104,11 +108,22 @@ def _empty(path: str) -> None:
 
 def _check_message(message: Object, path: str, *, own: bool) -> None:
     role = one_of(message.get("role"), f"{path}.role", _ROLES)
+    if role == "assistant" and message.get("tool_calls") is not None:
+        calls = array(message, "tool_calls", f"{path}.tool_calls")
+        if not calls and own:
+            _empty(f"{path}.tool_calls")
+        _check_calls(calls, f"{path}.tool_calls", longest=_LONGEST_ID if own else None)
     content = message.get("content")
     if is_array(content):
         for at, part in enumerate(content):
             where = f"{path}.content[{at}]"
             kind = object_(part, where).get("type")
+            if own and kind == "image_url" and role != "user":
+                refuse(
+                    f"Invalid '{path}'. Image URLs are only allowed for messages with role 'user', but this "
+                    f"message with role '{role}' contains an image URL.",
+                    code="invalid_value",
+                )
             if own and role in _PARTS:
                 one_of(kind, f"{where}.type", _PARTS[role])
             if kind == "text":
@@ -119,8 +134,6 @@ def _check_message(message: Object, path: str, *, own: bool) -> None:
         message.get(name) for name in ("tool_calls", "function_call", "refusal", "audio")
     ):
         refuse(f"Invalid value for 'content' of '{path}': expected a string, got null.")
-    if role == "assistant" and message.get("tool_calls") is not None:
-        _check_calls(array(message, "tool_calls", f"{path}.tool_calls"), f"{path}.tool_calls")
     if role == "tool":
         if not message.get("tool_call_id"):
             refuse(
@@ -130,17 +143,15 @@ def _check_message(message: Object, path: str, *, own: bool) -> None:
         string(message, "tool_call_id", f"{path}.tool_call_id")
 
 
-def _check_calls(calls: list[Any], path: str) -> None:
-    if not calls:
-        _empty(path)
+def _check_calls(calls: list[Any], path: str, *, longest: int | None) -> None:
     ids: set[str] = set()
     for at, call in enumerate(calls):
         where = f"{path}[{at}]"
-        id = string(object_(call, where), "id", f"{where}.id")
+        id = string(object_(call, where), "id", f"{where}.id", longest=longest)
         if id in ids:
             refuse(f"Duplicate value for 'tool_call_id' of '{id}'.")
         ids.add(id)
-        kind = one_of(call.get("type"), f"{where}.type", ("function", "custom"))
+        kind = one_of(call.get("type") or "function", f"{where}.type", ("function", "custom"))
         inner = object_(call.get(kind), f"{where}.{kind}")
         string(inner, "name", f"{where}.{kind}.name")
         words = "arguments" if kind == "function" else "input"
@@ -180,41 +191,46 @@ def _check_answered(open_calls: list[str]) -> None:
         )
 
 
-def _check_tools(request: Object) -> None:
+def _check_tools(request: Object, *, own: bool) -> None:
     names: set[str] = set()
     if request.get("tools") is not None:
         tools = array(request, "tools", "tools")
-        if not tools:
+        if not tools and own:
             _empty("tools")
         for at, tool in enumerate(tools):
-            where = f"tools[{at}]"
-            kind = string(object_(tool, where), "type", f"{where}.type")
-            if kind == "function":
-                names.add(
-                    check_function(object_(tool.get("function"), f"{where}.function"), f"{where}.function")
-                )
-            elif kind == "custom":
-                inner = object_(tool.get("custom"), f"{where}.custom")
-                names.add(string(inner, "name", f"{where}.custom.name"))
+            names.add(_check_tool(object_(tool, f"tools[{at}]"), f"tools[{at}]", own=own))
     for name in ("tool_choice", "parallel_tool_calls"):
-        if request.get(name) is not None and not request.get("tools"):
+        if own and request.get(name) is not None and not request.get("tools"):
             refuse(f"'{name}' is only allowed when 'tools' are specified.")
     choice = request.get("tool_choice")
-    if choice is None:
-        return
     if isinstance(choice, str):
-        one_of(choice, "tool_choice", ("none", "auto", "required"))
-        return
-    chosen = object_(choice, "tool_choice")
-    kind = one_of(chosen.get("type"), "tool_choice.type", ("function", "custom", "allowed_tools"))
-    inner = object_(chosen.get(kind), f"tool_choice.{kind}")
-    wanted = [chosen]
+        one_of(choice, "tool_choice", ("none", "auto", "required") if own else _CHOICES)
+    elif choice is not None:
+        _check_choice(object_(choice, "tool_choice"), names)
+
+
+def _check_tool(tool: Object, path: str, *, own: bool) -> str:
+    """A tool's entry; gives its name."""
+    if "type" not in tool and own:
+        missing(f"{path}.type")
+    kind = tool.get("type") or "function"
+    if kind == "custom":
+        return string(object_(tool.get(kind), f"{path}.{kind}"), "name", f"{path}.{kind}.name")
+    if kind != "function":
+        return str(kind)
+    return check_function(object_(tool.get(kind), f"{path}.{kind}"), f"{path}.{kind}", own=own)
+
+
+def _check_choice(choice: Object, names: set[str]) -> None:
+    kind = one_of(choice.get("type") or "function", "tool_choice.type", _CHOSEN)
+    inner = object_(choice.get(kind), f"tool_choice.{kind}")
+    wanted = [choice]
     if kind == "allowed_tools":
         one_of(inner.get("mode"), "tool_choice.allowed_tools.mode", ("auto", "required"))
         given = array(inner, "tools", "tool_choice.allowed_tools.tools")
         wanted = [object_(tool, "tool_choice.allowed_tools.tools") for tool in given]
     for tool in wanted:
-        holder: Any = tool.get(str(tool.get("type")))
+        holder: Any = tool.get(str(tool.get("type") or "function"))
         name = string(object_(holder, "tool_choice.function"), "name", "tool_choice.function.name")
         if name not in names:
             refuse(f"Tool choice '{name}' not found in 'tools' parameter.")
@@ -235,7 +251,7 @@ def _check_limits(request: Object, model: str, *, own: bool) -> None:
     stops = request.get("stop")
     if is_array(stops) and len(stops) > _MOST_STOPS:
         refuse(
-            f"Invalid 'stop': array too long. Expected an array with maximum length {_MOST_STOPS}, but got an "
-            f"array with length {len(stops)} instead.",
+            f"Invalid 'stop': array too long. Expected an array with maximum length {_MOST_STOPS}, but got "
+            f"an array with length {len(stops)} instead.",
             code="array_above_max_length",
         )

@@ -17,20 +17,23 @@ from lutum.testing.wire._openai import (
     status_of,
     type_of,
 )
-from lutum.testing.wire._openai_chat import DONE, data
 from lutum.testing.wire._openai_chat_check import check_openai_completions_request
+from lutum.testing.wire._openai_chat_render import DONE, data
 from lutum.testing.wire._plan import Forever, Item
 from lutum.testing.wire._request import WireRequest
 from lutum.testing.wire._script import (
     At,
     BeforeHead,
+    Block,
+    Call,
     CutAt,
     ErrorEvent,
     NeverEnding,
+    RedactedThink,
     Reply,
     Say,
     SlowClose,
-    Step,
+    Think,
 )
 
 __all__ = ["OpenAICompletionsDialect"]
@@ -97,10 +100,10 @@ class OpenAICompletionsDialect:
                     items.append(Forever(chunk(text), delay))
                 case At() | BeforeHead() | CutAt() | SlowClose():
                     pass  # placed when the stream is complete
-                case Step():
-                    items.append(part)
-                case _:
+                case Think() | RedactedThink() | Call() | Block():
                     raise ValueError(f"a completion has nothing but text: {part!r}")
+                case _:
+                    items.append(part)
         reason = reply.stop_reason or "stop"
         usage: dict[str, Any] = {
             "prompt_tokens": input_tokens(request),
@@ -113,9 +116,10 @@ class OpenAICompletionsDialect:
             whole = head | {"choices": [_choice("".join(said), reason)], "usage": usage}
             return Rendered([*steps, msgspec.json.encode(whole)], stream=False)
         items.append(chunk("", reason))
-        options = body.get("stream_options") or {}
+        options: Any = body.get("stream_options") or {}
         if options.get("include_usage"):
-            items.append(data(head | {"choices": [], "usage": usage}))
+            last: dict[str, Any] = {"choices": [], "usage": usage}
+            items.append(data(head | last))
         return Rendered([*items, DONE], stream=True)
 
 

@@ -29,10 +29,39 @@ __all__ = ["check_openai_responses_request"]
 
 # api/reference, "Create a response".
 _PARAMETERS: Final = frozenset(
-    "background context_management conversation include input instructions max_output_tokens max_tool_calls "
-    "metadata model moderation parallel_tool_calls previous_response_id prompt prompt_cache_key "
-    "prompt_cache_options prompt_cache_retention reasoning safety_identifier service_tier store stream "
-    "stream_options temperature text tool_choice tools top_logprobs top_p truncation user".split()
+    {
+        "background",
+        "context_management",
+        "conversation",
+        "include",
+        "input",
+        "instructions",
+        "max_output_tokens",
+        "max_tool_calls",
+        "metadata",
+        "model",
+        "moderation",
+        "parallel_tool_calls",
+        "previous_response_id",
+        "prompt",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "reasoning",
+        "safety_identifier",
+        "service_tier",
+        "store",
+        "stream",
+        "stream_options",
+        "temperature",
+        "text",
+        "tool_choice",
+        "tools",
+        "top_logprobs",
+        "top_p",
+        "truncation",
+        "user",
+    }
 )
 _INCLUDE: Final = (
     "file_search_call.results",
@@ -94,7 +123,7 @@ def check_openai_responses_request(
     """Check a request body, parsed or as bytes: None if the API would take it, else its refusal.
 
     `known_calls` are those of the responses that this one continues. `extras` allows members that the API
-    does not have, as gateways do.
+    does not have, and what else gateways let through.
     """
     try:
         if isinstance(body, bytes | str):
@@ -106,10 +135,10 @@ def check_openai_responses_request(
         unknown = [name for name in request if name not in _PARAMETERS]
         if unknown and not extras:
             refuse(f"Unknown parameter: '{unknown[0]}'.", code="unknown_parameter")
-        _check_parameters(request)
+        _check_parameters(request, own=not extras)
         items = _input(request)
         names = _check_tools(request, items)
-        _check_items(items)
+        _check_items(items, own=not extras)
         _check_pairing(items, known_calls, stored=request.get("previous_response_id") is not None)
         _check_choice(request, names)
         if is_object(text := request.get("text")) and is_object(given := text.get("format")):
@@ -122,10 +151,11 @@ def check_openai_responses_request(
     return None
 
 
-def _check_parameters(request: Object) -> None:
-    string(request, "model", "model")
+def _check_parameters(request: Object, *, own: bool) -> None:
+    if request.get("prompt") is None:  # a stored prompt may name its model
+        string(request, "model", "model")
     check_numbers(request)
-    integer(request, "max_output_tokens", _LEAST_OUTPUT)
+    integer(request, "max_output_tokens", _LEAST_OUTPUT if own else 1)
     if request.get("include") is not None:
         for at, value in enumerate(array(request, "include", "include")):
             one_of(value, f"include[{at}]", _INCLUDE)
@@ -152,7 +182,7 @@ def _kind(item: Object) -> str:
     return str(item.get("type") or ("message" if "role" in item else ""))
 
 
-def _check_items(items: list[Object]) -> None:
+def _check_items(items: list[Object], *, own: bool) -> None:
     ids: set[str] = set()
     for at, item in enumerate(items):
         path = f"input[{at}]"
@@ -163,13 +193,18 @@ def _check_items(items: list[Object]) -> None:
             if given in ids:
                 refuse(f"Duplicate item found with id {given}. Remove duplicate items from your input.")
             ids.add(given)
-        if kind == "reasoning":
-            behind = _kind(items[at + 1]) if at + 1 < len(items) else ""
-            said_by = items[at + 1].get("role") if behind == "message" else "assistant"
-            if not behind or behind in _ANSWERS or said_by != "assistant":
-                refuse(
-                    f"Item '{given}' of type 'reasoning' was provided without its required following item."
-                )
+        if kind == "reasoning" and not _follows(items[at + 1 : at + 2], own=own):
+            refuse(f"Item '{given}' of type 'reasoning' was provided without its required following item.")
+
+
+def _follows(behind: list[Object], *, own: bool) -> bool:
+    """Whether it is something that the model did; OpenAI knows its messages by their id."""
+    for item in behind:
+        kind = _kind(item)
+        if kind == "message":
+            return item.get("role") == "assistant" and ("id" in item or not own)
+        return kind not in _ANSWERS
+    return False
 
 
 def _check_item(item: Object, kind: str, path: str) -> None:

@@ -144,8 +144,8 @@ def check_numbers(body: Object) -> None:
         integer(body, "top_logprobs", 0)
 
 
-def check_function(function: Object, path: str) -> str:
-    """A function's name and schema; gives the name."""
+def check_function(function: Object, path: str, *, own: bool = True) -> str:
+    """A function's name and schema, which servers other than OpenAI's do not look into; gives the name."""
     name = string(function, "name", f"{path}.name")
     if not _NAME.fullmatch(name):
         refuse(
@@ -156,6 +156,8 @@ def check_function(function: Object, path: str) -> str:
     parameters = function.get("parameters")
     if parameters is not None:
         schema = object_(parameters, f"{path}.parameters")
+        if not own:
+            return name
         where = f"function '{name}'"
         _check_root(schema, where, "invalid_function_parameters")
         if function.get("strict"):
@@ -204,8 +206,8 @@ def _check_strict(schema: object, where: str, context: tuple[str, ...], code: st
         for name in properties:
             if name not in (schema.get("required") or []):
                 refuse(
-                    f"Invalid schema for {where}: In context={context}, 'required' is required to be supplied "
-                    f"and to be an array including every key in properties. Missing '{name}'.",
+                    f"Invalid schema for {where}: In context={context}, 'required' is required to be "
+                    f"supplied and to be an array including every key in properties. Missing '{name}'.",
                     code=code,
                 )
     for holder in ("properties", "$defs", "definitions"):

@@ -19,7 +19,8 @@ from lutum.testing.wire._dialect import Dialect
 from lutum.testing.wire._error import WireError
 from lutum.testing.wire._memory import WireTransport
 from lutum.testing.wire._openai import Bills
-from lutum.testing.wire._openai_chat import OpenAIChatDialect, Reasoning
+from lutum.testing.wire._openai_chat import OpenAIChatDialect
+from lutum.testing.wire._openai_chat_render import Reasoning
 from lutum.testing.wire._openai_completions import OpenAICompletionsDialect
 from lutum.testing.wire._openai_generation import OpenRouterGenerationDialect
 from lutum.testing.wire._openai_responses import OpenAIResponsesDialect

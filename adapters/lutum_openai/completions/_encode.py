@@ -1,0 +1,132 @@
+"""A request to bytes. PURE: `Prepared` is a function of `TurnRequest` and `Config`.
+
+The endpoint takes a prompt and knows no roles, tools or schemas: a request that has more than one user
+message of text is refused, by the name of what is too much.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from msgspec import UNSET, Struct
+
+from lutum import BadValue, CommittedTurn, Estimate, Message, Text
+from lutum.abc import Prepared, ReplayForm, TurnRequest
+from lutum_openai import _common
+from lutum_openai._options import OpenAIOptions, json_bytes
+
+NAME = "openai-completions"
+
+DEFAULT_OUTPUT = 1_024
+"""What is sent where nobody says: the API's own default is 16, and the smallest context is 4,096."""
+
+NO_REPLAY = "a completion is no turn of a conversation"
+
+_OURS = frozenset({"prompt"})
+_TAKEN = frozenset({"user", "extra_body", "extra_headers"})
+
+
+class Config(Struct, frozen=True):
+    """What an adapter adds to its requests: where they go and what is said where the request says nothing.
+
+    `url` may hold `{model}`. `secret_headers` are the names of those added when a request is sent.
+    """
+
+    scope: str
+    url: str
+    model: str
+    options: OpenAIOptions = OpenAIOptions()
+    default_max_output_tokens: int = DEFAULT_OUTPUT
+    headers: tuple[tuple[str, str], ...] = ()
+    secret_headers: tuple[str, ...] = ()
+
+
+def prepare(request: TurnRequest, config: Config) -> Prepared:
+    """The bytes of a request, and what is known about it.
+
+    Raises:
+      BadValue: the endpoint does not take it; names the field.
+    """
+    settings = request.settings
+    prompt = prompt_of(request)
+    options = _options(request, config)
+    model = config.model if settings.model is UNSET else settings.model
+    said = settings.max_output_tokens
+    bound = config.default_max_output_tokens if said is UNSET else said
+    body: dict[str, object] = {
+        "model": model,
+        "prompt": prompt,
+        "temperature": settings.temperature,
+        "top_p": settings.top_p,
+        "max_tokens": bound,
+        "stop": settings.stop or UNSET,
+        "seed": settings.seed,
+        "user": options.user or UNSET,
+    }
+    members = {name: _common.encode(value) for name, value in body.items() if value is not UNSET}
+    extra = options.extra_body or {}
+    for name, value in extra.items():
+        members[name] = json_bytes(f"extra_body.{name}", [value])[1:-1]
+    members.setdefault("stream_options", b'{"include_usage":true}')
+    members["stream"] = b"true"
+    headers = {"content-type": "application/json", "accept": "text/event-stream", **dict(config.headers)}
+    headers |= {name.lower(): value for name, value in (options.extra_headers or {}).items()}
+    answers = max(count for name in ("n", "best_of") if isinstance(count := extra.get(name, 1), int))
+    return Prepared(
+        request=request,
+        url=config.url.replace("{model}", quote(model, safe="")),
+        body=b"{" + b",".join(b'"%b":%b' % (name.encode(), json) for name, json in members.items()) + b"}",
+        model=model,
+        headers=tuple(headers.items()),
+        secret_headers=config.secret_headers,
+        inexact_reason=NO_REPLAY,
+        estimate=Estimate(_common.text_tokens(prompt), bound * answers),
+    )
+
+
+def prompt_of(request: TurnRequest) -> str:
+    """The text of the one user message.
+
+    Raises:
+      BadValue: there is something else.
+    """
+    plan = request.tools
+    if request.output is not None:
+        raise BadValue("output", "Completions take no schema: ask another adapter for structured values")
+    if plan.head or plan.new:
+        raise BadValue("tools", "Completions take none")
+    if request.ephemerals:
+        raise BadValue("ephemerals", "Completions take a prompt alone")
+    if len(request.transcript) != 1:
+        raise BadValue("input", f"Completions take one user message, not {len(request.transcript)} items")
+    item = request.transcript[0]
+    if not isinstance(item, Message) or item.role != "user":
+        what = item.role if isinstance(item, Message) else type(item).__name__
+        raise BadValue("input[0]", f"Completions take a user message, not {what}")
+    for i, part in enumerate(item.content):
+        if not isinstance(part, Text):
+            raise BadValue(f"input[0].content[{i}]", f"Completions take text, not {type(part).__name__}")
+    return item.text
+
+
+def replay_form(turn: CommittedTurn) -> ReplayForm:
+    """No turn goes back: there is nowhere to put one."""
+    return ReplayForm(False, turn.inexact_reason or NO_REPLAY)
+
+
+def first_difference(earlier: Prepared, later: Prepared) -> str | None:
+    """JSON path in `later` of the first thing that is not as `earlier` sent it; None when it only adds."""
+    grown = prompt_of(later.request).startswith(prompt_of(earlier.request))
+    return None if grown else "$.prompt"
+
+
+def _options(request: TurnRequest, config: Config) -> OpenAIOptions:
+    given = request.settings.option(OpenAIOptions)
+    options = config.options if given is None else given.over(config.options)
+    for name in options.__struct_fields__:
+        if name not in _TAKEN and getattr(options, name) is not None:
+            raise BadValue(name, "Completions have no such option")
+    for name in options.extra_body or {}:
+        if name in _OURS:
+            raise BadValue(f"extra_body.{name}", "is written by lutum: it is the input")
+    return options

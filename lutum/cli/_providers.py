@@ -1,0 +1,63 @@
+"""Whom `lutum demo` talks to: for each `--provider`, its adapter and how a turn asks for reasoning."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import lutum
+from lutum_claude import ClaudeAdapter, ClaudeOptions
+from lutum_openai import OpenAIAdapter, OpenAIChatAdapter, OpenAIOptions
+
+Provider = Literal["wire", "wire-openai", "wire-openai-chat", "claude"]
+Adapter = ClaudeAdapter | OpenAIAdapter | OpenAIChatAdapter
+
+NO_KEY = "the wire server asks for none"
+
+PROTOCOLS: dict[str, str] = {
+    "wire": "Claude's Messages",
+    "wire-openai": "OpenAI's Responses",
+    "wire-openai-chat": "Chat Completions",
+}
+"""What the wire server is asked to speak."""
+
+
+def adapter(provider: str, url: str, model: str) -> Adapter:
+    """The adapter of both processes: for the wire server at `url`, or for the API and its key.
+
+    Raises:
+      BadValue: a blank model, a URL or a proxy in the environment that is none.
+    """
+    match provider:
+        case "wire-openai":
+            return OpenAIAdapter(model, base_url=f"{url}/v1", api_key=NO_KEY)
+        case "wire-openai-chat":
+            return OpenAIChatAdapter(model, base_url=f"{url}/v1", api_key=NO_KEY)
+        case _:
+            return ClaudeAdapter(model=model, base_url=url or None, api_key=NO_KEY if url else None)
+
+
+def reasoning_turn(provider: str, session: lutum.Session) -> lutum.TextTurn:
+    """A turn with thinking, in the form that the model takes.
+
+    A preview refuses the other forms, and sends nothing.
+
+    Raises:
+      BadValue: the request is wrong in another way; there is no key, for instance.
+    """
+    turn = session.text_turn().max_output_tokens(2048)
+    match provider:
+        case "wire-openai":
+            return turn.ext(OpenAIOptions(effort="low", summary="auto"))
+        case "wire-openai-chat":
+            return turn.ext(OpenAIOptions(effort="low"))
+        case _:
+            pass
+    for options in (ClaudeOptions(thinking=1024), ClaudeOptions(thinking="adaptive", display="summarized")):
+        try:
+            turn.ext(options).preview()
+        except lutum.BadValue as error:
+            if error.field != "thinking":
+                raise
+        else:
+            return turn.ext(options)
+    return turn
