@@ -535,9 +535,10 @@ class Reservation:
     async def _wait(self, chain: list[Budget], amount: _Amount, place: Budget) -> BudgetLease:
         """Stand in line at `place`, or be refused where it does not keep one."""
         for ledger in chain:
-            why = ledger._hopeless(amount)
-            if not ledger._wait and why is None:
-                why = ledger._refusal(amount) or ledger._refusal_for_now(amount)
+            why = None if ledger._wait else ledger._refusal(amount)
+            why = why or ledger._hopeless(amount)
+            if not ledger._wait:
+                why = why or ledger._refusal_for_now(amount)
             if why:
                 ledger._refused += 1
                 raise BudgetExceeded(f"the budget refuses: {why}")

@@ -125,6 +125,10 @@ class Call:
             )
         if not (names & _FAILURES or isinstance(exc, _SOCKET_ERRORS)):
             return exc
+        unsent = self._response is None and self._phase != "sent"
+        if unsent and type(exc).__module__.startswith("h11.") and "LocalProtocolError" in names:
+            # Its words quote the header that it refused, which may be a key.
+            return UsageError(f"h11 does not write the request to {self.host}: {type(exc).__name__}")
         words = str(exc) or type(exc).__name__
         if self._response is not None:
             return Interrupted(f"the connection to {self.host} broke in the middle of the answer: {words}")
@@ -165,7 +169,7 @@ _BEFORE_HEAD: Final[Mapping[Phase | None, str]] = {
 
 # By name, because httpx2 and httpcore2 are not imported here: the roots of what a connection may raise,
 # and httpx's errors for a response that was closed under its reader.
-_CLIENT_PACKAGES: Final = frozenset({"httpx", "httpx2", "httpcore", "httpcore2"})
+_CLIENT_PACKAGES: Final = frozenset({"httpx", "httpx2", "httpcore", "httpcore2", "h11"})
 _FAILURES: Final = frozenset(
     {
         "ConnectionNotAvailable",

@@ -15,6 +15,7 @@ from lutum._events import (
     RefusalDelta,
     StructuredDelta,
     TextDelta,
+    ToolCallDelta,
     ToolCallIssue,
     ToolCallReady,
     TurnStarted,
@@ -104,6 +105,8 @@ class Reducer:
                 self.started = True
             case RefusalDelta(text=text):
                 self._refusal.append(text)
+                self.started = True
+            case ToolCallDelta():
                 self.started = True
             case ToolCallReady():
                 self.started = True

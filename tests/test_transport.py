@@ -1003,6 +1003,22 @@ async def test_a_client_that_raises_otherwise() -> None:
             await turn(HttpTransport(client), "http://x")
 
 
+@pytest.mark.parametrize(
+    ("raised", "found"),
+    [(h11.LocalProtocolError, lutum.UsageError), (h11.RemoteProtocolError, lutum.NetworkError)],
+)
+async def test_what_h11_raises(raised: type[Exception], found: type[Exception]) -> None:
+    """A request that h11 refuses to write is your mistake, said without quoting it; a bad answer is not."""
+
+    def fail(request: httpx.Request) -> httpx.Response:
+        raise raised("Illegal header value b'secret'")
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(fail)) as client:
+        with pytest.raises(found) as info:
+            await turn(HttpTransport(client), "http://x")
+    assert ("secret" in str(info.value)) == (found is lutum.NetworkError)
+
+
 @pytest.mark.parametrize("client", [httpx.Client, object])
 def test_not_an_asynchronous_client(client: Any) -> None:
     """Any other kind of client is refused when the adapter is made."""

@@ -6,7 +6,7 @@ import inspect
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Self, final
+from typing import TYPE_CHECKING, Any, Self, cast, final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -68,7 +68,7 @@ class ClaudeAdapter:
     connections. The environment is read here and never again.
 
     Raises:
-      BadValue: a blank model, a URL that is none, a client that is none.
+      BadValue: a blank model, a URL that is none, a client that is none, a key that no header can hold.
     """
 
     def __init__(
@@ -91,10 +91,15 @@ class ClaudeAdapter:
             raise BadValue("model", "is blank")
         if default_max_output_tokens is not None and default_max_output_tokens < 1:
             raise BadValue("default_max_output_tokens", f"{default_max_output_tokens} is below 1")
-        token = auth_token or (None if api_key else os.environ.get("ANTHROPIC_AUTH_TOKEN") or None)
-        key = api_key or os.environ.get("ANTHROPIC_API_KEY") or None
+        if auth_token is None and api_key is None:
+            auth_token = os.environ.get("ANTHROPIC_AUTH_TOKEN") or None
+        if api_key is None:
+            api_key = os.environ.get("ANTHROPIC_API_KEY") or None
+        token = None if auth_token is None else _checked("auth_token", auth_token)
+        key = None if api_key is None else _checked("api_key", api_key)
         self._secret = token or key
-        self._header = "authorization" if token else "x-api-key"
+        self._header = "authorization" if token is not None else "x-api-key"
+        self._field = "auth_token" if token is not None else "api_key"
         host = urlsplit(base).hostname or ""
         self._key_missing = self._secret is None and host == API_HOST
         self._transport: HttpTransport = HttpTransport(http_client)
@@ -190,6 +195,7 @@ class ClaudeAdapter:
         Raises:
           ProviderError: the API refused, or answered with something else.
           NetworkError: no connection, or it failed before the answer was whole.
+          BadValue: the function given as the key raised, or gave none.
         """
         members = _wire.decode_object(prepared.body)
         sent = {name: value for name, value in members.items() if name in _COUNTED}
@@ -240,10 +246,32 @@ class ClaudeAdapter:
         secret = self._secret
         if secret is None:
             return {}
-        value = secret if isinstance(secret, str) else secret()
-        if inspect.isawaitable(value):
-            value = await value
+        if isinstance(secret, str):
+            value = secret
+        else:
+            try:
+                given: object = secret()
+                if inspect.isawaitable(given):
+                    given = await given
+            except Exception as exc:
+                raise BadValue(self._field, f"the function raised {type(exc).__name__}") from exc
+            value = _secret(self._field, given)
         return {self._header: f"Bearer {value}" if self._header == "authorization" else value}
+
+
+def _checked(field: str, secret: object) -> Secret:
+    return cast("Secret", secret) if callable(secret) else _secret(field, secret)
+
+
+def _secret(field: str, value: object) -> str:
+    """A key that a header can hold; what is wrong with another is said without quoting it."""
+    if not isinstance(value, str):
+        raise BadValue(field, f"is a str, not {type(value).__name__}")
+    if not value.strip():
+        raise BadValue(field, "is blank")
+    if not _wire.HEADER_VALUE.fullmatch(value):
+        raise BadValue(field, "holds printable ASCII without spaces or a line end around it")
+    return value
 
 
 # Multi-region and global endpoints have hosts of their own (Vertex AI, "Anthropic's Claude models").

@@ -122,7 +122,7 @@ class Encoder:
     def _turn(self, turn: CommittedTurn, field: str, digest: str) -> Piece:
         form = judged = _turn.replay_form(turn, self.scope, self.model)
         home = self._home(turn)
-        if not home and not turn.items and not _turn.is_empty(turn):
+        if turn.adapter != _wire.NAME and not turn.items and not _turn.is_empty(turn):
             raise BadValue(field, f"{form.reason}, and nothing of it can be said in another way")
         if _turn.was_replaced_before(turn):
             unmarked = msgspec.structs.replace(turn, inexact_reason=None)

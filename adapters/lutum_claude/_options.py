@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 from msgspec import Struct
@@ -99,9 +99,8 @@ class ClaudeOptions(Struct, frozen=True, kw_only=True):
             if name in _OURS:
                 raise BadValue(f"extra_body.{name}", f"is written by lutum: {_OURS[name]}")
             json_bytes(f"extra_body.{name}", [value])
-        for name in self.extra_headers or {}:
-            if name.lower() in _SECRET_HEADERS:
-                raise BadValue(f"extra_headers.{name}", "would be shown: give api_key= or auth_token=")
+        _check_headers(self.extra_headers)
+        _check_betas(self.betas)
 
     def __repr__(self) -> str:
         said = {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
@@ -138,6 +137,35 @@ def json_bytes(field: str, value: object) -> bytes:
         return value.strip().encode()
     except (msgspec.MsgspecError, TypeError, UnicodeError, RecursionError, OverflowError) as exc:
         raise BadValue(field, f"not JSON: {exc}") from None
+
+
+def _check_headers(headers: object) -> None:
+    if headers is None:
+        return
+    if not isinstance(headers, Mapping):
+        raise BadValue("extra_headers", f"names and values, not {type(headers).__name__}")
+    for name, value in cast("Mapping[object, object]", headers).items():
+        field = f"extra_headers[{name!r}]"
+        if not isinstance(name, str) or not _wire.HEADER_NAME.fullmatch(name):
+            raise BadValue(field, "is not the name of a header")
+        if name.lower() in _SECRET_HEADERS:
+            raise BadValue(field, "would be shown: give api_key= or auth_token=")
+        if name.lower() in _wire.OWN_HEADERS:
+            raise BadValue(field, "is the connection's own")
+        if not isinstance(value, str):
+            raise BadValue(field, f"is a str, not {type(value).__name__}")
+        if value and not _wire.HEADER_VALUE.fullmatch(value):
+            raise BadValue(field, "a header holds printable ASCII without spaces or a line end around it")
+
+
+def _check_betas(betas: object) -> None:
+    if betas is None:
+        return
+    if not isinstance(betas, tuple | list):
+        raise BadValue("betas", f"a tuple of names, not {type(betas).__name__}")
+    for i, beta in enumerate(cast("Sequence[object]", betas)):
+        if not isinstance(beta, str) or not _wire.HEADER_VALUE.fullmatch(beta):
+            raise BadValue(f"betas[{i}]", f"{beta!r} is not the name of a beta")
 
 
 def _check_budget(tokens: int) -> None:

@@ -174,6 +174,13 @@ FINISH = {
 }
 """`stop_reason` in lutum's words; others keep the provider's."""
 
+# --- headers (RFC 9110, 5.6.2 and 5.5, ASCII only) -----------------------------------------------
+
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+HEADER_VALUE = re.compile(r"[!-~](?:[ \t!-~]*[!-~])?")
+OWN_HEADERS = frozenset({"connection", "content-length", "host", "transfer-encoding"})
+"""Those that belong to the connection: the HTTP library writes them."""
+
 # --- betas (api/beta-headers) ------------------------------------------------------------------
 
 BETA_BINDING = "thinking-binding-controls-2026-08-01"

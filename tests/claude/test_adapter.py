@@ -193,3 +193,33 @@ def _events() -> list[dict[str, Any]]:
         stop(1),
         *finish(),
     ]
+
+
+@pytest.mark.parametrize("key", ["", " ", "secret\n", "sec\0ret", " secret", "s\u00e9cret", 5])
+@pytest.mark.parametrize("name", ["api_key", "auth_token"])
+def test_a_key_that_no_header_can_hold(name: str, key: Any) -> None:
+    """It is refused when the adapter is made, and not quoted."""
+    with pytest.raises(lutum.BadValue) as caught:
+        ClaudeAdapter(PLAIN, **{name: key})
+    assert caught.value.field == name
+    assert "ret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [None, "", "secret\n", 5, LookupError("vault")])
+async def test_a_key_function_that_gives_none(given: Any) -> None:
+    """It is your mistake, chained to what the function raised, and nothing is sent."""
+
+    async def key() -> str:
+        if isinstance(given, Exception):
+            raise given
+        return given  # type: ignore[no-any-return]
+
+    server = WireServer([])
+    async with httpx.AsyncClient(transport=server.transport()) as client:
+        adapter = ClaudeAdapter(PLAIN, api_key=key, base_url=server.url, http_client=client)
+        with pytest.raises(lutum.BadValue) as caught:
+            await carried_out(adapter, adapter.prepare(TurnRequest(transcript=HI.transcript)))
+    assert caught.value.field == "api_key"
+    assert caught.value.__cause__ is (given if isinstance(given, Exception) else None)
+    assert "secret" not in str(caught.value)
+    assert not server.requests

@@ -5,7 +5,7 @@ The server here is `lutum.testing.wire`'s: its checks are written from the provi
 """
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -253,6 +253,23 @@ def test_replaced_item() -> None:
     prepared = conversation.answer(think(), text("Yes."))
     assert not prepared.forms[0].exact
     assert b'"thinking","thinking"' not in prepared.body
+
+
+@pytest.mark.parametrize("choice", ["drop", "error"])
+def test_replaced_item_with_a_choice(choice: Literal["drop", "error"]) -> None:
+    """`prefix_mismatch` decides about a turn behind a replaced item as about any other mismatch."""
+    conversation = Conversation(BOUND)
+    conversation.push(user("One."))
+    conversation.answer(think(), text("Yes."))
+    conversation.push(user())
+    moved = conversation.transcript.replace(0, user("Two."))
+    bare = conversation.adapter.prepare(TurnRequest(transcript=moved))
+    assert b'"type":"thinking"' not in bare.body
+    assert bare.forms == (lutum.abc.ReplayForm(False, "item 0 before it was replaced"),)
+    settings = lutum.Settings(ext=(ClaudeOptions(prefix_mismatch=choice),))
+    kept = conversation.adapter.prepare(TurnRequest(transcript=moved, settings=settings))
+    assert b'"type":"thinking"' in kept.body
+    assert kept.forms[0].exact
 
 
 def test_rebuilt_transcript() -> None:

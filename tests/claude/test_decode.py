@@ -323,7 +323,6 @@ def test_error_event(kind: str, expected: str, status: int | None) -> None:
         b'{"type":"content_block_stop","index":4}',
         b'{"type":"message_start","message":{}}',
         b'{"type":"message_delta","delta":3}',
-        b'{"type":"message_delta","usage":{"output_tokens":"many"}}',
     ],
 )
 def test_malformed(event: bytes) -> None:
@@ -457,3 +456,98 @@ def split(stream: bytes, chance: random.Random) -> list[lutum.Event]:
         at += size
     reading.eof(out)
     return out
+
+
+def known(stream: bytes) -> tuple[lutum.Usage, bool]:
+    """What a completed turn says of its usage, and whether an update called itself final."""
+    events = decode(stream)
+    final = any(isinstance(event, UsageUpdate) and event.final for event in events)
+    return completed(events).usage, final
+
+
+def last(usage: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The end of a stream that reports this usage."""
+    ended, over = finish()
+    return {**ended, "usage": usage}, over
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        sse(start(usage={"input_tokens": 3, "output_tokens": 1}), *WORDS, {"type": "message_stop"}),
+        sse(start(), *WORDS, *last(None)),
+        sse(start(), *WORDS, *last({})),
+        sse(start(), *WORDS, *last("odd")),
+        sse(start(usage=None), *WORDS, *last({"output_tokens": 7})),
+        sse(start(usage="odd"), *WORDS, *last({"output_tokens": 7})),
+        sse(*WORDS, *last({"output_tokens": 7})),
+        sse(start(), *WORDS, *last({"input_tokens": 3, "output_tokens": "7"})),
+        sse(start(), *WORDS, *last({"input_tokens": 3, "output_tokens": 7, "cache_read_input_tokens": 5.0})),
+    ],
+)
+def test_usage_that_is_not_whole_is_not_exact(stream: bytes) -> None:
+    """Without a final report of both counts, what is known is a lower bound and no update is final."""
+    usage, final = known(stream)
+    assert (usage.known, final) == ("lower_bound", False)
+
+
+def test_usage_in_the_start_of_a_finished_message() -> None:
+    """A start that already says why it stopped is a final report."""
+    usage, final = known(sse(start(stop_reason="end_turn"), *WORDS, {"type": "message_stop"}))
+    assert (usage, final) == (lutum.Usage(3, 1), True)
+
+
+@pytest.mark.parametrize("odd", [-5000, 5.0, "7", [], {}, True, 1e300])
+def test_what_is_no_count_is_not_reported(odd: Any) -> None:
+    """A count that is none leaves the earlier one standing, is 0 without one, and never raises."""
+    usage, _ = known(sse(start(), *WORDS, *last({"input_tokens": odd, "output_tokens": 7})))
+    assert usage == lutum.Usage(3, 7, known="lower_bound")
+    usage, _ = known(sse(start(usage={"input_tokens": odd}), *WORDS, *last({"output_tokens": 7})))
+    assert usage == lutum.Usage(0, 7, known="lower_bound")
+
+
+def test_json_instead_of_a_stream() -> None:
+    """A good status with an error as its JSON body is that error; JSON that is cut is no error yet."""
+    body = b'{"type":"error","error":{"type":"overloaded_error","message":"Busy"},"request_id":"req_9"}'
+    for pieces in ([body], [b"\n ", body[:1], body[1:30], body[30:]], [b"[" + body + b"]"]):
+        reading, out = decoder(), list[lutum.Event]()
+        for piece in pieces:
+            reading.feed(piece, out)
+        with pytest.raises(lutum.ProviderError, match="Busy") as caught:
+            reading.eof(out)
+        assert (caught.value.kind, caught.value.status, out) == ("overloaded", 529, [])
+    assert decode(body[:40]) == []
+    with pytest.raises(lutum.ProviderError, match="no event stream"):
+        decode(b'{"type":"message","content":[]}')
+
+
+def test_an_odd_member_of_the_message() -> None:
+    """A member that is not what the API says stays in the wire, and the answer is whole."""
+    odd: dict[str, Any] = {"stop_details": "odd", "stop_sequence": 5}
+    turn = completed(decode(sse(start(id=5, model=7), *WORDS, *finish(**odd)))).turn
+    assert (turn.text, turn.model, turn.exact) == ("Hi", PLAIN, True)
+    assert msgspec.json.decode(turn.wire)["stop_details"] == "odd"
+    refused = completed(decode(sse(start(), *finish("refusal", stop_details="odd")))).turn
+    assert refused.items == (lutum.RefusalItem("The request was refused."),)
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        (begin(0, {"type": "thinking", "thinking": "", "signature": 5}), stop(0)),
+        (begin(0, {"type": "thinking", "thinking": 5, "signature": "s"}), stop(0)),
+        (
+            begin(0, {"type": "thinking", "thinking": "", "signature": ""}),
+            delta(0, type="signature_delta", signature=5),
+            stop(0),
+        ),
+        (begin(0, {"type": "text", "text": 5}), stop(0)),
+    ],
+)
+def test_an_odd_member_of_a_block(events: tuple[dict[str, Any], ...]) -> None:
+    """A block that cannot go back makes the turn inexact, and loses nothing else."""
+    said = (begin(1, text("")), delta(1, type="text_delta", text="Hi"), stop(1))
+    turn = completed(decode(sse(start(), *events, *said, *finish()))).turn
+    assert (turn.text, turn.exact) == ("Hi", False)
+    assert (turn.inexact_reason or "").startswith(_turn.INCOMPLETE)
+    assert _turn.view_blocks(turn) == [_turn.text_block("Hi")]

@@ -192,7 +192,23 @@ def test_extra_body_and_headers() -> None:
     [
         ({"extra_body": {"messages": []}}, "extra_body.messages"),
         ({"extra_body": {"max_tokens": 3}}, "extra_body.max_tokens"),
-        ({"extra_headers": {"Authorization": "x"}}, "extra_headers.Authorization"),
+        ({"extra_headers": {"Authorization": "x"}}, "extra_headers['Authorization']"),
+        ({"extra_headers": {"X-API-Key": "x"}}, "extra_headers['X-API-Key']"),
+        ({"extra_headers": {"Content-Length": "1"}}, "extra_headers['Content-Length']"),
+        ({"extra_headers": {"transfer-encoding": "x"}}, "extra_headers['transfer-encoding']"),
+        ({"extra_headers": {"Host": "x"}}, "extra_headers['Host']"),
+        ({"extra_headers": {"connection": "x"}}, "extra_headers['connection']"),
+        ({"extra_headers": {"x y": "x"}}, "extra_headers['x y']"),
+        ({"extra_headers": {"": "x"}}, "extra_headers['']"),
+        ({"extra_headers": {1: "x"}}, "extra_headers[1]"),
+        ({"extra_headers": {"x": 1}}, "extra_headers['x']"),
+        ({"extra_headers": {"x": "a\r\nb: c"}}, "extra_headers['x']"),
+        ({"extra_headers": {"x": "a\0"}}, "extra_headers['x']"),
+        ({"extra_headers": ["x"]}, "extra_headers"),
+        ({"betas": "one"}, "betas"),
+        ({"betas": ("one", 2)}, "betas[1]"),
+        ({"betas": ("one\ntwo",)}, "betas[0]"),
+        ({"betas": ("",)}, "betas[0]"),
         ({"thinking": 1023}, "thinking.budget_tokens"),
         ({"thinking": Thinking("enabled")}, "thinking.budget_tokens"),
         ({"mcp_servers": "[{"}, "mcp_servers"),
@@ -750,3 +766,39 @@ def test_committed_requests_are_prefixes(model: str, items: list[lutum.Item]) ->
         sent = blocks(prepare(transcript[:i], model, options=ClaudeOptions()))
         assert sent == whole[: len(sent)]
         assert check_claude_request(prepare(transcript[:i], model).body) is None
+
+
+@pytest.mark.parametrize(
+    ("item", "field"),
+    [
+        (lutum.Message("user", (lutum.Text("a"), lutum.Raw("claude", "{"))), "input[0].content[1]"),
+        (lutum.Message("user", (lutum.Raw("claude", '{"a":1},{"b":2}'),)), "input[0].content[0]"),
+        (lutum.Message("user", (lutum.Raw("claude", '["a"]'),)), "input[0].content[0]"),
+        (lutum.Message("user", (lutum.Raw("claude", '{"a":"\ud800"}'),)), "input[0].content[0]"),
+        (lutum.Raw("claude", '[{"role":"user","content":"a"}]'), "input[0]"),
+        (lutum.Raw("claude", '{"content":"a"}'), "input[0]"),
+        (lutum.Raw("claude", '{"role":5,"content":"a"}'), "input[0]"),
+        (lutum.Raw("claude", '{"role":"user"}'), "input[0].content"),
+        (lutum.Raw("claude", '{"role":"system","content":5,"clear_at":"x"}'), "input[0].content"),
+        (lutum.Raw("claude", '{"role":"user","content":[{"type":"text"},5]}'), "input[0].content[1]"),
+    ],
+)
+def test_raw_json_that_is_no_message(item: lutum.Item, field: str) -> None:
+    """Raw JSON that would break the request, or is nothing the API takes, names its place."""
+    with pytest.raises(lutum.BadValue) as caught:
+        prepare(lutum.Transcript([item]))
+    assert caught.value.field == field
+
+
+def test_a_foreign_turn_without_a_view() -> None:
+    """A turn from elsewhere of which nothing can be said is refused; an empty one of Claude's is not."""
+    search = {"type": "server_tool_use", "id": "srv_1", "name": "web_search", "input": {}}
+    elsewhere = turn(search, scope="elsewhere")
+    foreign = lutum.CommittedTurn(adapter="other", scope="x", model="m", wire=b"[]", items=())
+    hi = lutum.Message("user", (lutum.Text("Hi"),))
+    for item in (elsewhere, foreign):
+        with pytest.raises(lutum.BadValue) as caught:
+            prepare(lutum.Transcript([hi, item, hi]))
+        assert caught.value.field == "input[1]"
+    for item in (turn(), turn(scope="elsewhere")):
+        assert prepare(lutum.Transcript([hi, item, hi])).body
