@@ -315,7 +315,7 @@ class _Union(_Kind):
         self._arms = sorted(arms, key=lambda arm: isinstance(arm, _Leaf) and arm.annotation() is str)
 
     def annotation(self) -> Any:
-        return Union[tuple(arm.annotation() for arm in self._arms)]  # noqa: UP007
+        return Union[tuple(arm.annotation() for arm in self._arms)]  # noqa: UP007  # arms are known at run time
 
     def build(self, data: Any, depth: int) -> Any:
         if is_object(data):
@@ -348,7 +348,7 @@ class _Object(_Kind):
                 frozen=True,
                 rename={name: key for key, (name, _, _) in self.fields.items()},
                 tag_field=self.tag[0] if self.tag else None,
-                tag=self.tag[1] if self.tag else None,  # type: ignore[arg-type]
+                tag=self.tag[1] if self.tag else None,  # type: ignore[arg-type]  # str or int
             )
         return self._made
 

@@ -372,7 +372,7 @@ def _on_suspend(coro: Coroutine[Any, Any, T], tell: Callable[[], None]) -> Gener
     try:
         trap = coro.send(None)
     except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]
+        return stop.value  # type: ignore[no-any-return]  # StopIteration is not generic
     tell()
     while True:
         try:
@@ -384,4 +384,4 @@ def _on_suspend(coro: Coroutine[Any, Any, T], tell: Callable[[], None]) -> Gener
         try:
             trap = resume()
         except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
+            return stop.value  # type: ignore[no-any-return]  # StopIteration is not generic
