@@ -1,0 +1,301 @@
+"""Hook sets: classes of named, typed, async slots, and the hooks that are put into them.
+
+A set is a value: what it holds is said when it is made, and a change makes another set. So it may be
+shared between tasks, and a dispatch is never disturbed. Slots and hooks are in `_hooks_slots`, how a slot
+asks its hooks in `_hooks_dispatch`, how one is defined in `_hooks_define`.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Generic, NoReturn, ParamSpec, Self, TypeVar, cast, final, overload
+
+from lutum._errors import BadValue
+from lutum._hooks_dispatch import Plan, dispatch
+from lutum._hooks_slots import Hook, HookMethod, Registration, Slot, ThreadedSlot, name_of
+from lutum._spans import span
+
+P = ParamSpec("P")
+R = TypeVar("R")
+L = TypeVar("L")
+O = TypeVar("O")
+O_co = TypeVar("O_co", covariant=True)
+S = TypeVar("S", bound="HookSet")
+N = TypeVar("N", bound="HookSet")
+S_contra = TypeVar("S_contra", bound="HookSet", contravariant=True)
+
+logger = logging.getLogger("lutum")
+
+
+@final
+class Dispatch(Generic[P, O_co]):
+    """A slot of a set, `hooks.pick_model`: awaited, it asks the hooks that the set has for it."""
+
+    def __init__(self, hooks: HookSet, definition: Definition[Any, Any, Any]) -> None:
+        self._set = hooks
+        self._definition = definition
+
+    @property
+    def hooks(self) -> tuple[Hook[Any, ..., Any], ...]:
+        """Those that were put in, in order."""
+        return self._set._hooks.get(self._definition.name, ())
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> O_co:
+        """Ask the default and the hooks, one at a time. Suspends where they do, and nowhere else.
+
+        Cancelled, the hook that runs is. What one raises comes out as it is, with a note that names the
+        slot; the others are not asked.
+        """
+        definition, hooks = self._definition, self.hooks
+        name = f"{type(self._set).__name__}.{definition.name}"
+        with span("hook", slot=name, hooks=len(hooks)):
+            try:
+                default = Default(definition.default, self._set)
+                answer: O_co = await dispatch(definition.plan, default, hooks, args, kwargs)
+            except Exception as exc:
+                note = f"in hook slot {name}"
+                if note not in getattr(exc, "__notes__", ()):
+                    exc.add_note(note)
+                raise
+            return answer
+
+    def __repr__(self) -> str:
+        name = f"{type(self._set).__name__}.{self._definition.name}"
+        return f"<{self._definition.plan.kind} slot {name}, {len(self.hooks)} hooks>"
+
+
+@final
+class Default:
+    """A slot's own body, asked like a hook; it never sees `last`."""
+
+    __slots__ = ("_fn", "_set")
+
+    def __init__(self, fn: Callable[..., Awaitable[Any]], hooks: HookSet) -> None:
+        self._fn = fn
+        self._set = hooks
+
+    def ask(self, last: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
+        return self._fn(self._set, *args, **kwargs)
+
+
+class Definition(Generic[P, R, O]):
+    """What `@lutum.hook` leaves in the class: of the class it is a `Slot`, of a set a `Dispatch`."""
+
+    def __init__(self, default: Callable[..., Awaitable[Any]], plan: Plan) -> None:
+        self.name = name_of(default).rpartition(".")[2]
+        self.default = default
+        self.plan = plan
+        signature = inspect.signature(default)
+        self.signature = signature.replace(parameters=list(signature.parameters.values())[1:])
+        self.__doc__ = default.__doc__
+
+    @overload
+    def __get__(self, obj: None, owner: type[S]) -> Slot[S, P, R]: ...
+    @overload
+    def __get__(self, obj: HookSet, owner: Any) -> Dispatch[P, O]: ...
+    def __get__(self, obj: HookSet | None, owner: Any) -> Slot[Any, P, R] | Dispatch[P, O]:
+        if not issubclass(owner, HookSet):
+            raise BadValue(f"{owner.__name__}.{self.name}", "stands in a class that is no HookSet")
+        if obj is not None:
+            return Dispatch(obj, self)
+        return ThreadedSlot[Any, P, R, Any](self, owner) if self.plan.threads else Slot(self, owner)
+
+    def __set__(self, obj: HookSet, value: NoReturn) -> None:
+        raise AttributeError(f"{self.name} is a slot: with_hooks() makes a set with another hook in it")
+
+
+class ThreadedDefinition(Definition[P, R, O], Generic[P, R, L, O]):
+    """A definition whose hooks may take `last`."""
+
+    @overload
+    def __get__(self, obj: None, owner: type[S]) -> ThreadedSlot[S, P, R, L]: ...
+    @overload
+    def __get__(self, obj: HookSet, owner: Any) -> Dispatch[P, O]: ...
+    def __get__(self, obj: HookSet | None, owner: Any) -> Any:
+        return super().__get__(obj, owner)
+
+
+@final
+class _Inner(Registration[S_contra]):
+    """A nested set with its place."""
+
+    def __init__(self, place: Place[Any, Any], hooks: HookSet) -> None:
+        self._place = place
+        self._hooks = hooks
+
+    def _put_into(self, hooks: S_contra) -> None:
+        place = self._place
+        if hooks._places.get(place.name) is not place.nested:
+            raise BadValue(str(place), f"{type(hooks).__name__} has no such nested set")
+        hooks._inner = {**hooks._inner, place.name: self._hooks}
+
+
+@final
+class Place(Generic[S, N]):
+    """The place of a nested set in a set's class, `AppHooks.search`."""
+
+    def __init__(self, nested: Nested[N], owner: type[S]) -> None:
+        self.nested = nested
+        self.owner = owner
+
+    @property
+    def name(self) -> str:
+        """Its name in the class."""
+        return self.nested.name
+
+    def __call__(self, hooks: N, /) -> Registration[S]:
+        """Put a set into this place, replacing what is there.
+
+        Raises:
+          BadValue: it is a set of another kind.
+        """
+        if not isinstance(hooks, self.nested.kind):
+            raise BadValue(str(self), f"holds {self.nested.kind.__name__}, not {type(hooks).__name__}")
+        return _Inner[S](self, hooks)
+
+    def __str__(self) -> str:
+        return f"{self.owner.__name__}.{self.name}"
+
+
+@final
+class Nested(Generic[N]):
+    """What `nested_hooks` leaves in the class: of the class it is a `Place`, of a set the nested set."""
+
+    def __init__(self, kind: type[N]) -> None:
+        self.kind = kind
+        self.name = ""
+        self._empty = kind()
+
+    def __set_name__(self, owner: Any, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, obj: None, owner: type[S]) -> Place[S, N]: ...
+    @overload
+    def __get__(self, obj: HookSet, owner: Any) -> N: ...
+    def __get__(self, obj: HookSet | None, owner: Any) -> Place[Any, N] | N:
+        if obj is None:
+            return Place(self, owner)
+        return cast("N", obj._inner.get(self.name, self._empty))
+
+    def __set__(self, obj: HookSet, value: NoReturn) -> None:
+        raise AttributeError(f"{self.name} is a nested set: with_hooks() makes a set with another in it")
+
+
+def nested_hooks(kind: type[N]) -> Nested[N]:
+    """A place for another set in a set: `search = lutum.nested_hooks(SearchHooks)` in the class.
+
+    `AppHooks(AppHooks.search(SearchHooks(...)))` fills it; until then the set there has no hooks.
+
+    Raises:
+      BadValue: that is no set.
+    """
+    if not (isinstance(kind, type) and issubclass(kind, HookSet)):
+        raise BadValue("nested_hooks", f"{name_of(kind)} is no HookSet")
+    return Nested(kind)
+
+
+class HookSet:
+    """A base for classes of slots, each an async method under `@lutum.hook`. Its objects are values.
+
+    Args:
+      hooks: functions decorated by a slot of this class, in the order in which they are to be asked.
+
+    Raises:
+      BadValue: a hook that is meant for another class, or that is none.
+    """
+
+    _slots: dict[str, Definition[Any, Any, Any]] = {}  # noqa: RUF012  # replaced by each subclass, never changed
+    _places: dict[str, Nested[Any]] = {}  # noqa: RUF012  # likewise
+    _hooks: dict[str, tuple[Hook[Any, ..., Any], ...]] = {}  # noqa: RUF012  # replaced by each change
+    _inner: dict[str, HookSet] = {}  # noqa: RUF012  # likewise
+
+    def __init__(self, *hooks: Registration[Self]) -> None:
+        self._put(hooks)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        slots: dict[str, Definition[Any, Any, Any]] = {}
+        places: dict[str, Nested[Any]] = {}
+        for base in reversed(cls.__mro__):
+            for name, member in vars(base).items():
+                where = f"{cls.__name__}.{name}"
+                if name in slots or name in places:
+                    raise BadValue(where, "is a slot already; register a hook to change what it answers")
+                if not isinstance(member, Definition | Nested):
+                    continue
+                if name.startswith("_") or hasattr(HookSet, name):
+                    raise BadValue(where, "is no name for a slot")
+                if isinstance(member, Definition):
+                    if name != member.name:
+                        raise BadValue(where, f"is defined by a method called {member.name}")
+                    slots[name] = member
+                else:
+                    places[name] = member
+        cls._slots, cls._places = slots, places
+
+    @property
+    def registered(self) -> tuple[str, ...]:
+        """The slots that have a hook, as `AppHooks.pick_model`."""
+        return tuple(f"{type(self).__name__}.{name}" for name in self._hooks)
+
+    def with_hooks(self, *hooks: Registration[Self]) -> Self:
+        """A set with these too, behind those it has. Of a singleton the last one counts, with a warning.
+
+        Raises:
+          BadValue: a hook that is meant for another class, or that is none.
+        """
+        changed = copy.copy(self)
+        changed._put(hooks)
+        return changed
+
+    def with_policy(self, policy: object) -> Self:
+        """A set with every hook method of an object for this class, in the order of its class.
+
+        Raises:
+          BadValue: it has none, or overrides one without saying for which slot.
+        """
+        hooks = [
+            hook for hook in _hooks_of(policy) if self._slots.get(hook.slot.name) is hook.slot.definition
+        ]
+        if not hooks:
+            raise BadValue(type(self).__name__, f"{type(policy).__name__} has no method for one of its slots")
+        return self.with_hooks(*hooks)
+
+    def _put(self, hooks: tuple[Registration[Self], ...]) -> None:
+        for hook in hooks:
+            if not isinstance(hook, Registration):
+                raise BadValue(
+                    type(self).__name__, f"{name_of(hook)} is no hook: decorate it with one of the slots"
+                )
+            hook._put_into(self)
+
+    def _add(self, hook: Hook[Any, ..., Any]) -> None:
+        name, definition = hook.slot.name, hook.slot.definition
+        if self._slots.get(name) is not definition:
+            raise BadValue(type(self).__name__, f"{hook!r} is meant for another set")
+        before = self._hooks.get(name, ())
+        if definition.plan.kind == "singleton" and before:
+            logger.warning("%s is a singleton: %r replaces %r", hook.slot, hook, before[0])
+            before = ()
+        self._hooks = {**self._hooks, name: (*before, hook)}
+
+    def __repr__(self) -> str:
+        held = "".join(f" {name}={len(hooks)}" for name, hooks in self._hooks.items())
+        return f"<{type(self).__name__}{held}>"
+
+
+def _hooks_of(policy: object) -> Iterator[Hook[Any, ..., Any]]:
+    seen: dict[str, HookMethod[Any, ..., Any]] = {}
+    for base in reversed(type(policy).__mro__):
+        for name, member in vars(base).items():
+            if isinstance(member, HookMethod):
+                seen[name] = member
+            elif name in seen:
+                slot = seen[name].slot
+                raise BadValue(f"{base.__name__}.{name}", f"overrides a hook, without @{slot}.method")
+    for method in seen.values():
+        yield method.__get__(policy, type(policy))

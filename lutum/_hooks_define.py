@@ -1,0 +1,206 @@
+"""`@lutum.hook`: how a slot of a set is defined, typed by its body and its companions."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, get_args, overload
+
+from lutum._errors import BadValue
+from lutum._hooks import Definition, ThreadedDefinition
+from lutum._hooks_dispatch import Kind, Plan
+from lutum._hooks_signature import LAST
+from lutum._hooks_slots import name_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+O = TypeVar("O")
+T_contra = TypeVar("T_contra", contravariant=True)
+O_co = TypeVar("O_co", covariant=True)
+
+
+def first_success(answer: object) -> bool:
+    """A `chain`: the first answer that is not None counts."""
+    return answer is not None
+
+
+def define(default: Callable[..., Any], plan: Plan) -> Definition[..., Any, Any]:
+    """A slot of that plan.
+
+    Raises:
+      BadValue: the method cannot be a slot; it is named.
+    """
+    name = name_of(default)
+    if not inspect.iscoroutinefunction(default):
+        raise BadValue(name, "a slot is an async method, whose body is what it answers without hooks")
+    parameters = list(inspect.signature(default).parameters.values())
+    if not parameters or parameters[0].kind not in (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    ):
+        raise BadValue(name, "a slot's first parameter is self, the set")
+    if any(parameter.name == LAST for parameter in parameters):
+        raise BadValue(name, "hooks may take `last`, the slot itself may not")
+    if plan.threads:
+        return ThreadedDefinition[..., Any, Any, Any](default, plan)
+    return Definition(default, plan)
+
+
+class _Plain:
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+
+class Singleton(_Plain):
+    """A decorator: one hook at the most."""
+
+    def __call__(
+        self, default: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
+    ) -> Definition[P, R, R]:
+        return cast("Definition[P, R, R]", define(default, self._plan))
+
+
+class Always(_Plain):
+    """A decorator: the default's answer is handed from hook to hook."""
+
+    def __call__(
+        self, default: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
+    ) -> ThreadedDefinition[P, R, R, R]:
+        return cast("ThreadedDefinition[P, R, R, R]", define(default, self._plan))
+
+
+class Fallback(_Plain):
+    """A decorator: answers are handed from hook to hook, and the default is asked where there is none."""
+
+    def __call__(
+        self, default: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
+    ) -> ThreadedDefinition[P, R, R | None, R]:
+        return cast("ThreadedDefinition[P, R, R | None, R]", define(default, self._plan))
+
+
+# Two overloads below: of a companion that takes any object the body alone says what hooks answer; another
+# one must take what the body gives.
+
+
+class Chained(_Plain, Generic[T_contra]):
+    """A decorator: hooks are asked until an answer is wanted."""
+
+    @overload
+    def __call__(
+        self: Chained[object], default: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
+    ) -> Definition[P, R, R]: ...
+    @overload
+    def __call__(
+        self: Chained[R], default: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
+    ) -> Definition[P, R, R]: ...
+    def __call__(self, default: Callable[..., Coroutine[Any, Any, Any]], /) -> Any:
+        return define(default, self._plan)
+
+
+class Aggregated(_Plain, Generic[T_contra, O_co]):
+    """A decorator: answers become a value of another type, and no hook sees another's."""
+
+    @overload
+    def __call__(
+        self: Aggregated[object, O], default: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
+    ) -> Definition[P, R, O]: ...
+    @overload
+    def __call__(
+        self: Aggregated[R, O], default: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
+    ) -> Definition[P, R, O]: ...
+    def __call__(self, default: Callable[..., Coroutine[Any, Any, Any]], /) -> Any:
+        return define(default, self._plan)
+
+
+class FinalizedAlways(_Plain, Generic[T_contra, O_co]):
+    """A decorator: `Always`, whose last answer becomes a value of another type."""
+
+    @overload
+    def __call__(
+        self: FinalizedAlways[object, O], default: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
+    ) -> ThreadedDefinition[P, R, R, O]: ...
+    @overload
+    def __call__(
+        self: FinalizedAlways[R, O], default: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
+    ) -> ThreadedDefinition[P, R, R, O]: ...
+    def __call__(self, default: Callable[..., Coroutine[Any, Any, Any]], /) -> Any:
+        return define(default, self._plan)
+
+
+class FinalizedFallback(_Plain, Generic[T_contra, O_co]):
+    """A decorator: `Fallback`, whose last answer becomes a value of another type."""
+
+    @overload
+    def __call__(
+        self: FinalizedFallback[object, O], default: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
+    ) -> ThreadedDefinition[P, R, R | None, O]: ...
+    @overload
+    def __call__(
+        self: FinalizedFallback[R, O], default: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
+    ) -> ThreadedDefinition[P, R, R | None, O]: ...
+    def __call__(self, default: Callable[..., Coroutine[Any, Any, Any]], /) -> Any:
+        return define(default, self._plan)
+
+
+Repeated = Literal["always", "fallback"]
+
+
+@overload
+def hook(kind: Literal["singleton"]) -> Singleton: ...
+@overload
+def hook(kind: Literal["always"]) -> Always: ...
+@overload
+def hook(kind: Literal["fallback"]) -> Fallback: ...
+@overload
+def hook(kind: Literal["always"], *, finalize: Callable[[T], O]) -> FinalizedAlways[T, O]: ...
+@overload
+def hook(kind: Literal["fallback"], *, finalize: Callable[[T], O]) -> FinalizedFallback[T, O]: ...
+@overload
+def hook(kind: Repeated, *, chain: Callable[[T], bool]) -> Chained[T]: ...
+@overload
+def hook(kind: Repeated, *, chain: Callable[[T], bool], finalize: Callable[[T], O]) -> Aggregated[T, O]: ...
+@overload
+def hook(
+    kind: Repeated, *, aggregate: Callable[[list[T]], O], chain: Callable[[T], bool] | None = None
+) -> Aggregated[T, O]: ...
+def hook(
+    kind: Kind,
+    *,
+    chain: Callable[[Any], bool] | None = None,
+    aggregate: Callable[[list[Any]], Any] | None = None,
+    finalize: Callable[[Any], Any] | None = None,
+) -> _Plain:
+    """Make an async method of a `HookSet` a slot; its body is the default.
+
+    Args:
+      kind: `always`: the default is asked, then each hook in order; a hook whose first parameter is called
+        `last` gets the answer before it, and the last answer counts. `fallback`: likewise, but the default
+        is asked only where there is no hook, so that the first hook's `last` is None. `singleton`: one hook
+        at the most, or the default.
+      chain: asked about each answer; true ends the dispatch with it. Hooks then see no `last`; a fallback's
+        default is asked behind the hooks. `lutum.first_success` is one.
+      aggregate: makes the slot's answer of the list of all answers; hooks then see no `last`.
+      finalize: makes the slot's answer of the last answer. Not beside `aggregate`.
+
+    Raises:
+      BadValue: no such kind, companions that exclude each other, or a method that cannot be a slot.
+    """
+    if kind not in get_args(Kind):
+        raise BadValue("hook", f"{kind!r} is not one of {', '.join(get_args(Kind))}")
+    if kind == "singleton" and (chain or aggregate or finalize):
+        raise BadValue("hook", "a singleton has no chain, aggregate or finalize")
+    if aggregate and finalize:
+        raise BadValue("hook", "aggregate and finalize exclude each other")
+    plan = Plan(kind, chain, aggregate, finalize)
+    if aggregate:
+        return Aggregated[Any, Any](plan)
+    if chain:
+        return Aggregated[Any, Any](plan) if finalize else Chained[Any](plan)
+    match kind:
+        case "singleton":
+            return Singleton(plan)
+        case "always":
+            return FinalizedAlways[Any, Any](plan) if finalize else Always(plan)
+        case "fallback":
+            return FinalizedFallback[Any, Any](plan) if finalize else Fallback(plan)

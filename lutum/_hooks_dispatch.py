@@ -1,0 +1,74 @@
+"""How one slot asks its hooks: in which order, with what in `last`, and what its answer is made of.
+
+Knows neither sets nor signatures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Literal, Protocol
+
+from msgspec import Struct
+
+Kind = Literal["always", "fallback", "singleton"]
+
+
+class Asked(Protocol):
+    """A default or a hook."""
+
+    def ask(self, last: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
+        """Its answer to these arguments; `last` is for those that take it."""
+        ...
+
+
+class Plan(Struct, frozen=True):
+    """What `@hook` said of a slot.
+
+    Attributes:
+      chain: asked about each answer; true ends the dispatch there.
+      aggregate: makes one value of all answers.
+      finalize: makes one value of the last answer.
+    """
+
+    kind: Kind
+    chain: Callable[[Any], bool] | None = None
+    aggregate: Callable[[list[Any]], Any] | None = None
+    finalize: Callable[[Any], Any] | None = None
+
+    @property
+    def threads(self) -> bool:
+        """Whether a hook may see what came before it."""
+        return self.kind != "singleton" and self.chain is None and self.aggregate is None
+
+
+def order(plan: Plan, default: Asked, hooks: Sequence[Asked]) -> list[Asked]:
+    """Who is asked, in order, unless a chain ends it before.
+
+    A fallback's default is asked when there is no hook; in a chain also behind the hooks, since none of
+    their answers was wanted, unless an aggregate takes them all the same.
+    """
+    match plan.kind:
+        case "singleton":
+            return [hooks[-1] if hooks else default]
+        case "always":
+            return [default, *hooks]
+        case "fallback":
+            if not hooks or (plan.chain is not None and plan.aggregate is None):
+                return [*hooks, default]
+            return [*hooks]
+
+
+async def dispatch(
+    plan: Plan, default: Asked, hooks: Sequence[Asked], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """The slot's answer. Suspends where a hook does, and nowhere else; runs one hook at a time."""
+    answers: list[Any] = []
+    last = None
+    for asked in order(plan, default, hooks):
+        last = await asked.ask(last, args, kwargs)
+        answers.append(last)
+        if plan.chain is not None and plan.chain(last):
+            break
+    if plan.aggregate is not None:
+        return plan.aggregate(answers)
+    return last if plan.finalize is None else plan.finalize(last)

@@ -1,0 +1,183 @@
+"""A slot as its class shows it, and the hooks that are meant for it: functions, methods, stateful objects."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast, final, overload
+
+from lutum._errors import BadValue, HookBusy
+from lutum._hooks_signature import check_hook, is_threaded
+
+if TYPE_CHECKING:
+    from lutum._hooks import Definition, HookSet
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+L = TypeVar("L")
+R_co = TypeVar("R_co", covariant=True)
+S = TypeVar("S", bound="HookSet")
+S_contra = TypeVar("S_contra", bound="HookSet", contravariant=True)
+
+
+class Stateful:
+    """A base for hook objects with a state: their hook methods never overlap.
+
+    A call that comes while another runs, from another task or by way of that other call itself, is not
+    made to wait: it gets what `on_busy` says. Other slots may be called meanwhile.
+    """
+
+    _hook_busy = False
+
+    def on_busy(self, error: HookBusy) -> Any:
+        """What to answer instead; raises `error` unless overridden."""
+        raise error
+
+
+class Registration(Generic[S_contra]):
+    """What a set of that kind is made of: a `Hook`, or a nested set with its place."""
+
+    def _put_into(self, hooks: S_contra) -> None:
+        raise NotImplementedError
+
+
+@final
+class Hook(Registration[S_contra], Generic[S_contra, Q, R_co]):
+    """A function that is meant for one slot; called, it is still that function."""
+
+    def __init__(
+        self, slot: Slot[Any, Any, Any], fn: Callable[Q, Awaitable[R_co]], *, threaded: bool
+    ) -> None:
+        self.slot = slot
+        self._fn = fn
+        self._threaded = threaded
+        self.__doc__ = fn.__doc__
+
+    def __call__(self, *args: Q.args, **kwargs: Q.kwargs) -> Awaitable[R_co]:
+        return self._fn(*args, **kwargs)
+
+    def ask(self, last: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
+        """As a dispatch calls it, `last` first where it has one."""
+        fn = cast("Callable[..., Awaitable[Any]]", self._fn)
+        answer: object = fn(last, *args, **kwargs) if self._threaded else fn(*args, **kwargs)
+        if not inspect.isawaitable(answer):
+            raise BadValue(str(self.slot), f"{name_of(fn)} gave {type(answer).__name__}, nothing to await")
+        return answer
+
+    def _put_into(self, hooks: S_contra) -> None:
+        hooks._add(self)
+
+    def __repr__(self) -> str:
+        return f"<hook {name_of(self._fn)} for {self.slot}>"
+
+
+@final
+class HookMethod(Generic[S, Q, R]):
+    """A method of a policy that is meant for one slot; of an object it is a `Hook`."""
+
+    def __init__(self, slot: Slot[S, Any, Any], fn: Callable[..., Awaitable[R]], *, threaded: bool) -> None:
+        self.slot = slot
+        self._fn = fn
+        self._threaded = threaded
+        self.__doc__ = fn.__doc__
+
+    @overload
+    def __get__(self, obj: None, owner: Any) -> Self: ...
+    @overload
+    def __get__(self, obj: object, owner: Any) -> Hook[S, Q, R]: ...
+    def __get__(self, obj: object, owner: Any) -> Self | Hook[S, Q, R]:
+        if obj is None:
+            return self
+        bound = self._fn.__get__(obj, owner)
+        if isinstance(obj, Stateful):
+            bound = _guarded(obj, bound, str(self.slot))
+        return Hook(self.slot, bound, threaded=self._threaded)
+
+
+class Slot(Generic[S, P, R]):
+    """A slot of a set's class, `AppHooks.pick_model`: a decorator for the functions meant for it.
+
+    What is decorated is checked at once: its parameters are the slot's, by the same names.
+    """
+
+    def __init__(self, definition: Definition[Any, Any, Any], owner: type[S]) -> None:
+        self.definition = definition
+        self.owner = owner
+
+    @property
+    def name(self) -> str:
+        """Its name in the class."""
+        return self.definition.name
+
+    def __call__(self, fn: Callable[P, Awaitable[R]], /) -> Hook[S, P, R]:
+        """Mean a function for this slot.
+
+        Raises:
+          BadValue: it cannot be called as the slot is; the message has both signatures.
+        """
+        return Hook(self, fn, threaded=self._checked(fn))
+
+    def method(self, fn: Callable[Concatenate[Any, P], Awaitable[R]], /) -> HookMethod[S, P, R]:
+        """Mean a method of your class for this slot; `with_policy(obj)` puts all of an object's in.
+
+        Raises:
+          BadValue: it cannot be called as the slot is; the message has both signatures.
+        """
+        return HookMethod(self, fn, threaded=self._checked(fn, method=True))
+
+    def _checked(self, fn: Callable[..., Any], *, method: bool = False) -> bool:
+        check_hook(
+            str(self), name_of(fn), self.definition.signature, fn, method, self.definition.plan.threads
+        )
+        return is_threaded(fn, method=method)
+
+    def __str__(self) -> str:
+        return f"{self.owner.__name__}.{self.name}"
+
+    def __repr__(self) -> str:
+        return f"<{self.definition.plan.kind} slot {self}>"
+
+
+class ThreadedSlot(Slot[S, P, R], Generic[S, P, R, L]):
+    """A slot whose hooks may begin with a parameter called `last`, what the one before them answered."""
+
+    @overload
+    def __call__(self, fn: Callable[P, Awaitable[R]], /) -> Hook[S, P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[Concatenate[L, P], Awaitable[R]], /) -> Hook[S, Concatenate[L, P], R]: ...
+    def __call__(self, fn: Callable[..., Awaitable[R]], /) -> Any:
+        """As of any slot; see `Slot`."""
+        return super().__call__(fn)
+
+    @overload
+    def method(self, fn: Callable[Concatenate[Any, P], Awaitable[R]], /) -> HookMethod[S, P, R]: ...
+    @overload
+    def method(
+        self, fn: Callable[Concatenate[Any, L, P], Awaitable[R]], /
+    ) -> HookMethod[S, Concatenate[L, P], R]: ...
+    def method(self, fn: Callable[..., Awaitable[R]], /) -> Any:
+        """As of any slot; see `Slot`."""
+        return super().method(fn)
+
+
+def name_of(fn: object) -> str:
+    """What to call a function in a message."""
+    return str(getattr(fn, "__qualname__", None) or getattr(fn, "__name__", None) or repr(fn))
+
+
+def _guarded(obj: Stateful, fn: Callable[Q, Awaitable[R]], slot: str) -> Callable[Q, Awaitable[R]]:
+    """The method of an object whose calls never overlap."""
+
+    async def guarded(*args: Q.args, **kwargs: Q.kwargs) -> R:
+        if obj._hook_busy:
+            answer: R = obj.on_busy(HookBusy(slot, type(obj).__name__))
+            return answer
+        object.__setattr__(obj, "_hook_busy", True)  # also where the class is a frozen dataclass
+        try:
+            return await fn(*args, **kwargs)
+        finally:
+            object.__setattr__(obj, "_hook_busy", False)
+
+    guarded.__qualname__, guarded.__doc__ = name_of(fn), fn.__doc__
+    return guarded
