@@ -10,13 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lutum._amounts import UNLIMITED as UNLIMITED
 from lutum._boundary import Lutum as Lutum
-from lutum._budget import (
-    UNLIMITED as UNLIMITED,
-    Budget as Budget,
-    BudgetLease as BudgetLease,
-    BudgetStatistics as BudgetStatistics,
-)
+from lutum._budget import Budget as Budget, BudgetStatistics as BudgetStatistics
 from lutum._completion import (
     Completion as Completion,
     CompletionResult as CompletionResult,
@@ -29,6 +25,7 @@ from lutum._errors import (
     ContractViolation as ContractViolation,
     ErrorKind as ErrorKind,
     EstimateRequired as EstimateRequired,
+    HookBusy as HookBusy,
     Interrupted as Interrupted,
     LutumError as LutumError,
     NetworkError as NetworkError,
@@ -38,6 +35,7 @@ from lutum._errors import (
     Refused as Refused,
     StaleCommit as StaleCommit,
     Stopped as Stopped,
+    ToolError as ToolError,
     TranscriptError as TranscriptError,
     TurnError as TurnError,
     TurnNotFinished as TurnNotFinished,
@@ -63,6 +61,22 @@ from lutum._events import (
     WillRetry as WillRetry,
 )
 from lutum._frames import decode_frame as decode_frame, encode_frame as encode_frame
+from lutum._functions import (
+    Arguments as Arguments,
+    FunctionTool as FunctionTool,
+    Injected as Injected,
+    tool as tool,
+)
+from lutum._hooks import HookSet as HookSet, nested_hooks as nested_hooks
+from lutum._hooks_define import first_success as first_success, hook as hook
+from lutum._hooks_lutum import LutumHooks as LutumHooks
+from lutum._hooks_slots import (
+    Hook as Hook,
+    HookMethod as HookMethod,
+    Registration as Registration,
+    Slot as Slot,
+    Stateful as Stateful,
+)
 from lutum._input import (
     Content as Content,
     Document as Document,
@@ -75,6 +89,8 @@ from lutum._input import (
     Text as Text,
     ToolResult as ToolResult,
 )
+from lutum._lease import BudgetLease as BudgetLease
+from lutum._outcome import result_from_body as result_from_body
 from lutum._partial import Partial as Partial
 from lutum._preview import Preview as Preview
 from lutum._pricing import Price as Price, Pricing as Pricing
@@ -96,6 +112,13 @@ from lutum._results import (
     ViewItem as ViewItem,
 )
 from lutum._retry import RetryPolicy as RetryPolicy
+from lutum._rounds import (
+    Finished as Finished,
+    NeedsTools as NeedsTools,
+    RoundPlan as RoundPlan,
+    ToolHook as ToolHook,
+    ToolRound as ToolRound,
+)
 from lutum._run import run as run
 from lutum._scope import BudgetScope as BudgetScope
 from lutum._session import Session as Session
@@ -105,16 +128,16 @@ from lutum._settings import (
     Timeouts as Timeouts,
 )
 from lutum._stream import Stream as Stream
+from lutum._tool_calls import CallIssue as CallIssue, ToolCall as ToolCall
+from lutum._tool_hooks import ToolHooks as ToolHooks
 from lutum._tools import (
-    CallIssue as CallIssue,
-    Finished as Finished,
-    NeedsTools as NeedsTools,
+    InputTool as InputTool,
     RawTool as RawTool,
-    ToolCall as ToolCall,
-    ToolRound as ToolRound,
-    Toolset as Toolset,
+    Tool as Tool,
     raw_tool as raw_tool,
+    tool_input as tool_input,
 )
+from lutum._toolset import Selector as Selector, Toolset as Toolset, off as off
 from lutum._transcript import Head as Head, Transcript as Transcript
 from lutum._turn import (
     STOP as STOP,
@@ -125,31 +148,40 @@ from lutum._turn import (
 )
 
 if TYPE_CHECKING:
-    from lutum_claude import ClaudeAdapter as ClaudeAdapter, ClaudeOptions as ClaudeOptions
+    from lutum_claude import (
+        ClaudeAdapter as ClaudeAdapter,
+        ClaudeHooks as ClaudeHooks,
+        ClaudeOptions as ClaudeOptions,
+    )
     from lutum_openai import (
         OpenAIAdapter as OpenAIAdapter,
         OpenAIChatAdapter as OpenAIChatAdapter,
         OpenAICompletionsAdapter as OpenAICompletionsAdapter,
+        OpenAIHooks as OpenAIHooks,
         OpenAIOptions as OpenAIOptions,
     )
     from lutum_openrouter import (
         OpenRouterAdapter as OpenRouterAdapter,
+        OpenRouterHooks as OpenRouterHooks,
         OpenRouterOptions as OpenRouterOptions,
     )
 
 _LAZY = {
     "ClaudeAdapter": "lutum_claude",
+    "ClaudeHooks": "lutum_claude",
     "ClaudeOptions": "lutum_claude",
     "OpenAIAdapter": "lutum_openai",
     "OpenAIChatAdapter": "lutum_openai",
     "OpenAICompletionsAdapter": "lutum_openai",
+    "OpenAIHooks": "lutum_openai",
     "OpenAIOptions": "lutum_openai",
     "OpenRouterAdapter": "lutum_openrouter",
+    "OpenRouterHooks": "lutum_openrouter",
     "OpenRouterOptions": "lutum_openrouter",
 }
 
 
-_MODULES = frozenset({"abc", "sse", "testing", "transport"})
+_MODULES = frozenset({"abc", "eval", "mcp", "sse", "testing", "trace", "transport"})
 
 
 def __dir__() -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, final
 import anyio
 import msgspec
 
-from lutum._budget import Budget, BudgetLease
+from lutum._budget import Budget
 from lutum._completion import (
     Completion,
     CompletionResult,
@@ -24,7 +24,10 @@ from lutum._completion import (
 )
 from lutum._errors import BadValue, EstimateRequired, TurnTimeout, UnpricedModel, UsageError
 from lutum._estimate import Estimator
+from lutum._hooks_lutum import LutumHooks, resolve_settings, settings_hooks
 from lutum._input import ModelInput
+from lutum._lease import BudgetLease
+from lutum._open import check_open_items
 from lutum._preview import Preview, preview
 from lutum._pricing import Pricing
 from lutum._pump import Pump
@@ -37,7 +40,16 @@ from lutum._settings import DEFAULT_TIMEOUTS, RequestBudget, Settings, Timeouts
 from lutum._stream import Start
 from lutum._transcript import Transcript
 from lutum._turn import StructuredTurn, TextTurn, TurnSpec
-from lutum.abc import Adapter, Ledger, OutputFormat, Prepared, RecoversUsage, ToolPlan, TurnRequest
+from lutum.abc import (
+    Adapter,
+    Ledger,
+    Operation,
+    OutputFormat,
+    Prepared,
+    RecoversUsage,
+    ToolPlan,
+    TurnRequest,
+)
 
 T = TypeVar("T")
 
@@ -55,6 +67,7 @@ class Lutum:
       budget: where turns reserve; without one they are only counted.
       pricing: what tokens cost, where the provider does not say; a limit in US dollars needs it.
       completion: whom to ask for completions; without one `adapter` answers them, as turns of one message.
+      hooks: asked what each turn reserves, in place of `estimate`.
       recovery: asked what a cut or cancelled turn was billed, for 2 s at the most; None asks nobody.
       retry: what turns inherit, see `RetryPolicy`; None means that nothing is sent twice.
       timeout: what turns inherit, see `Timeouts`.
@@ -80,6 +93,7 @@ class Lutum:
         pricing: Pricing | None = None,
         completion: Adapter | None = None,
         recovery: RecoversUsage | None = None,
+        hooks: LutumHooks | None = None,
         retry: RetryPolicy | None = None,
         timeout: Timeouts = Timeouts(),
         estimate: Estimator | None = None,
@@ -89,6 +103,14 @@ class Lutum:
         self._budget = budget if isinstance(budget, Budget) else Budget.over(budget)
         self._completion = completion
         self._estimator = estimate
+        if not isinstance(hooks, LutumHooks | None):
+            raise BadValue("hooks", f"is a LutumHooks, not {type(hooks).__name__}")
+        if hooks is not None and hooks.resolve_usage_estimate.hooks:
+            if estimate is not None:
+                raise BadValue(
+                    "estimate", "is what a hook for LutumHooks.resolve_usage_estimate says already"
+                )
+            self._estimator = hooks.resolve_usage_estimate
         self._pricing = pricing
         self._recovery = recovery
         self._settings = Settings(timeout=timeout.over(DEFAULT_TIMEOUTS), retry=retry, ext=ext)
@@ -130,7 +152,7 @@ class Lutum:
         def finish(reducer: Reducer, pump: Pump) -> CompletionResult:
             return completion_result(llm._text_result(reducer, pump))
 
-        return Completion(llm, TurnSpec(base=as_prompt(prompt)), finish)
+        return Completion(llm, TurnSpec(base=as_prompt(prompt), operation="completion"), finish)
 
     def structured_completion(self, type: type[T], prompt: str) -> StructuredCompletion[T]:
         """A value of `type` for one prompt, without a transcript; nothing happens before it is run.
@@ -139,7 +161,7 @@ class Lutum:
           BadValue: the prompt is blank, or no schema can say the type; the message has the path.
         """
         llm = self._completing()
-        shape, spec = _shaped(type, TurnSpec(base=as_prompt(prompt)))
+        shape, spec = _shaped(type, TurnSpec(base=as_prompt(prompt)), "structured_completion")
 
         def finish(reducer: Reducer, pump: Pump) -> StructuredCompletionResult[T]:
             text = llm._text_result(reducer, pump)
@@ -201,7 +223,7 @@ class Lutum:
         return llm
 
     def _structured_turn(self, type: type[T], spec: TurnSpec) -> StructuredTurn[T]:
-        shape, spec = _shaped(type, spec)
+        shape, spec = _shaped(type, spec, "structured_turn")
 
         def finish(reducer: Reducer, pump: Pump) -> StructuredResult[T]:
             text = self._text_result(reducer, pump)
@@ -234,29 +256,45 @@ class Lutum:
             _request=request,
         )
 
-    def _prepare(self, spec: TurnSpec) -> Prepared:
+    def _request(self, spec: TurnSpec) -> TurnRequest:
         if not len(spec.base) and not spec.ephemerals:
             raise BadValue("input", "is empty")
         if spec.base.open_calls:
             raise UsageError(f"input: call {spec.base.open_calls[0]!r} has no result yet")
-        request = TurnRequest(
+        return TurnRequest(
             transcript=spec.base,
             ephemerals=spec.ephemerals,
             settings=spec.settings.over(self._settings),
             tools=plan_tools(spec),
             output=spec.output,
+            operation=spec.operation,
         )
-        return self._adapter.prepare(request)
+
+    def _prepare(self, spec: TurnSpec) -> Prepared:
+        return self._adapter.prepare(self._request(spec))
+
+    async def _resolve(self, spec: TurnSpec) -> dict[str, Any]:
+        """What the adapter's hooks change in a spec."""
+        if spec.resolved or not settings_hooks(self._adapter):
+            return {}
+        request = self._request(spec)
+        settings = await self._asked(lambda: resolve_settings(self._adapter, request), request.settings)
+        return {"settings": settings, "resolved": True}
+
+    async def _settled(self, spec: TurnSpec) -> Prepared:
+        return self._prepare(msgspec.structs.replace(spec, **await self._resolve(spec)))
 
     def _preview(self, spec: TurnSpec) -> Preview:
         earlier = None if spec.committed is None else self._adapter.prepare(spec.committed)
-        return preview(self._adapter, self._prepare(spec), earlier)
+        pending = () if spec.resolved else settings_hooks(self._adapter)
+        return preview(self._adapter, self._prepare(spec), earlier, pending)
 
     async def _estimate(self, spec: TurnSpec) -> Estimate:
-        return await self._bounded(self._prepare(spec), limited=True)
+        return await self._bounded(await self._settled(spec), limited=True)
 
     async def _start(self, spec: TurnSpec) -> Start:
-        prepared = self._prepare(spec)
+        prepared = await self._settled(spec)
+        check_open_items(self._adapter, spec.base)
         if spec.shape is not None:
             self._tell_dropped(spec.shape, prepared)
         own = prepared.request.settings.limit
@@ -272,21 +310,22 @@ class Lutum:
         estimate = await self._unpriced(prepared, limited=limited)
         return estimate if self._pricing is None else self._pricing.priced(prepared.model, estimate)
 
-    async def _asked(self, estimator: Estimator, prepared: Prepared) -> Estimate:
-        """The estimator's answer, waited for as long as for a first event."""
-        timeouts = prepared.request.settings.timeout
+    async def _asked(self, ask: Callable[[], Awaitable[T]], settings: Settings) -> T:
+        """The answer of an estimator or a hook, waited for as long as for a first event."""
+        timeouts = settings.timeout
         limits = [limit for limit in (timeouts.first_event, timeouts.total) if isinstance(limit, float | int)]
         limit = min(limits, default=math.inf)
         with anyio.move_on_after(limit):
-            return await estimator(self._adapter, prepared)
+            return await ask()
         raise TurnTimeout("total" if limit == timeouts.total else "first_event", limit)
 
     async def _unpriced(self, prepared: Prepared, *, limited: bool) -> Estimate:
         given = prepared.request.settings.estimate
         if isinstance(given, Estimate):
             return given
-        if self._estimator is not None:
-            return await self._asked(self._estimator, prepared)
+        estimator = self._estimator
+        if estimator is not None:
+            return await self._asked(lambda: estimator(self._adapter, prepared), prepared.request.settings)
         if limited and prepared.unbounded:
             raise EstimateRequired(
                 f"nothing bounds what {', '.join(prepared.unbounded)} may cost;"
@@ -341,10 +380,10 @@ def as_prompt(prompt: str) -> Transcript:
     return ModelInput().user(prompt).transcript
 
 
-def _shaped(type: type[T], spec: TurnSpec) -> tuple[Shape[T], TurnSpec]:
+def _shaped(type: type[T], spec: TurnSpec, operation: Operation) -> tuple[Shape[T], TurnSpec]:
     shape = shape_of(type)
     output = OutputFormat(shape.name, shape.schema, shape.dropped)
-    return shape, msgspec.structs.replace(spec, output=output, shape=shape)
+    return shape, msgspec.structs.replace(spec, output=output, shape=shape, operation=operation)
 
 
 def _refusal(turn: CommittedTurn, finish_reason: str) -> str | None:
@@ -360,9 +399,10 @@ def plan_tools(spec: TurnSpec) -> ToolPlan:
     head = spec.base.head.tools
     if spec.toolset is None:
         return ToolPlan(head=head or (), choice="none")
-    plain = spec.toolset.definitions
+    names = spec.available or ()
+    usual = {*spec.toolset.default_names, *names}
+    plain = tuple(tool for tool in spec.toolset.definitions if tool.name in usual)
     wanted = tuple(_described(tool, spec) for tool in plain)
-    names = spec.toolset.names if spec.only is None else spec.only
     if spec.choice == "tool" and spec.tool not in names:
         raise BadValue("require", f"tool {spec.tool!r} is not available in this turn")
     if spec.choice == "any" and not names:
@@ -370,7 +410,7 @@ def plan_tools(spec: TurnSpec) -> ToolPlan:
     if head is None:
         head = plain
     new = tuple(tool for tool in wanted if tool not in head)
-    missing = {tool.name for tool in head} - set(names)
+    missing = {tool.name for tool in (*head, *plain)} - set(names)
     available = names if missing or spec.only is not None else None
     return ToolPlan(head=head, new=new, available=available, choice=spec.choice, tool=spec.tool)
 

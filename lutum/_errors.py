@@ -7,6 +7,7 @@ LutumError
 │   ├── TurnNotFinished                asked for a result before the consumer reached it
 │   ├── EstimateRequired               no bound on what the request may cost
 │   ├── UnpricedModel                  a cost limit, and no price for the model
+│   ├── HookBusy                       a stateful hook was called while it runs
 │   └── TranscriptError (ValueError)   a transcript that may not be built or loaded
 └── TurnError                      the turn began; carries partial, usage and response
     ├── ProviderError                  the provider: a status, an error event, malformed data
@@ -65,6 +66,10 @@ class BadValue(UsageError, ValueError):
         return type(self), (self.field, self.problem)
 
 
+class ToolError(LutumError):
+    """Raised by your tool: its message is what the model is told. Of other exceptions it learns the type."""
+
+
 class StaleCommit(UsageError):
     """The session's transcript is no longer the one the turn was built on; nothing changed."""
 
@@ -79,6 +84,18 @@ class EstimateRequired(UsageError):
 
 class UnpricedModel(UsageError):
     """A cost limit applies and the model has no price."""
+
+
+class HookBusy(UsageError):
+    """A hook of a `Stateful` object was called while one of its hooks runs; `slot` and `hook` name both."""
+
+    def __init__(self, slot: str, hook: str) -> None:
+        super().__init__(f"{slot}: {hook} is asked while it answers already")
+        self.slot = slot
+        self.hook = hook
+
+    def __reduce__(self) -> tuple[type[HookBusy], tuple[str, str]]:
+        return type(self), (self.slot, self.hook)
 
 
 class TranscriptError(UsageError, ValueError):

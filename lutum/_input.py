@@ -158,11 +158,16 @@ Part = Text | Image | Document | Raw
 Content = str | Part | Sequence[Part]
 
 
-class Message(Struct, frozen=True, gc=False, tag="message"):
-    """What somebody says in the conversation; an assistant message is plain words, not a turn."""
+class Message(Struct, frozen=True, gc=False, omit_defaults=True, tag="message"):
+    """What somebody says in the conversation; an assistant message is plain words, not a turn.
+
+    `wire` is the provider's own JSON that it was read from, where `content` does not say all of it: its
+    adapter sends that, every other one `content`.
+    """
 
     role: Role
     content: tuple[Part, ...]
+    wire: Raw | None = None
 
     @property
     def text(self) -> str:
@@ -170,10 +175,11 @@ class Message(Struct, frozen=True, gc=False, tag="message"):
         return "".join(part.text for part in self.content if isinstance(part, Text))
 
 
-class ToolResult(Struct, frozen=True, gc=False, omit_defaults=True, tag="tool_result"):
+class ToolResult(Struct, frozen=True, omit_defaults=True, tag="tool_result"):
     """The answer to one call.
 
     With `name` and `arguments` it can stand without its turn: the adapters then write the call too.
+    `wire` as in `Message`. `exception` is what the tool raised; a transcript keeps the result without it.
     """
 
     call_id: str
@@ -181,6 +187,8 @@ class ToolResult(Struct, frozen=True, gc=False, omit_defaults=True, tag="tool_re
     is_error: bool = False
     name: str | None = None
     arguments: str | None = None
+    wire: Raw | None = None
+    exception: BaseException | None = None
 
     @property
     def text(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-import msgspec
 from msgspec import UNSET, UnsetType
 
 from lutum._errors import OutputInvalid, OutputLimitExceeded, UsageError
@@ -25,7 +24,9 @@ from lutum._events import (
 from lutum._partial import PartialJson, as_partial
 from lutum._results import FinishReason, PartialResult, Response, TextItem, ToolCallItem, Usage
 from lutum._schema import Shape
-from lutum._tools import CallIssue, ToolCall, Toolset
+from lutum._tool_calls import CallIssue, ToolCall
+from lutum._tools import BadArguments
+from lutum._toolset import Toolset
 
 T = TypeVar("T")
 
@@ -62,7 +63,7 @@ class Reducer:
 
     def __init__(
         self,
-        toolset: Toolset | None = None,
+        toolset: Toolset[Any] | None = None,
         available: tuple[str, ...] | None = None,
         shape: Shape[Any] | None = None,
     ) -> None:
@@ -81,7 +82,7 @@ class Reducer:
         self._reader: PartialJson | None = None
         self._read = 0
         self._seen = list[ToolCallItem]()
-        self.calls = list[ToolCall]()
+        self.calls = list[ToolCall[Any]]()
         self.issues = list[CallIssue]()
         self.completed: Completed | None = None
         self.model = ""
@@ -146,18 +147,17 @@ class Reducer:
         self.issues.append(call)
         return ToolCallIssue(call.id, call.name, call.arguments, call.reason, call.detail)
 
-    def _typed(self, ready: ToolCallReady, toolset: Toolset) -> CallIssue | ToolCall:
-        if self.available is not None and ready.name not in self.available:
-            return CallIssue(ready.id, ready.name, ready.arguments, "not_available")
+    def _typed(self, ready: ToolCallReady, toolset: Toolset[Any]) -> CallIssue | ToolCall[Any]:
         tool = toolset.get(ready.name)
         if tool is None:
             return CallIssue(ready.id, ready.name, ready.arguments, "unknown_tool")
+        if self.available is not None and ready.name not in self.available:
+            return CallIssue(ready.id, ready.name, ready.arguments, "not_available")
         try:
-            return ToolCall(ready.id, ready.name, ready.arguments, tool.decode(ready.arguments))
-        except msgspec.ValidationError as exc:
-            return CallIssue(ready.id, ready.name, ready.arguments, "invalid_arguments", str(exc))
-        except (msgspec.DecodeError, RecursionError) as exc:
-            return CallIssue(ready.id, ready.name, ready.arguments, "malformed_arguments", str(exc))
+            input = tool.decode(ready.arguments)
+        except BadArguments as exc:
+            return CallIssue(ready.id, ready.name, ready.arguments, exc.reason, exc.detail)
+        return ToolCall(ready.id, ready.name, ready.arguments, input, tool, toolset.bound)
 
     @property
     def text(self) -> str:

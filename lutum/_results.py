@@ -128,11 +128,15 @@ ViewItem = TextItem | ReasoningItem | RefusalItem | ToolCallItem
 
 
 class ToolDef(Struct, frozen=True, gc=False, omit_defaults=True):
-    """A tool as the provider sees it; `schema` is the JSON schema of its input, as JSON text."""
+    """A tool as the provider sees it; `schema` is the JSON schema of its input, as JSON text.
+
+    `strict` schemas are of the form that strict modes take: objects closed, every property required.
+    """
 
     name: str
     schema: str
     description: str = ""
+    strict: bool = False
 
 
 class CommittedTurn(Struct, frozen=True, gc=False, omit_defaults=True, tag="turn"):

@@ -243,7 +243,7 @@ class _Reader:
             if field.required:
                 required.append(field.encode_name)
         return _given(
-            type="object", description=_description(info.cls), properties=properties, required=required
+            type="object", description=description_of(info.cls), properties=properties, required=required
         )
 
     def _model(self, cls: Any) -> Node:
@@ -392,7 +392,7 @@ def _given(**keywords: object) -> Node:
     return {key: value for key, value in keywords.items() if value is not None}
 
 
-def _description(cls: Any) -> str | None:
+def description_of(cls: Any) -> str | None:
     """The docstring, but not the signature that dataclasses write when there is none."""
     origin: Any = getattr(cls, "__origin__", cls)
     text = origin.__doc__

@@ -1,50 +1,99 @@
-"""Tools, the calls a model makes of them, and the rounds that answer those calls.
+"""Tools: what a model may call, and how its arguments become typed inputs.
 
-A round is answered as a whole or not at all: `answered` checks one result a call and puts them in
-call order, and only then does anybody append them to a transcript.
+A tool is a function (`_functions`), a type decorated with `tool_input`, or a name with a JSON schema.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, cast, final
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, cast, final, overload
 
 import msgspec
 from typing_extensions import TypeVar
 
-from lutum._errors import BadValue, UsageError
-from lutum._input import Document, Image, ModelInput, Raw, Text, ToolResult, parts
-from lutum._results import CommittedTurn, IssueReason, TextResult, ToolCallItem, ToolDef, Usage
-from lutum._transcript import Transcript
+from lutum._errors import BadValue, OutputInvalid, UsageError
+from lutum._results import IssueReason, ToolDef
+from lutum._schema import Shape, description_of, is_model, shape_of
 
-I = TypeVar("I", default=dict[str, Any])
-R = TypeVar("R", default=TextResult)
+T = TypeVar("T")
+I_co = TypeVar("I_co", covariant=True, default=dict[str, Any])
 
-# Enough of broken arguments for a model to see its slip, without paying for all of them again.
-QUOTED = 200
+# https://platform.claude.com/docs/en/agents-and-tools/tool-use/define-tools; OpenAI takes 64 of the same.
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+
+class BadArguments(Exception):
+    """Arguments that do not decode, and which issue that is."""
+
+    def __init__(self, reason: IssueReason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason: IssueReason = reason
+        self.detail = detail
+
+
+class Tool(Generic[I_co]):
+    """Something a model may call; made by `tool`, `tool_input` or `raw_tool`.
+
+    Attributes:
+      definition: the tool as providers see it.
+      dependencies: names of parameters that `Toolset.bind` fills; the model does not see them.
+    """
+
+    __slots__ = ("definition", "dependencies")
+
+    def __init__(self, definition: ToolDef, dependencies: frozenset[str] = frozenset()) -> None:
+        if not _NAME.fullmatch(definition.name):
+            raise BadValue("tool.name", f"{definition.name!r} is not 1 to 128 of A-Z a-z 0-9 _ -")
+        self.definition = definition
+        self.dependencies = dependencies
+
+    @property
+    def name(self) -> str:
+        """What the model calls it by."""
+        return self.definition.name
+
+    def decode(self, arguments: str) -> I_co:
+        """The input that the model's JSON text is. Raises BadArguments."""
+        raise NotImplementedError
+
+    async def run(self, input: Any, bound: Mapping[str, object]) -> object:
+        """Run it. Raises UsageError when there is nothing to run, and what it raises."""
+        raise UsageError(f"tool {self.name!r} has no function; answer with call.complete(...)")
+
+    def checked(self, output: object) -> object:
+        """The output as it goes to the model. Raises BadValue when it is not of the declared type."""
+        return output
+
+    @property
+    def left_running(self) -> bool:
+        """Whether a run that is cancelled goes on in its thread."""
+        return False
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class RawTool:
-    """A tool whose JSON schema is known only at run time; its input is the decoded object."""
+class RawTool(Tool[dict[str, Any]]):
+    """A tool whose JSON schema is known only at run time; its input is the decoded object.
 
-    definition: ToolDef
+    The schema goes out as it is. The arguments are not checked against it.
+    """
+
+    __slots__ = ()
 
     def decode(self, arguments: str) -> dict[str, Any]:
-        """Raises msgspec.ValidationError when the arguments are not one JSON object."""
-        return msgspec.json.decode(arguments, type=dict[str, Any])
+        """The object. Raises BadArguments."""
+        return _object(arguments)
 
 
 def raw_tool(name: str, schema: Mapping[str, Any] | str, description: str = "") -> RawTool:
     """A tool from a name and a JSON schema (an object, or JSON text that is sent as it is).
 
     Raises:
-      BadValue: a blank name, or a schema that is no JSON object of type `object`.
+      BadValue: a name no provider takes, or a schema that is no JSON object of type `object`.
     """
-    if not name.strip():
-        raise BadValue("tool.name", "is blank")
     text = schema if isinstance(schema, str) else msgspec.json.encode(schema).decode()
     try:
         decoded = msgspec.json.decode(text, type=dict[str, Any])
@@ -57,212 +106,110 @@ def raw_tool(name: str, schema: Mapping[str, Any] | str, description: str = "") 
     return RawTool(ToolDef(name, text, description))
 
 
+class TypedTool(Tool[I_co]):
+    """A tool whose input is a type: strict schema out, validated value in."""
+
+    __slots__ = ("_shape",)
+
+    def __init__(
+        self, name: str, description: str, type: type[I_co], dependencies: frozenset[str] = frozenset()
+    ) -> None:
+        try:
+            self._shape: Shape[I_co] = shape_of(type)
+        except BadValue as exc:
+            raise BadValue(f"tool {name!r}: {exc.field}", exc.problem) from None
+        if self._shape.wrapped:
+            raise BadValue(f"tool {name!r}", f"its input is an object; {self._shape.name} is none")
+        schema = msgspec.json.decode(self._shape.schema, type=dict[str, Any])
+        schema.pop("description", None)  # it is the tool's, and stands there
+        super().__init__(ToolDef(name, msgspec.json.encode(schema).decode(), description, True), dependencies)
+
+    def decode(self, arguments: str) -> I_co:
+        """The input. Raises BadArguments."""
+        try:
+            return self._shape.decode(arguments)
+        except OutputInvalid as exc:
+            _object(arguments)
+            raise BadArguments("invalid_arguments", str(exc)) from None
+
+
 @final
-class Toolset(Generic[I]):
-    """Tools that are offered together; names are unique.
+class InputTool(TypedTool[I_co]):
+    """A tool that is a type only; you answer its calls with `call.complete`."""
+
+    __slots__ = ("_output",)
+
+    def __init__(self, name: str, description: str, type: type[I_co], output: object) -> None:
+        super().__init__(name, description, type)
+        self._output = output
+
+    def checked(self, output: object) -> object:
+        """The output. Raises BadValue, with its path, when it is not of the declared type."""
+        if self._output is Any:
+            return output
+        try:
+            return msgspec.convert(output, cast("Any", self._output), dec_hook=_instance)
+        except msgspec.ValidationError as exc:
+            raise BadValue(f"output of {self.name!r}", str(exc)) from None
+
+
+@overload
+def tool_input(cls: type[T], /) -> type[T]: ...
+@overload
+def tool_input(
+    *, output: object = Any, name: str | None = None, description: str | None = None
+) -> Callable[[type[T]], type[T]]: ...
+def tool_input(
+    cls: type[Any] | None = None,
+    /,
+    *,
+    output: object = Any,
+    name: str | None = None,
+    description: str | None = None,
+) -> Any:
+    """Make a Struct, dataclass, TypedDict, attrs class or pydantic model the input of a tool.
+
+    The class stays what it is; a `Toolset` takes it, and calls come with an instance. The tool's name is
+    the class's in snake_case and its description the docstring, unless they are given.
+
+    Args:
+      output: the type that `call.complete` is given; what is not of it is refused.
 
     Raises:
-      BadValue: two tools have one name.
+      BadValue: no strict schema can say the type; the message names tool and path.
     """
 
-    __slots__ = ("_by_name",)
+    def decorate(cls: type[T]) -> type[T]:
+        made = InputTool(name or _snake(cls.__name__), _described(cls, description), cls, output)
+        type.__setattr__(cls, "__lutum_tool__", made)
+        return cls
 
-    def __init__(self, *tools: RawTool) -> None:
-        self._by_name: dict[str, RawTool] = {}
-        for tool in tools:
-            name = tool.definition.name
-            if name in self._by_name:
-                raise BadValue("tools", f"two are called {name!r}")
-            self._by_name[name] = tool
-
-    @property
-    def definitions(self) -> tuple[ToolDef, ...]:
-        """The tools as providers see them, in order."""
-        return tuple(tool.definition for tool in self._by_name.values())
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Their names, in order."""
-        return tuple(self._by_name)
-
-    def get(self, name: str) -> RawTool | None:
-        """The tool of that name."""
-        return self._by_name.get(name)
+    return decorate if cls is None else decorate(cls)
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class ToolCall(Generic[I]):
-    """A call the model made. Answer it with `complete`, `reject` or `fail`.
-
-    `arguments` is the model's JSON text, `input` what it decodes to.
-    """
-
-    id: str
-    name: str
-    arguments: str
-    input: I
-
-    def complete(self, output: object) -> ToolResult:
-        """The answer: text as it is, parts as they are, anything else as JSON.
-
-        Raises:
-          BadValue: the output cannot be encoded; the message names the tool.
-        """
-        return self._result(_content(self.name, output), is_error=False)
-
-    def reject(self, why: str) -> ToolResult:
-        """Tell the model that the call was not run."""
-        return self._result(parts("why", f"rejected: {why}"), is_error=True)
-
-    def fail(self, exc: BaseException) -> ToolResult:
-        """Tell the model that the tool failed; of the exception it learns the type only."""
-        return self._result(parts("exc", f"failed: {type(exc).__name__}"), is_error=True)
-
-    def _result(self, content: tuple[Any, ...], *, is_error: bool) -> ToolResult:
-        return ToolResult(self.id, content, is_error, self.name, self.arguments)
-
-
-@dataclass(frozen=True, slots=True)
-class CallIssue:
-    """A call that cannot be run, and why; it is answered for you when its round is committed."""
-
-    id: str
-    name: str
-    arguments: str
-    reason: IssueReason
-    detail: str = ""
-
-    @property
-    def message(self) -> str:
-        """What the model is told."""
-        match self.reason:
-            case "not_available":
-                return f"tool {self.name!r} is not available in this round"
-            case "unknown_tool":
-                return f"there is no tool {self.name!r}"
-            case "invalid_arguments":
-                return f"the arguments of {self.name!r} do not fit its schema: {self.detail}"
-            case "malformed_arguments":
-                quoted = self.arguments[:QUOTED]
-                return f"the arguments of {self.name!r} are not one JSON object; they began: {quoted}"
-
-    def answer(self) -> ToolResult:
-        """What is committed unless you answer it yourself."""
-        return ToolResult(self.id, (Text(self.message),), True, self.name, self.arguments)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class ToolRound(Generic[I]):
-    """A turn that waits for results: its calls, in order, and the issues that are answered for you."""
-
-    result: TextResult
-    calls: tuple[ToolCall[I], ...]
-    issues: tuple[CallIssue, ...] = ()
-
-    @property
-    def turn(self) -> CommittedTurn:
-        """The turn that called."""
-        return self.result.turn
-
-    @property
-    def usage(self) -> Usage:
-        """What the request that called is charged."""
-        return self.result.usage
-
-    @property
-    def finish_reason(self) -> str:
-        """Why the turn ended; a turn with calls need not say `tool_calls`."""
-        return self.result.finish_reason
-
-    @property
-    def base(self) -> Transcript:
-        """The transcript the turn was built on."""
-        return self.result.base
-
-    def expect_one(self) -> ToolCall[I]:
-        """The only call. Raises UsageError when there are none or several."""
-        if len(self.calls) != 1:
-            raise UsageError(f"round: {len(self.calls)} calls where one was expected")
-        return self.calls[0]
-
-    def expect_at_most_one(self) -> ToolCall[I] | None:
-        """The only call, or None. Raises UsageError when there are several."""
-        return self.expect_one() if self.calls else None
-
-    def commit_into(self, base: ModelInput, results: Iterable[ToolResult]) -> ModelInput:
-        """`base` with the turn and its results; `Session.commit_round` without a session.
-
-        Raises:
-          UsageError: a result is missing, double, extra or altered.
-        """
-        transcript = base.transcript.append(self.turn)
-        for result in self.answered(results):
-            transcript = transcript.append(result)
-        return ModelInput(transcript)
-
-    def answered(self, results: Iterable[ToolResult]) -> tuple[ToolResult, ...]:
-        """One result a call, in call order, with issues answered where you did not.
-
-        Raises:
-          UsageError: a result is missing, double, extra, or says another name or other arguments; or two
-            calls have one id, so that no result could tell them apart.
-        """
-        wanted = {call.id: call for call in self.turn.tool_calls}
-        if len(wanted) < len(self.turn.tool_calls):
-            ids = [call.id for call in self.turn.tool_calls]
-            raise UsageError(f"round: two calls of this turn have one id: {ids}")
-        given = dict[str, ToolResult]()
-        for result in results:
-            if not isinstance(result, ToolResult):
-                raise UsageError(f"round: {type(result).__name__} is no result; call.complete(it) makes one")
-            call = wanted.get(result.call_id)
-            if call is None:
-                raise UsageError(f"round: result {result.call_id!r} answers no call of this turn")
-            if result.call_id in given:
-                raise UsageError(f"round: two results for call {result.call_id!r} of {call.name!r}")
-            given[result.call_id] = _bare(call, result)
-        for issue in self.issues:
-            given.setdefault(issue.id, _bare(wanted[issue.id], issue.answer()))
-        for call in self.turn.tool_calls:
-            if call.id not in given:
-                raise UsageError(f"round: no result for call {call.id!r} of {call.name!r}")
-        return tuple(given[id] for id in wanted)
-
-
-@dataclass(frozen=True, slots=True)
-class Finished(Generic[R]):
-    """A turn with tools that called none: `result` may be committed."""
-
-    result: R
-
-
-@dataclass(frozen=True, slots=True)
-class NeedsTools(Generic[I]):
-    """A turn that called tools: run `round.calls`, then `session.commit_round(round, results)`."""
-
-    round: ToolRound[I]
-
-
-def _bare(call: ToolCallItem, result: ToolResult) -> ToolResult:
-    """The result as the transcript keeps it: name and arguments stand in the turn before it."""
-    if result.name is not None and result.name != call.name:
-        raise UsageError(f"round: the result for {call.name!r} ({call.id!r}) says it is of {result.name!r}")
-    if result.arguments is not None and result.arguments != call.arguments:
-        raise UsageError(f"round: the result for {call.name!r} ({call.id!r}) says other arguments")
-    return ToolResult(result.call_id, result.content, result.is_error)
-
-
-def _content(tool: str, output: object) -> tuple[Any, ...]:
-    if isinstance(output, str | Text | Image | Document | Raw):
-        return parts(f"output of {tool!r}", output)
-    if isinstance(output, list | tuple):
-        several = cast("Sequence[object]", output)
-        found = [part for part in several if isinstance(part, Text | Image | Document | Raw)]
-        if found and len(found) == len(several):
-            return parts(f"output of {tool!r}", found)
+def _object(arguments: str) -> dict[str, Any]:
     try:
-        return (Text(msgspec.json.encode(output).decode()),)
-    except (TypeError, msgspec.MsgspecError, RecursionError) as exc:
-        raise BadValue(f"output of {tool!r}", str(exc)) from None
+        return msgspec.json.decode(arguments, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError) as exc:
+        raise BadArguments("malformed_arguments", str(exc)) from None
+
+
+def _instance(type: type[Any], value: object) -> object:
+    if isinstance(value, type):
+        return value
+    raise TypeError(f"{value!r} is no {type.__name__}")
+
+
+def _described(cls: type[Any], given: str | None) -> str:
+    return (description_of(cls) or "") if given is None else given
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def encodable(value: Any) -> Any:
+    """For msgspec's `enc_hook`: a pydantic model as its JSON data. Raises TypeError for anything else."""
+    if is_model(cast("object", type(value))):
+        return value.model_dump(mode="json")
+    raise TypeError(f"{type(value).__name__} has no JSON")

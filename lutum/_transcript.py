@@ -101,6 +101,8 @@ class Transcript:
         Raises:
           TranscriptError: the item cannot stand here.
         """
+        if type(item) is ToolResult and item.exception is not None:
+            item = msgspec.structs.replace(item, exception=None)
         node = object.__new__(Transcript)
         node._rules = _follow(self._rules, item, self._len)
         node._parent = self

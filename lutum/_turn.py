@@ -19,12 +19,14 @@ from lutum._pump import Pump
 from lutum._reduce import Reducer
 from lutum._results import Estimate, PartialResult, StructuredResult, TextResult, Usage
 from lutum._retry import RetryPolicy
+from lutum._rounds import Finished, NeedsTools, ToolRound
 from lutum._schema import Shape
 from lutum._settings import RequestBudget, Settings, Timeouts
 from lutum._stream import Stream
-from lutum._tools import Finished, NeedsTools, ToolCall, ToolRound, Toolset
+from lutum._tool_calls import ToolCall
+from lutum._toolset import Selector, Toolset
 from lutum._transcript import Transcript
-from lutum.abc import OutputFormat, TurnRequest
+from lutum.abc import Operation, OutputFormat, TurnRequest
 
 if TYPE_CHECKING:
     from lutum._boundary import Lutum
@@ -46,7 +48,7 @@ STOP = Stop.STOP
 
 
 class TurnSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a builder holds."""
+    """Everything a builder holds. `resolved`: the adapter's hooks have settled it."""
 
     base: Transcript
     ephemerals: tuple[tuple[int, Item], ...] = ()
@@ -59,6 +61,13 @@ class TurnSpec(msgspec.Struct, frozen=True, kw_only=True):
     output: OutputFormat | None = None
     shape: Shape[Any] | None = None
     committed: TurnRequest | None = None
+    operation: Operation = "text_turn"
+    resolved: bool = False
+
+    @property
+    def available(self) -> tuple[str, ...] | None:
+        """The tools that may be called; None without tools."""
+        return self.only if self.only is not None or self.toolset is None else self.toolset.default_names
 
 
 @final
@@ -148,7 +157,7 @@ class Builder(Generic[R]):
     def stream(self) -> Stream[R]:
         """The turn as an async context manager; each call is a new turn, and sends nothing yet."""
         spec = self._spec
-        reducer = Reducer(spec.toolset, spec.only, spec.shape)
+        reducer = Reducer(spec.toolset, spec.available, spec.shape)
         return Stream(lambda: self._llm._start(spec), reducer, self._finish)
 
     async def collect(self) -> R:
@@ -190,10 +199,21 @@ class Builder(Generic[R]):
     def preview(self) -> Preview:
         """The request as it would go out. Sends and reserves nothing; what is sent is byte-equal.
 
+        Hooks of the adapter, if it has any, are not asked before the turn starts: then `pending_hooks` names
+        them, and `resolve` asks them now.
+
         Raises:
           UsageError: the request cannot be; the message names the field.
         """
         return self._llm._preview(self._spec)
+
+    async def resolve(self) -> Self:
+        """The turn as the adapter's hooks settle it: what it previews is what it sends, they are not asked
+        again, and what is set on it from here on stands. Without such hooks, the same turn.
+
+        Sends and reserves nothing itself. What a hook raises comes out as it is.
+        """
+        return self._replace(**await self._llm._resolve(self._spec))
 
     async def estimate(self) -> Estimate:
         """What the turn would reserve. Asks the provider only where the Lutum says so.
@@ -219,31 +239,49 @@ class Turn(Builder[R]):
 
     __slots__ = ()
 
-    def available(self, *, only: Sequence[str]) -> Self:
-        """Let the model call only these members."""
-        self._check_members("available", only)
-        return self._replace(only=tuple(dict.fromkeys(only)))
+    def available(
+        self,
+        *,
+        only: Sequence[Selector] | None = None,
+        plus: Sequence[Selector] | None = None,
+        all: bool = False,
+    ) -> Self:
+        """Say which tools the model may call: exactly some, the usual ones and some that are `off`, or all.
 
-    def require(self, tool: str | None = None) -> Self:
+        What is named is a tool, its input type, its name, a nested toolset, or what a model answered with
+        as `toolset.selector`. A later call replaces an earlier one.
+        """
+        toolset = self._spec.toolset
+        if toolset is None:
+            raise BadValue("available", "this turn has no tools")
+        if (only is not None) + (plus is not None) + all != 1:
+            raise BadValue("available", "takes one of only=, plus= and all=True")
+        if all:
+            return self._replace(only=toolset.names)
+        usual = toolset.default_names if only is None else ()
+        named = toolset.select("available", only or plus or ())
+        return self._replace(only=tuple(dict.fromkeys((*usual, *named))))
+
+    def require(self, tool: Selector | None = None) -> Self:
         """Have the model call some tool, or that one."""
         if self._spec.toolset is None:
             raise BadValue("require", "this turn has no tools")
         if tool is None:
             return self._replace(choice="any", tool=None)
-        self._check_members("require", [tool])
-        return self._replace(choice="tool", tool=tool)
+        return self._replace(choice="tool", tool=self._selected("require", tool))
 
-    def describe(self, tool: str, text: str) -> Self:
+    def describe(self, tool: Selector, text: str) -> Self:
         """Describe a tool otherwise in this turn; the last text for a tool counts."""
-        self._check_members("describe", [tool])
-        kept = tuple(pair for pair in self._spec.descriptions if pair[0] != tool)
-        return self._replace(descriptions=(*kept, (tool, text)))
+        name = self._selected("describe", tool)
+        kept = tuple(pair for pair in self._spec.descriptions if pair[0] != name)
+        return self._replace(descriptions=(*kept, (name, text)))
 
     def _with_tools(
         self, toolset: Toolset[I]
     ) -> tuple[TurnSpec, Callable[[Reducer, Pump], Finished[R] | NeedsTools[I]]]:
         if self._spec.toolset is not None:
             raise UsageError("tools: this turn has tools; put all of them into one Toolset")
+        toolset.check_bound()
         inner, llm = self._finish, self._llm
 
         def finish(reducer: Reducer, pump: Pump) -> Finished[R] | NeedsTools[I]:
@@ -254,11 +292,13 @@ class Turn(Builder[R]):
 
         return msgspec.structs.replace(self._spec, toolset=toolset), finish
 
-    def _check_members(self, field: str, names: Sequence[str]) -> None:
-        toolset = self._spec.toolset
-        for name in names:
-            if toolset is None or toolset.get(name) is None:
-                raise BadValue(field, f"{name!r} is no tool of this turn")
+    def _selected(self, field: str, tool: Selector) -> str:
+        if self._spec.toolset is None:
+            raise BadValue(field, "this turn has no tools")
+        names = self._spec.toolset.select(field, [tool])
+        if len(names) != 1:
+            raise BadValue(field, f"takes one tool, not {len(names)}")
+        return names[0]
 
 
 @final

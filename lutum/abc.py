@@ -24,6 +24,10 @@ Phase = Literal["connecting", "connected", "sent"]
 (the whole request is written, so the provider may charge for it)."""
 
 
+Operation = Literal["text_turn", "structured_turn", "completion", "structured_completion"]
+"""What a request is for."""
+
+
 class ToolPlan(Struct, frozen=True, kw_only=True):
     """The tools of one request.
 
@@ -59,6 +63,7 @@ class TurnRequest(Struct, frozen=True, kw_only=True):
       ephemerals: (position, item) pairs, in order; the item stands before `transcript[position]`.
       settings: turn over session over Lutum; what is UNSET is the adapter's to choose.
       output: asked for by structured turns.
+      operation: what it is for; nothing on the wire depends on it.
     """
 
     transcript: Transcript
@@ -66,6 +71,7 @@ class TurnRequest(Struct, frozen=True, kw_only=True):
     settings: Settings = Settings()
     tools: ToolPlan = ToolPlan()
     output: OutputFormat | None = None
+    operation: Operation = "text_turn"
 
 
 class ReplayForm(Struct, frozen=True):
@@ -206,6 +212,40 @@ class CountsTokens(Protocol):
 
     async def count_input_tokens(self, prepared: Prepared) -> int:
         """Ask the provider; one small request. Raises as `Exchange.open`."""
+        ...
+
+
+class ReadsBodies(Protocol):
+    """An adapter that reads an answer which came whole, such as one of a batch."""
+
+    def read_body(self, prepared: Prepared, body: bytes) -> list[Event]:
+        """The events of the answer to a request, `Completed` last unless `body` is cut. Pure.
+
+        Raises:
+          ProviderError: the body is an error, or not the protocol.
+        """
+        ...
+
+
+class ListsOpenItems(Protocol):
+    """An adapter whose provider has calls that you answer with raw items, see `TextResult.open_items`."""
+
+    def open_items(self, transcript: Transcript) -> tuple[bytes, ...]:
+        """Those of the last turn that nothing behind it answers yet, as they came. Pure."""
+        ...
+
+
+class ResolvesSettings(Protocol):
+    """An adapter with hooks that settle a turn's model and options when it starts."""
+
+    @property
+    def settings_hooks(self) -> tuple[str, ...]:
+        """The slots that have hooks, by name; while there are none, `resolve_settings` is not asked."""
+        ...
+
+    async def resolve_settings(self, request: TurnRequest) -> Settings:
+        """The settings to prepare the request with. Asked once a turn, before anything is reserved, and
+        waited for as long as for a first event. What a hook raises comes out as it is."""
         ...
 
 

@@ -88,7 +88,7 @@ def test_the_golden_file_covers_everything() -> None:
     text = (GOLDEN / "v1.jsonl").read_text("utf-8")
     for kind in (Message, ToolResult, Raw, CommittedTurn, Text, Image, Document):
         assert f'"type":"{kind.__struct_config__.tag}"' in text
-        for field in kind.__struct_fields__:
+        for field in set(kind.__struct_fields__) - {"exception"}:  # which no transcript keeps
             assert f'"{field}":' in text, f"{kind.__name__}.{field} is in no golden file"
     for view in (TextItem, ReasoningItem, RefusalItem, ToolCallItem):
         assert f'"type":"{view.__struct_config__.tag}"' in text

@@ -1,0 +1,238 @@
+"""Tools that are functions: the signature becomes a frozen Struct, the docstring the descriptions."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Mapping
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Generic,
+    ParamSpec,
+    TypeVar,
+    cast,
+    final,
+    get_args,
+    get_origin,
+)
+
+import anyio.to_thread
+import msgspec
+from msgspec import NODEFAULT, Struct
+
+from lutum._docstrings import parse
+from lutum._errors import BadValue
+from lutum._tools import TypedTool
+
+P = ParamSpec("P")
+O = TypeVar("O")
+
+if TYPE_CHECKING:
+
+    class Arguments(Generic[P]):
+        """The input of a function tool: its parameters, by name."""
+
+        def __getattr__(self, name: str) -> Any: ...
+
+else:
+
+    class Arguments(Struct, frozen=True):
+        """The input of a function tool: its parameters, by name."""
+
+        def __class_getitem__(cls, parameters: object) -> type[Arguments]:
+            return cls
+
+
+@final
+class Injected:
+    """`db: Annotated[Db, lutum.Injected]`: the model does not see it, `tools.bind(db=...)` fills it."""
+
+
+@final
+class FunctionTool(TypedTool[Arguments[P]], Generic[P, O]):
+    """A function that a model may call; made by `tool`. Called, it is the function.
+
+    Attributes:
+      Input: the Struct of its parameters, for `match`: `case weather.Input(city=city)`. To a type checker
+        the inputs of all functions are one class, so a match it calls complete may lack a function;
+        inputs that are types of yours (`tool_input`) are told apart.
+    """
+
+    if TYPE_CHECKING:
+        Input = Arguments
+    else:
+        Input: type[Arguments]
+
+    def __init__(
+        self,
+        fn: Callable[P, O],
+        *,
+        name: str | None,
+        description: str | None,
+        thread: bool,
+        abandon: bool,
+        local_names: Mapping[str, object],
+    ) -> None:
+        is_async = inspect.iscoroutinefunction(_unwrapped(fn))
+        name = name or str(getattr(fn, "__name__", type(fn).__name__))
+        if thread and is_async:
+            raise BadValue(f"tool {name!r}: thread", "an async function runs in no thread")
+        if abandon and not thread:
+            raise BadValue(f"tool {name!r}: abandon", "only a thread can be left running")
+        text, of = parse(getattr(fn, "__doc__", None))
+        fields, injected = _fields(fn, name, of, local_names)
+        title = "".join(part[:1].upper() + part[1:] for part in name.replace("-", "_").split("_"))
+        made = msgspec.defstruct(
+            title or "Input",
+            fields,
+            bases=(cast("Any", Arguments),),
+            module=getattr(fn, "__module__", None),
+            frozen=True,
+            kw_only=True,
+            forbid_unknown_fields=True,
+        )
+        self.__dict__["Input"] = made
+        self.__wrapped__ = fn
+        self._thread = thread
+        self._abandon = abandon
+        self._names = tuple(field[0] for field in fields)
+        super().__init__(
+            name, text if description is None else description, cast("type[Arguments[P]]", made), injected
+        )
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> O:
+        """Call the function itself, with every parameter."""
+        return self.__wrapped__(*args, **kwargs)
+
+    async def run(self, input: Any, bound: Mapping[str, object]) -> object:
+        """Call the function with an input and what its Injected parameters are bound to.
+
+        Cancelled, a function in a thread is waited for, unless the tool abandons it.
+        """
+        keywords = {name: getattr(input, name) for name in self._names}
+        keywords.update((name, bound[name]) for name in self.dependencies)
+        call = functools.partial(cast("Callable[..., Any]", self.__wrapped__), **keywords)
+        if self._thread:
+            return await anyio.to_thread.run_sync(call, abandon_on_cancel=self._abandon)
+        output = call()
+        return await output if inspect.isawaitable(output) else output
+
+    @property
+    def left_running(self) -> bool:
+        """Whether a run that is cancelled goes on in its thread."""
+        return self._abandon
+
+
+@typing.overload
+def tool(fn: Callable[P, O], /) -> FunctionTool[P, O]: ...
+@typing.overload
+def tool(
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    thread: bool = False,
+    abandon: bool = False,
+) -> Decorator: ...
+def tool(
+    fn: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    thread: bool = False,
+    abandon: bool = False,
+) -> Any:
+    """Make a function a tool: its signature is the schema, its docstring (Google, numpy or Sphinx style) says
+    what it and its parameters are for.
+
+    Parameters are annotated with what `structured_turn` takes; those annotated
+    `Annotated[Db, lutum.Injected]` are left out and filled by `tools.bind(db=db)`.
+
+    Args:
+      name: what the model calls it by; the function's name if not given.
+      description: what the model is told of it; the docstring's text before its first section if not given.
+      thread: run a sync function in a worker thread. Without it a sync function runs where it is called.
+      abandon: on timeout or cancellation leave that thread behind and drop its result, instead of waiting.
+
+    Raises:
+      BadValue: a parameter has no annotation, or one that no strict schema can say; the message names
+        tool, parameter and path.
+    """
+    names = sys._getframe(1).f_locals  # where annotations of a function made in a function are looked up
+
+    def decorate(fn: Any) -> Any:
+        return FunctionTool[Any, Any](
+            fn, name=name, description=description, thread=thread, abandon=abandon, local_names=names
+        )
+
+    return decorate if fn is None else decorate(fn)
+
+
+class Decorator(typing.Protocol):
+    """What `tool(...)` with options gives."""
+
+    def __call__(self, fn: Callable[P, O], /) -> FunctionTool[P, O]:
+        """The tool of a function."""
+        ...
+
+
+def _fields(
+    fn: Any, tool: str, texts: dict[str, str], local_names: Mapping[str, object]
+) -> tuple[list[tuple[str, Any, Any]], frozenset[str]]:
+    """The Struct's fields, and the names of the injected parameters."""
+    inner = _unwrapped(fn)
+    if isinstance(inner, type):
+        raise BadValue(f"tool {tool!r}", "is a class; decorate it with @lutum.tool_input")
+    target = inner if inspect.isroutine(inner) else type(inner).__call__
+    try:
+        hints = typing.get_type_hints(target, localns=dict(local_names), include_extras=True)
+    except NameError as exc:
+        raise BadValue(f"tool {tool!r}", f"an annotation cannot be resolved: {exc}") from None
+    fields = list[tuple[str, Any, Any]]()
+    injected = set[str]()
+    for parameter in inspect.signature(fn).parameters.values():
+        name = parameter.name
+        where = f"tool {tool!r}: parameter {name!r}"
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise BadValue(where, f"is {parameter.kind.description}; a model gives arguments by name")
+        if name not in hints:
+            told = "; decorate the bound method: lutum.tool(obj.method)" if name == "self" else ""
+            raise BadValue(where, f"has no annotation{told}")
+        if _is_injected(hints[name]):
+            injected.add(name)
+            continue
+        fields.append((name, _annotated(hints[name], texts.get(name)), _default(parameter.default)))
+    return fields, frozenset(injected)
+
+
+def _is_injected(hint: Any) -> bool:
+    return get_origin(hint) is Annotated and any(
+        one is Injected or isinstance(one, Injected) for one in get_args(hint)[1:]
+    )
+
+
+def _annotated(hint: Any, text: str | None) -> Any:
+    """The annotation with the docstring's words, unless it has words of its own."""
+    metas = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    if text is None or any(isinstance(one, msgspec.Meta) and one.description for one in metas):
+        return hint
+    return Annotated[hint, msgspec.Meta(description=text)]
+
+
+def _default(default: Any) -> Any:
+    if default is inspect.Parameter.empty:
+        return NODEFAULT
+    if isinstance(default, list | dict | set):
+        return msgspec.field(default_factory=functools.partial(copy.deepcopy, cast("Any", default)))
+    return default
+
+
+def _unwrapped(fn: Any) -> Any:
+    while isinstance(fn, functools.partial):
+        fn = fn.func  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # of what is Any
+    return inspect.unwrap(fn)

@@ -1,0 +1,116 @@
+"""What the core tells of its work: spans called `turn attempt request tool hook wait`.
+
+Nobody listens, and a span costs one look at the context, unless `lutum.trace.capture()` has put a root
+there. A span's parent is the one current in the task that opens it; tasks inherit it from where they start.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Protocol, final
+
+from msgspec import Struct
+
+
+class RawCapture(Struct, frozen=True, kw_only=True):
+    """What of each request is kept as it was. As an option of a turn (`.ext(RawCapture(...))`) it limits what
+    a capture keeps of that turn; without a capture that asks for raw data nothing is kept.
+
+    Attributes:
+      request: method, URL, headers and body, before they are sent; secrets are masked.
+      frames: the events of each piece that was received.
+      errors: what ended a request or a turn, with the body of an error answer.
+    """
+
+    request: bool = True
+    frames: bool = True
+    errors: bool = True
+
+
+class Span(Protocol):
+    """An open span of a trace. Plain calls that never block."""
+
+    @property
+    def content(self) -> bool:
+        """Whether somebody wants to read prompts and answers in it."""
+        ...
+
+    @property
+    def raw(self) -> RawCapture | None:
+        """What somebody wants to have of a request as it was."""
+        ...
+
+    def child(self, name: str, fields: dict[str, object]) -> Span | None:
+        """Open a span under this one; None when the capture is over."""
+        ...
+
+    def set(self, /, **fields: object) -> None:
+        """Record fields; a later value replaces an earlier one."""
+        ...
+
+    def add(self, field: str, amount: int) -> None:
+        """Count in a field; nobody is told before the span ends."""
+        ...
+
+    def event(self, name: str, /, **fields: object) -> None:
+        """Record something that happened in it."""
+        ...
+
+    def keep(self, kind: str, /, **data: object) -> None:
+        """Keep something raw; `kind` is `request`, `frame` or `error`."""
+        ...
+
+    def hide(self, *secrets: str) -> None:
+        """These texts are masked in whatever is recorded from now on."""
+        ...
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Close it, with the exception that ended it."""
+        ...
+
+
+CURRENT: ContextVar[Span | None] = ContextVar("lutum span", default=None)
+
+
+def open_span(name: str, /, **fields: object) -> Span | None:
+    """A span under the current one, which stays current; None when nobody listens."""
+    current = CURRENT.get()
+    return None if current is None else current.child(name, fields)
+
+
+def event(name: str, /, **fields: object) -> None:
+    """Record something that happened in the current span; nothing when nobody listens."""
+    current = CURRENT.get()
+    if current is not None:
+        current.event(name, **fields)
+
+
+@final
+class span:
+    """`with span("tool", tool=name) as opened:` a span that is current in its block; None when nobody
+    listens. Holds no context token: the block puts back what it found."""
+
+    __slots__ = ("_fields", "_found", "_name", "_opened")
+
+    def __init__(self, name: str, /, **fields: object) -> None:
+        self._name = name
+        self._fields = fields
+
+    def __enter__(self) -> Span | None:
+        self._found = found = CURRENT.get()
+        if found is None:
+            self._opened: Span | None = None
+            return None
+        self._opened = opened = found.child(self._name, self._fields)
+        if opened is not None:
+            CURRENT.set(opened)
+        return opened
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        opened = self._opened
+        if opened is not None:
+            CURRENT.set(self._found)
+            opened.end(exc)

@@ -1,0 +1,200 @@
+"""The calls a model makes: a call is run or answered, and knows its answer. Nothing runs a tool unless you
+say `run`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, cast, final
+
+import anyio
+import msgspec
+from typing_extensions import TypeVar
+
+from lutum._errors import BadValue, ToolError, UsageError
+from lutum._input import Document, Image, Raw, Text, ToolResult, parts
+from lutum._results import IssueReason
+from lutum._spans import span
+from lutum._tools import Tool, encodable
+
+I = TypeVar("I", default=dict[str, Any])
+
+# Enough of broken arguments for a model to see its slip, without paying for all of them again.
+QUOTED = 200
+
+_encode = msgspec.json.Encoder(enc_hook=encodable).encode
+
+
+class _State:
+    """What became of a call: shared by the copies that `with_input` makes of it."""
+
+    __slots__ = ("answer", "running", "scope")
+
+    def __init__(self) -> None:
+        self.answer: ToolResult | None = None
+        self.running: anyio.Event | None = None
+        self.scope: anyio.CancelScope | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ToolCall(Generic[I]):
+    """A call the model made. Run it with `run`, or answer it with `complete`, `reject` or `fail`.
+
+    `arguments` is the model's JSON text, which is what is committed; `input` what it decodes to, or what
+    you made of that with `with_input`.
+    """
+
+    id: str
+    name: str
+    arguments: str
+    input: I
+    _tool: Tool[I] | None = field(default=None, repr=False, compare=False)
+    _bound: Mapping[str, object] = field(default_factory=dict[str, object], repr=False, compare=False)
+    _state: _State = field(default_factory=_State, repr=False, compare=False)
+
+    @property
+    def answer(self) -> ToolResult | None:
+        """The last result that was made of it; None before that."""
+        return self._state.answer
+
+    @property
+    def cancel_scope(self) -> anyio.CancelScope:
+        """Cancel it, from any task, to end this call's `run` alone: its result says so."""
+        if self._state.scope is None:
+            self._state.scope = anyio.CancelScope()
+        return self._state.scope
+
+    def with_input(self, input: I) -> ToolCall[I]:
+        """The same call with another input; its answer commits the arguments as the model gave them."""
+        return replace(self, input=input)
+
+    def complete(self, output: object) -> ToolResult:
+        """The answer: text as it is, parts as they are, anything else as JSON.
+
+        Raises:
+          BadValue: the output cannot be encoded, or is not of the tool's declared type; the message
+            names the tool, and the path where there is one.
+        """
+        output = output if self._tool is None else self._tool.checked(output)
+        return self._answered(_content(self.name, output), is_error=False)
+
+    def reject(self, why: str) -> ToolResult:
+        """Tell the model that the call was not run."""
+        return self._answered(parts("why", f"rejected: {why}"), is_error=True)
+
+    def fail(self, exc: BaseException) -> ToolResult:
+        """Tell the model that the tool failed. Of the exception it learns the type only, of a `ToolError`
+        the message; the exception itself is the result's `exception`, and is never committed."""
+        text = str(exc) if isinstance(exc, ToolError) else f"failed: {type(exc).__name__}"
+        return self._answered((Text(text),), is_error=True, exception=exc)
+
+    async def run(self, *, timeout: float | None = None) -> ToolResult:
+        """Run the tool, once: a call that is answered gives its answer, one that runs is waited for.
+
+        An exception of the tool becomes a result (see `fail`), and so does a timeout or a cancelled
+        `cancel_scope`. Cancelled from outside, the tool is cancelled and the call has no answer. A
+        function in a thread cannot be stopped: it is waited for and what it gives counts, unless it was
+        made with `abandon`.
+
+        Args:
+          timeout: seconds from now.
+
+        Raises:
+          UsageError: the tool is no function.
+        """
+        check_seconds("timeout", timeout)
+        state = self._state
+        while state.answer is None and state.running is not None:
+            await state.running.wait()
+        if state.answer is not None:
+            return state.answer
+        state.running = done = anyio.Event()
+        try:
+            return await self._run(timeout)
+        finally:
+            state.running = state.scope = None
+            done.set()
+
+    async def _run(self, timeout: float | None) -> ToolResult:
+        if self._tool is None:
+            raise UsageError(f"tool {self.name!r}: no turn made this call; answer with call.complete(...)")
+        with span("tool", tool=self.name, call=self.id) as opened:
+            result = await self._outcome(self._tool, timeout)
+            if opened is not None:
+                opened.set(is_error=result.is_error)
+                if result.exception is not None:
+                    opened.set(error=type(result.exception).__name__, message=str(result.exception))
+        return result
+
+    async def _outcome(self, tool: Tool[I], timeout: float | None) -> ToolResult:
+        with self.cancel_scope as scope, anyio.move_on_after(timeout) as limit:
+            try:
+                return self.complete(await tool.run(self.input, self._bound))
+            except UsageError as exc:
+                if not isinstance(exc, BadValue):
+                    raise  # there is nothing to run
+                return self.fail(exc)
+            except Exception as exc:
+                return self.fail(exc)
+        left = "; its thread was left running" if tool.left_running else ""
+        if scope.cancelled_caught:
+            return self._answered((Text(f"cancelled{left}"),), is_error=True)
+        assert limit.cancelled_caught
+        text = f"timed out after {timeout:g} s{left}"
+        return self._answered((Text(text),), is_error=True, exception=TimeoutError(text))
+
+    def _answered(
+        self, content: tuple[Any, ...], *, is_error: bool, exception: BaseException | None = None
+    ) -> ToolResult:
+        result = ToolResult(self.id, content, is_error, self.name, self.arguments, exception=exception)
+        self._state.answer = result
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class CallIssue:
+    """A call that cannot be run, and why; it is answered for you when its round is committed."""
+
+    id: str
+    name: str
+    arguments: str
+    reason: IssueReason
+    detail: str = ""
+
+    @property
+    def message(self) -> str:
+        """What the model is told."""
+        match self.reason:
+            case "not_available":
+                return f"tool {self.name!r} is not available in this round"
+            case "unknown_tool":
+                return f"there is no tool {self.name!r}"
+            case "invalid_arguments":
+                return f"the arguments of {self.name!r} do not fit its schema: {self.detail}"
+            case "malformed_arguments":
+                quoted = self.arguments[:QUOTED]
+                return f"the arguments of {self.name!r} are not one JSON object; they began: {quoted}"
+
+    def answer(self) -> ToolResult:
+        """What is committed unless you answer it yourself."""
+        return ToolResult(self.id, (Text(self.message),), True, self.name, self.arguments)
+
+
+def check_seconds(field: str, value: float | None) -> None:
+    if value is not None and not value > 0:
+        raise BadValue(field, f"{value!r} is not above 0 s; None means no limit")
+
+
+def _content(tool: str, output: object) -> tuple[Any, ...]:
+    if isinstance(output, str | Text | Image | Document | Raw):
+        return parts(f"output of {tool!r}", output)
+    if isinstance(output, list | tuple):
+        several = cast("Sequence[object]", output)
+        found = [part for part in several if isinstance(part, Text | Image | Document | Raw)]
+        if found and len(found) == len(several):
+            return parts(f"output of {tool!r}", found)
+    try:
+        return (Text(_encode(output).decode()),)
+    except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as exc:
+        raise BadValue(f"output of {tool!r}", str(exc)) from None

@@ -1,0 +1,89 @@
+"""Hooks for tools: what is asked about a call before you run it, by tool. Nothing asks them but you."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, cast, final
+
+from lutum._input import ToolResult
+from lutum._results import ToolDef
+from lutum._rounds import ToolHook
+from lutum._tool_calls import ToolCall
+from lutum._tools import Tool
+from lutum._toolset import Selector, Toolset
+
+I = TypeVar("I")
+
+DescriptionHook = Callable[[ToolDef], Awaitable[str | None]]
+"""Describes a tool otherwise: given the static definition, another text, or None to keep it."""
+
+
+@final
+class ToolHooks:
+    """Hooks by tool, for `round.apply_hooks`. A value: each method returns a longer one.
+
+    The hooks of a tool are asked in order, nested sets first: an edited input is what the next one sees,
+    and the first answer ends it. Itself a hook, so sets nest.
+    """
+
+    __slots__ = ("_descriptions", "_hooks")
+
+    def __init__(self, *nested: ToolHooks) -> None:
+        self._hooks: tuple[tuple[str, ToolHook], ...] = sum((one._hooks for one in nested), ())
+        self._descriptions: dict[str, DescriptionHook] = {}
+        for one in nested:
+            self._descriptions.update(one._descriptions)
+
+    def on(
+        self,
+        tool: Tool[I] | type[I],
+        hook: Callable[[ToolCall[I]], Awaitable[ToolCall[I] | ToolResult | None]],
+    ) -> ToolHooks:
+        """With a hook for that tool, after those it has.
+
+        Raises:
+          BadValue: that is no tool.
+        """
+        return self._with(_name(tool), cast("ToolHook", hook))
+
+    def describe(self, tool: Selector, hook: DescriptionHook) -> ToolHooks:
+        """With a description hook for that tool, in place of the one it has.
+
+        Raises:
+          BadValue: that is no tool.
+        """
+        made = ToolHooks(self)
+        made._descriptions[_name(tool)] = hook
+        return made
+
+    async def descriptions(self, toolset: Toolset[Any]) -> dict[str, str]:
+        """What the description hooks say, by name, in the toolset's order; for `turn.describe`."""
+        found: dict[str, str] = {}
+        for tool in toolset:
+            hook = self._descriptions.get(tool.name)
+            text = None if hook is None else await hook(tool.definition)
+            if text is not None:
+                found[tool.name] = text
+        return found
+
+    async def __call__(self, call: ToolCall[Any]) -> ToolCall[Any] | ToolResult:
+        """Ask the hooks of the call's tool: the call, perhaps edited, or its result."""
+        for name, hook in self._hooks:
+            if name == call.name:
+                said = await hook(call)
+                if isinstance(said, ToolResult):
+                    return said
+                call = call if said is None else said
+        return call
+
+    def _with(self, name: str, hook: ToolHook) -> ToolHooks:
+        made = ToolHooks(self)
+        made._hooks = (*made._hooks, (name, hook))
+        return made
+
+
+def _name(tool: Any) -> str:
+    if isinstance(tool, str):
+        return tool
+    [name] = Toolset[Any](tool).names
+    return name

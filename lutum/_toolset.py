@@ -1,0 +1,230 @@
+"""Toolsets: tools that are offered together. A value: nesting, `off` and `bind` make another one."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Generic, cast, final, overload
+
+from typing_extensions import TypeIs, TypeVar
+
+from lutum._errors import BadValue
+from lutum._results import ToolDef
+from lutum._tools import Tool
+
+T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+E = TypeVar("E")
+F = TypeVar("F")
+I_co = TypeVar("I_co", covariant=True, default=dict[str, Any])
+
+
+@final
+class Off(Generic[I_co]):
+    """A member that is not offered unless a turn asks for it; made by `off`."""
+
+    __slots__ = ("member",)
+
+    def __init__(self, member: Tool[I_co] | Toolset[I_co] | type[I_co]) -> None:
+        self.member = member
+
+
+def off(member: Tool[T] | Toolset[T] | type[T]) -> Off[T]:
+    """A tool or toolset that is no part of what a turn offers, until `.available(plus=...)` adds it."""
+    return Off(member)
+
+
+@final
+class Toolset(Generic[I_co]):
+    """Tools that are offered together, flat or nested; names are unique.
+
+    Type checkers know the union of the inputs. With more than six members mypy needs it said:
+    `Toolset[A | B | ...](...)`.
+
+    Raises:
+      BadValue: two tools have one name, or a member is no tool.
+    """
+
+    __slots__ = ("_bound", "_members", "_off", "_tools")
+
+    @overload
+    def __init__(self: Toolset[A], a: Tool[A] | Toolset[A] | Off[A] | type[A], /) -> None: ...
+    @overload
+    def __init__(
+        self: Toolset[A | B],
+        a: Tool[A] | Toolset[A] | Off[A] | type[A],
+        b: Tool[B] | Toolset[B] | Off[B] | type[B],
+        /,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Toolset[A | B | C],
+        a: Tool[A] | Toolset[A] | Off[A] | type[A],
+        b: Tool[B] | Toolset[B] | Off[B] | type[B],
+        c: Tool[C] | Toolset[C] | Off[C] | type[C],
+        /,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Toolset[A | B | C | D],
+        a: Tool[A] | Toolset[A] | Off[A] | type[A],
+        b: Tool[B] | Toolset[B] | Off[B] | type[B],
+        c: Tool[C] | Toolset[C] | Off[C] | type[C],
+        d: Tool[D] | Toolset[D] | Off[D] | type[D],
+        /,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Toolset[A | B | C | D | E],
+        a: Tool[A] | Toolset[A] | Off[A] | type[A],
+        b: Tool[B] | Toolset[B] | Off[B] | type[B],
+        c: Tool[C] | Toolset[C] | Off[C] | type[C],
+        d: Tool[D] | Toolset[D] | Off[D] | type[D],
+        e: Tool[E] | Toolset[E] | Off[E] | type[E],
+        /,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Toolset[A | B | C | D | E | F],
+        a: Tool[A] | Toolset[A] | Off[A] | type[A],
+        b: Tool[B] | Toolset[B] | Off[B] | type[B],
+        c: Tool[C] | Toolset[C] | Off[C] | type[C],
+        d: Tool[D] | Toolset[D] | Off[D] | type[D],
+        e: Tool[E] | Toolset[E] | Off[E] | type[E],
+        f: Tool[F] | Toolset[F] | Off[F] | type[F],
+        /,
+    ) -> None: ...
+    @overload
+    def __init__(self, *members: Tool[I_co] | Toolset[I_co] | Off[I_co] | type[I_co]) -> None: ...
+    def __init__(self, *members: Any) -> None:
+        self._members = members
+        self._bound: dict[str, object] = {}
+        self._tools: dict[str, Tool[Any]] = {}
+        self._off: set[str] = set()
+        for member in members:
+            inner: object = member.member if _is_off(member) else member
+            nested = inner if _is_toolset(inner) else None
+            for made in _tools_of(member):
+                if made.name in self._tools:
+                    raise BadValue("tools", f"two are called {made.name!r}")
+                self._tools[made.name] = made
+                if inner is not member or (nested is not None and made.name in nested._off):
+                    self._off.add(made.name)
+            if nested is not None:
+                self._bound.update(nested._bound)
+
+    @property
+    def definitions(self) -> tuple[ToolDef, ...]:
+        """All tools as providers see them, in order; those that are off too."""
+        return tuple(tool.definition for tool in self._tools.values())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names, in order; those that are off too."""
+        return tuple(self._tools)
+
+    @property
+    def default_names(self) -> tuple[str, ...]:
+        """The names of what is offered unless a turn says otherwise."""
+        return tuple(name for name in self._tools if name not in self._off)
+
+    def get(self, name: str) -> Tool[I_co] | None:
+        """The tool of that name."""
+        return self._tools.get(name)
+
+    def definition(self, tool: Selector) -> ToolDef:
+        """One tool as providers see it. Raises BadValue when it is no member."""
+        [name] = self.select("definition", [tool])
+        return self._tools[name].definition
+
+    @property
+    def selector(self) -> type[str]:
+        """The names as a type of one: a model can answer with it in a structured turn, and `available`,
+        `require` and `describe` take what it said."""
+        return cast("type[str]", enum.StrEnum("Selector", {f"tool_{name}": name for name in self._tools}))
+
+    @property
+    def selection(self) -> type[list[str]]:
+        """The names as a type of a list, as `selector`."""
+        return cast("type[list[str]]", list.__class_getitem__(self.selector))
+
+    def bind(self, **dependencies: object) -> Toolset[I_co]:
+        """This toolset with its `Injected` parameters filled; a later value replaces an earlier one.
+
+        Raises:
+          BadValue: no tool has such a parameter.
+        """
+        known = {name for tool in self._tools.values() for name in tool.dependencies}
+        for name in dependencies:
+            if name not in known:
+                raise BadValue(f"bind.{name}", "no tool of this set has such an Injected parameter")
+        bound = cast("Toolset[I_co]", Toolset(*self._members))
+        bound._bound = {**self._bound, **dependencies}
+        return bound
+
+    @property
+    def bound(self) -> Mapping[str, object]:
+        """What the tools' `Injected` parameters are filled with, by name."""
+        return self._bound
+
+    def check_bound(self) -> None:
+        """Raises BadValue when a tool has an `Injected` parameter that nothing fills."""
+        for tool in self._tools.values():
+            for name in sorted(tool.dependencies - self._bound.keys()):
+                raise BadValue(f"tools.{tool.name}.{name}", f"is not bound; give tools.bind({name}=...)")
+
+    def select(self, field: str, selectors: Iterable[Selector]) -> tuple[str, ...]:
+        """The names that selectors stand for, once each, in their order.
+
+        Raises:
+          BadValue: one of them is no member; the message begins with `field`.
+        """
+        found = dict[str, None]()
+        for selector in selectors:
+            one = isinstance(selector, str)
+            for name in [str(selector)] if one else [tool.name for tool in _tools_of(selector)]:
+                if name not in self._tools:
+                    raise BadValue(field, f"{name!r} is no tool of this turn")
+                found[name] = None
+        return tuple(found)
+
+    def __iter__(self) -> Iterator[Tool[I_co]]:
+        return iter(self._tools.values())
+
+    def __len__(self) -> int:
+        return len(self._tools)
+
+    def __repr__(self) -> str:
+        names = (f"{name} (off)" if name in self._off else name for name in self._tools)
+        return f"<Toolset {', '.join(names)}>"
+
+
+Selector = str | Tool[Any] | type[Any] | Off[Any] | Toolset[Any]
+"""What names tools of a toolset: a name, the tool or input type itself, or a nested toolset."""
+
+
+def _tools_of(member: object) -> Iterable[Tool[Any]]:
+    inner = member.member if _is_off(member) else member
+    if _is_toolset(inner):
+        return inner._tools.values()
+    made = inner.__dict__.get("__lutum_tool__") if isinstance(inner, type) else inner
+    if _is_tool(made):
+        return [made]
+    shown = getattr(inner, "__name__", None) or repr(inner)
+    raise BadValue("tools", f"{shown} is no tool; decorate it with @lutum.tool or @lutum.tool_input")
+
+
+# isinstance() alone leaves pyright with an unknown type argument.
+def _is_off(member: object) -> TypeIs[Off[Any]]:
+    return isinstance(member, Off)
+
+
+def _is_tool(member: object) -> TypeIs[Tool[Any]]:
+    return isinstance(member, Tool)
+
+
+def _is_toolset(member: object) -> TypeIs[Toolset[Any]]:
+    return isinstance(member, Toolset)
