@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from lutum._mask import MASK, masked, masked_body, masked_headers, masked_url, secrets_sent
+from lutum._open import open_items
 from lutum._results import Estimate
 from lutum.abc import Adapter, Prepared, ReplayForm
-
-MASK = "***"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,9 @@ class Preview:
       first_difference: JSON path of the first thing that is not as in the session's last committed
         request; None when this one only adds, or there was none.
       dropped_constraints: schema constraints the provider does not take; enforced on decode.
+      open_items: provider calls of the last turn that wait for an answer from you; the turn is refused.
+      pending_hooks: slots of the adapter that have hooks, which run when the turn starts and may change what
+        is shown here. `(await turn.resolve()).preview()` shows what they make of it, and has none.
     """
 
     method: str
@@ -35,13 +38,17 @@ class Preview:
     inexact_reason: str | None
     first_difference: str | None
     dropped_constraints: tuple[str, ...]
+    open_items: tuple[bytes, ...] = ()
+    pending_hooks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         headers = "".join(f"\n{name}: {value}" for name, value in self.headers.items())
         return f"{self.method} {self.url}{headers}\n\n{self.body.decode(errors='replace')}"
 
 
-def preview(adapter: Adapter, prepared: Prepared, earlier: Prepared | None = None) -> Preview:
+def preview(
+    adapter: Adapter, prepared: Prepared, earlier: Prepared | None = None, pending: tuple[str, ...] = ()
+) -> Preview:
     given, output = prepared.request.settings.estimate, prepared.request.output
     return Preview(
         method=prepared.method,
@@ -55,6 +62,20 @@ def preview(adapter: Adapter, prepared: Prepared, earlier: Prepared | None = Non
         inexact_reason=prepared.inexact_reason,
         first_difference=None if earlier is None else adapter.first_difference(earlier, prepared),
         dropped_constraints=(() if output is None else output.dropped) + prepared.dropped_constraints,
+        open_items=open_items(adapter, prepared.request.transcript),
+        pending_hooks=pending,
+    )
+
+
+def logged(adapter: Adapter, prepared: Prepared) -> Preview:
+    """A preview for the log: whatever a name says is secret is masked, in the URL and the body too."""
+    shown = preview(adapter, prepared)
+    secrets = secrets_sent(prepared.request.settings.ext, prepared.body)
+    return replace(
+        shown,
+        url=masked_url(shown.url),
+        headers=masked_headers(shown.headers.items()),
+        body=masked(masked_body(shown.body), secrets),
     )
 
 

@@ -5,20 +5,24 @@ Commit is a compare-and-set: a result may be committed where its turn was built,
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Any, TypeVar, final
 
 from lutum._boundary import Lutum
 from lutum._errors import StaleCommit, UsageError
-from lutum._input import Content, Item, ToolResult, message, tool_result
+from lutum._input import Content, Item, ToolResult, message, raw, tool_result
+from lutum._open import open_items
 from lutum._results import CommittedTurn, StructuredResult, TextResult
+from lutum._rounds import RoundPlan, ToolRound
 from lutum._settings import Settings
-from lutum._tools import ToolRound
 from lutum._transcript import Transcript
 from lutum._turn import StructuredTurn, TextTurn, TurnSpec
 from lutum.abc import TurnRequest
 
 T = TypeVar("T")
+
+logger = logging.getLogger("lutum")
 
 
 @final
@@ -63,6 +67,14 @@ class Session:
         """
         return self._ephemerals
 
+    @property
+    def open_items(self) -> tuple[bytes, ...]:
+        """Provider calls of the last turn that wait for an answer from you, as raw JSON, see `push_raw`.
+
+        While there are any, the next turn raises UsageError as it starts, before anything is reserved.
+        """
+        return open_items(self._llm.adapter, self._transcript)
+
     def push_system(self, content: Content) -> None:
         """Add a system item where the conversation stands; before any other item it is the head's."""
         self._push(message("system", content))
@@ -98,6 +110,14 @@ class Session:
     def push_turn(self, turn: CommittedTurn) -> None:
         """Place a turn on purpose, wherever it was made."""
         self._push(turn)
+
+    def push_raw(self, adapter: str, json: str | bytes) -> None:
+        """Add JSON of one adapter's own protocol, such as the answer to an open item.
+
+        Raises:
+          BadValue: it is not one JSON value.
+        """
+        self._push(raw(adapter, json))
 
     def push_ephemeral_system(self, content: Content) -> None:
         """Add a system item for the next committed turn only."""
@@ -152,14 +172,14 @@ class Session:
             raise UsageError(f"commit: {type(result).__name__} is no structured result")
         self.commit_text(result)
 
-    def commit_round(self, round: ToolRound[Any], results: Iterable[ToolResult]) -> None:
-        """Store a turn with the results of its calls, all or nothing.
+    def commit_round(self, round: ToolRound[Any] | RoundPlan[Any], results: Iterable[ToolResult]) -> None:
+        """Store a turn with the results of its calls, all or nothing; of a plan, those of its pending calls.
 
         Raises:
           StaleCommit: the session is not where the turn was built; nothing changed.
           UsageError: a result is missing, double, extra or altered; nothing changed.
         """
-        if not isinstance(round, ToolRound):
+        if not isinstance(round, ToolRound | RoundPlan):
             raise UsageError(f"commit_round: {type(round).__name__} is no round; it is in `outcome.round`")
         self._commit(round.result, round.answered(results))
 
@@ -202,6 +222,8 @@ class Session:
         self._ephemerals = tuple(pair for pair in self._ephemerals if not any(pair is c for c in carried))
         self._committed = result._request
         self._transcript = transcript
+        if waiting := self.open_items:
+            logger.info("commit: %d provider calls wait for an answer, see Session.open_items", len(waiting))
 
 
 def _moved(base: Transcript, now: Transcript) -> str:

@@ -108,9 +108,10 @@ class Encoder:
         """
         match item:
             case Message():
-                return _message(item, field)
+                return _as_read(_message(item, field), item.wire)
             case ToolResult():
-                return _result(item, field, open_calls, own_id=own_id)
+                result = _result(item, field, open_calls, own_id=own_id)
+                return _as_read(result, item.wire) if item.call_id in open_calls else result
             case CommittedTurn():
                 try:
                     return self._turn(item, field, digest)
@@ -193,6 +194,33 @@ def _message(item: Message, field: str) -> Piece:
         tokens=tokens + _estimate.MESSAGE_TOKENS,
         unbounded=unbounded,
     )
+
+
+def _as_read(piece: Piece, wire: Raw | None) -> Piece:
+    """The piece with the blocks it was read from; an array of them goes on with the message before."""
+    if wire is None or wire.adapter != _wire.NAME:
+        return piece
+    json = wire.json.encode()
+    role = piece.groups[0][0]
+    if json.startswith(b"["):
+        blocks = _blocks(json)
+    else:
+        members = _wire.decode_object(json)
+        blocks = _content_blocks(bytes(members.get("content", b"null")))
+        if set(members) - {"role", "content"}:
+            return msgspec.structs.replace(piece, groups=((f"raw {role}", (Block(json, False),)),))
+    return msgspec.structs.replace(piece, groups=((role, blocks),), marks=_marks(blocks))
+
+
+def _content_blocks(content: bytes) -> tuple[Block, ...]:
+    if (text := _wire.string(content)) is not None:
+        return (Block(_turn.text_block(text)),) if text.strip() else ()
+    return _blocks(content)
+
+
+def _blocks(array: bytes) -> tuple[Block, ...]:
+    blocks = map(bytes, _wire.decode_array(array))
+    return tuple(Block(block, b'"cache_control"' not in block) for block in blocks)
 
 
 def _result(item: ToolResult, field: str, open_calls: tuple[str, ...], *, own_id: bool) -> Piece:

@@ -94,6 +94,7 @@ class Join:
             if i < self._head:
                 self.system += piece.groups[0][1]
                 self.tokens += piece.tokens
+                self.marks += piece.marks
             else:
                 self._item(piece)
         for _, _, piece in waiting:
@@ -207,7 +208,8 @@ def mark(tools: list[Block], join: Join, breakpoint: bytes) -> None:
         for m, b in {place, earlier} if earlier and _apart(join.messages, earlier, place) else {place}:
             _write_mark(join.messages[m].blocks, b, breakpoint)
     elif system := join.system[: join.stable_system]:
-        _write_mark(join.system, len(system) - 1, breakpoint)
+        if system[-1].markable:
+            _write_mark(join.system, len(system) - 1, breakpoint)
     elif tools and b'"cache_control"' not in tools[-1].json:
         _write_mark(tools, len(tools) - 1, breakpoint)
 

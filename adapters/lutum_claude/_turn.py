@@ -33,7 +33,7 @@ class _Call(msgspec.Struct):
 
 
 class _Message(msgspec.Struct):
-    content: list[Raw]
+    content: list[Raw] | str  # a string in requests only
     model: Raw = Raw()
     stop_reason: Raw = Raw()
     stop_details: Raw = Raw()
@@ -77,7 +77,7 @@ def turn_from_message(
       msgspec.DecodeError: not a message.
     """
     read = _decode_message(message)
-    blocks = [bytes(block) for block in read.content]
+    blocks = _blocks(read)
     return CommittedTurn(
         adapter=_wire.NAME,
         scope=scope,
@@ -117,7 +117,7 @@ def is_empty(turn: CommittedTurn) -> bool:
 
 def has_thinking(turn: CommittedTurn) -> bool:
     """Whether the wire holds a block that only some models can read."""
-    return any(_wire.decode_tag(block).type in THINKING for block in _decode_message(turn.wire).content)
+    return any(_wire.decode_tag(block).type in THINKING for block in _blocks(_decode_message(turn.wire)))
 
 
 def replay_form(turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
@@ -135,7 +135,7 @@ def replay_form(turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
 
 def replay_blocks(turn: CommittedTurn, *, thinking: bool = True) -> list[bytes]:
     """The wire's content as it goes back, with or without its thinking."""
-    blocks = [bytes(block) for block in _decode_message(turn.wire).content]
+    blocks = _blocks(_decode_message(turn.wire))
     sent = list[bytes]()
     for kind, block in _live(blocks):
         is_dropped = RESPONSE_ONLY_BLOCKS.get(kind)
@@ -190,6 +190,12 @@ def is_object(text: str) -> bool:
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return False
     return True
+
+
+def _blocks(message: _Message) -> list[bytes]:
+    if isinstance(message.content, str):
+        return [text_block(message.content)]
+    return [bytes(block) for block in message.content]
 
 
 def _live(blocks: Sequence[bytes]) -> list[tuple[str, bytes]]:

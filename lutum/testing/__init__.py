@@ -27,12 +27,21 @@ from lutum.testing._virtual_time import cancel_at as cancel_at, virtual_time as 
 
 if TYPE_CHECKING:
     from lutum.testing._check_adapter import check_adapter as check_adapter
-    from lutum.testing.wire import WireServer as WireServer, check_claude_request as check_claude_request
+    from lutum.testing.wire import (
+        WireServer as WireServer,
+        check_claude_request as check_claude_request,
+        check_openai_chat_request as check_openai_chat_request,
+        check_openai_completions_request as check_openai_completions_request,
+        check_openai_responses_request as check_openai_responses_request,
+    )
 
 _LAZY = {
     "check_adapter": "lutum.testing._check_adapter",
     "WireServer": "lutum.testing.wire",
     "check_claude_request": "lutum.testing.wire",
+    "check_openai_chat_request": "lutum.testing.wire",
+    "check_openai_completions_request": "lutum.testing.wire",
+    "check_openai_responses_request": "lutum.testing.wire",
 }
 
 

@@ -26,7 +26,14 @@ from lutum.testing._virtual_time import cancel_at
 Connect = Callable[[httpx.AsyncClient], Adapter]
 
 
-async def check_adapter(connect: Connect, bodies: Iterable[bytes], *, cuts: int = 200, seed: int = 0) -> None:
+async def check_adapter(
+    connect: Connect,
+    bodies: Iterable[bytes],
+    *,
+    cuts: int = 200,
+    seed: int = 0,
+    conversation: bool = True,
+) -> None:
     """Check promises 1, 2, 3, 5 and 7 on an adapter.
 
     Args:
@@ -34,6 +41,7 @@ async def check_adapter(connect: Connect, bodies: Iterable[bytes], *, cuts: int 
       bodies: complete response bodies as the provider streams them, of turns that call no tool.
       cuts: how many places each body is cut at; all of them when it is shorter.
       seed: of the random splits and cuts.
+      conversation: false for an adapter that takes a prompt alone: its turns must be inexact and say why.
 
     Raises:
       AssertionError: a promise does not hold; the message says which, and for which body.
@@ -44,7 +52,10 @@ async def check_adapter(connect: Connect, bodies: Iterable[bytes], *, cuts: int 
             whole = await _check_splits(connect, body, chance)
             await _check_cuts(connect, body, chance, cuts)
             await _check_exits(connect, body)
-            await _check_replay(connect, body, whole)
+            if conversation:
+                await _check_replay(connect, body)
+            else:
+                _check_no_replay(whole[-1])
     await _check_refusals(connect)
 
 
@@ -91,7 +102,12 @@ async def _check_exits(connect: Connect, body: bytes) -> None:
             k += 1
 
 
-async def _check_replay(connect: Connect, body: bytes, whole: Sequence[Event]) -> None:
+def _check_no_replay(end: Event) -> None:
+    assert isinstance(end, Completed)
+    assert end.turn.inexact_reason, "promise 2: a turn that cannot be replayed has no word why"
+
+
+async def _check_replay(connect: Connect, body: bytes) -> None:
     with _client([body]) as (client, _):
         adapter = connect(client)
         session = Session(Lutum(adapter))

@@ -17,7 +17,9 @@ from msgspec import Struct
 from lutum._errors import BadValue
 from lutum._events import Completed, Event
 from lutum._frames import decode_frame, encode_frame
+from lutum._hooks_lutum import resolve_settings, settings_hooks
 from lutum._results import CommittedTurn, Response
+from lutum._settings import Settings
 from lutum.abc import Adapter, Exchange, Phase, Prepared, ReplayForm, TurnRequest
 
 
@@ -69,6 +71,13 @@ class RecordingAdapter:
     def scope(self) -> str:
         return self._adapter.scope
 
+    @property
+    def settings_hooks(self) -> tuple[str, ...]:
+        return settings_hooks(self._adapter)
+
+    async def resolve_settings(self, request: TurnRequest) -> Settings:
+        return await resolve_settings(self._adapter, request)
+
     def prepare(self, request: TurnRequest) -> Prepared:
         return self._adapter.prepare(request)
 
@@ -104,6 +113,13 @@ class ReplayAdapter:
     @property
     def scope(self) -> str:
         return self._adapter.scope
+
+    @property
+    def settings_hooks(self) -> tuple[str, ...]:
+        return settings_hooks(self._adapter)
+
+    async def resolve_settings(self, request: TurnRequest) -> Settings:
+        return await resolve_settings(self._adapter, request)
 
     def prepare(self, request: TurnRequest) -> Prepared:
         return self._adapter.prepare(request)

@@ -46,7 +46,8 @@ from lutum._results import (
     Usage,
     ViewItem,
 )
-from lutum._tools import ToolRound, Toolset
+from lutum._rounds import ToolRound
+from lutum._toolset import Toolset
 from lutum._transcript import Transcript
 from lutum.abc import Adapter, Prepared, TurnRequest
 from lutum.testing._schema_values import text as _letters, values

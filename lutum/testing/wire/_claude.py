@@ -39,7 +39,7 @@ from lutum.testing.wire._script import (
     Think,
 )
 
-__all__ = ["ClaudeDialect"]
+__all__ = ["ClaudeDialect", "check_claude_head", "claude_error", "claude_status_of", "claude_type_of"]
 
 _BINDING_BETA: Final = "thinking-binding-controls-2026-08-01"
 
@@ -61,6 +61,37 @@ _TYPE_OF: Final = {status: name for name, status in _STATUS_OF.items()}
 
 # What the recorded streams show: tool arguments arrive a few characters at a time.
 _ARGUMENT_PIECE: Final = 8
+
+
+def check_claude_head(request: WireRequest, api_key: str | None) -> WireError | None:
+    """Refuse a request that does not bring the key, or names no version."""
+    if api_key is not None:
+        bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
+        given = request.headers.get("x-api-key") or bearer
+        if given != api_key:
+            text = "invalid x-api-key" if given else "x-api-key header is required"
+            return WireError(text, status=401, type="authentication_error")
+    if request.headers.get("anthropic-version") is None:
+        return WireError("anthropic-version: header is required")
+    return None
+
+
+def claude_error(request: WireRequest, error: WireError) -> bytes:
+    """Write the JSON body of an error."""
+    body: dict[str, Any] = {"type": error.type, "message": error.message}
+    if error.code is not None:
+        body["details"] = {"error_code": error.code}
+    return msgspec.json.encode({"type": "error", "error": body, "request_id": _request_id(request)})
+
+
+def claude_type_of(status: int) -> str:
+    """The type of the errors of a status."""
+    return _TYPE_OF.get(status, "api_error" if status >= 500 else "invalid_request_error")
+
+
+def claude_status_of(error_type: str) -> int:
+    """The status of the errors of a type."""
+    return _STATUS_OF.get(error_type, 500)
 
 
 @final
@@ -86,15 +117,9 @@ class ClaudeDialect:
     def check(self, request: WireRequest) -> WireError | None:
         if request.method != "POST":
             return WireError("Method Not Allowed", status=405)
-        if self._api_key is not None:
-            bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
-            given = request.headers.get("x-api-key") or bearer
-            if given != self._api_key:
-                text = "invalid x-api-key" if given else "x-api-key header is required"
-                return WireError(text, status=401, type="authentication_error")
-        version = request.headers.get("anthropic-version")
-        if version is None:
-            return WireError("anthropic-version: header is required")
+        if (found := check_claude_head(request, self._api_key)) is not None:
+            return found
+        version = request.headers["anthropic-version"]
         counting = request.path.endswith("/count_tokens")
         try:
             body = request.json
@@ -139,16 +164,13 @@ class ClaudeDialect:
         return None
 
     def error(self, request: WireRequest, error: WireError) -> bytes:
-        body: dict[str, Any] = {"type": error.type, "message": error.message}
-        if error.code is not None:
-            body["details"] = {"error_code": error.code}
-        return msgspec.json.encode({"type": "error", "error": body, "request_id": _request_id(request)})
+        return claude_error(request, error)
 
     def error_type(self, status: int) -> str:
-        return _TYPE_OF.get(status, "api_error" if status >= 500 else "invalid_request_error")
+        return claude_type_of(status)
 
     def status_of(self, error_type: str) -> int:
-        return _STATUS_OF.get(error_type, 500)
+        return claude_status_of(error_type)
 
     def error_event(self, request: WireRequest, event: ErrorEvent) -> bytes:
         return sse("error", self.error(request, WireError(event.message, type=event.error_type)))

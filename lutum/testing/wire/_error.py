@@ -16,3 +16,5 @@ class WireError(msgspec.Struct, frozen=True):
     type: str = "invalid_request_error"
     code: str | None = None
     """`error.details.error_code`, where the provider documents one."""
+    param: str | None = None
+    """The place in the request that is wrong, where the provider's errors name it."""

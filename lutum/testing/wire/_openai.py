@@ -116,7 +116,7 @@ def error_body(request: WireRequest, error: WireError) -> bytes:
     if at_openrouter(request):
         return msgspec.json.encode({"error": {"message": error.message, "code": error.status}})
     kind, code = code_of(error)
-    said = {"message": error.message, "type": kind, "param": None, "code": code}
+    said = {"message": error.message, "type": kind, "param": error.param, "code": code}
     return msgspec.json.encode({"error": said})
 
 

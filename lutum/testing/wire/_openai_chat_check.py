@@ -94,7 +94,7 @@ def _parsed(body: object) -> Object:
 
 def _model(request: Object) -> str:
     if not request.get("model"):
-        refuse("you must provide a model parameter")
+        refuse("you must provide a model parameter", param="model")
     return string(request, "model", "model")
 
 
@@ -103,6 +103,7 @@ def _empty(path: str) -> None:
         f"Invalid '{path}': empty array. Expected an array with minimum length 1, but got an empty array "
         "instead.",
         code="empty_array",
+        param=path,
     )
 
 
@@ -123,6 +124,7 @@ def _check_message(message: Object, path: str, *, own: bool) -> None:
                     f"Invalid '{path}'. Image URLs are only allowed for messages with role 'user', but this "
                     f"message with role '{role}' contains an image URL.",
                     code="invalid_value",
+                    param=path,
                 )
             if own and role in _PARTS:
                 one_of(kind, f"{where}.type", _PARTS[role])
@@ -133,12 +135,15 @@ def _check_message(message: Object, path: str, *, own: bool) -> None:
     elif role != "assistant" or not any(
         message.get(name) for name in ("tool_calls", "function_call", "refusal", "audio")
     ):
-        refuse(f"Invalid value for 'content' of '{path}': expected a string, got null.")
+        refuse(
+            f"Invalid value for 'content' of '{path}': expected a string, got null.", param=f"{path}.content"
+        )
     if role == "tool":
         if not message.get("tool_call_id"):
             refuse(
                 "Missing parameter 'tool_call_id': messages with role 'tool' must have a 'tool_call_id'.",
                 code="missing_required_parameter",
+                param=f"{path}.tool_call_id",
             )
         string(message, "tool_call_id", f"{path}.tool_call_id")
 
@@ -149,7 +154,7 @@ def _check_calls(calls: list[Any], path: str, *, longest: int | None) -> None:
         where = f"{path}[{at}]"
         id = string(object_(call, where), "id", f"{where}.id", longest=longest)
         if id in ids:
-            refuse(f"Duplicate value for 'tool_call_id' of '{id}'.")
+            refuse(f"Duplicate value for 'tool_call_id' of '{id}'.", param=f"{where}.id")
         ids.add(id)
         kind = one_of(call.get("type") or "function", f"{where}.type", ("function", "custom"))
         inner = object_(call.get(kind), f"{where}.{kind}")
@@ -166,12 +171,16 @@ def _check_pairing(messages: list[Any]) -> None:
         if message["role"] == "tool":
             call_id = message["tool_call_id"]
             if call_id in answered:
-                refuse(f"Duplicate value for 'tool_call_id' of '{call_id}'.")
+                refuse(
+                    f"Duplicate value for 'tool_call_id' of '{call_id}'.",
+                    param=f"messages.[{at}].tool_call_id",
+                )
             if call_id not in open_calls:
                 # The API spells it so.
                 refuse(
                     "Invalid parameter: messages with role 'tool' must be a response to a preceeding message "
-                    f"with 'tool_calls'. ('messages.[{at}].role')"
+                    f"with 'tool_calls'. ('messages.[{at}].role')",
+                    param=f"messages.[{at}].role",
                 )
             open_calls.remove(call_id)
             answered.add(call_id)
@@ -187,7 +196,8 @@ def _check_answered(open_calls: list[str]) -> None:
         refuse(
             "An assistant message with 'tool_calls' must be followed by tool messages responding to each "
             "'tool_call_id'. The following tool_call_ids did not have response messages: "
-            f"{', '.join(open_calls)}"
+            f"{', '.join(open_calls)}",
+            param="messages",
         )
 
 
@@ -201,7 +211,7 @@ def _check_tools(request: Object, *, own: bool) -> None:
             names.add(_check_tool(object_(tool, f"tools[{at}]"), f"tools[{at}]", own=own))
     for name in ("tool_choice", "parallel_tool_calls"):
         if own and request.get(name) is not None and not request.get("tools"):
-            refuse(f"'{name}' is only allowed when 'tools' are specified.")
+            refuse(f"'{name}' is only allowed when 'tools' are specified.", param=name)
     choice = request.get("tool_choice")
     if isinstance(choice, str):
         one_of(choice, "tool_choice", ("none", "auto", "required") if own else _CHOICES)
@@ -233,7 +243,7 @@ def _check_choice(choice: Object, names: set[str]) -> None:
         holder: Any = tool.get(str(tool.get("type") or "function"))
         name = string(object_(holder, "tool_choice.function"), "name", "tool_choice.function.name")
         if name not in names:
-            refuse(f"Tool choice '{name}' not found in 'tools' parameter.")
+            refuse(f"Tool choice '{name}' not found in 'tools' parameter.", param="tool_choice")
 
 
 def _check_limits(request: Object, model: str, *, own: bool) -> None:
@@ -241,12 +251,16 @@ def _check_limits(request: Object, model: str, *, own: bool) -> None:
         integer(request, name, 1)
     if own and request.get("max_tokens") is not None:
         if request.get("max_completion_tokens") is not None:
-            refuse("Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.")
+            refuse(
+                "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
+                param="max_tokens",
+            )
         if _REASONS.match(model):
             refuse(
                 "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
                 "'max_completion_tokens' instead.",
                 code="unsupported_parameter",
+                param="max_tokens",
             )
     stops = request.get("stop")
     if is_array(stops) and len(stops) > _MOST_STOPS:
@@ -254,4 +268,5 @@ def _check_limits(request: Object, model: str, *, own: bool) -> None:
             f"Invalid 'stop': array too long. Expected an array with maximum length {_MOST_STOPS}, but got "
             f"an array with length {len(stops)} instead.",
             code="array_above_max_length",
+            param="stop",
         )

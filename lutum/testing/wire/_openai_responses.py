@@ -75,7 +75,9 @@ class OpenAIResponsesDialect:
         previous: Any = body.get("previous_response_id") if is_object(body) else None
         if previous is not None and previous not in self._stored:
             return WireError(
-                f"Previous response with id '{previous}' not found.", code="previous_response_not_found"
+                f"Previous response with id '{previous}' not found.",
+                code="previous_response_not_found",
+                param="previous_response_id",
             )
         found = check_openai_responses_request(
             body, known_calls=self._open_calls(previous), extras=at_openrouter(request)
@@ -182,4 +184,5 @@ def _not_found(what: str) -> WireError:
         f"{what} not found. Items are not persisted when `store` is set to false. Try again with `store` set "
         "to true, or remove this item from your input.",
         status=404,
+        param="input",
     )

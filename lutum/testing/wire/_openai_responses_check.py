@@ -134,7 +134,7 @@ def check_openai_responses_request(
         request = object_(body, "body")
         unknown = [name for name in request if name not in _PARAMETERS]
         if unknown and not extras:
-            refuse(f"Unknown parameter: '{unknown[0]}'.", code="unknown_parameter")
+            refuse(f"Unknown parameter: '{unknown[0]}'.", code="unknown_parameter", param=unknown[0])
         _check_parameters(request, own=not extras)
         items = _input(request)
         names = _check_tools(request, items)
@@ -191,10 +191,16 @@ def _check_items(items: list[Object], *, own: bool) -> None:
         given: Any = item.get("id")
         if isinstance(given, str) and kind != "item_reference":
             if given in ids:
-                refuse(f"Duplicate item found with id {given}. Remove duplicate items from your input.")
+                refuse(
+                    f"Duplicate item found with id {given}. Remove duplicate items from your input.",
+                    param="input",
+                )
             ids.add(given)
         if kind == "reasoning" and not _follows(items[at + 1 : at + 2], own=own):
-            refuse(f"Item '{given}' of type 'reasoning' was provided without its required following item.")
+            refuse(
+                f"Item '{given}' of type 'reasoning' was provided without its required following item.",
+                param="input",
+            )
 
 
 def _follows(behind: list[Object], *, own: bool) -> bool:
@@ -253,24 +259,24 @@ def _check_pairing(items: list[Object], known: Collection[str], *, stored: bool)
         kind, call_id = _kind(item), str(item.get("call_id"))
         if kind in _PAIRS:
             if (kind, call_id) in calls:
-                refuse(f"Duplicate {_PAIRS[kind][1]} found with call_id {call_id}.")
+                refuse(f"Duplicate {_PAIRS[kind][1]} found with call_id {call_id}.", param="input")
             calls[kind, call_id] = False
         elif kind in _ANSWERS:
             call, words = _ANSWERS[kind]
             if (call, call_id) in calls:
                 if calls[call, call_id]:
-                    refuse(f"Duplicate output found for {words} with call_id {call_id}.")
+                    refuse(f"Duplicate output found for {words} with call_id {call_id}.", param="input")
                 calls[call, call_id] = True
             elif call_id not in known:
-                refuse(f"No tool call found for {words} output with call_id {call_id}.")
+                refuse(f"No tool call found for {words} output with call_id {call_id}.", param="input")
     for (kind, call_id), answered in calls.items():
         if not answered:
-            refuse(f"No tool output found for {_PAIRS[kind][1]} {call_id}.")
+            refuse(f"No tool output found for {_PAIRS[kind][1]} {call_id}.", param="input")
     if stored:
         answers = {str(item.get("call_id")) for item in items if _kind(item) in _ANSWERS}
         for call_id in known:
             if call_id not in answers:
-                refuse(f"No tool output found for function call {call_id}.")
+                refuse(f"No tool output found for function call {call_id}.", param="input")
 
 
 def _check_tools(request: Object, items: list[Object]) -> dict[str, str]:
@@ -301,7 +307,7 @@ def _check_choice(request: Object, names: dict[str, str]) -> None:
         return
     if not names:
         shown = choice if isinstance(choice, str) else object_(choice, "tool_choice").get("type")
-        refuse(f"Tool choice '{shown}' must be specified with 'tools' parameter.")
+        refuse(f"Tool choice '{shown}' must be specified with 'tools' parameter.", param="tool_choice")
     if isinstance(choice, str):
         one_of(choice, "tool_choice", ("none", "auto", "required"))
         return
@@ -315,4 +321,4 @@ def _check_choice(request: Object, names: dict[str, str]) -> None:
         kind = string(tool, "type", "tool_choice.type")
         name = tool.get("name") if kind in ("function", "custom") else kind
         if names.get(str(name)) != kind:
-            refuse(f"Tool choice '{name}' not found in 'tools' parameter.")
+            refuse(f"Tool choice '{name}' not found in 'tools' parameter.", param="tool_choice")

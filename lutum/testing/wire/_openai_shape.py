@@ -37,12 +37,12 @@ class Refused(Exception):
         self.error = error
 
 
-def refuse(message: str, *, code: str | None = None, status: int = 400) -> NoReturn:
-    raise Refused(WireError(message, status=status, code=code))
+def refuse(message: str, *, param: str | None = None, code: str | None = None, status: int = 400) -> NoReturn:
+    raise Refused(WireError(message, status=status, code=code, param=param))
 
 
 def missing(path: str) -> NoReturn:
-    refuse(f"Missing required parameter: '{path}'.", code="missing_required_parameter")
+    refuse(f"Missing required parameter: '{path}'.", code="missing_required_parameter", param=path)
 
 
 def _wrong(path: str, expected: str, value: object) -> NoReturn:
@@ -64,6 +64,7 @@ def _wrong(path: str, expected: str, value: object) -> NoReturn:
     refuse(
         f"Invalid type for '{path}': expected {expected}, but got {got} instead.",
         code="invalid_type",
+        param=path,
     )
 
 
@@ -78,6 +79,7 @@ def string(holder: Object, name: str, path: str, *, longest: int | None = None) 
             f"Invalid '{path}': string too long. Expected a string with maximum length {longest}, but got a "
             f"string with length {len(value)} instead.",
             code="string_above_max_length",
+            param=path,
         )
     return value
 
@@ -108,6 +110,7 @@ def integer(body: Object, name: str, least: int) -> None:
             f"Invalid '{name}': integer below minimum value. Expected a value >= {least}, but got {value} "
             "instead.",
             code="integer_below_min_value",
+            param=name,
         )
 
 
@@ -115,7 +118,11 @@ def one_of(value: object, path: str, allowed: Collection[str]) -> str:
     if not isinstance(value, str) or value not in allowed:
         names = [f"'{name}'" for name in allowed]
         listed = ", ".join(names[:-1]) + " and " * (len(names) > 1) + names[-1]
-        refuse(f"Invalid value: '{value}' of '{path}'. Supported values are: {listed}.", code="invalid_value")
+        refuse(
+            f"Invalid value: '{value}' of '{path}'. Supported values are: {listed}.",
+            code="invalid_value",
+            param=path,
+        )
     return value
 
 
@@ -132,13 +139,17 @@ def check_numbers(body: Object) -> None:
             refuse(
                 f"Invalid '{name}': decimal {side} value. Expected a value {bound}, but got {value} instead.",
                 code="decimal_below_min_value" if value < 0 else "decimal_above_max_value",
+                param=name,
             )
     for name in ("stream", "store", "parallel_tool_calls"):
         if not isinstance(body.get(name), bool | None):
             _wrong(name, "a boolean", body[name])
     if body.get("stream_options") is not None:
         if not body.get("stream"):
-            refuse("The 'stream_options' parameter is only allowed when 'stream' is enabled.")
+            refuse(
+                "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
+                param="stream_options",
+            )
         object_(body["stream_options"], "stream_options")
     if body.get("top_logprobs") is not None:
         integer(body, "top_logprobs", 0)
@@ -152,6 +163,7 @@ def check_function(function: Object, path: str, *, own: bool = True) -> str:
             f"Invalid '{path}.name': string does not match pattern. Expected a string that matches the "
             f"pattern '^{_NAME.pattern}$'.",
             code="invalid_value",
+            param=f"{path}.name",
         )
     parameters = function.get("parameters")
     if parameters is not None:
@@ -159,9 +171,9 @@ def check_function(function: Object, path: str, *, own: bool = True) -> str:
         if not own:
             return name
         where = f"function '{name}'"
-        _check_root(schema, where, "invalid_function_parameters")
+        _check_root(schema, where, f"{path}.parameters", "invalid_function_parameters")
         if function.get("strict"):
-            _check_strict(schema, where, (), "invalid_function_parameters")
+            _check_strict(schema, where, (), f"{path}.parameters", "invalid_function_parameters")
     return name
 
 
@@ -169,29 +181,33 @@ def check_format(given: Object, path: str, text: str) -> None:
     """What structured output is asked for; `text` is all that the input says."""
     kind = one_of(given.get("type"), f"{path}.type", ("text", "json_object", "json_schema"))
     if kind == "json_object" and "json" not in text.lower():
-        refuse(f"The input must contain the word 'json' in some form, to use '{path}' of type 'json_object'.")
+        refuse(
+            f"The input must contain the word 'json' in some form, to use '{path}' of type 'json_object'.",
+            param=path,
+        )
     if kind != "json_schema":
         return
     inner = given if "schema" in given else object_(given.get("json_schema"), f"{path}.json_schema")
     name = string(inner, "name", f"{path}.name", longest=64)
     schema = object_(inner.get("schema"), f"{path}.schema")
     where = f"response_format '{name}'"
-    _check_root(schema, where, "invalid_json_schema")
+    _check_root(schema, where, f"{path}.schema", "invalid_json_schema")
     if inner.get("strict"):
-        _check_strict(schema, where, (), "invalid_json_schema")
+        _check_strict(schema, where, (), f"{path}.schema", "invalid_json_schema")
 
 
-def _check_root(schema: Object, where: str, code: str) -> None:
+def _check_root(schema: Object, where: str, param: str, code: str) -> None:
     if schema.get("type") != "object":
         kind = schema.get("type")
         refuse(
             f"Invalid schema for {where}: schema must be a JSON Schema of 'type: \"object\"', got "
             f"'type: \"{kind}\"'.",
             code=code,
+            param=param,
         )
 
 
-def _check_strict(schema: object, where: str, context: tuple[str, ...], code: str) -> None:
+def _check_strict(schema: object, where: str, context: tuple[str, ...], param: str, code: str) -> None:
     """The subset of JSON Schema that strict mode takes (guides/structured-outputs, "Supported schemas")."""
     if not is_object(schema):
         return
@@ -202,6 +218,7 @@ def _check_strict(schema: object, where: str, context: tuple[str, ...], code: st
                 f"Invalid schema for {where}: In context={context}, 'additionalProperties' is required to be "
                 "supplied and to be false.",
                 code=code,
+                param=param,
             )
         for name in properties:
             if name not in (schema.get("required") or []):
@@ -209,15 +226,16 @@ def _check_strict(schema: object, where: str, context: tuple[str, ...], code: st
                     f"Invalid schema for {where}: In context={context}, 'required' is required to be "
                     f"supplied and to be an array including every key in properties. Missing '{name}'.",
                     code=code,
+                    param=param,
                 )
     for holder in ("properties", "$defs", "definitions"):
         inner: Any = schema.get(holder) or {}
         for name, value in inner.items():
-            _check_strict(value, where, (*context, holder, name), code)
-    _check_strict(schema.get("items"), where, (*context, "items"), code)
+            _check_strict(value, where, (*context, holder, name), param, code)
+    _check_strict(schema.get("items"), where, (*context, "items"), param, code)
     options: Any = schema.get("anyOf") or []
     for at, option in enumerate(options):
-        _check_strict(option, where, (*context, "anyOf", str(at)), code)
+        _check_strict(option, where, (*context, "anyOf", str(at)), param, code)
 
 
 def text_of(content: object) -> str:

@@ -15,10 +15,12 @@ import anyio.abc
 import httpx
 
 from lutum.testing.wire._claude import ClaudeDialect
+from lutum.testing.wire._claude_batches import ClaudeBatchesDialect
 from lutum.testing.wire._dialect import Dialect
 from lutum.testing.wire._error import WireError
 from lutum.testing.wire._memory import WireTransport
 from lutum.testing.wire._openai import Bills
+from lutum.testing.wire._openai_batches import OpenAIBatchesDialect
 from lutum.testing.wire._openai_chat import OpenAIChatDialect
 from lutum.testing.wire._openai_chat_render import Reasoning
 from lutum.testing.wire._openai_completions import OpenAICompletionsDialect
@@ -66,7 +68,9 @@ class WireServer:
     model. With `api_key`, requests must bring it.
 
     It speaks Claude's Messages, OpenAI's Responses, Chat Completions and Completions, each on its paths, and
-    OpenRouter's record of a generation, which is not there for the first `generation_misses` questions.
+    OpenRouter's record of a generation, which is not there for the first `generation_misses` questions. It
+    takes batches of Claude's and OpenAI's: each entry is a request of its own, in the log too, answered when
+    the batch is made; the first `batch_polls` questions after a batch find it in progress.
     `chat_reasoning` is the member in which Chat Completions shows reasoning: unless said, OpenRouter's
     `reasoning_details` below `/api/v1/`, else `reasoning_content`.
     """
@@ -82,6 +86,7 @@ class WireServer:
         api_key: str | None = None,
         chat_reasoning: Reasoning | None = None,
         generation_misses: int = 2,
+        batch_polls: int = 1,
     ) -> None:
         bills = Bills()
         self._scripts: deque[Script] = deque(() if callable(scripts) else scripts)
@@ -93,6 +98,8 @@ class WireServer:
             OpenAIChatDialect(signing=signing, api_key=api_key, reasoning=chat_reasoning, bills=bills),
             OpenAICompletionsDialect(api_key=api_key),
             OpenRouterGenerationDialect(api_key=api_key, misses=generation_misses, bills=bills),
+            ClaudeBatchesDialect(self._inner, polls=batch_polls, api_key=api_key),
+            OpenAIBatchesDialect(self._inner, polls=batch_polls, api_key=api_key),
         )
         self._listener: socket.socket | None = None
         self._group: anyio.abc.TaskGroup | None = None
@@ -173,6 +180,16 @@ class WireServer:
             # A mistake in the test: answered, because raising here would end the server instead.
             text = f"the script of request {request.number} failed: {type(error).__name__}: {error}"
             return _failure(dialect, request, WireError(text, status=500, type="api_error"))
+
+    def _inner(self, outer: WireRequest, path: str, body: bytes) -> tuple[int | None, bytes]:
+        """Answer a request that another one holds; no status where its answer would not come whole."""
+        request = self.receive("POST", path, outer.headers, body)
+        plan = self.plan(request)
+        request.end("completed" if plan.ending == "end" else "cut")
+        if not isinstance(plan.head, Head) or plan.ending != "end":
+            return None, b""
+        bursts = [part for part in plan.body if isinstance(part, Burst)]
+        return plan.head.status, b"".join(chunk for burst in bursts for chunk in burst.chunks)
 
     def _scripted(self, dialect: Dialect, request: WireRequest) -> Plan:
         script = self._scripts.popleft() if self._scripts else self._default

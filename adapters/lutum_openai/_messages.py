@@ -1,0 +1,156 @@
+"""What both dialects share in reading their own JSON, and in writing lines of a batch. PURE."""
+
+from __future__ import annotations
+
+import binascii
+import json
+from base64 import b64decode
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Raw as RawJson
+
+from lutum import BadValue, Document, Event, Image, Message, Raw, ToolDef, ToolResult, Turn
+from lutum.abc import Decoder
+from lutum_openai._common import decode_array, decode_object, encode
+
+Said = TypeVar("Said", Message, ToolResult)
+
+Json = bytes | str | Sequence[Any] | Mapping[str, Any]
+"""JSON text, or what it decodes to. Text keeps the digits of its numbers."""
+
+FAULTS = (msgspec.MsgspecError, UnicodeError, RecursionError)
+
+_NOT_IN_A_BATCH = frozenset({"stream", "stream_options"})
+
+_decode_str = msgspec.json.Decoder(str).decode
+
+
+def body_of(messages: Json, name: str) -> Mapping[str, RawJson]:
+    """The members of a request's body; a list, or a string, is its member `name`.
+
+    Raises:
+      BadValue: not JSON.
+    """
+    try:
+        text = messages.encode() if isinstance(messages, str) else messages
+        whole = (text if isinstance(text, bytes) else encode(text)).strip()
+        if whole.startswith(b"{"):
+            return decode_object(whole)
+        return {name: msgspec.json.decode(whole, type=RawJson)}
+    except (*FAULTS, TypeError) as exc:
+        raise BadValue("messages", f"not JSON: {exc}") from None
+
+
+def string(value: RawJson | None) -> str | None:
+    """A member that should be a string; None where it is something else, or not there."""
+    return _decode_str(value) if value is not None and bytes(value).startswith(b'"') else None
+
+
+def objects(value: bytes) -> list[bytes] | None:
+    """The entries of an array of objects; None where it is something else."""
+    if not value.startswith(b"["):
+        return None
+    entries = [bytes(entry) for entry in decode_array(value)]
+    return entries if all(entry.startswith(b"{") for entry in entries) else None
+
+
+def image_of(url: str) -> Image:
+    """An image by its URL, which may hold it. Raises BadValue, or binascii.Error, where it does not."""
+    media_type, data = _data(url)
+    return Image(url=url) if data is None else Image(media_type, data)
+
+
+def document_of(url: str, title: str | None) -> Document:
+    """A document by its `data:` URL. Raises BadValue, or binascii.Error, where that holds none."""
+    media_type, data = _data(url)
+    if data is None:
+        raise BadValue("document", "is no data: URL")
+    return Document(media_type, data, title=title)
+
+
+def _data(url: str) -> tuple[str, bytes | None]:
+    head, comma, data = url.partition(",")
+    if not head.startswith("data:") or not comma or not head.endswith(";base64"):
+        return "", None
+    return head[len("data:") : -len(";base64")], b64decode(data, validate=True)
+
+
+UNREADABLE = (*FAULTS, BadValue, binascii.Error, KeyError)
+"""What reading a part may raise; it then stays raw."""
+
+
+def with_wire(item: Said, name: str, rendered: bytes | None, received: bytes) -> Said:
+    """An item with the JSON it was read from, unless it is sent as just that."""
+    if rendered is not None and same(rendered, received):
+        return item
+    return msgspec.structs.replace(item, wire=Raw(name, received.decode()))
+
+
+class _Function(msgspec.Struct):
+    name: str
+    parameters: RawJson = RawJson(b"{}")
+    description: str | None = None
+
+
+class _Tool(msgspec.Struct):
+    type: str
+    function: _Function | None = None
+    name: str = ""
+    parameters: RawJson = RawJson(b"{}")
+    description: str | None = None
+
+
+def tools_of(tools: RawJson | None) -> tuple[ToolDef, ...]:
+    """The functions among the tools of a request, in either dialect's form."""
+    found = list[ToolDef]()
+    for entry in objects(b"" if tools is None else bytes(tools)) or ():
+        try:
+            read = msgspec.json.decode(entry, type=_Tool)
+        except msgspec.MsgspecError:
+            continue
+        tool = read.function or _Function(read.name, read.parameters, read.description)
+        if read.type == "function" and tool.name:
+            schema = bytes(tool.parameters).decode()
+            found.append(ToolDef(tool.name, "{}" if schema == "null" else schema, tool.description or ""))
+    return tuple(found)
+
+
+def same(a: bytes, b: bytes) -> bool:
+    """Whether two texts are one JSON value, the digits of its numbers included."""
+    return a == b or _value(a) == _value(b)
+
+
+def _value(text: bytes) -> object:
+    return json.loads(text, parse_float=_number, parse_int=_number)
+
+
+def _number(digits: str) -> tuple[str]:
+    return (digits,)  # no other JSON value is a tuple
+
+
+def batch_line(turn: Turn[Any], id: str, path: str) -> bytes:
+    """A line of the input file of a batch whose `endpoint` is `/v1` and `path`.
+
+    Raises:
+      BadValue: a blank id, or a turn of another API.
+      UsageError: the request cannot be; the message names the field.
+    """
+    if not id.strip():
+        raise BadValue("id", "is blank")
+    preview = turn.preview()
+    if not preview.url.partition("?")[0].endswith(path):
+        raise BadValue("turn", f"{preview.url} is no request for {path}")
+    members = decode_object(preview.body)
+    sent = {name: value for name, value in members.items() if name not in _NOT_IN_A_BATCH}
+    line = {"custom_id": id, "method": "POST", "url": "/v1" + path, "body": sent}
+    return encode(line)
+
+
+def events_of(decoder: Decoder, body: bytes) -> list[Event]:
+    """The events of an answer that came whole."""
+    out = list[Event]()
+    decoder.feed(body, out)
+    decoder.eof(out)
+    return out

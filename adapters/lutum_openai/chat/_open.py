@@ -1,0 +1,38 @@
+"""Custom tool calls, which you answer with raw messages: which still wait. PURE."""
+
+from __future__ import annotations
+
+from lutum import CommittedTurn, Raw, Transcript
+from lutum_openai._messages import FAULTS, objects, string
+from lutum_openai.chat import _wire
+
+
+def waiting(transcript: Transcript, scope: str) -> tuple[bytes, ...]:
+    """The custom calls of the last turn that no raw message behind it answers, as they came.
+
+    None where the turn does not go out as it came: what can be read of it holds no such call.
+    """
+    answers = set[str | None]()
+    for at in range(len(transcript) - 1, -1, -1):
+        item = transcript[at]
+        if isinstance(item, Raw) and item.adapter == _wire.NAME:
+            answers.add(_id(item.json.encode(), "tool_call_id"))
+        elif isinstance(item, CommittedTurn):
+            if item.adapter != _wire.NAME or item.scope != scope or not item.exact:
+                return ()
+            return tuple(json for json in _custom(item.wire) if _id(json, "id") not in answers)
+    return ()
+
+
+def _custom(message: bytes) -> list[bytes]:
+    if b'"custom"' not in message:
+        return []
+    calls = objects(bytes(_wire.decode_object(message).get("tool_calls", b"null"))) or []
+    return [call for call in calls if string(_wire.decode_object(call).get("type")) == "custom"]
+
+
+def _id(json: bytes, member: str) -> str | None:
+    try:
+        return string(_wire.decode_object(json).get(member))
+    except FAULTS:
+        return None

@@ -1,0 +1,269 @@
+"""The Responses API's own JSON, in and out: logged or stored items as transcripts, lines of a batch. PURE.
+
+What the model put out, item behind item, becomes a turn; what was put in becomes the items that say it. What
+they leave open is kept beside them in `wire`, and only where they leave something open. What no item can say
+stays a `Raw` item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Raw as RawJson
+
+from lutum import (
+    BadValue,
+    CommittedTurn,
+    Document,
+    Image,
+    Item,
+    Message,
+    Part,
+    Raw,
+    Text,
+    ToolDef,
+    ToolResult,
+    Transcript,
+    Turn,
+)
+from lutum_openai import _common, _messages
+from lutum_openai._common import decode_object, encode
+from lutum_openai._messages import FAULTS, Json, Said, string
+from lutum_openai.responses import _turn, _wire
+from lutum_openai.responses._items import Encoder
+
+# What the model puts out, of what an input may hold (openai-python, types/responses/response_input_item.py).
+_PUT_OUT = frozenset(
+    {
+        "apply_patch_call",
+        "code_interpreter_call",
+        "compaction",
+        "computer_call",
+        "custom_tool_call",
+        "file_search_call",
+        "function_call",
+        "image_generation_call",
+        "local_shell_call",
+        "mcp_approval_request",
+        "mcp_call",
+        "mcp_list_tools",
+        "reasoning",
+        "shell_call",
+        "tool_search_call",
+        "web_search_call",
+    }
+)
+_ROLES = frozenset({"user", "system", "developer"})
+_ANSWER = frozenset({"id", "status", "object"})  # members that an answer has and what was read in has not
+
+
+def from_messages(
+    messages: Json,
+    *,
+    scope: str = _common.OWN_HOST,
+    model: str = "",
+    tools: Iterable[ToolDef] | None = None,
+) -> Transcript:
+    """The transcript of a list of input items, or of a whole request's body with its `instructions`.
+
+    What the model put out becomes turns that go back as they are. Reasoning was encrypted for one account,
+    so say which if it is not the API's own: where a request's `scope` differs, it gets what can be read
+    instead. Everything else becomes `Message` and `ToolResult` items, which every adapter takes, and `Raw`
+    items, which no other does. `instructions` become the first item, a system message. `to_messages` gives
+    back the same JSON; of an input that is a string, the message it stands for.
+
+    Args:
+      scope: where the turns come from, as an adapter's `scope`: the host, unless it has a `replay_scope`.
+      model: who answered; unsaid, the body's `model`.
+      tools: what the conversation began with, such as `Toolset.definitions`; unsaid, the body's functions.
+
+    Raises:
+      BadValue: not JSON, or no input; the field is named.
+    """
+    body = _messages.body_of(messages, "input")
+    if tools is None:
+        tools = _messages.tools_of(body.get("tools"))
+    given = body.get("input", RawJson(b"null"))
+    try:
+        if (text := string(given)) is not None:
+            entries: list[bytes] | None = [b'{"type":"message","role":"user","content":%b}' % encode(text)]
+        else:
+            entries = _messages.objects(bytes(given))
+        if entries is None:
+            raise BadValue("messages", "is no text and no array of items")
+        reader = _Reader(scope, model or string(body.get("model")) or "", tuple(tools))
+        if text := string(body.get("instructions")):
+            reader.say(b'{"type":"message","role":"system","content":%b}' % encode(text))
+        reader.run(list(map(_Read, entries)))
+        return reader.transcript
+    except FAULTS as exc:
+        raise BadValue("messages", f"cannot be read: {exc}") from None
+
+
+def to_messages(transcript: Transcript) -> bytes:
+    """The JSON array of the input items of a transcript.
+
+    Turns of this adapter come without what only answers hold, turns of others as what they say.
+
+    Raises:
+      BadValue: an item that the API does not take; the field is its place.
+    """
+    written = list[bytes]()
+    before, scope = Transcript(), ""
+    for i, item in enumerate(transcript):
+        if isinstance(item, CommittedTurn):
+            scope = item.scope
+            written += _turn_items(item)
+        elif isinstance(item, Raw) and item.adapter == _wire.NAME:
+            written.append(item.json.strip().encode())
+        else:
+            written += Encoder(scope, "").piece(item, f"input[{i}]", before).sent
+        before = before.append(item)
+    return b"[" + b",".join(written) + b"]"
+
+
+def batch_line(turn: Turn[Any], id: str) -> bytes:
+    """One line, without its end, of the input file of a batch with the endpoint `/v1/responses`: what `turn`
+    would send, named `id`. Sends and reserves nothing.
+
+    Raises:
+      BadValue: a blank id, or no turn of the Responses API.
+      UsageError: the request cannot be; the message names the field.
+    """
+    return _messages.batch_line(turn, id, "/responses")
+
+
+def _turn_items(turn: CommittedTurn) -> list[bytes]:
+    if turn.adapter != _wire.NAME or (turn.inexact_reason or "").startswith(
+        (_turn.UNFINISHED, _turn.VALUE_CALL)
+    ):
+        return _turn.view_items(turn)
+    if not _ANSWER & decode_object(turn.wire).keys():
+        return _turn.wire_items(turn)
+    return [*_turn.preface_items(turn.preface), *_turn.replay_items(turn)]
+
+
+class _Read:
+    """An item as far as it can be read."""
+
+    __slots__ = ("call_id", "execution", "json", "kind", "role")
+
+    def __init__(self, json: bytes) -> None:
+        members = decode_object(json)
+        kind, self.role = string(members.get("type")), string(members.get("role")) or ""
+        self.json = json
+        self.kind = kind or "message"
+        self.call_id = string(members.get("call_id")) or ""
+        self.execution = string(members.get("execution"))
+
+    @property
+    def put_out(self) -> bool:
+        if self.kind == "tool_search_output":
+            return self.execution == "server"
+        return self.kind in _PUT_OUT or (self.kind == "message" and self.role == "assistant")
+
+
+class _Reader:
+    """Input items to items, in order."""
+
+    def __init__(self, scope: str, model: str, tools: tuple[ToolDef, ...]) -> None:
+        self.transcript = Transcript()
+        self._model = model
+        self._tools = tools
+        self._encoder = Encoder(scope, model)
+
+    def run(self, items: Sequence[_Read]) -> None:
+        at = 0
+        while at < len(items):
+            end = at
+            while end < len(items) and items[end].put_out:
+                end += 1
+            if end > at:
+                self._turn(items[at:end], items[end : end + end - at])
+                at = end
+                continue
+            item = items[at]
+            at += 1
+            if item.kind == "function_call_output" and item.call_id in self.transcript.open_calls:
+                self._append(self._result(item))
+            elif item.kind == "message" and item.role in _ROLES:
+                self.say(item.json)
+            else:
+                self._keep(item.json)
+
+    def say(self, json: bytes) -> None:
+        """A message of the system, a developer or a user."""
+        members = decode_object(json)
+        content = _parts(bytes(members.get("content", b"null")))
+        if content is None:
+            self._keep(json)
+            return
+        role: Any = string(members["role"])
+        self._append(self._with_wire(Message(role, content), json))
+
+    def _turn(self, output: Sequence[_Read], following: Sequence[_Read]) -> None:
+        """A turn; kept item by item where its calls are not answered as an item can say it."""
+        response = b'{"output":[%b]}' % b",".join(item.json for item in output)
+        try:
+            turn = _turn.turn_from_response(response, scope=self._encoder.scope, model=self._model)
+        except FAULTS:
+            turn = None
+        calls = [] if turn is None else [call.id for call in turn.tool_calls]
+        # No more calls than items, so `following` holds what may answer them.
+        answers = [item.call_id for item in following[: len(calls)] if item.kind == "function_call_output"]
+        if turn is None or len(set(calls)) < len(calls) or (following and sorted(answers) != sorted(calls)):
+            for item in output:
+                self._keep(item.json)
+            return
+        self._append(msgspec.structs.replace(turn, tools=self._tools))
+        self._tools = ()  # the first turn keeps them
+
+    def _result(self, item: _Read) -> ToolResult:
+        output = bytes(decode_object(item.json).get("output", b"null"))
+        result = ToolResult(item.call_id, _parts(output) or (Text(""),))
+        return self._with_wire(result, item.json)
+
+    def _with_wire(self, item: Said, json: bytes) -> Said:
+        try:
+            rendered = self._encoder.piece(item, "messages", self.transcript).sent
+        except BadValue:
+            rendered = ()
+        return _messages.with_wire(item, _wire.NAME, rendered[0] if len(rendered) == 1 else None, json)
+
+    def _keep(self, json: bytes) -> None:
+        self._append(Raw(_wire.NAME, json.decode()))
+
+    def _append(self, item: Item) -> None:
+        self.transcript = self.transcript.append(item)
+
+
+def _parts(content: bytes) -> tuple[Part, ...] | None:
+    """The parts of a content or an output; None where it is neither text nor an array of objects."""
+    if content.startswith(b'"'):
+        return (Text(_wire.decode_str(content)),)
+    entries = _messages.objects(content)
+    return None if entries is None else tuple(map(_part, entries)) or (Text(""),)
+
+
+def _part(json: bytes) -> Part:
+    """A part; raw where none of ours says it."""
+    try:
+        members = decode_object(json)
+        kind = string(members.get("type"))
+        if kind == "input_text" and (text := string(members.get("text"))) is not None:
+            return Text(text)
+        file_id = string(members.get("file_id"))
+        if kind == "input_image":
+            if file_id is not None:
+                return Image(file_id=file_id)
+            return _messages.image_of(string(members["image_url"]) or "")
+        if kind == "input_file":
+            title, url = string(members.get("filename")), string(members.get("file_url"))
+            if file_id is not None or url is not None:
+                return Document(file_id=file_id, url=url, title=title)
+            return _messages.document_of(string(members["file_data"]) or "", title)
+    except _messages.UNREADABLE:
+        pass
+    return Raw(_wire.NAME, json.decode())

@@ -1,0 +1,44 @@
+"""Calls of the provider that you answer with raw items: which still wait. PURE.
+
+A request that leaves one without its output is refused: 400 "No tool output found for custom tool call
+call_..." (diegosouzapw/OmniRoute#8946).
+"""
+
+from __future__ import annotations
+
+from lutum import CommittedTurn, Raw, Transcript
+from lutum_openai._common import decode_object
+from lutum_openai._messages import string
+from lutum_openai.responses import _turn, _wire
+
+
+def waiting(transcript: Transcript, scope: str) -> tuple[bytes, ...]:
+    """The open items of the last turn that no raw item behind it answers, as they came.
+
+    None where the turn does not go out as it came: what can be read of it holds no such item.
+    """
+    answers = set[tuple[str, str | None]]()
+    for at in range(len(transcript) - 1, -1, -1):
+        item = transcript[at]
+        if isinstance(item, Raw) and item.adapter == _wire.NAME:
+            answers.add(_answer(item.json.encode()))
+        elif isinstance(item, CommittedTurn):
+            if item.adapter != _wire.NAME or item.scope != scope:
+                return ()
+            return tuple(json for json in _turn.open_items(item) if _due(json) not in answers)
+    return ()
+
+
+def _due(json: bytes) -> tuple[str, str | None]:
+    """The type of the item that answers an open one, and the id that it names."""
+    head = _wire.read_item(json)
+    return _wire.OUTPUTS[head.type], head.id if head.type == "mcp_approval_request" else head.call_id
+
+
+def _answer(json: bytes) -> tuple[str, str | None]:
+    if not json.strip().startswith(b"{"):
+        return "", None
+    members = decode_object(json)
+    kind = string(members.get("type")) or ""
+    named = "approval_request_id" if kind == "mcp_approval_response" else "call_id"
+    return kind, string(members.get(named))
