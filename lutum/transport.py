@@ -1,8 +1,8 @@
 """HTTP for adapters: the pump between `Prepared` bytes and a decoder, over httpx.
 
-An adapter's constructor imports this module (it loads httpx) and makes one `HttpTransport`; its
-`exchange` is then one call of `HttpTransport.exchange`. Encoding, decoding and classing of errors stay
-with the adapter, all pure. httpx's own timeouts are off: deadlines are the turn's.
+`HttpAdapter` is what an adapter over HTTP derives from; `HttpTransport` is the way to the provider that it
+holds. Encoding, decoding and classing of errors stay with the adapter, all pure. httpx is loaded by the
+first `HttpTransport`, and its own timeouts are off: deadlines are the turn's.
 """
 
 from __future__ import annotations
@@ -10,22 +10,35 @@ from __future__ import annotations
 import importlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 from urllib.parse import urlsplit
 
 import anyio
-import httpx
 
-from lutum._call import Call
-from lutum._connections import FreeList, PerLoopTransport
 from lutum._errors import BadValue, Interrupted, NetworkError, ProviderError
 from lutum._events import Completed, Event
-from lutum._proxies import proxy_mounts
+from lutum._http_adapter import Credential, HttpAdapter, Secret, no_key
 from lutum._results import Response
+from lutum._spans import CURRENT
+from lutum._tell import Counting
 from lutum.abc import Decoder, Phase, Prepared
 
-__all__ = ["HttpExchange", "HttpTransport", "check_base_url"]
+if TYPE_CHECKING:
+    import httpx
+
+    from lutum._call import Call
+
+__all__ = [
+    "Credential",
+    "HttpAdapter",
+    "HttpExchange",
+    "HttpTransport",
+    "Secret",
+    "check_base_url",
+    "no_key",
+]
 
 ERROR_BODY_BYTES: Final = 64 * 1024
 """How much of an error's body is read: what `ProviderError.body` keeps."""
@@ -77,6 +90,12 @@ class HttpTransport:
     """
 
     def __init__(self, http_client: Any | None = None) -> None:
+        import httpx
+
+        from lutum._call import Call  # these load it too
+        from lutum._connections import FreeList, PerLoopTransport
+        from lutum._proxies import proxy_mounts
+
         _preload()
         self._own: list[httpx.AsyncBaseTransport] = []
         if http_client is not None:
@@ -84,14 +103,15 @@ class HttpTransport:
                 http_client, "build_request"
             ):
                 raise BadValue("http_client", f"needs an httpx.AsyncClient, not {type(http_client).__name__}")
-            self._client = http_client
+            self._call = partial(Call, http_client)
             return
         direct = PerLoopTransport(FreeList)
         mounts = proxy_mounts(direct)
         self._own = [direct, *(mount for mount in mounts.values() if mount is not None)]
         # A cookie would be something that is sent and not in `Prepared`.
         no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
-        self._client = httpx.AsyncClient(transport=direct, mounts=mounts, cookies=no_cookies, timeout=None)
+        client = httpx.AsyncClient(transport=direct, mounts=mounts, cookies=no_cookies, timeout=None)
+        self._call = partial(Call, client)
 
     def exchange(
         self,
@@ -109,7 +129,7 @@ class HttpTransport:
           decoder: makes the decoder of a successful response from its head.
           fault: makes the error of any other response from its head and the first 64 KiB of its body.
         """
-        return HttpExchange(self._client, prepared, secrets, decoder, fault)
+        return HttpExchange(self._call(prepared.url), prepared, secrets, decoder, fault)
 
     async def request(
         self, method: str, url: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
@@ -123,7 +143,7 @@ class HttpTransport:
           ProviderError: the answer is longer than 16 MiB.
           BadValue: a header that HTTP does not allow.
         """
-        call = Call(self._client, url)
+        call = self._call(url)
         try:
             response = await call.send(method, headers, body, _ignore)
             content = bytearray()
@@ -155,7 +175,7 @@ class HttpExchange:
 
     def __init__(
         self,
-        client: Any,
+        call: Call,
         prepared: Prepared,
         secrets: Secrets,
         decoder: Callable[[Response], Decoder],
@@ -166,7 +186,7 @@ class HttpExchange:
         self._secrets = secrets
         self._make_decoder = decoder
         self._fault = fault
-        self._call = Call(client, prepared.url)
+        self._call = call
         self._decoder: Decoder
         self._completed = False
         self._ended = False
@@ -183,7 +203,11 @@ class HttpExchange:
           UsageError: the client you gave is closed, or a header holds what HTTP does not allow.
         """
         call, prepared = self._call, self._prepared
-        headers = [*prepared.headers, *(await self._secrets()).items()]
+        secrets = await self._secrets()
+        span = CURRENT.get()
+        if span is not None:
+            span.hide(*secrets.values())
+        headers = [*prepared.headers, *secrets.items()]
         self.response = response = await call.send(prepared.method, headers, prepared.body, mark)
         if not 200 <= response.status < 300:
             body = bytearray()
@@ -194,7 +218,8 @@ class HttpExchange:
                     if call.error(exc) is exc:
                         raise
             raise self._fault(response, bytes(body))
-        self._decoder = self._make_decoder(response)
+        decoder = self._make_decoder(response)
+        self._decoder = decoder if span is None else Counting(decoder, span)
         call.start()
 
     async def receive(self, out: list[Event]) -> bool:
@@ -242,5 +267,13 @@ def _ignore(phase: Phase) -> None:
 
 def _preload() -> None:
     """Load what a first connection would load: a turn should not wait for the disk."""
-    for name in ("anyio.streams.tls", "certifi", "encodings.idna", "httpcore", "ssl", "stringprep"):
+    for name in (
+        "anyio.streams.tls",
+        "certifi",
+        "email.utils",
+        "encodings.idna",
+        "httpcore",
+        "ssl",
+        "stringprep",
+    ):
         importlib.import_module(name)

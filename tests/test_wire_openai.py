@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
@@ -40,12 +41,10 @@ from lutum.testing.wire import (
     Think,
     WireRequest,
     WireServer,
-)
-from lutum.testing.wire._openai_chat_check import (
     check_openai_chat_request,
     check_openai_completions_request,
+    check_openai_responses_request,
 )
-from lutum.testing.wire._openai_responses_check import check_openai_responses_request
 from lutum.testing.wire._openai_seal import seal, unseal
 from lutum_claude import ClaudeAdapter
 from lutum_openai import OpenAIAdapter, OpenAIChatAdapter, OpenAIOptions
@@ -594,7 +593,9 @@ async def bodies(path: str, ask: Callable[..., dict[str, Any]], **server: Any) -
         (OpenAIChatAdapter, "/v1/chat/completions", talk, "reasoning_content"),
         (OpenAIChatAdapter, "/v1/chat/completions", talk, "reasoning"),
         (OpenRouterAdapter, "/api/v1/chat/completions", talk, None),
+        (partial(OpenRouterAdapter, api="responses"), "/api/v1/responses", asked, None),
     ],
+    ids=["responses", "chat", "chat-reasoning", "router", "router-responses"],
 )
 async def test_the_conformance_kit(
     make: Callable[..., Adapter], path: str, ask: Callable[..., dict[str, Any]], reasoning: str | None
@@ -605,6 +606,18 @@ async def test_the_conformance_kit(
         return make("gpt-5.5", api_key=KEY, http_client=client)
 
     await check_adapter(connect, await bodies(path, ask, chat_reasoning=reasoning), cuts=40)
+
+
+async def test_the_conformance_kit_on_completions() -> None:
+    """Completions keep them too, but for replay: a completion is no turn of a conversation, and says so."""
+    wire = WireServer([Reply("and so on"), Reply("a", stop_reason="length")])
+    asked_ = {"model": "m", "prompt": "begin", "stream": True, "stream_options": {"include_usage": True}}
+    recorded = [(await post(wire, "/v1/completions", asked_)).content for _ in range(2)]
+
+    def connect(client: httpx.AsyncClient) -> Adapter:
+        return OpenAICompletionsAdapter("m", api_key=KEY, http_client=client)
+
+    await check_adapter(connect, recorded, cuts=40, conversation=False)
 
 
 # --- the dialects ---
@@ -1025,7 +1038,7 @@ async def test_what_is_refused_takes_no_script() -> None:
     assert bad.json()["error"] == {
         "message": "Unknown parameter: 'messages'.",
         "type": "invalid_request_error",
-        "param": None,
+        "param": "messages",
         "code": "unknown_parameter",
     }
     assert bad.headers["x-request-id"] == "req_0000"

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from lutum import ErrorKind, ProviderError, Response, Usage
+from lutum.transport import Credential, Secret
 
 decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 decode_array = msgspec.json.Decoder(list[Raw]).decode
@@ -47,15 +48,11 @@ class Endpoint(Struct, frozen=True):
         """OpenAI's own, where a key is required."""
         return self.host == OWN_HOST
 
-    @property
-    def key_header(self) -> str:
-        return "api-key" if self.azure else "authorization"
-
-    def key_headers(self, key: str) -> dict[str, str]:
-        """The header that carries the key; none without one, local servers want none."""
-        if not key:
-            return {}
-        return {self.key_header: key if self.azure else f"Bearer {key}"}
+    def credential(self, api_key: Secret | None) -> Credential | None:
+        """The key that was given, or `OPENAI_API_KEY`."""
+        if (secret := Credential.find(api_key, "OPENAI_API_KEY")) is None:
+            return None
+        return Credential(secret, header="api-key", scheme="") if self.azure else Credential(secret)
 
     def url(self, path: str) -> str:
         """The URL of a path that begins with a slash."""
@@ -366,6 +363,12 @@ def call_id(id: str, limit: int = CALL_ID_CHARACTERS) -> str:
     return id if 0 < len(id) <= limit else "call_" + sha256(id.encode()).hexdigest()[: limit - 5]
 
 
+def json_instruction(schema: str) -> str:
+    """What JSON mode wants said: it knows no schema, and is refused where nobody says the word JSON. It goes
+    last in the input, for its request alone."""
+    return f"Answer with one JSON object, and nothing else, that fits this JSON schema:\n{schema}"
+
+
 def is_object(text: str) -> bool:
     """Whether `text` is one JSON object."""
     try:
@@ -379,16 +382,17 @@ def is_object(text: str) -> bool:
 
 ASCII_PER_TOKEN = 3.0
 OTHER_TOKENS = 1.2  # a character outside ASCII: o200k takes about 0.7 for CJK, more for rare scripts
-MESSAGE_TOKENS = 6
-REQUEST_TOKENS = 200  # what a model is told unasked: xAI's, 130 to 190 in the recorded exchanges
-TOOLS_TOKENS = 120  # and more where there are tools
-TOOL_TOKENS = 16
+MESSAGE_TOKENS = 0  # besides its JSON, which is longer than any template
+TOOL_TOKENS = 2
+ENCRYPTED_PER_TOKEN = 16  # base64 of encrypted reasoning, most of which is left out again
+JSON_PER_TOKEN = 6.4  # of a schema, which models are shown in a shorter form
 PAGE_TOKENS = 3_000  # text of a page and its picture (guides/file-inputs)
 IMAGE_TOKENS = 4_100
 """guides/images-vision: 1,536 patches at the largest multiplier, 2.46, are 3,779; tiled models take 1,445."""
 MINI_IMAGE_TOKENS = 48_169
 """guides/images-vision: gpt-4o-mini counts 2,833 and 5,667 a tile, up to eight."""
 
+_ENCRYPTED = re.compile(rb'"(?:encrypted_content|data)":"[^"]*"')
 _PAGE = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
 
 
@@ -402,7 +406,15 @@ def text_tokens(text: str) -> int:
 
 def json_tokens(json: bytes) -> int:
     """Tokens of JSON that is sent."""
-    return text_tokens(json.decode(errors="replace"))
+    if b"encrypted" not in json:
+        return text_tokens(json.decode(errors="replace"))
+    rest = _ENCRYPTED.sub(b"", json)
+    return text_tokens(rest.decode(errors="replace")) + (len(json) - len(rest)) // ENCRYPTED_PER_TOKEN
+
+
+def tool_tokens(json: bytes) -> int:
+    """Tokens of a tool, or of a schema for the answer."""
+    return int(text_tokens(json.decode(errors="replace")) * ASCII_PER_TOKEN / JSON_PER_TOKEN) + TOOL_TOKENS
 
 
 def image_tokens(model: str) -> int:

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
-import os
 import time
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, final
-from urllib.parse import quote, urlsplit
+from typing import TYPE_CHECKING, Any, Final, Literal, final
+from urllib.parse import quote
 
 import anyio
 import msgspec
 
-from lutum import BadValue, CommittedTurn, ProviderError, Response, Usage
-from lutum.abc import Exchange, Prepared, ReplayForm, TurnRequest
+from lutum import BadValue, CommittedTurn, Event, ProviderError, Response, Settings, Transcript, Usage
+from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
+from lutum.transport import Credential, HttpAdapter, Secret, check_base_url, no_key
 from lutum_openai import OpenAIAdapter, OpenAIOptions, _common
 from lutum_openai.chat._adapter import OpenAIChatAdapter
 from lutum_openai.chat._profiles import PROFILES
 from lutum_openrouter import _generation
+from lutum_openrouter._hooks import OpenRouterHooks, settled
 from lutum_openrouter._options import OpenRouterOptions
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     import httpx
-
-    from lutum.transport import HttpTransport
 
 HOST: Final = "openrouter.ai"
 BASE_URL: Final = f"https://{HOST}/api/v1"
@@ -35,12 +30,9 @@ RECOVERY_SECONDS: Final = 2.0
 
 FIRST_PAUSE: Final = 0.1  # seconds, doubled after each 404: five requests in two seconds
 
-Secret = str | Callable[[], str | Awaitable[str]]
-"""A key, or a function that gives one for each request; it may be a coroutine function."""
-
 
 @final
-class OpenRouterAdapter:
+class OpenRouterAdapter(HttpAdapter):
     """Models of many providers through OpenRouter.
 
     It has the name of the dialect it speaks, `openai-chat` or `openai-responses`: turns made here go back
@@ -56,6 +48,7 @@ class OpenRouterAdapter:
       default_max_output_tokens: sent where a turn says nothing; 4,096, or 16,384 for a model that reasons.
       cache_control: lifetime of cache breakpoints, for Claude; unsaid, none. Only with `chat`.
       options: under those of each turn.
+      hooks: settle the model and the options of a turn when it starts.
 
     It opens nothing before its first request and works without `async with`; `aclose` closes its idle
     connections. The environment is read here and never again.
@@ -76,18 +69,12 @@ class OpenRouterAdapter:
         default_max_output_tokens: int | None = None,
         cache_control: Literal["5m", "1h"] | None = None,
         options: OpenRouterOptions = OpenRouterOptions(),  # noqa: B008  # frozen
+        hooks: OpenRouterHooks = OpenRouterHooks(),  # noqa: B008  # a value
     ) -> None:
-        from lutum.transport import HttpTransport, check_base_url  # loads httpx
-
         base = check_base_url(base_url or BASE_URL)
-        self._secret = api_key or os.environ.get("OPENROUTER_API_KEY") or None
-        self._key_missing = self._secret is None and urlsplit(base).hostname == HOST
-        self._generation_url = f"{base}/generation?id="
-        self._options = options
-        self._usage_member = api == "chat"
-        self._transport: HttpTransport = HttpTransport(http_client)
+        secret = Credential.find(api_key, "OPENROUTER_API_KEY")
         # Never OPENAI_API_KEY, which the inner adapter would take where it is given nothing.
-        key = self._secret or _no_key
+        key = no_key if secret is None else secret
         if api == "chat":
             self._inner: OpenAIChatAdapter | OpenAIAdapter = OpenAIChatAdapter(
                 model,
@@ -110,29 +97,54 @@ class OpenRouterAdapter:
                 replay_scope=replay_scope,
                 default_max_output_tokens=default_max_output_tokens,
             )
+        super().__init__(
+            model,
+            base,
+            scope=self._inner.scope,
+            credential=None if secret is None else Credential(secret),
+            own_host=HOST,
+            variable="OPENROUTER_API_KEY",
+            http_client=http_client,
+        )
+        self._options = options
+        self._hooks = hooks
+        self._usage_member = api == "chat"
 
     @property
     def name(self) -> str:
         return self._inner.name
 
-    @property
-    def scope(self) -> str:
-        return self._inner.scope
-
-    def prepare(self, request: TurnRequest) -> Prepared:
-        """Encode a request. Pure; `Prepared.request` carries the options in OpenAI's terms.
-
-        Raises:
-          BadValue: there is no key for openrouter.ai, or the dialect does not take the request; the field
-            is named.
-        """
-        if self._key_missing:
-            raise BadValue("api_key", f"{HOST} needs one: give api_key=, or set OPENROUTER_API_KEY")
+    def _prepare(self, request: TurnRequest) -> Prepared:
+        """`Prepared.request` carries the options in OpenAI's terms."""
         return self._inner.prepare(self._translated(request))
 
-    def exchange(self, prepared: Prepared) -> Exchange:
-        """A fresh exchange for one attempt; nothing is sent before its `open`."""
-        return self._inner.exchange(prepared)
+    def decoder(self, prepared: Prepared, response: Response) -> Decoder:
+        """The decoder of a successful answer to a request. Pure."""
+        return self._inner.decoder(prepared, response)
+
+    def _fault(self, response: Response, body: bytes) -> ProviderError:
+        return _common.http_error(response, body, time.time())
+
+    @property
+    def settings_hooks(self) -> tuple[str, ...]:
+        """The slots of `hooks` that have one."""
+        return self._hooks.registered
+
+    async def resolve_settings(self, request: TurnRequest) -> Settings:
+        """The settings that the hooks make of a request's. What one raises comes out as it is."""
+        return await settled(self._hooks, request, self._model, self._options)
+
+    def read_body(self, prepared: Prepared, body: bytes) -> list[Event]:
+        """The events of an answer that came whole. Pure.
+
+        Raises:
+          ProviderError: the body is an error, or no answer of this dialect.
+        """
+        return self._inner.read_body(prepared, body)
+
+    def open_items(self, transcript: Transcript) -> tuple[bytes, ...]:
+        """The provider's calls in the last turn that no raw item behind it answers. Pure."""
+        return self._inner.open_items(transcript)
 
     def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
         """Whether `turn` goes back exactly to that scope and model. Pure."""
@@ -166,21 +178,6 @@ class OpenRouterAdapter:
                 pause *= 2
         return None
 
-    async def aclose(self) -> None:
-        """Close every idle connection; open turns keep theirs. Cancelled, it has closed them all the same."""
-        try:
-            await self._inner.aclose()
-        finally:
-            await self._transport.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
     def __repr__(self) -> str:
         return f"<OpenRouterAdapter over {self._inner!r}>"
 
@@ -200,22 +197,10 @@ class OpenRouterAdapter:
         )
 
     async def _record(self, generation_id: str) -> Usage | None:
-        secret = self._secret or _no_key
-        key = secret if isinstance(secret, str) else secret()
-        if inspect.isawaitable(key):
-            key = await key
-        headers = [("authorization", f"Bearer {key}")] if key else []
-        url = self._generation_url + quote(generation_id, safe="")
-        response, body = await self._transport.request("GET", url, headers)
-        if response.status == 404:
-            return None
-        if response.status != 200:
-            raise _common.http_error(response, body, time.time())
+        url = f"{self._base_url}/generation?id={quote(generation_id, safe='')}"
         try:
-            return _generation.usage_of(body)
-        except (msgspec.DecodeError, UnicodeError) as exc:
-            raise ProviderError(f"the record is malformed: {exc}", kind="malformed", body=body) from None
-
-
-def _no_key() -> str:
-    return ""
+            return await self._ask("GET", url, _generation.usage_of)
+        except ProviderError as error:
+            if error.status == 404:
+                return None
+            raise

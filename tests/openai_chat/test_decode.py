@@ -10,7 +10,8 @@ from hypothesis import given, strategies as st
 from openai_chat.chat_wire import DONE, USAGE, call, chunk, completed, decode, decoder, of, stream
 
 import lutum
-from lutum_openai.chat import _decode
+from lutum_openai.chat import _decode, _turn
+from lutum_openai.chat._profiles import UNKNOWN
 
 
 def wire(events: list[lutum.Event]) -> Any:
@@ -442,6 +443,25 @@ def test_legacy_function_call() -> None:
     assert of(events, lutum.ToolCallReady) == [lutum.ToolCallReady("function_call:look", "look", "{}")]
     assert wire(events)["function_call"] == {"name": "look", "arguments": "{}"}
     assert completed(events).finish_reason == "tool_calls"
+
+
+def test_a_call_in_both_forms_is_one() -> None:
+    """A `function_call` beside `tool_calls` is the same call: kept, not shown, and not sent back."""
+    pieces = [
+        {
+            "function_call": {"name": "look", "arguments": piece},
+            "tool_calls": [{"index": 0, **call("a", arguments=piece)}],
+        }
+        for piece in ("{", "}")
+    ]
+    empty: dict[str, Any] = {"role": "assistant", "content": None, "function_call": None, "tool_calls": None}
+    events = decode(stream(empty, *pieces, finish="tool_calls"))
+    assert of(events, lutum.ToolCallReady) == [lutum.ToolCallReady("a", "look", "{}")]
+    assert [delta.id for delta in of(events, lutum.ToolCallDelta)] == ["a", "a"]
+    assert [item.id for item in completed(events).turn.tool_calls] == ["a"]
+    assert wire(events)["function_call"] == {"name": "look", "arguments": "{}"}
+    replayed = _turn.replay_message(completed(events).turn, UNKNOWN)
+    assert json.loads(replayed) == {"role": "assistant", "content": None, "tool_calls": [call("a")]}
 
 
 def test_custom_calls_are_open_items() -> None:

@@ -144,14 +144,14 @@ def test_reasoning_by_host(host: str, members: set[str]) -> None:
 
 
 def test_required_reasoning() -> None:
-    """DeepSeek refuses a tool round without `reasoning_content`: it is there, empty where nobody knows."""
+    """DeepSeek refuses a tool round without `reasoning_content`: it is empty where it said none itself."""
     host = "api.deepseek.com"
     own = turn({"content": "", "tool_calls": [call()]}, scope=host)
     foreign = msgspec.structs.replace(
         turn({"content": "", "reasoning": "hm", "tool_calls": [call()]}), adapter="x"
     )
     lone = result("call_9", name="look", arguments="{}")
-    for items, words in (((own, result()), ""), ((foreign, result()), "hm"), ((lone,), "")):
+    for items, words in (((own, result()), ""), ((foreign, result()), ""), ((lone,), "")):
         assert sent(*items, host=host)[0]["reasoning_content"] == words
     assert "reasoning_content" not in sent(turn({"content": "x"}, scope=host), host=host)[0]
 
@@ -193,6 +193,18 @@ def test_tool_results() -> None:
         {"role": "assistant", "content": None, "function_call": {"name": "look", "arguments": "{}"}},
         {"role": "function", "name": "look", "content": "seen"},
     ]
+
+
+def test_content_may_be_left_out() -> None:
+    """Where null is refused, a message of nothing but calls has no content: own turns, others', lone results."""
+    strict = Profile(null_content=False)
+    message = {"role": "assistant", "tool_calls": [call()]}
+    own = turn({"content": None, "tool_calls": [call()]})
+    other = turn({"content": None, "tool_calls": [call()]}, scope="elsewhere")
+    lone = result("call_1", name="look", arguments="{}")
+    for items in ((own, result("call_1")), (other, result("call_1")), (lone,)):
+        assert sent(*items, profile=strict)[0] == message
+    assert sent(turn({"content": None}), profile=strict) == [{"role": "assistant", "content": ""}]
 
 
 def test_call_ids() -> None:
@@ -397,6 +409,13 @@ def test_first_difference() -> None:
     assert via.first_difference(first, prepare(asked())) == "$.tools[0]"
     other = prepare(lutum.ModelInput().system("Be brief.").user("bye"), tools=plan, ephemerals=((0, note),))
     assert via.first_difference(first, other) == "$.messages[2]"
+    by_tool = prepare(
+        asked(),
+        tools=ToolPlan(head=(tool(),)),
+        output=OutputFormat("Value", SCHEMA),
+        options=OpenAIOptions(structured="tool"),
+    )
+    assert via.first_difference(by_tool, grown) == "$.tools[1]"
     assert via.first_difference(grown, first) == "$.messages[2]"
 
 

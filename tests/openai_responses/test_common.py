@@ -9,6 +9,7 @@ from hypothesis import given, strategies as st
 
 import lutum
 from lutum import Response, Usage
+from lutum.transport import no_key
 from lutum_openai import _common
 
 
@@ -43,12 +44,14 @@ from lutum_openai import _common
         ),
     ],
 )
-def test_endpoints(base: str, version: str | None, header: str, url: str) -> None:
+async def test_endpoints(base: str, version: str | None, header: str, url: str) -> None:
     """The key's header and the URL of a path follow from the host; Azure's version is a query."""
     found = _common.endpoint(base, version)
-    assert (found.key_header, found.url("/responses"), found.own) == (header, url, "api.openai.com" in base)
-    assert found.key_headers("k") == {header: "k" if header == "api-key" else "Bearer k"}
-    assert found.key_headers("") == {}
+    assert (found.url("/responses"), found.own) == (url, "api.openai.com" in base)
+    credential = found.credential("k")
+    assert credential is not None
+    assert await credential.headers() == {header: "k" if header == "api-key" else "Bearer k"}
+    assert found.credential(no_key) is None
 
 
 @pytest.mark.parametrize(

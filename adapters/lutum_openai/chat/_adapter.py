@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Self, final
+from typing import TYPE_CHECKING, Any, Literal, final
 from urllib.parse import urlsplit
 
-from lutum import BadValue, CommittedTurn, ProviderError, Response
-from lutum.abc import Decoder, Exchange, Prepared, ReplayForm, TurnRequest
-from lutum_openai import _common
+from lutum import BadValue, CommittedTurn, Event, ProviderError, Response, Settings, Transcript
+from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
+from lutum.transport import HttpAdapter, Secret, check_base_url
+from lutum_openai import _common, _messages
+from lutum_openai._hooks import OpenAIHooks, settled
 from lutum_openai._options import OpenAIOptions
-from lutum_openai.chat import _decode, _encode, _turn, _wire
+from lutum_openai.chat import _decode, _encode, _open, _turn, _wire
 from lutum_openai.chat._profiles import Profile, profile_of
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     import httpx
-
-    from lutum.transport import HttpTransport
-
-Secret = str | Callable[[], str | Awaitable[str]]
-"""A key, or a function that gives one for each request; it may be a coroutine function."""
 
 
 @final
-class OpenAIChatAdapter:
+class OpenAIChatAdapter(HttpAdapter):
     """Chat Completions, at OpenAI or wherever it is spoken. Its name, as in `Raw`, is `openai-chat`.
 
     A tool result that is an error begins with `ERROR: `: the dialect has no flag for it.
@@ -48,6 +41,7 @@ class OpenAIChatAdapter:
       max_tokens_field: the member that bounds the output; `auto` is the profile's.
       cache_control: lifetime of cache breakpoints as Claude has them, for gateways to Claude; unsaid, none.
       options: under those of each turn.
+      hooks: settle the model and the options of a turn when it starts.
 
     It opens nothing before its first request and works without `async with`; `aclose` closes its idle
     connections. The environment is read here and never again.
@@ -72,15 +66,20 @@ class OpenAIChatAdapter:
         max_tokens_field: Literal["auto", "max_tokens", "max_completion_tokens"] = "auto",
         cache_control: Literal["5m", "1h"] | None = None,
         options: OpenAIOptions = OpenAIOptions(),  # noqa: B008  # frozen
+        hooks: OpenAIHooks = OpenAIHooks(),  # noqa: B008  # a value
     ) -> None:
-        from lutum.transport import HttpTransport, check_base_url  # loads httpx
-
-        base = check_base_url(base_url or os.environ.get("OPENAI_BASE_URL") or _common.OWN_BASE_URL)
-        if not model.strip():
-            raise BadValue("model", "is blank")
-        if default_max_output_tokens is not None and default_max_output_tokens < 1:
-            raise BadValue("default_max_output_tokens", f"{default_max_output_tokens} is below 1")
-        self._endpoint = _common.endpoint(base, api_version)
+        base = base_url or os.environ.get("OPENAI_BASE_URL") or _common.OWN_BASE_URL
+        self._endpoint = _common.endpoint(check_base_url(base), api_version)
+        super().__init__(
+            model,
+            base,
+            scope=replay_scope or self._endpoint.host,
+            credential=self._endpoint.credential(api_key),
+            own_host=_common.OWN_HOST,
+            variable="OPENAI_API_KEY",
+            http_client=http_client,
+            default_max_output_tokens=default_max_output_tokens,
+        )
         if self._endpoint.own:
             organization = organization or os.environ.get("OPENAI_ORG_ID") or None
             project = project or os.environ.get("OPENAI_PROJECT_ID") or None
@@ -88,10 +87,9 @@ class OpenAIChatAdapter:
         known = profile_of(self._endpoint.host) if profile is None else profile
         if max_tokens_field != "auto":
             known = known.with_max_tokens(max_tokens_field)
-        self._secret = api_key or os.environ.get("OPENAI_API_KEY") or None
-        self._transport: HttpTransport = HttpTransport(http_client)
+        self._hooks = hooks
         self._config = _encode.Config(
-            scope=replay_scope or self._endpoint.host,
+            scope=self.scope,
             url=chat_url(self._endpoint),
             model=model,
             profile=known,
@@ -99,36 +97,36 @@ class OpenAIChatAdapter:
             default_max_output_tokens=default_max_output_tokens,
             cache_control=cache_control,
             headers=tuple((name, value) for name, value in said if value),
-            secret_headers=(self._endpoint.key_header,) if self._secret is not None else (),
+            secret_headers=self._secret_headers,
         )
 
     @property
     def name(self) -> str:
         return _wire.NAME
 
-    @property
-    def scope(self) -> str:
-        return self._config.scope
-
-    def prepare(self, request: TurnRequest) -> Prepared:
-        """Encode a request. Pure.
-
-        Raises:
-          BadValue: there is no key for api.openai.com, or Chat Completions does not take the request; the
-            field is named.
-        """
-        if self._secret is None and self._endpoint.own:
-            raise BadValue("api_key", f"{_common.OWN_HOST} needs one: give api_key=, or set OPENAI_API_KEY")
+    def _prepare(self, request: TurnRequest) -> Prepared:
         return _encode.prepare(request, self._config)
 
-    def exchange(self, prepared: Prepared) -> Exchange:
-        """A fresh exchange for one attempt; nothing is sent before its `open`."""
-        return self._transport.exchange(
-            prepared,
-            secrets=self._secrets,
-            decoder=lambda response: decoder_for(prepared, response, self._config),
-            fault=_fault,
-        )
+    @property
+    def settings_hooks(self) -> tuple[str, ...]:
+        """The slots of `hooks` that have one."""
+        return self._hooks.registered
+
+    async def resolve_settings(self, request: TurnRequest) -> Settings:
+        """The settings that the hooks make of a request's. What one raises comes out as it is."""
+        return await settled(self._hooks, request, self._config.model, self._config.options)
+
+    def read_body(self, prepared: Prepared, body: bytes) -> list[Event]:
+        """The events of an answer that came whole, such as one of a batch. Pure.
+
+        Raises:
+          ProviderError: the body is an error, or no answer of this API.
+        """
+        return _messages.events_of(self.decoder(prepared, Response()), body)
+
+    def open_items(self, transcript: Transcript) -> tuple[bytes, ...]:
+        """The provider's calls in the last turn that no raw item behind it answers. Pure."""
+        return _open.waiting(transcript, self._config.scope)
 
     def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
         """Whether `turn` goes back exactly to that scope; the model does not matter here. Pure."""
@@ -138,29 +136,12 @@ class OpenAIChatAdapter:
         """JSON path in `later` of the first thing that is not as `earlier` sent it. Pure."""
         return _encode.first_difference(earlier, later, self._config)
 
-    async def aclose(self) -> None:
-        """Close every idle connection; open turns keep theirs. Cancelled, it has closed them all the same."""
-        await self._transport.aclose()
+    def decoder(self, prepared: Prepared, response: Response) -> Decoder:
+        """The decoder of a successful answer to a request. Pure."""
+        return decoder_for(prepared, response, self._config)
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    def __repr__(self) -> str:
-        return f"<OpenAIChatAdapter {self._config.model} at {self._config.scope}>"
-
-    async def _secrets(self) -> Mapping[str, str]:
-        secret = self._secret
-        if secret is None:
-            return {}
-        value = secret if isinstance(secret, str) else secret()
-        if inspect.isawaitable(value):
-            value = await value
-        return self._endpoint.key_headers(value)
+    def _fault(self, response: Response, body: bytes) -> ProviderError:
+        return _common.http_error(response, body, time.time())
 
 
 def chat_url(endpoint: _common.Endpoint) -> str:
@@ -182,19 +163,14 @@ def chat_url(endpoint: _common.Endpoint) -> str:
 
 def decoder_for(prepared: Prepared, response: Response, config: _encode.Config) -> Decoder:
     """The decoder of the answer to a request."""
-    output = prepared.request.output
-    by_tool = output is not None and _encode.structured_mode(prepared.request, config) == "tool"
+    value_tool = _encode.value_tool(prepared.request, config)
     return _decode.Decoder(
         response,
         model=prepared.model,
         scope=config.scope,
         inexact_reason=prepared.inexact_reason,
-        structured=output is not None and not by_tool,
-        value_tool=output.name if output is not None and by_tool else None,
+        structured=prepared.request.output is not None and value_tool is None,
+        value_tool=value_tool,
         estimate=prepared.estimate,
         hidden_reasoning=prepared.hidden_reasoning,
     )
-
-
-def _fault(response: Response, body: bytes) -> ProviderError:
-    return _common.http_error(response, body, time.time())

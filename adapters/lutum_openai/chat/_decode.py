@@ -310,7 +310,8 @@ class Decoder:
                 bytes(legacy), self._message.function is not None
             ):
                 call, piece = self._message.legacy(legacy)
-                self._show_piece(call, piece, out)
+                if not self._message.calls:  # llama-cpp-python says each call in both forms
+                    self._show_piece(call, piece, out)
         if bytes(choice.logprobs) not in (b"", b"null", b"[]", b"{}"):
             logprobs = _wire.copied(choice.logprobs)
             if not set(map(bytes, _wire.decode_object(logprobs).values())) <= {b"null", b"[]"}:
@@ -348,8 +349,8 @@ class Decoder:
     def _finish_calls(self, out: list[Event]) -> None:
         """Give out the calls that are whole now."""
         calls = self._message.calls
-        if self._message.function is not None:
-            calls = [*calls, self._message.function]
+        if self._message.function is not None and not calls:
+            calls = [self._message.function]
         for call in calls:
             if call.ready:
                 continue

@@ -12,16 +12,18 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from msgspec import UNSET, Raw, Struct
 
 from lutum import BadValue, Estimate, ToolDef
-from lutum.abc import OutputFormat, Prepared, ToolPlan, TurnRequest, narrow
+from lutum.abc import Prepared, ToolPlan, TurnRequest, narrow
 from lutum_openai import _common
+from lutum_openai._items import Piece
 from lutum_openai._options import OpenAIOptions, json_bytes
+from lutum_openai._unasked import unasked_tokens
 from lutum_openai.chat import _wire
-from lutum_openai.chat._items import Encoder, Piece
+from lutum_openai.chat._items import Encoder
 from lutum_openai.chat._profiles import UNKNOWN, Profile, Structured
 
 DEFAULT_OUTPUT = 4_096
@@ -78,20 +80,20 @@ def prepare(request: TurnRequest, config: Config) -> Prepared:
     encoder = Encoder(config.scope, config.profile)
     pieces = request.transcript.memo(encoder.key, encoder)
     joined, stable = _joined(request, encoder, pieces)
-    messages = [message for piece in joined for message in piece.messages]
+    messages = [message for piece in joined for message in piece.sent]
     if not messages:
         raise BadValue("input", "has nothing to send")
     if config.cache_control is not None:
         _mark(messages, stable, len(request.transcript.head.system), _CACHE_CONTROL[config.cache_control])
 
-    tools, reason = _tools(request.tools)
+    tools, reason = _tools(request, config)
     structured = structured_mode(request, config)
+    forced = value_tool(request, config)
     output, dropped = b"", tuple[str, ...]()
-    if request.output is not None:
-        if structured == "tool":
-            tools = (*tools, _value_tool(request.tools, request.output))
-        elif structured == "json_object":
-            messages.append(_instruction(request.output))
+    if request.output is not None and forced is None:
+        if structured == "json_object":
+            text = _common.json_instruction(request.output.schema)
+            messages.append(b'{"role":"system","content":%b}' % _wire.encode(text))
             output = b'{"type":"json_object"}'
         else:
             schema, dropped = narrow(request.output.schema, "openai")
@@ -102,7 +104,6 @@ def prepare(request: TurnRequest, config: Config) -> Prepared:
 
     tail = dict[str, bytes]()
     if tools:
-        forced = request.output.name if request.output is not None and structured == "tool" else None
         tail["tool_choice"] = _tool_choice(request.tools, config.profile, forced)
     if output:
         tail["response_format"] = output
@@ -124,8 +125,10 @@ def prepare(request: TurnRequest, config: Config) -> Prepared:
     body.append(b"}")
 
     images = sum(piece.images for piece in joined) * _common.image_tokens(model)
-    tokens = sum(piece.tokens for piece in joined) + images + _common.REQUEST_TOKENS
-    tokens += sum(_common.json_tokens(tool) + _common.TOOL_TOKENS for tool in tools)
+    tokens = sum(piece.tokens for piece in joined) + images
+    shown = bool(tools) and request.tools.choice != "none"
+    tokens += unasked_tokens(urlsplit(config.url).hostname or "", model, tools=shown)
+    tokens += sum(map(_common.tool_tokens, tools))
     tokens += _common.json_tokens(output) + (_common.json_tokens(messages[-1]) if output else 0)
     return Prepared(
         request=request,
@@ -158,20 +161,27 @@ def structured_mode(request: TurnRequest, config: Config) -> Structured:
     return options_of(request, config).structured or config.profile.structured
 
 
+def value_tool(request: TurnRequest, config: Config) -> str | None:
+    """The forced tool whose arguments are the structured value, where it is asked for so."""
+    if request.output is None or structured_mode(request, config) != "tool":
+        return None
+    return _common.schema_name(request.output.name)
+
+
 def first_difference(earlier: Prepared, later: Prepared, config: Config) -> str | None:
     """JSON path in `later` of the first thing that is not as `earlier` sent it; None when it only adds."""
-    mine, other = _tools(earlier.request.tools)[0], _tools(later.request.tools)[0]
+    mine, other = _tools(earlier.request, config)[0], _tools(later.request, config)[0]
     for i in range(max(len(mine), len(other))):
         if mine[i : i + 1] != other[i : i + 1]:
             return f"$.tools[{i}]"
     encoder = Encoder(config.scope, config.profile)
-    before = [m for p in earlier.request.transcript.memo(encoder.key, encoder) for m in p.messages]
+    before = [m for p in earlier.request.transcript.memo(encoder.key, encoder) for m in p.sent]
     now = list[tuple[bytes, int]]()
     at = 0
     joined, _ = _joined(later.request, encoder, later.request.transcript.memo(encoder.key, encoder))
     own = {id(piece) for piece in later.request.transcript.memo(encoder.key, encoder)}
     for piece in joined:
-        for message in piece.messages:
+        for message in piece.sent:
             if id(piece) in own:
                 now.append((message, at))
             at += 1
@@ -200,7 +210,7 @@ def _joined(
             stable = count if stable < 0 else stable
             joined.append(waiting.pop(0)[1])
         joined.append(piece)
-        count += len(piece.messages)
+        count += len(piece.sent)
     joined += [piece for _, piece in waiting]
     return joined, count if stable < 0 else stable
 
@@ -259,8 +269,18 @@ def _tool_json(tool: ToolDef) -> bytes:
     )
 
 
-def _tools(plan: ToolPlan) -> tuple[tuple[bytes, ...], str | None]:
+def _tools(request: TurnRequest, config: Config) -> tuple[tuple[bytes, ...], str | None]:
     """The entries of `tools`, the head's first, and why the request is not append-only."""
+    tools, reason = _planned(request.tools)
+    name = value_tool(request, config)
+    if name is None or request.output is None:
+        return tools, reason
+    if any(tool.name == name for tool in (*request.tools.head, *request.tools.new)):
+        raise BadValue("output", f"a tool is already called {name!r}")
+    return (*tools, _tool_json(ToolDef(name, request.output.schema, "Gives the answer."))), reason
+
+
+def _planned(plan: ToolPlan) -> tuple[tuple[bytes, ...], str | None]:
     head = tuple(map(_tool_json, plan.head))
     if not plan.new:
         return head, None
@@ -269,12 +289,6 @@ def _tools(plan: ToolPlan) -> tuple[tuple[bytes, ...], str | None]:
     kept = tuple(anew.get(tool.name) or _tool_json(tool) for tool in plan.head)
     added = tuple(json for name, json in anew.items() if name not in known)
     return (*kept, *added), f"tools were sent that the first turn had not: {', '.join(anew)}"
-
-
-def _value_tool(plan: ToolPlan, output: OutputFormat) -> bytes:
-    if any(tool.name == output.name for tool in (*plan.head, *plan.new)):
-        raise BadValue("output", f"a tool is already called {output.name!r}")
-    return _tool_json(ToolDef(output.name, output.schema, "Gives the answer."))
 
 
 def _tool_choice(plan: ToolPlan, profile: Profile, value_tool: str | None) -> bytes:
@@ -293,12 +307,6 @@ def _tool_choice(plan: ToolPlan, profile: Profile, value_tool: str | None) -> by
 
 def _named(name: str) -> bytes:
     return b'{"type":"function","function":{"name":%b}}' % _wire.encode(name)
-
-
-def _instruction(output: OutputFormat) -> bytes:
-    """JSON mode knows no schema, and wants the word JSON said: both go last, for this request alone."""
-    text = f"Answer with one JSON object, and nothing else, that fits this JSON schema:\n{output.schema}"
-    return b'{"role":"system","content":%b}' % _wire.encode(text)
 
 
 def _bound(request: TurnRequest, config: Config, model: str, options: OpenAIOptions) -> int:

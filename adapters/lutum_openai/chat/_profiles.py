@@ -21,13 +21,16 @@ class Profile(Struct, frozen=True, kw_only=True):
       reasoning: members of an assistant message that carry its reasoning back: of those that the turn has,
         the first goes back and every other stays behind. None: all that the turn has. Empty: none.
       required: the reasoning member without which an assistant message with tool calls is refused; empty
-        where nothing else is known, also in turns of other adapters.
+        where the host said none itself, as in turns of others.
       max_tokens: the member that bounds the output.
       developer: takes the role `developer`; elsewhere such items go out as `system`.
       usage: takes `stream_options.include_usage`. Others report usage by themselves.
       allowed_tools: takes a `tool_choice` that names the tools on offer.
       seed: the member for the seed.
       file_urls: takes a document by URL.
+      tool_media: takes images and files in tool messages; elsewhere they go into a user message behind the
+        round's results.
+      null_content: takes `content: null` beside calls; elsewhere (llama-cpp-python, 422) it is left out.
       call_id: the pattern that a call's id must match whole; ids of other providers are made to fit.
       structured: how values are asked for unless `OpenAIOptions.structured` says.
     """
@@ -40,6 +43,8 @@ class Profile(Struct, frozen=True, kw_only=True):
     allowed_tools: bool = False
     seed: str = "seed"
     file_urls: bool = False
+    tool_media: bool = False
+    null_content: bool = True
     call_id: str = r".{1,40}"  # "string too long. Expected a string with maximum length 40": api.openai.com
     structured: Structured = "json_schema"
 
@@ -50,7 +55,8 @@ class Profile(Struct, frozen=True, kw_only=True):
 
 UNKNOWN = Profile()
 
-# developers.openai.com, API reference: max_tokens is deprecated and refused by reasoning models.
+# developers.openai.com, API reference: max_tokens is deprecated, reasoning models refuse it; tool messages
+# hold text (400 "Image URLs are only allowed for messages with role 'user'").
 _OPENAI = Profile(max_tokens="max_completion_tokens", developer=True, allowed_tools=True)
 
 PROFILES: dict[str, Profile] = {
@@ -59,8 +65,11 @@ PROFILES: dict[str, Profile] = {
     # on the api-version, so it is not counted on.
     "openai.azure.com": Profile(max_tokens="max_completion_tokens", developer=True),
     # openrouter.ai/docs, "Reasoning tokens", "Preserving reasoning": the whole sequence of reasoning_details
-    # unmodified, or the `reasoning` string.
-    "openrouter.ai": Profile(reasoning=("reasoning_details", "reasoning"), developer=True, file_urls=True),
+    # unmodified, or the `reasoning` string. A tool message with an
+    # image was answered (recorded exchanges).
+    "openrouter.ai": Profile(
+        reasoning=("reasoning_details", "reasoning"), developer=True, file_urls=True, tool_media=True
+    ),
     # vercel.com/docs/ai-gateway, OpenAI-compatible API, "Reasoning": as OpenRouter.
     "ai-gateway.vercel.sh": Profile(reasoning=("reasoning_details", "reasoning")),
     # api.groq.com answers 400 "property 'reasoning_content' is unsupported" (janhq/jan#8136), and for some
@@ -83,8 +92,9 @@ PROFILES: dict[str, Profile] = {
     "api.x.ai": Profile(reasoning=("reasoning_content",), max_tokens="max_completion_tokens"),
     # docs.mistral.ai, API reference: thinking stands in the content; unknown members are refused (422
     # extra_forbidden), `stream_options` among them, and usage comes by itself; the seed is `random_seed`;
-    # a call's id has nine letters and digits.
-    "api.mistral.ai": Profile(usage=False, seed="random_seed", call_id="[a-zA-Z0-9]{9}"),
+    # a call's id has nine letters and digits; a tool message holds any content chunk, and no user message may
+    # follow it (400 "Unexpected role 'user' after role 'tool'").
+    "api.mistral.ai": Profile(usage=False, seed="random_seed", tool_media=True, call_id="[a-zA-Z0-9]{9}"),
 }
 """Profiles by host; an entry is for the host and all under it."""
 

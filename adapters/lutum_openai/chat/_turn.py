@@ -127,14 +127,20 @@ def replay_message(turn: CommittedTurn, profile: Profile) -> bytes:
     members = _wire.decode_object(turn.wire)
     sent = {name: bytes(members[name]) for name in _ORDER if name in members}
     sent |= {name: bytes(raw) for name, raw in members.items() if name not in sent}
-    calls = sent.get("tool_calls", b"null") not in _EMPTY or not no_function(sent.get("function_call"))
+    listed = sent.get("tool_calls", b"null") not in _EMPTY
+    if listed:  # the same call in its older form, as llama-cpp-python adds it: one of them is answered
+        sent.pop("function_call", None)
+    calls = listed or not no_function(sent.get("function_call"))
     kept = {"role": b'"assistant"'}
     for name, value in sent.items():
         if name in RESPONSE_ONLY or name == "role" or name in _wire.REASONING:
             continue
         if name == "content":
             # Without a call something must be said, and null is refused.
-            kept[name] = b'""' if value == b"null" and not calls else value
+            if value != b"null" or (calls and profile.null_content):
+                kept[name] = value
+            elif not calls:
+                kept[name] = b'""'
         elif name == "tool_calls":
             if value not in _EMPTY:
                 kept[name] = b"[" + b",".join(map(_replay_call, _wire.decode_array(value))) + b"]"
@@ -159,14 +165,14 @@ def view_message(turn: CommittedTurn, profile: Profile) -> bytes:
     """The semantic view as a message: text and refusals, calls with their arguments as received."""
     words = "".join(item.text for item in turn.items if isinstance(item, TextItem | RefusalItem))
     calls = [item for item in turn.items if isinstance(item, ToolCallItem)]
-    members = [
-        b'"role":"assistant"',
-        b'"content":' + (_wire.encode(words) if words or not calls else b"null"),
-    ]
+    members = [b'"role":"assistant"']
+    if words or not calls:
+        members.append(b'"content":' + _wire.encode(words))
+    elif profile.null_content:
+        members.append(b'"content":null')
     if calls:
-        if profile.required is not None:
-            reasoning = turn.reasoning
-            members.append(_wire.encode(profile.required) + b":" + _wire.encode(reasoning))
+        if profile.required is not None:  # there, but empty: what another model thought stays with its host
+            members.append(_wire.encode(profile.required) + b':""')
         members.append(
             b'"tool_calls":[%b]'
             % b",".join(call_json(call_id(call.id, profile), call.name, call.arguments) for call in calls)
@@ -305,7 +311,8 @@ def _call_items(members: dict[str, Raw], value_tool: str | None) -> list[ViewIte
         else:
             items.append(ToolCallItem(call.id, call.function.name, arguments))
     legacy = members.get("function_call")
-    if legacy is not None and not no_function(bytes(legacy)):
+    listed = calls is not None and bytes(calls) not in _EMPTY
+    if legacy is not None and not listed and not no_function(bytes(legacy)):
         function = _decode_legacy(legacy) or _Function()
         arguments = arguments_text(bytes(function.arguments))
         items.append(ToolCallItem(_wire.FUNCTION_ID + function.name, function.name, arguments))

@@ -122,11 +122,6 @@ encode = msgspec.json.Encoder().encode
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_.:-]{1,128}")
 """More than api.openai.com takes (64 of letters, digits, _ and -): servers differ, and refuse themselves."""
 
-IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})  # guides/images-vision
-
-ERROR_MARK = "ERROR: "
-"""Begins the text of a tool result that is an error: the dialect has no flag for it."""
-
 FUNCTION_ID = "function_call:"
 """Begins the id of a legacy `function_call`, which has none: the function's name follows."""
 

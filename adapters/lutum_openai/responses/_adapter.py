@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Self, final
+from typing import TYPE_CHECKING, Any, final
 from urllib.parse import quote
 
 import msgspec
 
-from lutum import BadValue, CommittedTurn, ProviderError, Response, Usage
-from lutum.abc import Decoder, Exchange, Prepared, ReplayForm, TurnRequest
-from lutum_openai import _common
+from lutum import CommittedTurn, Event, ProviderError, Response, Settings, Transcript, Usage
+from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
+from lutum.transport import HttpAdapter, Secret, check_base_url
+from lutum_openai import _common, _messages
+from lutum_openai._hooks import OpenAIHooks, settled
 from lutum_openai._options import OpenAIOptions
-from lutum_openai.responses import _decode, _encode, _turn, _wire
+from lutum_openai.responses import _decode, _encode, _open, _turn, _wire
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     import httpx
-
-    from lutum.transport import HttpTransport
-
-Secret = str | Callable[[], str | Awaitable[str]]
-"""A key, or a function that gives one for each request; it may be a coroutine function."""
 
 # What /responses/input_tokens takes of a request (api/reference, "Get input token counts").
 _COUNTED = frozenset(
@@ -48,8 +41,11 @@ class _Counted(msgspec.Struct):
     input_tokens: int
 
 
+_decode_counted = msgspec.json.Decoder(_Counted).decode
+
+
 @final
-class OpenAIAdapter:
+class OpenAIAdapter(HttpAdapter):
     """OpenAI's Responses API, or whatever speaks it. Its name, as in `Raw`, is `openai-responses`.
 
     Unless `OpenAIOptions(store=True)` says otherwise, nothing is stored at the provider: requests say
@@ -71,6 +67,7 @@ class OpenAIAdapter:
       replay_scope: endpoint and account family whose turns are replayed exactly; the URL's host unless said.
       default_max_output_tokens: sent where a turn says nothing; 4,096, or 16,384 for a model that reasons.
       options: under those of each turn.
+      hooks: settle the model and the options of a turn when it starts.
 
     It opens nothing before its first request and works without `async with`; `aclose` closes its idle
     connections. The environment is read here and never again.
@@ -92,58 +89,62 @@ class OpenAIAdapter:
         replay_scope: str | None = None,
         default_max_output_tokens: int | None = None,
         options: OpenAIOptions = OpenAIOptions(),  # noqa: B008  # frozen
+        hooks: OpenAIHooks = OpenAIHooks(),  # noqa: B008  # a value
     ) -> None:
-        from lutum.transport import HttpTransport, check_base_url  # loads httpx
-
-        base = check_base_url(base_url or os.environ.get("OPENAI_BASE_URL") or _common.OWN_BASE_URL)
-        if not model.strip():
-            raise BadValue("model", "is blank")
-        if default_max_output_tokens is not None and default_max_output_tokens < 1:
-            raise BadValue("default_max_output_tokens", f"{default_max_output_tokens} is below 1")
-        endpoint = _common.endpoint(base, api_version)
+        base = base_url or os.environ.get("OPENAI_BASE_URL") or _common.OWN_BASE_URL
+        endpoint = _common.endpoint(check_base_url(base), api_version)
+        super().__init__(
+            model,
+            base,
+            scope=replay_scope or endpoint.host,
+            credential=endpoint.credential(api_key),
+            own_host=_common.OWN_HOST,
+            variable="OPENAI_API_KEY",
+            http_client=http_client,
+            default_max_output_tokens=default_max_output_tokens,
+        )
         if endpoint.own:
             organization = organization or os.environ.get("OPENAI_ORG_ID") or None
             project = project or os.environ.get("OPENAI_PROJECT_ID") or None
         said = (("openai-organization", organization), ("openai-project", project))
-        self._secret = api_key or os.environ.get("OPENAI_API_KEY") or None
-        self._transport: HttpTransport = HttpTransport(http_client)
+        self._hooks = hooks
         self._config = _encode.Config(
-            scope=replay_scope or endpoint.host,
+            scope=self.scope,
             endpoint=endpoint,
             model=model,
             options=options,
             default_max_output_tokens=default_max_output_tokens,
             headers=tuple((name, value) for name, value in said if value),
-            secret_headers=(endpoint.key_header,) if self._secret is not None else (),
+            secret_headers=self._secret_headers,
         )
 
     @property
     def name(self) -> str:
         return _wire.NAME
 
-    @property
-    def scope(self) -> str:
-        return self._config.scope
-
-    def prepare(self, request: TurnRequest) -> Prepared:
-        """Encode a request. Pure.
-
-        Raises:
-          BadValue: there is no key for api.openai.com, or the API does not take the request; the field is
-            named.
-        """
-        if self._secret is None and self._config.endpoint.own:
-            raise BadValue("api_key", f"{_common.OWN_HOST} needs one: give api_key=, or set OPENAI_API_KEY")
+    def _prepare(self, request: TurnRequest) -> Prepared:
         return _encode.prepare(request, self._config)
 
-    def exchange(self, prepared: Prepared) -> Exchange:
-        """A fresh exchange for one attempt; nothing is sent before its `open`."""
-        return self._transport.exchange(
-            prepared,
-            secrets=self._secrets,
-            decoder=lambda response: decoder_for(prepared, response, self._config),
-            fault=_fault,
-        )
+    @property
+    def settings_hooks(self) -> tuple[str, ...]:
+        """The slots of `hooks` that have one."""
+        return self._hooks.registered
+
+    async def resolve_settings(self, request: TurnRequest) -> Settings:
+        """The settings that the hooks make of a request's. What one raises comes out as it is."""
+        return await settled(self._hooks, request, self._config.model, self._config.options)
+
+    def read_body(self, prepared: Prepared, body: bytes) -> list[Event]:
+        """The events of an answer that came whole, such as one of a batch. Pure.
+
+        Raises:
+          ProviderError: the body is an error, or no response of this API.
+        """
+        return _messages.events_of(self.decoder(prepared, Response()), body)
+
+    def open_items(self, transcript: Transcript) -> tuple[bytes, ...]:
+        """The provider's calls in the last turn that no raw item behind it answers. Pure."""
+        return _open.waiting(transcript, self._config.scope)
 
     def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
         """Whether `turn` goes back exactly to that scope and model. Pure."""
@@ -167,15 +168,12 @@ class OpenAIAdapter:
         if response.id is None:
             return None
         url = self._config.endpoint.url(f"/responses/{quote(response.id, safe='')}")
-        head, body = await self._transport.request("GET", url, await self._headers())
-        if head.status == 404:
-            return None
-        if head.status != 200:
-            raise _fault(head, body)
         try:
-            usage = _common.usage_of(bytes(_wire.decode_head(body).usage) or b"null")
-        except (msgspec.DecodeError, UnicodeError) as exc:
-            raise ProviderError(f"the response is malformed: {exc}", kind="malformed", body=body) from None
+            usage = await self._ask("GET", url, _recorded, headers=self._config.headers)
+        except ProviderError as error:
+            if error.status == 404:
+                return None
+            raise
         return None if usage is None else msgspec.structs.replace(usage, known="recovered")
 
     async def count_input_tokens(self, prepared: Prepared) -> int:
@@ -189,42 +187,16 @@ class OpenAIAdapter:
         """
         members = _common.decode_object(prepared.body)
         sent = _common.encode({name: value for name, value in members.items() if name in _COUNTED})
-        headers = [("content-type", "application/json"), *(await self._headers())]
+        headers = [("content-type", "application/json"), *self._config.headers]
         url = self._config.endpoint.url("/responses/input_tokens")
-        head, body = await self._transport.request("POST", url, headers, sent)
-        if head.status != 200:
-            raise _fault(head, body)
-        try:
-            return msgspec.json.decode(body, type=_Counted).input_tokens
-        except (msgspec.DecodeError, UnicodeError) as exc:
-            raise ProviderError(f"the token count is malformed: {exc}", kind="malformed", body=body) from None
+        return (await self._ask("POST", url, _decode_counted, headers=headers, body=sent)).input_tokens
 
-    async def aclose(self) -> None:
-        """Close every idle connection; open turns keep theirs. Cancelled, it has closed them all the same."""
-        await self._transport.aclose()
+    def decoder(self, prepared: Prepared, response: Response) -> Decoder:
+        """The decoder of a successful answer to a request. Pure."""
+        return decoder_for(prepared, response, self._config)
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    def __repr__(self) -> str:
-        return f"<OpenAIAdapter {self._config.model} at {self._config.scope}>"
-
-    async def _headers(self) -> list[tuple[str, str]]:
-        return [*self._config.headers, *(await self._secrets()).items()]
-
-    async def _secrets(self) -> Mapping[str, str]:
-        secret = self._secret
-        if secret is None:
-            return {}
-        value = secret if isinstance(secret, str) else secret()
-        if inspect.isawaitable(value):
-            value = await value
-        return self._config.endpoint.key_headers(value)
+    def _fault(self, response: Response, body: bytes) -> ProviderError:
+        return _common.http_error(response, body, time.time())
 
 
 def decoder_for(prepared: Prepared, response: Response, config: _encode.Config) -> Decoder:
@@ -245,5 +217,6 @@ def decoder_for(prepared: Prepared, response: Response, config: _encode.Config) 
     )
 
 
-def _fault(response: Response, body: bytes) -> ProviderError:
-    return _common.http_error(response, body, time.time())
+def _recorded(body: bytes) -> Usage | None:
+    """What a stored response says it used."""
+    return _common.usage_of(bytes(_wire.decode_head(body).usage) or b"null")

@@ -21,15 +21,18 @@ from typing import Any, cast
 import msgspec
 from msgspec import UNSET, Struct
 
-from lutum import BadValue, Estimate, ToolDef
+from lutum import BadValue, Estimate, ToolDef, Transcript
 from lutum.abc import Prepared, ReplayForm, TurnRequest, narrow
 from lutum_openai import _common
 from lutum_openai._common import Endpoint, encode
+from lutum_openai._items import Piece, message_tokens
 from lutum_openai._options import OpenAIOptions, json_bytes
+from lutum_openai._unasked import unasked_tokens
 from lutum_openai.responses import _wire
-from lutum_openai.responses._items import Encoder, Piece
+from lutum_openai.responses._items import Encoder
 
 _STREAM = b',"stream":true}'
+_NOTHING = Transcript()
 _ENCRYPTED = "reasoning.encrypted_content"
 _LOGPROBS = "message.output_text.logprobs"
 # Members of `extra_body` whose size nobody here can see.
@@ -58,6 +61,7 @@ class _Input:
         self.items = list[bytes]()
         self.forms = list[ReplayForm]()
         self.tokens = 0
+        self.images = 0
         self.unbounded = list[str]()
         self.declared = dict[str, bytes]()
 
@@ -74,8 +78,9 @@ class _Input:
             self.add(piece)
 
     def add(self, piece: Piece) -> None:
-        self.items += piece.items
+        self.items += piece.sent
         self.tokens += piece.tokens
+        self.images += piece.images
         self.unbounded += piece.unbounded
         for item in piece.preface:
             self.declared.update(_declared(item))
@@ -122,7 +127,8 @@ def prepare(request: TurnRequest, config: Config) -> Prepared:
     encoder = Encoder(config.scope, model)
     pieces = request.transcript.memo(encoder.key, encoder)
     ephemerals = [
-        (at, encoder.piece(item, f"ephemerals[{i}]")) for i, (at, item) in enumerate(request.ephemerals)
+        (at, encoder.piece(item, f"ephemerals[{i}]", _NOTHING))
+        for i, (at, item) in enumerate(request.ephemerals)
     ]
     input = _Input()
     input.run(pieces, ephemerals)
@@ -132,6 +138,12 @@ def prepare(request: TurnRequest, config: Config) -> Prepared:
         added = b'{"type":"additional_tools","role":"developer","tools":[%b]}' % b",".join(tools.added)
         input.items.append(added)
         preface = b"[" + added + b"]"
+    input_tokens = input.tokens + input.images * _common.image_tokens(model)
+    if request.output is not None and options.structured == "json_object":
+        text = _common.json_instruction(request.output.schema)
+        said = b'{"type":"message","role":"system","content":%b}' % encode(text)
+        input.items.append(said)
+        input_tokens += message_tokens(said)
     limit = _output_limit(request, config, model)
     tail, format_tokens, dropped = _tail(request, config, options, model, limit)
     if tools.choice is not None:
@@ -144,9 +156,9 @@ def prepare(request: TurnRequest, config: Config) -> Prepared:
     unbounded = [f"server_tools[{i}] ({name})" for i, name in enumerate(server_tools)] + input.unbounded
     unbounded += [name for name in _UNBOUNDED_MEMBERS if name in tail]
     entries = (*tools.entries, *tools.added)
-    tool_tokens = sum(_common.json_tokens(entry) + _common.TOOL_TOKENS for entry in entries)
-    if entries:
-        tool_tokens += _common.TOOLS_TOKENS
+    tool_tokens = sum(map(_common.tool_tokens, entries))
+    shown = bool(entries) and request.tools.choice != "none"
+    unasked = unasked_tokens(config.endpoint.host, model, tools=shown)
     return Prepared(
         request=request,
         url=config.endpoint.url("/responses"),
@@ -157,7 +169,7 @@ def prepare(request: TurnRequest, config: Config) -> Prepared:
         forms=tuple(input.forms),
         inexact_reason=tools.inexact_reason,
         preface=preface,
-        estimate=Estimate(_common.REQUEST_TOKENS + input.tokens + tool_tokens + format_tokens, limit),
+        estimate=Estimate(unasked + input_tokens + tool_tokens + format_tokens, limit),
         unbounded=tuple(unbounded),
         hidden_reasoning=_hidden(model, options),
         structured=_structured(request, options),
@@ -167,7 +179,7 @@ def prepare(request: TurnRequest, config: Config) -> Prepared:
 
 def first_difference(earlier: Prepared, later: Prepared, config: Config) -> str | None:
     """JSON path in `later` of the first tool or input item that is not as `earlier` sent it; None when
-    `later` only adds. Ephemerals and everything behind the input are left out."""
+    `later` only adds. Ephemerals, what JSON mode wants said and everything behind the input are left out."""
     before, now = _compared(earlier, config), _compared(later, config)
     for name in ("tools", "input"):
         old, new = before[name], now[name]
@@ -180,8 +192,11 @@ def first_difference(earlier: Prepared, later: Prepared, config: Config) -> str 
 
 
 def _compared(prepared: Prepared, config: Config) -> dict[str, list[object]]:
-    if prepared.request.ephemerals:
-        prepared = prepare(msgspec.structs.replace(prepared.request, ephemerals=()), config)
+    request = msgspec.structs.replace(prepared.request, ephemerals=())
+    if options_of(request, config).structured == "json_object":  # what it wants said is said for one request
+        request = msgspec.structs.replace(request, output=None)
+    if request != prepared.request:
+        prepared = prepare(request, config)
     body: dict[str, Any] = json.loads(prepared.body, parse_float=str, parse_int=str)
     return {name: body.get(name, []) for name in ("tools", "input")}
 
@@ -350,8 +365,8 @@ def _allowed(mode: str, tools: list[dict[str, str]]) -> bytes:
 
 @lru_cache(maxsize=1024)
 def tool_json(tool: ToolDef) -> bytes:
-    """A tool's entry; its schema goes in as it was given. Not strict: the API would make every optional
-    property required, and lutum checks the arguments itself.
+    """A tool's entry. A schema that was given goes in as it is and is not strict: the API would make every
+    optional property required.
 
     Raises:
       BadValue: a name the API does not take, or a schema that is no JSON object.
@@ -363,10 +378,12 @@ def tool_json(tool: ToolDef) -> bytes:
     if not _common.is_object(tool.schema):
         raise BadValue("tools", f"the schema of {tool.name!r} is no JSON object")
     described = b',"description":' + encode(tool.description) if tool.description else b""
-    return b'{"type":"function","name":%b%b,"parameters":%b,"strict":false}' % (
+    schema = narrow(tool.schema, "openai")[0] if tool.strict else tool.schema.strip()
+    return b'{"type":"function","name":%b%b,"parameters":%b,"strict":%b}' % (
         encode(tool.name),
         described,
-        tool.schema.strip().encode(),
+        schema.encode(),
+        b"true" if tool.strict else b"false",
     )
 
 

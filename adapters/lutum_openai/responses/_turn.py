@@ -249,7 +249,7 @@ def _view(items: Sequence[bytes], value_tool: str | None) -> tuple[ViewItem, ...
     view = list[ViewItem]()
     for json in items:
         item = _wire.read_item(json)
-        if item.type == "message":
+        if item.type in ("message", ""):  # what was read in may leave it out
             for part in parts(item.content):
                 if part.type == "refusal" or (part.text is None and part.refusal is not None):
                     view.append(RefusalItem(part.refusal or ""))

@@ -291,5 +291,4 @@ def reasons(model: str) -> bool | None:
 # --- limits --------------------------------------------------------------------------------------
 
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")  # api/reference, "function": 64 on older models
-IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})  # guides/images-vision
 MIN_OUTPUT_TOKENS = 16  # below it: 400 "integer below minimum value. Expected a value >= 16"

@@ -1,0 +1,248 @@
+"""`HttpAdapter`: what every adapter over HTTP does alike: its key, its transport, how it closes.
+
+Loads no httpx: `HttpAdapter`'s constructor does, so that an adapter's package can be imported lightly.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from lutum._errors import BadValue, ProviderError
+from lutum._results import CommittedTurn, Response
+from lutum.abc import Decoder, Exchange, Prepared, ReplayForm, TurnRequest
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+T = TypeVar("T")
+
+Secret = str | Callable[[], str | Awaitable[str]]
+"""A key, or a function that gives one for each request; it may be a coroutine function."""
+
+# RFC 9110, 5.5: a field value is visible characters, with spaces and tabs only between them.
+_HEADER_VALUE: Final = re.compile(r"[!-~]([\t -~]*[!-~])?")
+
+
+def no_key() -> str:
+    """Given as a key: none is sent, and none is looked for in the environment."""
+    return ""
+
+
+@final
+class Credential:
+    """A key and the header that carries it.
+
+    Args:
+      secret: the key, or a function that gives one for each request.
+      field: the parameter it came from, for errors.
+      header: in small letters.
+      scheme: stands before the key, with a space between.
+
+    Raises:
+      BadValue: a key that no header can hold; it is not quoted.
+    """
+
+    def __init__(
+        self,
+        secret: Secret,
+        *,
+        field: str = "api_key",
+        header: str = "authorization",
+        scheme: str = "Bearer",
+    ) -> None:
+        self._secret = secret if callable(secret) else _checked(field, secret)
+        self._field = field
+        self.header: Final = header
+        self._scheme = scheme
+
+    @staticmethod
+    def find(secret: Secret | None, *variables: str) -> Secret | None:
+        """The key given, else the first of these environment variables that holds one; None without."""
+        if secret is not None:
+            return None if secret is no_key else secret
+        return next((value for name in variables if (value := os.environ.get(name))), None)
+
+    async def headers(self) -> Mapping[str, str]:
+        """The header with the key. Cancelled, it leaves what the function of yours leaves.
+
+        Raises:
+          BadValue: the function raised, or gave no key.
+        """
+        value: object = self._secret
+        if callable(value):
+            try:
+                value = value()
+                if inspect.isawaitable(value):
+                    value = await value
+            except Exception as exc:
+                raise BadValue(self._field, f"the function raised {type(exc).__name__}") from exc
+        key = _checked(self._field, value)
+        return {self.header: f"{self._scheme} {key}" if self._scheme else key}
+
+
+class HttpAdapter(ABC):
+    """An adapter over HTTP, but for its dialect: `lutum.abc.Adapter` when a subclass says `name`, `_prepare`,
+    `decoder`, `_fault`, `replay_form` and `first_difference`.
+
+    Args:
+      model: used where a turn names none.
+      base_url: checked; `self._base_url` has no slash at its end.
+      scope: endpoint and account family whose turns are replayed exactly; the URL's host unless said.
+      credential: the key, where there is one.
+      own_host: the provider's own, which demands a key; `variable` is where one could be set.
+      http_client: an `httpx.AsyncClient` of yours.
+      default_max_output_tokens: is checked here.
+
+    It opens nothing before its first request and works without `async with`; `aclose` closes its idle
+    connections.
+
+    Raises:
+      BadValue: a blank model, a URL that is none, a client that is none, a bound below 1.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        base_url: str,
+        *,
+        scope: str | None = None,
+        credential: Credential | None = None,
+        own_host: str = "",
+        variable: str = "",
+        http_client: Any | None = None,
+        default_max_output_tokens: int | None = None,
+    ) -> None:
+        from lutum.transport import HttpTransport, check_base_url  # loads httpx
+
+        self._base_url: Final = check_base_url(base_url)
+        if not model.strip():
+            raise BadValue("model", "is blank")
+        if default_max_output_tokens is not None and default_max_output_tokens < 1:
+            raise BadValue("default_max_output_tokens", f"{default_max_output_tokens} is below 1")
+        host = urlsplit(self._base_url).hostname or ""
+        self._model: Final = model
+        self._scope: Final = scope or host
+        self._credential: Final = credential
+        self._own_host: Final = own_host if host == own_host else ""
+        self._variable: Final = variable
+        self._transport: Final = HttpTransport(http_client)
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The dialect's name, as `CommittedTurn.adapter` keeps it."""
+
+    @property
+    def scope(self) -> str:
+        """Endpoint and account family; a turn goes back exactly only where it came from."""
+        return self._scope
+
+    def prepare(self, request: TurnRequest) -> Prepared:
+        """Encode a request. Pure.
+
+        Raises:
+          BadValue: there is no key for the provider's own host, or it does not take the request; the field
+            is named.
+        """
+        if self._credential is None and self._own_host:
+            raise BadValue("api_key", f"{self._own_host} needs one: give api_key=, or set {self._variable}")
+        return self._prepare(request)
+
+    @abstractmethod
+    def _prepare(self, request: TurnRequest) -> Prepared:
+        """Encode a request. Pure; the names of secret headers are `self._secret_headers`."""
+
+    @abstractmethod
+    def decoder(self, prepared: Prepared, response: Response) -> Decoder:
+        """The decoder of a successful answer to a request. Pure."""
+
+    @abstractmethod
+    def _fault(self, response: Response, body: bytes) -> ProviderError:
+        """The error that any other answer stands for."""
+
+    @abstractmethod
+    def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
+        """Whether `turn` goes back exactly to that scope and model. Pure."""
+
+    @abstractmethod
+    def first_difference(self, earlier: Prepared, later: Prepared) -> str | None:
+        """JSON path in `later` of the first thing that is not as `earlier` sent it. Pure."""
+
+    def exchange(self, prepared: Prepared) -> Exchange:
+        """A fresh exchange for one attempt; nothing is sent before its `open`."""
+        return self._transport.exchange(
+            prepared,
+            secrets=self._secrets,
+            decoder=partial(self.decoder, prepared),
+            fault=self._fault,
+        )
+
+    async def aclose(self) -> None:
+        """Close every idle connection; open turns keep theirs. Cancelled, it has closed them all the same."""
+        await self._transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._model} at {self._scope}>"
+
+    @property
+    def _secret_headers(self) -> tuple[str, ...]:
+        return () if self._credential is None else (self._credential.header,)
+
+    async def _secrets(self) -> Mapping[str, str]:
+        return {} if self._credential is None else await self._credential.headers()
+
+    async def _ask(
+        self,
+        method: str,
+        url: str,
+        read: Callable[[bytes], T],
+        *,
+        headers: Iterable[tuple[str, str]] = (),
+        body: bytes = b"",
+    ) -> T:
+        """What `read` makes of the answer to one small request, sent with the key.
+
+        There is no timeout: give it a scope. Cancelled, it leaves nothing open.
+
+        Raises:
+          ProviderError: the status is not 200, or `read` raised because the answer is something else.
+          NetworkError: no connection, or it failed before the answer was whole.
+          BadValue: the function given as the key raised, or gave none.
+        """
+        sent = [*headers, *(await self._secrets()).items()]
+        response, answer = await self._transport.request(method, url, sent, body)
+        if response.status != 200:
+            raise self._fault(response, answer)
+        try:
+            return read(answer)
+        except (msgspec.DecodeError, UnicodeError) as exc:
+            message = f"the answer of {urlsplit(url).path} is malformed: {exc}"
+            raise ProviderError(message, kind="malformed", body=answer) from None
+
+
+def _checked(field: str, value: object) -> str:
+    """A key that a header can hold; what is wrong with another is said without quoting it."""
+    if not isinstance(value, str):
+        raise BadValue(field, f"is a str, not {type(value).__name__}")
+    if not value.strip():
+        raise BadValue(field, "is blank")
+    if not _HEADER_VALUE.fullmatch(value):
+        raise BadValue(field, "holds printable ASCII without spaces or a line end around it")
+    return value
