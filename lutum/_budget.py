@@ -1,67 +1,27 @@
-"""The ledger: what was spent, what is reserved, and the leases that turns hold.
+"""The ledger: what was spent and what is reserved, here and on the ledgers around it.
 
-Arithmetic in integers, tokens and pico-USD, with no await in it: a step is taken on every ledger of
-a chain or on none. A lease always ends settled, and what is settled is what the provider bills, also
+It decides with no await in it; `_lease` takes the steps. What is settled is what the provider bills, also
 when that is more than was reserved: the overdraft is recorded, and nothing more fits on the ledger.
-Who waits, and in which order, is `_line`'s.
 """
 
 from __future__ import annotations
 
 import math
-import sys
-import time
-from collections.abc import Callable, Generator
-from decimal import ROUND_CEILING, Decimal
-from types import TracebackType
+from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, Literal, final
 
-from anyio import CancelScope, Event, current_time
-from anyio.lowlevel import EventLoopToken, checkpoint, current_token
+from anyio import Event, current_time
+from anyio.lowlevel import EventLoopToken, current_token
 from msgspec import Struct
 
+from lutum._amounts import PICO, UNLIMITED, Amount, pico_usd
 from lutum._errors import BadValue, BudgetExceeded, UsageError
-from lutum._line import Waiter, ahead, serve
+from lutum._lease import BudgetLease, Claim, Reservation, offer
+from lutum._line import Waiter, serve
 from lutum._pace import Pace
-from lutum._results import Estimate, Response, Usage
-from lutum.abc import Lease, Ledger
-
-PICO = 10**12
-
-UNLIMITED = sys.maxsize
-"""What `remaining` says of tokens where there is no limit on them."""
-
-
-def pico_usd(cost: Decimal | str | int | float, field: str = "cost_usd") -> int:
-    """US dollars as integer pico-USD, rounded up; a float is read by its repr."""
-    try:
-        value = Decimal(repr(cost) if isinstance(cost, float) else cost)
-    except (ArithmeticError, ValueError, TypeError):
-        raise BadValue(field, f"{cost!r} is no amount of US dollars") from None
-    if not value.is_finite() or value < 0:
-        raise BadValue(field, f"{cost!r} is no amount of US dollars")
-    return int((value * PICO).to_integral_value(ROUND_CEILING))
-
-
-class _Amount(Struct, frozen=True):
-    input: int = 0
-    output: int = 0
-    pico: int = 0
-
-    @property
-    def tokens(self) -> int:
-        return self.input + self.output
-
-    def __add__(self, other: _Amount) -> _Amount:
-        return _Amount(self.input + other.input, self.output + other.output, self.pico + other.pico)
-
-    def __sub__(self, other: _Amount) -> _Amount:
-        return _Amount(self.input - other.input, self.output - other.output, self.pico - other.pico)
-
-
-def _amount(of: Usage | Estimate) -> _Amount:
-    cost = 0 if of.cost_usd is None else pico_usd(of.cost_usd)
-    return _Amount(of.input_tokens, of.output_tokens, cost)
+from lutum._results import Estimate, Usage
+from lutum.abc import Ledger
 
 
 class BudgetStatistics(Struct, frozen=True, kw_only=True):
@@ -140,9 +100,9 @@ class Budget:
         self._parent: Budget | None = None
         self._root: Ledger | None = None
         self._spent = Usage()
-        self._reserved = _Amount()
+        self._reserved = Amount()
         self._leases = set[BudgetLease]()
-        self._claims = dict[_Claim, None]()  # who waits for a lease of this ledger, in order of arrival
+        self._claims = dict[Claim, None]()  # who waits for a lease of this ledger, in order of arrival
         self._idle: Event | None = None
         self._refused = 0
         self._loop: EventLoopToken | None = None
@@ -293,7 +253,7 @@ class Budget:
                 return chain
             ledger = ledger._parent
 
-    def _refusal(self, more: _Amount) -> str | None:
+    def _refusal(self, more: Amount) -> str | None:
         """Why `more` does not fit on this ledger alone."""
         if self._limit_tokens is not None:
             used, limit = self._spent.total_tokens + self._reserved.tokens, self._limit_tokens
@@ -308,7 +268,18 @@ class Budget:
                 )
         return None
 
-    def _hopeless(self, amount: _Amount) -> str | None:
+    def _lacks(self, more: Amount) -> Literal["tokens", "cost"] | None:
+        """What a lease that grows by `more` does not find here. An overdraft in one of the two does not
+        keep it from growing in the other."""
+        used = self._spent.total_tokens + self._reserved.tokens + more.tokens
+        if self._limit_tokens is not None and more.tokens > 0 and used > self._limit_tokens:
+            return "tokens"
+        if self._limit_pico is None or more.pico <= 0:
+            return None
+        used = self._spent_pico + self._reserved.pico + more.pico
+        return "cost" if used > self._limit_pico else None
+
+    def _hopeless(self, amount: Amount) -> str | None:
         """Why `amount` can never fit here, whatever open leases give back."""
         if self._limit_tokens is not None and self._spent.total_tokens + amount.tokens > self._limit_tokens:
             spent = self._spent.total_tokens
@@ -320,17 +291,17 @@ class Budget:
             return f"{amount.tokens} tokens are more than may be reserved in a minute"
         return None
 
-    def _late(self, amount: _Amount) -> float | None:
+    def _late(self, amount: Amount) -> float | None:
         """When a request of that size may be sent, if the rates do not allow it now; infinite for one that
         they never allow, and while they are to be learned from the answer of one that is under way."""
         if self._pace is None:
             return None
-        if self._pace.too_large(amount.tokens) or (self._pace.unknown and self._leases):
+        if self._pace.too_large(amount.tokens) or self._pace.holds:
             return math.inf
         now = current_time()
         return None if self._pace.ready(amount, now) else self._pace.due(amount, now)
 
-    def _refusal_for_now(self, amount: _Amount) -> str | None:
+    def _refusal_for_now(self, amount: Amount) -> str | None:
         """Why the rates do not allow it yet."""
         due = self._late(amount)
         return None if due is None else f"the rates allow the next request in {due - current_time():.1f} s"
@@ -348,7 +319,7 @@ class Budget:
         for claim in claims:
             claim.finish(BudgetExceeded(why))
         for claim in claims:
-            serve(claim.ledgers, _offer)
+            serve(claim.ledgers, offer)
 
     def _check(self) -> None:
         """Raises UsageError when it may not be used here and now, BudgetExceeded when it is drained."""
@@ -361,231 +332,6 @@ class Budget:
             if ledger._loop is not None and ledger._loop != here and _alive(ledger._loop):
                 raise UsageError("budget: belongs to another event loop that still runs; make one a loop")
             ledger._loop = here
-
-
-@final
-class BudgetLease:
-    """An amount held on every ledger of a chain, until it is settled. `stop` ends the turn that holds it."""
-
-    __slots__ = ("_amount", "_chain", "_foreign", "_pace", "_settled", "_short", "stop")
-
-    def __init__(self, chain: list[Budget], amount: _Amount) -> None:
-        """Takes the amount; the caller has seen that it fits."""
-        for ledger in chain:
-            ledger._reserved += amount
-            ledger._leases.add(self)
-        self._pace = chain[-1]._pace if chain else None
-        if self._pace is not None:
-            self._pace.draw(amount, 1, current_time())
-        self._chain = chain
-        self._amount = amount
-        self._foreign: Lease | None = None
-        self._settled = False
-        self._short: Budget | None = None
-        self.stop: Callable[[BudgetExceeded], None] | None = None
-
-    @property
-    def reserved(self) -> Estimate:
-        """What it holds."""
-        return Estimate(self._amount.input, self._amount.output, Decimal(self._amount.pico) / PICO)
-
-    @property
-    def settled(self) -> bool:
-        """Whether it has been given back."""
-        return self._settled
-
-    def grow(self, usage: Usage | Estimate) -> bool:
-        """Make it cover `usage`; False, and unchanged, when a ledger of the chain cannot.
-
-        Tokens are covered as a sum: input beyond its estimate may take from what was held for output.
-        """
-        want, held = _amount(usage), self._amount
-        more = _Amount(pico=max(0, want.pico - held.pico))
-        if want.tokens > held.tokens:
-            more = _Amount(want.input - held.input, want.output - held.output, more.pico)
-        if self._settled:
-            return False
-        if more == _Amount():
-            return True
-        self._short = _blocking(self._chain, more)
-        if self._short is not None:
-            return False
-        if self._foreign is not None and not self._foreign.grow(usage):
-            return False
-        for ledger in self._chain:
-            ledger._reserved += more
-        if self._pace is not None:
-            self._pace.draw(more, 0, current_time())
-        self._amount = held + more
-        return True
-
-    def again(self) -> None:
-        """Another request is sent for the same turn; it does not wait for the rates, what follows does."""
-        if self._pace is not None:
-            self._pace.draw(_Amount(), 1, current_time())
-
-    def follow(self, response: Response, wait: float | None = None) -> None:
-        """Learn the rates from the head of an answer, and how long it asked to wait if it refused."""
-        if self._pace is None:
-            return
-        root = self._chain[-1]
-        self._pace.learn(
-            response.headers, wait, root._reserved, len(root._leases), current_time(), time.time()
-        )
-        serve((root,), _offer)
-
-    def exhaust(self) -> None:
-        """Say that a running turn ended because the last `grow` failed: that ledger is spent."""
-        if self._short is not None:
-            self._short._run_dry()
-
-    def settle(self, usage: Usage) -> None:
-        """Give it back and record what was used; the first call counts."""
-        if self._settled:
-            return
-        self._settled = True
-        if self._pace is not None:
-            self._pace.draw(
-                _Amount(usage.input_tokens, usage.output_tokens) - self._amount, 0, current_time()
-            )
-        for ledger in self._chain:
-            ledger._reserved -= self._amount
-            ledger._leases.discard(self)
-            ledger._spent += usage
-            if ledger._idle is not None and not ledger._leases:
-                ledger._idle.set()
-        try:
-            if self._foreign is not None:
-                self._foreign.settle(usage)
-        finally:  # who waits here is not to wait for somebody else's ledger
-            serve(self._chain, _offer)
-
-    def give_back(self) -> None:
-        """Settle a lease for which nothing was sent."""
-        if self._pace is not None and not self._settled:
-            self._pace.draw(_Amount(), -1, current_time())
-        self.settle(Usage())
-
-
-class _Claim(Waiter):
-    """A reservation that waits, with the lease once it is granted."""
-
-    __slots__ = ("amount", "lease", "ledgers")
-
-    def __init__(self, ledgers: list[Budget], place: Budget, amount: _Amount) -> None:
-        super().__init__(ledgers, place)
-        self.ledgers = ledgers
-        self.amount = amount
-        self.lease: BudgetLease | None = None
-
-
-def _blocking(chain: list[Budget], amount: _Amount) -> Budget | None:
-    """The first ledger of the chain on which the amount does not fit."""
-    return next((ledger for ledger in chain if ledger._refusal(amount)), None)
-
-
-def _offer(waiter: Waiter) -> Budget | None:
-    assert isinstance(waiter, _Claim)
-    for ledger in waiter.ledgers:
-        if why := ledger._hopeless(waiter.amount):
-            ledger._run_dry()
-            waiter.finish(BudgetExceeded(f"the budget refuses: {why}"))
-            return None
-    if (blocking := _blocking(waiter.ledgers, waiter.amount)) is not None:
-        return blocking
-    if (due := waiter.ledgers[-1]._late(waiter.amount)) is not None:
-        waiter.sleep_until(due)
-        return waiter.ledgers[-1]
-    waiter.lease = BudgetLease(waiter.ledgers, waiter.amount)
-    waiter.finish()
-    return None
-
-
-@final
-class Reservation:
-    """What `Budget.reserve` returns: await it for the lease, or enter it."""
-
-    __slots__ = ("_aside", "_budget", "_estimate", "_lease")
-
-    def __init__(self, budget: Budget, estimate: Estimate, *, aside: bool = False) -> None:
-        """`aside`: for turns to come, which keep to the rates themselves."""
-        self._budget = budget
-        self._estimate = estimate
-        self._aside = aside
-        self._lease: BudgetLease | None = None
-
-    async def _take(self) -> BudgetLease:
-        await checkpoint()
-        self._budget._check()
-        chain, amount = self._budget._chain(), _amount(self._estimate)
-        if self._aside:
-            chain = [ledger for ledger in chain if ledger._pace is None]
-        place = ahead(chain) or _blocking(chain, amount)
-        if place is None and chain[-1]._late(amount) is not None:
-            place = chain[-1]
-        lease = BudgetLease(chain, amount) if place is None else await self._wait(chain, amount, place)
-        if (root := chain[-1]._root) is not None:
-            try:
-                lease._foreign = await root.reserve(self._estimate)
-            except BaseException:
-                lease.give_back()
-                raise
-        return lease
-
-    async def _wait(self, chain: list[Budget], amount: _Amount, place: Budget) -> BudgetLease:
-        """Stand in line at `place`, or be refused where it does not keep one."""
-        for ledger in chain:
-            why = None if ledger._wait else ledger._refusal(amount)
-            why = why or ledger._hopeless(amount)
-            if not ledger._wait:
-                why = why or ledger._refusal_for_now(amount)
-            if why:
-                ledger._refused += 1
-                raise BudgetExceeded(f"the budget refuses: {why}")
-        claim = _Claim(chain, place, amount)
-        for ledger in chain:
-            ledger._claims[claim] = None
-        try:
-            await self._stand(claim)
-        except BaseException:
-            claim.gone = True
-            if claim.lease is not None:  # granted in the step that cancelled it
-                claim.lease.give_back()
-            else:
-                serve(chain, _offer)
-            raise
-        finally:
-            for ledger in chain:
-                del ledger._claims[claim]
-        if claim.error is not None:
-            await checkpoint()  # in the block of a spent budget, this is where its cancellation is met
-            raise claim.error
-        assert claim.lease is not None
-        return claim.lease
-
-    async def _stand(self, claim: _Claim) -> None:
-        """Wait until the claim is granted or refused; whoever waits for the rates alone wakes itself."""
-        serve((claim.place,), _offer)
-        while not claim.gone:
-            with CancelScope(deadline=claim.due):
-                await claim.wait()
-            if not claim.gone and current_time() >= claim.due:
-                serve(claim.ledgers, _offer)
-
-    def __await__(self) -> Generator[Any, Any, BudgetLease]:
-        return self._take().__await__()
-
-    async def __aenter__(self) -> BudgetLease:
-        self._lease = await self._take()
-        return self._lease
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._lease is not None:
-            held = self._lease._amount
-            cost = Decimal(held.pico) / PICO if held.pico else None
-            self._lease.settle(Usage(held.input, held.output, cost_usd=cost, known="estimated"))
 
 
 def _alive(loop: EventLoopToken) -> bool:

@@ -7,6 +7,7 @@ from typing import cast
 
 from lutum._errors import UsageError
 from lutum._results import Estimate
+from lutum._spans import span
 from lutum.abc import Adapter, CountsTokens, Prepared
 
 Estimator = Callable[[Adapter, Prepared], Awaitable[Estimate]]
@@ -24,5 +25,6 @@ async def exact_estimate(adapter: Adapter, prepared: Prepared) -> Estimate:
     """
     if not hasattr(adapter, "count_input_tokens"):
         raise UsageError(f"estimate: {adapter.name} has no endpoint that counts tokens")
-    tokens = await cast("CountsTokens", adapter).count_input_tokens(prepared)
+    with span("request", purpose="estimate"):
+        tokens = await cast("CountsTokens", adapter).count_input_tokens(prepared)
     return Estimate(tokens, prepared.estimate.output_tokens, prepared.estimate.cost_usd)

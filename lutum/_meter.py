@@ -116,6 +116,16 @@ class Meter:
             self._label(self._input),
         )
 
+    def beyond(self, usage: Usage) -> Usage | None:
+        """What of `usage` was counted on top of a report that has a cost; None without such a report."""
+        reported = self._reported
+        if reported is None or reported.cost_usd is None or self._final:
+            return None
+        return Usage(
+            max(0, usage.input_tokens - reported.input_tokens),
+            max(0, usage.output_tokens - reported.output_tokens),
+        )
+
     def settlement(self, failure: BaseException | None) -> Usage:
         """What the attempt is charged, however it ended.
 

@@ -3,6 +3,9 @@
 A bucket of tokens or requests is one number, the instant at which it is full again; that is also what
 providers report. A draw moves it later, what is given back moves it earlier, and time refills it without
 anybody doing anything. Growth and second attempts draw without asking: they put what comes later off.
+
+While a provider's limits are to be learned and no answer has told any, requests start as slowly as TCP does:
+one, and with each answer one more may be under way.
 """
 
 from __future__ import annotations
@@ -10,7 +13,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -18,6 +20,8 @@ from msgspec import Struct
 from lutum._errors import BadValue
 
 Kind = Literal["requests", "tokens", "input", "output"]
+
+_KINDS: tuple[Kind, ...] = ("requests", "tokens", "input", "output")
 
 MINUTE = 60.0
 DAY = 86_400.0
@@ -30,6 +34,7 @@ class Reading(Struct, frozen=True):
     """What an answer says of one limit: `limit` in `period` seconds, `left` of it now.
 
     `full_in` is given by a provider that starts afresh at an instant instead of refilling all the time.
+    `refunds` says that it counts what was written in the end and not what might have been.
     """
 
     kind: Kind
@@ -37,6 +42,7 @@ class Reading(Struct, frozen=True):
     left: int
     period: float = MINUTE
     full_in: float | None = None
+    refunds: bool = True
 
 
 class Tokens(Protocol):
@@ -52,12 +58,13 @@ class Tokens(Protocol):
 class _Bucket:
     """So many in so many seconds, in bursts of as many at the most."""
 
-    __slots__ = ("_full_at", "_limit", "_period")
+    __slots__ = ("_full_at", "_limit", "_period", "refunds")
 
-    def __init__(self, limit: int, period: float = MINUTE) -> None:
+    def __init__(self, limit: int, period: float = MINUTE, *, refunds: bool = True) -> None:
         self._limit = limit
         self._period = period
         self._full_at = -math.inf
+        self.refunds = refunds
 
     def due(self, amount: int, now: float) -> float:
         """When that much can be drawn, or all that it ever holds."""
@@ -67,63 +74,114 @@ class _Bucket:
         """Take it, or with a negative amount give it back."""
         self._full_at = max(now, self._full_at) + amount * self._period / self._limit
 
-    def read(self, reading: Reading, now: float) -> None:
-        """The provider may know of less than we, never of more: it has not seen what is under way."""
-        used = max(0.0, self._full_at - now) * self._limit / self._period
+    def read(self, reading: Reading, unseen: int, now: float) -> None:
+        """Take over what an answer says, where `unseen` may have been drawn without its knowing.
+
+        A provider may know of less than we, never of more. One that gives nothing back does not count as we
+        do either: there, what it says and what it may not have seen is the most that can be used.
+        """
+        used, told = max(0.0, self._full_at - now) * self._limit / self._period, reading.limit - reading.left
         self._limit, self._period = reading.limit, reading.period
-        self._full_at = now + max(used, reading.limit - reading.left) * self._period / self._limit
+        if not reading.refunds:
+            used = min(used, told + unseen)
+        self._full_at = now + max(used, told) * self._period / self._limit
 
 
 class _Window(_Bucket):
-    """So many until an instant, at which it starts afresh."""
+    """So many until an instant, at which it starts afresh. What was drawn beyond that counts for the next."""
 
     __slots__ = ("_used",)
 
-    def __init__(self, limit: int, period: float = MINUTE) -> None:
-        super().__init__(limit, period)
+    def __init__(self, limit: int, period: float = MINUTE, *, refunds: bool = True) -> None:
+        super().__init__(limit, period, refunds=refunds)
         self._used = 0
 
     def due(self, amount: int, now: float) -> float:
-        fresh = now >= self._full_at - _TICK
-        return now if fresh or self._used + min(amount, self._limit) <= self._limit else self._full_at
+        used, at = self._used, now
+        if now >= self._full_at - _TICK:
+            used = max(0, used - self._limit)
+        else:
+            at = self._full_at
+        wanted = min(amount, self._limit)
+        if used + wanted <= self._limit:
+            return now
+        # The next window, or the first in which that much is not owed already.
+        owed = max(0, used - self._limit) + wanted - 1
+        return (at if at > now else now + self._period) + owed // self._limit * self._period
 
     def draw(self, amount: int, now: float) -> None:
-        if now >= self._full_at - _TICK:
-            self._used, self._full_at = 0, now + self._period
+        self._turn(now)
         self._used = max(0, self._used + amount)
 
-    def read(self, reading: Reading, now: float) -> None:
-        used = self._used if now < self._full_at - _TICK else 0
-        self._limit, self._used = reading.limit, max(used, reading.limit - reading.left)
+    def read(self, reading: Reading, unseen: int, now: float) -> None:
+        self._turn(now)
+        self._limit, self._used = reading.limit, max(self._used, reading.limit - reading.left)
         self._full_at = now + (reading.full_in or 0.0)
+
+    def _turn(self, now: float) -> None:
+        if now >= self._full_at - _TICK:
+            self._used, self._full_at = max(0, self._used - self._limit), now + self._period
+
+
+class _Sent:
+    """A request, and what had been answered when it was sent."""
+
+    __slots__ = ("amount", "answered")
+
+    def __init__(self, amount: Tokens, answered: dict[Kind, int]) -> None:
+        self.amount = amount
+        self.answered = answered
 
 
 class Pace:
-    """The rates of one ledger. `unknown` says that they are to be read from the first answer."""
+    """The rates of one ledger, and the requests that were not answered yet."""
 
-    __slots__ = ("_buckets", "_fixed", "_follow", "_not_before", "_tokens", "unknown")
+    __slots__ = (
+        "_answered",
+        "_buckets",
+        "_fixed",
+        "_follow",
+        "_not_before",
+        "_sent",
+        "_slow",
+        "_tokens",
+        "_unknown",
+        "_unseen",
+        "_waiting",
+    )
 
     def __init__(self, tokens: int | None, requests: int | None, *, follow: bool) -> None:
         for field, limit in (("tokens_per_minute", tokens), ("requests_per_minute", requests)):
             if limit is not None and limit < 1:
                 raise BadValue(field, f"{limit} is below 1")
-        self._buckets = dict[Kind, _Bucket]()
+        # By period too: Groq says of requests how many a day, and yours may say how many a minute.
+        self._buckets = dict[tuple[Kind, float], _Bucket]()
         if tokens is not None:
-            self._buckets["tokens"] = _Bucket(tokens)
+            self._buckets["tokens", MINUTE] = _Bucket(tokens)
         if requests is not None:
-            self._buckets["requests"] = _Bucket(requests)
+            self._buckets["requests", MINUTE] = _Bucket(requests)
         self._fixed = frozenset(self._buckets)
         self._tokens = tokens
         self._follow = follow
         self._not_before = -math.inf
-        self.unknown = follow
+        self._unknown = follow
+        self._slow = 1  # how many may be under way as long as nothing is known
+        self._sent = 0
+        self._waiting = dict[int, _Sent]()  # for an answer
+        # Sums, by kind: of those, and of all that were answered.
+        self._unseen, self._answered = dict.fromkeys(_KINDS, 0), dict.fromkeys(_KINDS, 0)
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing may be sent before something is answered."""
+        return self._unknown and len(self._waiting) >= self._slow
 
     def due(self, amount: Tokens, now: float) -> float:
         """When one request of that size may be sent. One that is larger than a limit which was read waits
         for all of it: what a provider counts beforehand is not always what a turn reserves."""
         drawn = _drawn(amount, 1)
         due = max(now, self._not_before)
-        for kind, bucket in self._buckets.items():
+        for (kind, _), bucket in self._buckets.items():
             due = max(due, bucket.due(drawn[kind], now))
         return due
 
@@ -135,36 +193,96 @@ class Pace:
         """Whether one request of that size may be sent now."""
         return self.due(amount, now) <= now + _TICK
 
-    def draw(self, amount: Tokens, requests: int, now: float) -> None:
-        """Take it, or give back what is negative."""
-        drawn = _drawn(amount, requests)
-        for kind, bucket in self._buckets.items():
-            bucket.draw(drawn[kind], now)
+    def send(self, amount: Tokens, now: float) -> int:
+        """Draw for a request that is sent; the number by which its answer is known."""
+        self._draw(_drawn(amount, 1), now)
+        return self._wait(amount)
+
+    def send_again(self, number: int, amount: Tokens, now: float) -> int:
+        """Draw for another request of the same turn, whose first one failed. Its tokens are drawn still,
+        unless the provider has said since that it does not count them."""
+        self.forget(number)
+        for bucket, drawn in self._further(amount):
+            bucket.draw(drawn, now)
+        return self._wait(amount)
+
+    def grow(self, more: Tokens, now: float) -> None:
+        """A turn takes more than was drawn for it."""
+        self._draw(_drawn(more, 0), now)
+
+    def settle(self, number: int, change: Tokens, now: float) -> None:
+        """The turn is over; what was drawn was too little by `change`, or too much, which some give back."""
+        self.forget(number)
+        drawn = _drawn(change, 0)
+        for (kind, _), bucket in self._buckets.items():
+            if bucket.refunds or drawn[kind] > 0:
+                bucket.draw(drawn[kind], now)
+
+    def give_back(self, number: int, amount: Tokens, now: float) -> None:
+        """Nothing was sent."""
+        self.forget(number)
+        self._draw({kind: -drawn for kind, drawn in _drawn(amount, 1).items()}, now)
+
+    def forget(self, number: int) -> None:
+        """Nobody waits for that answer any more."""
+        sent = self._waiting.pop(number, None)
+        if sent is not None:
+            for kind, drawn in _drawn(sent.amount, 1).items():
+                self._unseen[kind] -= drawn
+                self._answered[kind] += drawn
 
     def learn(
-        self,
-        headers: Mapping[str, str],
-        wait: float | None,
-        held: Tokens,
-        requests: int,
-        now: float,
-        wall: float,
-    ) -> None:
-        """Take over what an answer says. `wait` is what it asked for after refusing, `held` and `requests`
-        what open leases hold, `wall` the time since the epoch."""
-        if not self._follow:
-            return
-        self.unknown = False
+        self, number: int, headers: Mapping[str, str], wait: float | None, now: float, wall: float
+    ) -> float | None:
+        """Take over what the answer to that request says. `wait` is what it asked for after refusing, `wall`
+        the time since the epoch.
+
+        Seconds until the limits that it names allow the same request; None where it names none.
+        """
+        sent = self._waiting.get(number)
+        # What was answered while this was under way may have been counted before it or after.
+        since = dict(self._answered)
+        self.forget(number)
+        if not self._follow or sent is None:
+            return None
         if wait is not None:
             self._not_before = max(self._not_before, now + wait)
-        for reading in readings(headers, wall):
-            if reading.kind in self._fixed:
+        self._slow += 1
+        found = readings(headers, wall)
+        for reading in found:
+            self._unknown = False
+            kind: Kind = reading.kind
+            key = (kind, reading.period)
+            unseen = self._unseen[kind] + since[kind] - sent.answered[kind]
+            if key in self._fixed:
                 continue
-            if reading.kind not in self._buckets:
+            if key not in self._buckets:
                 make = _Bucket if reading.full_in is None else _Window
-                self._buckets[reading.kind] = bucket = make(reading.limit, reading.period)
-                bucket.draw(_drawn(held, requests)[reading.kind], now)
-            self._buckets[reading.kind].read(reading, now)
+                self._buckets[key] = bucket = make(reading.limit, reading.period, refunds=reading.refunds)
+                bucket.draw(self._unseen[kind], now)
+            self._buckets[key].read(reading, unseen, now)
+        if not found:
+            return None
+        return max(now, *(bucket.due(drawn, now) for bucket, drawn in self._further(sent.amount))) - now
+
+    def _wait(self, amount: Tokens) -> int:
+        self._sent += 1
+        self._waiting[self._sent] = _Sent(amount, dict(self._answered))
+        for kind, drawn in _drawn(amount, 1).items():
+            self._unseen[kind] += drawn
+        return self._sent
+
+    def _further(self, amount: Tokens) -> list[tuple[_Bucket, int]]:
+        """What a further request of a turn draws."""
+        drawn = _drawn(amount, 1)
+        return [
+            (bucket, drawn[kind] if kind == "requests" or not bucket.refunds else 0)
+            for (kind, _), bucket in self._buckets.items()
+        ]
+
+    def _draw(self, drawn: dict[Kind, int], now: float) -> None:
+        for (kind, _), bucket in self._buckets.items():
+            bucket.draw(drawn[kind], now)
 
 
 def _drawn(amount: Tokens, requests: int) -> dict[Kind, int]:
@@ -186,13 +304,14 @@ def readings(headers: Mapping[str, str], wall: float) -> list[Reading]:
         names = (f"x-ratelimit-limit-{kind}", f"x-ratelimit-remaining-{kind}")
         if (figures := _figures(headers, *names)) is not None:
             reset = _duration(headers.get(f"x-ratelimit-reset-{kind}", ""))
-            found.append(Reading(kind, *figures, _period(*figures, reset)))
+            found.append(Reading(kind, *figures, _period(*figures, reset), refunds=False))
     if (figures := _figures(headers, "x-ratelimit-limit", "x-ratelimit-remaining")) is not None:
         if "date" in headers:
             wall = _date(headers["date"], wall)
         resets = headers.get("x-ratelimit-reset", "")
         if resets.isascii() and resets.isdigit() and len(resets) == 13:  # milliseconds since the epoch
-            found.append(Reading("requests", *figures, full_in=max(0.0, int(resets) / 1000 - wall)))
+            full_in = max(0.0, int(resets) / 1000 - wall)
+            found.append(Reading("requests", *figures, MINUTE if full_in <= MINUTE else DAY, full_in))
     return found
 
 
@@ -235,6 +354,8 @@ def _figures(headers: Mapping[str, str], limit: str, left: str) -> tuple[int, in
 
 
 def _date(text: str, otherwise: float) -> float:
+    from email.utils import parsedate_to_datetime  # which `import lutum` does not load: 9 ms
+
     try:
         return parsedate_to_datetime(text).timestamp()
     except (ValueError, OverflowError):

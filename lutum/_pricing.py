@@ -9,7 +9,7 @@ from typing import final
 import msgspec
 from msgspec import Struct
 
-from lutum._budget import PICO, pico_usd
+from lutum._amounts import PICO, pico_usd
 from lutum._errors import BadValue
 from lutum._genai_prices import GenaiPrices
 from lutum._results import Estimate, Usage

@@ -19,7 +19,6 @@ import msgspec
 from anyio import get_cancelled_exc_class
 
 from lutum._bags import Bags
-from lutum._budget import BudgetLease
 from lutum._errors import (
     BudgetExceeded,
     ContractViolation,
@@ -30,11 +29,14 @@ from lutum._errors import (
 )
 from lutum._events import Completed, Event, WillRetry
 from lutum._frames import encode_frame
+from lutum._lease import BudgetLease
 from lutum._meter import Meter
 from lutum._pricing import Pricing
 from lutum._results import Attempt, Estimate, Usage
 from lutum._retry import RetryPolicy
 from lutum._settings import Timeouts
+from lutum._spans import span
+from lutum._tell import ToldExchange, ToldTurn
 from lutum.abc import Adapter, Exchange, Phase, Prepared, RecoversUsage
 
 T = TypeVar("T")
@@ -45,6 +47,10 @@ CLOSE = 2.0
 
 # Seconds that asking for the bill of a failed request may keep its block open.
 RECOVERY = 2.0
+
+# Seconds from which a timeout need not be met to the instant: where each event is a read of its own,
+# moving the deadline for every one of them is a tenth of what the event costs.
+LONG = 60
 
 logger = logging.getLogger("lutum")
 
@@ -59,21 +65,27 @@ class Deadlines:
     __slots__ = ("_next", "_timeouts", "_total_at", "reason", "scope")
 
     def __init__(self, timeouts: Timeouts) -> None:
-        self.scope = anyio.CancelScope()
         self.reason: Reason = "total"
         self._timeouts = timeouts
         self._next: Reason | None = None
         self._total_at = anyio.current_time() + self._limit("total")
+        self.scope = anyio.CancelScope(deadline=self._total_at)
 
     def _limit(self, reason: Reason) -> float:
         seconds = getattr(self._timeouts, reason)
         return seconds if isinstance(seconds, float | int) else math.inf
 
     def arm(self, reason: Reason) -> None:
-        """From now on, wait no longer than that timeout."""
-        at = anyio.current_time() + self._limit(reason)
+        """From now on, wait no longer than that timeout; a long one that is moved again, 1 % longer."""
+        limit = self._limit(reason)
+        at = anyio.current_time() + limit
         if self._total_at <= at:
             at, reason = self._total_at, "total"
+        if reason == self.reason:
+            if at <= self.scope.deadline:
+                return
+            if limit >= LONG:
+                at = min(at + limit / 100, self._total_at)
         self.reason = reason
         self.scope.deadline = at
 
@@ -111,6 +123,7 @@ class Pump:
         *,
         pricing: Pricing | None = None,
         recovery: RecoversUsage | None = None,
+        told: ToldTurn | None = None,
     ) -> None:
         self.adapter = adapter
         self.prepared = prepared
@@ -126,6 +139,8 @@ class Pump:
         self._charged = Usage()
         self._held = prepared.estimate.total_tokens
         self._exchange: Exchange | None = None
+        self._told = told
+        self._tells: ToldExchange | None = None
         self._renew()
         lease.stop = self.stop
 
@@ -176,6 +191,8 @@ class Pump:
         if self.usage is None:
             self.usage = Usage()
             self.lease.settle(self.usage)
+            if self._tells is not None:
+                self._tells.finish()
 
     def _settle(self) -> None:
         self.usage = self._charged
@@ -192,13 +209,18 @@ class Pump:
         found: Usage | None = None
         with anyio.move_on_after(RECOVERY, shield=True):
             try:
-                found = await recovery.recover_usage(last.response)
+                with span("request", purpose="recovery"):
+                    found = await recovery.recover_usage(last.response)
             except Exception as exc:
                 logger.warning("%s: usage could not be recovered: %s", self.adapter.name, exc)
         if found is None:
             return
-        usage = self._priced(msgspec.structs.replace(found, known="recovered"))
+        usage = msgspec.structs.replace(found, known="recovered")
+        if self._pricing is not None:
+            usage = self._pricing.settled(self.prepared.model, usage)
         self.attempts = (*self.attempts[:-1], replace(last, usage=usage))
+        if self._tells is not None:
+            self._tells.recovered(usage)
         self._charged = sum((attempt.usage for attempt in self.attempts[1:]), self.attempts[0].usage)
 
     async def _attempts(self, deadlines: Deadlines) -> None:
@@ -217,11 +239,12 @@ class Pump:
                     error.add_note("not sent again: the budget does not take another attempt")
                     raise
                 self._announce(number + 1, pause, error)
+            self.lease.again()  # before the pause, so that who waits does not take its place
             await self._close()
             deadlines.hold()
-            await anyio.sleep(pause)
+            with span("wait", reason="retry", seconds=pause):
+                await anyio.sleep(pause)
             self._renew()
-            self.lease.again()
 
     async def _attempt(self, deadlines: Deadlines) -> None:
         assert self._exchange is not None
@@ -270,9 +293,10 @@ class Pump:
             await exchange.open(mark)
         except ProviderError as error:
             if exchange.response is not None:
-                self.lease.follow(
-                    exchange.response, error.retry_after if error.kind == "rate_limit" else None
-                )
+                refused = error.kind == "rate_limit"
+                wait = self.lease.follow(exchange.response, error.retry_after if refused else None)
+                if refused and error.retry_after is None:
+                    error.retry_after = wait or None
             raise
         else:
             if exchange.response is not None:
@@ -289,13 +313,14 @@ class Pump:
         meter = self.meter
         if self._is_violated():
             raise ContractViolation(f"the model called {meter.called!r} in a turn without tools")
-        if meter.final or self._charged.total_tokens + meter.tokens <= self._held:
+        fits = self._charged.total_tokens + meter.tokens <= self._held
+        if meter.final or (fits and not self.lease.cost_limited):
             return
-        so_far = self._priced(self.so_far())
+        so_far = self._charged + self._priced(meter.so_far())
         if not self.lease.grow(so_far):
             self.lease.exhaust()
-            raise BudgetExceeded(f"the budget cannot grow past {self._held} tokens for this turn")
-        self._held = so_far.total_tokens
+            raise BudgetExceeded(f"the budget cannot grow past {self.lease.bound} for this turn")
+        self._held = max(self._held, so_far.total_tokens)
 
     def _top_up(self) -> bool:
         """Reserve another whole attempt on top of what the failed ones are charged."""
@@ -311,6 +336,9 @@ class Pump:
         """Make ready for an attempt."""
         self.meter = Meter(self.prepared.estimate, hidden=self.prepared.hidden_reasoning)
         self._exchange = self.adapter.exchange(self.prepared)
+        if self._told is not None:
+            self._tells = self._told.attempt(self._exchange, self.prepared, len(self.attempts) + 1)
+            self._exchange = self._tells
         self._recorded = False
         self._started = anyio.current_time()
 
@@ -329,6 +357,8 @@ class Pump:
         usage = self._priced(self.meter.settlement(failure))
         self._charged = usage if not self.attempts else self._charged + usage
         self.attempts = (*self.attempts, Attempt(len(self.attempts) + 1, usage, response, error))
+        if self._tells is not None:
+            self._tells.charged(usage, failure)
         logger.info(
             "%s %s: %s, status %s, request %s, %d + %d tokens (%s), %.3f s",
             self.adapter.name,
@@ -346,9 +376,19 @@ class Pump:
         status = error.status if isinstance(error, ProviderError) else None
         usage = self.attempts[-1].usage
         self.bags.put(encode_frame([WillRetry(attempt, pause, str(error), status, usage, self._charged)]))
+        if self._told is not None:
+            self._told.retry(attempt, pause, error)
 
     def _priced(self, usage: Usage) -> Usage:
-        return usage if self._pricing is None else self._pricing.settled(self.prepared.model, usage)
+        """With its cost: what the provider said, and the price of what was counted on top of that."""
+        pricing, model = self._pricing, self.prepared.model
+        if pricing is None:
+            return usage
+        beyond = self.meter.beyond(usage)
+        if beyond is not None and usage.cost_usd is not None:
+            more = pricing.cost(model, beyond) or 0
+            return msgspec.structs.replace(usage, cost_usd=usage.cost_usd + more)
+        return pricing.settled(model, usage)
 
     async def _close(self) -> None:
         exchange, self._exchange = self._exchange, None

@@ -19,15 +19,17 @@ from msgspec import UNSET
 from typing_extensions import TypeVar
 
 from lutum._bags import Bags
-from lutum._budget import BudgetLease
 from lutum._errors import BudgetExceeded, Interrupted, TurnError, TurnNotFinished, UsageError
 from lutum._events import Completed, Event, StructuredReady, TextDelta
 from lutum._frames import decode_frame
-from lutum._preview import preview
+from lutum._lease import BudgetLease
+from lutum._preview import logged
 from lutum._pricing import Pricing
 from lutum._pump import Pump
 from lutum._reduce import Reducer
 from lutum._results import PartialResult, TextResult, Usage
+from lutum._spans import CURRENT, open_span
+from lutum._tell import ToldTurn
 from lutum.abc import Adapter, Prepared, RecoversUsage
 
 R = TypeVar("R", default=TextResult, covariant=True)
@@ -86,6 +88,7 @@ class Stream(Generic[R]):
         "_scope",
         "_start",
         "_task",
+        "_tells",
         "_used",
     )
 
@@ -105,6 +108,7 @@ class Stream(Generic[R]):
         self._group: TaskGroup | None = None
         self._pump: Pump | None = None
         self._task: int | None = None
+        self._tells: ToldTurn | None = None
         self._consumer: int | None = None
         self._due: R | None = None
         self._result: R | None = None
@@ -117,15 +121,44 @@ class Stream(Generic[R]):
         if self._used:
             raise UsageError("stream: entered before; call .stream() again for another turn")
         self._used = True
+        opened = open_span("turn")
+        if opened is None:
+            await self._enter(None)
+            return self
+        self._tells = ToldTurn(opened)
+        # What hooks and the pump open belongs to the turn; what the block opens does not, so that turns
+        # may interleave in one task.
+        found = CURRENT.get()
+        CURRENT.set(opened)
+        try:
+            await self._enter(self._tells)
+        except BaseException as exc:
+            opened.end(exc)
+            raise
+        finally:
+            CURRENT.set(found)
+        return self
+
+    async def _enter(self, told: ToldTurn | None) -> None:
         start = await self._start()
-        lease = await start.reserve()
+        if told is None:
+            lease = await start.reserve()
+        else:
+            told.prepared(start.adapter.name, start.prepared)
+            lease = await told.wait(start.reserve())
         bags = Bags()
         try:
             self._pump = Pump(
-                start.adapter, start.prepared, lease, bags, pricing=start.pricing, recovery=start.recovery
+                start.adapter,
+                start.prepared,
+                lease,
+                bags,
+                pricing=start.pricing,
+                recovery=start.recovery,
+                told=told,
             )
             if logger.isEnabledFor(logging.DEBUG):
-                logger.debug("%s", preview(start.adapter, start.prepared))
+                logger.debug("%s", logged(start.adapter, start.prepared))
             self._group = anyio.create_task_group()
             await self._group.__aenter__()
         except BaseException:
@@ -139,9 +172,19 @@ class Stream(Generic[R]):
         self._group.start_soon(self._pump.run, name="lutum turn")
         self._task = anyio.get_current_task().id
         self._open = True
-        return self
 
     async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        try:
+            return await self._leave(kind, exc, trace)
+        finally:
+            if self._tells is not None and self._pump is not None and self._scope is not None:
+                failure = self._pump.failure or self._error
+                stopped, read = self._scope.cancel_called, self._result is not None
+                self._tells.ended(self._pump.usage, failure, exc, stopped=stopped, read=read)
+
+    async def _leave(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> bool:
         assert self._group is not None

@@ -14,6 +14,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 import lutum
 from lutum import Budget, Estimate, Usage
+from lutum._amounts import Amount
 from lutum.testing import cancel_at
 
 # A fine step in US dollars, so that hypothesis has small integers to play with.
@@ -40,6 +41,15 @@ class Node:
     def fits(self, tokens: int, cents: int) -> bool:
         return all(
             limit is None or spent + held + more <= limit
+            for limit, spent, held, more in zip(
+                (self.tokens, self.cents), self.spent, self.held, (tokens, cents), strict=True
+            )
+        )
+
+    def grows(self, tokens: int, cents: int) -> bool:
+        """An overdraft in what it asks no more of is not in its way."""
+        return all(
+            not more or limit is None or spent + held + more <= limit
             for limit, spent, held, more in zip(
                 (self.tokens, self.cents), self.spent, self.held, (tokens, cents), strict=True
             )
@@ -120,7 +130,7 @@ class Ledgers(RuleBasedStateMachine):
             return
         tokens = max(0, tokens_in + tokens_out - held.held[0])
         more = max(0, cents - held.held[1])
-        can = (tokens, more) == (0, 0) or all(each.fits(tokens, more) for each in held.node.chain())
+        can = all(each.grows(tokens, more) for each in held.node.chain())
         assert held.lease.grow(Usage(tokens_in, tokens_out, cost_usd=cents * CENT)) == can
         if can:
             held.held[0] += tokens
@@ -169,7 +179,7 @@ class Ledgers(RuleBasedStateMachine):
 
 def _nothing() -> lutum.BudgetLease:
     """A lease that was never given."""
-    lease = lutum.BudgetLease([], lutum._budget._Amount())
+    lease = lutum.BudgetLease([], Amount())
     lease.settle(Usage())
     return lease
 

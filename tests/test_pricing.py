@@ -255,3 +255,128 @@ def test_the_real_package() -> None:
     assert cost == (400 * 3 + 400 * Decimal("0.3") + 200 * Decimal("3.75") + 100 * 15) / 10**6
     assert (pricing.priced("claude-sonnet-4-5", Estimate(1000, 100)).cost_usd or 0) >= cost
     assert pricing.cost("no-such-model", Usage(1)) is None
+
+
+# In mid-stream: a limit in dollars is enforced as one in tokens is.
+
+
+class Watched(FakeAdapter):
+    """Counts the pieces that the pump asked for."""
+
+    @property
+    def asked(self) -> int:
+        return self.exchanges[-1].asked
+
+
+def told(cost: str, output: int = 1) -> lutum.UsageUpdate:
+    return lutum.UsageUpdate(Usage(10, output, cost_usd=Decimal(cost), known="lower_bound"))
+
+
+@pytest.mark.parametrize("where", ["ledger", "block", "request"])
+async def test_a_cost_that_the_provider_reports_in_mid_stream(where: str) -> None:
+    """It grows the lease though the tokens fit, and ends the turn within one event where it cannot; what came
+    is kept, and the cost is settled as reported."""
+    play = [STARTED, Text("a"), told("0.04"), Text("b"), told("0.06"), Text("c"), Text("d"), done()]
+    fake = Watched(play, checkpoints=True)
+    llm = lutum.Lutum(fake, budget=Budget(cost_usd="0.05") if where == "ledger" else None)
+    held = list[Decimal | None]()
+    turn = llm.text_turn("hello").reserve(Estimate(10, 100, Decimal("0.01")))
+    if where == "request":
+        turn = turn.limit(lutum.RequestBudget(cost_usd=Decimal("0.05")))
+
+    async def run(turn: lutum.TextTurn) -> None:
+        async with turn.stream() as stream:
+            async for _ in stream:
+                held.append(llm.budget.reserved.cost_usd)
+
+    with pytest.raises(lutum.BudgetExceeded, match=r"\$0\.04|block is spent") as info:
+        if where == "block":
+            async with llm.within(cost_usd="0.05") as scoped:
+                await run(scoped.text_turn("hello").reserve(Estimate(10, 100, Decimal("0.01"))))
+        else:
+            await run(turn)
+    assert fake.asked == 5
+    if where != "block":
+        assert info.value.partial is not None
+        assert (info.value.partial.text, info.value.started) == ("ab", True)
+    assert held[0] == Decimal("0.01")
+    assert max(cost for cost in held if cost is not None) == Decimal("0.04")
+    assert llm.budget.spent.cost_usd == Decimal("0.06")
+    assert llm.budget.reserved == Usage(known="estimated")
+
+
+async def test_a_price_that_the_reservation_did_not_foresee() -> None:
+    """Tokens within the reservation may still cost more than it holds: that grows it, or ends the turn."""
+    play = [STARTED, *[Text("x")] * 50, done()]
+    fake = Watched(play, checkpoints=True)
+    pricing = Pricing({"fake": Price(input=0, output=1)})
+    llm = lutum.Lutum(fake, budget=Budget(cost_usd="0.00003"), pricing=pricing)
+    with pytest.raises(lutum.BudgetExceeded, match=r"\$0\.00003 ") as info:
+        await llm.text_turn("hello").reserve(Estimate(0, 100, Decimal("0.00001"))).collect()
+    assert fake.asked == 32
+    assert info.value.usage == Usage(0, 31, cost_usd=Decimal("0.000031"), known="estimated")
+
+
+async def test_what_follows_a_reported_cost_is_priced() -> None:
+    """A provider that said once what it costs is not free from then on; without prices nobody can say."""
+    play = [STARTED, told("0.00001", 10), *[Text("x")] * 40, lutum.Interrupted("cut")]
+    for pricing, cost in ((Pricing({"fake": Price(input=0, output=1)}), "0.00004"), (None, "0.00001")):
+        llm = lutum.Lutum(FakeAdapter(play), pricing=pricing)
+        with pytest.raises(lutum.Interrupted) as info:
+            await llm.text_turn("hello").collect()
+        assert info.value.usage == Usage(10, 40, cost_usd=Decimal(cost), known="estimated")
+    limited = lutum.Lutum(
+        FakeAdapter(play),
+        pricing=Pricing({"fake": Price(input=0, output=1)}),
+        budget=Budget(cost_usd="0.00003"),
+    )
+    with pytest.raises(lutum.BudgetExceeded) as over:
+        await limited.text_turn("hello").reserve(Estimate(10, 90, Decimal("0.00002"))).collect()
+    assert over.value.usage is not None
+    assert over.value.usage.cost_usd == Decimal("0.000031")
+
+
+async def test_a_second_attempt_is_priced_on_top_of_the_first() -> None:
+    """What failed has a cost already; what is said now is added to it."""
+    first = [
+        STARTED,
+        lutum.UsageUpdate(Usage(10, 0, known="lower_bound")),
+        lutum.ProviderError("x", kind="server"),
+    ]
+    again = [STARTED, *[Text("x")] * 100, done()]
+    pricing = Pricing({"fake": Price(input=1, output=1)})
+    llm = lutum.Lutum(
+        FakeAdapter(first, again),
+        budget=Budget(cost_usd="0.00005"),
+        pricing=pricing,
+        retry=lutum.RetryPolicy(initial=0),
+    )
+    with pytest.raises(lutum.BudgetExceeded) as info:
+        await llm.text_turn("hello").reserve(Estimate(10, 10)).collect()
+    assert info.value.usage == Usage(20, 31, cost_usd=Decimal("0.000051"), known="estimated")
+
+
+async def test_a_final_cost_never_ends_a_turn() -> None:
+    """You get the answer you were billed for, and nothing starts on that ledger any more."""
+    play = [
+        STARTED,
+        Text("a"),
+        lutum.UsageUpdate(Usage(10, 1, cost_usd=Decimal(9)), final=True),
+        done(Usage(10, 1, cost_usd=Decimal(9))),
+    ]
+    llm = lutum.Lutum(FakeAdapter(play), budget=Budget(cost_usd=1))
+    turn = llm.text_turn("hello").reserve(Estimate(10, 1, Decimal("0.1")))
+    assert (await turn.collect()).usage.cost_usd == Decimal(9)
+    with pytest.raises(lutum.BudgetExceeded):
+        await turn.collect()
+
+
+async def test_an_overdraft_of_tokens_does_not_keep_a_cost_from_growing() -> None:
+    """A lease is only refused what it asks for more of."""
+    budget = Budget(tokens=100, cost_usd=1)
+    one, other = await budget.reserve(Estimate(10, 10, Decimal("0.1"))), await budget.reserve(Estimate(10))
+    other.settle(Usage(500))
+    assert one.grow(Usage(10, 5, cost_usd=Decimal("0.2")))
+    assert not one.grow(Usage(10, 11, cost_usd=Decimal("0.2")))
+    assert not one.grow(Usage(10, 5, cost_usd=Decimal("1.1")))
+    assert budget.reserved.cost_usd == Decimal("0.2")

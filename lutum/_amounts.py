@@ -1,0 +1,51 @@
+"""Amounts of a ledger, and whether one fits under a limit: PURE, in integers, tokens and pico-USD."""
+
+from __future__ import annotations
+
+import sys
+from decimal import ROUND_CEILING, Decimal
+
+from msgspec import Struct
+
+from lutum._errors import BadValue
+from lutum._results import Estimate, Usage
+
+PICO = 10**12
+
+UNLIMITED = sys.maxsize
+"""What `remaining` says of tokens where there is no limit on them."""
+
+
+def pico_usd(cost: Decimal | str | int | float, field: str = "cost_usd") -> int:
+    """US dollars as integer pico-USD, rounded up; a float is read by its repr."""
+    try:
+        value = Decimal(repr(cost) if isinstance(cost, float) else cost)
+    except (ArithmeticError, ValueError, TypeError):
+        raise BadValue(field, f"{cost!r} is no amount of US dollars") from None
+    if not value.is_finite() or value < 0:
+        raise BadValue(field, f"{cost!r} is no amount of US dollars")
+    return int((value * PICO).to_integral_value(ROUND_CEILING))
+
+
+class Amount(Struct, frozen=True):
+    """What is held, asked for or used."""
+
+    input: int = 0
+    output: int = 0
+    pico: int = 0
+
+    @property
+    def tokens(self) -> int:
+        return self.input + self.output
+
+    def __add__(self, other: Amount) -> Amount:
+        return Amount(self.input + other.input, self.output + other.output, self.pico + other.pico)
+
+    def __sub__(self, other: Amount) -> Amount:
+        return Amount(self.input - other.input, self.output - other.output, self.pico - other.pico)
+
+
+def amount_of(of: Usage | Estimate) -> Amount:
+    """The amount of a usage or an estimate; a cost that nobody knows counts as none."""
+    cost = 0 if of.cost_usd is None else pico_usd(of.cost_usd)
+    return Amount(of.input_tokens, of.output_tokens, cost)

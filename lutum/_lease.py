@@ -1,0 +1,270 @@
+"""Leases: what a turn holds on every ledger of a chain, and how it gets it.
+
+Taken on all of them in one step or not at all, given back in one step, and always settled at what the
+provider bills. A reservation that does not fit stands in line where its ledgers keep one; who waits, and
+in which order, is `_line`'s.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from decimal import Decimal
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, final
+
+from anyio import CancelScope, current_time
+from anyio.lowlevel import checkpoint
+
+from lutum._amounts import PICO, Amount, amount_of
+from lutum._errors import BudgetExceeded
+from lutum._line import Waiter, ahead, serve
+from lutum._results import Estimate, Response, Usage
+from lutum.abc import Lease
+
+if TYPE_CHECKING:
+    from lutum._budget import Budget
+
+
+@final
+class BudgetLease:
+    """An amount held on every ledger of a chain, until it is settled. `stop` ends the turn that holds it."""
+
+    __slots__ = ("_amount", "_chain", "_foreign", "_number", "_pace", "_settled", "_short", "_what", "stop")
+
+    def __init__(self, chain: list[Budget], amount: Amount) -> None:
+        """Takes the amount; the caller has seen that it fits."""
+        for ledger in chain:
+            ledger._reserved += amount
+            ledger._leases.add(self)
+        self._pace = chain[-1]._pace if chain else None
+        self._number = 0 if self._pace is None else self._pace.send(amount, current_time())
+        self._chain = chain
+        self._amount = amount
+        self._foreign: Lease | None = None
+        self._settled = False
+        self._short: Budget | None = None  # whom and what the last growth failed for
+        self._what: Literal["tokens", "cost"] = "tokens"
+        self.stop: Callable[[BudgetExceeded], None] | None = None
+
+    @property
+    def reserved(self) -> Estimate:
+        """What it holds."""
+        return Estimate(self._amount.input, self._amount.output, Decimal(self._amount.pico) / PICO)
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has been given back."""
+        return self._settled
+
+    @property
+    def cost_limited(self) -> bool:
+        """Whether somebody may refuse to grow it for its cost in US dollars."""
+        return self._foreign is not None or any(ledger._limit_pico is not None for ledger in self._chain)
+
+    @property
+    def bound(self) -> str:
+        """What it could not grow past, in words, after `grow` said so."""
+        if self._what == "cost":
+            return f"${Decimal(self._amount.pico) / PICO}"
+        return f"{self._amount.tokens} tokens"
+
+    def grow(self, usage: Usage | Estimate) -> bool:
+        """Make it cover `usage`; False, and unchanged, when a ledger of the chain cannot.
+
+        Tokens are covered as a sum: input beyond its estimate may take from what was held for output. It
+        never waits, and passes everybody who does.
+        """
+        want, held = amount_of(usage), self._amount
+        more = Amount(pico=max(0, want.pico - held.pico))
+        if want.tokens > held.tokens:
+            more = Amount(want.input - held.input, want.output - held.output, more.pico)
+        if self._settled:
+            return False
+        if more == Amount():
+            return True
+        self._short, self._what = None, "tokens"
+        for ledger in self._chain:
+            if (what := ledger._lacks(more)) is not None:
+                self._short, self._what = ledger, what
+                return False
+        if self._foreign is not None and not self._foreign.grow(usage):
+            return False
+        for ledger in self._chain:
+            ledger._reserved += more
+        if self._pace is not None:
+            self._pace.grow(more, current_time())
+        self._amount = held + more
+        return True
+
+    def again(self) -> None:
+        """Another request will be sent for the same turn. It does not wait for the rates, others do."""
+        if self._pace is not None:
+            self._number = self._pace.send_again(self._number, self._amount, current_time())
+
+    def follow(self, response: Response, wait: float | None = None) -> float | None:
+        """Learn the rates from the head of an answer, and how long it asked to wait if it refused.
+
+        Seconds until they allow another request, if the answer says so.
+        """
+        if self._pace is None:
+            return None
+        again = self._pace.learn(self._number, response.headers, wait, current_time(), time.time())
+        serve((self._chain[-1],), offer)
+        return again
+
+    def exhaust(self) -> None:
+        """Say that a running turn ended because the last `grow` failed: that ledger is spent."""
+        if self._short is not None:
+            self._short._run_dry()
+
+    def settle(self, usage: Usage) -> None:
+        """Give it back and record what was used; the first call counts."""
+        self._settle(usage)
+
+    def _settle(self, usage: Usage, *, unsent: bool = False) -> None:
+        if self._settled:
+            return
+        self._settled = True
+        if self._pace is not None and unsent:
+            self._pace.give_back(self._number, self._amount, current_time())
+        elif self._pace is not None:
+            change = Amount(usage.input_tokens, usage.output_tokens) - self._amount
+            self._pace.settle(self._number, change, current_time())
+        for ledger in self._chain:
+            ledger._reserved -= self._amount
+            ledger._leases.discard(self)
+            ledger._spent += usage
+            if ledger._idle is not None and not ledger._leases:
+                ledger._idle.set()
+        try:
+            if self._foreign is not None:
+                self._foreign.settle(usage)
+        finally:  # who waits here is not to wait for somebody else's ledger
+            serve(self._chain, offer)
+
+    def give_back(self) -> None:
+        """Settle a lease for which nothing was sent."""
+        self._settle(Usage(), unsent=True)
+
+
+class Claim(Waiter):
+    """A reservation that waits, with the lease once it is granted."""
+
+    __slots__ = ("amount", "lease", "ledgers")
+
+    def __init__(self, ledgers: list[Budget], place: Budget, amount: Amount) -> None:
+        super().__init__(ledgers, place)
+        self.ledgers = ledgers
+        self.amount = amount
+        self.lease: BudgetLease | None = None
+
+
+def blocking_ledger(chain: list[Budget], amount: Amount) -> Budget | None:
+    """The first ledger of the chain on which the amount does not fit."""
+    return next((ledger for ledger in chain if ledger._refusal(amount)), None)
+
+
+def offer(waiter: Waiter) -> Budget | None:
+    """Grant the claim, or refuse it for good, or say which ledger blocks it."""
+    assert isinstance(waiter, Claim)
+    for ledger in waiter.ledgers:
+        if why := ledger._hopeless(waiter.amount):
+            ledger._run_dry()
+            waiter.finish(BudgetExceeded(f"the budget refuses: {why}"))
+            return None
+    if (blocking := blocking_ledger(waiter.ledgers, waiter.amount)) is not None:
+        return blocking
+    if (due := waiter.ledgers[-1]._late(waiter.amount)) is not None:
+        waiter.sleep_until(due)
+        return waiter.ledgers[-1]
+    waiter.lease = BudgetLease(waiter.ledgers, waiter.amount)
+    waiter.finish()
+    return None
+
+
+@final
+class Reservation:
+    """What `Budget.reserve` returns: await it for the lease, or enter it."""
+
+    __slots__ = ("_aside", "_budget", "_estimate", "_lease")
+
+    def __init__(self, budget: Budget, estimate: Estimate, *, aside: bool = False) -> None:
+        """`aside`: for turns to come, which keep to the rates themselves."""
+        self._budget = budget
+        self._estimate = estimate
+        self._aside = aside
+        self._lease: BudgetLease | None = None
+
+    async def _take(self) -> BudgetLease:
+        await checkpoint()
+        self._budget._check()
+        chain, amount = self._budget._chain(), amount_of(self._estimate)
+        if self._aside:
+            chain = [ledger for ledger in chain if ledger._pace is None]
+        place = ahead(chain) or blocking_ledger(chain, amount)
+        if place is None and chain[-1]._late(amount) is not None:
+            place = chain[-1]
+        lease = BudgetLease(chain, amount) if place is None else await self._wait(chain, amount, place)
+        if (root := chain[-1]._root) is not None:
+            try:
+                lease._foreign = await root.reserve(self._estimate)
+            except BaseException:
+                lease.give_back()
+                raise
+        return lease
+
+    async def _wait(self, chain: list[Budget], amount: Amount, place: Budget) -> BudgetLease:
+        """Stand in line at `place`, or be refused where it does not keep one."""
+        for ledger in chain:
+            why = None if ledger._wait else ledger._refusal(amount)
+            why = why or ledger._hopeless(amount)
+            if not ledger._wait:
+                why = why or ledger._refusal_for_now(amount)
+            if why:
+                ledger._refused += 1
+                raise BudgetExceeded(f"the budget refuses: {why}")
+        claim = Claim(chain, place, amount)
+        for ledger in chain:
+            ledger._claims[claim] = None
+        try:
+            await self._stand(claim)
+        except BaseException:
+            claim.gone = True
+            if claim.lease is not None:  # granted in the step that cancelled it
+                claim.lease.give_back()
+            else:
+                serve(chain, offer)
+            raise
+        finally:
+            for ledger in chain:
+                del ledger._claims[claim]
+        if claim.error is not None:
+            await checkpoint()  # in the block of a spent budget, this is where its cancellation is met
+            raise claim.error
+        assert claim.lease is not None
+        return claim.lease
+
+    async def _stand(self, claim: Claim) -> None:
+        """Wait until the claim is granted or refused; whoever waits for the rates alone wakes itself."""
+        serve((claim.place,), offer)
+        while not claim.gone:
+            with CancelScope(deadline=claim.due):
+                await claim.wait()
+            if not claim.gone and current_time() >= claim.due:
+                serve(claim.ledgers, offer)
+
+    def __await__(self) -> Generator[Any, Any, BudgetLease]:
+        return self._take().__await__()
+
+    async def __aenter__(self) -> BudgetLease:
+        self._lease = await self._take()
+        return self._lease
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._lease is not None:
+            held = self._lease._amount
+            cost = Decimal(held.pico) / PICO if held.pico else None
+            self._lease.settle(Usage(held.input, held.output, cost_usd=cost, known="estimated"))

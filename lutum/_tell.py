@@ -1,0 +1,452 @@
+"""What a turn tells a trace of itself. Used only where one is captured; an untraced turn never comes here.
+
+`ToldTurn` holds the span of a turn and what its attempts add to it. `ToldExchange` stands before the
+adapter's exchange: it sees each phase and each piece, and keeps the spans of one attempt.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+from functools import partial
+from itertools import groupby
+from typing import Any, Final, TypeVar, final
+
+import anyio
+import msgspec
+
+from lutum._errors import LutumError, ProviderError, TurnError
+from lutum._events import (
+    Completed,
+    Event,
+    ProviderEvent,
+    ReasoningDelta,
+    RefusalDelta,
+    StructuredDelta,
+    TextDelta,
+    ToolCallDelta,
+    TurnStarted,
+)
+from lutum._frames import encode_frame
+from lutum._mask import masked_body, masked_headers, masked_url, secrets_sent
+from lutum._results import Estimate, Response, Usage
+from lutum._settings import Settings
+from lutum._spans import CURRENT, RawCapture, Span
+from lutum.abc import Decoder, Exchange, Phase, Prepared, ReplayForm
+
+T = TypeVar("T")
+
+SAMPLES: Final = 64
+"""Points of the curve of tokens over time: as many as a picture can show."""
+
+PROVIDER_EVENTS: Final = 32
+"""Provider events told by name in one request; annotations and log probabilities come by the thousand."""
+
+_DELTAS: Final = frozenset({TextDelta, ReasoningDelta, RefusalDelta, StructuredDelta, ToolCallDelta})
+
+
+@final
+class ToldTurn:
+    """The span of a turn; `started` is when it was opened, on the event loop's clock."""
+
+    __slots__ = ("completed", "first", "retries", "span", "started")
+
+    def __init__(self, span: Span) -> None:
+        self.span = span
+        self.started = anyio.current_time()
+        self.first: float | None = None
+        self.completed = False
+        self.retries = 0
+
+    def prepared(self, adapter: str, prepared: Prepared) -> None:
+        """It is known what will be sent and what it reserves."""
+        span = self.span
+        span.set(
+            kind=prepared.request.operation,
+            adapter=adapter,
+            model=prepared.model,
+            **estimate_fields(prepared.estimate),
+            **settings_fields(prepared.request.settings),
+            **({"replay": replay_runs(prepared.forms)} if prepared.forms else {}),
+            **({} if prepared.inexact_reason is None else {"inexact_reason": prepared.inexact_reason}),
+        )
+        span.hide(*secrets_sent(prepared.request.settings.ext, prepared.body))
+        if span.content:
+            from lutum.trace._content import input_messages
+
+            request = prepared.request
+            tools = [msgspec.to_builtins(tool) for tool in (*request.tools.head, *request.tools.new)]
+            span.set(input=input_messages(request), **({"tools": tools} if tools else {}))
+
+    async def wait(self, reservation: Awaitable[T]) -> T:
+        """Await a reservation; a `wait` span is opened when it does not come at once."""
+        opened: Span | None = None
+
+        def tell() -> None:
+            nonlocal opened
+            opened = self.span.child("wait", {"reason": "reservation"})
+
+        try:
+            value = await _on_second_suspend(_awaited(reservation), tell)
+        except BaseException as exc:
+            if opened is not None:
+                opened.end(exc)
+            raise
+        if opened is not None:
+            opened.end()
+        return value
+
+    def attempt(self, exchange: Exchange, prepared: Prepared, number: int) -> ToldExchange:
+        """The next attempt begins."""
+        span = self.span.child("attempt", {"number": number})
+        return ToldExchange(self, exchange, prepared, span)
+
+    def retry(self, attempt: int, pause: float, error: TurnError) -> None:
+        """The pause before the next attempt begins."""
+        self.retries = attempt - 1
+        self.span.event("retry", attempt=attempt, after=pause, **error_fields(error))
+
+    def ended(
+        self,
+        usage: Usage | None,
+        failure: BaseException | None,
+        exc: BaseException | None,
+        *,
+        stopped: bool,
+        read: bool,
+    ) -> None:
+        """The block was left: `exc` is what it was left with, `read` that its consumer saw the end."""
+        span = self.span
+        fields: dict[str, object] = {"retries": self.retries} if self.retries else {}
+        if usage is not None:
+            fields |= usage_fields(usage)
+        if failure is not None:
+            outcome = "failed"
+            fields |= error_fields(failure)
+        elif self.completed:
+            outcome = "completed"
+            if not read:
+                fields["unread"] = True
+        elif stopped:
+            outcome = "stopped"
+        elif exc is not None and not isinstance(exc, Exception):
+            outcome = "cancelled"
+        elif exc is not None:
+            outcome = "raised"
+            fields["error"] = type(exc).__name__
+        else:
+            outcome = "left"
+        if not self.completed and outcome in ("stopped", "cancelled", "left"):
+            fields["cancelled"] = True
+        raw = span.raw
+        if raw is not None and raw.errors and failure is None and outcome == "raised":
+            span.keep("error", stage="consumer", error=fields["error"])
+        span.set(outcome=outcome, **fields)
+        span.end()
+
+
+@final
+class ToldExchange:
+    """An exchange, and the spans `attempt` and `request` around it."""
+
+    def __init__(self, turn: ToldTurn, inner: Exchange, prepared: Prepared, attempt: Span | None) -> None:
+        self._turn = turn
+        self._inner = inner
+        self._prepared = prepared
+        self._attempt = attempt
+        self._request: Span | None = None
+        self._found: Span | None = None
+        self._raw: RawCapture | None = None
+        self._fault: BaseException | None = None
+        self._over = False
+        self._opened = 0.0
+        self._events = self._deltas = self._named = self._frames = 0
+        self._curve = list[list[float]]()
+        self._apart = 0.0
+
+    @property
+    def response(self) -> Response | None:
+        """The response head; None until it came."""
+        return self._inner.response
+
+    async def open(self, mark: Callable[[Phase], None]) -> None:
+        """As the exchange's own."""
+        if self._attempt is None:
+            return await self._inner.open(mark)
+        prepared = self._prepared
+        host = masked_url(prepared.url)
+        fields = {"method": prepared.method, "url": host, "sent": len(prepared.body)}
+        self._request = request = self._attempt.child("request", dict[str, object](fields))
+        if request is None:
+            return await self._inner.open(mark)
+        # The pump's task is its own, so its context is too: what the exchange opens belongs to the request.
+        self._found = CURRENT.get()
+        CURRENT.set(request)
+        self._opened = anyio.current_time()
+        self._raw = _wanted(request, prepared)
+        if self._raw is not None and self._raw.request:
+            request.keep(
+                "request",
+                method=prepared.method,
+                url=host,
+                headers=masked_headers(prepared.headers, prepared.secret_headers),
+                body=masked_body(prepared.body),
+            )
+
+        def told(phase: Phase) -> None:
+            request.event(phase)
+            mark(phase)
+
+        try:
+            await self._inner.open(told)
+        except BaseException as exc:
+            self._fault = exc
+            raise
+        finally:
+            if (response := self._inner.response) is not None:
+                request.event("head", status=response.status)
+                request.set(**response_fields(response))
+
+    async def receive(self, out: list[Event]) -> bool:
+        """As the exchange's own."""
+        before = len(out)
+        try:
+            return await self._inner.receive(out)
+        except BaseException as exc:
+            self._fault = exc
+            raise
+        finally:
+            if self._request is not None and len(out) > before:
+                self._see(self._request, out[before:])
+
+    async def aclose(self) -> None:
+        """As the exchange's own; the spans end with it."""
+        try:
+            await self._inner.aclose()
+        finally:
+            self.finish()
+
+    def finish(self) -> None:
+        """End the spans; again is nothing."""
+        request, self._request = self._request, None
+        if request is not None:
+            CURRENT.set(self._found)
+            request.set(events=self._events, **({"curve": self._curve} if self._curve else {}))
+            request.end(self._fault)
+        if self._attempt is not None and not self._over:
+            self._over = True
+            self._attempt.end()
+
+    def charged(self, usage: Usage, failure: BaseException | None) -> None:
+        """What the attempt is charged, and how it ended."""
+        if self._attempt is None:
+            return
+        if failure is not None:
+            self._attempt.set(**error_fields(failure))
+        elif not self._turn.completed:
+            self._attempt.set(cancelled=True)
+        self._attempt.set(**usage_fields(usage))
+        request = self._request
+        if request is None:
+            return
+        if failure is not None and self._fault is None:
+            self._fault = failure
+        if failure is not None and self._raw is not None and self._raw.errors:
+            request.keep("error", stage=_stage(failure), **error_fields(failure, raw=True))
+
+    def recovered(self, usage: Usage) -> None:
+        """What the attempt was really charged."""
+        if self._attempt is not None:
+            self._attempt.set(**usage_fields(usage))
+
+    def _see(self, request: Span, events: list[Event]) -> None:
+        now = anyio.current_time()
+        self._events += len(events)
+        for event in events:
+            kind = type(event)
+            if kind in _DELTAS:
+                self._deltas += 1
+            elif kind is TurnStarted or kind is ProviderEvent or kind is Completed:
+                self._tell(request, event)
+        turn = self._turn
+        if self._events == len(events):
+            request.set(first_event=now - self._opened)
+            if turn.first is None:
+                turn.first = now - turn.started
+                turn.span.set(first_event=turn.first)
+        self._sample(now)
+        if self._raw is not None and self._raw.frames:
+            self._frames += 1
+            request.keep("frame", sequence=self._frames, frame=encode_frame(events))
+
+    def _tell(self, request: Span, event: Event) -> None:
+        turn = self._turn
+        match event:
+            case TurnStarted(model=model, response=response):
+                request.set(response_model=model, **response_fields(response))
+                turn.span.set(response_model=model, **response_fields(response))
+            case ProviderEvent(name=name, data=data):
+                self._named += 1
+                if self._named <= PROVIDER_EVENTS:
+                    shown = {"data": data.decode(errors="replace")} if name == "input_transformations" else {}
+                    request.event("provider_event", provider_event=name, bytes=len(data), **shown)
+                else:
+                    request.add("provider_events_not_shown", 1)
+            case Completed(finish_reason=reason):
+                turn.completed = True
+                request.set(finish_reason=reason)
+                turn.span.set(finish_reason=reason)
+                if turn.span.content:
+                    from lutum.trace._content import output_message
+
+                    turn.span.set(output=[output_message(event.turn, reason)])
+            case _:
+                pass
+
+    def _sample(self, now: float) -> None:
+        curve, at = self._curve, now - self._opened
+        if curve and (self._deltas == curve[-1][1] or at - curve[-1][0] < self._apart):
+            return
+        curve.append([round(at, 6), self._deltas])
+        if len(curve) > SAMPLES:
+            del curve[1::2]
+            self._apart = max(2 * self._apart, (curve[-1][0] - curve[0][0]) / SAMPLES)
+
+
+def error_fields(error: BaseException, *, raw: bool = False) -> dict[str, object]:
+    """What is told of an exception. Of one that is not lutum's own, the class only: nobody knows what it
+    quotes. With `raw`, the body of a provider's error too, and what the exception came from."""
+    fields: dict[str, object] = {"error": type(error).__name__}
+    if isinstance(error, LutumError):
+        fields["message"] = str(error)
+    if isinstance(error, ProviderError):
+        known = {"kind": error.kind, "status": error.status, "type": error.type, "code": error.code}
+        fields |= {f"error_{name}": value for name, value in known.items() if value is not None}
+    if raw:
+        fields["body"] = masked_body(error.body) if isinstance(error, ProviderError) else b""
+        fields["causes"] = [type(cause).__name__ for cause in _causes(error)]
+    return fields
+
+
+def usage_fields(usage: Usage) -> dict[str, object]:
+    """A usage as fields; what is 0 and optional is left out."""
+    fields: dict[str, object] = {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "usage_known": usage.known,
+    }
+    for name in ("cache_read_tokens", "cache_write_tokens", "reasoning_tokens"):
+        if value := getattr(usage, name):
+            fields[name] = value
+    if usage.cost_usd is not None:
+        fields["cost_usd"] = str(usage.cost_usd)
+    return fields
+
+
+def estimate_fields(estimate: Estimate) -> dict[str, object]:
+    """What a turn reserves, as fields."""
+    fields: dict[str, object] = {
+        "estimate_input_tokens": estimate.input_tokens,
+        "estimate_output_tokens": estimate.output_tokens,
+    }
+    if estimate.cost_usd is not None:
+        fields["estimate_cost_usd"] = str(estimate.cost_usd)
+    return fields
+
+
+def settings_fields(settings: Settings) -> dict[str, object]:
+    """How the model was asked, where somebody said so."""
+    named = ("temperature", "top_p", "seed", "max_output_tokens", "stop")
+    said = {name: getattr(settings, name) for name in named}
+    return {
+        name: list(value) if name == "stop" else value
+        for name, value in said.items()
+        if value is not msgspec.UNSET
+    }
+
+
+def response_fields(response: Response) -> dict[str, object]:
+    """The ids and the status of an answer, as fields."""
+    known = {"status": response.status, "request_id": response.request_id, "response_id": response.id}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def replay_runs(forms: Iterable[ReplayForm]) -> list[list[object]]:
+    """How committed turns go out, in order and run by run: `[[3, "exact"], [1, "made by ..."]]`."""
+    said = ("exact" if form.exact else form.reason or "semantic" for form in forms)
+    return [[len(list(run)), form] for form, run in groupby(said)]
+
+
+@final
+class Counting:
+    """A decoder, and a count of what it is fed."""
+
+    __slots__ = ("_inner", "_span")
+
+    def __init__(self, inner: Decoder, span: Span) -> None:
+        self._inner = inner
+        self._span = span
+
+    def feed(self, data: bytes, out: list[Event]) -> None:
+        """As the decoder's own."""
+        self._span.add("received", len(data))
+        self._inner.feed(data, out)
+
+    def eof(self, out: list[Event]) -> None:
+        """As the decoder's own."""
+        self._inner.eof(out)
+
+
+def _wanted(request: Span, prepared: Prepared) -> RawCapture | None:
+    """What the capture asks for, as far as the turn's own option allows."""
+    wanted, own = request.raw, prepared.request.settings.option(RawCapture)
+    if wanted is None or own is None:
+        return wanted
+    return RawCapture(
+        request=wanted.request and own.request,
+        frames=wanted.frames and own.frames,
+        errors=wanted.errors and own.errors,
+    )
+
+
+def _stage(failure: BaseException) -> str:
+    """Where it failed: `status`, `decode`, `transport`, `timeout`, `budget`, or elsewhere in the pump."""
+    if isinstance(failure, ProviderError):
+        return "decode" if failure.kind == "malformed" else "status" if failure.status else "event"
+    names = {"NetworkError": "transport", "Interrupted": "transport", "TurnTimeout": "timeout"}
+    return names.get(type(failure).__name__, "budget" if "Budget" in type(failure).__name__ else "turn")
+
+
+def _causes(error: BaseException) -> Iterable[BaseException]:
+    """What it was raised from, innermost last; a cycle is cut."""
+    seen = {id(error)}
+    cause = error.__cause__ or error.__context__
+    while cause is not None and id(cause) not in seen and len(seen) < 10:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+async def _awaited(what: Awaitable[T]) -> T:
+    return await what
+
+
+@types.coroutine
+def _on_second_suspend(coro: Coroutine[Any, Any, T], tell: Callable[[], None]) -> Generator[Any, Any, T]:
+    """Run a coroutine, calling `tell` when it suspends for the second time: once is a checkpoint."""
+    resume: Callable[[], Any] = partial(coro.send, None)
+    suspensions = 0
+    while True:
+        try:
+            trap = resume()
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]  # StopIteration is not generic
+        suspensions += 1
+        if suspensions == 2:
+            tell()
+        try:
+            value = yield trap
+        except BaseException as exc:
+            resume = partial(coro.throw, exc)
+        else:
+            resume = partial(coro.send, value)

@@ -1,0 +1,42 @@
+"""See what happened: `async with trace.capture() as t`, then `t.render()`, `t.to_html(path)`, `t.dump()`.
+
+A trace is a tree of spans called `turn attempt request tool hook wait`, and of your own (`trace.span`).
+It costs nothing where nobody captures.
+"""
+
+from __future__ import annotations
+
+from lutum._spans import RawCapture as RawCapture, event as event, span as span
+from lutum.trace._capture import Subscription as Subscription, capture as capture
+from lutum.trace._file import load as load
+from lutum.trace._tree import (
+    Change as Change,
+    Note as Note,
+    Noted as Noted,
+    RawEntry as RawEntry,
+    Span as Span,
+    SpanEnded as SpanEnded,
+    SpanOpened as SpanOpened,
+    SpanRecorded as SpanRecorded,
+    Status as Status,
+    Trace as Trace,
+)
+
+__all__ = [
+    "Change",
+    "Note",
+    "Noted",
+    "RawCapture",
+    "RawEntry",
+    "Span",
+    "SpanEnded",
+    "SpanOpened",
+    "SpanRecorded",
+    "Status",
+    "Subscription",
+    "Trace",
+    "capture",
+    "event",
+    "load",
+    "span",
+]

@@ -1,0 +1,329 @@
+"""`capture()`: where a trace begins and ends, and who is told meanwhile.
+
+It puts a root into the context, so its reach is that of the task tree: what the block and its nurseries
+start is in it, what others start is not. An inner capture is seen by the outer one too: both hold the same
+spans.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import Callable
+from os import PathLike
+from types import TracebackType
+from typing import Any, final
+
+from lutum._errors import UsageError
+from lutum._spans import CURRENT, RawCapture, Span as SpanLike
+from lutum.trace._tree import (
+    Change,
+    Note,
+    Noted,
+    RawEntry,
+    Span,
+    SpanOpened,
+    Trace,
+    _longer,
+    _masked,
+)
+
+logger = logging.getLogger("lutum.trace")
+
+
+@final
+class capture:
+    """`async with capture() as trace:` everything that the block starts is in `trace`, as it happens.
+
+    Args:
+      raw: keep requests, frames of events and errors as they were, in `trace.raw`; `RawCapture` says which.
+      content: keep prompts and answers, as fields `input`, `output` and `tools` of each turn.
+      to: a file that is written as things happen, so that a killed process leaves its trace.
+
+    Neither end of the block waits. An inner capture's spans are in the outer trace too, with the content
+    that the inner one asked for. When the block ends nothing more is recorded, but ends of spans that are
+    open; what runs on is then shown as open.
+
+    Raises:
+      OSError: the file cannot be written (entering).
+      UsageError: entered before.
+    """
+
+    __slots__ = ("_content", "_found", "_raw", "_recorder", "_root", "_to")
+
+    def __init__(
+        self,
+        *,
+        raw: bool | RawCapture = False,
+        content: bool = False,
+        to: str | PathLike[str] | None = None,
+    ) -> None:
+        self._raw = RawCapture() if raw is True else raw or None
+        self._content = content
+        self._to = to
+        self._recorder: Capturing | None = None
+        self._found: SpanLike | None = None
+        self._root: Root | None = None
+
+    async def __aenter__(self) -> Trace:
+        if self._recorder is not None:
+            raise UsageError("capture: entered before; call capture() again")
+        found = CURRENT.get()
+        outer = found if isinstance(found, Span | Root) else None
+        around = None if outer is None else outer._recorder
+        if around is None or around.closed:
+            outer = around = None
+        clock = loop_clock()
+        trace = Trace(time.time(), clock())
+        recorder = Capturing(trace, clock, around, content=self._content, raw=self._raw)
+        if self._to is not None:
+            from lutum.trace._file import Writer
+
+            recorder.writer = Writer(trace, self._to)
+            recorder.subscribe(recorder.writer.write)
+        trace._subscribe = recorder.subscribe
+        self._recorder, self._found = recorder, found
+        self._root = Root(recorder, outer)
+        CURRENT.set(self._root)
+        return trace
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        recorder = self._recorder
+        assert recorder is not None
+        now: object = CURRENT.get()
+        if now is self._root:  # elsewhere the context that was set is gone already
+            CURRENT.set(self._found)
+        recorder.close()
+
+
+@final
+class Capturing:
+    """One capture at work, which spans tell what they record. `around` is the capture it stands in."""
+
+    __slots__ = (
+        "_callbacks",
+        "_inner",
+        "_over",
+        "around",
+        "clock",
+        "closed",
+        "content",
+        "own_raw",
+        "raw",
+        "secrets",
+        "trace",
+        "watched",
+        "writer",
+    )
+
+    def __init__(
+        self,
+        trace: Trace,
+        clock: Callable[[], float],
+        around: Capturing | None,
+        *,
+        content: bool,
+        raw: RawCapture | None,
+    ) -> None:
+        outer = around
+        self.trace: Trace = trace
+        self.clock: Callable[[], float] = clock
+        self.around: Capturing | None = outer
+        self.own_raw = raw
+        self.content: bool = content or (outer is not None and outer.content)
+        self.raw: RawCapture | None = raw if outer is None else _either(raw, outer.raw)
+        self.secrets: set[str] = set() if outer is None else outer.secrets
+        self.watched: bool = outer is not None and outer.watched
+        self.closed: bool = False
+        self.writer: Any = None
+        self._over = False
+        self._callbacks: tuple[Callable[[Change], object], ...] = ()
+        self._inner = list[Capturing]()
+        if outer is not None:
+            outer._inner.append(self)
+
+    def tell(self, change: Change) -> None:
+        """Tell those who watch, of this capture and of those around it."""
+        capturing: Capturing | None = self
+        while capturing is not None:
+            for callback in capturing._callbacks:
+                try:
+                    callback(change)
+                except Exception:
+                    logger.exception("a subscriber of a trace raised, and is told no more")
+                    capturing._drop(callback)
+            capturing = capturing.around
+
+    def keep(self, entry: RawEntry) -> None:
+        """Keep something raw, in each capture that asked for it."""
+        capturing: Capturing | None = self
+        while capturing is not None:
+            own = capturing.own_raw
+            if own is not None and not capturing._over and _takes(own, entry.kind):
+                capturing.trace.raw.append(entry)
+                if capturing.writer is not None:
+                    capturing.writer.raw(entry)
+            capturing = capturing.around
+
+    def subscribe(self, callback: Callable[[Change], object]) -> Subscription:
+        """As `Trace.subscribe`."""
+        if self._over:
+            raise UsageError("subscribe: this trace is not being captured any more")
+        self._callbacks += (callback,)
+        self._watch()
+        return Subscription(lambda: self._drop(callback))
+
+    def close(self) -> None:
+        """The block ended. Where another capture stands around this one, spans go on for that."""
+        self._over = True
+        self.trace.ended = self.clock()
+        self.trace._subscribe = None
+        if self.writer is not None:
+            self.writer.close()
+        self._callbacks = ()
+        if self.around is None:
+            self._close()
+        else:
+            self._watch()
+
+    def _close(self) -> None:
+        self.closed = True
+        for inner in self._inner:
+            inner._close()
+        self._inner.clear()
+
+    def _drop(self, callback: Callable[[Change], object]) -> None:
+        self._callbacks = tuple(other for other in self._callbacks if other != callback)
+        self._watch()
+
+    def _watch(self) -> None:
+        self.watched = bool(self._callbacks) or (self.around is not None and self.around.watched)
+        for inner in self._inner:
+            inner._watch()
+
+
+@final
+class Root:
+    """Where the spans of a capture begin; stands in the context as a span does."""
+
+    __slots__ = ("_outer", "_recorder")
+
+    def __init__(self, recorder: Capturing, outer: Span | Root | None) -> None:
+        self._recorder = recorder
+        self._outer = outer
+
+    @property
+    def content(self) -> bool:
+        return self._recorder.content
+
+    @property
+    def raw(self) -> RawCapture | None:
+        return self._recorder.raw
+
+    def child(self, name: str, fields: dict[str, Any]) -> Span | None:
+        recorder = self._recorder
+        if recorder.closed:
+            return None
+        if recorder.secrets:
+            fields = _masked(fields, recorder.secrets)
+        span = Span(name, fields, recorder.clock(), self._parent(), recorder)
+        self._adopt(span)
+        if recorder.watched:
+            recorder.tell(SpanOpened(span))
+        return span
+
+    def set(self, /, **fields: Any) -> None:
+        """A root has no fields."""
+
+    def add(self, field: str, amount: int) -> None:
+        """A root has no fields."""
+
+    def event(self, name: str, /, **fields: Any) -> None:
+        recorder = self._recorder
+        if recorder.closed:
+            return
+        note = Note(name, recorder.clock(), _masked(fields, recorder.secrets))
+        self._note(note)
+        if recorder.watched:
+            recorder.tell(Noted(self._parent(), note))
+
+    def keep(self, kind: str, /, **data: Any) -> None:
+        recorder = self._recorder
+        if not recorder.closed:
+            data = _masked(data, recorder.secrets)
+            recorder.keep(RawEntry(kind, recorder.clock(), self._parent(), data))
+
+    def hide(self, *secrets: str) -> None:
+        self._recorder.secrets.update(_longer(secrets))
+
+    def end(self, error: BaseException | None = None) -> None:
+        """A root ends with its capture."""
+
+    def _parent(self) -> Span | None:
+        outer = self._outer
+        return outer._parent() if isinstance(outer, Root) else outer
+
+    def _adopt(self, span: Span) -> None:
+        if not self._recorder._over:
+            self._recorder.trace.roots.append(span)
+        if isinstance(self._outer, Root):
+            self._outer._adopt(span)
+        elif self._outer is not None:
+            self._outer.children.append(span)
+
+    def _note(self, note: Note) -> None:
+        if not self._recorder._over:
+            self._recorder.trace.notes.append(note)
+        if isinstance(self._outer, Root):
+            self._outer._note(note)
+        elif self._outer is not None:
+            self._outer.notes.append(note)
+
+
+@final
+class Subscription:
+    """Made by `Trace.subscribe`; `close()` ends it, as leaving it as a context manager does."""
+
+    __slots__ = ("_end",)
+
+    def __init__(self, end: Callable[[], None]) -> None:
+        self._end = end
+
+    def close(self) -> None:
+        """Tell no more. Again is nothing."""
+        self._end()
+
+    def __enter__(self) -> Subscription:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._end()
+
+
+def loop_clock() -> Callable[[], float]:
+    """The clock of the running event loop, as a plain call that works in worker threads too."""
+    try:
+        return asyncio.get_running_loop().time
+    except RuntimeError:
+        trio = sys.modules["trio"]
+        clock: Callable[[], float] = trio.lowlevel.current_clock().current_time
+        return clock
+
+
+def _either(own: RawCapture | None, other: RawCapture | None) -> RawCapture | None:
+    if own is None or other is None:
+        return own or other
+    return RawCapture(
+        request=own.request or other.request,
+        frames=own.frames or other.frames,
+        errors=own.errors or other.errors,
+    )
+
+
+def _takes(raw: RawCapture, kind: str) -> bool:
+    wanted: bool = getattr(raw, {"request": "request", "frame": "frames"}.get(kind, "errors"))
+    return wanted

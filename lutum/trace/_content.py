@@ -1,0 +1,68 @@
+"""Prompts and answers as plain data, for who asked to keep them. The shape is that of OpenTelemetry's GenAI
+messages: `{"role", "parts": [{"type", ...}]}`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from lutum._input import Document, Image, Item, Message, Text, ToolResult
+from lutum._results import CommittedTurn, ReasoningItem, RefusalItem, TextItem, ToolCallItem
+from lutum.abc import TurnRequest
+
+
+def input_messages(request: TurnRequest) -> list[dict[str, Any]]:
+    """What a request says, in order, ephemerals where they stand."""
+    items = list[Item]()
+    ephemerals = list(request.ephemerals)
+    for position, item in enumerate(request.transcript):
+        while ephemerals and ephemerals[0][0] <= position:
+            items.append(ephemerals.pop(0)[1])
+        items.append(item)
+    items += [item for _, item in ephemerals]
+    return [_message(item) for item in items]
+
+
+def output_message(turn: CommittedTurn, finish_reason: str) -> dict[str, Any]:
+    """What a turn answered."""
+    return {"role": "assistant", "parts": _turn_parts(turn), "finish_reason": finish_reason}
+
+
+def _message(item: Item) -> dict[str, Any]:
+    if isinstance(item, CommittedTurn):
+        return {"role": "assistant", "parts": _turn_parts(item)}
+    if isinstance(item, ToolResult):
+        said = [_part(part) for part in item.content]
+        response: Any = said[0]["content"] if len(said) == 1 and said[0]["type"] == "text" else said
+        part = {"type": "tool_call_response", "id": item.call_id, "response": response}
+        return {"role": "tool", "parts": [part | ({"is_error": True} if item.is_error else {})]}
+    if isinstance(item, Message):
+        return {"role": item.role, "parts": [_part(part) for part in item.content]}
+    return {"role": "user", "parts": [_part(item)]}
+
+
+def _part(part: Any) -> dict[str, Any]:
+    if isinstance(part, Text):
+        return {"type": "text", "content": part.text}
+    if isinstance(part, Image | Document):
+        kind = "image" if isinstance(part, Image) else "document"
+        where = part.url or part.file_id or f"{len(part.data or b'')} bytes"
+        return {"type": "uri", "modality": kind, "mime_type": part.media_type, "uri": where}
+    return {"type": type(part).__name__.lower(), "content": msgspec.to_builtins(part)}
+
+
+def _turn_parts(turn: CommittedTurn) -> list[dict[str, Any]]:
+    parts = list[dict[str, Any]]()
+    for item in turn.items:
+        match item:
+            case TextItem(text=text):
+                parts.append({"type": "text", "content": text})
+            case ReasoningItem(text=text):
+                parts.append({"type": "reasoning", "content": text})
+            case RefusalItem(text=text):
+                parts.append({"type": "refusal", "content": text})
+            case ToolCallItem(id=id, name=name, arguments=arguments):
+                parts.append({"type": "tool_call", "id": id, "name": name, "arguments": arguments})
+    return parts

@@ -1,0 +1,263 @@
+"""A trace as JSON lines. One file for two ways of writing it:
+
+- `dump`: a header, then each span whole, then what was kept raw.
+- `Writer`: the same header, then each change as it happens, each line written at once. A file that ends
+  without `end` belongs to a process that died; a last line that was cut is left out.
+
+Spans are numbered from 1 and stand behind their parents. Bytes are text where they are UTF-8, else base64
+under `base64`.
+"""
+
+from __future__ import annotations
+
+import base64
+from os import PathLike
+from typing import Any, Final, final
+
+import msgspec
+from msgspec import Struct, field
+
+from lutum._errors import BadValue
+from lutum.trace._tree import Change, Note, Noted, RawEntry, Span, SpanEnded, SpanOpened, SpanRecorded, Trace
+
+VERSION: Final = 1
+
+
+class _Header(Struct, tag="trace"):
+    version: int
+    wall: float
+    started: float
+    ended: float | None = None
+
+
+class _Whole(Struct, tag="span", omit_defaults=True):
+    id: int
+    name: str
+    started: float
+    parent: int | None = None
+    ended: float | None = None
+    fields: dict[str, Any] = field(default_factory=dict[str, Any])
+    notes: list[tuple[str, float, dict[str, Any]]] = field(
+        default_factory=list[tuple[str, float, dict[str, Any]]]
+    )
+
+
+class _Set(Struct, tag="set"):
+    span: int
+    fields: dict[str, Any]
+
+
+class _Note(Struct, tag="note", omit_defaults=True):
+    name: str
+    at: float
+    fields: dict[str, Any] = field(default_factory=dict[str, Any])
+    span: int | None = None
+
+
+class _Closed(Struct, tag="close"):
+    span: int
+    ended: float
+    fields: dict[str, Any]
+
+
+class _Kept(Struct, tag="raw", omit_defaults=True):
+    kind: str
+    at: float
+    data: dict[str, Any]
+    span: int | None = None
+
+
+class _End(Struct, tag="end"):
+    ended: float
+
+
+_Line = _Header | _Whole | _Set | _Note | _Closed | _Kept | _End
+
+_decoder: Final = msgspec.json.Decoder(_Line)
+
+
+def _other(value: object) -> object:
+    """What JSON does not know: an exception by its class, a set as a list, anything else by its type."""
+    if isinstance(value, set | frozenset):
+        return sorted(map(str, value))  # pyright: ignore[reportUnknownArgumentType]  # elements are anything
+    return f"<{type(value).__name__}>"
+
+
+_encoder: Final = msgspec.json.Encoder(enc_hook=_other)
+
+
+def _line(line: _Line) -> bytes:
+    try:
+        return _encoder.encode(line) + b"\n"
+    except (UnicodeError, TypeError, ValueError, OverflowError, RecursionError):
+        return _encoder.encode(plain(msgspec.structs.asdict(line)) | {"type": _tag(line)}) + b"\n"
+
+
+def _tag(line: _Line) -> Any:
+    return line.__struct_config__.tag
+
+
+def plain(value: Any, depth: int = 20) -> Any:
+    """What is sure to encode: lone surrogates, keys that are no text and deep structures are made so."""
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if value is None or isinstance(value, bool | float):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < 2**63 else str(value)
+    if depth and isinstance(value, dict):
+        items: Any = value.items()  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+        return {plain(str(name), 1): plain(item, depth - 1) for name, item in items}
+    if depth and isinstance(value, list | tuple):
+        return [plain(item, depth - 1) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    return _other(value)
+
+
+def dump(trace: Trace) -> bytes:
+    """A trace as it is now. Open spans are left open."""
+    lines = [_line(_Header(VERSION, trace.wall, trace.started, trace.ended))]
+    ids: dict[Span | None, int | None] = {None: None}
+    roots = set(map(id, trace.roots))
+    lines += [_line(_Note(note.name, note.at, note.fields)) for note in trace.notes]
+    for number, span in enumerate(trace.walk(), 1):
+        ids[span] = number
+        parent = None if id(span) in roots else ids.get(span.parent)
+        notes = [(note.name, note.at, note.fields) for note in span.notes]
+        lines.append(_line(_Whole(number, span.name, span.started, parent, span.ended, span.fields, notes)))
+    for entry in trace.raw:
+        lines.append(_line(_Kept(entry.kind, entry.at, _as_text(entry.data), ids.get(entry.span))))
+    return b"".join(lines)
+
+
+def load(data: bytes) -> Trace:
+    """What `dump` made, or `capture(to=...)` wrote, whole or cut.
+
+    Raises:
+      BadValue: it is something else; the line is named.
+    """
+    number, lines = 0, data.split(b"\n")
+    trace: Trace | None = None
+    spans: dict[int, Span] = {}
+    for number, text in enumerate(lines, 1):
+        if not text:
+            continue
+        try:
+            line = _decoder.decode(text)
+            if trace is None:
+                trace = _begun(line)
+            else:
+                _apply(trace, spans, line)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError, KeyError) as exc:
+            if number == len(lines) and trace is not None and isinstance(exc, msgspec.DecodeError):
+                break  # without its line end: the process died as it wrote
+            what = f"no span {exc}" if isinstance(exc, KeyError) else str(exc) or type(exc).__name__
+            raise BadValue(f"trace: line {number}", what) from None
+    if trace is None:
+        raise BadValue("trace", "is empty")
+    return trace
+
+
+def _begun(line: _Line) -> Trace:
+    if not isinstance(line, _Header):
+        raise BadValue("trace: line 1", "a trace begins with its header")
+    if line.version != VERSION:
+        raise BadValue("trace: version", f"{line.version} is not {VERSION}, which this lutum reads")
+    why = "it was still running when this was written" if line.ended is None else ""
+    trace = Trace(line.wall, line.started, unfinished=why)
+    trace.ended = line.ended
+    return trace
+
+
+def _apply(trace: Trace, spans: dict[int, Span], line: _Line) -> None:
+    """Raises KeyError for a span that was not opened."""
+    match line:
+        case _Whole():
+            parent = None if line.parent is None else spans[line.parent]
+            span = Span(line.name, line.fields, line.started, parent)
+            span.ended = line.ended
+            span.notes += [Note(*note) for note in line.notes]
+            (trace.roots if parent is None else parent.children).append(span)
+            spans[line.id] = span
+        case _Set():
+            spans[line.span].fields.update(line.fields)
+        case _Note():
+            where = trace if line.span is None else spans[line.span]
+            where.notes.append(Note(line.name, line.at, line.fields))
+        case _Closed():
+            spans[line.span].fields.update(line.fields)
+            spans[line.span].ended = line.ended
+        case _Kept():
+            at = None if line.span is None else spans[line.span]
+            trace.raw.append(RawEntry(line.kind, line.at, at, _as_bytes(line.data)))
+        case _End():
+            trace.ended = line.ended
+            trace._unfinished = ""
+        case _Header():
+            raise BadValue("trace", "has a second header")
+
+
+@final
+class Writer:
+    """Writes the changes of a trace as they happen, each line at once."""
+
+    def __init__(self, trace: Trace, path: str | PathLike[str]) -> None:
+        self._trace = trace
+        self._ids: dict[Span, int] = {}
+        # Unbuffered: what is in a buffer dies with the process.
+        self._file = open(path, "wb", buffering=0)  # noqa: SIM115  # closed by close(), with the capture
+        self._put(_Header(VERSION, trace.wall, trace.started))
+
+    def write(self, change: Change) -> None:
+        """Write one change."""
+        match change:
+            case SpanOpened(span=span):
+                self._ids[span] = number = len(self._ids) + 1
+                parent = None if span.parent is None else self._ids.get(span.parent)
+                self._put(_Whole(number, span.name, span.started, parent, None, span.fields))
+            case SpanRecorded(span=span, fields=fields):
+                if span in self._ids:
+                    self._put(_Set(self._ids[span], fields))
+            case Noted(span=at, note=note):
+                where = None if at is None else self._ids.get(at)
+                self._put(_Note(note.name, note.at, note.fields, where))
+            case SpanEnded(span=span):
+                if span in self._ids and span.ended is not None:
+                    self._put(_Closed(self._ids[span], span.ended, span.fields))
+
+    def raw(self, entry: RawEntry) -> None:
+        """Write something raw."""
+        number = None if entry.span is None else self._ids.get(entry.span)
+        self._put(_Kept(entry.kind, entry.at, _as_text(entry.data), number))
+
+    def close(self) -> None:
+        """The capture is over."""
+        self._put(_End(self._trace.last if self._trace.ended is None else self._trace.ended))
+        self._file.close()
+
+    def _put(self, line: _Line) -> None:
+        self._file.write(_line(line))
+
+
+def _as_text(data: dict[str, Any]) -> dict[str, Any]:
+    return {name: _text(value) if isinstance(value, bytes) else value for name, value in data.items()}
+
+
+def _text(value: bytes) -> dict[str, str]:
+    try:
+        return {"text": value.decode()}
+    except UnicodeError:
+        return {"base64": base64.b64encode(value).decode()}
+
+
+def _as_bytes(data: dict[str, Any]) -> dict[str, Any]:
+    for name, value in data.items():
+        if isinstance(value, dict) and len(value) == 1:  # pyright: ignore[reportUnknownArgumentType]
+            [(form, text)] = value.items()  # pyright: ignore[reportUnknownVariableType]
+            if form == "text" and isinstance(text, str):
+                data[name] = text.encode()
+            elif form == "base64" and isinstance(text, str):
+                try:
+                    data[name] = base64.b64decode(text, validate=True)
+                except ValueError:
+                    raise BadValue(f"raw {name}", "is not base64") from None
+    return data

@@ -1,0 +1,198 @@
+"""A trace as one page: its data as JSON, one style sheet and one script, nothing from elsewhere.
+
+Whatever a model, a tool or a provider said is data: `<` is escaped in it, control characters are taken out,
+and the script puts it into the page as text. The policy allows the two inline parts by their digests and
+nothing else, no network either.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+from importlib.resources import files
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from lutum.cli._text import printable
+from lutum.trace._file import plain
+from lutum.trace._say import failure, label, single, summary, tokens
+from lutum.trace._tree import Note, Span, Trace
+
+LONGEST: Final = 4_000
+"""Characters of one text in the page, so that a page of 1,000 spans stays below 1 MB; a dump has it all."""
+
+MOST: Final = 600_000
+"""Characters of all the details in the page; what is beyond it is left out, and said to be."""
+
+_PAGE: Final = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
+script-src '{script_digest}'; style-src '{style_digest}'; base-uri 'none'; form-action 'none'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="referrer" content="no-referrer">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<header>
+<h1>{title}</h1>
+<dl id="sums">{sums}</dl>
+</header>
+<main>
+<section id="over-time" aria-labelledby="over-time-title" hidden>
+<h2 id="over-time-title">Output over time</h2>
+<div id="curve"></div>
+</section>
+<section aria-labelledby="spans-title">
+<div class="bar">
+<h2 id="spans-title">Spans</h2>
+<label>Filter <input id="filter" type="search" autocomplete="off" spellcheck="false"></label>
+<button id="all" type="button">Open all</button>
+</div>
+<p class="legend" id="legend"><span class="key light"></span> waits for an answer
+<span class="key full"></span> answers
+<span class="key tool"></span> tool
+<span class="key hook"></span> hook
+<span class="key wait"></span> waits to begin
+<span class="key cancelled"></span> cancelled
+<span class="key error"></span> failed
+<span class="key open"></span> open</p>
+<p class="keys">Arrow keys move, open and close; Enter shows all of a span, Escape goes back.</p>
+<div id="spans"></div>
+<p id="none" hidden>No span matches.</p>
+</section>
+<aside id="details" aria-labelledby="details-title" hidden>
+<div class="bar"><h2 id="details-title" tabindex="-1"></h2>
+<button id="close" type="button">Close</button></div>
+<div id="details-body"></div>
+</aside>
+<noscript><p>This page draws with a script; without one, <code>lutum trace FILE</code> does.</p></noscript>
+</main>
+<script type="application/json" id="data">{data}</script>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def write_html(trace: Trace, path: str | PathLike[str], title: str = "Trace") -> None:
+    """Write the page. Raises OSError."""
+    Path(path).write_text(page(trace, title), "utf-8")
+
+
+def page(trace: Trace, title: str = "Trace") -> str:
+    """The page as text."""
+    style, script = _part("page.css"), _part("page.js")
+    sums = "".join(
+        f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>"
+        for name, value in summary(trace)
+    )
+    return _PAGE.format(
+        title=html.escape(_clean(title)),
+        sums=sums,
+        style=style,
+        style_digest=_digest(style),
+        script=script,
+        script_digest=_digest(script),
+        data=_embedded(_data(trace)),
+    )
+
+
+def _part(name: str) -> str:
+    return files("lutum.trace").joinpath("_page", name).read_text("utf-8")
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _embedded(data: object) -> str:
+    """JSON that no HTML parser finds an end or a comment in."""
+    text = msgspec.json.encode(data).decode()
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _data(trace: Trace) -> dict[str, Any]:
+    room = MOST
+    spans = list[dict[str, Any]]()
+    numbers: dict[int, int] = {}
+    roots = set(map(id, trace.roots))
+    for number, span in enumerate(trace.walk()):
+        numbers[id(span)] = number
+        said = _said(span)
+        size = len(msgspec.json.encode(said))
+        if size > room:
+            said = {"fields": [["not shown", "this page is full; the dump has it"]], "notes": []}
+        room -= min(size, room)
+        parent = -1 if id(span) in roots or span.parent is None else numbers.get(id(span.parent), -1)
+        spans.append(_drawn(trace, span, parent) | said)
+    return {
+        "length": max(trace.last - trace.started, 1e-9),
+        "open": trace.open_reason,
+        "notes": [_note(trace.started, note) for note in trace.notes],
+        "spans": spans,
+    }
+
+
+def _drawn(trace: Trace, span: Span, parent: int) -> dict[str, Any]:
+    """What its line in the picture needs."""
+    end = trace.last if span.ended is None else span.ended
+    drawn: dict[str, Any] = {
+        "parent": parent,
+        "name": _clean(span.name),
+        "label": _clean(label(span)),
+        "start": round(span.started - trace.started, 7),
+        "end": round(end - trace.started, 7),
+        "status": span.status,
+    }
+    if words := failure(span):
+        drawn["failure"] = _clean(words)[:300]
+    if used := tokens(span):
+        drawn["tokens"] = _clean(used)
+    if single(span):
+        drawn["folded"] = True
+    first = span.fields.get("first_event")
+    if isinstance(first, int | float):
+        drawn["first"] = round(span.started - trace.started + first, 7)
+    curve = _points(span.fields.get("curve"))
+    if curve:
+        drawn["curve"] = curve
+    return drawn
+
+
+def _said(span: Span) -> dict[str, Any]:
+    fields = [[_clean(name), _text(value)] for name, value in span.fields.items() if name != "curve"]
+    return {"fields": fields, "notes": [_note(span.started, note) for note in span.notes]}
+
+
+def _note(since: float, note: Note) -> list[Any]:
+    fields = [[_clean(name), _text(value)] for name, value in note.fields.items()]
+    return [_clean(note.name), round(note.at - since, 7), fields]
+
+
+def _points(curve: Any) -> list[tuple[float, float]]:
+    """A curve from a file may be anything."""
+    try:
+        return msgspec.convert(curve, list[tuple[float, float]])
+    except msgspec.ValidationError:
+        return []
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        value = msgspec.json.format(msgspec.json.encode(plain(value)), indent=2).decode()
+    shown = printable(value)
+    more = len(shown) - LONGEST
+    return shown if more <= 0 else f"{shown[:LONGEST]}\u2026 ({more:,} characters more)"
+
+
+def _clean(text: str) -> str:
+    return printable(text).replace("\n", " ")

@@ -1,0 +1,107 @@
+"""What a span is called and what is said of it, in pictures: PURE. The same words in terminal and page."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import Final
+
+from lutum.trace._tree import Span, Trace
+
+_ENDS: Final = frozenset({"error", "message", "cancelled"})
+_LONGEST: Final = 200
+
+
+def label(span: Span) -> str:
+    """Its name and what tells it from others of that name."""
+    fields = span.fields
+    match span.name:
+        case "turn":
+            more = fields.get("response_model") or fields.get("model")
+        case "attempt":
+            more = fields.get("number")
+        case "request":
+            more = fields.get("purpose") or fields.get("status")
+        case "wait":
+            more = fields.get("reason")
+        case "tool" | "hook":
+            more = (
+                fields.get(span.name) or fields.get("tool_name") or fields.get("name") or fields.get("slot")
+            )
+        case _:
+            own = (item for item in fields.items() if item[0] not in _ENDS)
+            more = " ".join(f"{name}={value}" for name, value in own)[:_LONGEST] or None
+    return span.name if more is None else f"{span.name} {more}"
+
+
+def tokens(span: Span) -> str:
+    """What a turn or an attempt used: `12 + 5`, with a `~` where that is not exact."""
+    fields = span.fields
+    if "input_tokens" not in fields or span.name not in ("turn", "attempt"):
+        return ""
+    mark = "" if fields.get("usage_known") in ("exact", "recovered") else "~"
+    return f"{mark}{_number(fields['input_tokens'])} + {_number(fields.get('output_tokens', 0))}"
+
+
+def seconds(value: float) -> str:
+    """A duration in three digits."""
+    if value < 5e-7:
+        return "0 s"
+    if value < 0.0009995:
+        return f"{value * 1e6:.0f} us"
+    if value < 0.9995:
+        return f"{value * 1e3:.3g} ms"
+    if value < 99.95:
+        return f"{value:.3g} s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes} m {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} m"
+
+
+def failure(span: Span) -> str:
+    """The error that ended it, in a line; empty where none did."""
+    if span.error is None:
+        return ""
+    words = span.fields.get("message")
+    status = span.fields.get("error_status")
+    return f"{span.error}{f' {status}' if status else ''}{f': {words}' if words else ''}"
+
+
+def single(span: Span) -> bool:
+    """Whether a turn has one attempt, which then says nothing that the turn does not."""
+    return span.name == "turn" and sum(child.name == "attempt" for child in span.children) == 1
+
+
+def summary(trace: Trace) -> list[tuple[str, str]]:
+    """The sums of a trace: what, and how much of it."""
+    spans = list(trace.walk())
+    turns = [span for span in spans if span.name == "turn"]
+    counted = [(name, sum(span.name == name for span in spans)) for name in ("request", "tool")]
+    rows = [
+        ("turns", _number(len(turns))),
+        *((f"{name}s", _number(count)) for name, count in counted if count),
+    ]
+    for status, word in (("error", "failed"), ("cancelled", "cancelled"), ("open", "open")):
+        if count := sum(span.status == status for span in turns):
+            rows.append((word, _number(count)))
+    used = [sum(_int(span.fields.get(name)) for span in turns) for name in ("input_tokens", "output_tokens")]
+    rows.append(("tokens", f"{_number(used[0])} + {_number(used[1])}"))
+    if costs := [cost for span in turns if (cost := _cost(span)) is not None]:
+        rows.append(("cost", f"${sum(costs):.4f}"))
+    return [*rows, ("time", seconds(max(0.0, trace.last - trace.started)))]
+
+
+def _number(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _int(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _cost(span: Span) -> Decimal | None:
+    try:
+        cost = Decimal(str(span.fields["cost_usd"]))
+    except (KeyError, InvalidOperation):
+        return None
+    return cost if cost.is_finite() else None

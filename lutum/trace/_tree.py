@@ -1,0 +1,418 @@
+"""A trace as a tree: spans, what happened in them, and how to find them. Live, and loaded from a file.
+
+A live span is written by the code it is about and may be read at any time. Nothing here awaits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final, Literal, cast, final
+
+from lutum._mask import SHORTEST, masked_value
+from lutum._spans import RawCapture
+
+if TYPE_CHECKING:
+    from lutum.trace._capture import Capturing, Subscription
+
+Status = Literal["open", "ok", "error", "cancelled"]
+
+MESSAGE: Final = 500
+"""Characters of an exception's message that a span keeps."""
+
+# A cancellation of trio, of asyncio, of an abandoned generator.
+_CANCELLED: Final = frozenset({"Cancelled", "CancelledError", "GeneratorExit"})
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that happened at one moment: `at` seconds on the event loop's clock."""
+
+    name: str
+    at: float
+    fields: dict[str, Any]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RawEntry:
+    """Something kept as it was: a `request`, a `frame` of events, or an `error`. `span` is where.
+
+    A request has `method url headers body`, a frame `sequence` and `frame` (see `lutum.decode_frame`), an
+    error `stage error` and what is known of it. `body` and `frame` are bytes.
+    """
+
+    kind: str
+    at: float
+    span: Span | None
+    data: dict[str, Any]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class SpanOpened:
+    """A change: a span was opened."""
+
+    span: Span
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class SpanRecorded:
+    """A change: fields of a span were recorded."""
+
+    span: Span
+    fields: dict[str, Any]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A change: something happened, in a span or outside of any."""
+
+    span: Span | None
+    note: Note
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class SpanEnded:
+    """A change: a span was closed."""
+
+    span: Span
+
+
+Change = SpanOpened | SpanRecorded | Noted | SpanEnded
+
+
+@final
+class Span:
+    """Something that took time: `name`, `fields`, `notes` of what happened in it, and `children`.
+
+    `started` and `ended` are seconds on the event loop's clock; `ended` is None while it is open. A root
+    of an inner capture has a `parent` where an outer one sees both.
+    """
+
+    __slots__ = ("_recorder", "children", "ended", "fields", "name", "notes", "parent", "started")
+
+    def __init__(
+        self,
+        name: str,
+        fields: dict[str, Any],
+        started: float,
+        parent: Span | None = None,
+        recorder: Capturing | None = None,
+    ) -> None:
+        self.name = name
+        self.fields = fields
+        self.started = started
+        self.ended: float | None = None
+        self.parent = parent
+        self.children = list[Span]()
+        self.notes = list[Note]()
+        self._recorder = recorder
+
+    # Reading.
+
+    @property
+    def status(self) -> Status:
+        """`open`, `ok`, `error` or `cancelled`."""
+        if self.ended is None:
+            return "open"
+        if self.fields.get("cancelled"):
+            return "cancelled"
+        return "error" if "error" in self.fields else "ok"
+
+    @property
+    def error(self) -> str | None:
+        """The class of the exception that ended it."""
+        return self.fields.get("error")
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from start to end; None while it is open."""
+        return None if self.ended is None else self.ended - self.started
+
+    def walk(self) -> Iterator[Span]:
+        """It and all below it, depth first, in the order they were opened."""
+        return _walk([self])
+
+    def find(self, name: str, **fields: object) -> list[Span]:
+        """Every span of that name, it and below, whose fields have these values."""
+        return [span for span in self.walk() if _is(span, name, fields)]
+
+    def span(self, name: str, **fields: object) -> Span:
+        """The first such span below it. Raises LookupError when there is none."""
+        return _first(_walk(self.children), name, fields)
+
+    def events(self, name: str | None = None) -> list[Note]:
+        """What happened in it and below, depth first; of one name, if one is given."""
+        return [note for span in self.walk() for note in span.notes if name is None or note.name == name]
+
+    def __repr__(self) -> str:
+        return f"<Span {self.name}, {self.status}, {len(self.children)} children>"
+
+    # Writing: `lutum._spans.Span`.
+
+    @property
+    def content(self) -> bool:
+        """Whether a capture around it keeps prompts and answers."""
+        return self._recorder is not None and self._recorder.content
+
+    @property
+    def raw(self) -> RawCapture | None:
+        """What a capture around it keeps as it was."""
+        return None if self._recorder is None else self._recorder.raw
+
+    def child(self, name: str, fields: dict[str, Any]) -> Span | None:
+        """Open a span under it; None when the capture is over."""
+        recorder = self._recorder
+        if recorder is None or recorder.closed:
+            return None
+        if recorder.secrets:
+            fields = _masked(fields, recorder.secrets)
+        span = Span(name, fields, recorder.clock(), self, recorder)
+        self.children.append(span)
+        if recorder.watched:
+            recorder.tell(SpanOpened(span))
+        return span
+
+    def set(self, /, **fields: Any) -> None:
+        """Record fields; a later value replaces an earlier one."""
+        recorder = self._recorder
+        if recorder is None:
+            return
+        if recorder.secrets:
+            fields = _masked(fields, recorder.secrets)
+        self.fields.update(fields)
+        if recorder.watched:
+            recorder.tell(SpanRecorded(self, fields))
+
+    def add(self, field: str, amount: int) -> None:
+        """Count in a field."""
+        self.fields[field] = self.fields.get(field, 0) + amount
+
+    def event(self, name: str, /, **fields: Any) -> None:
+        """Record something that happened now."""
+        recorder = self._recorder
+        if recorder is None or recorder.closed:
+            return
+        if recorder.secrets:
+            fields = _masked(fields, recorder.secrets)
+        note = Note(name, recorder.clock(), fields)
+        self.notes.append(note)
+        if recorder.watched:
+            recorder.tell(Noted(self, note))
+
+    def keep(self, kind: str, /, **data: Any) -> None:
+        """Keep something raw."""
+        recorder = self._recorder
+        if recorder is None or recorder.closed:
+            return
+        if recorder.secrets:
+            data = _masked(data, recorder.secrets)
+        recorder.keep(RawEntry(kind, recorder.clock(), self, data))
+
+    def hide(self, *secrets: str) -> None:
+        """Mask these texts in whatever is recorded from now on."""
+        if self._recorder is not None:
+            self._recorder.secrets.update(_longer(secrets))
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Close it; the first call counts."""
+        recorder = self._recorder
+        if recorder is None or self.ended is not None:
+            return
+        if error is not None:
+            self._fail(error, recorder)
+        self.ended = recorder.clock()
+        if recorder.watched:
+            recorder.tell(SpanEnded(self))
+
+    def _fail(self, error: BaseException, recorder: Capturing) -> None:
+        error = _innermost(error)
+        if type(error).__name__ in _CANCELLED:
+            self.fields["cancelled"] = True
+        elif "error" not in self.fields:
+            said: dict[str, Any] = {"error": type(error).__name__}
+            if words := str(error):
+                said["message"] = words[:MESSAGE]
+            self.fields.update(_masked(said, recorder.secrets) if recorder.secrets else said)
+
+
+@final
+class Trace:
+    """What a capture saw: `roots`, the spans that are under none of its own, and `notes` outside of any.
+
+    Attributes:
+      wall: seconds since the epoch when it began.
+      started, ended: the same on the event loop's clock, as in every span; `ended` is None while it runs.
+      raw: what was kept as it was, in order.
+      open_reason: why spans are open, if some are; "" where none is.
+    """
+
+    __slots__ = ("_subscribe", "_unfinished", "ended", "notes", "raw", "roots", "started", "wall")
+
+    def __init__(self, wall: float, started: float, *, unfinished: str = "") -> None:
+        self.wall = wall
+        self.started = started
+        self.ended: float | None = None
+        self.roots = list[Span]()
+        self.notes = list[Note]()
+        self.raw = list[RawEntry]()
+        self._unfinished = unfinished
+        self._subscribe: Callable[[Callable[[Change], object]], Subscription] | None = None
+
+    def walk(self) -> Iterator[Span]:
+        """Every span, depth first, in the order they were opened."""
+        return _walk(self.roots)
+
+    def find(self, name: str, **fields: object) -> list[Span]:
+        """Every span of that name whose fields have these values, depth first."""
+        return [span for span in self.walk() if _is(span, name, fields)]
+
+    def span(self, name: str, **fields: object) -> Span:
+        """The first span of that name whose fields have these values. Raises LookupError for none."""
+        return _first(self.walk(), name, fields)
+
+    def events(self, name: str | None = None) -> list[Note]:
+        """What happened outside of any span, then in each, depth first; of one name, if one is given."""
+        notes = [*self.notes, *(note for span in self.walk() for note in span.notes)]
+        return notes if name is None else [note for note in notes if note.name == name]
+
+    def ordered(self, *names: str) -> bool:
+        """Whether the first spans of these names stand in this order, depth first."""
+        first: dict[str, int] = {}
+        for place, span in enumerate(self.walk()):
+            first.setdefault(span.name, place)
+        places = [first.get(name, -1) for name in names]
+        return -1 not in places and all(a < b for a, b in pairwise(places))
+
+    @property
+    def open_reason(self) -> str:
+        """Why spans of it are open; empty when all are closed."""
+        if all(span.ended is not None for span in self.walk()):
+            return ""
+        if self._unfinished:
+            return self._unfinished
+        if self.ended is None:
+            return "the trace is still being captured"
+        return "its task ran on when the capture ended"
+
+    @property
+    def last(self) -> float:
+        """The latest moment it knows of, on the event loop's clock."""
+        latest = self.started if self.ended is None else self.ended
+        for span in self.walk():
+            latest = max(latest, span.started, span.ended or latest)
+            for note in span.notes:
+                latest = max(latest, note.at)
+        return latest
+
+    def subscribe(self, callback: Callable[[Change], object]) -> Subscription:
+        """Have `callback` told of every change from now on, as it happens, in the task that makes it.
+
+        It must not block: send into a memory object stream to work on changes elsewhere. One that raises is
+        logged and told no more.
+
+        Raises:
+          UsageError: the capture is over.
+        """
+        if self._subscribe is None:
+            from lutum._errors import UsageError
+
+            raise UsageError("subscribe: this trace is not being captured any more")
+        return self._subscribe(callback)
+
+    def render(self, width: int = 80, *, color: bool = False) -> str:
+        """A waterfall for a terminal, of at most `width` cells a line. Control characters are taken out."""
+        from lutum.trace._render import render
+
+        return render(self, width, color=color)
+
+    def to_html(self, path: Any, *, title: str = "Trace") -> None:
+        """Write one page that needs nothing else: no network, no script from elsewhere. Raises OSError."""
+        from lutum.trace._html import write_html
+
+        write_html(self, path, title)
+
+    def to_otel(self, tracer_provider: Any = None, *, content: bool = False) -> None:
+        """Hand every span to OpenTelemetry, in the terms of its GenAI conventions, under the span that is
+        current there; open spans are left out. `content` sends prompts and answers too, if the capture
+        kept them. Needs the extra `otel`.
+        """
+        from lutum.trace._otel import export
+
+        export(self, tracer_provider, content=content)
+
+    def dump(self) -> bytes:
+        """As JSON lines; `load` reads them. Secrets are masked, prompts are in it only if they were kept."""
+        from lutum.trace._file import dump
+
+        return dump(self)
+
+    @staticmethod
+    def load(data: bytes) -> Trace:
+        """What `dump` made, or `capture(to=...)` wrote. Raises BadValue, which names the line."""
+        from lutum.trace._file import load
+
+        return load(data)
+
+    def __repr__(self) -> str:
+        spans = list(self.walk())
+        still = sum(span.ended is None for span in spans)
+        return f"<Trace of {len(spans)} spans{f', {still} open' if still else ''}>"
+
+
+def _walk(spans: Iterable[Span]) -> Iterator[Span]:
+    # Not recursive: a trace from a file may be deeper than the stack.
+    waiting = list(spans)[::-1]
+    while waiting:
+        span = waiting.pop()
+        yield span
+        waiting += span.children[::-1]
+
+
+def _is(span: Span, name: str, fields: dict[str, object]) -> bool:
+    return span.name == name and all(
+        field in span.fields and span.fields[field] == value for field, value in fields.items()
+    )
+
+
+def _first(spans: Iterator[Span], name: str, fields: dict[str, object]) -> Span:
+    for span in spans:
+        if _is(span, name, fields):
+            return span
+    wanted = "".join(f", {field}={value!r}" for field, value in fields.items())
+    raise LookupError(f"no span {name!r}{wanted} in this trace")
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Of a group of one the one; of a group of which all but cancellations is one, that."""
+    while inner := _grouped(error):
+        others = [exc for exc in inner if type(exc).__name__ not in _CANCELLED]
+        if len(others) > 1:
+            break
+        error = others[0] if others else inner[0]
+    return error
+
+
+def _grouped(error: BaseException) -> tuple[BaseException, ...]:
+    if isinstance(error, BaseExceptionGroup):
+        return cast("BaseExceptionGroup[BaseException]", error).exceptions
+    return ()
+
+
+def _longer(secrets: Iterable[str]) -> Iterator[str]:
+    for secret in secrets:
+        scheme, space, rest = secret.partition(" ")
+        if space and scheme.lower() in ("bearer", "basic", "token"):
+            secret = rest
+        if len(secret) >= SHORTEST:
+            yield secret
+
+
+def _masked(fields: dict[str, Any], secrets: set[str]) -> dict[str, Any]:
+    return {name: masked_value(value, secrets) for name, value in fields.items()}
