@@ -148,6 +148,7 @@ from lutum._turn import (
 )
 
 if TYPE_CHECKING:
+    from lutum._explain import explain as explain
     from lutum_claude import (
         ClaudeAdapter as ClaudeAdapter,
         ClaudeHooks as ClaudeHooks,
@@ -178,6 +179,7 @@ _LAZY = {
     "OpenRouterAdapter": "lutum_openrouter",
     "OpenRouterHooks": "lutum_openrouter",
     "OpenRouterOptions": "lutum_openrouter",
+    "explain": "lutum._explain",
 }
 
 

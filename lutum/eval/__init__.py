@@ -1,0 +1,45 @@
+"""Score what happened: evals over traces and artifacts, judges, live probes, and a runner for datasets.
+
+An eval looks at a trace and an artifact and reports what it found; an objective makes a score of a report;
+combinators put evals together. `run` tries a task on a dataset, `compare` holds two runs side by side,
+`pass_at_k` and `pass_hat_k` are estimated without bias, and `run_branches` runs k branches of one session.
+
+No request is sent here but by your tasks and judges, and none is sent again.
+"""
+
+from lutum.eval._assert import assert_score as assert_score
+from lutum.eval._branches import Branch as Branch, Branches as Branches, run_branches as run_branches
+from lutum.eval._compare import Comparison as Comparison, Difference as Difference, compare as compare
+from lutum.eval._dataset import Case as Case, load_cases as load_cases
+from lutum.eval._evals import Eval as Eval, PureEval as PureEval
+from lutum.eval._judge import JudgeEval as JudgeEval
+from lutum.eval._objective import (
+    Objective as Objective,
+    maximize as maximize,
+    minimize as minimize,
+    pass_fail as pass_fail,
+)
+from lutum.eval._probe import (
+    Complete as Complete,
+    Probe as Probe,
+    ProbeHandle as ProbeHandle,
+    record_probe as record_probe,
+    run_probe as run_probe,
+)
+from lutum.eval._record import EvalRecord as EvalRecord, evaluate as evaluate, record as record
+from lutum.eval._report import (
+    Disagreement as Disagreement,
+    RunReport as RunReport,
+    load_run as load_run,
+)
+from lutum.eval._results import Failure as Failure, TrialResult as TrialResult
+from lutum.eval._run import Answer as Answer, Scorer as Scorer, run as run
+from lutum.eval._score import Repeats as Repeats, Score as Score, Scored as Scored
+from lutum.eval._statistics import (
+    Interval as Interval,
+    Rate as Rate,
+    mean_pass_at_k as mean_pass_at_k,
+    mean_pass_hat_k as mean_pass_hat_k,
+    pass_at_k as pass_at_k,
+    pass_hat_k as pass_hat_k,
+)

@@ -1,0 +1,49 @@
+"""A score in a test: a plain function that raises AssertionError, for any test framework."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lutum.eval._record import EvalRecord
+from lutum.eval._report import RunReport
+from lutum.eval._score import Score, Scored
+from lutum.eval._table import clipped
+
+SHOWN = 10
+
+
+def assert_score(found: RunReport | EvalRecord[Any] | Scored[Any] | float, at_least: float) -> None:
+    """Hold that a score, or the mean of a run, is at least that.
+
+    The error shows the report, and of a run the ten worst cases. To be sure of more than a lucky mean, hold
+    on to the low end of the interval: `assert_score(report.score.interval.low, 0.8)`.
+
+    Raises:
+      AssertionError: it is less, or there is none.
+      BadValue: `at_least` is no score.
+    """
+    Score(at_least)
+    match found:
+        case RunReport():
+            score, text = (float(found.score) if found.scores else None), _worst(found)
+        case EvalRecord():
+            score, text = found.score, f"{found.error!r}" if found.error else f"{found.report!r}"
+        case Scored():
+            score, text = found.score, f"{found.report!r}"
+        case _:
+            score, text = found, ""
+    if score is None or not score >= at_least:
+        said = "there is no score" if score is None else f"the score is {float(score):.3f}"
+        raise AssertionError(f"{said}, not at least {at_least:g}\n{text}".rstrip())
+
+
+def _worst(report: RunReport) -> str:
+    lines = [str(report), ""]
+    order = sorted(report.cases, key=lambda case: report.scores.get(case, -1.0))
+    for case in order[:SHOWN]:
+        score = report.scores.get(case)
+        shown = "-" if score is None else f"{score:.3f}"
+        last = report.cases[case][-1]
+        why = f"{last.failure.kind}: {last.failure.message}" if last.failure else f"{last.output!r}"
+        lines.append(f"{shown:>6}  {clipped(case, 20):<20}  {clipped(why, 48)}")
+    return "\n".join(lines)

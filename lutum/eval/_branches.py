@@ -1,0 +1,219 @@
+"""pass@k on one conversation: `k` branches of a session, side by side, paid from one guaranteed amount.
+
+A branch is `session.fork()`: nothing is copied, and all first requests have the same bytes, so a provider's
+prompt cache serves every one but the first.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Generic, Literal, TypeVar, final
+
+import anyio
+from msgspec import Struct
+
+from lutum._boundary import Lutum
+from lutum._budget import Budget
+from lutum._errors import BadValue, UsageError
+from lutum._results import Usage
+from lutum._session import Session
+from lutum.eval._statistics import Rate, pass_at_k, pass_hat_k
+from lutum.eval._table import money
+
+O = TypeVar("O")
+
+
+@final
+class Branch(Struct, Generic[O], frozen=True, kw_only=True):
+    """One branch, when all was over.
+
+    Attributes:
+      session: where it stands, on the `Lutum` of the session that was branched; its transcript may be
+        assigned to that one.
+      status: "error" when it raised, "cancelled" when another one passed first.
+      output: what the attempt returned; None when it did not.
+      error: what it raised.
+      usage: what it spent, settled.
+      saved: what it held when it was cancelled and did not spend: the most that stopping early saved.
+    """
+
+    number: int
+    session: Session
+    status: Literal["passed", "failed", "error", "cancelled"]
+    output: O | None = None
+    error: Exception | None = None
+    usage: Usage = Usage()
+    saved: Usage = Usage()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Branches(Generic[O]):
+    """All branches, by number; `first` is the one that passed first, None when none did."""
+
+    branches: tuple[Branch[O], ...]
+    first: Branch[O] | None
+
+    @property
+    def usage(self) -> Usage:
+        """What all of them spent."""
+        return sum((branch.usage for branch in self.branches), Usage())
+
+    @property
+    def saved(self) -> Usage:
+        """The most that stopping early saved."""
+        return sum((branch.saved for branch in self.branches), Usage())
+
+    @property
+    def outcomes(self) -> tuple[bool, ...]:
+        """Which branches passed, of those that were not cancelled."""
+        return tuple(branch.status == "passed" for branch in self.branches if branch.status != "cancelled")
+
+    def pass_at_k(self, k: int) -> Rate:
+        """The chance that one of `k` attempts passes, without bias.
+
+        Raises:
+          UsageError: branches were cancelled, and what they would have come to is not known.
+          BadValue: `k` is more than the number of branches.
+        """
+        return pass_at_k(self._all(), k)
+
+    def pass_hat_k(self, k: int) -> Rate:
+        """The chance that all of `k` attempts pass; as `pass_at_k`."""
+        return pass_hat_k(self._all(), k)
+
+    def _all(self) -> tuple[bool, ...]:
+        if len(self.outcomes) < len(self.branches):
+            raise UsageError("pass_at_k: branches were stopped early; run them with stop_early=False")
+        return self.outcomes
+
+    def __str__(self) -> str:
+        counts = [
+            f"{sum(branch.status == status for branch in self.branches)} {status}"
+            for status in ("passed", "failed", "error", "cancelled")
+            if any(branch.status == status for branch in self.branches)
+        ]
+        lines = [f"{len(self.branches)} branches: {', '.join(counts)}", f"spent {money(self.usage)}"]
+        if self.saved.total_tokens:
+            lines.append(f"saved at most {money(self.saved)}")
+        return "\n".join(lines)
+
+
+async def run_branches(
+    session: Session,
+    attempt: Callable[[Session], Awaitable[O]],
+    k: int,
+    *,
+    passed: Callable[[O], bool | Awaitable[bool]],
+    tokens: int | None = None,
+    cost_usd: Decimal | str | int | float | None = None,
+    stop_early: bool = True,
+) -> Branches[O]:
+    """Give `attempt` `k` branches of a session, all at once.
+
+    The amount is set aside before the first begins; a turn that does not fit in it waits until another is
+    settled, and raises BudgetExceeded in its branch when it never can. Cancelled, every turn is settled and
+    the rest of the amount is back.
+
+    Args:
+      session: what is branched; it does not move.
+      attempt: what a branch does; it may run turns, commit, and use tools.
+      k: how many branches.
+      passed: whether what an attempt returned is good; an exception counts as one of the attempt.
+      tokens: what all of them may use together.
+      cost_usd: likewise, in US dollars.
+      stop_early: cancel the rest when the first has passed.
+
+    Raises:
+      BadValue: `k` is below 1, or neither `tokens` nor `cost_usd` is given.
+      BudgetExceeded: the amount cannot be set aside; nothing was sent.
+    """
+    if k < 1:
+        raise BadValue("k", f"{k} is below 1")
+    if tokens is None and cost_usd is None:
+        raise BadValue("tokens", "say what all branches may use together: tokens= or cost_usd=")
+    block = session.llm.within(
+        tokens=tokens, cost_usd=cost_usd, guaranteed=True, on_exhausted="wait", on_spent="drain"
+    )
+    runs = [_Running[O](number) for number in range(k)]
+    order = list[_Running[O]]()
+    async with block as scoped:
+        async with anyio.create_task_group() as group:
+
+            def stop(passing: _Running[O]) -> None:
+                order.append(passing)
+                if stop_early and len(order) == 1:
+                    for running in runs:
+                        running.hold()
+                    group.cancel_scope.cancel()
+
+            for running in runs:
+                group.start_soon(running.run, session, scoped, attempt, passed, stop)
+    branches = tuple(running.branch(session) for running in runs)
+    return Branches(branches, branches[order[0].number] if order else None)
+
+
+@final
+class _Running(Generic[O]):
+    """A branch under way."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._session: Session | None = None
+        self._budget: Budget | None = None
+        self._status: Literal["passed", "failed", "error", "cancelled"] = "cancelled"
+        self._output: O | None = None
+        self._error: Exception | None = None
+        self._held: Usage | None = None
+
+    async def run(
+        self,
+        session: Session,
+        scoped: Lutum,
+        attempt: Callable[[Session], Awaitable[O]],
+        passed: Callable[[O], bool | Awaitable[bool]],
+        stop: Callable[[_Running[Any]], None],
+    ) -> None:
+        async with scoped.within(on_spent="drain") as own:
+            self._budget = own.budget
+            self._session = session.fork(llm=own)
+            try:
+                self._output = await attempt(self._session)
+                good = passed(self._output)
+                if inspect.isawaitable(good):
+                    good = await good
+            except Exception as exc:
+                self._error, self._status = exc, "error"
+                return
+            self._status = "passed" if good else "failed"
+            if good:
+                stop(self)
+
+    def hold(self) -> None:
+        """Note what it has spent and holds, in the moment before it is cancelled."""
+        if self._budget is not None and self._status == "cancelled":
+            self._held = self._budget.spent + self._budget.reserved
+
+    def branch(self, session: Session) -> Branch[O]:
+        usage = Usage() if self._budget is None else self._budget.spent
+        return Branch(
+            number=self.number,
+            session=(self._session or session).fork(llm=session.llm),  # the amount is closed, the talk is not
+            status=self._status,
+            output=self._output,
+            error=self._error,
+            usage=usage,
+            saved=Usage() if self._held is None or self._status != "cancelled" else _less(self._held, usage),
+        )
+
+
+def _less(held: Usage, spent: Usage) -> Usage:
+    cost = None
+    if held.cost_usd is not None:
+        cost = max(Decimal(0), held.cost_usd - (spent.cost_usd or 0))
+    # Tokens are covered as a sum: what input took beyond its estimate was held for output.
+    tokens = max(0, held.total_tokens - spent.total_tokens)
+    return Usage(output_tokens=tokens, cost_usd=cost, known="estimated")

@@ -1,0 +1,192 @@
+"""Two runs side by side, case by case: what changed, and whether by more than chance.
+
+Differences are taken within a case, so that what is hard in both runs cancels out; their mean has a
+seeded bootstrap interval. It is significant when that holds no zero, and at least six cases differ:
+with five, all of them pointing one way is nothing rare (a sign test gives 2/2^5 = 6 %).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from statistics import fmean
+from typing import final
+
+from lutum._errors import BadValue
+from lutum._results import Usage
+from lutum.eval._report import RunReport, load_run
+from lutum.eval._results import TrialResult
+from lutum.eval._statistics import Interval, mean_interval
+from lutum.eval._table import clipped, table, words
+
+LEAST_DIFFERENT = 6
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A mean over the cases of both runs, before and after.
+
+    Attributes:
+      interval: of `after - before`, 95 %; those of several tags hold together.
+    """
+
+    before: float
+    after: float
+    interval: Interval
+    significant: bool
+
+    @property
+    def change(self) -> float:
+        """After less before."""
+        return self.after - self.before
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What `compare` found. `print(comparison)` shows it at 80 columns.
+
+    Attributes:
+      pairs: the cases that are in both runs, by id.
+      score: of the cases that have one in both.
+      cost_usd: of a trial; None where a run has no price.
+      tokens: of a trial, the judge's left out.
+      seconds: of a trial.
+      tags: the score of the cases of each tag.
+      changed: the cases whose score changed, by id, the greatest change first.
+      only_before: cases that the second run does not have.
+      only_after: cases that the first run does not have.
+      failures_before: by class, of the pairs.
+      failures_after: likewise.
+    """
+
+    pairs: tuple[str, ...]
+    score: Difference | None
+    cost_usd: Difference | None
+    tokens: Difference
+    seconds: Difference
+    tags: dict[str, Difference]
+    changed: dict[str, float]
+    only_before: tuple[str, ...]
+    only_after: tuple[str, ...]
+    failures_before: dict[str, int]
+    failures_after: dict[str, int]
+
+    def __str__(self) -> str:
+        return "\n".join(_lines(self))
+
+
+def compare(
+    before: RunReport | str | PathLike[str], after: RunReport | str | PathLike[str], *, seed: int = 0
+) -> Comparison:
+    """Pair two runs, or their folders, by case id. The same seed gives the same answer.
+
+    Raises:
+      BadValue: they have no case in common, or a case of one id is not the same in both.
+    """
+    a = before if isinstance(before, RunReport) else load_run(before)
+    b = after if isinstance(after, RunReport) else load_run(after)
+    pairs = tuple(case for case in a.cases if case in b.cases)
+    if not pairs:
+        raise BadValue("after", "has no case in common with the run before")
+    for case in pairs:
+        if a.cases[case][0].digest != b.cases[case][0].digest:
+            raise BadValue("after", f"case {case!r} is another one than in the run before")
+    both = [case for case in pairs if case in a.scores and case in b.scores]
+    changes = {case: b.scores[case] - a.scores[case] for case in both}
+    tagged = dict[str, list[str]]()
+    for case in both:
+        for tag in a.cases[case][0].tags:
+            tagged.setdefault(tag, []).append(case)
+    in_a, in_b = (RunReport(result for case in pairs for result in run.cases[case]) for run in (a, b))
+    priced = all(_priced(run) for run in (in_a, in_b))
+    return Comparison(
+        pairs=pairs,
+        score=_difference(a.scores, b.scores, both, seed) if both else None,
+        cost_usd=_measured(in_a, in_b, lambda r: float(r.usage.cost_usd or 0), seed) if priced else None,
+        tokens=_measured(in_a, in_b, lambda r: r.usage.total_tokens, seed),
+        seconds=_measured(in_a, in_b, lambda r: r.seconds, seed),
+        tags={
+            tag: _difference(a.scores, b.scores, cases, seed, together=len(tagged))
+            for tag, cases in sorted(tagged.items())
+        },
+        changed=dict(sorted(((c, d) for c, d in changes.items() if d), key=lambda pair: -abs(pair[1]))),
+        only_before=tuple(case for case in a.cases if case not in b.cases),
+        only_after=tuple(case for case in b.cases if case not in a.cases),
+        failures_before=in_a.failures,
+        failures_after=in_b.failures,
+    )
+
+
+def _priced(run: RunReport) -> bool:
+    """Whether everything that the run used has a price, and something was used."""
+    unpriced = any(r.usage.cost_usd is None and r.usage != Usage() for r in run.results)
+    return run.usage.cost_usd is not None and not unpriced
+
+
+def _measured(
+    before: RunReport, after: RunReport, read: Callable[[TrialResult], float], seed: int
+) -> Difference:
+    """A difference of what is read off each trial, as a mean over the trials of each case."""
+    a, b = ({case: fmean(map(read, trials)) for case, trials in run.cases.items()} for run in (before, after))
+    return _difference(a, b, list(a), seed)
+
+
+def _difference(
+    before: Mapping[str, float],
+    after: Mapping[str, float],
+    cases: Sequence[str],
+    seed: int,
+    *,
+    together: int = 1,
+) -> Difference:
+    changes = [after[case] - before[case] for case in cases]
+    interval = mean_interval(changes, seed, together=together)
+    different = sum(change != 0 for change in changes)
+    significant = different >= LEAST_DIFFERENT and not interval.low <= 0 <= interval.high
+    mean_before, mean_after = (fmean(run[case] for case in cases) for run in (before, after))
+    return Difference(mean_before, mean_after, interval, significant)
+
+
+def _lines(found: Comparison) -> list[str]:
+    shown = [
+        ("score", found.score, ".3f"),
+        ("cost", found.cost_usd, ".5f"),
+        ("tokens", found.tokens, ",.0f"),
+        ("seconds", found.seconds, ".2f"),
+        *((clipped(tag, 16), difference, ".3f") for tag, difference in found.tags.items()),
+    ]
+    rows = [["", "before", "after", "change", "95 %", ""]]
+    rows += [[name, *_cells(change, form)] for name, change, form in shown if change is not None]
+    any_is = any(change is not None and change.significant for _, change, _ in shown)
+    lines = [f"{len(found.pairs):,} cases in both runs", "", *table(rows)]
+    lines.append("* significant" if any_is else "no change is significant")
+    better = [case for case, change in found.changed.items() if change > 0]
+    worse = [case for case, change in found.changed.items() if change < 0]
+    tail = [
+        ["better", _cases(better)],
+        ["worse", _cases(worse)],
+        ["failed before", words(found.failures_before) or "none"],
+        ["failed after", words(found.failures_after) or "none"],
+    ]
+    tail += [["only before", _cases(found.only_before)]] if found.only_before else []
+    tail += [["only after", _cases(found.only_after)]] if found.only_after else []
+    return [*lines, "", *table(tail)]
+
+
+def _cells(difference: Difference, form: str) -> list[str]:
+    low, high = difference.interval
+    return [
+        format(difference.before, form),
+        format(difference.after, form),
+        format(difference.change, "+" + form),
+        f"{low:{form}} to {high:{form}}",
+        "*" if difference.significant else "",
+    ]
+
+
+def _cases(cases: Iterable[str]) -> str:
+    cases = list(cases)
+    return clipped(f"{len(cases)}: {', '.join(cases)}" if cases else "none", 62)

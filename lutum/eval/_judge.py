@@ -1,0 +1,50 @@
+"""A model as the judge: an eval whose report is the value of a structured turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from lutum._boundary import Input, Lutum
+from lutum._turn import StructuredTurn
+from lutum.eval._evals import Eval
+
+if TYPE_CHECKING:
+    from lutum.trace import Trace
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+
+class JudgeEval(Eval[A, T]):
+    """Asks for a value of `type` about what `render` shows of trace and artifact; one request a judgement.
+
+    Args:
+      type: the report that the judge fills in.
+      render: what the judge is shown: a `str`, `ModelInput` or `Transcript`.
+      setup: sets up the turn, with every method it has:
+        `setup=lambda turn: turn.temperature(0).max_output_tokens(500)`.
+    """
+
+    def __init__(
+        self,
+        type: type[T],
+        render: Callable[[Trace, A], Input],
+        *,
+        setup: Callable[[StructuredTurn[T]], StructuredTurn[T]] | None = None,
+    ) -> None:
+        self._type = type
+        self._render = render
+        self._setup = setup
+
+    async def evaluate(self, llm: Lutum, trace: Trace, artifact: A) -> T:
+        """The judgement. Cancelled, the turn is closed and settled.
+
+        Raises:
+          Refused: the judge refused to judge.
+          TurnError: the turn did not complete, or its value does not decode.
+        """
+        turn = llm.structured_turn(self._type, self._render(trace, artifact))
+        if self._setup is not None:
+            turn = self._setup(turn)
+        return (await turn.collect()).value

@@ -1,0 +1,257 @@
+"""Probes: evals that watch while it happens.
+
+One task, the actor, owns the probe: changes of the trace and the calls that hooks and tools `dispatch` to it
+come in one line and are handled one at a time, in the order in which they happened. The actor stands outside
+the capture, so that what the probe itself does is not in the trace that it watches.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, TypeVarTuple, cast, final
+
+import anyio
+
+from lutum._boundary import Lutum
+from lutum._errors import UsageError
+from lutum._spans import RawCapture
+from lutum.eval._evals import Eval, PureEval, scored
+from lutum.eval._objective import Objective
+from lutum.eval._record import EvalRecord
+from lutum.eval._score import Scored
+from lutum.trace import Change, Trace, capture
+
+A = TypeVar("A")
+B = TypeVar("B")
+R = TypeVar("R")
+S = TypeVar("S")
+Args = TypeVarTuple("Args")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Complete(Generic[R]):
+    """Said by a probe that has seen enough: this is the report. `cancel` ends what it watches, too."""
+
+    report: R
+    cancel: bool = False
+
+
+class Probe(ABC, Generic[A, R]):
+    """An eval with a state, fed as things happen. One instance watches one run."""
+
+    async def on_trace_event(self, change: Change) -> Complete[R] | None:
+        """A change of the trace. After `Complete` no more is told, and `finalize` is not asked.
+
+        What it raises is raised at the end, in the place of a report; the run goes on.
+        """
+
+    @abstractmethod
+    async def finalize(self, llm: Lutum, trace: Trace, artifact: A) -> R:
+        """The report, when the run is over. Of a trace from elsewhere it may be asked by itself: no event
+        is played again."""
+
+    @staticmethod
+    def of(evaluation: Eval[B, S] | PureEval[B, S]) -> Probe[B, S]:
+        """The probe that waits for the end, and asks that eval."""
+        return _Patient(evaluation.lift() if isinstance(evaluation, PureEval) else evaluation)
+
+    def scored_by(self, objective: Objective[R]) -> Probe[A, Scored[R]]:
+        """Its report together with the score that the objective gives it."""
+        return _ScoredProbe(self, objective)
+
+
+@final
+class ProbeHandle:
+    """The way to the probe from the inside of what it watches."""
+
+    def __init__(self, actor: _Actor[Any, Any]) -> None:
+        self._actor = actor
+
+    async def dispatch(self, fn: Callable[[*Args], Awaitable[S]], *args: *Args) -> S:
+        """Have `fn(*args)` run where the probe lives, after what was told before; its value, or what it
+        raises, comes back. `await handle.dispatch(probe.allows, call)`.
+
+        Cancelled before its turn, it is not run; after that it runs to its end.
+
+        Raises:
+          UsageError: the run is over, or this is called by the probe, which would wait for itself.
+        """
+        call = _Call(fn, args)
+        self._actor.take(call)
+        try:
+            await call.done.wait()
+        except BaseException:
+            call.left = True
+            raise
+        if call.error is not None:
+            raise call.error
+        return cast("S", call.value)
+
+
+async def run_probe(
+    probe: Probe[A, R],
+    task: Callable[[ProbeHandle], Awaitable[A]],
+    *,
+    llm: Lutum,
+    raw: bool | RawCapture = False,
+) -> R:
+    """Run `task` under the eyes of a probe; returns its report.
+
+    What the task raises comes out as it is. Cancelled, probe and task end together.
+    """
+    _, ask = await _watched(probe, task, llm, raw)
+    return await ask()
+
+
+async def record_probe(
+    probe: Probe[A, Scored[R]],
+    task: Callable[[ProbeHandle], Awaitable[A]],
+    *,
+    llm: Lutum,
+    raw: bool | RawCapture = False,
+) -> EvalRecord[R]:
+    """As `run_probe`, of a probe that is `scored_by` an objective; what these raise is kept in the record."""
+    trace, ask = await _watched(probe, task, llm, raw)
+    try:
+        return EvalRecord(trace=trace, scored=await ask())
+    except Exception as exc:
+        return EvalRecord(trace=trace, error=exc)
+
+
+async def _watched(
+    probe: Probe[A, R],
+    task: Callable[[ProbeHandle], Awaitable[A]],
+    llm: Lutum,
+    raw: bool | RawCapture,
+) -> tuple[Trace, Callable[[], Awaitable[R]]]:
+    """Run the task to its end; returns its trace, and how to get the report."""
+    actor = _Actor(probe)
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(actor.work)
+            await actor.watch(task, raw)
+    finally:
+        actor.close()
+    if actor.failed is not None:
+        raise actor.failed
+
+    async def ask() -> R:
+        if actor.error is not None:
+            raise actor.error
+        if actor.complete is not None:
+            return actor.complete.report
+        return await probe.finalize(llm, actor.trace, cast("A", actor.artifact))
+
+    return actor.trace, ask
+
+
+class _Call:
+    """Something dispatched: what to run, and what became of it."""
+
+    def __init__(self, fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> None:
+        self.fn = fn
+        self.args = args
+        self.done = anyio.Event()
+        self.left = False
+        self.value: object = None
+        self.error: Exception | None = None
+
+
+@final
+class _Actor(Generic[A, R]):
+    """The task that owns a probe."""
+
+    def __init__(self, probe: Probe[A, R]) -> None:
+        self.complete: Complete[R] | None = None
+        self.error: Exception | None = None
+        self.trace: Trace
+        self.artifact: A | None = None
+        self.failed: Exception | None = None
+        self._subject = anyio.CancelScope()
+        self._probe = probe
+        self._task: int | None = None
+        # Without a bound: a change is told in the middle of something that must not wait for the probe, and
+        # the trace keeps what it tells of anyway.
+        self._send, self._receive = anyio.create_memory_object_stream[Change | _Call](math.inf)
+
+    def tell(self, change: Change) -> None:
+        """Put a change in line."""
+        if self.complete is None and self.error is None:
+            self._send.send_nowait(change)
+
+    def take(self, call: _Call) -> None:
+        """Put a call in line."""
+        if anyio.get_current_task().id == self._task:
+            raise UsageError("dispatch: the probe calls itself; call the method")
+        try:
+            self._send.send_nowait(call)
+        except (anyio.ClosedResourceError, anyio.BrokenResourceError):
+            raise UsageError("dispatch: the run that this probe watched is over") from None
+
+    async def watch(self, task: Callable[[ProbeHandle], Awaitable[A]], raw: bool | RawCapture) -> None:
+        """Run the task to its end; after that nothing more comes, and what is in line is still done."""
+        async with capture(raw=raw) as self.trace:
+            with self.trace.subscribe(self.tell), self._subject:
+                try:
+                    self.artifact = await task(ProbeHandle(self))
+                except Exception as exc:
+                    self.failed = exc
+        self._send.close()
+
+    async def work(self) -> None:
+        """Handle what is in line until nothing more comes."""
+        self._task = anyio.get_current_task().id
+        async for message in self._receive:
+            if isinstance(message, _Call):
+                await self._run(message)
+            elif self.complete is None and self.error is None:
+                await self._see(message)
+
+    def close(self) -> None:
+        """Close both ends; here, because a task that is cancelled before it begins closes nothing."""
+        self._send.close()
+        self._receive.close()
+
+    async def _see(self, change: Change) -> None:
+        try:
+            self.complete = await self._probe.on_trace_event(change)
+        except Exception as exc:
+            self.error = exc
+        if self.complete is not None and self.complete.cancel:
+            self._subject.cancel()
+
+    async def _run(self, call: _Call) -> None:
+        if call.left:
+            return
+        try:
+            call.value = await call.fn(*call.args)
+        except Exception as exc:
+            call.error = exc
+        call.done.set()
+
+
+@final
+class _Patient(Probe[A, R]):
+    def __init__(self, evaluation: Eval[A, R]) -> None:
+        self._evaluation = evaluation
+
+    async def finalize(self, llm: Lutum, trace: Trace, artifact: A) -> R:
+        return await self._evaluation.evaluate(llm, trace, artifact)
+
+
+@final
+class _ScoredProbe(Probe[A, Scored[R]]):
+    def __init__(self, probe: Probe[A, R], objective: Objective[R]) -> None:
+        self._probe = probe
+        self._score = scored(objective)
+
+    async def on_trace_event(self, change: Change) -> Complete[Scored[R]] | None:
+        said = await self._probe.on_trace_event(change)
+        return None if said is None else Complete(self._score(said.report), said.cancel)
+
+    async def finalize(self, llm: Lutum, trace: Trace, artifact: A) -> Scored[R]:
+        return self._score(await self._probe.finalize(llm, trace, artifact))

@@ -1,0 +1,207 @@
+"""What a run found. Numbers first: each property is one; `print(report)` shows them at 80 columns."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import final
+
+from msgspec import Struct
+
+from lutum._results import Usage
+from lutum.eval._folder import read_run
+from lutum.eval._results import TrialResult
+from lutum.eval._statistics import Rate, mean_pass_at_k, mean_pass_hat_k, mean_rate, percentile
+from lutum.eval._table import clipped, money, rate, table, words
+
+
+class Disagreement(Struct, frozen=True):
+    """How far a judge that was asked several times disagreed with itself.
+
+    Attributes:
+      judged: how many trials were judged so.
+      spread: the standard deviation of the scores of one artifact, on average.
+      split: the share of trials on which it said both, passed and not passed.
+    """
+
+    judged: int
+    spread: float
+    split: Rate
+
+
+@final
+class RunReport:
+    """The results of a run, in order of case and trial.
+
+    Attributes:
+      results: every finished trial.
+      threshold: the score from which a trial passes.
+      stopped: what the budget said that ended the run early; None when it went through.
+    """
+
+    def __init__(
+        self, results: Iterable[TrialResult], *, threshold: float = 1.0, stopped: str | None = None
+    ) -> None:
+        self.results = tuple(sorted(results, key=lambda result: (result.case, result.trial)))
+        self.threshold = threshold
+        self.stopped = stopped
+
+    @cached_property
+    def cases(self) -> dict[str, tuple[TrialResult, ...]]:
+        """The trials of each case, by its id."""
+        cases = dict[str, list[TrialResult]]()
+        for result in self.results:
+            cases.setdefault(result.case, []).append(result)
+        return {case: tuple(trials) for case, trials in cases.items()}
+
+    @cached_property
+    def scores(self) -> dict[str, float]:
+        """The mean score of each case that has one, by its id."""
+        found = dict[str, float]()
+        for case, trials in self.cases.items():
+            if scores := [result.score for result in trials if result.score is not None]:
+                found[case] = fmean(scores)
+        return found
+
+    @cached_property
+    def score(self) -> Rate:
+        """The mean over cases.
+
+        Raises:
+          BadValue: nothing has a score.
+        """
+        return mean_rate(list(self.scores.values()))
+
+    @cached_property
+    def outcomes(self) -> dict[str, tuple[bool, ...]]:
+        """Which trials of each case passed; those without a score are left out."""
+        return {
+            case: tuple(r.passed(self.threshold) for r in self.cases[case] if r.score is not None)
+            for case in self.scores
+        }
+
+    def pass_at_k(self, k: int) -> Rate:
+        """The chance that one of `k` trials of a case passes, without bias, as a mean over cases.
+
+        Raises:
+          BadValue: nothing has a score, or a case has fewer than `k` trials with one.
+        """
+        return mean_pass_at_k(self.outcomes.values(), k)
+
+    def pass_hat_k(self, k: int) -> Rate:
+        """The chance that all of `k` trials of a case pass; as `pass_at_k`."""
+        return mean_pass_hat_k(self.outcomes.values(), k)
+
+    @cached_property
+    def usage(self) -> Usage:
+        """What the tasks used."""
+        return sum((result.usage for result in self.results), Usage())
+
+    @cached_property
+    def judge_usage(self) -> Usage:
+        """What the scoring used."""
+        return sum((result.judge_usage for result in self.results), Usage())
+
+    def seconds(self, percent: float) -> float:
+        """How long a task took at the most in that share of the trials; 0 when there is none."""
+        ordered = sorted(result.seconds for result in self.results)
+        return percentile(ordered, percent) if ordered else 0.0
+
+    @cached_property
+    def failures(self) -> dict[str, int]:
+        """How many trials failed, by the class of what the task raised; each has a score of 0."""
+        return self._failures("task")
+
+    @cached_property
+    def unscored(self) -> dict[str, int]:
+        """How many trials have no score, by the class of what the scoring raised."""
+        return self._failures("score")
+
+    @cached_property
+    def tags(self) -> dict[str, RunReport]:
+        """A report of the cases of each tag."""
+        tags = sorted({tag for result in self.results for tag in result.tags})
+        return {tag: self._of(tag) for tag in tags}
+
+    @cached_property
+    def disagreement(self) -> Disagreement | None:
+        """Of the judge with itself, where it was asked several times (`scored_over`)."""
+        judged = [result.repeats for result in self.results if len(result.repeats) > 1]
+        if not judged:
+            return None
+        split = [min(scores) < self.threshold <= max(scores) for scores in judged]
+        return Disagreement(len(judged), fmean(map(stdev, judged)), mean_rate(split))
+
+    def _of(self, tag: str) -> RunReport:
+        return RunReport((r for r in self.results if tag in r.tags), threshold=self.threshold)
+
+    def _failures(self, stage: str) -> dict[str, int]:
+        kinds = (r.failure.kind for r in self.results if r.failure is not None and r.failure.stage == stage)
+        return dict(Counter(kinds).most_common())
+
+    def __repr__(self) -> str:
+        return f"<RunReport of {len(self.results)} trials of {len(self.cases)} cases>"
+
+    def __str__(self) -> str:
+        return "\n".join(_lines(self))
+
+
+def load_run(path: str | PathLike[str]) -> RunReport:
+    """The report of a run's folder, also while the run goes on.
+
+    Raises:
+      BadValue: it is no folder of a run.
+    """
+    info, results = read_run(Path(path))
+    return RunReport(results, threshold=info.threshold)
+
+
+def _lines(report: RunReport) -> list[str]:
+    """The report at 80 columns; what is shown of others' words is clean."""
+    rows = [["trials", f"{len(report.results):,} of {len(report.cases):,} cases"]]
+    if report.scores:
+        rows += [["score", rate(report.score)], *_passes(report)]
+    rows += [["cost", money(report.usage)]]
+    if report.judge_usage != Usage():
+        rows += [["judge's cost", money(report.judge_usage)]]
+    rows += [["time", f"p50 {report.seconds(50):.2f} s, p95 {report.seconds(95):.2f} s"]]
+    if (judge := report.disagreement) is not None:
+        rows += [
+            [
+                "judge",
+                f"{judge.judged} trials judged again: spread {judge.spread:.3f}, split {judge.split:.1%}",
+            ]
+        ]
+    rows += [["failed", words(report.failures)]] if report.failures else []
+    rows += [["unscored", words(report.unscored)]] if report.unscored else []
+    rows += [["stopped", clipped(report.stopped, 64)]] if report.stopped else []
+    lines = table(rows)
+    if report.tags:
+        head = ["tag", "cases", "score", "failed"]
+        tags = [
+            [
+                clipped(tag, 24),
+                str(len(part.cases)),
+                rate(part.score) if part.scores else "-",
+                str(sum(part.failures.values())),
+            ]
+            for tag, part in report.tags.items()
+        ]
+        lines += ["", *table([head, *tags])]
+    return lines
+
+
+def _passes(report: RunReport) -> list[list[str]]:
+    """pass@1, and both metrics for as many trials as every case has."""
+    most = min(map(len, report.outcomes.values()))
+    rows = [["passed", rate(report.pass_at_k(1))]]
+    if most > 1:
+        rows += [
+            [f"pass@{most}", rate(report.pass_at_k(most))],
+            [f"pass^{most}", rate(report.pass_hat_k(most))],
+        ]
+    return rows

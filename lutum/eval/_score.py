@@ -1,0 +1,60 @@
+"""What an eval comes down to: a number from 0 to 1, and the report that it was read off."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Generic, Self, final
+
+from typing_extensions import TypeVar
+
+from lutum._errors import BadValue
+
+R = TypeVar("R", covariant=True)
+
+
+@final
+class Score(float):
+    """A number from 0 (failed) to 1 (passed); otherwise a float. `Score(True)` is 1.
+
+    Raises:
+      BadValue: it is outside of that, or not a number; see `clamped`.
+    """
+
+    def __new__(cls, value: float) -> Self:
+        score = super().__new__(cls, value)
+        if not 0 <= score <= 1:
+            raise BadValue("score", f"{float(value)!r} is not between 0 and 1")
+        return score
+
+    @classmethod
+    def clamped(cls, value: float) -> Self:
+        """The nearest score; 0 for what is not a number."""
+        return cls(0 if math.isnan(value) else min(1.0, max(0.0, value)))
+
+    @property
+    def inverse(self) -> Score:
+        """What is missing from 1."""
+        return Score(1 - self)
+
+    def __repr__(self) -> str:
+        return f"Score({self})"
+
+    def __str__(self) -> str:
+        return repr(float(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Scored(Generic[R]):
+    """A report and its score."""
+
+    report: R
+    score: Score
+
+
+@dataclass(frozen=True, slots=True)
+class Repeats(Generic[R]):
+    """What an eval said of one artifact when it was asked several times, with the score of each."""
+
+    reports: tuple[R, ...]
+    scores: tuple[Score, ...]
