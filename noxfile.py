@@ -85,3 +85,39 @@ def wheel(session: nox.Session) -> None:
     # -I: without it the current directory, which is the repository, could be imported too.
     session.run(str(bin_ / "python"), "-I", "-c", ONLY_OURS, external=True)
     session.run(str(bin_ / "lutum"), "demo", external=True)
+
+
+@nox.session(python=PYTHONS[0], default=False)
+def sdk_types(session: nox.Session) -> None:
+    """Check request bodies and recorded streams against the official SDKs, as they are released now.
+
+    Quick, but no part of the usual checks: a release of theirs must not hold up a change of ours.
+    """
+    session.install(".[test]", "openai", "anthropic")
+    session.run("pytest", "-s", "tests/sdk", *session.posargs, env={"LUTUM_SDK": "1"})
+
+
+# What each independent server needs, and how its model of random weights is made, if it has one of its own.
+PEERS = {
+    "llama": (("llama-cpp-python[server]", "gguf", "numpy"), "make_gguf.py", "random.gguf"),
+    "transformers": (("torch==2.13.0", "transformers[serving]"), "make_llama.py", "random"),
+    "litellm": (("litellm[proxy]",), None, None),
+}
+
+
+@nox.session(python=PYTHONS[0], venv_backend="venv", default=False)
+def peers(session: nox.Session) -> None:
+    """Speak to independent servers, each in an environment of its own that is kept for the next time.
+
+    The first run compiles llama.cpp, which takes ten minutes on two cores. Linux and macOS.
+    """
+    root = (Path(session.cache_dir) / "peers").resolve()
+    for name, (packages, script, model) in PEERS.items():
+        python = root / name / "bin" / "python"
+        if not python.exists():
+            session.run("python", "-m", "venv", str(root / name))
+        session.run(str(python), "-m", "pip", "install", "-q", *packages, external=True)
+        if script and model and not (root / model).exists():
+            session.run(str(python), f"tests/peers/{script}", str(root / model), external=True)
+    session.install(".[test]")
+    session.run("pytest", "tests/peers", *session.posargs, env={"LUTUM_PEERS": str(root)})

@@ -157,5 +157,5 @@ class Meter:
         """How the larger of the report and of the counts is known before the end."""
         reported = self._reported or Usage()
         counted = self._deltas > reported.output_tokens or input_tokens > reported.input_tokens
-        counted = counted or self._reported is None
+        counted = counted or self._reported is None or reported.known == "estimated"
         return "estimated" if counted and not self._hidden else "lower_bound"

@@ -616,3 +616,14 @@ async def test_one_line_is_logged(play: list[Step], said: str, caplog: pytest.Lo
             pass
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith(f"fake fake-1: {said}, status 200, request req-1, ")
+
+
+async def test_an_estimate_that_was_reported_stays_one() -> None:
+    """A decoder that has to count, for a server that says nothing, is not taken for the server's word."""
+    counted = lutum.Usage(11, 6, known="estimated")
+    with House(FakeAdapter((STARTED, Text("hi"), lutum.UsageUpdate(counted), STALL))) as house:
+        async with house.stream() as turn:
+            async for event in turn:
+                if isinstance(event, lutum.UsageUpdate):
+                    break
+        assert house.budget.spent == counted

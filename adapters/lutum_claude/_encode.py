@@ -227,13 +227,15 @@ def _body(
     if join.system:
         out.append(b',"system":[%b]' % _joined(join.system))
     out.append(b',"messages":[')
-    for i, message in enumerate(join.messages):
-        if i:
-            out.append(b",")
-        if message.raw:
-            out.append(message.raw)
-        else:
-            out += [b'{"role":"', message.role.encode(), b'","content":[', _joined(message.blocks), b"]}"]
+    out.append(
+        b",".join(
+            [
+                message.raw
+                or b'{"role":"%b","content":[%b]}' % (message.role.encode(), _joined(message.blocks))
+                for message in join.messages
+            ]
+        )
+    )
     out.append(b"]")
     out += [b",%b:%b" % (_wire.encode(name), value) for name, value in tail.items()]
     out.append(_STREAM)
@@ -241,7 +243,8 @@ def _body(
 
 
 def _joined(blocks: Sequence[Block]) -> bytes:
-    return b",".join([block.json for block in blocks])
+    # Most messages hold one block, and this runs for each of a long session.
+    return blocks[0].json if len(blocks) == 1 else b",".join([block.json for block in blocks])
 
 
 _Flat = list[tuple[str, object, str]]

@@ -464,6 +464,15 @@ def test_a_call_in_both_forms_is_one() -> None:
     assert json.loads(replayed) == {"role": "assistant", "content": None, "tool_calls": [call("a")]}
 
 
+def test_a_call_cut_before_its_arguments_is_an_issue() -> None:
+    """At the length limit an empty call may have been about to say more; elsewhere it has no arguments."""
+    empty = {"tool_calls": [{"index": 0, **call("a", arguments="")}]}
+    cut, whole = decode(stream(empty, finish="length")), decode(stream(empty, finish="tool_calls"))
+    assert of(cut, lutum.ToolCallIssue) == [lutum.ToolCallIssue("a", "look", "{}", "malformed_arguments")]
+    assert of(cut, lutum.ToolCallReady) == []
+    assert of(whole, lutum.ToolCallReady) == [lutum.ToolCallReady("a", "look", "{}")]
+
+
 def test_custom_calls_are_open_items() -> None:
     """A custom call is the provider's: an open item, no tool of yours."""
 

@@ -196,7 +196,7 @@ def test_tool_results() -> None:
 
 
 def test_content_may_be_left_out() -> None:
-    """Where null is refused, a message of nothing but calls has no content: own turns, others', lone results."""
+    """Where null is refused, a message of calls alone has no content: own turns, others', lone results."""
     strict = Profile(null_content=False)
     message = {"role": "assistant", "tool_calls": [call()]}
     own = turn({"content": None, "tool_calls": [call()]})

@@ -46,6 +46,11 @@ class Call:
         joined = "".join(self._pieces)
         return joined if joined.strip() else "{}"
 
+    @property
+    def blank(self) -> bool:
+        """Whether no arguments came."""
+        return self._whole is None and not "".join(self._pieces).strip()
+
     def take(self, members: dict[str, Raw]) -> str:
         """Take a delta; returns the piece of the arguments that it held."""
         piece = ""

@@ -360,7 +360,7 @@ class Decoder:
                 out.append(ProviderEvent("custom_tool_call", call.json()))
             elif call.name == self._value_tool:
                 self._inexact = self._inexact or f"the value came as a call of the forced tool {call.name!r}"
-            elif _common.is_object(arguments):
+            elif _common.is_object(arguments) and not (call.blank and self._finish == "length"):
                 out.append(ToolCallReady(call.id, call.name, arguments))
             else:
                 out.append(ToolCallIssue(call.id, call.name, arguments, "malformed_arguments"))

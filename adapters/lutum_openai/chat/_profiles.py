@@ -30,7 +30,7 @@ class Profile(Struct, frozen=True, kw_only=True):
       file_urls: takes a document by URL.
       tool_media: takes images and files in tool messages; elsewhere they go into a user message behind the
         round's results.
-      null_content: takes `content: null` beside calls; elsewhere (llama-cpp-python, 422) it is left out.
+      null_content: takes `content: null` beside calls; elsewhere (llama-cpp-python) it is left out.
       call_id: the pattern that a call's id must match whole; ids of other providers are made to fit.
       structured: how values are asked for unless `OpenAIOptions.structured` says.
     """
