@@ -6,6 +6,7 @@ there. A span's parent is the one current in the task that opens it; tasks inher
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Protocol, final
@@ -30,6 +31,11 @@ class RawCapture(Struct, frozen=True, kw_only=True):
 
 class Span(Protocol):
     """An open span of a trace. Plain calls that never block."""
+
+    @property
+    def fields(self) -> Mapping[str, object]:
+        """What was recorded so far."""
+        ...
 
     @property
     def content(self) -> bool:

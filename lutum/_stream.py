@@ -133,7 +133,7 @@ class Stream(Generic[R]):
         try:
             await self._enter(self._tells)
         except BaseException as exc:
-            opened.end(exc)
+            self._tells.refused(exc)
             raise
         finally:
             CURRENT.set(found)

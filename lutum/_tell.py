@@ -7,15 +7,14 @@ adapter's exchange: it sees each phase and each piece, and keeps the spans of on
 from __future__ import annotations
 
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
-from itertools import groupby
 from typing import Any, Final, TypeVar, final
 
 import anyio
 import msgspec
 
-from lutum._errors import LutumError, ProviderError, TurnError
+from lutum._errors import TurnError
 from lutum._events import (
     Completed,
     Event,
@@ -27,12 +26,20 @@ from lutum._events import (
     ToolCallDelta,
     TurnStarted,
 )
+from lutum._facts import (
+    error_fields,
+    estimate_fields,
+    replay_runs,
+    response_fields,
+    settings_fields,
+    stage,
+    usage_fields,
+)
 from lutum._frames import encode_frame
 from lutum._mask import masked_body, masked_headers, masked_url, secrets_sent
-from lutum._results import Estimate, Response, Usage
-from lutum._settings import Settings
+from lutum._results import Response, Usage
 from lutum._spans import CURRENT, RawCapture, Span
-from lutum.abc import Decoder, Exchange, Phase, Prepared, ReplayForm
+from lutum.abc import Decoder, Exchange, Phase, Prepared
 
 T = TypeVar("T")
 
@@ -49,10 +56,11 @@ _DELTAS: Final = frozenset({TextDelta, ReasoningDelta, RefusalDelta, StructuredD
 class ToldTurn:
     """The span of a turn; `started` is when it was opened, on the event loop's clock."""
 
-    __slots__ = ("completed", "first", "retries", "span", "started")
+    __slots__ = ("completed", "first", "raw", "retries", "span", "started")
 
     def __init__(self, span: Span) -> None:
         self.span = span
+        self.raw = span.raw
         self.started = anyio.current_time()
         self.first: float | None = None
         self.completed = False
@@ -61,6 +69,7 @@ class ToldTurn:
     def prepared(self, adapter: str, prepared: Prepared) -> None:
         """It is known what will be sent and what it reserves."""
         span = self.span
+        self.raw = _wanted(span, prepared)
         span.set(
             kind=prepared.request.operation,
             adapter=adapter,
@@ -90,7 +99,7 @@ class ToldTurn:
             value = await _on_second_suspend(_awaited(reservation), tell)
         except BaseException as exc:
             if opened is not None:
-                opened.end(exc)
+                _end(opened, exc)
             raise
         if opened is not None:
             opened.end()
@@ -105,6 +114,16 @@ class ToldTurn:
         """The pause before the next attempt begins."""
         self.retries = attempt - 1
         self.span.event("retry", attempt=attempt, after=pause, **error_fields(error))
+
+    def refused(self, exc: BaseException) -> None:
+        """The block was not entered."""
+        if isinstance(exc, Exception):
+            self._keep("start", exc)
+        _end(self.span, exc)
+
+    def _keep(self, stage: str, error: BaseException) -> None:
+        if self.raw is not None and self.raw.errors:
+            self.span.keep("error", stage=stage, **error_fields(error, raw=True))
 
     def ended(
         self,
@@ -123,6 +142,8 @@ class ToldTurn:
         if failure is not None:
             outcome = "failed"
             fields |= error_fields(failure)
+            if self.completed:  # else its attempt told it
+                self._keep("value", failure)
         elif self.completed:
             outcome = "completed"
             if not read:
@@ -138,8 +159,7 @@ class ToldTurn:
             outcome = "left"
         if not self.completed and outcome in ("stopped", "cancelled", "left"):
             fields["cancelled"] = True
-        raw = span.raw
-        if raw is not None and raw.errors and failure is None and outcome == "raised":
+        if outcome == "raised" and self.raw is not None and self.raw.errors:
             span.keep("error", stage="consumer", error=fields["error"])
         span.set(outcome=outcome, **fields)
         span.end()
@@ -183,7 +203,7 @@ class ToldExchange:
         self._found = CURRENT.get()
         CURRENT.set(request)
         self._opened = anyio.current_time()
-        self._raw = _wanted(request, prepared)
+        self._raw = self._turn.raw
         if self._raw is not None and self._raw.request:
             request.keep(
                 "request",
@@ -232,7 +252,11 @@ class ToldExchange:
         if request is not None:
             CURRENT.set(self._found)
             request.set(events=self._events, **({"curve": self._curve} if self._curve else {}))
-            request.end(self._fault)
+            _end(request, self._fault)
+            self._turn.span.add("events", self._events)
+            received = request.fields.get("received")
+            if isinstance(received, int):
+                self._turn.span.add("received", received)
         if self._attempt is not None and not self._over:
             self._over = True
             self._attempt.end()
@@ -252,7 +276,7 @@ class ToldExchange:
         if failure is not None and self._fault is None:
             self._fault = failure
         if failure is not None and self._raw is not None and self._raw.errors:
-            request.keep("error", stage=_stage(failure), **error_fields(failure, raw=True))
+            request.keep("error", stage=stage(failure), **error_fields(failure, raw=True))
 
     def recovered(self, usage: Usage) -> None:
         """What the attempt was really charged."""
@@ -313,68 +337,12 @@ class ToldExchange:
             self._apart = max(2 * self._apart, (curve[-1][0] - curve[0][0]) / SAMPLES)
 
 
-def error_fields(error: BaseException, *, raw: bool = False) -> dict[str, object]:
-    """What is told of an exception. Of one that is not lutum's own, the class only: nobody knows what it
-    quotes. With `raw`, the body of a provider's error too, and what the exception came from."""
-    fields: dict[str, object] = {"error": type(error).__name__}
-    if isinstance(error, LutumError):
-        fields["message"] = str(error)
-    if isinstance(error, ProviderError):
-        known = {"kind": error.kind, "status": error.status, "type": error.type, "code": error.code}
-        fields |= {f"error_{name}": value for name, value in known.items() if value is not None}
-    if raw:
-        fields["body"] = masked_body(error.body) if isinstance(error, ProviderError) else b""
-        fields["causes"] = [type(cause).__name__ for cause in _causes(error)]
-    return fields
-
-
-def usage_fields(usage: Usage) -> dict[str, object]:
-    """A usage as fields; what is 0 and optional is left out."""
-    fields: dict[str, object] = {
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "usage_known": usage.known,
-    }
-    for name in ("cache_read_tokens", "cache_write_tokens", "reasoning_tokens"):
-        if value := getattr(usage, name):
-            fields[name] = value
-    if usage.cost_usd is not None:
-        fields["cost_usd"] = str(usage.cost_usd)
-    return fields
-
-
-def estimate_fields(estimate: Estimate) -> dict[str, object]:
-    """What a turn reserves, as fields."""
-    fields: dict[str, object] = {
-        "estimate_input_tokens": estimate.input_tokens,
-        "estimate_output_tokens": estimate.output_tokens,
-    }
-    if estimate.cost_usd is not None:
-        fields["estimate_cost_usd"] = str(estimate.cost_usd)
-    return fields
-
-
-def settings_fields(settings: Settings) -> dict[str, object]:
-    """How the model was asked, where somebody said so."""
-    named = ("temperature", "top_p", "seed", "max_output_tokens", "stop")
-    said = {name: getattr(settings, name) for name in named}
-    return {
-        name: list(value) if name == "stop" else value
-        for name, value in said.items()
-        if value is not msgspec.UNSET
-    }
-
-
-def response_fields(response: Response) -> dict[str, object]:
-    """The ids and the status of an answer, as fields."""
-    known = {"status": response.status, "request_id": response.request_id, "response_id": response.id}
-    return {name: value for name, value in known.items() if value is not None}
-
-
-def replay_runs(forms: Iterable[ReplayForm]) -> list[list[object]]:
-    """How committed turns go out, in order and run by run: `[[3, "exact"], [1, "made by ..."]]`."""
-    said = ("exact" if form.exact else form.reason or "semantic" for form in forms)
-    return [[len(list(run)), form] for form, run in groupby(said)]
+def _end(span: Span, error: BaseException | None) -> None:
+    """End a span of the core's own, which quotes nobody's exception but lutum's."""
+    if isinstance(error, Exception):
+        span.set(**error_fields(error))
+        error = None
+    span.end(error)
 
 
 @final
@@ -407,24 +375,6 @@ def _wanted(request: Span, prepared: Prepared) -> RawCapture | None:
         frames=wanted.frames and own.frames,
         errors=wanted.errors and own.errors,
     )
-
-
-def _stage(failure: BaseException) -> str:
-    """Where it failed: `status`, `decode`, `transport`, `timeout`, `budget`, or elsewhere in the pump."""
-    if isinstance(failure, ProviderError):
-        return "decode" if failure.kind == "malformed" else "status" if failure.status else "event"
-    names = {"NetworkError": "transport", "Interrupted": "transport", "TurnTimeout": "timeout"}
-    return names.get(type(failure).__name__, "budget" if "Budget" in type(failure).__name__ else "turn")
-
-
-def _causes(error: BaseException) -> Iterable[BaseException]:
-    """What it was raised from, innermost last; a cycle is cut."""
-    seen = {id(error)}
-    cause = error.__cause__ or error.__context__
-    while cause is not None and id(cause) not in seen and len(seen) < 10:
-        seen.add(id(cause))
-        yield cause
-        cause = cause.__cause__ or cause.__context__
 
 
 async def _awaited(what: Awaitable[T]) -> T:

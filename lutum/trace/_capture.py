@@ -217,6 +217,10 @@ class Root:
         self._outer = outer
 
     @property
+    def fields(self) -> dict[str, Any]:
+        return {}
+
+    @property
     def content(self) -> bool:
         return self._recorder.content
 

@@ -11,6 +11,7 @@ under `base64`.
 from __future__ import annotations
 
 import base64
+import logging
 from os import PathLike
 from typing import Any, Final, final
 
@@ -19,6 +20,8 @@ from msgspec import Struct, field
 
 from lutum._errors import BadValue
 from lutum.trace._tree import Change, Note, Noted, RawEntry, Span, SpanEnded, SpanOpened, SpanRecorded, Trace
+
+logger = logging.getLogger("lutum.trace")
 
 VERSION: Final = 1
 
@@ -202,7 +205,9 @@ class Writer:
 
     def __init__(self, trace: Trace, path: str | PathLike[str]) -> None:
         self._trace = trace
+        self._broken = False
         self._ids: dict[Span, int] = {}
+        self._told: dict[Span, dict[str, Any]] = {}  # of open spans: counters are told when they end
         # Unbuffered: what is in a buffer dies with the process.
         self._file = open(path, "wb", buffering=0)  # noqa: SIM115  # closed by close(), with the capture
         self._put(_Header(VERSION, trace.wall, trace.started))
@@ -213,16 +218,24 @@ class Writer:
             case SpanOpened(span=span):
                 self._ids[span] = number = len(self._ids) + 1
                 parent = None if span.parent is None else self._ids.get(span.parent)
+                self._told[span] = dict(span.fields)
                 self._put(_Whole(number, span.name, span.started, parent, None, span.fields))
             case SpanRecorded(span=span, fields=fields):
                 if span in self._ids:
+                    self._told.get(span, {}).update(fields)
                     self._put(_Set(self._ids[span], fields))
             case Noted(span=at, note=note):
                 where = None if at is None else self._ids.get(at)
                 self._put(_Note(note.name, note.at, note.fields, where))
             case SpanEnded(span=span):
                 if span in self._ids and span.ended is not None:
-                    self._put(_Closed(self._ids[span], span.ended, span.fields))
+                    told = self._told.pop(span)
+                    new = {
+                        name: value
+                        for name, value in span.fields.items()
+                        if name not in told or value is not told[name]
+                    }
+                    self._put(_Closed(self._ids[span], span.ended, new))
 
     def raw(self, entry: RawEntry) -> None:
         """Write something raw."""
@@ -235,7 +248,14 @@ class Writer:
         self._file.close()
 
     def _put(self, line: _Line) -> None:
-        self._file.write(_line(line))
+        """A disk that is full ends the file, and nothing else."""
+        if self._broken:
+            return
+        try:
+            self._file.write(_line(line))
+        except OSError:
+            self._broken = True
+            logger.exception("a trace cannot be written any further")
 
 
 def _as_text(data: dict[str, Any]) -> dict[str, Any]:

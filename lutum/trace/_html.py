@@ -121,7 +121,7 @@ def _embedded(data: object) -> str:
 
 
 def _data(trace: Trace) -> dict[str, Any]:
-    room = MOST
+    room, last = MOST, trace.last
     spans = list[dict[str, Any]]()
     numbers: dict[int, int] = {}
     roots = set(map(id, trace.roots))
@@ -133,18 +133,18 @@ def _data(trace: Trace) -> dict[str, Any]:
             said = {"fields": [["not shown", "this page is full; the dump has it"]], "notes": []}
         room -= min(size, room)
         parent = -1 if id(span) in roots or span.parent is None else numbers.get(id(span.parent), -1)
-        spans.append(_drawn(trace, span, parent) | said)
+        spans.append(_drawn(trace, last, span, parent) | said)
     return {
-        "length": max(trace.last - trace.started, 1e-9),
+        "length": max(last - trace.started, 1e-9),
         "open": trace.open_reason,
         "notes": [_note(trace.started, note) for note in trace.notes],
         "spans": spans,
     }
 
 
-def _drawn(trace: Trace, span: Span, parent: int) -> dict[str, Any]:
+def _drawn(trace: Trace, last: float, span: Span, parent: int) -> dict[str, Any]:
     """What its line in the picture needs."""
-    end = trace.last if span.ended is None else span.ended
+    end = last if span.ended is None else span.ended
     drawn: dict[str, Any] = {
         "parent": parent,
         "name": _clean(span.name),

@@ -154,8 +154,9 @@ def _turn(fields: dict[str, Any], span: Span) -> dict[str, Any]:
     }
     if "finish_reason" in fields:
         found["gen_ai.response.finish_reasons"] = [str(fields.pop("finish_reason"))]
-    requests = span.find("request")
-    return found | (_server(requests[0]) if requests else {})
+    requests = (request for request in span.find("request") if "url" in request.fields)
+    first = next(requests, None)
+    return found | ({} if first is None else _server(first))
 
 
 def _server(request: Span) -> dict[str, Any]:

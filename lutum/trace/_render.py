@@ -29,7 +29,8 @@ class _Picture:
         self._color = color
         self._width = width
         self._begin = trace.started
-        self._length = max(trace.last - trace.started, 1e-9)
+        self._last = trace.last
+        self._length = max(self._last - trace.started, 1e-9)
         self._rows = _rows(trace)
         self._sums = [(name.rstrip("s") if value == "1" else name, value) for name, value in summary(trace)]
         self._tokens = max((len(tokens(span)) for _, span in self._rows), default=0) if width >= 72 else 0
@@ -58,7 +59,7 @@ class _Picture:
 
     def _span(self, lead: str, span: Span) -> list[str]:
         name = _padded(lead + _clean(label(span)), self._label)
-        end = self._trace.last if span.ended is None else span.ended
+        end = self._last if span.ended is None else span.ended
         time = self._took(span).rjust(self._time)
         line = name
         if self._bar:
@@ -76,7 +77,7 @@ class _Picture:
         return lines
 
     def _took(self, span: Span) -> str:
-        end = self._trace.last if span.ended is None else span.ended
+        end = self._last if span.ended is None else span.ended
         return seconds(max(0.0, end - span.started))
 
     def _drawn(self, span: Span, end: float) -> str:

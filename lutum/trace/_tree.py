@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Final, Literal, cast, final
 
 from lutum._mask import SHORTEST, masked_value
@@ -332,7 +333,7 @@ class Trace:
 
         return render(self, width, color=color)
 
-    def to_html(self, path: Any, *, title: str = "Trace") -> None:
+    def to_html(self, path: str | PathLike[str], *, title: str = "Trace") -> None:
         """Write one page that needs nothing else: no network, no script from elsewhere. Raises OSError."""
         from lutum.trace._html import write_html
 

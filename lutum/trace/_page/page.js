@@ -54,7 +54,7 @@
     }
     if (span.status === "error") {
       const end = put("error end", span.end, span.end);
-      end.style.transform = "translateX(-3px)";
+      end.style.transform = "translateX(-5px)";
     }
     return list;
   };

@@ -1,0 +1,96 @@
+"""What a trace is told, as plain fields: PURE. Of errors, usages, estimates, settings and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
+
+import msgspec
+
+from lutum._errors import LutumError, ProviderError
+from lutum._mask import masked_body
+from lutum._results import Estimate, Response, Usage
+from lutum._settings import Settings
+from lutum.abc import ReplayForm
+
+
+def error_fields(error: BaseException, *, raw: bool = False) -> dict[str, object]:
+    """What is told of an exception. Of one that is not lutum's own, the class only: nobody knows what it
+    quotes. With `raw`, the body of a provider's error too, and what the exception came from."""
+    fields: dict[str, object] = {"error": type(error).__name__}
+    if isinstance(error, LutumError):
+        fields["message"] = str(error)
+    if isinstance(error, ProviderError):
+        known = {"kind": error.kind, "status": error.status, "type": error.type, "code": error.code}
+        fields |= {f"error_{name}": value for name, value in known.items() if value is not None}
+    if raw:
+        fields["body"] = masked_body(error.body) if isinstance(error, ProviderError) else b""
+        fields["causes"] = [type(cause).__name__ for cause in _causes(error)]
+    return fields
+
+
+def stage(failure: BaseException) -> str:
+    """Where it failed: `status`, `decode`, `transport`, `timeout`, `budget`, or elsewhere in the pump."""
+    if isinstance(failure, ProviderError):
+        return "decode" if failure.kind == "malformed" else "status" if failure.status else "event"
+    names = {"NetworkError": "transport", "Interrupted": "transport", "TurnTimeout": "timeout"}
+    return names.get(type(failure).__name__, "budget" if "Budget" in type(failure).__name__ else "turn")
+
+
+def usage_fields(usage: Usage) -> dict[str, object]:
+    """A usage as fields; what is 0 and optional is left out."""
+    fields: dict[str, object] = {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "usage_known": usage.known,
+    }
+    for name in ("cache_read_tokens", "cache_write_tokens", "reasoning_tokens"):
+        if value := getattr(usage, name):
+            fields[name] = value
+    if usage.cost_usd is not None:
+        fields["cost_usd"] = str(usage.cost_usd)
+    return fields
+
+
+def estimate_fields(estimate: Estimate) -> dict[str, object]:
+    """What a turn reserves, as fields."""
+    fields: dict[str, object] = {
+        "estimate_input_tokens": estimate.input_tokens,
+        "estimate_output_tokens": estimate.output_tokens,
+    }
+    if estimate.cost_usd is not None:
+        fields["estimate_cost_usd"] = str(estimate.cost_usd)
+    return fields
+
+
+def settings_fields(settings: Settings) -> dict[str, object]:
+    """How the model was asked, where somebody said so."""
+    named = ("temperature", "top_p", "seed", "max_output_tokens", "stop")
+    said = {name: getattr(settings, name) for name in named}
+    return {
+        name: list(value) if name == "stop" else value
+        for name, value in said.items()
+        if value is not msgspec.UNSET
+    }
+
+
+def response_fields(response: Response) -> dict[str, object]:
+    """The ids and the status of an answer, as fields."""
+    known = {"status": response.status, "request_id": response.request_id, "response_id": response.id}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def replay_runs(forms: Iterable[ReplayForm]) -> list[list[object]]:
+    """How committed turns go out, in order and run by run: `[[3, "exact"], [1, "made by ..."]]`."""
+    said = ("exact" if form.exact else form.reason or "semantic" for form in forms)
+    return [[len(list(run)), form] for form, run in groupby(said)]
+
+
+def _causes(error: BaseException) -> Iterable[BaseException]:
+    """What it was raised from, innermost last; a cycle is cut."""
+    seen = {id(error)}
+    cause = error.__cause__ or error.__context__
+    while cause is not None and id(cause) not in seen and len(seen) < 10:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__
