@@ -6,6 +6,7 @@ import copy
 import functools
 import inspect
 import sys
+import types
 import typing
 from collections.abc import Callable, Mapping
 from typing import (
@@ -78,13 +79,17 @@ class FunctionTool(TypedTool[Arguments[P]], Generic[P, O]):
         abandon: bool,
         local_names: Mapping[str, object],
     ) -> None:
-        is_async = inspect.iscoroutinefunction(_unwrapped(fn))
-        name = name or str(getattr(fn, "__name__", type(fn).__name__))
-        if thread and is_async:
-            raise BadValue(f"tool {name!r}: thread", "an async function runs in no thread")
+        inner = _without_partial(fn)
+        if name is None:
+            name = str(getattr(inner, "__name__", type(inner).__name__))
+        _check_callable(fn, inner, name)
+        if thread and _is_a(inspect.iscoroutinefunction, inner):
+            raise BadValue(f"tool {name!r}: thread", "an async function runs in no thread; leave thread= out")
         if abandon and not thread:
-            raise BadValue(f"tool {name!r}: abandon", "only a thread can be left running")
-        text, of = parse(getattr(fn, "__doc__", None))
+            raise BadValue(
+                f"tool {name!r}: abandon", "only a thread can be left running; give thread=True too"
+            )
+        text, of = parse(getattr(inner, "__doc__", None))
         fields, injected = _fields(fn, name, of, local_names)
         title = "".join(part[:1].upper() + part[1:] for part in name.replace("-", "_").split("_"))
         made = msgspec.defstruct(
@@ -96,6 +101,7 @@ class FunctionTool(TypedTool[Arguments[P]], Generic[P, O]):
             kw_only=True,
             forbid_unknown_fields=True,
         )
+        made.__qualname__ = f"{getattr(fn, '__qualname__', name)}.Input"  # where pickle finds it
         self.__dict__["Input"] = made
         self.__wrapped__ = fn
         self._thread = thread
@@ -118,8 +124,9 @@ class FunctionTool(TypedTool[Arguments[P]], Generic[P, O]):
         keywords.update((name, bound[name]) for name in self.dependencies)
         call = functools.partial(cast("Callable[..., Any]", self.__wrapped__), **keywords)
         if self._thread:
-            return await anyio.to_thread.run_sync(call, abandon_on_cancel=self._abandon)
-        output = call()
+            output = await anyio.to_thread.run_sync(call, abandon_on_cancel=self._abandon)
+        else:
+            output = call()
         return await output if inspect.isawaitable(output) else output
 
     @property
@@ -186,13 +193,12 @@ def _fields(
 ) -> tuple[list[tuple[str, Any, Any]], frozenset[str]]:
     """The Struct's fields, and the names of the injected parameters."""
     inner = _unwrapped(fn)
-    if isinstance(inner, type):
-        raise BadValue(f"tool {tool!r}", "is a class; decorate it with @lutum.tool_input")
     target = inner if inspect.isroutine(inner) else type(inner).__call__
     try:
-        hints = typing.get_type_hints(target, localns=dict(local_names), include_extras=True)
-    except NameError as exc:
-        raise BadValue(f"tool {tool!r}", f"an annotation cannot be resolved: {exc}") from None
+        hints = _hints(target, dict(local_names))
+    except (NameError, AttributeError, TypeError, SyntaxError) as exc:
+        told = f"an annotation cannot be resolved: {exc}; it has to be there at run time, too"
+        raise BadValue(f"tool {tool!r}", told) from None
     fields = list[tuple[str, Any, Any]]()
     injected = set[str]()
     for parameter in inspect.signature(fn).parameters.values():
@@ -206,6 +212,10 @@ def _fields(
         if _is_injected(hints[name]):
             injected.add(name)
             continue
+        if _holds_injected(hints[name]):
+            raise BadValue(where, "write Annotated[<its whole type>, lutum.Injected]")
+        if name.startswith("__"):
+            raise BadValue(where, "begins with __, which is Python's; give it another name")
         fields.append((name, _annotated(hints[name], texts.get(name)), _default(parameter.default)))
     return fields, frozenset(injected)
 
@@ -214,6 +224,11 @@ def _is_injected(hint: Any) -> bool:
     return get_origin(hint) is Annotated and any(
         one is Injected or isinstance(one, Injected) for one in get_args(hint)[1:]
     )
+
+
+def _holds_injected(hint: Any) -> bool:
+    """Whether `Injected` stands where it would say nothing, and the model would see the parameter."""
+    return hint is Injected or _is_injected(hint) or any(map(_holds_injected, get_args(hint)))
 
 
 def _annotated(hint: Any, text: str | None) -> Any:
@@ -227,12 +242,46 @@ def _annotated(hint: Any, text: str | None) -> Any:
 def _default(default: Any) -> Any:
     if default is inspect.Parameter.empty:
         return NODEFAULT
-    if isinstance(default, list | dict | set):
-        return msgspec.field(default_factory=functools.partial(copy.deepcopy, cast("Any", default)))
-    return default
+    try:
+        other = copy.deepcopy(default)
+    except Exception:  # what cannot be copied is shared, as with any function
+        return default
+    if other is default:
+        return default
+    return msgspec.field(default_factory=functools.partial(copy.deepcopy, default))
+
+
+def _check_callable(fn: Any, inner: Any, tool: str) -> None:
+    """Raises BadValue for what has no signature to be a tool by, or gives no one result."""
+    if isinstance(inner, type):
+        raise BadValue(f"tool {tool!r}", "is a class; decorate it with @lutum.tool_input")
+    if isinstance(fn, classmethod):
+        raise BadValue(f"tool {tool!r}", "is a class method; decorate it bound: lutum.tool(Cls.method)")
+    if not callable(fn):
+        raise BadValue("tool", f"{fn!r} is no function")
+    if _is_a(inspect.isgeneratorfunction, inner) or _is_a(inspect.isasyncgenfunction, inner):
+        raise BadValue(f"tool {tool!r}", "is a generator; a tool returns one result")
+
+
+def _is_a(kind: Callable[[Any], bool], fn: Any) -> bool:
+    return kind(fn) or kind(getattr(type(fn), "__call__", None))  # noqa: B004  # the method, not whether
+
+
+def _hints(target: Any, local_names: dict[str, object]) -> dict[str, Any]:
+    """The annotations of the parameters; what a function returns may be for type checkers only."""
+    parameters = types.FunctionType((lambda: None).__code__, getattr(target, "__globals__", {}))
+    annotations: dict[str, Any] = getattr(target, "__annotations__", {})
+    parameters.__annotations__ = {name: one for name, one in annotations.items() if name != "return"}
+    if hasattr(target, "__type_params__"):
+        parameters.__type_params__ = target.__type_params__  # type: ignore[attr-defined]  # since 3.12
+    return typing.get_type_hints(parameters, localns=local_names, include_extras=True)
+
+
+def _without_partial(fn: Any) -> Any:
+    while isinstance(fn, functools.partial):
+        fn = fn.func  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # of what is Any
+    return fn
 
 
 def _unwrapped(fn: Any) -> Any:
-    while isinstance(fn, functools.partial):
-        fn = fn.func  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # of what is Any
-    return inspect.unwrap(fn)
+    return inspect.unwrap(_without_partial(fn))

@@ -18,7 +18,7 @@ from lutum._errors import BadValue, ToolError, UsageError
 from lutum._input import ModelInput, ToolResult
 from lutum._results import CommittedTurn, TextResult, ToolCallItem, Usage
 from lutum._spans import span
-from lutum._tool_calls import CallIssue, ToolCall, check_seconds
+from lutum._tool_calls import CallIssue, ToolCall, check_seconds, only
 from lutum._transcript import Transcript
 
 I = TypeVar("I", default=dict[str, Any])
@@ -205,6 +205,8 @@ async def _run_calls(
     check_seconds("timeout", timeout)
     if on_error not in ("result", "raise"):
         raise BadValue("on_error", f"{on_error!r} is neither 'result' nor 'raise'")
+    for call in calls:
+        call.check_runs()
     slots = anyio.CapacityLimiter(limit)
     raised = list[BaseException]()
 
@@ -219,7 +221,7 @@ async def _run_calls(
             group.cancel_scope.cancel()
             return
         failure = result.exception
-        if on_error == "raise" and failure is not None and not isinstance(failure, ToolError):
+        if on_error == "raise" and failure is not None and not isinstance(only(failure), ToolError):
             raised.append(failure)
             group.cancel_scope.cancel()
 
@@ -240,9 +242,7 @@ async def _decided(hook: ToolHook, call: ToolCall[I]) -> ToolCall[I] | ToolResul
             raise
         decided = call if said is None else said
         if not isinstance(decided, ToolCall | ToolResult):
-            raise UsageError(
-                f"hook for {call.name!r}: {type(said).__name__} is no call, result or None"
-            )
+            raise UsageError(f"hook for {call.name!r}: {type(said).__name__} is no call, result or None")
         if (decided.id if isinstance(decided, ToolCall) else decided.call_id) != call.id:
             raise UsageError(f"hook for {call.name!r}: it gave an answer to another call")
         if opened is not None:

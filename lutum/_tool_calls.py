@@ -3,6 +3,8 @@ say `run`."""
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, cast, final
@@ -28,12 +30,17 @@ _encode = msgspec.json.Encoder(enc_hook=encodable).encode
 class _State:
     """What became of a call: shared by the copies that `with_input` makes of it."""
 
-    __slots__ = ("answer", "running", "scope")
+    __slots__ = ("answer", "began", "limit", "running", "scope")
 
     def __init__(self) -> None:
         self.answer: ToolResult | None = None
+        self.began = 0.0
+        self.limit: anyio.CancelScope | None = None
         self.running: anyio.Event | None = None
         self.scope: anyio.CancelScope | None = None
+
+    def __deepcopy__(self, memo: object) -> _State:
+        return self  # a copy is the same call
 
 
 @final
@@ -60,7 +67,8 @@ class ToolCall(Generic[I]):
 
     @property
     def cancel_scope(self) -> anyio.CancelScope:
-        """Cancel it, from any task, to end this call's `run` alone: its result says so."""
+        """Cancel it, from any task, to end this call's `run` alone, or the next one if none is under way:
+        its result says so."""
         if self._state.scope is None:
             self._state.scope = anyio.CancelScope()
         return self._state.scope
@@ -70,10 +78,10 @@ class ToolCall(Generic[I]):
         return replace(self, input=input)
 
     def complete(self, output: object) -> ToolResult:
-        """The answer: text as it is, parts as they are, anything else as JSON.
+        """The answer: text as it is, parts (and text between them) as they are, anything else as JSON.
 
         Raises:
-          BadValue: the output cannot be encoded, or is not of the tool's declared type; the message
+          BadValue: the output cannot be encoded, or mixes parts with something else, or is not of the tool's declared type; the message
             names the tool, and the path where there is one.
         """
         output = output if self._tool is None else self._tool.checked(output)
@@ -85,8 +93,11 @@ class ToolCall(Generic[I]):
 
     def fail(self, exc: BaseException) -> ToolResult:
         """Tell the model that the tool failed. Of the exception it learns the type only, of a `ToolError`
-        the message; the exception itself is the result's `exception`, and is never committed."""
-        text = str(exc) if isinstance(exc, ToolError) else f"failed: {type(exc).__name__}"
+        the message, of a group of one the same of what is in it; the exception itself is the result's
+        `exception`, and is never committed."""
+        cause = only(exc)
+        text = _words(cause) if isinstance(cause, ToolError) else ""
+        text = text.strip() and text or f"failed: {type(cause).__name__}"
         return self._answered((Text(text),), is_error=True, exception=exc)
 
     async def run(self, *, timeout: float | None = None) -> ToolResult:
@@ -98,7 +109,7 @@ class ToolCall(Generic[I]):
         made with `abandon`.
 
         Args:
-          timeout: seconds from now.
+          timeout: seconds from the call's start, which is now unless it runs already.
 
         Raises:
           UsageError: the tool is no function.
@@ -106,42 +117,61 @@ class ToolCall(Generic[I]):
         check_seconds("timeout", timeout)
         state = self._state
         while state.answer is None and state.running is not None:
+            if timeout is not None and state.limit is not None:
+                state.limit.deadline = min(state.limit.deadline, state.began + timeout)
             await state.running.wait()
         if state.answer is not None:
             return state.answer
+        self.check_runs()
         state.running = done = anyio.Event()
         try:
             return await self._run(timeout)
         finally:
-            state.running = state.scope = None
+            state.running = state.scope = state.limit = None
             done.set()
 
-    async def _run(self, timeout: float | None) -> ToolResult:
+    def check_runs(self) -> None:
+        """Raises UsageError when `run` would have nothing to run."""
+        if self.answer is not None:
+            return
         if self._tool is None:
             raise UsageError(f"tool {self.name!r}: no turn made this call; answer with call.complete(...)")
+        self._tool.check_runs()
+
+    async def _run(self, timeout: float | None) -> ToolResult:
+        assert self._tool is not None
         with span("tool", tool=self.name, call=self.id) as opened:
             result = await self._outcome(self._tool, timeout)
             if opened is not None:
                 opened.set(is_error=result.is_error)
+                if opened.content:
+                    opened.set(arguments=self.arguments, result=result.text)
                 if result.exception is not None:
-                    opened.set(error=type(result.exception).__name__, message=str(result.exception))
+                    opened.set(error=type(result.exception).__name__, message=_words(result.exception))
         return result
 
     async def _outcome(self, tool: Tool[I], timeout: float | None) -> ToolResult:
-        with self.cancel_scope as scope, anyio.move_on_after(timeout) as limit:
+        state = self._state
+        state.began = anyio.current_time()
+        state.limit = limit = anyio.CancelScope(deadline=state.began + (timeout or math.inf))
+        if self.cancel_scope.cancel_called:
+            return self._answered((Text("cancelled"),), is_error=True)
+        with self.cancel_scope as scope, limit:
             try:
                 return self.complete(await tool.run(self.input, self._bound))
-            except UsageError as exc:
-                if not isinstance(exc, BadValue):
-                    raise  # there is nothing to run
-                return self.fail(exc)
             except Exception as exc:
                 return self.fail(exc)
+            except anyio.get_cancelled_exc_class() as exc:
+                if _is_cancelled(exc):
+                    raise
+                own = RuntimeError("the tool let out a cancellation that was none of its call's")
+                own.__cause__ = exc
+                return self.fail(own)
         left = "; its thread was left running" if tool.left_running else ""
         if scope.cancelled_caught:
             return self._answered((Text(f"cancelled{left}"),), is_error=True)
         assert limit.cancelled_caught
-        text = f"timed out after {timeout:g} s{left}"
+        text = f"timed out after {limit.deadline - state.began:g} s{left}"
         return self._answered((Text(text),), is_error=True, exception=TimeoutError(text))
 
     def _answered(
@@ -186,14 +216,41 @@ def check_seconds(field: str, value: float | None) -> None:
         raise BadValue(field, f"{value!r} is not above 0 s; None means no limit")
 
 
+def only(exc: BaseException) -> BaseException:
+    """What a group of one holds, as a nursery makes of the exception of its only failing child."""
+    while isinstance(exc, BaseExceptionGroup) and len(group := exc.exceptions) == 1:
+        exc = group[0]
+    return exc
+
+
+def _words(exc: BaseException) -> str:
+    """What an exception says, as text that can be sent; nothing where its own code fails."""
+    try:
+        return str(exc).encode(errors="replace").decode()
+    except Exception:
+        return ""
+
+
+def _is_cancelled(exc: BaseException) -> bool:
+    """Whether somebody cancelled this task. On asyncio a tool can raise the exception by itself, as one does
+    that awaits a task which was cancelled."""
+    if anyio.current_effective_deadline() == -math.inf:
+        return True
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None or not isinstance(exc, asyncio.CancelledError):
+        return True
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
 def _content(tool: str, output: object) -> tuple[Any, ...]:
     if isinstance(output, str | Text | Image | Document | Raw):
         return parts(f"output of {tool!r}", output)
     if isinstance(output, list | tuple):
         several = cast("Sequence[object]", output)
-        found = [part for part in several if isinstance(part, Text | Image | Document | Raw)]
-        if found and len(found) == len(several):
-            return parts(f"output of {tool!r}", found)
+        if any(isinstance(part, Text | Image | Document | Raw) for part in several):
+            words = [Text(part) if isinstance(part, str) else part for part in several]
+            return parts(f"output of {tool!r}", cast("Any", words))
     try:
         return (Text(_encode(output).decode()),)
     except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as exc:

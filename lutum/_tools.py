@@ -6,8 +6,10 @@ A tool is a function (`_functions`), a type decorated with `tool_input`, or a na
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Generic, cast, final, overload
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Generic, Self, cast, final, overload
 
 import msgspec
 from typing_extensions import TypeVar
@@ -43,8 +45,11 @@ class Tool(Generic[I_co]):
     __slots__ = ("definition", "dependencies")
 
     def __init__(self, definition: ToolDef, dependencies: frozenset[str] = frozenset()) -> None:
-        if not _NAME.fullmatch(definition.name):
-            raise BadValue("tool.name", f"{definition.name!r} is not 1 to 128 of A-Z a-z 0-9 _ -")
+        if not isinstance(cast("object", definition.name), str) or not _NAME.fullmatch(definition.name):
+            raise BadValue(
+                "tool.name",
+                f"{definition.name!r} is not 1 to 128 of A-Z a-z 0-9 _ -; give another with name=",
+            )
         self.definition = definition
         self.dependencies = dependencies
 
@@ -57,9 +62,14 @@ class Tool(Generic[I_co]):
         """The input that the model's JSON text is. Raises BadArguments."""
         raise NotImplementedError
 
+    def check_runs(self) -> None:
+        """Raises UsageError when there is nothing to run; asked before a call is run."""
+        if type(self).run is Tool.run:
+            raise UsageError(f"tool {self.name!r} has no function; answer with call.complete(...)")
+
     async def run(self, input: Any, bound: Mapping[str, object]) -> object:
-        """Run it. Raises UsageError when there is nothing to run, and what it raises."""
-        raise UsageError(f"tool {self.name!r} has no function; answer with call.complete(...)")
+        """Run it. Raises what it raises."""
+        raise NotImplementedError
 
     def checked(self, output: object) -> object:
         """The output as it goes to the model. Raises BadValue when it is not of the declared type."""
@@ -69,6 +79,12 @@ class Tool(Generic[I_co]):
     def left_running(self) -> bool:
         """Whether a run that is cancelled goes on in its thread."""
         return False
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self  # a value; and whoever copies a call means its input
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
@@ -94,10 +110,10 @@ def raw_tool(name: str, schema: Mapping[str, Any] | str, description: str = "") 
     Raises:
       BadValue: a name no provider takes, or a schema that is no JSON object of type `object`.
     """
-    text = schema if isinstance(schema, str) else msgspec.json.encode(schema).decode()
     try:
+        text = schema if isinstance(schema, str) else msgspec.json.encode(schema).decode()
         decoded = msgspec.json.decode(text, type=dict[str, Any])
-    except msgspec.DecodeError as exc:
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as exc:
         raise BadValue(f"tool {name!r}: schema", str(exc)) from None
     if decoded.get("type") != "object":
         raise BadValue(f"tool {name!r}: schema", f"its type is {decoded.get('type')!r}, not 'object'")
@@ -123,6 +139,9 @@ class TypedTool(Tool[I_co]):
         schema = msgspec.json.decode(self._shape.schema, type=dict[str, Any])
         schema.pop("description", None)  # it is the tool's, and stands there
         super().__init__(ToolDef(name, msgspec.json.encode(schema).decode(), description, True), dependencies)
+
+    def __reduce__(self) -> str:
+        raise TypeError(f"tool {self.name!r} cannot be pickled; send a call's name and arguments instead")
 
     def decode(self, arguments: str) -> I_co:
         """The input. Raises BadArguments."""
@@ -180,7 +199,13 @@ def tool_input(
     """
 
     def decorate(cls: type[T]) -> type[T]:
-        made = InputTool(name or _snake(cls.__name__), _described(cls, description), cls, output)
+        if not isinstance(cast("object", cls), type):
+            raise BadValue(
+                "tool_input", f"{cls!r} is no class; give it a name: class Mine({_shown(cls)}): ..."
+            )
+        named = _snake(cls.__name__) if name is None else name
+        with _nameable(cls):
+            made = InputTool(named, _described(cls, description), cls, output)
         type.__setattr__(cls, "__lutum_tool__", made)
         return cls
 
@@ -198,6 +223,23 @@ def _instance(type: type[Any], value: object) -> object:
     if isinstance(value, type):
         return value
     raise TypeError(f"{value!r} is no {type.__name__}")
+
+
+@contextmanager
+def _nameable(cls: type[Any]) -> Iterator[None]:
+    """A class that refers to itself does so by a name that its module has only once it is decorated."""
+    module: dict[str, object] = getattr(sys.modules.get(cls.__module__), "__dict__", {})
+    before = {cls.__name__: module[cls.__name__]} if cls.__name__ in module else {}
+    module[cls.__name__] = cls
+    try:
+        yield
+    finally:
+        del module[cls.__name__]
+        module.update(before)
+
+
+def _shown(cls: object) -> str:
+    return str(cls).replace("typing.", "").rpartition(".")[2]
 
 
 def _described(cls: type[Any], given: str | None) -> str:

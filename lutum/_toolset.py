@@ -34,7 +34,7 @@ class Off(Generic[I_co]):
 
 def off(member: Tool[T] | Toolset[T] | type[T]) -> Off[T]:
     """A tool or toolset that is no part of what a turn offers, until `.available(plus=...)` adds it."""
-    return Off(member)
+    return member if _is_off(member) else Off(member)
 
 
 @final

@@ -143,14 +143,18 @@ class Server:
                 raise BadValue("only", f"the server has no tool {name!r}; it has {', '.join(listed)}")
         return Toolset(*[RemoteTool(self, listed[name], prefix) for name in names])
 
+    def check_open(self, name: str) -> None:
+        """Raises UsageError outside of the block."""
+        if self._stack is None:
+            raise UsageError(f"mcp: {name!r} is called outside of the block of its server")
+
     async def call(self, name: str, arguments: dict[str, Any]) -> list[Part]:
         """Call a tool by the server's name for it. Cancelled, the server is told so.
 
         Raises:
           ToolError: the tool failed, with the server's words; or the server did not answer.
         """
-        if self._stack is None:
-            raise UsageError(f"mcp: {name!r} is called outside of the block of its server")
+        self.check_open(name)
         current = CURRENT.get()
 
         async def forward(progress: float, total: float | None, message: str | None) -> None:
@@ -200,6 +204,10 @@ class RemoteTool(Tool[dict[str, Any]]):
     def decode(self, arguments: str) -> dict[str, Any]:
         """The object. Raises BadArguments."""
         return self._raw.decode(arguments)
+
+    def check_runs(self) -> None:
+        """Raises UsageError outside of the server's block."""
+        self._server.check_open(self.name)
 
     async def run(self, input: Any, bound: Mapping[str, object]) -> object:
         """Call it on the server. As `Server.call`."""

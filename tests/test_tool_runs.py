@@ -444,3 +444,17 @@ async def test_a_round_is_committed_whole_or_not_at_all(
     }
     told = [(item.call_id, item.text, item.is_error) for item in results if isinstance(item, ToolResult)]
     assert told == [(str(i), expected[fate], fate != "fine") for i, fate in enumerate(fates)]
+
+
+async def test_a_trace_sees_a_run_and_its_words_only_when_asked() -> None:
+    """Name, id and error always; arguments and result with `content=True`."""
+    from lutum import trace
+
+    for content in (False, True):
+        async with trace.capture(content=content) as captured:
+            _, round = await round_of(Toolset(nap), call(0), call(0, "value"))
+            await round.run()
+        fine, failed = sorted(captured.find("tool"), key=lambda span: str(span.fields["call"]))
+        assert (fine.fields["tool"], fine.fields["call"], fine.fields["is_error"]) == ("nap", "0", False)
+        assert (failed.fields["error"], failed.fields["is_error"]) == ("ValueError", True)
+        assert (fine.fields.get("result") == "slept 0") is content
