@@ -1,5 +1,6 @@
 """A batch: the next turns of many sessions go out in one file, for half the price, and are answered hours
-later. You submit and poll, in a loop of your own; each answer is settled and committed by your hands."""
+later. You submit and poll, in a loop of your own; each answer is settled and committed by your hands.
+Copy it for work that may wait a day."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack

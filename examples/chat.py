@@ -1,4 +1,4 @@
-"""A chat with undo: `/undo` takes the last exchange back, Ctrl-C stops the answer and keeps its words.
+"""A chat: Ctrl-C stops the answer and keeps its words, `/undo` takes the last exchange back.
 Copy it when a person talks to a model."""
 
 import signal
@@ -12,34 +12,29 @@ from lutum.testing.wire import Reply
 REPLIES = [Reply("Nile."), Reply("Amazon."), Reply("The Danube.")]
 
 
-async def answer(session: lutum.Session) -> None:
-    async with anyio.create_task_group() as group, session.text_turn().stream() as turn:
-        group.start_soon(stop_on_interrupt, turn.cancel_scope)
-        async for text in turn.text():
-            print(text, end="", flush=True)
-        session.commit_text(turn.result)
-        group.cancel_scope.cancel()
-    if turn.cancel_scope.cancel_called:
-        session.push_assistant(turn.partial.text or "(stopped)")
-    print()
-
-
-async def stop_on_interrupt(scope: anyio.CancelScope) -> None:
+async def stop_key(scope: anyio.CancelScope) -> None:
     with anyio.open_signal_receiver(signal.SIGINT) as signals:
-        async for _ in signals:
-            scope.cancel()
+        await anext(signals)
+    scope.cancel()
 
 
 async def main(llm: lutum.Lutum) -> None:
     session, marks = lutum.Session(llm), list[lutum.Transcript]()
-    while (line := (await anyio.to_thread.run_sync(input, "> ")).strip()) != "/quit":
-        if line == "/undo" and marks:
-            session.transcript = marks.pop()
-        elif line:
-            marks.append(session.transcript)
-            session.push_user(line)
-            await answer(session)
-    print(f"[{llm.budget.spent.total_tokens} tokens]")
+    while (line := await anyio.to_thread.run_sync(input, "> ")) != "/quit":
+        if line == "/undo":
+            session.transcript = marks.pop() if marks else session.transcript
+            continue
+        marks.append(session.transcript)
+        session.push_user(line)
+        async with anyio.create_task_group() as group, session.text_turn().stream() as turn:
+            group.start_soon(stop_key, turn.cancel_scope)
+            async for text in turn.text():
+                print(text, end="", flush=True)
+            session.commit_text(turn.result)
+            group.cancel_scope.cancel()
+        if turn.cancel_scope.cancel_called:
+            session.push_assistant(turn.partial.text or "(stopped)")
+        print(f" [{turn.usage.total_tokens} tokens]")
 
 
 if __name__ == "__main__":

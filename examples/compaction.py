@@ -1,8 +1,17 @@
-"""Compaction: a long conversation goes on from a summary and its last turns, with no round torn apart."""
+"""Compaction: a long conversation goes on from a summary and its last turns, and no tool round is torn apart.
+Copy it when a session outgrows the context window, or what you want to pay for it."""
+
+from _provider import run
 
 import lutum
-from lutum.abc import Adapter
-from lutum.testing import ScriptedAdapter
+from lutum.testing.wire import Reply
+
+REPLIES = [
+    *[Reply("Paris."), Reply("Rome."), Reply("Vienna.")],
+    Reply("Paris."),
+    Reply("Capitals were asked for: of France, it is Paris, and of Italy, Rome."),
+    Reply("Paris."),
+]
 
 
 async def compact(session: lutum.Session, keep: int) -> None:
@@ -12,29 +21,27 @@ async def compact(session: lutum.Session, keep: int) -> None:
     # A cut is where no call is parted from its result; the nearest one that keeps at least that many.
     cut = max(at for at in old.cuts() if at <= max(start, len(old) - keep))
     asked = lutum.ModelInput(old[:cut]).user("Summarise this conversation.")
-    summary = await session.llm.text_turn(asked).collect()
+    summary = await session.llm.text_turn(asked).max_output_tokens(500).collect()
     told = lutum.ModelInput(old[:start]).user(f"Earlier: {summary.text}").assistant("Understood.")
     session.transcript = lutum.Transcript([*told, *old[cut:]])  # `old` is still there, for going back
 
 
-async def main(adapter: Adapter | None = None) -> None:
-    adapter = adapter or ScriptedAdapter(
-        [["Paris."], ["Rome."], ["Two capitals were asked for."], ["Madrid."]]
-    )
-    session = lutum.Session(lutum.Lutum(adapter))
+async def ask(session: lutum.Session, question: str) -> str:
+    session.push_user(question)
+    result = await session.text_turn().max_output_tokens(100).collect()
+    session.commit_text(result)
+    return f"{result.text} [{len(session.transcript)} items, {result.usage.input_tokens} tokens read]"
+
+
+async def main(llm: lutum.Lutum) -> None:
+    session = lutum.Session(llm)
     session.push_system("Answer in one word.")
-    for country in ("France", "Italy"):
-        session.push_user(f"The capital of {country}?")
-        session.commit_text(await session.text_turn().collect())
+    for country in ("France", "Italy", "Austria"):
+        await ask(session, f"The capital of {country}?")
+    print("before:", await ask(session.fork(), "Which one did I ask for first?"))
     await compact(session, keep=2)
-    # One item alone, such as a bulky document, is replaced in its place.
-    note = lutum.Message("user", (lutum.Text("Earlier: the user asks for capitals."),))
-    session.transcript = session.transcript.replace(1, note)
-    session.push_user("The capital of Spain?")
-    session.commit_text(await session.text_turn().collect())
-    for item in session.transcript:
-        print(f"{getattr(item, 'role', 'turn'):>9}  {getattr(item, 'text', '')}")
+    print("after: ", await ask(session, "Which one did I ask for first?"))
 
 
 if __name__ == "__main__":
-    lutum.run(main)
+    run(main, REPLIES)

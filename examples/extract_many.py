@@ -1,8 +1,9 @@
-"""A thousand documents, fifty at once, under one cost limit; each result is on disk before its slot is free
-again, so kill it at any time and run it again. Copy it for extraction jobs."""
+"""A thousand documents, fifty at once, under one limit in dollars; each value is stored as it comes, so kill
+it at any time and start it again. Copy it for extraction jobs."""
 
+import sqlite3
 from collections import Counter
-from pathlib import Path
+from contextlib import closing
 
 import anyio
 import msgspec
@@ -11,7 +12,8 @@ from _provider import run
 import lutum
 from lutum.testing.wire import Reply, Status, WireRequest
 
-DONE, DOCUMENTS = Path("rivers.jsonl"), [f"River {i} is {i * 7 % 901} km long." for i in range(1_000)]
+DOCUMENTS = [f"River {i} is {i * 7 % 901} km long." for i in range(1_000)]
+LIMIT = "2.00"
 
 
 class River(msgspec.Struct):
@@ -19,34 +21,30 @@ class River(msgspec.Struct):
     km: int
 
 
-def save(i: int, river: River) -> None:
-    with DONE.open("ab") as file:
-        file.write(msgspec.json.encode([i, river]) + b"\n")
-
-
-def saved() -> set[int]:
-    whole, _, torn = DONE.read_bytes().rpartition(b"\n") if DONE.exists() else (b"", b"", b"")
-    if torn:  # killed while it wrote
-        DONE.write_bytes(whole + b"\n" if whole else b"")
-    return {msgspec.json.decode(line)[0] for line in whole.split(b"\n") if line}
-
-
 async def main(llm: lutum.Lutum) -> None:
-    before, failures, slots = saved(), Counter[str](), anyio.CapacityLimiter(50)
+    failures, slots = Counter[str](), anyio.CapacityLimiter(50)
+    with closing(sqlite3.connect("rivers.db", isolation_level=None)) as db:
+        db.execute("pragma journal_mode = wal")
+        db.execute("create table if not exists rivers (id integer primary key, name text, km integer)")
+        done = {id for (id,) in db.execute("select id from rivers")}
 
-    async def extract(scoped: lutum.Lutum, i: int) -> None:
-        async with slots:
-            try:
-                turn = scoped.structured_turn(River, DOCUMENTS[i]).max_output_tokens(200)
-                save(i, (await turn.collect()).value)
-            except lutum.LutumError as error:  # caught here, or it would cancel the others
-                failures[type(error).__name__] += 1
+        async def extract(id: int, scoped: lutum.Lutum) -> None:
+            async with slots:
+                try:
+                    turn = scoped.structured_turn(River, DOCUMENTS[id]).max_output_tokens(200)
+                    river = (await turn.collect()).value
+                    db.execute("insert into rivers values (?, ?, ?)", (id, river.name, river.km))
+                except lutum.LutumError as error:  # caught here, or it would cancel the others
+                    failures[type(error).__name__] += 1
 
-    async with llm.within(cost_usd="2.00", on_spent="drain") as scoped, anyio.create_task_group() as group:
-        for i in sorted(set(range(len(DOCUMENTS))) - before):
-            group.start_soon(extract, scoped, i)
-    spent = scoped.budget.spent.cost_usd
-    print(f"{len(before)} were done, {len(saved())} are; {spent} USD; failures: {dict(failures)}")
+        limit = llm.within(cost_usd=LIMIT, on_exhausted="wait", on_spent="drain")
+        async with limit as scoped, anyio.create_task_group() as group:
+            for id in sorted(set(range(len(DOCUMENTS))) - done):
+                group.start_soon(extract, id, scoped)
+        [stored] = db.execute("select count(*) from rivers").fetchone()
+    print(f"{len(done)} were done, {stored} are, for {scoped.budget.spent.cost_usd} USD")
+    for failure, count in sorted(failures.items()):
+        print(f"{failure:<20} {count:>4}")
 
 
 def answer(request: WireRequest) -> Reply | Status:

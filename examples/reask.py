@@ -1,12 +1,15 @@
-"""Asking again: a value that does not decode goes back to the model with what is wrong with it, and where."""
+"""Asking again: a value that does not decode goes back to the model with what is wrong with it, and where.
+Copy it when a model misses a type now and then."""
 
 from dataclasses import dataclass
 from typing import TypeVar
 
-import lutum
-from lutum.abc import Adapter
-from lutum.testing import ScriptedAdapter
+from _provider import run
 
+import lutum
+from lutum.testing.wire import Reply
+
+REPLIES = [Reply('{"name": "Nile", "km": "long"}'), Reply('{"name": "Nile", "km": 6650}')]
 T = TypeVar("T")
 
 
@@ -27,22 +30,14 @@ async def ask(session: lutum.Session, type: type[T], again: int = 2) -> lutum.St
     return await session.structured_turn(type).collect()
 
 
-def offline() -> Adapter:
-    """A model that is wrong once."""
-    said = ('{"name": "Nile", "km": "long"}', '{"name": "Nile", "km": 6650}')
-    return ScriptedAdapter([[lutum.StructuredDelta(json)] for json in said])
-
-
-async def main(adapter: Adapter | None = None) -> None:
-    session = lutum.Session(lutum.Lutum(adapter or offline(), budget=lutum.Budget(tokens=10_000)))
+async def main(llm: lutum.Lutum) -> None:
+    session = lutum.Session(llm)
     session.push_user("Which river is the longest?")
     result = await ask(session, River)
     session.commit_structured(result)
     print(result.value)
-    for item in session.transcript:
-        print(f"{getattr(item, 'role', 'turn'):>9}  {getattr(item, 'text', '')}")
-    print(session.llm.budget.spent)  # both requests were charged
+    print(f"{len(session.transcript)} items, {llm.budget.spent.total_tokens} tokens for both requests")
 
 
 if __name__ == "__main__":
-    lutum.run(main)
+    run(main, REPLIES)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-import runpy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import corpus
 import httpx
 import msgspec
 import pytest
+from example_files import loaded
 from hypothesis import given, strategies as st
 from msgspec import UNSET, Meta, Struct
 from test_schema import Typed, same, types
@@ -368,8 +367,8 @@ async def test_a_host_that_refuses_the_mode() -> None:
 
 async def test_asking_again() -> None:
     """The example's loop: what was wrong goes along once, is charged, and is in no transcript."""
-    path = Path(__file__).parents[1] / "examples" / "reask.py"
-    loop = runpy.run_path(str(path))["ask"]
+    with loaded("reask") as example:
+        loop = example.ask
     server = WireServer([Reply(Say(NILE.replace("6650", '"long"'))), Reply(Say(NILE))])
     with WAYS[0].llm(server) as llm:
         session = lutum.Session(llm)

@@ -1,0 +1,39 @@
+"""Timeouts: of the provider's silence, of the whole turn, and of your own block; each says which it was.
+Copy it where nobody waits for ever, and what had come should not be lost."""
+
+import anyio
+from _provider import run
+
+import lutum
+from lutum.testing.wire import BeforeHead, NeverEnding, Reply, Say, Stall
+
+REPLIES = [
+    Reply(BeforeHead(Stall())),
+    Reply(Say("The longest river is ", Stall())),
+    Reply(NeverEnding("and on ", delay=0.1)),
+    Reply(NeverEnding("and on ", delay=0.1)),
+]
+
+
+async def main(llm: lutum.Lutum) -> None:
+    turn = llm.text_turn("Which river is the longest?").max_output_tokens(1_000)
+    for bounded in (
+        turn.timeout(first_event=1.0),  # nobody answers
+        turn.timeout(idle=1.0),  # it began, and fell silent
+        turn.timeout(total=1.0),  # it talks and talks
+    ):
+        try:
+            await bounded.collect()
+        except lutum.TurnTimeout as error:  # a TimeoutError too
+            print(f"{error.reason}: {error.partial.text[:28]!r}, {error.usage.known}")
+
+    stream = turn.stream()
+    with anyio.move_on_after(1.0):  # bounds your block, whatever runs in it
+        async with stream:
+            async for _ in stream:
+                pass
+    print(f"moved on: {stream.partial.text[:28]!r}, {stream.usage.known}")
+
+
+if __name__ == "__main__":
+    run(main, REPLIES)
