@@ -2,7 +2,6 @@
 Copy it when a tool spends money, deletes things or writes to people."""
 
 import anyio.to_thread
-import msgspec
 from _provider import run
 
 import lutum
@@ -33,8 +32,8 @@ async def ask(call: lutum.ToolCall[object]) -> lutum.ToolCall[object] | lutum.To
                 return call.reject(why or "the user does not want it")
             case _:
                 try:
-                    return call.with_input(msgspec.json.decode(said, type=type(call.input)))
-                except msgspec.MsgspecError as error:
+                    return call.with_arguments(said)
+                except lutum.BadValue as error:
                     print(error)
 
 

@@ -33,7 +33,7 @@ async def main(llm: lutum.Lutum) -> None:
     asked = lutum.ModelInput().user("Does a euro buy more Norwegian or more Swedish crowns?")
     whole = await answered(llm, asked)
     for item in whole:
-        print(f"{type(item).__name__:<14}{getattr(item, 'text', '')}")
+        print(f"{type(item).__name__:<14}{item.text}")
     print(f"What was asked still has {len(asked)} item.")
 
 

@@ -141,6 +141,8 @@ from lutum._toolset import Selector as Selector, Toolset as Toolset, off as off
 from lutum._transcript import Head as Head, Transcript as Transcript
 from lutum._turn import (
     STOP as STOP,
+    Handler as Handler,
+    Stop as Stop,
     StructuredTurn as StructuredTurn,
     TextTurn as TextTurn,
     Turn as Turn,

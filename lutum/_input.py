@@ -153,6 +153,11 @@ class Raw(Struct, frozen=True, gc=False, tag="raw"):
     adapter: str
     json: str
 
+    @property
+    def text(self) -> str:
+        """Empty: nobody but its adapter can read it. So every item of a transcript has a text."""
+        return ""
+
 
 Part = Text | Image | Document | Raw
 Content = str | Part | Sequence[Part]

@@ -17,7 +17,7 @@ from lutum._errors import BadValue, ToolError, UsageError
 from lutum._input import Document, Image, Raw, Text, ToolResult, parts
 from lutum._results import IssueReason
 from lutum._spans import span
-from lutum._tools import Tool, encodable
+from lutum._tools import BadArguments, Tool, encodable
 
 I = TypeVar("I", default=dict[str, Any])
 
@@ -77,12 +77,26 @@ class ToolCall(Generic[I]):
         """The same call with another input; its answer commits the arguments as the model gave them."""
         return replace(self, input=input)
 
+    def with_arguments(self, arguments: str) -> ToolCall[I]:
+        """The same call with the input that this JSON text is, such as a person's correction; what is
+        committed is still what the model said.
+
+        Raises:
+          BadValue: it is no input of the tool; the message has the path.
+        """
+        if self._tool is None:
+            raise UsageError(f"tool {self.name!r}: no turn made this call")
+        try:
+            return self.with_input(self._tool.decode(arguments))
+        except BadArguments as exc:
+            raise BadValue(f"arguments of {self.name!r}", exc.detail) from None
+
     def complete(self, output: object) -> ToolResult:
         """The answer: text as it is, parts (and text between them) as they are, anything else as JSON.
 
         Raises:
-          BadValue: the output cannot be encoded, or mixes parts with something else, or is not of the tool's declared type; the message
-            names the tool, and the path where there is one.
+          BadValue: the output cannot be encoded, mixes parts with something else, or is not of the tool's
+            declared type; the message names the tool, and the path where there is one.
         """
         output = output if self._tool is None else self._tool.checked(output)
         return self._answered(_content(self.name, output), is_error=False)
@@ -97,7 +111,7 @@ class ToolCall(Generic[I]):
         `exception`, and is never committed."""
         cause = only(exc)
         text = _words(cause) if isinstance(cause, ToolError) else ""
-        text = text.strip() and text or f"failed: {type(cause).__name__}"
+        text = text if text.strip() else f"failed: {type(cause).__name__}"
         return self._answered((Text(text),), is_error=True, exception=exc)
 
     async def run(self, *, timeout: float | None = None) -> ToolResult:
@@ -218,9 +232,12 @@ def check_seconds(field: str, value: float | None) -> None:
 
 def only(exc: BaseException) -> BaseException:
     """What a group of one holds, as a nursery makes of the exception of its only failing child."""
-    while isinstance(exc, BaseExceptionGroup) and len(group := exc.exceptions) == 1:
-        exc = group[0]
-    return exc
+    while isinstance(exc, BaseExceptionGroup):
+        inner = cast("Sequence[BaseException]", exc.exceptions)  # pyright: ignore[reportUnknownMemberType]
+        if len(inner) != 1:
+            break
+        exc = inner[0]
+    return exc  # pyright: ignore[reportUnknownVariableType]  # of a group of anything
 
 
 def _words(exc: BaseException) -> str:

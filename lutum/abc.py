@@ -80,6 +80,9 @@ class ReplayForm(Struct, frozen=True):
     exact: bool
     reason: str = ""
 
+    def __str__(self) -> str:
+        return "exact" if self.exact else f"as its view: {self.reason}"
+
 
 class Prepared(Struct, frozen=True, kw_only=True):
     """A request ready to be sent: what `preview()` shows and what goes over the wire.

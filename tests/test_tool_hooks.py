@@ -98,6 +98,20 @@ async def test_an_edited_input_runs_and_the_arguments_stay() -> None:
     assert session.turns()[0].tool_calls[0].arguments == '{"n":4}'
 
 
+async def test_a_person_edits_a_call_in_json() -> None:
+    """`with_arguments` reads it as the model's would be read; what does not fit is named, with its path."""
+    session, round = await round_of(("double", '{"n":4}'))
+    call = round.expect_one()
+    edited = call.with_arguments('{"n":5}')
+    assert (edited.input, edited.arguments) == (double.Input(n=5), '{"n":4}')
+    with pytest.raises(lutum.BadValue, match=r"arguments of 'double': Expected `int`, got `str` - at \$.n"):
+        call.with_arguments('{"n":"five"}')
+    session.commit_round(round, [await edited.run()])
+    result = session.transcript[2]
+    assert isinstance(result, ToolResult)
+    assert result.text == "10"
+
+
 async def test_a_plan_can_be_hooked_again() -> None:
     """A second pass sees what is pending only; what was answered accumulates."""
     seen = list[str]()
