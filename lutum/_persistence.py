@@ -67,18 +67,15 @@ def dump_lines(transcript: Transcript, since: Transcript | None) -> bytes:
 
 def load_lines(data: bytes, digest: str | None) -> Transcript:
     lines = data.split(b"\n")
-    _check_header(lines[0])
+    check_header(lines[0])
     if lines[-1]:
         raise TranscriptError(f"line {len(lines)}: cut, it has no line end")
     transcript = Transcript()
     for number, line in enumerate(lines[1:-1], 2):
         try:
-            read = _decode_line(line)
-            transcript = transcript.append(_item(read.item))
-        except (msgspec.MsgspecError, UnicodeError, RecursionError, TranscriptError) as exc:
+            transcript = read_line(line, transcript)
+        except TranscriptError as exc:
             raise TranscriptError(f"line {number}: {exc}") from exc
-        if transcript.digest != read.digest:
-            raise TranscriptError(f"line {number}: altered or out of order, its digest does not fit")
     if digest is not None and transcript.digest != digest:
         raise TranscriptError(
             f"the file ends after {len(transcript)} items with another digest than {digest}"
@@ -86,7 +83,26 @@ def load_lines(data: bytes, digest: str | None) -> Transcript:
     return transcript
 
 
-def _check_header(line: bytes) -> None:
+def read_line(line: bytes, before: Transcript) -> Transcript:
+    """`before` with the item of one more line.
+
+    Raises:
+      TranscriptError: the line is none, does not belong behind `before`, or was altered.
+    """
+    if line.startswith(b'{"branch":'):
+        raise TranscriptError("begins a branch, as in the file of a `lutum chat`; its /save writes one alone")
+    try:
+        read = _decode_line(line)
+        transcript = before.append(_item(read.item))
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as exc:
+        raise TranscriptError(str(exc)) from exc
+    if transcript.digest != read.digest:
+        raise TranscriptError("altered or out of order, its digest does not fit")
+    return transcript
+
+
+def check_header(line: bytes) -> None:
+    """Raises TranscriptError when the line begins no file that this version reads."""
     try:
         header = msgspec.json.decode(line, type=_Header)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):

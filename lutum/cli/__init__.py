@@ -6,38 +6,8 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 
-DEFAULT_MODEL = "claude-sonnet-4-5"
-_MODELS = {"wire-openai": "gpt-5.5", "wire-openai-chat": "gpt-5.5"}
-
-_DEMO = """\
-Runs a conversation from end to end, over real HTTP, and shows it as it streams:
-
-  1. a turn with thinking           committed only when you say so
-  2. three branches of one session  at the same time, in a nursery
-  3. a turn that takes too long     the socket is closed, what came is kept
-  4. a stream cut in the middle     an error, never half an answer
-  5. a budget that refuses          before a byte is sent
-  6. dump, and load elsewhere       a second process makes the same request
-
-The provider is a wire server inside this process: no key, no network, no cost.
-It speaks Claude's Messages; with --provider wire-openai OpenAI's Responses, with
---provider wire-openai-chat Chat Completions.
-With --provider claude it is the real API, at its prices (a few cents), without
-scene 4; the key is read from ANTHROPIC_API_KEY.
-"""
-_EXAMPLES = """\
-examples:
-  lutum demo
-  lutum demo --backend asyncio
-  lutum demo --provider wire-openai
-  ANTHROPIC_API_KEY=... lutum demo --provider claude --model claude-sonnet-4-5
-
-It is in colour on a terminal, unless NO_COLOR is set, with the branches side by
-side from 100 columns on; elsewhere plain text. The exit code is 0 when all went
-as described, 1 when something did not, 2 for wrong arguments, 130 after Ctrl-C.
-"""
+from lutum.cli import _parsers
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,54 +25,59 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str] | None) -> int:
-    parser, demo = _parsers()
+    parser = _parsers.parser()
     args = parser.parse_args(argv)
-    if args.command is None:
-        parser.print_help(sys.stderr)
-        return 2
+    # Imported where it is known which one is wanted: --help should not wait for an HTTP client.
+    match args.command:
+        case "demo":
+            return _run_demo(args, parser)
+        case "chat" | "smoke":
+            return _run_at_an_endpoint(args, parser)
+        case "show":
+            from lutum.cli import _show
+
+            return _show.run_show(args.file, raw=args.raw)
+        case "trace":
+            from lutum.cli import _trace
+
+            return _trace.run_trace(args.file, args.html)
+        case "completion":
+            from lutum.cli import _completion
+
+            return _completion.run_completion(args.shell)
+        case _:
+            parser.print_help(sys.stderr)
+            return 2
+
+
+def _run_demo(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if args.model is not None and args.provider != "claude":
-        demo.error("--model is for --provider claude: the wire server has no models")
-    from lutum.cli import _demo  # after parsing: --help should not wait for an HTTP client
+        parser.error("--model is for --provider claude: the wire server has no models")
+    from lutum.cli import _demo
 
-    return _demo.run_demo(
-        args.backend, args.provider, args.model or _MODELS.get(args.provider, DEFAULT_MODEL)
-    )
+    return _demo.run_demo(args.backend, args.provider, args.model or _parsers.MODELS[args.provider])
 
 
-def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        prog="lutum",
-        description="A streaming LLM toolkit in which your code owns the loop.",
-        epilog="Start with `lutum demo`: it needs no key and no network.",
+def _run_at_an_endpoint(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    model = _parsers.model_of(args, parser.error)
+    from lutum.cli._connect import Endpoint
+
+    endpoint = Endpoint(args.provider, model, args.base_url)
+    if args.command == "chat":
+        from lutum.cli import _chat
+
+        return _chat.run_chat(endpoint, system=args.system, session=args.session, raw=args.raw)
+    from lutum.cli import _smoke
+
+    return _smoke.run_smoke(
+        endpoint, only=args.only or (), as_json=args.json, dump=args.dump, strict=args.strict
     )
-    parser.add_argument("--version", action="version", version=f"lutum {installed_version()}")
-    commands = parser.add_subparsers(dest="command", metavar="command", title="commands")
-    demo = commands.add_parser(
-        "demo",
-        help="show in seconds what lutum does; needs no key and no network",
-        description=_DEMO,
-        epilog=_EXAMPLES,
-        formatter_class=raw,
-    )
-    demo.add_argument(
-        "--backend",
-        choices=("trio", "asyncio"),
-        default="trio",
-        help="the event loop (default: trio)",
-    )
-    demo.add_argument(
-        "--provider",
-        choices=("wire", "wire-openai", "wire-openai-chat", "claude"),
-        default="wire",
-        help="wire, a server inside this process (default), in one of three protocols, or the real claude",
-    )
-    demo.add_argument("--model", help=f"a model of the real provider (default: {DEFAULT_MODEL})")
-    return parser, demo
 
 
 def installed_version() -> str:
     """The version of the installed package."""
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version("lutum")
     except PackageNotFoundError:

@@ -7,7 +7,6 @@ Each scene is what a user would write. The provider is a wire server in this pro
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Literal, cast
@@ -16,8 +15,8 @@ import anyio
 
 import lutum
 from lutum.cli import _providers, _replay, _scripts, installed_version
+from lutum.cli._report import report
 from lutum.cli._terminal import GREEN, RED, Terminal
-from lutum.cli._text import printable
 from lutum.testing.wire import WireServer
 
 
@@ -35,10 +34,7 @@ def run_demo(backend: Literal["trio", "asyncio"], provider: _providers.Provider,
             # One branch failed, and the nursery ended the others.
             raise _first(cast(BaseException, group)) from group
     except lutum.LutumError as error:
-        words = f"{type(error).__name__}: {error}"
-        if isinstance(error, lutum.BadValue) and error.field == "api_key":
-            words = "--provider claude needs a key: set ANTHROPIC_API_KEY"
-        print("lutum demo:", *printable(words).split(), file=sys.stderr)
+        report("demo", error)
         return 1
 
 

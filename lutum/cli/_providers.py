@@ -1,4 +1,4 @@
-"""Whom `lutum demo` talks to: for each `--provider`, its adapter and how a turn asks for reasoning."""
+"""Whom the commands talk to: for each `--provider`, its adapter and how a turn asks for reasoning."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from typing import Literal
 
 import lutum
 from lutum_claude import ClaudeAdapter, ClaudeOptions
-from lutum_openai import OpenAIAdapter, OpenAIChatAdapter, OpenAIOptions
+from lutum_openai import OpenAIAdapter, OpenAIChatAdapter, OpenAICompletionsAdapter, OpenAIOptions
+from lutum_openrouter import OpenRouterAdapter, OpenRouterOptions
 
 Provider = Literal["wire", "wire-openai", "wire-openai-chat", "claude"]
-Adapter = ClaudeAdapter | OpenAIAdapter | OpenAIChatAdapter
+Adapter = ClaudeAdapter | OpenAIAdapter | OpenAIChatAdapter | OpenAICompletionsAdapter | OpenRouterAdapter
 
 NO_KEY = "the wire server asks for none"
+WIRE = "wire"  # all wire servers are one, on whatever port: a stored chat goes on at the next
 
 PROTOCOLS: dict[str, str] = {
     "wire": "Claude's Messages",
@@ -22,18 +24,28 @@ PROTOCOLS: dict[str, str] = {
 
 
 def adapter(provider: str, url: str, model: str) -> Adapter:
-    """The adapter of both processes: for the wire server at `url`, or for the API and its key.
+    """The adapter: of the wire server at `url`, or of a provider at `url` or, if that is empty, its own.
 
     Raises:
       BadValue: a blank model, a URL or a proxy in the environment that is none.
     """
     match provider:
         case "wire-openai":
-            return OpenAIAdapter(model, base_url=f"{url}/v1", api_key=NO_KEY)
+            return OpenAIAdapter(model, base_url=f"{url}/v1", api_key=NO_KEY, replay_scope=WIRE)
         case "wire-openai-chat":
-            return OpenAIChatAdapter(model, base_url=f"{url}/v1", api_key=NO_KEY)
+            return OpenAIChatAdapter(model, base_url=f"{url}/v1", api_key=NO_KEY, replay_scope=WIRE)
+        case "wire":
+            return ClaudeAdapter(model=model, base_url=url or None, api_key=NO_KEY, replay_scope=WIRE)
+        case "openai":
+            return OpenAIAdapter(model, base_url=url or None)
+        case "openai-chat":
+            return OpenAIChatAdapter(model, base_url=url or None)
+        case "openai-completions":
+            return OpenAICompletionsAdapter(model, base_url=url or None)
+        case "openrouter":
+            return OpenRouterAdapter(model, base_url=url or None)
         case _:
-            return ClaudeAdapter(model=model, base_url=url or None, api_key=NO_KEY if url else None)
+            return ClaudeAdapter(model=model, base_url=url or None)
 
 
 def reasoning_turn(provider: str, session: lutum.Session) -> lutum.TextTurn:
@@ -44,12 +56,18 @@ def reasoning_turn(provider: str, session: lutum.Session) -> lutum.TextTurn:
     Raises:
       BadValue: the request is wrong in another way; there is no key, for instance.
     """
-    turn = session.text_turn().max_output_tokens(2048)
+    return reasoning(provider, session.text_turn().max_output_tokens(2048))
+
+
+def reasoning(provider: str, turn: lutum.TextTurn) -> lutum.TextTurn:
+    """`turn`, asked to think; it bounds its answer by more than 1,024 tokens. Raises as `reasoning_turn`."""
     match provider:
-        case "wire-openai":
+        case "openai" | "wire-openai":
             return turn.ext(OpenAIOptions(effort="low", summary="auto"))
-        case "wire-openai-chat":
+        case "openai-chat" | "openai-completions" | "wire-openai-chat":
             return turn.ext(OpenAIOptions(effort="low"))
+        case "openrouter":
+            return turn.ext(OpenRouterOptions(reasoning={"effort": "low"}))
         case _:
             pass
     for options in (ClaudeOptions(thinking=1024), ClaudeOptions(thinking="adaptive", display="summarized")):

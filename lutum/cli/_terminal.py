@@ -38,15 +38,16 @@ def has_escapes(is_terminal: bool, environ: Mapping[str, str], platform: str) ->
 
 @final
 class Terminal:
-    """A text output as a person sees it."""
+    """A text output as a person sees it. With `raw`, answers and paragraphs are written as they are."""
 
-    def __init__(self, out: TextIO | None = None) -> None:
+    def __init__(self, out: TextIO | None = None, *, raw: bool = False) -> None:
         self._out = stream = sys.stdout if out is None else out
+        self.raw = raw
         self._tail = ""
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 cannot show everything
         self.escapes = has_escapes(stream.isatty(), os.environ, sys.platform)
-        self._color = self.escapes and not os.environ.get("NO_COLOR")
+        self.color = self.escapes and not os.environ.get("NO_COLOR")
 
     @property
     def size(self) -> tuple[int, int]:
@@ -60,12 +61,12 @@ class Terminal:
 
     def title(self, text: str) -> None:
         """The first line of all."""
-        self._paragraph(text, BOLD, indent="")
+        self.paragraph(text, BOLD, indent="")
 
     def heading(self, text: str) -> None:
         """The title of a scene."""
         self.gap()
-        self._paragraph(text, BOLD, indent="")
+        self.paragraph(text, BOLD, indent="")
 
     def gap(self) -> None:
         """An empty line, unless there is one already."""
@@ -74,22 +75,22 @@ class Terminal:
 
     def note(self, text: str) -> None:
         """Words that explain."""
-        self._paragraph(text, DIM)
+        self.paragraph(text, DIM)
 
     def asked(self, text: str) -> None:
         """What the user says to the model, between empty lines."""
         self.gap()
-        self._paragraph("> " + text, BOLD)
+        self.paragraph("> " + text, BOLD)
         self.gap()
 
     def line(self, text: str, style: str = "") -> None:
         """Whatever else there is to say."""
-        self._paragraph(text, style)
+        self.paragraph(text, style)
 
     def error(self, error: Exception) -> None:
         """An error, by its class and in its words."""
         self.gap()
-        self._paragraph(f"{type(error).__name__}: {error}", RED)
+        self.paragraph(f"{type(error).__name__}: {error}", RED)
 
     def table(self, rows: Sequence[Sequence[str]]) -> None:
         """Rows of cells; the first row is a heading, the first column is text, the rest is to its right."""
@@ -115,10 +116,12 @@ class Terminal:
 
     def style(self, text: str, style: str, indent: str = "") -> str:
         """Text that is printable already, behind an indent and in a style."""
-        return f"{indent}\x1b[{style}m{text}\x1b[0m" if self._color and style and text else indent + text
+        return f"{indent}\x1b[{style}m{text}\x1b[0m" if self.color and style and text else indent + text
 
-    def _paragraph(self, text: str, style: str, indent: str = _INDENT) -> None:
-        for row in wrap(text, min(self.width, READABLE) - len(indent)):
+    def paragraph(self, text: str, style: str = "", indent: str = _INDENT) -> None:
+        """Running text behind an indent of spaces."""
+        width = min(self.width, READABLE) - len(indent)
+        for row in text.split("\n") if self.raw else wrap(text, width):
             self.write(self.style(row, style, indent if row else "") + "\n")
 
 
@@ -158,7 +161,7 @@ class Answer(_Live):
             self._reasoning = reasoning
             self._cleaner, self._flow = Cleaner(), Flow(self._width)
             text = "(thinking) " + text if reasoning else text
-        self._show(self._flow.feed(self._cleaner.feed(text)))
+        self._show(text if self._terminal.raw else self._flow.feed(self._cleaner.feed(text)))
 
     def close(self) -> None:
         self._show(self._flow.end())

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from lutum import trace
 from lutum._errors import BadValue
+from lutum.cli._report import report
 from lutum.cli._terminal import has_escapes
-from lutum.cli._text import printable
 
 
 def run_trace(file: str, html: str | None) -> int:
@@ -22,7 +22,7 @@ def run_trace(file: str, html: str | None) -> int:
             found.to_html(html, title="Trace" if file == "-" else Path(file).stem)
             return 0
     except (OSError, BadValue) as exc:
-        print(f"lutum trace: {printable(str(exc))}", file=sys.stderr)
+        report("trace", exc)
         return 1
     escapes = has_escapes(sys.stdout.isatty(), os.environ, sys.platform)
     color = escapes and not os.environ.get("NO_COLOR")

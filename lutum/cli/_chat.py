@@ -1,0 +1,185 @@
+"""`lutum chat`: a conversation with branches, in a terminal.
+
+Each turn has an event loop of its own, so that between turns the terminal belongs to the line that is
+typed, and Ctrl-C in a turn is a signal that cancels the turn.
+"""
+
+from __future__ import annotations
+
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+
+import anyio
+
+import lutum
+from lutum import trace
+from lutum.cli import _chat_commands, _connect, _history, _show
+from lutum.cli._report import report
+from lutum.cli._terminal import Terminal
+from lutum.cli._typed import Typed
+
+
+def run_chat(
+    endpoint: _connect.Endpoint, *, system: str | None, session: str | None, raw: bool = False
+) -> int:
+    """Talk until /quit; returns the exit code."""
+    out = Terminal(raw=raw)
+    with ExitStack() as stack:
+        try:
+            _connect.check(endpoint)
+            history = None if session is None else stack.enter_context(_history.History(Path(session)))
+            chat = Chat(endpoint, out, Typed(), history, system)
+        except (lutum.LutumError, OSError) as error:
+            report("chat", error)
+            return 1
+        chat.begin(session)
+        return chat.talk()
+
+
+class Chat:
+    """The branches, the one that is current, and what its commands change.
+
+    Raises:
+      BadValue: a system prompt for a session that has begun with another.
+    """
+
+    def __init__(
+        self,
+        endpoint: _connect.Endpoint,
+        out: Terminal,
+        typed: Typed,
+        history: _history.History | None,
+        system: str | None,
+    ) -> None:
+        self.out = out
+        self.budget = lutum.Budget()
+        self.trace: trace.Trace | None = None
+        tree = _history.Tree({_history.MAIN: lutum.Transcript()}) if history is None else history.tree
+        self.branches = dict(tree.branches)
+        self.current = tree.current
+        self._endpoint = endpoint
+        self._typed = typed
+        self._history = history
+        self._failed = False
+        if system is not None:
+            self._begin_with(system)
+
+    @property
+    def here(self) -> lutum.Transcript:
+        """Where the current branch stands."""
+        return self.branches[self.current]
+
+    def begin(self, session: str | None) -> None:
+        """Say where we are; a message that was never answered is given back to be sent again."""
+        self.out.title(f"Talking to {self._endpoint}. /help says more, /quit ends.")
+        if session is not None and any(self.branches.values()):
+            count = f", {len(self.branches)} branches" if len(self.branches) > 1 else ""
+            self.out.note(f"{session}: on {self.current}, {len(self.here)} items{count}.")
+            if (words := _unanswered(self.here)) is not None:
+                self.move(self.current, self.here[: len(self.here) - 1])
+                self._typed.offer(words)
+                self.out.note(f"Not answered, and taken back: {words}")
+            _show.last_exchange(self.out, self.here)
+
+    def talk(self) -> int:
+        """Read lines and answer them until the end."""
+        while (line := self._typed.line(f"{self.current}> ")) is not None:
+            try:
+                if line.startswith("/"):
+                    if not _chat_commands.obey(self, line):
+                        break
+                elif line.strip():
+                    self._answer(line.strip())
+            except (lutum.LutumError, OSError) as error:
+                self.out.gap()
+                report("chat", error)
+                self._failed = True
+        # In a pipe nobody saw that a turn failed.
+        return 1 if self._failed and not self._typed.terminal else 0
+
+    def move(self, branch: str, at: lutum.Transcript) -> None:
+        """Make a branch current, and have it stand there. Raises OSError; then nothing changed."""
+        if self._history is not None:
+            self._history.mark(branch, at)
+        self.branches[branch] = at
+        self.current = branch
+
+    def _grow(self, to: lutum.Transcript) -> None:
+        if self._history is not None:
+            self._history.append(self.here, to)
+        self.branches[self.current] = to
+
+    def _begin_with(self, system: str) -> None:
+        given = lutum.ModelInput().system(system).transcript
+        if not self.here:
+            self._grow(given)
+        elif self.here[:1] != given:
+            raise lutum.BadValue("--system", "this session began with another one, which stays")
+
+    def _answer(self, words: str) -> None:
+        self.out.gap()
+        before = self.here
+        try:
+            lutum.run(self._turn, words)
+        except KeyboardInterrupt:  # while the event loop began or ended
+            self.out.note("Stopped; nothing is stored." if self.here is before else "It is stored.")
+        self.out.gap()
+
+    async def _turn(self, words: str) -> None:
+        failure: Exception | None = None
+        scope = anyio.CancelScope()
+        async with anyio.create_task_group() as tasks:
+            # To the end of the exchange, so that Ctrl-C never stops what is being stored.
+            await tasks.start(_stop_at_interrupt, scope)
+            try:
+                await self._exchange(words, scope)
+            except Exception as error:
+                failure = error  # raised in here it would be a group
+            tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _exchange(self, words: str, scope: anyio.CancelScope) -> None:
+        """Ask, show, store; `scope` is what Ctrl-C cancels."""
+        async with _connect.connected(self._endpoint) as adapter, trace.capture() as self.trace:
+            session = lutum.Session(lutum.Lutum(adapter, budget=self.budget), self.here)
+            session.push_user(words)
+            turn = session.text_turn().stream()
+            with scope:
+                await self._shown(turn)
+            if scope.cancelled_caught:
+                used = f"{turn.usage.total_tokens} tokens, {turn.usage.known}"
+                self.out.note(f"Stopped; nothing is stored. Charged: {used}.")
+                return
+            session.commit_text(turn.result)
+            self._grow(session.transcript)
+            if turn.result.finish_reason != "stop":
+                self.out.note(f"It ended by: {turn.result.finish_reason}.")
+
+    async def _shown(self, turn: lutum.Stream[lutum.TextResult]) -> None:
+        with self.out.answer() as answer:
+            async with turn:
+                async for event in turn:
+                    match event:
+                        case lutum.ReasoningDelta(text=text):
+                            answer.piece(text, reasoning=True)
+                        case lutum.TextDelta(text=text) | lutum.RefusalDelta(text=text):
+                            answer.piece(text)
+                        case _:
+                            pass
+
+
+async def _stop_at_interrupt(
+    scope: anyio.CancelScope, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT) as signals:
+        task_status.started()
+        async for _ in signals:
+            scope.cancel()
+
+
+def _unanswered(transcript: lutum.Transcript) -> str | None:
+    """The words of a last message that waits for an answer."""
+    last = transcript[-1] if transcript else None
+    return last.text if isinstance(last, lutum.Message) and last.role == "user" else None

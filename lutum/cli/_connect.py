@@ -1,0 +1,53 @@
+"""Whom a command talks to, for as long as it does: a provider, or a server in this process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from lutum import Lutum
+from lutum.cli import _providers, _stand_in
+
+
+class Endpoint(NamedTuple):
+    """What `--provider`, `--model` and `--base-url` say; an empty URL is the provider's own."""
+
+    provider: str
+    model: str
+    base_url: str = ""
+
+    @property
+    def is_wire(self) -> bool:
+        """Whether it is a server in this process."""
+        return self.provider in _providers.PROTOCOLS
+
+    def __str__(self) -> str:
+        if self.is_wire:
+            return f"a wire server in this process, in {_providers.PROTOCOLS[self.provider]}"
+        return f"{self.model} at {self.base_url or self.provider}"
+
+
+def check(endpoint: Endpoint) -> None:
+    """Find out what can be found out without sending anything.
+
+    Raises:
+      BadValue: there is no key, or no such URL.
+    """
+    url = "http://127.0.0.1" if endpoint.is_wire else endpoint.base_url
+    adapter = _providers.adapter(endpoint.provider, url, endpoint.model)
+    Lutum(adapter).text_turn("Hello.").preview()
+
+
+@asynccontextmanager
+async def connected(endpoint: Endpoint, pace: float = _stand_in.PACE) -> AsyncGenerator[_providers.Adapter]:
+    """Its adapter, closed when the block ends. Raises as `check`."""
+    if endpoint.is_wire:
+        async with (
+            _stand_in.provider(pace) as url,
+            _providers.adapter(endpoint.provider, url, endpoint.model) as adapter,
+        ):
+            yield adapter
+    else:
+        async with _providers.adapter(endpoint.provider, endpoint.base_url, endpoint.model) as adapter:
+            yield adapter

@@ -1,0 +1,261 @@
+"""What the command line takes, and its help. argparse and nothing else: `--help` and completion end here."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any
+
+PROVIDERS = ("claude", "openai", "openai-chat", "openrouter")
+WIRE = ("wire", "wire-openai", "wire-openai-chat")
+CASES = ("text", "thinking", "tools", "structured", "replay", "cancel", "usage")
+SHELLS = ("bash", "zsh", "fish")
+
+MODELS = {
+    "claude": "claude-sonnet-4-5",
+    "openai": "gpt-5.5",
+    "openai-chat": "gpt-5.5",
+    "openrouter": "anthropic/claude-sonnet-4.5",
+    "wire": "claude-sonnet-4-5",
+    "wire-openai": "gpt-5.5",
+    "wire-openai-chat": "gpt-5.5",
+}
+"""The model of a provider, where none is named."""
+
+_KEYS = """\
+keys:
+  claude ANTHROPIC_API_KEY, openai and openai-chat OPENAI_API_KEY, openrouter
+  OPENROUTER_API_KEY. The wire providers need none: they are a server inside
+  this process, which repeats what it hears.
+"""
+
+_MAIN = """\
+examples:
+  lutum demo                          what lutum does, in seconds, without a key
+  lutum chat --provider wire          try the chat without a key
+  lutum chat --session trip.jsonl     talk to Claude, and go on tomorrow
+  lutum show trip.jsonl               read it
+  lutum smoke --provider openai-chat --base-url http://box:8000/v1 --model m
+                                      what your own server can do
+`lutum COMMAND --help` says more about each.
+"""
+
+_DEMO = """\
+Runs a conversation from end to end, over real HTTP, and shows it as it streams:
+
+  1. a turn with thinking           committed only when you say so
+  2. three branches of one session  at the same time, in a nursery
+  3. a turn that takes too long     the socket is closed, what came is kept
+  4. a stream cut in the middle     an error, never half an answer
+  5. a budget that refuses          before a byte is sent
+  6. dump, and load elsewhere       a second process makes the same request
+
+The provider is a wire server inside this process: no key, no network, no cost.
+It speaks Claude's Messages; with --provider wire-openai OpenAI's Responses,
+with --provider wire-openai-chat Chat Completions.
+With --provider claude it is the real API, at its prices (a few cents), without
+scene 4; the key is read from ANTHROPIC_API_KEY.
+"""
+_DEMO_EXAMPLES = """\
+examples:
+  lutum demo
+  lutum demo --backend asyncio
+  lutum demo --provider wire-openai
+  ANTHROPIC_API_KEY=... lutum demo --provider claude --model claude-sonnet-4-5
+
+It is in colour on a terminal, unless NO_COLOR is set, with the branches side by
+side from 100 columns on; elsewhere plain text. The exit code is 0 when all went
+as described, 1 when something did not, 2 for wrong arguments, 130 after Ctrl-C.
+"""
+
+_CHAT = """\
+Talks to a model, as it streams. Ctrl-C stops the answer and not the program;
+what was stopped is not stored. With --session every exchange is in the file
+before the next prompt is shown, whatever happens to the program then.
+
+  /branch NAME   begin a branch here, and go on in it
+  /branches      list the branches          /switch NAME   go on in another one
+  /undo          take the last exchange back
+  /budget        tokens used                /trace         time of the last turn
+  /save FILE     the branch as a transcript /quit          end; so does Ctrl-D
+"""
+_CHAT_EXAMPLES = f"""\
+examples:
+  lutum chat --provider wire
+  lutum chat --system "You are a pilot." --session pilot.jsonl
+  lutum chat --session pilot.jsonl    the same conversation, another day
+  echo "Name a river." | lutum chat --provider openai
+
+{_KEYS}
+The file holds all branches and only grows; `lutum show` reads it. The exit code
+is 0; 1 when it could not begin, or a turn failed and nobody was there to see.
+"""
+
+_SHOW = """\
+Prints a transcript, or all branches of a chat: who said what, thinking, tool
+calls with their results, and of each turn whether it goes back exactly.
+"""
+_SHOW_EXAMPLES = """\
+examples:
+  lutum show pilot.jsonl
+  lutum show pilot.jsonl | less
+  lutum show --raw pilot.jsonl > everything.txt
+
+What would steer a terminal is left out; --raw prints it all, at your risk.
+"""
+
+_SMOKE = """\
+Tries an endpoint, in about ten small requests, and says of each case whether it
+
+  works     it does what is asked
+  lacking   the endpoint does not offer it: it refuses, or takes no notice
+  broken    it fails in a way that no endpoint should
+  not run   the question was never answered: no connection, no key, a rate limit
+
+  text        words, as a stream, and the end     thinking  when it is asked for
+  tools       a call, its result, an answer       structured  a value of a type
+  replay      a stored turn goes back exactly     cancel    left in mid-stream
+  usage       tokens are reported
+"""
+_SMOKE_EXAMPLES = f"""\
+examples:
+  lutum smoke --provider openai-chat --base-url http://box:8000/v1 --model m
+  lutum smoke --provider claude --only thinking --only replay
+  lutum smoke --provider openrouter --model openai/gpt-5 --dump dump/
+  lutum smoke --provider wire
+
+{_KEYS}
+At a --base-url a key is optional. No case may use more than 20,000 tokens; all
+together use a few thousand. The exit code is 0 when nothing is broken and every
+case was run; with --strict nothing may be lacking either.
+"""
+
+_COMPLETION = """\
+Prints a script that completes lutum's commands and options in a shell. It is
+static: pressing Tab starts no Python. To print it, and only for that, you need
+`pip install 'lutum[completion]'`.
+"""
+_COMPLETION_EXAMPLES = """\
+examples:
+  lutum completion bash > ~/.local/share/bash-completion/completions/lutum
+  lutum completion zsh > ~/.zfunc/_lutum        with ~/.zfunc in $fpath
+  lutum completion fish > ~/.config/fish/completions/lutum.fish
+"""
+
+
+class _Version(argparse.Action):
+    """`--version`, which finds out only when it is asked."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from lutum.cli import installed_version
+
+        print(f"lutum {installed_version()}")
+        parser.exit()
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of everything."""
+    top = argparse.ArgumentParser(
+        prog="lutum",
+        description="A streaming LLM toolkit in which your code owns the loop.",
+        epilog=_MAIN,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    commands = top.add_subparsers(dest="command", metavar="command", title="commands")
+
+    def command(name: str, help: str, about: str, examples: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            help=help,
+            description=about,
+            epilog=examples,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    _demo(command("demo", "show in seconds what lutum does, without a key", _DEMO, _DEMO_EXAMPLES))
+    _chat(command("chat", "talk to a model, with branches and undo", _CHAT, _CHAT_EXAMPLES))
+    _show(command("show", "print a transcript, or the branches of a chat", _SHOW, _SHOW_EXAMPLES))
+    _trace(
+        commands.add_parser(
+            "trace",
+            help="show a trace that was kept: as text here, or as a page",
+            description="Shows a trace of `Trace.dump` or `capture(to=...)`, of a killed process too.",
+        )
+    )
+    _smoke(command("smoke", "try what an endpoint can do", _SMOKE, _SMOKE_EXAMPLES))
+    completion = command(
+        "completion", "print a script for the shell's Tab key", _COMPLETION, _COMPLETION_EXAMPLES
+    )
+    completion.add_argument("shell", choices=SHELLS)
+    return top
+
+
+def _demo(demo: argparse.ArgumentParser) -> None:
+    demo.add_argument(
+        "--backend", choices=("trio", "asyncio"), default="trio", help="the event loop (default: trio)"
+    )
+    demo.add_argument(
+        "--provider",
+        choices=(*WIRE, "claude"),
+        default="wire",
+        help="wire, a server inside this process (default), in one of three protocols, or the real claude",
+    )
+    demo.add_argument("--model", help=f"a model of the real provider (default: {MODELS['claude']})")
+
+
+def _chat(chat: argparse.ArgumentParser) -> None:
+    _endpoint(chat, (*PROVIDERS, *WIRE), "claude")
+    chat.add_argument("--system", metavar="TEXT", help="the system prompt of a new session")
+    chat.add_argument(
+        "--session", metavar="FILE", help="keep the conversation there, and go on from what is there"
+    )
+    chat.add_argument("--raw", action="store_true", help="print the model's text as it is")
+
+
+def _show(show: argparse.ArgumentParser) -> None:
+    show.add_argument("file", metavar="FILE", help="a transcript, or the session of a chat")
+    show.add_argument("--raw", action="store_true", help="print all text as it is, and whole")
+
+
+def _trace(trace: argparse.ArgumentParser) -> None:
+    trace.add_argument("file", metavar="FILE", help="the trace; - reads it from standard input")
+    trace.add_argument(
+        "--html", metavar="OUT", help="write a page there instead: one file, no network needed"
+    )
+
+
+def _smoke(smoke: argparse.ArgumentParser) -> None:
+    _endpoint(smoke, (*PROVIDERS, "openai-completions", *WIRE), None)
+    smoke.add_argument(
+        "--only", action="append", choices=CASES, metavar="CASE", help=f"this case: {', '.join(CASES)}"
+    )
+    smoke.add_argument("--strict", action="store_true", help="what is lacking is a failure too")
+    smoke.add_argument("--json", action="store_true", help="the result as JSON; the table goes to stderr")
+    smoke.add_argument("--dump", metavar="DIR", help="keep there what was sent and what came")
+
+
+def _endpoint(parser: argparse.ArgumentParser, names: Sequence[str], default: str | None) -> None:
+    parser.add_argument(
+        "--provider",
+        choices=names,
+        default=default,
+        required=default is None,
+        help=f"one of {', '.join(names)}" + (f" (default: {default})" if default else ""),
+        metavar="NAME",
+    )
+    parser.add_argument("--model", help="a model of the provider; needed with --base-url")
+    parser.add_argument(
+        "--base-url", metavar="URL", default="", help="another server that speaks the provider's protocol"
+    )
+
+
+def model_of(args: argparse.Namespace, error: Callable[[str], None]) -> str:
+    """The model that was named, or the provider's own; `error` is told what cannot be."""
+    if args.provider in WIRE and (args.model or args.base_url):
+        error("--model and --base-url are for real providers: the wire server has neither")
+    if args.base_url and not args.model:
+        error("--base-url needs --model: which ones are there only that server knows")
+    if args.provider == "openai-completions" and not args.model:
+        error("--provider openai-completions needs --model")
+    return args.model or MODELS[args.provider]

@@ -1,0 +1,171 @@
+"""`lutum show`: a transcript, or all branches of a chat, as a person reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+import lutum
+from lutum.cli import _history
+from lutum.cli._report import report
+from lutum.cli._terminal import BOLD, DIM, RED, Terminal
+from lutum.cli._text import cells
+
+_DEEP = "    "
+_LONGEST = 2_000
+"""Characters of a tool's arguments or result, and of raw JSON; `--raw` shows all."""
+
+
+def run_show(file: str, *, raw: bool = False) -> int:
+    """Print a file; returns the exit code."""
+    try:
+        tree = _history.load(Path(file))
+    except (lutum.LutumError, OSError) as error:
+        report("show", error)
+        return 1
+    out = Terminal(raw=raw)
+    out.title(f"{file}: {_counted(tree)}")
+    if len(tree.branches) > 1:
+        room = max(map(cells, tree.branches))
+        for name, transcript in tree.branches.items():
+            mark = "*" if name == tree.current else "-"
+            padding = " " * (room - cells(name))
+            out.line(f"{mark} {name}{padding}  {len(transcript)} items")
+    _branches(out, dict(tree.branches), 0)
+    return 0
+
+
+def last_exchange(out: Terminal, transcript: lutum.Transcript) -> None:
+    """What was said from the last user message on."""
+    items = list(transcript)
+    said = [i for i, item in enumerate(items) if isinstance(item, lutum.Message) and item.role == "user"]
+    if said:
+        _items(out, items[said[-1] :], said[-1])
+        out.gap()
+
+
+def _counted(tree: _history.Tree) -> str:
+    if len(tree.branches) == 1:
+        said = f"{len(tree.branches[tree.current])} items"
+    else:
+        said = f"{len(tree.branches)} branches, {tree.current} is current"
+    return said + (f"; {tree.taken_back} items were taken back" if tree.taken_back else "")
+
+
+def _branches(out: Terminal, branches: dict[str, lutum.Transcript], start: int) -> None:
+    """What these have in common behind `start`, and then what each has alone."""
+    common = next(iter(branches.values()))
+    for transcript in branches.values():
+        common = common.common_prefix(transcript)
+    _items(out, list(common)[start:], start)
+    rest = dict[str, dict[str, lutum.Transcript]]()
+    ending = list[str]()
+    for name, transcript in branches.items():
+        if len(transcript) == len(common):
+            ending.append(name)
+        else:
+            rest.setdefault(transcript[: len(common) + 1].digest, {})[name] = transcript
+    if rest and ending:
+        out.heading(f"-- behind item {len(common)}: here ends {', '.join(ending)}")
+    for group in rest.values():
+        out.heading(f"-- behind item {len(common)}: {', '.join(group)}")
+        _branches(out, group, len(common))
+
+
+def _items(out: Terminal, items: Sequence[lutum.Item], start: int) -> None:
+    for number, item in enumerate(items, start + 1):
+        match item:
+            case lutum.Message():
+                words = "assistant, in your words" if item.role == "assistant" else item.role
+                _head(out, number, words)
+                for part in item.content:
+                    _part(out, part)
+            case lutum.ToolResult():
+                _head(out, number, f"result of {item.call_id}{', an error' if item.is_error else ''}")
+                for part in item.content:
+                    _part(out, part, RED if item.is_error else "")
+            case lutum.CommittedTurn():
+                _turn(out, number, item)
+            case lutum.Raw():
+                _head(out, number, f"JSON of {item.adapter}")
+                out.paragraph(_cut(out, item.json), DIM)
+
+
+def _turn(out: Terminal, number: int, turn: lutum.CommittedTurn) -> None:
+    usage = _usage(turn)
+    used = f", {usage[0]:,} + {usage[1]:,} tokens" if usage else ""
+    _head(out, number, f"{turn.model} ({turn.adapter} at {turn.scope}){used}")
+    for item in turn.items:
+        match item:
+            case lutum.ReasoningItem(text=text):
+                if text:
+                    out.paragraph(f"(thinking) {text}", DIM)
+            case lutum.RefusalItem(text=text):
+                out.paragraph(f"(refusal) {text}")
+            case lutum.TextItem(text=text):
+                out.paragraph(text)
+            case lutum.ToolCallItem():
+                out.paragraph(f"calls {item.name}, {item.id}:")
+                out.paragraph(_cut(out, item.arguments), indent=_DEEP)
+    if not turn.items:
+        out.paragraph("(nothing to read)", DIM)
+    if turn.exact:
+        out.note("exact: goes back as it came")
+    else:
+        out.paragraph(f"inexact: {turn.inexact_reason}", RED)
+
+
+def _head(out: Terminal, number: int, words: str) -> None:
+    out.gap()
+    # Whatever a file says of itself stays on one line, so that it cannot look like another item.
+    out.paragraph(" ".join(f"{number}. {words}".split()), BOLD, indent="")
+
+
+def _part(out: Terminal, part: lutum.Part, style: str = "") -> None:
+    match part:
+        case lutum.Text(text=text):
+            out.paragraph(text, style)
+        case lutum.Image() | lutum.Document():
+            kind = type(part).__name__.lower()
+            where = part.url or part.file_id or f"{part.media_type}, {len(part.data or b''):,} bytes"
+            title = f" {part.title!r}" if isinstance(part, lutum.Document) and part.title else ""
+            out.paragraph(f"[{kind}{title}: {where}]", DIM)
+        case lutum.Raw():
+            out.paragraph(f"[JSON of {part.adapter}] {_cut(out, part.json)}", DIM)
+
+
+def _cut(out: Terminal, text: str) -> str:
+    if out.raw or len(text) <= _LONGEST:
+        return text
+    return f"{text[:_LONGEST]}\u2026 ({len(text):,} characters)"
+
+
+class _Usage(msgspec.Struct):
+    """The figures as Messages and Responses name them; a message of Chat Completions has none."""
+
+    input_tokens: int
+    output_tokens: int
+    cache_creation_input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+
+
+class _Wire(msgspec.Struct):
+    usage: _Usage | None = None
+
+
+_decode_wire = msgspec.json.Decoder(_Wire).decode
+
+
+def _usage(turn: lutum.CommittedTurn) -> tuple[int, int] | None:
+    """Tokens in and out, where the provider's JSON says so."""
+    try:
+        usage = _decode_wire(turn.wire).usage
+    except msgspec.MsgspecError:
+        return None
+    if usage is None:
+        return None
+    # Claude counts what was cached apart from its input.
+    cached = (usage.cache_creation_input_tokens or 0) + (usage.cache_read_input_tokens or 0)
+    return usage.input_tokens + cached, usage.output_tokens

@@ -1,0 +1,131 @@
+"""`lutum smoke`: tries an endpoint case by case and says what works there, what it lacks, what is broken."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+import lutum
+from lutum import trace
+from lutum.abc import Adapter
+from lutum.cli import _connect, installed_version
+from lutum.cli._report import report as report_error
+from lutum.cli._smoke_cases import CASES, Bench, Verdict, blocks, failed_twice, judged, worth_repeating
+from lutum.cli._terminal import BOLD, DIM, GREEN, RED, Terminal
+
+TOKENS = 20_000
+"""What one case may use at most; all together use a few thousand."""
+
+_TIMEOUTS = lutum.Timeouts(total=180)  # of one turn; a model on a slow machine writes two words a second
+
+_STYLES: dict[Verdict, str] = {"works": GREEN, "lacking": BOLD, "broken": RED, "not run": DIM}
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What came out of a case."""
+
+    case: str
+    verdict: Verdict
+    said: str
+    seconds: float
+    usage: lutum.Usage
+
+
+class Report(msgspec.Struct, frozen=True, tag_field="lutum", tag="smoke"):
+    """What came out of all; `lutum smoke --json` prints it."""
+
+    version: str
+    provider: str
+    model: str
+    base_url: str
+    cases: list[Found]
+
+    def code(self, *, strict: bool) -> int:
+        """The exit code: 0 when nothing is broken and everything was run; strict, nothing is lacking."""
+        good = ("works",) if strict else ("works", "lacking")
+        return 0 if all(found.verdict in good for found in self.cases) else 1
+
+
+def run_smoke(
+    endpoint: _connect.Endpoint,
+    *,
+    only: Sequence[str] = (),
+    as_json: bool = False,
+    dump: str | None = None,
+    strict: bool = False,
+) -> int:
+    """Try it; returns the exit code."""
+    out = Terminal(sys.stderr if as_json else None)
+    try:
+        folder = None if dump is None else Path(dump)
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        _connect.check(endpoint)
+        out.title(f"lutum smoke: {endpoint}")
+        out.gap()
+        report = lutum.run(_tried, endpoint, only or list(CASES), out, folder)
+    except (lutum.LutumError, OSError) as error:
+        report_error("smoke", error)
+        return 1
+    if as_json:
+        # In ASCII, so that no word of an endpoint can steer a terminal.
+        print(json.dumps(msgspec.to_builtins(report), indent=2))
+    code = report.code(strict=strict)
+    counts = [(v, sum(found.verdict == v for found in report.cases)) for v in _STYLES]
+    out.gap()
+    out.line(", ".join(f"{count} {verdict}" for verdict, count in counts if count) + ".")
+    if folder is not None:
+        out.line(f"What was sent and came is in {folder}, a trace for each case: `lutum trace FILE`.")
+    return code
+
+
+async def _tried(
+    endpoint: _connect.Endpoint, cases: Sequence[str], out: Terminal, folder: Path | None
+) -> Report:
+    found = list[Found]()
+    stopped = ""
+    async with _connect.connected(endpoint, pace=0) as adapter:
+        for case in cases:
+            if stopped:
+                one = Found(case, "not run", stopped, 0.0, lutum.Usage())
+            else:
+                one = await _case(case, endpoint.provider, adapter, folder)
+                if blocks(case, one.verdict):
+                    stopped = f"because of {case}"
+            found.append(one)
+            _print(out, one)
+    return Report(installed_version(), endpoint.provider, endpoint.model, endpoint.base_url, found)
+
+
+async def _case(case: str, provider: str, adapter: Adapter, folder: Path | None) -> Found:
+    llm = lutum.Lutum(adapter, budget=lutum.Budget(tokens=TOKENS), timeout=_TIMEOUTS)
+    began = time.monotonic()
+    kept = None if folder is None else folder / f"{case}.jsonl"
+    async with trace.capture(raw=kept is not None, content=kept is not None, to=kept):
+        verdict, said = await _verdict(case, Bench(llm, provider))
+    return Found(case, verdict, said, round(time.monotonic() - began, 3), llm.budget.spent)
+
+
+async def _verdict(case: str, bench: Bench) -> tuple[Verdict, str]:
+    before: Exception | None = None
+    while True:
+        try:
+            return "works", await CASES[case](bench)
+        except Exception as error:  # whatever an endpoint makes of it, the others are tried
+            if not worth_repeating(case, error):
+                return judged(case, error)
+            if before is not None:
+                return failed_twice(error)
+            before = error
+
+
+def _print(out: Terminal, found: Found) -> None:
+    label = f"{found.verdict:8} {found.case:11}"
+    used = f"{found.seconds:7.1f} s {found.usage.total_tokens:6,} tokens"
+    out.line(f"{label}{used}" if found.seconds else label, _STYLES[found.verdict])
+    out.paragraph(found.said, DIM, indent=" " * 11)

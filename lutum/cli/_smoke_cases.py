@@ -1,0 +1,252 @@
+"""What `lutum smoke` tries at an endpoint, a case a function, and how an error is judged.
+
+A case returns what is worth saying when it works. It raises `Lacking` when the endpoint does not offer
+what was asked for, and lets every other error out for `judged`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+import lutum
+from lutum.cli import _providers
+
+Verdict = Literal["works", "lacking", "broken", "not run"]
+
+SHORT = 512
+"""Tokens of an answer; a model that reasons unasked needs some of them for that."""
+
+LONG = 1_536
+"""With thinking, of which Claude takes 1,024 at least, and of the answer that is left."""
+
+ROUNDS = 4
+
+
+class Lacking(Exception):
+    """The endpoint does not have it; the message says how that showed."""
+
+
+class Weather(msgspec.Struct):
+    """The weather in a city."""
+
+    city: str
+    degrees: int
+
+
+_PLACE = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}},
+    "required": ["city"],
+    "additionalProperties": False,
+}
+TOOLS = lutum.Toolset(lutum.raw_tool("weather", _PLACE, "The temperature in a city, in degrees Celsius."))
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where a case runs: a boundary on a ledger of its own."""
+
+    llm: lutum.Lutum
+    provider: str
+
+
+async def text(bench: Bench) -> str:
+    """Words come, as a stream, and then the provider's own end."""
+    pieces = list[str]()
+    async with bench.llm.text_turn(_COUNT).max_output_tokens(SHORT).stream() as turn:
+        async for piece in turn.text():
+            pieces.append(piece)
+    if not turn.result.text.strip():
+        raise Lacking(f"it ended by {turn.result.finish_reason!r} without a word")
+    if len(pieces) == 1:
+        return "in one piece, so it does not stream"
+    return f"{len(pieces)} pieces"
+
+
+async def thinking(bench: Bench) -> str:
+    """Asked to think, the model does, and lets it be seen or at least counted."""
+    turn = bench.llm.text_turn("Is 91 a prime number? Think first.").max_output_tokens(LONG)
+    result = await _providers.reasoning(bench.provider, turn).collect()
+    if result.reasoning.strip():
+        return f"{len(result.reasoning):,} characters to read"
+    if result.usage.reasoning_tokens:
+        return f"hidden: {result.usage.reasoning_tokens:,} tokens, and nothing to read"
+    if any(isinstance(item, lutum.ReasoningItem) for item in result.turn.items):
+        return "hidden: nothing to read"
+    raise Lacking("asked to think, it answered without")
+
+
+async def tools(bench: Bench) -> str:
+    """A call that is asked for is made, its result goes back, and an answer in words follows."""
+    session = lutum.Session(bench.llm)
+    session.push_user("What is the temperature in Oslo? Use the tool.")
+    said = ""
+    for number in range(ROUNDS):
+        turn = session.text_turn().tools(TOOLS).max_output_tokens(SHORT)
+        outcome = await (_made_to_call(turn) if number == 0 else turn).collect()
+        match outcome:
+            case lutum.Finished():
+                if number == 0:
+                    raise Lacking("made to call a tool, it answered in words")
+                session.commit_text(outcome.result)
+                return f"{number} round{'s' if number > 1 else ''}, then words{said}"
+            case lutum.NeedsTools(round):
+                if round.issues and number == 0:
+                    issue = round.issues[0]
+                    raise Lacking(
+                        f"its call cannot be run, {issue.reason}: {issue.detail or issue.arguments[:80]}"
+                    )
+                session.commit_round(round, [call.complete("3 degrees") for call in round.calls])
+    return f"{ROUNDS} rounds, and it calls on"
+
+
+def _made_to_call(
+    turn: lutum.TextTurn[lutum.Finished | lutum.NeedsTools],
+) -> lutum.TextTurn[lutum.Finished | lutum.NeedsTools]:
+    """The turn, made to call the tool where the model can be made to."""
+    required = turn.require("weather")
+    try:
+        required.preview()
+    except lutum.BadValue as error:
+        if error.field != "tool_choice":
+            raise
+        return turn
+    return required
+
+
+async def structured(bench: Bench) -> str:
+    """A value of a type comes, whole."""
+    turn = bench.llm.structured_turn(Weather, "It is 3 degrees in Oslo. Say that in JSON: city, degrees.")
+    result = await turn.max_output_tokens(SHORT).collect()
+    if result.refusal is not None:
+        raise Lacking("the model refused")
+    return f"{result.value.city!r}, {result.value.degrees}"
+
+
+async def replay(bench: Bench) -> str:
+    """A conversation of two turns, stored and loaded between, in which requests only grow."""
+    session = lutum.Session(bench.llm)
+    session.push_system("You are concise.")
+    session.push_user("Name a river.")
+    turn_of, result = await _first_turn(bench, session)
+    session.commit_text(result)
+    elsewhere = lutum.Session(bench.llm, lutum.Transcript.load(session.transcript.dump()))
+    for one in (session, elsewhere):
+        one.push_user("And another.")
+    preview = turn_of(session).preview()
+    if turn_of(elsewhere).preview().body != preview.body:
+        raise RuntimeError("loaded from a file, the conversation makes another request")
+    if preview.first_difference is not None:
+        raise RuntimeError(f"the second request differs from the first at {preview.first_difference}")
+    try:
+        session.commit_text(await turn_of(session).collect())
+    except lutum.ProviderError as error:
+        raise RuntimeError(f"a stored turn is refused: {error}") from error
+    inexact = [form.reason for form in preview.forms if not form.exact]
+    if inexact:
+        raise Lacking(f"the turn goes back, but not exactly: {inexact[0]}")
+    return "exact" + (", with thinking" if result.reasoning else "")
+
+
+TurnOf = Callable[[lutum.Session], lutum.TextTurn]
+
+
+async def _first_turn(bench: Bench, session: lutum.Session) -> tuple[TurnOf, lutum.TextResult]:
+    """A turn with thinking, which is what goes wrong on its way back; without, where that is refused."""
+
+    def plain(session: lutum.Session) -> lutum.TextTurn:
+        return session.text_turn().max_output_tokens(LONG)
+
+    def thoughtful(session: lutum.Session) -> lutum.TextTurn:
+        return _providers.reasoning(bench.provider, plain(session))
+
+    try:
+        return thoughtful, await thoughtful(session).collect()
+    except (lutum.BadValue, lutum.ProviderError) as error:
+        if isinstance(error, lutum.ProviderError) and error.kind not in _REFUSED | {"unknown"}:
+            raise
+    return plain, await plain(session).collect()
+
+
+async def cancel(bench: Bench) -> str:
+    """Left at its first piece, a turn is settled, and the endpoint answers the next one."""
+    llm = bench.llm
+    async with llm.text_turn(_COUNT_ON).max_output_tokens(LONG).stream() as turn:
+        async for _ in turn.text():
+            break
+    if llm.budget.reserved.total_tokens:
+        raise RuntimeError("something stayed reserved")
+    await llm.text_turn("Say OK.").max_output_tokens(SHORT).collect()
+    return f"charged {turn.usage.total_tokens:,} tokens, {turn.usage.known}"
+
+
+async def usage(bench: Bench) -> str:
+    """The provider says what a turn used."""
+    result = await bench.llm.text_turn("Say OK.").max_output_tokens(SHORT).collect()
+    used = result.usage
+    if used.known != "exact" or not used.input_tokens:
+        raise Lacking(f"it says nothing, so budgets go by estimates: {used.total_tokens:,} tokens here")
+    cost = "" if used.cost_usd is None else f", ${used.cost_usd}"
+    return f"{used.input_tokens:,} tokens in, {used.output_tokens:,} out{cost}"
+
+
+_COUNT = "Say the words one, two, three, up to ten."
+_COUNT_ON = "Count from 1 to 500, in words."
+
+CASES: dict[str, Callable[[Bench], Awaitable[str]]] = {
+    "text": text,
+    "thinking": thinking,
+    "tools": tools,
+    "structured": structured,
+    "replay": replay,
+    "cancel": cancel,
+    "usage": usage,
+}
+"""In the order in which they run. `text` first: without it nothing else says anything."""
+
+# What says nothing about the endpoint: it never came to the question.
+_OUTSIDE = frozenset({"authentication", "billing", "permission", "rate_limit", "overloaded"})
+_OFFERED = frozenset({"thinking", "tools", "structured"})
+_REFUSED = frozenset({"invalid_request", "not_found", "too_large"})
+
+
+def judged(case: str, error: Exception) -> tuple[Verdict, str]:
+    """What an error of a case means, and the reason in a line. PURE."""
+    name = type(error).__name__
+    words = " ".join(str(error).split())
+    match error:
+        case Lacking():
+            return "lacking", words
+        case lutum.ProviderError() if error.kind in _OUTSIDE:
+            return "not run", words
+        case lutum.ProviderError() if case != "text" and error.kind in _REFUSED | {"unknown"}:
+            return "lacking", f"refused: {words}"
+        case lutum.BadValue(field="api_key" | "auth_token"):
+            return "not run", words
+        case lutum.BadValue() if case != "text":
+            return "lacking", words
+        case lutum.OutputInvalid() | lutum.OutputLimitExceeded() | lutum.Refused():
+            return "lacking", f"{name}: {words}"
+        case lutum.NetworkError() if case == "text":
+            return "not run", words
+        case _:
+            return "broken", f"{name}: {words}"
+
+
+def worth_repeating(case: str, error: Exception) -> bool:
+    """Whether a second try must tell a server that failed from one that fails at what it lacks. PURE."""
+    return case in _OFFERED and isinstance(error, lutum.ProviderError) and error.kind == "server"
+
+
+def failed_twice(error: Exception) -> tuple[Verdict, str]:
+    """What it means that the second try ended as the first. PURE."""
+    return "lacking", f"the server fails at it, every time: {' '.join(str(error).split())}"
+
+
+def blocks(case: str, verdict: Verdict) -> bool:
+    """Whether the other cases need not be tried."""
+    return verdict == "not run" or (case == "text" and verdict == "broken")

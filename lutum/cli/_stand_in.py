@@ -1,0 +1,132 @@
+"""A provider for who has none: a wire server that answers by the request, in whatever protocol it comes.
+
+It thinks when it is asked to, calls the tool that it is made to call, and gives the value that `smoke`
+asks for. Else it says what it heard; told to count, it does not stop.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from lutum.testing.wire import (
+    Answer,
+    Call,
+    NeverEnding,
+    Pause,
+    Reply,
+    Say,
+    Step,
+    Think,
+    WireRequest,
+    WireServer,
+)
+
+COUNT = "count"
+"""In a message, it asks for an answer without end."""
+
+PACE = 0.03
+"""Seconds between two words: a little faster than a model writes, slow enough to be stopped."""
+
+PLACE = {"city": "Oslo"}
+WEATHER = '{"city":"Oslo","degrees":3}'
+"""What `smoke` asks for: the arguments of its tool, and its value."""
+
+
+@asynccontextmanager
+async def provider(pace: float = PACE) -> AsyncGenerator[str]:
+    """The URL of the server, which runs as long as the block."""
+    # A proxy could not reach a server in this process, and nobody else is talked to.
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        del os.environ[name]
+    os.environ["no_proxy"] = "*"
+    async with WireServer(lambda request: answer(request, pace)) as server:
+        yield server.url
+
+
+Object = dict[str, Any]
+
+
+class _Asked(msgspec.Struct):
+    """A request of any of the protocols: the members that are looked at."""
+
+    messages: list[Object] | None = None
+    input: list[Object] | None = None
+    prompt: str | None = None
+    tools: list[Object] | None = None
+    tool_choice: Object | str | None = None
+    text: Object | None = None
+    response_format: Object | None = None
+    output_config: Object | None = None
+    thinking: Object | None = None
+    reasoning: Object | None = None
+    reasoning_effort: str | None = None
+
+
+_decode = msgspec.json.Decoder(_Asked).decode
+
+
+def answer(request: WireRequest, pace: float = 0.0) -> Answer:
+    """What a request is answered. PURE."""
+    asked = _decode(request.body)
+    if name := _tool_to_call(asked):
+        return Reply(Call(name, PLACE))
+    if _wants_value(asked):
+        return Reply(Say(WEATHER))
+    heard, number = _heard(asked)
+    if COUNT in heard.lower():
+        return Reply(NeverEnding("one more, ", max(pace, 0.001)))
+    said = Say(*_paced(f"You said: {heard} I am a wire server inside this process, and no model.", pace))
+    if not _thinks(asked):
+        return Reply(said)
+    return Reply(Think(*_paced(f"This is message {number} of the conversation.", pace)), said)
+
+
+def _tool_to_call(asked: _Asked) -> str:
+    """The tool that the model is made to call; empty where it is free."""
+    choice = asked.tool_choice
+    if not asked.tools or choice is None or choice in ("auto", "none"):
+        return ""
+    if isinstance(choice, str):
+        return _name(asked.tools[0])
+    return "" if choice.get("type") in ("auto", "none") else _name(choice) or _name(asked.tools[0])
+
+
+def _name(tool: Object) -> str:
+    return str(tool.get("name") or tool.get("function", {}).get("name", ""))
+
+
+def _wants_value(asked: _Asked) -> bool:
+    form = (
+        asked.response_format or (asked.text or {}).get("format") or (asked.output_config or {}).get("format")
+    )
+    return form is not None and form["type"] != "text"
+
+
+def _thinks(asked: _Asked) -> bool:
+    effort = asked.reasoning_effort or (asked.reasoning or {}).get("effort") or "none"
+    return effort != "none" or (asked.thinking or {}).get("type", "disabled") != "disabled"
+
+
+def _heard(asked: _Asked) -> tuple[str, int]:
+    """The words of the last user message, and how many messages there are."""
+    if asked.prompt is not None:
+        return asked.prompt, 1
+    said = asked.messages or asked.input or []
+    content: str | list[Object] = [one for one in said if one.get("role") == "user"][-1]["content"]
+    if isinstance(content, str):
+        return content, len(said)
+    texts = [str(part.get("text", "")) for part in content]
+    return next((text for text in reversed(texts) if text), ""), len(said)
+
+
+def _paced(text: str, pace: float) -> list[str | Step]:
+    first, *rest = text.split(" ")
+    steps: list[str | Step] = [first]
+    for word in rest:
+        steps += [Pause(pace), " " + word] if pace else [" " + word]
+    return steps
