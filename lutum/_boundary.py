@@ -258,7 +258,7 @@ class Lutum:
 
     def _request(self, spec: TurnSpec) -> TurnRequest:
         if not len(spec.base) and not spec.ephemerals:
-            raise BadValue("input", "is empty")
+            raise BadValue("input", "is empty: give a message, or push_user() one first")
         if spec.base.open_calls:
             raise UsageError(f"input: call {spec.base.open_calls[0]!r} has no result yet")
         return TurnRequest(

@@ -326,7 +326,9 @@ class Budget:
         here = current_token()
         for ledger in self._chain():
             if ledger.closed:
-                raise UsageError("budget: its block has ended; what it limited cannot be started any more")
+                raise UsageError(
+                    "budget: its block has ended, and with it what it limited; use the Lutum around the block"
+                )
             if ledger.exhausted and ledger.when_spent is not None:
                 raise BudgetExceeded(f"the budget is spent: {ledger!r}")
             if ledger._loop is not None and ledger._loop != here and _alive(ledger._loop):

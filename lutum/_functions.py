@@ -124,7 +124,8 @@ class FunctionTool(TypedTool[Arguments[P]], Generic[P, O]):
         keywords.update((name, bound[name]) for name in self.dependencies)
         call = functools.partial(cast("Callable[..., Any]", self.__wrapped__), **keywords)
         if self._thread:
-            output = await anyio.to_thread.run_sync(call, abandon_on_cancel=self._abandon)
+            # In a list: trio takes no coroutine from a thread, and a wrapper may give one.
+            [output] = await anyio.to_thread.run_sync(lambda: [call()], abandon_on_cancel=self._abandon)
         else:
             output = call()
         return await output if inspect.isawaitable(output) else output
@@ -264,7 +265,7 @@ def _check_callable(fn: Any, inner: Any, tool: str) -> None:
 
 
 def _is_a(kind: Callable[[Any], bool], fn: Any) -> bool:
-    return kind(fn) or kind(getattr(type(fn), "__call__", None))  # noqa: B004  # the method, not whether
+    return kind(fn) or kind(getattr(cast("object", type(fn)), "__call__", None))  # noqa: B004  # what it is
 
 
 def _hints(target: Any, local_names: dict[str, object]) -> dict[str, Any]:
@@ -272,9 +273,8 @@ def _hints(target: Any, local_names: dict[str, object]) -> dict[str, Any]:
     parameters = types.FunctionType((lambda: None).__code__, getattr(target, "__globals__", {}))
     annotations: dict[str, Any] = getattr(target, "__annotations__", {})
     parameters.__annotations__ = {name: one for name, one in annotations.items() if name != "return"}
-    if hasattr(target, "__type_params__"):
-        parameters.__type_params__ = target.__type_params__  # type: ignore[attr-defined]  # since 3.12
-    return typing.get_type_hints(parameters, localns=local_names, include_extras=True)
+    own = {one.__name__: one for one in getattr(target, "__type_params__", ())}  # since 3.12
+    return typing.get_type_hints(parameters, localns=local_names | own, include_extras=True)
 
 
 def _without_partial(fn: Any) -> Any:

@@ -244,5 +244,5 @@ def _checked(field: str, value: object) -> str:
     if not value.strip():
         raise BadValue(field, "is blank")
     if not _HEADER_VALUE.fullmatch(value):
-        raise BadValue(field, "holds printable ASCII without spaces or a line end around it")
+        raise BadValue(field, "may hold printable ASCII only, with no space or line end around it")
     return value

@@ -18,7 +18,7 @@ from lutum._errors import BadValue, ToolError, UsageError
 from lutum._input import ModelInput, ToolResult
 from lutum._results import CommittedTurn, TextResult, ToolCallItem, Usage
 from lutum._spans import span
-from lutum._tool_calls import CallIssue, ToolCall, check_seconds, only
+from lutum._tool_calls import CallIssue, ToolCall, check_runs, check_seconds, only
 from lutum._transcript import Transcript
 
 I = TypeVar("I", default=dict[str, Any])
@@ -136,7 +136,10 @@ class ToolRound(Generic[I]):
             given.setdefault(issue.id, _bare(wanted[issue.id], issue.answer()))
         for call in self.turn.tool_calls:
             if call.id not in given:
-                raise UsageError(f"round: no result for call {call.id!r} of {call.name!r}")
+                raise UsageError(
+                    f"round: no result for call {call.id!r} of {call.name!r};"
+                    " run() gives all of them, call.complete(...) or .reject(...) one"
+                )
         return tuple(given[id] for id in wanted)
 
 
@@ -206,7 +209,7 @@ async def _run_calls(
     if on_error not in ("result", "raise"):
         raise BadValue("on_error", f"{on_error!r} is neither 'result' nor 'raise'")
     for call in calls:
-        call.check_runs()
+        check_runs(call)
     slots = anyio.CapacityLimiter(limit)
     raised = list[BaseException]()
 

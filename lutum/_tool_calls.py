@@ -136,21 +136,13 @@ class ToolCall(Generic[I]):
             await state.running.wait()
         if state.answer is not None:
             return state.answer
-        self.check_runs()
+        check_runs(self)
         state.running = done = anyio.Event()
         try:
             return await self._run(timeout)
         finally:
             state.running = state.scope = state.limit = None
             done.set()
-
-    def check_runs(self) -> None:
-        """Raises UsageError when `run` would have nothing to run."""
-        if self.answer is not None:
-            return
-        if self._tool is None:
-            raise UsageError(f"tool {self.name!r}: no turn made this call; answer with call.complete(...)")
-        self._tool.check_runs()
 
     async def _run(self, timeout: float | None) -> ToolResult:
         assert self._tool is not None
@@ -223,6 +215,16 @@ class CallIssue:
     def answer(self) -> ToolResult:
         """What is committed unless you answer it yourself."""
         return ToolResult(self.id, (Text(self.message),), True, self.name, self.arguments)
+
+
+def check_runs(call: ToolCall[Any]) -> None:
+    """Raises UsageError when a call has no answer, and `run` would have nothing to run."""
+    if call.answer is not None:
+        return
+    tool = call._tool
+    if tool is None:
+        raise UsageError(f"tool {call.name!r}: no turn made this call; answer with call.complete(...)")
+    tool.check_runs()
 
 
 def check_seconds(field: str, value: float | None) -> None:

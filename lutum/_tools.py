@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, Generic, Self, cast, final, overload
 
@@ -48,7 +48,7 @@ class Tool(Generic[I_co]):
         if not isinstance(cast("object", definition.name), str) or not _NAME.fullmatch(definition.name):
             raise BadValue(
                 "tool.name",
-                f"{definition.name!r} is not 1 to 128 of A-Z a-z 0-9 _ -; give another with name=",
+                f"{definition.name!r} is not 1 to 128 of A-Z a-z 0-9 _ -; give another by name=",
             )
         self.definition = definition
         self.dependencies = dependencies
@@ -200,9 +200,7 @@ def tool_input(
 
     def decorate(cls: type[T]) -> type[T]:
         if not isinstance(cast("object", cls), type):
-            raise BadValue(
-                "tool_input", f"{cls!r} is no class; give it a name: class Mine({_shown(cls)}): ..."
-            )
+            raise BadValue("tool_input", f"{cls!r} is no class; name it: class Mine({_shown(cls)}): ...")
         named = _snake(cls.__name__) if name is None else name
         with _nameable(cls):
             made = InputTool(named, _described(cls, description), cls, output)
@@ -226,7 +224,7 @@ def _instance(type: type[Any], value: object) -> object:
 
 
 @contextmanager
-def _nameable(cls: type[Any]) -> Iterator[None]:
+def _nameable(cls: type[Any]) -> Generator[None]:
     """A class that refers to itself does so by a name that its module has only once it is decorated."""
     module: dict[str, object] = getattr(sys.modules.get(cls.__module__), "__dict__", {})
     before = {cls.__name__: module[cls.__name__]} if cls.__name__ in module else {}

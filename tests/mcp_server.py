@@ -66,6 +66,12 @@ async def grow(ctx: Context) -> str:
     return "grown"
 
 
+@server.tool()
+def key(ctx: Context) -> str:
+    """The key that the request brought."""
+    return (ctx.headers or {}).get("authorization", "none")
+
+
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         server.run(transport="streamable-http", port=int(sys.argv[1]), host="127.0.0.1")

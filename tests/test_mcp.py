@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 
 import lutum
 import lutum.mcp
@@ -166,6 +169,18 @@ async def test_an_exception_of_the_block_comes_out_as_it_is(server: lutum.mcp.Se
     with pytest.raises(KeyError, match="mine"):
         async with server:
             raise KeyError("mine")
+
+
+async def test_a_client_of_yours_brings_its_headers(url: str) -> None:
+    """Whatever is not a command or a plain URL is the official client's to say; outside of the block the
+    round says so before anything runs."""
+    async with httpx2.AsyncClient(headers={"authorization": "Bearer mine"}) as http:
+        async with lutum.mcp.connect(Client(streamable_http_client(url, http_client=http))) as server:
+            tools = await server.toolset(only=["key"])
+            _, round = await round_of(tools, ("key", "{}"), ("key", "{}"))
+            assert (await round.calls[0].run()).text == "Bearer mine"
+    with pytest.raises(UsageError, match="'key' is called outside of the block"):
+        await round.run()
 
 
 async def test_a_cancelled_block_ends(url: str) -> None:

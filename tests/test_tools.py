@@ -354,8 +354,8 @@ def test_what_cannot_be_a_tool_is_refused_where_it_is_made() -> None:
     assert refused(free).startswith("tool 'free': $.options: a dict with free keys has no strict schema")
     assert refused(opaque).startswith("tool 'opaque': $.db: Db is not supported")
     assert refused(unknown).startswith("tool 'unknown': an annotation cannot be resolved")
-    assert refused(threaded, thread=True) == "tool 'threaded': thread: an async function runs in no thread"
-    assert refused(several, abandon=True) == "tool 'several': abandon: only a thread can be left running"
+    assert refused(threaded, thread=True).startswith("tool 'threaded': thread: an async")
+    assert refused(several, abandon=True).startswith("tool 'several': abandon: only a thread")
     assert (
         refused(free, name="a b")
         == "tool 'a b': $.options: a dict with free keys has no strict schema; use a list of objects"

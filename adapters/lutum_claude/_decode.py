@@ -212,7 +212,10 @@ class Decoder:
                 if delta.thinking:
                     out.append(ReasoningDelta(delta.thinking))
             else:
-                self._rare_delta(block, delta, data, out)
+                try:
+                    self._rare_delta(block, delta, data, out)
+                except UnicodeError as exc:  # which msgspec does not look for in what is kept raw
+                    self._fail(data, str(exc))
             return
         try:
             self._rare(event, data, out)
@@ -396,7 +399,7 @@ class Decoder:
 
     def _unknown(self, name: bytes, data: bytes, exc: Exception, out: list[Event]) -> None:
         """An event of a type, or with a delta of a type, that is not known; else it is malformed."""
-        if name == b"ping" and not data.strip():
+        if name in (b"", b"ping") and not data.strip():
             return
         try:
             kind = _wire.decode_tag(data).type

@@ -16,6 +16,7 @@ from msgspec import UNSET, Struct
 from lutum import BadValue, CommittedTurn, Estimate, Item, Message
 from lutum.abc import Prepared, TurnRequest, narrow
 from lutum_claude import _estimate, _models, _tail, _tools, _wire
+from lutum_claude._ids import distinct
 from lutum_claude._items import Block, Encoder, Piece, system_texts
 from lutum_claude._join import BREAKPOINT, Ephemerals, Join, JoinSpec, mark, note
 from lutum_claude._options import ClaudeOptions, json_bytes
@@ -55,7 +56,7 @@ def prepare(request: TurnRequest, config: Config) -> Prepared:
 
     encoder = Encoder(config.scope, model)
     transcript = request.transcript
-    pieces = transcript.memo(encoder.key, encoder)
+    pieces = distinct(transcript.memo(encoder.key, encoder))
     thinking = _tail.thinking(model, capable, options)
     spec = JoinSpec(
         head=len(transcript.head.system),

@@ -49,6 +49,7 @@ class Piece(Struct, frozen=True):
       preface: whole messages that stand right before a turn.
       marks: cache breakpoints in raw JSON of yours.
       paused: the provider goes on with this turn when it gets it back.
+      calls: the ids of its calls, as they are sent.
     """
 
     groups: tuple[tuple[str, tuple[Block, ...]], ...]
@@ -64,6 +65,7 @@ class Piece(Struct, frozen=True):
     marks: int = 0
     tokens: int = 0
     unbounded: tuple[str, ...] = ()
+    calls: tuple[str, ...] = ()
 
 
 class Encoder:
@@ -145,6 +147,7 @@ class Encoder:
             home=home,
             preface=preface_messages(turn.preface) if home and capable.late_system else (),
             paused=home and _turn.is_paused(turn),
+            calls=tuple(call.id if home else _turn.call_id(call.id) for call in turn.tool_calls),
             tokens=sum(map(_estimate.json_tokens, sent)) + _estimate.MESSAGE_TOKENS,
         )
 
@@ -226,8 +229,10 @@ def _blocks(array: bytes) -> tuple[Block, ...]:
 def _result(item: ToolResult, field: str, open_calls: tuple[str, ...], *, own_id: bool) -> Piece:
     content, tokens, unbounded = b'""', 0, tuple[str, ...]()
     if all(isinstance(part, Text) for part in item.content):
-        content = _wire.encode(item.text)
-        tokens = _estimate.text_tokens(item.text)
+        # "tool_result: content cannot be empty if `is_error` is true", answers the API with a 400.
+        text = item.text if item.text.strip() or not item.is_error else "failed"
+        content = _wire.encode(text)
+        tokens = _estimate.text_tokens(text)
     else:
         blocks, tokens, unbounded = _parts(item.content, field)
         content = b"[" + b",".join(block.json for block in blocks) + b"]"
@@ -247,6 +252,7 @@ def _result(item: ToolResult, field: str, open_calls: tuple[str, ...], *, own_id
         (("assistant", (Block(call, False),)), answer),
         tokens=tokens + _estimate.json_tokens(call),
         unbounded=unbounded,
+        calls=(_turn.call_id(item.call_id),),
     )
 
 

@@ -8,6 +8,7 @@ defined and on offer now is what the head and the prefaces so far left.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
@@ -17,6 +18,11 @@ from msgspec import Raw, Struct
 from lutum import BadValue, ToolDef
 from lutum.abc import OutputFormat, ToolPlan, TurnRequest
 from lutum_claude import _estimate, _turn, _wire
+
+_KEY = "1 to 64 of A-Z a-z 0-9 _ . -"
+# One other key and the API refuses the whole request: "tools.0.custom.input_schema.properties: Property keys
+# should match pattern '^[a-zA-Z0-9_.-]{1,64}$'". Only the keys right under the schema are looked at.
+_PROPERTY = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 
 
 class _Tool(Struct):
@@ -64,7 +70,7 @@ def tool_json(tool: ToolDef) -> bytes:
     """A tool's entry; its schema goes in as it was given.
 
     Raises:
-      BadValue: a name Claude does not take, or a schema that is no JSON object.
+      BadValue: a name of tool or parameter that Claude does not take, or a schema that is no JSON object.
     """
     if not _wire.TOOL_NAME.fullmatch(tool.name):
         raise BadValue(
@@ -72,8 +78,16 @@ def tool_json(tool: ToolDef) -> bytes:
         )
     if not _turn.is_object(tool.schema):
         raise BadValue("tools", f"the schema of {tool.name!r} is no JSON object")
+    for key in _properties(tool.schema):
+        if not _PROPERTY.fullmatch(key):
+            raise BadValue("tools", f"a parameter of {tool.name!r} is called {key!r}; Claude takes {_KEY}")
     described = b',"description":' + _wire.encode(tool.description) if tool.description else b""
     return b'{"name":%b%b,"input_schema":%b}' % (_wire.encode(tool.name), described, tool.schema.encode())
+
+
+def _properties(schema: str) -> Iterable[str]:
+    properties = bytes(_wire.decode_object(schema).get("properties", b""))
+    return _wire.decode_object(properties) if properties.startswith(b"{") else ()
 
 
 @lru_cache(maxsize=1024)

@@ -380,9 +380,9 @@ def is_object(text: str) -> bool:
 
 # --- tokens: calibrated rules, no bound ----------------------------------------------------------
 
-ASCII_PER_TOKEN = 3.0
+ASCII_PER_TOKEN = 3.1
 OTHER_TOKENS = 1.2  # a character outside ASCII: o200k takes about 0.7 for CJK, more for rare scripts
-MESSAGE_TOKENS = 0  # besides its JSON, which is longer than any template
+MESSAGE_TOKENS = 9  # of its template, and what opens the answer; raw JSON is longer than any template
 TOOL_TOKENS = 2
 ENCRYPTED_PER_TOKEN = 16  # base64 of encrypted reasoning, most of which is left out again
 JSON_PER_TOKEN = 6.4  # of a schema, which models are shown in a shorter form

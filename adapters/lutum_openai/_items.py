@@ -46,6 +46,8 @@ class Piece(Struct, frozen=True):
       preface: what among `sent` stood before a turn and no item of the transcript holds.
       images: how many there are; what one takes depends on the model.
       unbounded: what makes `tokens` worthless, each place named.
+      calls: the ids of its calls as they are sent, where the API wants each to be there once.
+      whole: of a turn that goes out with the ids it came with.
     """
 
     sent: tuple[bytes, ...]
@@ -55,6 +57,8 @@ class Piece(Struct, frozen=True):
     tokens: int = 0
     images: int = 0
     unbounded: tuple[str, ...] = ()
+    calls: tuple[str, ...] = ()
+    whole: bool = False
 
 
 class Content(Struct, frozen=True):
@@ -192,8 +196,8 @@ def result_parts(result: ToolResult) -> tuple[Part, ...]:
 
 
 def message_tokens(json: bytes) -> int:
-    """Tokens of a whole message or item."""
-    return _common.json_tokens(json) + _common.MESSAGE_TOKENS
+    """Tokens of a whole message or item that is sent as JSON."""
+    return _common.json_tokens(json)
 
 
 def document_tokens(document: Document) -> int | None:

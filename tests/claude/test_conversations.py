@@ -93,7 +93,7 @@ class Conversation:
         }
         stream = b'data: {"type":"message_start","message":%b}\n\ndata: {"type":"message_stop"}\n\n'
         out = list[lutum.Event]()
-        self.adapter._decoder(prepared, lutum.Response()).feed(stream % msgspec.json.encode(message), out)
+        self.adapter.decoder(prepared, lutum.Response()).feed(stream % msgspec.json.encode(message), out)
         done = out[-1]
         assert isinstance(done, lutum.Completed)
         turn = done.turn

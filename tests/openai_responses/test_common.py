@@ -223,7 +223,7 @@ def test_call_ids() -> None:
 
 def test_tokens() -> None:
     """Text counts by its characters, a PDF by its pages, an image by the most its model takes."""
-    assert _common.text_tokens("x" * 30) == 11
+    assert _common.text_tokens("x" * 31) == 11
     assert _common.text_tokens("語" * 10) >= 10
     assert _common.pdf_tokens(b"%PDF /Type /Page /Type/Page /Type /Pages") == 2 * _common.PAGE_TOKENS
     assert _common.pdf_tokens(b"%PDF") is None

@@ -29,6 +29,7 @@ from lutum_openai._items import Piece, message_tokens
 from lutum_openai._options import OpenAIOptions, json_bytes
 from lutum_openai._unasked import unasked_tokens
 from lutum_openai.responses import _wire
+from lutum_openai.responses._ids import distinct
 from lutum_openai.responses._items import Encoder
 
 _STREAM = b',"stream":true}'
@@ -125,7 +126,7 @@ def prepare(request: TurnRequest, config: Config) -> Prepared:
         if getattr(settings, field) not in (UNSET, ()):
             raise BadValue(field, "the Responses API has no such setting; Chat Completions has")
     encoder = Encoder(config.scope, model)
-    pieces = request.transcript.memo(encoder.key, encoder)
+    pieces = distinct(request.transcript.memo(encoder.key, encoder))
     ephemerals = [
         (at, encoder.piece(item, f"ephemerals[{i}]", _NOTHING))
         for i, (at, item) in enumerate(request.ephemerals)

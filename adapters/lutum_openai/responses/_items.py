@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import final
 
+import msgspec
+
 from lutum import BadValue, CommittedTurn, Document, Image, Message, Text, ToolResult, Transcript
 from lutum_openai import _common, _items
 from lutum_openai._common import encode
@@ -38,14 +40,22 @@ class Encoder(ItemEncoder):
 
     def _turn(self, turn: CommittedTurn) -> Piece:
         form = _turn.replay_form(turn, self.scope, self.model)
-        if self._keeps_ids(turn):
+        whole = self._keeps_ids(turn)
+        if whole:
             preface = _turn.preface_items(turn.preface)
             sent = _turn.replay_items(turn, reasoning=_wire.reasons(self.model) is not False)
         else:
             preface, sent = [], _turn.view_items(turn)
         items = (*preface, *sent)
         tokens = sum(map(_items.message_tokens, items))
-        return Piece(items, form=form, preface=tuple(preface), tokens=tokens)
+        return Piece(
+            items,
+            form=form,
+            preface=tuple(preface),
+            tokens=tokens,
+            calls=tuple(call.id if whole else _common.call_id(call.id) for call in turn.tool_calls),
+            whole=whole,
+        )
 
     def _message(self, item: Message, field: str) -> Piece:
         content = self._content(item.content, field, item.role)
@@ -71,7 +81,8 @@ class Encoder(ItemEncoder):
         if item.name is None or item.arguments is None:
             raise BadValue(field, f"result {item.call_id!r} has no call before it")
         call = _turn.call_item(item.call_id, item.name, item.arguments)
-        return content.piece(call, result, more=_common.json_tokens(call))
+        piece = content.piece(call, result, more=_common.json_tokens(call))
+        return msgspec.structs.replace(piece, calls=(id,))
 
     def _takes_media(self, role: str) -> bool:
         return role != "assistant"

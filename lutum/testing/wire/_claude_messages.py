@@ -82,6 +82,8 @@ def _check_block(path: str, message: Message, block: Object) -> None:
             refuse(f"{path}.id: String should match pattern '^{_CALL_ID.pattern}$'")
     elif kind == "tool_result":
         _require(path, block, "tool_use_id")
+        if block.get("is_error") and not block.get("content"):
+            refuse(f"{path}.tool_result: content cannot be empty if `is_error` is true")
         for index, part in enumerate(objects(block.get("content"))):
             if part.get("type") == "text":
                 _check_text(f"{path}.content.{index}", part)

@@ -11,6 +11,7 @@ __all__ = ["check_tool_changes", "check_tool_choice", "check_tools"]
 _INLINE_TOOLS: Final = "inline-tools-2026-09-15"
 _TOOL_CHANGES: Final = "mid-conversation-tool-changes-2026-07-01"
 _TOOL_NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,128}")
+_PROPERTY: Final = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 
 
 def check_tools(request: Counted) -> None:
@@ -40,6 +41,9 @@ def _check_tool(path: str, tool: Object) -> None:
             refuse(f"{path}.custom.input_schema: Field required")
         if not is_object(schema) or schema.get("type") != "object":
             refuse(f"{path}.custom.input_schema.type: Input should be 'object'")
+        if not all(map(_PROPERTY.fullmatch, schema.get("properties", {}))):
+            pattern = _PROPERTY.pattern
+            refuse(f"{path}.custom.input_schema.properties: Property keys should match pattern '{pattern}'")
     if tool.get("defer_loading") and tool.get("cache_control"):
         refuse(f"{path}.cache_control: a tool with `defer_loading` cannot carry cache_control")
 

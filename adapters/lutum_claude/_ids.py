@@ -1,0 +1,61 @@
+"""Ids of calls that stand in a request twice. PURE.
+
+Claude refuses it ("`tool_use` ids must be unique"), and some hosts number the calls of each turn anew. What
+such a turn says goes out with other ids where they repeat; a turn of this endpoint goes back as it came.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import msgspec
+from msgspec import Raw
+
+from lutum_claude import _wire
+from lutum_claude._items import Block, Piece
+
+_MEMBERS = {"tool_use": "id", "tool_result": "tool_use_id"}
+
+
+def distinct(pieces: list[Piece]) -> list[Piece]:
+    """The pieces of a whole transcript, with the turn's place in an id that an earlier call has.
+
+    Decided by what stands before alone, so that the next request says the same.
+    """
+    found, seen, renamed = list[Piece](), set[str](), dict[str, str]()
+    for at, piece in enumerate(pieces):
+        if piece.calls:
+            renamed = (
+                {} if piece.home else {id: _free(f"{id}_{at}", seen) for id in piece.calls if id in seen}
+            )
+            seen.update(renamed.get(id, id) for id in piece.calls)
+        elif not piece.answers:
+            renamed = {}
+        found.append(_renamed(piece, tuple(renamed.items())) if renamed else piece)
+    return found
+
+
+def _free(id: str, seen: set[str]) -> str:
+    while id in seen:
+        id += "_"
+    return id
+
+
+def _renamed(piece: Piece, ids: tuple[tuple[str, str], ...]) -> Piece:
+    groups = tuple(
+        (role, blocks if role.startswith("raw") else tuple(_block(block, ids) for block in blocks))
+        for role, blocks in piece.groups
+    )
+    return msgspec.structs.replace(piece, groups=groups)
+
+
+@lru_cache(maxsize=4096)
+def _block(block: Block, ids: tuple[tuple[str, str], ...]) -> Block:
+    member = _MEMBERS.get(_wire.decode_tag(block.json).type)
+    if member is None:
+        return block
+    members = _wire.decode_object(block.json)
+    id = _wire.string(members.get(member))
+    if id is None or (new := dict(ids).get(id)) is None:
+        return block
+    return Block(_wire.encode({**members, member: Raw(_wire.encode(new))}), block.markable)
