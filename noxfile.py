@@ -68,6 +68,14 @@ def docs(session: nox.Session) -> None:
     session.run("zensical", "build", "--strict", "--clean")
 
 
+@nox.session(python=PYTHONS[0], default=False)
+def bench(session: nox.Session) -> None:
+    """Measure against the peers, write benchmarks/RESULTS.md, and fail where a figure is missed."""
+    session.install(".", "aiohttp", "anthropic", "litellm", "matplotlib", "openai")
+    session.install("pydantic-ai-slim[anthropic,openai]")
+    session.run("python", "benchmarks/run.py", *session.posargs)
+
+
 @nox.session
 def wheel(session: nox.Session) -> None:
     """Build the wheel and use it where nothing but its hard dependencies is installed."""

@@ -18,7 +18,7 @@ import threading
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import suppress
 from functools import cache
 from typing import Any
@@ -31,6 +31,7 @@ from anyio.lowlevel import current_token
 
 from lutum._errors import BadValue
 from lutum._run import at_end_of_run
+from lutum._sockets import Network
 
 MAX_IDLE = 64
 """Idle connections kept for one adapter and event loop; a burst of more closes the oldest."""
@@ -198,7 +199,7 @@ class _Connection:
     def __init__(self, origin: httpcore.Origin) -> None:
         self.origin = origin
         self.idle_since = 0.0
-        self._network = _Network()
+        self._network = Network()
         self.http = httpcore.AsyncHTTPConnection(
             origin,
             ssl_context=tls_context() if origin.scheme == b"https" else None,
@@ -211,32 +212,9 @@ class _Connection:
             with suppress(Exception):
                 await self.http.aclose()
             # httpcore forgets its socket when it is cancelled in a TLS handshake.
-            if self._network.stream is not None:
+            if self._network.socket is not None:
                 with suppress(Exception):
-                    await self._network.stream.aclose()
-
-
-class _Network(httpcore.AsyncNetworkBackend):
-    """Opens one socket on whichever backend runs, and remembers it."""
-
-    def __init__(self) -> None:
-        self.stream: httpcore.AsyncNetworkStream | None = None
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        on_asyncio = isinstance(current_token().native_token, asyncio.AbstractEventLoop)
-        # Any: httpcore declares both as empty classes where their backend is not installed.
-        backend: Any = httpcore.AnyIOBackend() if on_asyncio else httpcore.TrioBackend()
-        stream: httpcore.AsyncNetworkStream
-        stream = await backend.connect_tcp(host, port, timeout, local_address, socket_options)
-        self.stream = stream
-        return stream
+                    await self._network.socket.aclose()
 
 
 class _Body(httpx.AsyncByteStream):

@@ -184,7 +184,10 @@ class Decoder:
     def feed(self, data: bytes, out: list[lutum.Event]) -> None:
         if b"BAD" in data:
             raise lutum.ProviderError("bad data", kind="malformed")
-        out.append(COMPLETED if data.endswith(b"END") else lutum.TextDelta(data.decode()))
+        if text := data.removesuffix(b"END"):
+            out.append(lutum.TextDelta(text.decode()))
+        if data.endswith(b"END"):
+            out.append(COMPLETED)
 
     def eof(self, out: list[lutum.Event]) -> None:
         out.append(lutum.TextDelta("<eof>"))
@@ -813,8 +816,7 @@ async def test_cancelled_while_connecting(transport: HttpTransport, monkeypatch:
         connecting.set()
         await anyio.sleep_forever()
 
-    monkeypatch.setattr("httpcore.AnyIOBackend.connect_tcp", connect_tcp)
-    monkeypatch.setattr("httpcore.TrioBackend.connect_tcp", connect_tcp)
+    monkeypatch.setattr("anyio.connect_tcp", connect_tcp)
     marks: list[Phase] = []
     with anyio.fail_after(1):
         async with anyio.create_task_group() as group:

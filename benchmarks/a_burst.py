@@ -1,0 +1,79 @@
+"""(a) CPU per event of a long answer that comes in a burst, 50 events and one event to an HTTP chunk."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from measure import LUTUM, Check, Plot, Report, Run, Table, by_hand, interleaved, run
+
+DIALECTS = {"messages": "Claude", "completions": "OpenAI chat", "responses": "OpenAI Responses"}
+RAW, SLOW = Run("raw httpx"), Run("litellm")
+
+# Those that end with a result, as lutum does. `create(stream=True)` of the anthropic SDK gives events and
+# nothing that joins them; it is shown, and is no peer here.
+PEERS = {
+    "messages": (Run("anthropic .stream()"), Run("pydantic-ai"), SLOW),
+    "completions": (Run("openai"), Run("pydantic-ai"), SLOW),
+    "responses": (Run("openai"), Run("pydantic-ai")),
+}
+SHOWN = {"messages": (Run("anthropic"),)}
+
+# (dialect, events to a chunk): at most this share of the best peer, and this many times raw httpx.
+GOALS = {
+    ("messages", 50): (1 / 12, 6.0),
+    ("messages", 1): (1 / 5, 1.5),
+    ("completions", 50): (1 / 25, None),
+    ("responses", 50): (1 / 25, None),
+}
+
+
+def measure(url: str, quick: bool) -> Report:
+    events, rounds, repeat = (5_000, 1, 3) if quick else (20_000, 3, 3)
+    report = Report(
+        "(a) A burst",
+        f"One answer of {events:,} events, written at once. CPU time of the client's process per event, in"
+        " microseconds; each run is a process, which first reads one answer that is not counted.",
+    )
+    for (dialect, per_chunk), (share, times) in list(GOALS.items())[: 2 if quick else None]:
+        peers = PEERS[dialect][:1] if quick else PEERS[dialect]
+        shown = () if quick else (Run("raw httpx", "trio"), Run("raw aiohttp"), *SHOWN.get(dialect, ()))
+        runs = [each for each in (RAW, *LUTUM, *peers, *shown) if each != SLOW]
+        place = f"{url}/text/{events}/{per_chunk}/0"
+        jobs = {each.label: partial(run, each, dialect, place, events, repeat=repeat) for each in runs}
+        ran = interleaved(rounds, jobs)
+        if SLOW in peers:  # most of a minute a run, and never near the best: once is enough
+            ran[SLOW.label] = run(SLOW, dialect, place, events, repeat=1)
+        cpu = {label: found["cpu_us"] for label, found in ran.items()}
+        best = min(cpu[peer.label] for peer in peers)
+        caption = f"{DIALECTS[dialect]}, {per_chunk} to a chunk"
+        rows = tuple(
+            (label, f"{us:.2f}", f"{us / cpu[RAW.label]:.1f}", f"{best / us:.1f}")
+            for label, us in cpu.items()
+        )
+        report.tables.append(
+            Table(caption, ("", "us/event", "x raw httpx", "times less than best peer"), rows)
+        )
+        for ours in LUTUM:
+            us = cpu[ours.label]
+            report.checks.append(Check(f"{caption}: {ours.label} / best peer", us / best, share))
+            if times is not None:
+                report.checks.append(
+                    Check(f"{caption}: {ours.label} / raw httpx", us / cpu[RAW.label], times)
+                )
+        ours, trio = (cpu[each.label] for each in LUTUM)
+        report.checks.append(Check(f"{caption}: lutum, trio / asyncio", trio / ours, 1.3))
+        report.plots.append(
+            Plot(
+                f"burst-{dialect}-{per_chunk}",
+                f"{caption}: CPU per event",
+                "us per event",
+                "",
+                {label: [(0, us)] for label, us in cpu.items()},
+                bars=True,
+            )
+        )
+    return report
+
+
+if __name__ == "__main__":
+    by_hand(measure)

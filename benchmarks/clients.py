@@ -1,0 +1,371 @@
+"""Everybody who streams: one small function each, and a process that runs one of them and measures itself.
+
+    python benchmarks/clients.py NAME BASE_URL EVENTS [--streams 1] [--repeat 5] [--backend asyncio]
+
+A client is an async context manager that gives `turn(first)`: it runs one turn, calls `first` at its first
+piece of text, and returns the pieces. Who has a result at the end is held to it; what is counted as a
+piece is one text delta of the provider. The raw clients only read: they return how many bytes came.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import anyio
+
+MODELS = {"messages": "claude-sonnet-5", "completions": "gpt-4.1-mini", "responses": "gpt-4.1-mini"}
+TOKENS = 32_000
+First = Callable[[], None]
+Turn = Callable[[First], Awaitable[Any]]
+Client = Callable[[str], AbstractAsyncContextManager[Turn]]
+
+
+def body(dialect: str) -> bytes:
+    """The smallest request; the server does not read it."""
+    message = [{"role": "user", "content": "go"}]
+    asked = {"input": message} if dialect == "responses" else {"messages": message}
+    return json.dumps({"model": MODELS[dialect], "stream": True, **asked}).encode()
+
+
+@asynccontextmanager
+async def raw_httpx(url: str, dialect: str, path: str) -> AsyncIterator[Turn]:
+    import httpx
+
+    async with httpx.AsyncClient(timeout=None, limits=httpx.Limits(max_connections=None)) as client:
+
+        async def turn(first: First) -> int:
+            size = 0
+            async with client.stream("POST", url + path, content=body(dialect)) as response:
+                async for piece in response.aiter_raw():
+                    if not size:
+                        first()
+                    size += len(piece)
+            return size
+
+        yield turn
+
+
+@asynccontextmanager
+async def raw_aiohttp(url: str, dialect: str, path: str) -> AsyncIterator[Turn]:
+    import aiohttp
+
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as client:
+
+        async def turn(first: First) -> int:
+            size = 0
+            async with client.post(url + path, data=body(dialect)) as response:
+                async for piece in response.content.iter_any():
+                    if not size:
+                        first()
+                    size += len(piece)
+            return size
+
+        yield turn
+
+
+@asynccontextmanager
+async def lutum_turn(url: str, dialect: str) -> AsyncIterator[Turn]:
+    import lutum
+
+    if dialect == "messages":
+        adapter: Any = lutum.ClaudeAdapter(MODELS[dialect], base_url=url, api_key="none")
+    elif dialect == "completions":
+        adapter = lutum.OpenAIChatAdapter(MODELS[dialect], base_url=f"{url}/v1", api_key="none")
+    else:
+        adapter = lutum.OpenAIAdapter(MODELS[dialect], base_url=f"{url}/v1", api_key="none")
+    async with adapter:
+        llm = lutum.Lutum(adapter)
+
+        async def turn(first: First) -> list[str]:
+            pieces: list[str] = []
+            async with llm.text_turn("go").max_output_tokens(TOKENS).stream() as stream:
+                async for event in stream:
+                    match event:
+                        case lutum.TextDelta(text=text):
+                            if not pieces:
+                                first()
+                            pieces.append(text)
+            assert stream.result.text == "".join(pieces)
+            return pieces
+
+        yield turn
+
+
+@asynccontextmanager
+async def anthropic_events(url: str) -> AsyncIterator[Turn]:
+    """`create(stream=True)`: its typed events and no more, the least that the SDK does."""
+    import anthropic
+
+    async with anthropic.AsyncAnthropic(api_key="none", base_url=url, max_retries=0) as client:
+
+        async def turn(first: First) -> list[str]:
+            pieces: list[str] = []
+            stream = await client.messages.create(
+                model=MODELS["messages"],
+                max_tokens=TOKENS,
+                messages=[{"role": "user", "content": "go"}],
+                stream=True,
+            )
+            async with stream:
+                async for event in stream:
+                    if event.type == "content_block_delta" and event.delta.type == "text_delta":
+                        if not pieces:
+                            first()
+                        pieces.append(event.delta.text)
+            return pieces
+
+        yield turn
+
+
+@asynccontextmanager
+async def anthropic_stream(url: str) -> AsyncIterator[Turn]:
+    """`messages.stream()`: events, and the message at the end."""
+    import anthropic
+
+    async with anthropic.AsyncAnthropic(api_key="none", base_url=url, max_retries=0) as client:
+
+        async def turn(first: First) -> list[str]:
+            pieces: list[str] = []
+            async with client.messages.stream(
+                model=MODELS["messages"], max_tokens=TOKENS, messages=[{"role": "user", "content": "go"}]
+            ) as stream:
+                async for event in stream:
+                    if event.type == "text":
+                        if not pieces:
+                            first()
+                        pieces.append(event.text)
+                [block] = (await stream.get_final_message()).content
+            assert block.text == "".join(pieces)
+            return pieces
+
+        yield turn
+
+
+@asynccontextmanager
+async def openai_chat(url: str) -> AsyncIterator[Turn]:
+    import openai
+
+    async with openai.AsyncOpenAI(api_key="none", base_url=f"{url}/v1", max_retries=0) as client:
+
+        async def turn(first: First) -> list[str]:
+            pieces: list[str] = []
+            stream = await client.chat.completions.create(
+                model=MODELS["completions"],
+                messages=[{"role": "user", "content": "go"}],
+                stream=True,
+                stream_options={"include_usage": True},
+            )
+            async with stream:
+                async for chunk in stream:
+                    if chunk.choices and (text := chunk.choices[0].delta.content):
+                        if not pieces:
+                            first()
+                        pieces.append(text)
+            return pieces
+
+        yield turn
+
+
+@asynccontextmanager
+async def openai_responses(url: str) -> AsyncIterator[Turn]:
+    import openai
+
+    async with openai.AsyncOpenAI(api_key="none", base_url=f"{url}/v1", max_retries=0) as client:
+
+        async def turn(first: First) -> list[str]:
+            pieces: list[str] = []
+            stream = await client.responses.create(model=MODELS["responses"], input="go", stream=True)
+            async with stream:
+                async for event in stream:
+                    match event.type:
+                        case "response.output_text.delta":
+                            if not pieces:
+                                first()
+                            pieces.append(event.delta)
+                        case "response.completed":
+                            assert event.response.output_text == "".join(pieces)
+            return pieces
+
+        yield turn
+
+
+@asynccontextmanager
+async def pydantic_ai(url: str, dialect: str) -> AsyncIterator[Turn]:
+    """`direct.model_request_stream`: below the agent, the least that it does."""
+    from pydantic_ai.direct import model_request_stream
+    from pydantic_ai.messages import (
+        ModelRequest,
+        PartDeltaEvent,
+        PartStartEvent,
+        TextPart,
+        TextPartDelta,
+    )
+
+    model: Any
+    if dialect == "messages":
+        from pydantic_ai.models.anthropic import AnthropicModel
+        from pydantic_ai.providers.anthropic import AnthropicProvider
+
+        model = AnthropicModel(MODELS[dialect], provider=AnthropicProvider(api_key="none", base_url=url))
+    else:
+        from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
+        from pydantic_ai.providers.openai import OpenAIProvider
+
+        made = OpenAIChatModel if dialect == "completions" else OpenAIResponsesModel
+        model = made(MODELS[dialect], provider=OpenAIProvider(api_key="none", base_url=f"{url}/v1"))
+    asked = [ModelRequest.user_text_prompt("go")]
+
+    async def turn(first: First) -> list[str]:
+        pieces: list[str] = []
+        async with model_request_stream(model, asked, model_settings={"max_tokens": TOKENS}) as stream:
+            async for event in stream:
+                match event:
+                    case (
+                        PartDeltaEvent(delta=TextPartDelta(content_delta=text))
+                        | PartStartEvent(part=TextPart(content=text))
+                    ) if text:
+                        if not pieces:
+                            first()
+                        pieces.append(text)
+                    case _:
+                        pass
+        [part] = stream.get().parts
+        assert part.content == "".join(pieces)
+        return pieces
+
+    yield turn
+
+
+@asynccontextmanager
+async def litellm(url: str, dialect: str) -> AsyncIterator[Turn]:
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it asks the network when it is imported
+    from litellm import acompletion
+
+    where = {"messages": ("anthropic/", url), "completions": ("openai/", f"{url}/v1")}[dialect]
+
+    async def turn(first: First) -> list[str]:
+        pieces: list[str] = []
+        stream = await acompletion(
+            model=where[0] + MODELS[dialect],
+            api_base=where[1],
+            api_key="none",
+            messages=[{"role": "user", "content": "go"}],
+            max_tokens=TOKENS,
+            stream=True,
+        )
+        async for chunk in stream:
+            if chunk.choices and (text := chunk.choices[0].delta.content):
+                if not pieces:
+                    first()
+                pieces.append(text)
+        return pieces
+
+    yield turn
+
+
+def by_dialect(make: Callable[..., Any], *dialects: str) -> dict[str, Client]:
+    return {dialect: partial(make, dialect=dialect) for dialect in dialects}
+
+
+_PATHS = {"messages": "/v1/messages", "completions": "/v1/chat/completions", "responses": "/v1/responses"}
+
+CLIENTS: dict[str, dict[str, Client]] = {
+    "raw httpx": {name: partial(raw_httpx, dialect=name, path=path) for name, path in _PATHS.items()},
+    "raw aiohttp": {name: partial(raw_aiohttp, dialect=name, path=path) for name, path in _PATHS.items()},
+    "lutum": by_dialect(lutum_turn, *_PATHS),
+    "anthropic": {"messages": anthropic_events},
+    "anthropic .stream()": {"messages": anthropic_stream},
+    "openai": {"completions": openai_chat, "responses": openai_responses},
+    "pydantic-ai": by_dialect(pydantic_ai, *_PATHS),
+    "litellm": by_dialect(litellm, "messages", "completions"),
+}
+"""Name and dialect to client. A raw client has `raw` in its name."""
+
+
+async def many(turn: Turn, streams: int) -> tuple[list[Any], list[float]]:
+    """Run that many turns at once: what each returned, and the seconds to its first piece."""
+    outcomes: list[Any] = []
+    waited: list[float] = []
+
+    async def one() -> None:
+        began = time.perf_counter()
+        outcomes.append(await turn(lambda: waited.append(time.perf_counter() - began)))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(streams):
+            group.start_soon(one)
+    return outcomes, waited
+
+
+async def measure(
+    client: Client, url: str, *, events: int, streams: int, repeat: int, warm: str
+) -> dict[str, Any]:
+    """CPU per event of each repetition in microseconds, peak memory in KiB, seconds to the first events."""
+    expected = [f"word{number} " for number in range(events)]
+    cpu: list[float] = []
+    if warm:  # the imports and caches of a first turn are measured elsewhere
+        async with client(warm) as turn:
+            await turn(lambda: None)
+    async with client(url) as turn:
+        for _ in range(repeat):
+            before = time.process_time()
+            outcomes, first = await many(turn, streams)
+            cpu.append((time.process_time() - before) / (events * streams) * 1e6)
+            for outcome in outcomes:
+                assert outcome == expected if isinstance(outcome, list) else outcome > events * 10, outcome
+            assert len(outcomes) == len(first) == streams
+    return {
+        "cpu_us": statistics.median(cpu),
+        "rss_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "first_s": sorted(first),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("client")
+    parser.add_argument("dialect")
+    parser.add_argument("url")
+    parser.add_argument("events", type=int)
+    parser.add_argument("--streams", type=int, default=1)
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--warm", default="", help="the base URL of a turn that is not measured")
+    parser.add_argument("--backend", default="asyncio")
+    parser.add_argument("--profile", action="store_true")
+    given = parser.parse_args()
+    profiler: Any = nullcontext()
+    if given.profile:
+        import cProfile
+
+        profiler = cProfile.Profile()
+    with profiler:
+        figures = anyio.run(
+            partial(
+                measure,
+                CLIENTS[given.client][given.dialect],
+                given.url,
+                events=given.events,
+                streams=given.streams,
+                repeat=given.repeat,
+                warm=given.warm,
+            ),
+            backend=given.backend,
+        )
+    if given.profile:
+        profiler.print_stats("tottime")
+    json.dump(figures, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
