@@ -551,3 +551,24 @@ def test_an_odd_member_of_a_block(events: tuple[dict[str, Any], ...]) -> None:
     assert (turn.text, turn.exact) == ("Hi", False)
     assert (turn.inexact_reason or "").startswith(_turn.INCOMPLETE)
     assert _turn.view_blocks(turn) == [_turn.text_block("Hi")]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"\xb3"}}',
+        b'{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":{"\xb3":1}}}',
+    ],
+)
+def test_what_is_kept_raw_is_utf8_too(event: bytes) -> None:
+    """Bytes that are no UTF-8 in a member nobody looks into are malformed, as anywhere else."""
+    started = begin(0, {"type": "thinking", "thinking": "", "signature": ""})
+    with pytest.raises(lutum.ProviderError) as failed:
+        decode(sse(start(), started, event))
+    assert failed.value.kind == "malformed"
+
+
+def test_empty_data_says_nothing() -> None:
+    """An event without a name whose data is empty is passed over, wherever it stands."""
+    whole = decode(sse(start(), *WORDS, *finish()))
+    assert decode(sse(b"", start(), *WORDS, b" ", *finish())) == whole
