@@ -1,0 +1,137 @@
+"""The person's side: questions in, text as it comes, approvals. Lines only, so it works in any terminal."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+import lutum
+
+from .agent import Accept, Agent, AgentHooks, Decision, Edit, Reject
+from .database import Databases, Write
+
+HELP = """\
+Ask about the databases. Ctrl-C stops an answer. Besides:
+  /write     allow changes, or no longer; each is still shown to you first
+  /sql       what was run
+  /new       begin a new conversation
+  /quit      leave; the conversation is kept"""
+
+
+def printable(text: str) -> str:
+    """Text of a model or a database, without what could move the cursor or turn the line around."""
+    return "".join(c if c in "\n\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def say(text: str = "", end: str = "\n") -> None:
+    """Print text that is not ours."""
+    print(printable(text), end=end, flush=True)
+
+
+async def ask(prompt: str) -> str:
+    """A line from the person; the end of the input is an empty one to every question and leaves the chat."""
+    return (await anyio.to_thread.run_sync(input, prompt)).strip()
+
+
+class Approvals:
+    """A person as the hooks of an agent."""
+
+    @AgentHooks.approve_mode.method
+    async def approve_mode(self, reason: str) -> bool:
+        """Ask whether the model may write."""
+        say(f"\nThe model asks for writable mode: {reason}")
+        return (await ask("allow it? [y/n] ")).lower().startswith("y")
+
+    @AgentHooks.approve_write.method
+    async def approve_write(self, write: Write) -> Decision:
+        """Show a write that was tried and taken back, and ask."""
+        say(f"\n{write.database}: {write.sql}\n  a dry run changed {write.changed} rows")
+        while True:
+            match (await ask("run it? [y]es, [n]o why, [e]dit: ")).partition(" "):
+                case ("y" | "yes", _, _):
+                    return Accept()
+                case ("n" | "no" | "", _, why):
+                    return Reject(why or "no reason given")
+                case ("e" | "edit", _, _):
+                    return Edit(await ask("in its place: "))
+                case _:
+                    pass
+
+
+class Terminal:
+    """The conversation of a folder, kept in its `session.jsonl`."""
+
+    def __init__(self, llm: lutum.Lutum, folder: Path) -> None:
+        self._llm = llm
+        self._file = folder / "session.jsonl"
+        self._databases = Databases(folder)
+        self.agent = self._new(self._load())
+
+    def _new(self, transcript: lutum.Transcript) -> Agent:
+        hooks = AgentHooks().with_policy(Approvals())
+        return Agent(self._llm, self._databases, hooks, transcript=transcript)
+
+    def _load(self) -> lutum.Transcript:
+        if not self._file.exists():
+            return lutum.Transcript()
+        try:
+            return lutum.Transcript.load(self._file.read_bytes())
+        except lutum.TranscriptError as error:
+            kept = self._file.rename(self._file.with_suffix(".broken"))
+            say(f"the last conversation cannot be read, it is now {kept.name}: {error}")
+            return lutum.Transcript()
+
+    def _save(self, saved: lutum.Transcript) -> None:
+        """Write what is new; whole lines at the end, so a kill loses the last answer at the most."""
+        with self._file.open("ab" if saved else "wb") as file:
+            file.write(self.agent.session.transcript.dump(since=saved or None))
+
+    async def run(self) -> None:
+        """Talk until /quit or the end of the input."""
+        say(HELP)
+        try:
+            while True:
+                mode = "write" if self.agent.desk.writable else "read"
+                try:
+                    line = await ask(f"[{mode}, {self._llm.budget.spent.total_tokens} tokens] > ")
+                except EOFError:
+                    return
+                match line:
+                    case "":
+                        pass
+                    case "/quit":
+                        return
+                    case "/write":
+                        self.agent.desk.writable = not self.agent.desk.writable
+                    case "/sql":
+                        for run in self.agent.desk.statements:
+                            say(f"{run.database}: {run.sql} [{run.rows} rows]")
+                    case "/new":
+                        self._file.unlink(missing_ok=True)
+                        self.agent = self._new(lutum.Transcript())
+                    case _:
+                        await self._answer(line)
+        finally:
+            self._databases.close()
+
+    async def _answer(self, question: str) -> None:
+        before = self.agent.session.transcript
+
+        async def stop_on_interrupt() -> None:
+            with anyio.open_signal_receiver(signal.SIGINT) as signals:
+                async for _ in signals:
+                    # between two turns a tool runs: that ends, and with it the question
+                    (self.agent.running or group.cancel_scope).cancel()
+
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(stop_on_interrupt)
+                answer = await self.agent.ask(question, lambda piece: say(piece, end=""))
+                group.cancel_scope.cancel()
+                say("" if answer.ended == "finished" else f"\n({answer.ended})")
+        except* lutum.LutumError as failed:
+            say(f"\n{failed.exceptions[0]}")
+        self._save(before)
