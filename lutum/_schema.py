@@ -146,7 +146,7 @@ class _Reader:
     def node(self, info: mi.Type) -> Node:
         match info:
             case mi.Metadata():
-                extra = cast("Node | None", info.extra_json_schema)  # pyright: ignore[reportUnknownMemberType]
+                extra = cast("Node | None", info.extra_json_schema)  # pyright: ignore[reportUnknownMemberType]  # a dict without parameters
                 return {**self.node(info.type), **(extra or {})}
             case mi.NoneType():
                 return {"type": "null"}

@@ -235,7 +235,7 @@ def check_seconds(field: str, value: float | None) -> None:
 def only(exc: BaseException) -> BaseException:
     """What a group of one holds, as a nursery makes of the exception of its only failing child."""
     while isinstance(exc, BaseExceptionGroup):
-        inner = cast("Sequence[BaseException]", exc.exceptions)  # pyright: ignore[reportUnknownMemberType]
+        inner = cast("Sequence[BaseException]", exc.exceptions)  # pyright: ignore[reportUnknownMemberType]  # isinstance gives no parameter
         if len(inner) != 1:
             break
         exc = inner[0]

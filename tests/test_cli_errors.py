@@ -61,7 +61,7 @@ async def claude(*answers: Answer, **more: object) -> AsyncIterator[lutum.Lutum]
     server = WireServer(answers)
     async with httpx.AsyncClient(transport=server.transport()) as client:
         adapter = ClaudeAdapter(MODEL, base_url=server.url, api_key="sk-test", http_client=client)
-        yield lutum.Lutum(adapter, **more)  # type: ignore[arg-type]
+        yield lutum.Lutum(adapter, **more)
 
 
 def asked(*answers: Answer, **more: object) -> Case:
@@ -112,12 +112,12 @@ async def _() -> object:
 async def _() -> object:
     async def main() -> None: ...
 
-    return lutum.run(main())  # type: ignore[arg-type]
+    return lutum.run(main())
 
 
 @case("a parameter of a tool without its type")
 async def _() -> object:
-    async def weather(city) -> str:  # type: ignore[no-untyped-def]
+    async def weather(city) -> str:
         return str(city)
 
     return lutum.tool(weather)
@@ -150,7 +150,7 @@ async def _() -> object:
     async with claude(Reply(Call("weather", {}))) as llm:
         session = lutum.Session(llm)
         session.push_user("Hello?")
-        session.commit_text(await session.text_turn().tools(TOOLS).collect())  # type: ignore[arg-type]
+        session.commit_text(await session.text_turn().tools(TOOLS).collect())
 
 
 @case("a round without its results")

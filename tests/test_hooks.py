@@ -252,7 +252,7 @@ def test_a_policy_that_fits_no_slot() -> None:
     """Nothing to register is an error, and so is an override that lost its decorator."""
 
     class Forgetful(Careful):
-        async def pick(self, query: str, *, hurry: bool = False) -> str:  # type: ignore[override]
+        async def pick(self, query: str, *, hurry: bool = False) -> str:
             return ""
 
     with pytest.raises(lutum.BadValue, match="SearchHooks: Careful has no method for one of its slots"):

@@ -85,7 +85,7 @@ TOO_LARGE = bytes(1) * (MAX_MEDIA_BYTES + 1)
 BAD: list[tuple[str, Callable[[], Any]]] = [
     ("image", lambda: Image.from_bytes(b"")),
     ("image", lambda: Image.from_bytes(TOO_LARGE, media_type="image/png")),
-    ("image", lambda: Image.from_bytes("text")),  # type: ignore[arg-type]
+    ("image", lambda: Image.from_bytes("text")),
     ("image.media_type", lambda: Image.from_bytes(b"what is this")),
     ("image.media_type", lambda: Image.from_bytes(PDF)),
     ("image.media_type", lambda: Image.from_bytes(PNG[:4])),
@@ -108,17 +108,17 @@ BAD: list[tuple[str, Callable[[], Any]]] = [
     ("document.file_id", lambda: Document.from_file_id("")),
     ("document", Document),
     ("user", lambda: ModelInput().user([])),
-    ("user", lambda: ModelInput().user(None)),  # type: ignore[arg-type]
-    ("user", lambda: ModelInput().user(3)),  # type: ignore[arg-type]
-    ("user", lambda: ModelInput().user(b"bytes")),  # type: ignore[arg-type]
+    ("user", lambda: ModelInput().user(None)),
+    ("user", lambda: ModelInput().user(3)),
+    ("user", lambda: ModelInput().user(b"bytes")),
     ("user", lambda: ModelInput().user("half \ud83d")),
     ("user[1]", lambda: ModelInput().user([Text("a"), Text("\udc00")])),
-    ("user[1]", lambda: ModelInput().user([Text("a"), "b"])),  # type: ignore[list-item]
+    ("user[1]", lambda: ModelInput().user([Text("a"), "b"])),
     ("system", lambda: ModelInput().system([])),
-    ("developer[0]", lambda: ModelInput().developer([1])),  # type: ignore[list-item]
+    ("developer[0]", lambda: ModelInput().developer([1])),
     ("assistant", lambda: ModelInput().assistant("\ud800")),
     ("tool_result.call_id", lambda: ModelInput().tool_result(" ", "out")),
-    ("tool_result.call_id", lambda: ModelInput().tool_result(None, "out")),  # type: ignore[arg-type]
+    ("tool_result.call_id", lambda: ModelInput().tool_result(None, "out")),
     ("tool_result", lambda: ModelInput().tool_result("a", [])),
     ("raw.adapter", lambda: ModelInput().raw("", "{}")),
     ("raw.json", lambda: ModelInput().raw("claude", "{")),
@@ -203,10 +203,10 @@ def test_text_of_mixed_content() -> None:
 @pytest.mark.parametrize(
     ("item", "problem"),
     [
-        (Message("robot", (Text("x"),)), "'robot' is no role"),  # type: ignore[arg-type]
-        (Message("user", "hello"), "content is str"),  # type: ignore[arg-type]
-        (Message("user", ("hello",)), "str is no Text"),  # type: ignore[arg-type]
-        (ToolResult("c", [Text("x")], False, "f", "{}"), "content is list"),  # type: ignore[arg-type]
+        (Message("robot", (Text("x"),)), "'robot' is no role"),
+        (Message("user", "hello"), "content is str"),
+        (Message("user", ("hello",)), "str is no Text"),
+        (ToolResult("c", [Text("x")], False, "f", "{}"), "content is list"),
         ("hello", "str is no item"),
         (None, "NoneType is no item"),
     ],

@@ -97,7 +97,7 @@ async def test_one_bag_holds_a_whole_burst() -> None:
                     return await take()
 
             bags = turn._bags
-            turn._bags = Counting()  # type: ignore[assignment]
+            turn._bags = Counting()
             assert len(await read(turn)) == 1002
             turn._bags = bags
     assert taken == 2  # the bag, and the end
@@ -192,7 +192,7 @@ async def test_a_fault_behind_the_end_is_no_fault() -> None:
                     raise lutum.ProviderError("not the protocol", kind="malformed")
                 return more
 
-            exchange.receive = faulty  # type: ignore[method-assign]
+            exchange.receive = faulty
             return exchange
 
     with House(Rubbish(WHOLE)) as house:
@@ -239,7 +239,7 @@ async def test_events_before_a_fault_are_seen() -> None:
                 out += [STARTED, lutum.TextDelta("a")]
                 raise error
 
-            exchange.receive = faulty  # type: ignore[method-assign]
+            exchange.receive = faulty
             return exchange
 
     seen = list[lutum.Event]()

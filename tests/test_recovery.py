@@ -64,7 +64,7 @@ class House:
         adapter = ClaudeAdapter(model=MODEL, api_key="k", base_url=self.server.url, http_client=client)
         self.budget = Budget(tokens=100_000)
         recovery.watch = lambda: sum(request.outcome == "open" for request in self.server.requests)
-        self.llm = lutum.Lutum(adapter, budget=self.budget, recovery=recovery, **options)  # type: ignore[arg-type]
+        self.llm = lutum.Lutum(adapter, budget=self.budget, recovery=recovery, **options)
         self.turn = self.llm.text_turn("hello").max_output_tokens(64)
 
 
@@ -223,7 +223,7 @@ async def test_reasoning_out_of_sight_makes_a_lower_bound() -> None:
         llm = lutum.Lutum(FakeAdapter(play, hidden=hidden))
         with pytest.raises(lutum.Interrupted):
             await llm.text_turn("hello").collect()
-        assert llm.budget.spent == Usage(11, 2, known=known)  # type: ignore[arg-type]
+        assert llm.budget.spent == Usage(11, 2, known=known)
 
 
 # Recorded streams: one is cut off behind each of its events.

@@ -91,10 +91,10 @@ def test_an_estimator_has_a_deadline(backend: str) -> None:
 @pytest.mark.parametrize(
     "item",
     [
-        lutum.Message("user", (lutum.Text(5),)),  # type: ignore[arg-type]
-        lutum.Raw("claude", b"{}"),  # type: ignore[arg-type]
-        lutum.CommittedTurn("a", "s", None, b"{}"),  # type: ignore[arg-type]
-        lutum.CommittedTurn("a", "s", "m", "{}"),  # type: ignore[arg-type]
+        lutum.Message("user", (lutum.Text(5),)),
+        lutum.Raw("claude", b"{}"),
+        lutum.CommittedTurn("a", "s", None, b"{}"),
+        lutum.CommittedTurn("a", "s", "m", "{}"),
     ],
     ids=range(4),
 )

@@ -76,13 +76,13 @@ def test_inside_a_callback_of_asyncio_it_says_await() -> None:
 def test_a_coroutine_is_not_a_function() -> None:
     """`run(main())` is answered with what was meant, and without a warning about the coroutine."""
     with pytest.raises(lutum.UsageError, match=r"lutum\.run\(double"):
-        run(double(1))  # type: ignore[arg-type]
+        run(double(1))
 
 
 def test_unknown_backend() -> None:
     """A backend that is none names the argument."""
     with pytest.raises(lutum.BadValue) as info:
-        run(double, 1, backend="curio")  # type: ignore[arg-type]
+        run(double, 1, backend="curio")
     assert info.value.field == "backend"
 
 

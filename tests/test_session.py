@@ -84,7 +84,7 @@ def test_a_push_that_cannot_be_changes_nothing() -> None:
         lambda: session.push_tool_result("x", "3"),
         lambda: session.push_user([]),
         lambda: session.push_tool_result("", "3"),
-        lambda: session.push_turn("hello"),  # type: ignore[arg-type]
+        lambda: session.push_turn("hello"),
     ):
         with pytest.raises(UsageError):
             push()

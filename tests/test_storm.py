@@ -70,7 +70,7 @@ async def test_a_storm_with_cancels(on_exhausted: str, seed: int, share: float, 
     more requests are under way than reservations fit; afterwards what was spent is what was settled."""
     chance = random.Random(seed)
     limit = slots * RESERVATION + chance.randrange(RESERVATION)
-    budget = Budget(tokens=limit, on_exhausted=on_exhausted)  # type: ignore[arg-type]
+    budget = Budget(tokens=limit, on_exhausted=on_exhausted)
     provider = Provider(budget, limit, below)
     settled = list[Usage]()
     refused = 0
@@ -114,7 +114,7 @@ async def test_a_storm_with_cancels(on_exhausted: str, seed: int, share: float, 
 async def test_a_storm_that_is_billed_three_times_its_reservation(on_exhausted: str) -> None:
     """The overdraft is recorded as it was billed, every answer that was paid for is delivered, and no turn
     starts after the first bill."""
-    budget = Budget(tokens=40 * RESERVATION, on_exhausted=on_exhausted)  # type: ignore[arg-type]
+    budget = Budget(tokens=40 * RESERVATION, on_exhausted=on_exhausted)
     provider = Provider(budget, 40 * RESERVATION, lambda number: Usage(100, 3 * RESERVATION - 100))
     results = list[lutum.TextResult]()
     refused = 0

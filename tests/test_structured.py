@@ -211,7 +211,7 @@ async def test_a_refusal_counts_whatever_stands_beside_it(way: Way) -> None:
 async def test_a_refusal_without_a_word() -> None:
     """A filter that says nothing is a refusal too, never the value None."""
     adapter = ScriptedAdapter([lutum.testing.Script((), finish_reason="content_filter")])
-    result = await lutum.Lutum(adapter).structured_turn(int | None, "x").collect()  # type: ignore[arg-type]
+    result = await lutum.Lutum(adapter).structured_turn(int | None, "x").collect()
     assert result.refusal == ""
     with pytest.raises(lutum.Refused, match="without a word"):
         _ = result.value
@@ -406,7 +406,7 @@ async def test_nothing_is_parsed_before_the_end(monkeypatch: pytest.MonkeyPatch)
                 assert parsed == []
                 assert stream._reducer._reader is None
     assert parsed == [len(text)]
-    assert stream.result.value == [River(row["name"], row["km"], []) for row in rows]  # type: ignore[arg-type]
+    assert stream.result.value == [River(row["name"], row["km"], []) for row in rows]
 
 
 keys = st.text(st.sampled_from('ab\\"\u00e9:'), max_size=3)
@@ -559,7 +559,7 @@ def typed_like(value: dict[str, Any]) -> Any:
         if isinstance(one, dict):
             return typed_like(one)
         if isinstance(one, list):
-            return list[like(one[0]) if one else str]  # type: ignore[misc]
+            return list[like(one[0]) if one else str]
         return type(one)
 
     keys = {f"field{i}": key for i, key in enumerate(value)}

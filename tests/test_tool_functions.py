@@ -217,9 +217,9 @@ def test_a_schema_known_at_run_time_is_checked_when_it_is_made() -> None:
     """What has no JSON, no text, or no name that is one."""
     for bad in ({"type": "object", "x": object()}, {"type": "object", "title": "\ud800"}, [1], {}):
         with pytest.raises(BadValue, match="tool 'a': schema"):
-            lutum.raw_tool("a", bad)  # type: ignore[arg-type]
+            lutum.raw_tool("a", bad)
     with pytest.raises(BadValue, match=r"tool\.name: 3 is not 1 to 128"):
-        lutum.raw_tool(3, {"type": "object"})  # type: ignore[arg-type]
+        lutum.raw_tool(3, {"type": "object"})
 
 
 def test_off_twice_is_off() -> None:

@@ -208,7 +208,7 @@ async def test_a_failure_without_words_goes_out_with_some(kind: str) -> None:
     server, adapter = connect(kind)
     server.add(Reply("Well."))
     input = lutum.ModelInput().user("u").item(ToolResult("1", (lutum.Text(""),), True, "act", "{}"))
-    async with adapter:  # type: ignore[attr-defined]
+    async with adapter:
         outcome = await Lutum(adapter).text_turn(input).tools(TOOLS).collect()
     assert isinstance(outcome, lutum.Finished)
     assert refusals(server) == []

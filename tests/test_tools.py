@@ -329,7 +329,7 @@ def test_methods_callables_and_partials_are_functions() -> None:
 def test_what_cannot_be_a_tool_is_refused_where_it_is_made() -> None:
     """The message names tool, parameter and path."""
 
-    def untyped(x): ...  # type: ignore[no-untyped-def]
+    def untyped(x): ...
 
     def several(*xs: int) -> None: ...
 

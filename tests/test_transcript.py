@@ -448,6 +448,6 @@ def test_a_transcript_is_not_a_list() -> None:
     assert transcript != [say("x")]
     assert Transcript() == Transcript([])
     with pytest.raises(AttributeError):
-        transcript.note = 1  # type: ignore[attr-defined]
+        transcript.note = 1
     with pytest.raises(TypeError):
-        transcript[0] = say("y")  # type: ignore[index]
+        transcript[0] = say("y")

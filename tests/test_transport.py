@@ -385,7 +385,7 @@ async def test_two_hundred_at_once(transport: HttpTransport, monkeypatch: pytest
 
 
 def idle(transport: HttpTransport) -> int:
-    return sum(len(local) for own in transport._own for local in own._locals.values())  # type: ignore[attr-defined]
+    return sum(len(local) for own in transport._own for local in own._locals.values())
 
 
 async def test_old_connections_are_dropped(transport: HttpTransport, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -905,7 +905,7 @@ async def test_collected_while_open_it_warns() -> None:
     async with serving(answer_all) as server:
         transport = HttpTransport()
         await turn(transport, server.url)
-        locals_ = [local for own in transport._own for local in own._locals.values()]  # type: ignore[attr-defined]
+        locals_ = [local for own in transport._own for local in own._locals.values()]
         transports = [transport]
         del transport
         with pytest.warns(ResourceWarning, match=r"await adapter\.aclose\(\)"):

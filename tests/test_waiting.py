@@ -207,10 +207,10 @@ async def test_nobody_small_overtakes_somebody_big() -> None:
     async with anyio.create_task_group() as group:
         askers = await ask(group, budget, 8, 5, 1, 1)
         assert fates(askers) == ["has", "waits", "waits", "waits"]
-        askers[0].got.settle(Usage(4))  # type: ignore[union-attr]
+        askers[0].got.settle(Usage(4))
         await settled()
         assert fates(askers) == ["has", "has", "has", "waits"]
-        askers[1].got.settle(Usage())  # type: ignore[union-attr]
+        askers[1].got.settle(Usage())
 
 
 async def test_a_full_child_holds_up_its_own_turns_only() -> None:
@@ -235,7 +235,7 @@ async def test_who_waits_for_the_root_is_not_passed_through_a_child() -> None:
         first = await ask(group, root, 90, 20)
         second = await ask(group, child, 5)
         assert fates(first) + fates(second) == ["has", "waits", "waits"]
-        first[0].got.settle(Usage(90))  # type: ignore[union-attr]
+        first[0].got.settle(Usage(90))
         await settled()
         # Twenty can never fit beside the ninety that are spent; five can.
         assert fates(first) + fates(second) == ["has", "refused", "has"]
@@ -250,11 +250,11 @@ async def test_a_line_of_a_child_does_not_pass_the_line_of_the_root() -> None:
         (big,) = await ask(group, root, 6)
         (small,) = await ask(group, child, 1)
         assert fates([first, big, small]) == ["waits"] * 3
-        holder.got.settle(Usage())  # type: ignore[union-attr]
+        holder.got.settle(Usage())
         await settled()
         # The small one would fit on both ledgers now.
         assert fates([first, big, small]) == ["has", "waits", "waits"]
-        first.got.settle(Usage())  # type: ignore[union-attr]
+        first.got.settle(Usage())
         await settled()
         assert fates([first, big, small]) == ["has", "has", "has"]
 
@@ -268,11 +268,11 @@ async def test_who_followed_somebody_is_seen_when_that_one_is_served() -> None:
         holder, first, second = await ask(group, child, 2, 4, 1)
         (other,) = await ask(group, root, 8)
         assert fates([holder, first, second, other]) == ["has", "waits", "waits", "has"]
-        holder.got.settle(Usage())  # type: ignore[union-attr]
+        holder.got.settle(Usage())
         await settled()
         # The child has room for both, the root has not for the first, and the second is behind it.
         assert fates([first, second]) == ["waits", "waits"]
-        other.got.settle(Usage())  # type: ignore[union-attr]
+        other.got.settle(Usage())
         await settled()
         assert fates([first, second]) == ["has", "has"]
 
@@ -337,7 +337,7 @@ async def test_a_child_that_refuses_on_a_parent_that_waits() -> None:
         (holder,) = await ask(group, root, 60)
         (waiter,) = await ask(group, child, 10)
         assert waiter.fate == "waits"
-        holder.got.settle(Usage())  # type: ignore[union-attr]
+        holder.got.settle(Usage())
         await settled()
         assert waiter.fate == "has"
 
@@ -378,7 +378,7 @@ async def test_who_can_never_fit_never_hangs() -> None:
     budget = Budget(tokens=100, on_exhausted="wait")
     async with anyio.create_task_group() as group:
         askers = await ask(group, budget, 100, 50, 60, 10, 41)
-        askers[0].got.settle(Usage(60))  # type: ignore[union-attr]
+        askers[0].got.settle(Usage(60))
         await settled()
         assert fates(askers) == ["has", "refused", "refused", "has", "refused"]
     assert budget.exhausted
@@ -389,7 +389,7 @@ async def test_an_overdraft_refuses_the_whole_line() -> None:
     budget = Budget(tokens=100, on_exhausted="wait")
     async with anyio.create_task_group() as group:
         askers = await ask(group, budget, 100, 1, 0, 100)
-        askers[0].got.settle(Usage(101))  # type: ignore[union-attr]
+        askers[0].got.settle(Usage(101))
         await settled()
         assert fates(askers) == ["has", "refused", "refused", "refused"]
 

@@ -24,7 +24,7 @@ Leave = Callable[[lutum.TextTurn], Awaitable[None]]
 
 
 def claude(server: WireServer, **options: object) -> ClaudeAdapter:
-    return ClaudeAdapter(model=MODEL, api_key=KEY, base_url=server.url, **options)  # type: ignore[arg-type]
+    return ClaudeAdapter(model=MODEL, api_key=KEY, base_url=server.url, **options)
 
 
 def in_memory(server: WireServer) -> ClaudeAdapter:

@@ -387,10 +387,10 @@ async def test_guaranteed_that_does_not_fit() -> None:
 @pytest.mark.parametrize("limits", [{"tokens": 10}, {"cost_usd": 1}, {"tokens": 10, "cost_usd": 1}])
 def test_guaranteed_needs_what_is_limited(limits: dict[str, int]) -> None:
     """Every limit around it must be said, or nothing could be set aside."""
-    llm = lutum.Lutum(FakeAdapter([STARTED, done()]), budget=Budget(**limits))  # type: ignore[arg-type]
+    llm = lutum.Lutum(FakeAdapter([STARTED, done()]), budget=Budget(**limits))
     with pytest.raises(lutum.BadValue, match="guaranteed"):
         llm.within(guaranteed=True)
-    llm.within(guaranteed=True, **limits)  # type: ignore[arg-type]
+    llm.within(guaranteed=True, **limits)
 
 
 @pytest.mark.parametrize(

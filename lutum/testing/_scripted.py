@@ -179,7 +179,7 @@ class ScriptedExchange:
 
 def _script(script: Script | Sequence[Step | _Cut]) -> tuple[Step | _Cut, ...]:
     given = script if isinstance(script, Script) else None
-    steps = list[Step | _Cut](given.steps if given is not None else script)  # type: ignore[arg-type]
+    steps = list[Step | _Cut](given.steps if given is not None else script)  # type: ignore[arg-type]  # a script of steps was told apart above
     last = steps[-1] if steps else None
     if not isinstance(last, _Cut | BaseException | Completed):
         deltas = sum(isinstance(step, str | TextDelta | ReasoningDelta | StructuredDelta) for step in steps)
@@ -203,5 +203,5 @@ def _collect(items: list[ViewItem], event: Event) -> None:
         case _:
             return
     if items and type(items[-1]) is type(new) and not isinstance(new, ToolCallItem):
-        new = type(new)(items.pop().text + new.text)  # type: ignore[union-attr]
+        new = type(new)(items.pop().text + new.text)  # type: ignore[union-attr]  # same kind, so it has a text
     items.append(new)

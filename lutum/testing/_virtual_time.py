@@ -86,7 +86,7 @@ def _counted(coro: Coroutine[Any, Any, T], k: int, cancel: Any) -> Generator[Any
         try:
             trap = resume()
         except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
+            return stop.value  # type: ignore[no-any-return]  # StopIteration has no type
         suspensions += 1
         if suspensions == k:
             cancel()

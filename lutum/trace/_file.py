@@ -109,10 +109,10 @@ def plain(value: Any, depth: int = 20) -> Any:
     if isinstance(value, int):
         return value if abs(value) < 2**63 else str(value)
     if depth and isinstance(value, dict):
-        items: Any = value.items()  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+        items: Any = value.items()  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]  # isinstance gives no parameters
         return {plain(str(name), 1): plain(item, depth - 1) for name, item in items}
     if depth and isinstance(value, list | tuple):
-        return [plain(item, depth - 1) for item in value]  # pyright: ignore[reportUnknownVariableType]
+        return [plain(item, depth - 1) for item in value]  # pyright: ignore[reportUnknownVariableType]  # isinstance gives no parameters
     return _other(value)
 
 
@@ -271,8 +271,8 @@ def _text(value: bytes) -> dict[str, str]:
 
 def _as_bytes(data: dict[str, Any]) -> dict[str, Any]:
     for name, value in data.items():
-        if isinstance(value, dict) and len(value) == 1:  # pyright: ignore[reportUnknownArgumentType]
-            [(form, text)] = value.items()  # pyright: ignore[reportUnknownVariableType]
+        if isinstance(value, dict) and len(value) == 1:  # pyright: ignore[reportUnknownArgumentType]  # isinstance gives no parameters
+            [(form, text)] = value.items()  # pyright: ignore[reportUnknownVariableType]  # isinstance gives no parameters
             if form == "text" and isinstance(text, str):
                 data[name] = text.encode()
             elif form == "base64" and isinstance(text, str):

@@ -191,7 +191,7 @@ def _messages(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _items(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else []  # pyright: ignore[reportUnknownArgumentType]
+    return list(value) if isinstance(value, list | tuple) else []  # pyright: ignore[reportUnknownArgumentType]  # isinstance gives no parameters
 
 
 def _own(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -212,7 +212,7 @@ async def test_a_key_function_that_gives_none(given: Any) -> None:
     async def key() -> str:
         if isinstance(given, Exception):
             raise given
-        return given  # type: ignore[no-any-return]
+        return given
 
     server = WireServer([])
     async with httpx.AsyncClient(transport=server.transport()) as client:

@@ -155,7 +155,7 @@ async def test_an_amount_that_is_not_there_starts_nothing() -> None:
     assert adapter.exchanges == []
     for kwargs in ({"k": 0, "tokens": 1}, {"k": 1}):
         with pytest.raises(lutum.BadValue):
-            await run_branches(session, answer, passed=good, **kwargs)  # type: ignore[arg-type]
+            await run_branches(session, answer, passed=good, **kwargs)
 
 
 @VIRTUAL

@@ -308,7 +308,7 @@ async def test_what_is_wrong_with_a_run_is_plain() -> None:
     wrong: list[tuple[str, Any, dict[str, Any]]] = [
         ("cases", [Case("a", "1"), Case("a", "2")], {}),
         ("cases", ["a"], {}),
-        ("cases", [Case(1, "")], {}),  # type: ignore[arg-type]
+        ("cases", [Case(1, "")], {}),
         ("cases", [Case("\ud800", "")], {}),
         ("trials", [], {"trials": 0}),
         ("limit", [], {"limit": 0}),

@@ -567,7 +567,7 @@ def test_fuzz_conversations(kinds: list[str]) -> None:
         elif kind == "result":
             items.append(lutum.ToolResult(f"r{i}", (Text(f"{i}"),), False, "look", "{}"))
         else:
-            items.append(lutum.Message(kind, (Text(f"ü{i}"),)))  # type: ignore[arg-type]
+            items.append(lutum.Message(kind, (Text(f"ü{i}"),)))
     transcript = lutum.Transcript(items)
     whole = prepare(transcript)
     assert whole.body == prepare(lutum.Transcript.load(transcript.dump())).body

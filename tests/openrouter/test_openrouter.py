@@ -133,9 +133,9 @@ def test_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-openai")
     monkeypatch.delenv("OPENROUTER_API_KEY", raising=False)
     with pytest.raises(lutum.BadValue, match="OPENROUTER_API_KEY"):
-        prepare(lutum.ModelInput().user("hi"), via=OpenRouterAdapter("m"))  # type: ignore[arg-type]
+        prepare(lutum.ModelInput().user("hi"), via=OpenRouterAdapter("m"))
     local = OpenRouterAdapter("m", base_url="http://localhost:1/v1")
-    assert prepare(lutum.ModelInput().user("hi"), via=local)  # type: ignore[arg-type]
+    assert prepare(lutum.ModelInput().user("hi"), via=local)
 
 
 async def test_a_local_server_gets_no_key(monkeypatch: pytest.MonkeyPatch) -> None:

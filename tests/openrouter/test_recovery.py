@@ -58,7 +58,7 @@ async def test_behind_the_closed_connection(api: str) -> None:
     server = WireServer([ENDLESS])
     watched = Watched(server)
     async with httpx.AsyncClient(transport=watched) as client:
-        adapter = OpenRouterAdapter("a/b", api_key="k", api=api, http_client=client)  # type: ignore[arg-type]
+        adapter = OpenRouterAdapter("a/b", api_key="k", api=api, http_client=client)
         usage = await leave(lutum.Lutum(adapter, recovery=adapter))
     assert watched.outcomes == ["disconnected"] * 3
     assert usage.known == "recovered"

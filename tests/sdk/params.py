@@ -62,7 +62,7 @@ def _concrete(kind: Any) -> Any:
             strict = pydantic.ConfigDict(extra="forbid", strict=True)
             hints = te.get_type_hints(kind, include_extras=True)
             _made[kind] = pydantic.with_config(strict)(
-                te.TypedDict(  # type: ignore[operator]
+                te.TypedDict(
                     kind.__name__,
                     {
                         name: (te.Required if _required(kind, name, hint) else te.NotRequired)[
@@ -80,9 +80,9 @@ def _concrete(kind: Any) -> Any:
         kept = tuple(made for arg in _kept(args) if (made := _concrete(arg)) is not te.Never)
         return typing.Union[kept] if kept else te.Never  # noqa: UP007  # made of a tuple
     if origin in _LISTS or getattr(origin, "__name__", "") == "SequenceNotStr":
-        return list[_concrete(args[0])]  # type: ignore[misc]
+        return list[_concrete(args[0])]
     if origin in (dict, collections.abc.Mapping):
-        return dict[args[0], _concrete(args[1])]  # type: ignore[misc,valid-type]
+        return dict[args[0], _concrete(args[1])]
     return Any if kind is object else kind
 
 

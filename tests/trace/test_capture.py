@@ -275,7 +275,7 @@ def test_captures_survive_their_clock(backend: str) -> None:
         return t
 
     t = anyio.run(main, backend=backend)
-    assert t.started <= t.span("thread").started <= t.span("thread").ended <= t.ended  # type: ignore[operator]
+    assert t.started <= t.span("thread").started <= t.span("thread").ended <= t.ended
 
 
 def test_virtual_time_is_the_traces_time() -> None:

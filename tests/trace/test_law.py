@@ -140,7 +140,7 @@ class Adapter(FakeAdapter):
         self.turns = dict[str, Iterator[list[Any]]]()
 
     def exchange(self, prepared: Prepared) -> FakeExchange:
-        said = prepared.request.transcript[0].content[0].text  # type: ignore[union-attr]
+        said = prepared.request.transcript[0].content[0].text
         exchange = FakeExchange(self, next(self.turns[said]))
         self.exchanges.append(exchange)
         return exchange
@@ -189,7 +189,7 @@ class Program:
                     await self.each(step)
             elif step.how == "capture":
                 async with trace.capture() as t:
-                    self.inner.append((span, t))  # type: ignore[arg-type]
+                    self.inner.append((span, t))
                     await self.each(step)
             else:
                 await self.each(step)
@@ -236,7 +236,7 @@ async def test_the_law(program: Any, seed: int) -> None:
     assert not t.open_reason
     for span in t.walk():
         for child in span.children:
-            assert span.started <= child.started <= child.ended <= span.ended  # type: ignore[operator]
+            assert span.started <= child.started <= child.ended <= span.ended
     for span, inner in running.inner:
         assert span.children == inner.roots
     assert trace.load(t.dump()).dump() == t.dump()

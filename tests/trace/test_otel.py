@@ -39,7 +39,7 @@ class Seen:
 
     def edges(self) -> list[tuple[str, str | None]]:
         """Each span's name and its parent's, by name."""
-        names = {span.context.span_id: span.name for span in self.spans()}  # type: ignore[union-attr]
+        names = {span.context.span_id: span.name for span in self.spans()}
         return sorted(
             (span.name, names[span.parent.span_id] if span.parent else None) for span in self.spans()
         )
@@ -135,7 +135,7 @@ async def test_parents_across_nurseries() -> None:
     assert edges.count(("chat fake-1", "branch 0")) == 2
     assert [edge for edge in edges if edge[1] == "app"] == [(f"branch {n}", "app") for n in range(3)]
     assert edges.count(("attempt", "chat fake-1")) == edges.count(("POST", "attempt")) == 6
-    assert len({span.context.trace_id for span in seen.spans()}) == 1  # type: ignore[union-attr]
+    assert len({span.context.trace_id for span in seen.spans()}) == 1
     assert otel.get_current_span() is otel.INVALID_SPAN
 
 
@@ -153,10 +153,10 @@ async def test_times_and_ends() -> None:
                 pass
             t.to_otel(seen.provider)
     failed, stopped = [span for span in seen.spans() if span.name == "chat fake-1"]
-    if failed.start_time > stopped.start_time:  # type: ignore[operator]
+    if failed.start_time > stopped.start_time:
         failed, stopped = stopped, failed
     assert failed.start_time == pytest.approx(t.wall * 1e9, abs=1e6)
-    assert failed.end_time - failed.start_time == pytest.approx(2e9, abs=1e6)  # type: ignore[operator]
+    assert failed.end_time - failed.start_time == pytest.approx(2e9, abs=1e6)
     assert failed.status.status_code is otel.StatusCode.ERROR
     assert (failed.attributes or {})["error.type"] == "Interrupted"
     assert stopped.status.status_code is otel.StatusCode.UNSET
