@@ -265,7 +265,7 @@ def _check_callable(fn: Any, inner: Any, tool: str) -> None:
 
 
 def _is_a(kind: Callable[[Any], bool], fn: Any) -> bool:
-    return kind(fn) or kind(getattr(cast("object", type(fn)), "__call__", None))  # noqa: B004  # what it is
+    return kind(fn) or kind(getattr(cast("object", type(fn)), "__call__", None))  # noqa: B004  # callable() gives no method
 
 
 def _hints(target: Any, local_names: dict[str, object]) -> dict[str, Any]:

@@ -208,7 +208,7 @@ class HookSet:
       BadValue: a hook that is meant for another class, or that is none.
     """
 
-    _slots: dict[str, Definition[Any, Any, Any]] = {}  # noqa: RUF012  # replaced by each subclass, never changed
+    _slots: dict[str, Definition[Any, Any, Any]] = {}  # noqa: RUF012  # a subclass replaces it whole
     _places: dict[str, Nested[Any]] = {}  # noqa: RUF012  # likewise
     _hooks: dict[str, tuple[Hook[Any, ..., Any], ...]] = {}  # noqa: RUF012  # replaced by each change
     _inner: dict[str, HookSet] = {}  # noqa: RUF012  # likewise

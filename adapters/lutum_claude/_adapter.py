@@ -77,8 +77,8 @@ class ClaudeAdapter(HttpAdapter):
         http_client: httpx.AsyncClient | Any | None = None,
         replay_scope: str | None = None,
         default_max_output_tokens: int | None = None,
-        options: ClaudeOptions = ClaudeOptions(),  # noqa: B008  # frozen
-        hooks: ClaudeHooks = ClaudeHooks(),  # noqa: B008  # a value
+        options: ClaudeOptions = ClaudeOptions(),
+        hooks: ClaudeHooks = ClaudeHooks(),
         version: str = _wire.VERSION,
     ) -> None:
         token = Credential.find(auth_token, *(() if api_key is not None else ("ANTHROPIC_AUTH_TOKEN",)))
@@ -121,8 +121,8 @@ class ClaudeAdapter(HttpAdapter):
         http_client: httpx.AsyncClient | Any | None = None,
         replay_scope: str | None = None,
         default_max_output_tokens: int | None = None,
-        options: ClaudeOptions = ClaudeOptions(),  # noqa: B008  # frozen
-        hooks: ClaudeHooks = ClaudeHooks(),  # noqa: B008  # a value
+        options: ClaudeOptions = ClaudeOptions(),
+        hooks: ClaudeHooks = ClaudeHooks(),
     ) -> Self:
         """Claude on Google Cloud's Vertex AI; `token` is an access token, or gives one for each request.
 

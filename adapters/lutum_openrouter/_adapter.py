@@ -68,8 +68,8 @@ class OpenRouterAdapter(HttpAdapter):
         replay_scope: str | None = None,
         default_max_output_tokens: int | None = None,
         cache_control: Literal["5m", "1h"] | None = None,
-        options: OpenRouterOptions = OpenRouterOptions(),  # noqa: B008  # frozen
-        hooks: OpenRouterHooks = OpenRouterHooks(),  # noqa: B008  # a value
+        options: OpenRouterOptions = OpenRouterOptions(),
+        hooks: OpenRouterHooks = OpenRouterHooks(),
     ) -> None:
         base = check_base_url(base_url or BASE_URL)
         secret = Credential.find(api_key, "OPENROUTER_API_KEY")

@@ -65,8 +65,8 @@ class OpenAIChatAdapter(HttpAdapter):
         default_max_output_tokens: int | None = None,
         max_tokens_field: Literal["auto", "max_tokens", "max_completion_tokens"] = "auto",
         cache_control: Literal["5m", "1h"] | None = None,
-        options: OpenAIOptions = OpenAIOptions(),  # noqa: B008  # frozen
-        hooks: OpenAIHooks = OpenAIHooks(),  # noqa: B008  # a value
+        options: OpenAIOptions = OpenAIOptions(),
+        hooks: OpenAIHooks = OpenAIHooks(),
     ) -> None:
         base = base_url or os.environ.get("OPENAI_BASE_URL") or _common.OWN_BASE_URL
         self._endpoint = _common.endpoint(check_base_url(base), api_version)

@@ -75,7 +75,7 @@ class Decoder:
         inexact_reason: str | None = None,
         structured: bool = False,
         value_tool: str | None = None,
-        estimate: Estimate = Estimate(),  # noqa: B008  # frozen
+        estimate: Estimate = Estimate(),
         hidden_reasoning: bool = False,
     ) -> None:
         self._response = response

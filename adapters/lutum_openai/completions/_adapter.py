@@ -53,8 +53,8 @@ class OpenAICompletionsAdapter(HttpAdapter):
         api_version: str | None = None,
         http_client: httpx.AsyncClient | Any | None = None,
         default_max_output_tokens: int = _encode.DEFAULT_OUTPUT,
-        options: OpenAIOptions = OpenAIOptions(),  # noqa: B008  # frozen
-        hooks: OpenAIHooks = OpenAIHooks(),  # noqa: B008  # a value
+        options: OpenAIOptions = OpenAIOptions(),
+        hooks: OpenAIHooks = OpenAIHooks(),
     ) -> None:
         base = base_url or os.environ.get("OPENAI_BASE_URL") or _common.OWN_BASE_URL
         self._endpoint = _common.endpoint(check_base_url(base), api_version)

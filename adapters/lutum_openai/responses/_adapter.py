@@ -88,8 +88,8 @@ class OpenAIAdapter(HttpAdapter):
         http_client: httpx.AsyncClient | Any | None = None,
         replay_scope: str | None = None,
         default_max_output_tokens: int | None = None,
-        options: OpenAIOptions = OpenAIOptions(),  # noqa: B008  # frozen
-        hooks: OpenAIHooks = OpenAIHooks(),  # noqa: B008  # a value
+        options: OpenAIOptions = OpenAIOptions(),
+        hooks: OpenAIHooks = OpenAIHooks(),
     ) -> None:
         base = base_url or os.environ.get("OPENAI_BASE_URL") or _common.OWN_BASE_URL
         endpoint = _common.endpoint(check_base_url(base), api_version)
