@@ -18,6 +18,7 @@ import msgspec
 
 from lutum._errors import BadValue, ProviderError
 from lutum._results import CommittedTurn, Response
+from lutum._settings import Settings
 from lutum.abc import Decoder, Exchange, Prepared, ReplayForm, TurnRequest
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class HttpAdapter(ABC):
       own_host: the provider's own, which demands a key; `variable` is where one could be set.
       http_client: an `httpx.AsyncClient` of yours.
       default_max_output_tokens: is checked here.
+      hooks: a hook set with the slots `resolve_model` and `resolve_options`, and `options` they begin with.
 
     It opens nothing before its first request and works without `async with`; `aclose` closes its idle
     connections.
@@ -120,6 +122,8 @@ class HttpAdapter(ABC):
         variable: str = "",
         http_client: Any | None = None,
         default_max_output_tokens: int | None = None,
+        hooks: Any = None,
+        options: Any = None,
     ) -> None:
         from lutum.transport import HttpTransport, check_base_url  # loads httpx
 
@@ -135,6 +139,8 @@ class HttpAdapter(ABC):
         self._own_host: Final = own_host if host == own_host else ""
         self._variable: Final = variable
         self._transport: Final = HttpTransport(http_client)
+        self._hooks: Any = hooks
+        self._options: Any = options
 
     @property
     @abstractmethod
@@ -176,6 +182,29 @@ class HttpAdapter(ABC):
     @abstractmethod
     def first_difference(self, earlier: Prepared, later: Prepared) -> str | None:
         """JSON path in `later` of the first thing that is not as `earlier` sent it. Pure."""
+
+    @property
+    def settings_hooks(self) -> tuple[str, ...]:
+        """The slots of the hooks that have one."""
+        found: tuple[str, ...] = () if self._hooks is None else self._hooks.registered
+        return found
+
+    async def resolve_settings(self, request: TurnRequest) -> Settings:
+        """The settings of a request as the hooks want them, over the adapter's model and options. What one
+        raises comes out as it is."""
+        hooks: Any = self._hooks
+        options: Any = self._options
+        settings = request.settings
+        if hooks is not None and hooks.resolve_model.hooks:
+            asked = self._model if settings.model is msgspec.UNSET else settings.model
+            settings = Settings(model=await hooks.resolve_model(request, asked)).over(settings)
+        if hooks is not None and hooks.resolve_options.hooks:
+            kind: type[Any] = options.__class__
+            given: Any = settings.option(kind)
+            options = options if given is None else given.over(options)
+            request = msgspec.structs.replace(request, settings=settings)
+            settings = Settings(ext=(await hooks.resolve_options(request, options),)).over(settings)
+        return settings
 
     def exchange(self, prepared: Prepared) -> Exchange:
         """A fresh exchange for one attempt; nothing is sent before its `open`."""

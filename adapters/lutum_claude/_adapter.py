@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Self, final
 
 import msgspec
 
-from lutum import CommittedTurn, Event, ProviderError, Response, Settings
+from lutum import CommittedTurn, Event, ProviderError, Response
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
 from lutum.transport import Credential, HttpAdapter, Secret
 from lutum_claude import _decode, _encode, _messages, _turn, _wire
 from lutum_claude._faults import body_error, http_error
-from lutum_claude._hooks import ClaudeHooks, settled
+from lutum_claude._hooks import ClaudeHooks
 from lutum_claude._options import ClaudeOptions
 
 if TYPE_CHECKING:
@@ -97,8 +97,9 @@ class ClaudeAdapter(HttpAdapter):
             variable="ANTHROPIC_API_KEY",
             http_client=http_client,
             default_max_output_tokens=default_max_output_tokens,
+            hooks=hooks,
+            options=options,
         )
-        self._hooks = hooks
         self._count_url = f"{self._base_url}/v1/messages/count_tokens"
         self._config = _encode.Config(
             scope=self.scope,
@@ -154,15 +155,6 @@ class ClaudeAdapter(HttpAdapter):
 
     def _prepare(self, request: TurnRequest) -> Prepared:
         return _encode.prepare(request, self._config)
-
-    @property
-    def settings_hooks(self) -> tuple[str, ...]:
-        """The slots of `hooks` that have one."""
-        return self._hooks.registered
-
-    async def resolve_settings(self, request: TurnRequest) -> Settings:
-        """The settings that the hooks make of a request's. What one raises comes out as it is."""
-        return await settled(self._hooks, request, self._config.model, self._config.options)
 
     def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
         """Whether `turn` goes back exactly to that scope and model. Pure."""

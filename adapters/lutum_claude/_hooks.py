@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
-
 import lutum
 from lutum.abc import TurnRequest
 from lutum_claude._options import ClaudeOptions
@@ -29,19 +27,3 @@ class ClaudeHooks(lutum.HookSet):
         They stand for the turn's own: what they leave unsaid is the adapter's.
         """
         return options
-
-
-async def settled(
-    hooks: ClaudeHooks, request: TurnRequest, model: str, options: ClaudeOptions
-) -> lutum.Settings:
-    """The settings of a request as the hooks want them, over an adapter's model and options."""
-    settings = request.settings
-    if hooks.resolve_model.hooks:
-        asked = model if settings.model is msgspec.UNSET else settings.model
-        settings = lutum.Settings(model=await hooks.resolve_model(request, asked)).over(settings)
-    if hooks.resolve_options.hooks:
-        given = settings.option(ClaudeOptions)
-        options = options if given is None else given.over(options)
-        request = msgspec.structs.replace(request, settings=settings)
-        settings = lutum.Settings(ext=(await hooks.resolve_options(request, options),)).over(settings)
-    return settings

@@ -9,14 +9,14 @@ from urllib.parse import quote
 import anyio
 import msgspec
 
-from lutum import BadValue, CommittedTurn, Event, ProviderError, Response, Settings, Transcript, Usage
+from lutum import BadValue, CommittedTurn, Event, ProviderError, Response, Transcript, Usage
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
 from lutum.transport import Credential, HttpAdapter, Secret, check_base_url, no_key
 from lutum_openai import OpenAIAdapter, OpenAIOptions, _common
 from lutum_openai.chat._adapter import OpenAIChatAdapter
 from lutum_openai.chat._profiles import PROFILES
 from lutum_openrouter import _generation
-from lutum_openrouter._hooks import OpenRouterHooks, settled
+from lutum_openrouter._hooks import OpenRouterHooks
 from lutum_openrouter._options import OpenRouterOptions
 
 if TYPE_CHECKING:
@@ -105,9 +105,9 @@ class OpenRouterAdapter(HttpAdapter):
             own_host=HOST,
             variable="OPENROUTER_API_KEY",
             http_client=http_client,
+            hooks=hooks,
+            options=options,
         )
-        self._options = options
-        self._hooks = hooks
         self._usage_member = api == "chat"
 
     @property
@@ -124,15 +124,6 @@ class OpenRouterAdapter(HttpAdapter):
 
     def _fault(self, response: Response, body: bytes) -> ProviderError:
         return _common.http_error(response, body, time.time())
-
-    @property
-    def settings_hooks(self) -> tuple[str, ...]:
-        """The slots of `hooks` that have one."""
-        return self._hooks.registered
-
-    async def resolve_settings(self, request: TurnRequest) -> Settings:
-        """The settings that the hooks make of a request's. What one raises comes out as it is."""
-        return await settled(self._hooks, request, self._model, self._options)
 
     def read_body(self, prepared: Prepared, body: bytes) -> list[Event]:
         """The events of an answer that came whole. Pure.

@@ -7,11 +7,11 @@ import time
 from typing import TYPE_CHECKING, Any, Literal, final
 from urllib.parse import urlsplit
 
-from lutum import BadValue, CommittedTurn, Event, ProviderError, Response, Settings, Transcript
+from lutum import BadValue, CommittedTurn, Event, ProviderError, Response, Transcript
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
 from lutum.transport import HttpAdapter, Secret, check_base_url
 from lutum_openai import _common, _messages
-from lutum_openai._hooks import OpenAIHooks, settled
+from lutum_openai._hooks import OpenAIHooks
 from lutum_openai._options import OpenAIOptions
 from lutum_openai.chat import _decode, _encode, _open, _turn, _wire
 from lutum_openai.chat._profiles import Profile, profile_of
@@ -79,6 +79,8 @@ class OpenAIChatAdapter(HttpAdapter):
             variable="OPENAI_API_KEY",
             http_client=http_client,
             default_max_output_tokens=default_max_output_tokens,
+            hooks=hooks,
+            options=options,
         )
         if self._endpoint.own:
             organization = organization or os.environ.get("OPENAI_ORG_ID") or None
@@ -87,7 +89,6 @@ class OpenAIChatAdapter(HttpAdapter):
         known = profile_of(self._endpoint.host) if profile is None else profile
         if max_tokens_field != "auto":
             known = known.with_max_tokens(max_tokens_field)
-        self._hooks = hooks
         self._config = _encode.Config(
             scope=self.scope,
             url=chat_url(self._endpoint),
@@ -106,15 +107,6 @@ class OpenAIChatAdapter(HttpAdapter):
 
     def _prepare(self, request: TurnRequest) -> Prepared:
         return _encode.prepare(request, self._config)
-
-    @property
-    def settings_hooks(self) -> tuple[str, ...]:
-        """The slots of `hooks` that have one."""
-        return self._hooks.registered
-
-    async def resolve_settings(self, request: TurnRequest) -> Settings:
-        """The settings that the hooks make of a request's. What one raises comes out as it is."""
-        return await settled(self._hooks, request, self._config.model, self._config.options)
 
     def read_body(self, prepared: Prepared, body: bytes) -> list[Event]:
         """The events of an answer that came whole, such as one of a batch. Pure.

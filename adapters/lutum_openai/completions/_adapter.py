@@ -7,11 +7,11 @@ import time
 from typing import TYPE_CHECKING, Any, final
 from urllib.parse import urlsplit
 
-from lutum import BadValue, CommittedTurn, ProviderError, Response, Settings
+from lutum import BadValue, CommittedTurn, ProviderError, Response
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
 from lutum.transport import HttpAdapter, Secret, check_base_url
 from lutum_openai import _common
-from lutum_openai._hooks import OpenAIHooks, settled
+from lutum_openai._hooks import OpenAIHooks
 from lutum_openai._options import OpenAIOptions
 from lutum_openai.completions import _decode, _encode
 
@@ -67,8 +67,9 @@ class OpenAICompletionsAdapter(HttpAdapter):
             variable="OPENAI_API_KEY",
             http_client=http_client,
             default_max_output_tokens=default_max_output_tokens,
+            hooks=hooks,
+            options=options,
         )
-        self._hooks = hooks
         self._config = _encode.Config(
             scope=self.scope,
             url=completions_url(self._endpoint),
@@ -84,15 +85,6 @@ class OpenAICompletionsAdapter(HttpAdapter):
 
     def _prepare(self, request: TurnRequest) -> Prepared:
         return _encode.prepare(request, self._config)
-
-    @property
-    def settings_hooks(self) -> tuple[str, ...]:
-        """The slots of `hooks` that have one."""
-        return self._hooks.registered
-
-    async def resolve_settings(self, request: TurnRequest) -> Settings:
-        """The settings that the hooks make of a request's. What one raises comes out as it is."""
-        return await settled(self._hooks, request, self._config.model, self._config.options)
 
     def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
         """No turn goes back: there is nowhere to put one. Pure."""

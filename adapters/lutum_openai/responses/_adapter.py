@@ -9,11 +9,11 @@ from urllib.parse import quote
 
 import msgspec
 
-from lutum import CommittedTurn, Event, ProviderError, Response, Settings, Transcript, Usage
+from lutum import CommittedTurn, Event, ProviderError, Response, Transcript, Usage
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
 from lutum.transport import HttpAdapter, Secret, check_base_url
 from lutum_openai import _common, _messages
-from lutum_openai._hooks import OpenAIHooks, settled
+from lutum_openai._hooks import OpenAIHooks
 from lutum_openai._options import OpenAIOptions
 from lutum_openai.responses import _decode, _encode, _open, _turn, _wire
 
@@ -102,12 +102,13 @@ class OpenAIAdapter(HttpAdapter):
             variable="OPENAI_API_KEY",
             http_client=http_client,
             default_max_output_tokens=default_max_output_tokens,
+            hooks=hooks,
+            options=options,
         )
         if endpoint.own:
             organization = organization or os.environ.get("OPENAI_ORG_ID") or None
             project = project or os.environ.get("OPENAI_PROJECT_ID") or None
         said = (("openai-organization", organization), ("openai-project", project))
-        self._hooks = hooks
         self._config = _encode.Config(
             scope=self.scope,
             endpoint=endpoint,
@@ -124,15 +125,6 @@ class OpenAIAdapter(HttpAdapter):
 
     def _prepare(self, request: TurnRequest) -> Prepared:
         return _encode.prepare(request, self._config)
-
-    @property
-    def settings_hooks(self) -> tuple[str, ...]:
-        """The slots of `hooks` that have one."""
-        return self._hooks.registered
-
-    async def resolve_settings(self, request: TurnRequest) -> Settings:
-        """The settings that the hooks make of a request's. What one raises comes out as it is."""
-        return await settled(self._hooks, request, self._config.model, self._config.options)
 
     def read_body(self, prepared: Prepared, body: bytes) -> list[Event]:
         """The events of an answer that came whole, such as one of a batch. Pure.
