@@ -4,7 +4,7 @@ The channel holds one bag at the most. The pump appends to the bag that lies the
 a new one; the consumer takes the bag whole. So whatever has been decoded is within the consumer's
 reach at once, and a burst that arrives without a suspension costs one hand-over, not one a frame.
 
-`_bag` is the truth, the memory object stream its way and an event the wake-up: a consumer that is
+`_bag` is the truth, the memory object stream its way and `_arrived` the wake-up: a consumer that is
 cancelled just when it is woken loses nothing, its next `take` finds the bag here. (Waiting in
 `receive()` costs a turn of the event loop more, with each event that is a read of its own.)
 """
@@ -14,6 +14,8 @@ from __future__ import annotations
 import anyio
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
+from lutum._backend import Backend
+
 # Frames untaken at which the pump stops reading the socket; DESIGN's figure, four 64 KiB reads.
 FULL = 256 * 1024
 
@@ -21,11 +23,11 @@ FULL = 256 * 1024
 class Bags:
     __slots__ = ("_arrived", "_bag", "_ended", "_receive", "_send", "_size", "_taken")
 
-    def __init__(self) -> None:
+    def __init__(self, backend: Backend) -> None:
         self._send, self._receive = anyio.create_memory_object_stream[list[bytes]](1)
         self._bag: list[bytes] | None = None
         self._size = 0
-        self._arrived: anyio.Event | None = None
+        self._arrived = backend.wakeup()
         self._taken: anyio.Event | None = None
         self._ended = False
 
@@ -40,7 +42,7 @@ class Bags:
             self._send.send_nowait(self._bag)
         except anyio.BrokenResourceError:
             pass
-        self._wake()
+        self._arrived.wake()
 
     @property
     def full(self) -> bool:
@@ -55,7 +57,7 @@ class Bags:
         """No frame will follow."""
         self._ended = True
         self._send.close()
-        self._wake()
+        self._arrived.wake()
 
     async def take(self) -> list[bytes]:
         """Take everything that lies there, or wait for it; empty at the end.
@@ -64,7 +66,6 @@ class Bags:
         """
         if self._bag is None and not self._ended:
             await checkpoint_if_cancelled()  # on asyncio, a bag that comes now would be faster
-            self._arrived = anyio.Event()
             await self._arrived.wait()
         else:
             await checkpoint()
@@ -81,8 +82,3 @@ class Bags:
     def close(self) -> None:
         """The consumer leaves."""
         self._receive.close()
-
-    def _wake(self) -> None:
-        if self._arrived is not None:
-            self._arrived.set()
-            self._arrived = None

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import logging
 import math
-import types
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 import anyio
 import msgspec
 from anyio import get_cancelled_exc_class
 
+from lutum._backend import Backend
 from lutum._bags import Bags
 from lutum._errors import (
     BudgetExceeded,
@@ -39,7 +38,6 @@ from lutum._spans import span
 from lutum._tell import ToldExchange, ToldTurn
 from lutum.abc import Adapter, Exchange, Phase, Prepared, RecoversUsage
 
-T = TypeVar("T")
 Reason = Literal["total", "first_event", "idle", "connect"]
 
 # Seconds that letting go of a connection may take; a TLS close waits for the other side.
@@ -56,20 +54,22 @@ logger = logging.getLogger("lutum")
 
 
 class Deadlines:
-    """All timeouts of a turn on one cancel scope whose deadline is moved.
+    """All timeouts of a turn on the pump's cancel scope, whose deadline is moved.
 
     It is moved only when the pump is about to wait for the socket, never while it waits for the
     consumer; a scope a read would cost more than the read.
     """
 
-    __slots__ = ("_next", "_timeouts", "_total_at", "reason", "scope")
+    __slots__ = ("_next", "_now", "_scope", "_timeouts", "_total_at", "reason")
 
-    def __init__(self, timeouts: Timeouts) -> None:
+    def __init__(self, timeouts: Timeouts, scope: anyio.CancelScope, now: Callable[[], float]) -> None:
         self.reason: Reason = "total"
         self._timeouts = timeouts
         self._next: Reason | None = None
-        self._total_at = anyio.current_time() + self._limit("total")
-        self.scope = anyio.CancelScope(deadline=self._total_at)
+        self._now = now
+        self._total_at = now() + self._limit("total")
+        self._scope = scope
+        scope.deadline = self._total_at
 
     def _limit(self, reason: Reason) -> float:
         seconds = getattr(self._timeouts, reason)
@@ -78,16 +78,16 @@ class Deadlines:
     def arm(self, reason: Reason) -> None:
         """From now on, wait no longer than that timeout; a long one that is moved again, 1 % longer."""
         limit = self._limit(reason)
-        at = anyio.current_time() + limit
+        at = self._now() + limit
         if self._total_at <= at:
             at, reason = self._total_at, "total"
         if reason == self.reason:
-            if at <= self.scope.deadline:
+            if at <= self._scope.deadline:
                 return
             if limit >= LONG:
                 at = min(at + limit / 100, self._total_at)
         self.reason = reason
-        self.scope.deadline = at
+        self._scope.deadline = at
 
     def progress(self, reason: Reason) -> None:
         """Events came: the next wait for the socket counts anew, as `reason`."""
@@ -101,7 +101,7 @@ class Deadlines:
 
     def hold(self) -> None:
         """The pump waits for the consumer: only `total` runs."""
-        self.scope.deadline = self._total_at
+        self._scope.deadline = self._total_at
         self.reason = "total"
 
     def error(self) -> TurnTimeout:
@@ -109,7 +109,7 @@ class Deadlines:
 
 
 class Pump:
-    """One turn's sending side. Its fields are read by the consumer; cancelling `scope` ends it alone.
+    """One turn's sending side. Its fields are read by the consumer; `stop` ends it alone.
 
     `usage` is what was settled, over all attempts; None before that. `attempts` holds each request.
     """
@@ -120,6 +120,7 @@ class Pump:
         prepared: Prepared,
         lease: BudgetLease,
         bags: Bags,
+        backend: Backend,
         *,
         pricing: Pricing | None = None,
         recovery: RecoversUsage | None = None,
@@ -133,10 +134,14 @@ class Pump:
         self.usage: Usage | None = None
         self.attempts: tuple[Attempt, ...] = ()
         self.scope = anyio.CancelScope()
-        self.done = anyio.Event()
+        self._backend = backend
+        self._stopped = False
+        self._ended = False
+        self._wait: anyio.Event | None = None
         self._pricing = pricing
         self._recovery = recovery
         self._charged = Usage()
+        self._cost_limited = lease.cost_limited
         self._held = prepared.estimate.total_tokens
         self._exchange: Exchange | None = None
         self._told = told
@@ -146,11 +151,12 @@ class Pump:
 
     async def run(self) -> None:
         """Pump until the turn ends. Cancelled, the socket is closed and the lease settled."""
-        deadlines = Deadlines(self.prepared.request.settings.timeout)
+        timeouts = self.prepared.request.settings.timeout
+        deadlines = Deadlines(timeouts, self.scope, self._backend.current_time)
         try:
-            with self.scope, deadlines.scope:
+            with self.scope:
                 await self._attempts(deadlines)
-            if deadlines.scope.cancelled_caught:
+            if self.scope.cancelled_caught and not self._stopped:
                 self.failure = deadlines.error()
         except get_cancelled_exc_class():
             raise
@@ -173,7 +179,9 @@ class Pump:
                 self._settle()
                 self.bags.end()
             await self._close()
-            self.done.set()
+            self._ended = True
+            if self._wait is not None:
+                self._wait.set()
 
     def so_far(self) -> Usage:
         """What is known to be used, over all attempts; once the pump has ended, what was settled."""
@@ -181,10 +189,17 @@ class Pump:
             return self.usage
         return self._charged if self._recorded else self._charged + self.meter.so_far()
 
-    def stop(self, error: BudgetExceeded) -> None:
+    def stop(self, error: BudgetExceeded | None = None) -> None:
         """End the turn from outside, with that error; its block is not touched."""
+        self._stopped = True
         self.failure = self.failure or error
         self.scope.cancel()
+
+    async def wait_ended(self) -> None:
+        """Wait until the socket is closed and the lease is settled. Cancelled, nothing has changed."""
+        if not self._ended:
+            self._wait = self._wait or anyio.Event()
+            await self._wait.wait()
 
     def settle_unstarted(self) -> None:
         """For a pump whose task was cancelled before its first step: nothing was sent."""
@@ -255,7 +270,8 @@ class Pump:
         while more:
             events = list[Event]()
             try:
-                more = await _on_suspend(receive(events), waiting)
+                waiting()
+                more = await receive(events)
             except Exception:
                 # The turn is whole: what follows in the same piece is as unread as what follows in the next.
                 if not events or type(events[-1]) is not Completed:
@@ -314,7 +330,7 @@ class Pump:
         if self._is_violated():
             raise ContractViolation(f"the model called {meter.called!r} in a turn without tools")
         fits = self._charged.total_tokens + meter.tokens <= self._held
-        if meter.final or (fits and not self.lease.cost_limited):
+        if meter.final or (fits and not self._cost_limited):
             return
         so_far = self._charged + self._priced(meter.so_far())
         if not self.lease.grow(so_far):
@@ -340,7 +356,7 @@ class Pump:
             self._tells = self._told.attempt(self._exchange, self.prepared, len(self.attempts) + 1)
             self._exchange = self._tells
         self._recorded = False
-        self._started = anyio.current_time()
+        self._started = self._backend.current_time()
 
     def _record(self, failure: BaseException | None) -> None:
         """Charge the attempt that ended, once."""
@@ -369,7 +385,7 @@ class Pump:
             usage.input_tokens,
             usage.output_tokens,
             usage.known,
-            anyio.current_time() - self._started,
+            self._backend.current_time() - self._started,
         )
 
     def _announce(self, attempt: int, pause: float, error: TurnError) -> None:
@@ -401,27 +417,3 @@ class Pump:
             logger.exception("%s: the exchange could not be closed", self.adapter.name)
         except BaseException as exc:
             self.failure = self.failure or exc
-
-
-@types.coroutine
-def _on_suspend(coro: Coroutine[Any, Any, T], tell: Callable[[], None]) -> Generator[Any, Any, T]:
-    """Run a coroutine, calling `tell` when and if it first really suspends.
-
-    Most reads of a burst do not, and a deadline moved for each of them costs as much as the read.
-    """
-    try:
-        trap = coro.send(None)
-    except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]  # StopIteration is not generic
-    tell()
-    while True:
-        try:
-            value = yield trap
-        except BaseException as exc:
-            resume = partial(coro.throw, exc)
-        else:
-            resume = partial(coro.send, value)
-        try:
-            trap = resume()
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]  # StopIteration is not generic

@@ -18,6 +18,7 @@ from anyio.lowlevel import checkpoint
 from msgspec import UNSET
 from typing_extensions import TypeVar
 
+from lutum._backend import running_backend
 from lutum._bags import Bags
 from lutum._errors import BudgetExceeded, Interrupted, TurnError, TurnNotFinished, UsageError
 from lutum._events import Completed, Event, StructuredReady, TextDelta
@@ -74,6 +75,7 @@ class Stream(Generic[R]):
     __slots__ = (
         "_bags",
         "_consumer",
+        "_current_task",
         "_due",
         "_error",
         "_events",
@@ -107,9 +109,10 @@ class Stream(Generic[R]):
         self._events: Iterator[Event] = iter(())
         self._group: TaskGroup | None = None
         self._pump: Pump | None = None
-        self._task: int | None = None
+        self._current_task: Callable[[], object] = lambda: None
+        self._task: object = None
         self._tells: ToldTurn | None = None
-        self._consumer: int | None = None
+        self._consumer: object = None
         self._due: R | None = None
         self._result: R | None = None
         self._error: TurnError | None = None
@@ -146,13 +149,15 @@ class Stream(Generic[R]):
         else:
             told.prepared(start.adapter.name, start.prepared)
             lease = await told.wait(start.reserve())
-        bags = Bags()
+        backend = running_backend()
+        bags = Bags(backend)
         try:
             self._pump = Pump(
                 start.adapter,
                 start.prepared,
                 lease,
                 bags,
+                backend,
                 pricing=start.pricing,
                 recovery=start.recovery,
                 told=told,
@@ -170,7 +175,8 @@ class Stream(Generic[R]):
         self._scope.__enter__()
         self._bags = bags
         self._group.start_soon(self._pump.run, name="lutum turn")
-        self._task = anyio.get_current_task().id
+        self._current_task = backend.current_task
+        self._task = backend.current_task()
         self._open = True
 
     async def __aexit__(
@@ -193,7 +199,9 @@ class Stream(Generic[R]):
         assert self._scope is not None
         self._open = False
         self._frames, self._events = iter(()), iter(())
-        if anyio.get_current_task().id != self._task:
+        elsewhere = self._current_task() is not self._task
+        self._task = self._consumer = None  # a result that is kept keeps no task
+        if elsewhere:
             await self._leave_elsewhere(self._pump)
         try:
             quiet = bool(self._scope.__exit__(kind, exc, trace))
@@ -337,10 +345,10 @@ class Stream(Generic[R]):
         raise self._told(Interrupted("the turn was stopped"))
 
     def _check_consumer(self) -> None:
-        task = anyio.get_current_task().id
+        task = self._current_task()
         if self._consumer is None:
             self._consumer = task
-        elif self._consumer != task:
+        elif self._consumer is not task:
             raise UsageError("stream: another task reads it; a stream has one consumer")
 
     def _told(self, failure: BaseException) -> BaseException:
@@ -355,9 +363,9 @@ class Stream(Generic[R]):
 
     async def _leave_elsewhere(self, pump: Pump) -> None:
         """Left in another task than it was entered in: end what costs money, then say so."""
-        pump.scope.cancel()
+        pump.stop()
         with anyio.move_on_after(5, shield=True):
-            await pump.done.wait()
+            await pump.wait_ended()
         if self._bags is not None:
             self._bags.close()
         raise UsageError(

@@ -1,0 +1,86 @@
+"""What each event of a turn asks of the running backend, without anyio's search for it at each call.
+
+`anyio.Event`, `current_time` and `get_current_task` find the backend anew, and the first and the last
+make two objects and more: with 1,000 streams a tenth of what an event costs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, final
+
+from anyio.lowlevel import current_token
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+class Wakeup(Protocol):
+    """One task that waits, and who wakes it. What it waits for is theirs to look at."""
+
+    async def wait(self) -> None:
+        """Wait for the next `wake`. Cancelled, nobody waits."""
+
+    def wake(self) -> None:
+        """Wake who waits, if somebody does."""
+
+
+class Backend(NamedTuple):
+    current_task: Callable[[], object]
+    current_time: Callable[[], float]
+    wakeup: Callable[[], Wakeup]
+
+
+def running_backend() -> Backend:
+    """That of the running loop, and for it alone."""
+    loop: Any = current_token().native_token
+    trio = sys.modules.get("trio")
+    if trio is not None and isinstance(loop, trio.lowlevel.TrioToken):
+        return Backend(trio.lowlevel.current_task, trio.current_time, partial(TrioWakeup, trio.lowlevel))
+    import asyncio
+
+    return Backend(asyncio.current_task, loop.time, partial(AsyncioWakeup, loop))
+
+
+@final
+class AsyncioWakeup:
+    __slots__ = ("_future", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._future: asyncio.Future[None] | None = None
+
+    async def wait(self) -> None:
+        self._future = self._loop.create_future()
+        try:
+            await self._future
+        finally:
+            self._future = None
+
+    def wake(self) -> None:
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+
+@final
+class TrioWakeup:
+    __slots__ = ("_lowlevel", "_task")
+
+    def __init__(self, lowlevel: Any) -> None:
+        self._lowlevel = lowlevel  # the module: not everybody who imports lutum loads trio
+        self._task: Any = None
+
+    async def wait(self) -> None:
+        self._task = self._lowlevel.current_task()
+        await self._lowlevel.wait_task_rescheduled(self._abort)
+
+    def wake(self) -> None:
+        if self._task is not None:
+            task, self._task = self._task, None
+            self._lowlevel.reschedule(task)
+
+    def _abort(self, raise_cancel: object) -> Any:
+        self._task = None
+        return self._lowlevel.Abort.SUCCEEDED
