@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
+from io import StringIO
 from typing import Final, NoReturn, TypeGuard, final
 
 import msgspec
@@ -45,12 +46,12 @@ _NO_MESSAGE = b'{"type":"message","role":"assistant","model":%b,"content":[]}'
 class _Block:
     """A block that is being received."""
 
-    __slots__ = ("citations", "id", "kind", "members", "name", "pieces", "signature", "value")
+    __slots__ = ("citations", "id", "kind", "members", "name", "signature", "streamed", "value")
 
     def __init__(self, start: bytes, value_tool: str | None) -> None:
         self.kind = _wire.decode_tag(start).type
         self.members = _wire.decode_object(start)
-        self.pieces = list[str]()
+        self.streamed = StringIO()  # a string for each delta would be six times as large
         self.citations = list[bytes]()
         self.signature: str | None = None
         self.id = self.name = ""
@@ -62,8 +63,7 @@ class _Block:
     @property
     def arguments(self) -> str:
         """What was received of a call's input; the input at its start where no delta came."""
-        streamed = "".join(self.pieces)
-        if streamed:
+        if streamed := self.streamed.getvalue():
             return streamed
         start = self.members.get("input")
         return "{}" if start is None or bytes(start) == b"null" else bytes(start).decode()
@@ -74,9 +74,9 @@ class _Block:
         if self.kind in _CALLS:
             arguments = self.arguments
             members["input"] = Raw(arguments.encode() if _turn.is_object(arguments) else b"{}")
-        elif self.pieces:
+        elif streamed := self.streamed.getvalue():
             before = _wire.string(members.get(self.kind)) or ""
-            members[self.kind] = Raw(_wire.encode(before + "".join(self.pieces)))
+            members[self.kind] = Raw(_wire.encode(before + streamed))
         if self.signature is not None:
             members["signature"] = Raw(_wire.encode(self.signature))
         if self.citations:
@@ -195,20 +195,20 @@ class Decoder:
                 self._fail(data, f"a delta for block {event.index}, which is not open")
             kind = block.kind
             if type(delta) is _wire.TextDelta and kind == "text":
-                block.pieces.append(delta.text)
+                block.streamed.write(delta.text)
                 if delta.text:
                     self._spoke = True
                     out.append(self._text(delta.text))
             elif type(delta) is _wire.JsonDelta and kind in _CALLS:
                 piece = delta.partial_json
-                block.pieces.append(piece)
+                block.streamed.write(piece)
                 if piece and kind == "tool_use":
                     self._spoke = True
                     out.append(
                         StructuredDelta(piece) if block.value else ToolCallDelta(block.id, block.name, piece)
                     )
             elif type(delta) is _wire.ThinkingDelta and kind == "thinking":
-                block.pieces.append(delta.thinking)
+                block.streamed.write(delta.thinking)
                 if delta.thinking:
                     out.append(ReasoningDelta(delta.thinking))
             else:
@@ -321,7 +321,7 @@ class Decoder:
     def _call(self, block: _Block, out: list[Event]) -> None:
         self._spoke = True
         arguments = block.arguments
-        if not any(block.pieces):
+        if not block.streamed.tell():
             out.append(
                 StructuredDelta(arguments) if block.value else ToolCallDelta(block.id, block.name, arguments)
             )
