@@ -23,6 +23,9 @@ from lutum.abc import Phase
 
 T = TypeVar("T")
 
+BODY: Final = "lutum.body"
+"""The extension under which our own transport puts the body, past httpx's wrapping."""
+
 CLOSE_SECONDS: Final = 2.0
 """How long closing a response may take; the connection under it has a bound of its own."""
 
@@ -55,19 +58,27 @@ class Call:
         )
         try:
             # No redirect: it would send the prompt, and perhaps the key, to somebody else.
-            self._response = await _without_hooks(
+            self._response = await without_hooks(
                 self._client.send(request, stream=True, follow_redirects=False)
             )
         except Exception as exc:
             if (error := self.error(exc)) is exc:
                 raise
             raise error from exc
+        finally:
+            # Nothing is looked for from here on, and a response, which refers to itself, would hold us.
+            request.extensions.pop("trace", None)
         return _head(self._response)
 
     def start(self) -> None:
         """Make `next` give the pieces of the body, past httpx's wrapping unless the body is encoded."""
         response = self._response
-        raw = pieces = response.stream.__aiter__()
+        body = response.extensions.get(BODY)
+        raw = pieces = response.stream.__aiter__() if body is None else body
+        if body is not None:
+            # While it is read, the request and both heads are held for nothing; and httpx's response refers
+            # to itself, which only the collector would notice.
+            response.stream, self._response = None, body
         encoding = response.headers.get("content-encoding", "identity")
         if encoding.strip().lower() != "identity":
             # Decoded behind the iterator that we hold: when decoding fails, the response is still open,
@@ -84,7 +95,7 @@ class Call:
         async def first() -> bytes:
             return await following()
 
-        return await _without_hooks(first())
+        return await without_hooks(first())
 
     async def read(self, limit: int, into: bytearray) -> None:
         """Append the body to `into`, up to `limit` bytes."""
@@ -98,7 +109,6 @@ class Call:
 
     async def aclose(self) -> None:
         """Close the response, bounded and shielded; nothing can be read after it."""
-        # httpx's response is a cycle that holds us, through the trace: what we hold must not wait for gc.
         self._client = None
         response, self._response = self._response, None
         iterators, self._iterators = self._iterators, ()
@@ -224,7 +234,7 @@ def _head(response: Any) -> Response:
 
 
 @types.coroutine
-def _without_hooks(coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+def without_hooks(coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
     """Await `coroutine`, and keep the async generators that it starts from the event loop.
 
     A body that is not written or read to its end leaves generators of httpx and httpcore suspended. A

@@ -18,10 +18,10 @@ import threading
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -29,9 +29,10 @@ import httpcore
 import httpx
 from anyio.lowlevel import current_token
 
+from lutum._call import BODY, without_hooks
 from lutum._errors import BadValue
 from lutum._run import at_end_of_run
-from lutum._sockets import Network
+from lutum._sockets import Socket, connect
 
 MAX_IDLE = 64
 """Idle connections kept for one adapter and event loop; a burst of more closes the oldest."""
@@ -51,10 +52,12 @@ def tls_context() -> ssl.SSLContext:
       BadValue: `SSL_CERT_FILE` or `SSL_CERT_DIR` cannot be used.
     """
     try:
-        return httpx.create_ssl_context()
+        context = httpx.create_ssl_context()
     except OSError as exc:
         name = "SSL_CERT_FILE" if os.environ.get("SSL_CERT_FILE") else "SSL_CERT_DIR"
         raise BadValue(name, f"no certificates could be read from {os.environ.get(name)!r}") from exc
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 class Local(ABC):
@@ -144,18 +147,25 @@ class FreeList(Local):
             content=request.stream,
             extensions=request.extensions,
         )
-        connection = await self._take(sent.url.origin) or _Connection(sent.url.origin)
+        origin = sent.url.origin
+        connection = await self._take(origin)
+        if connection is None:
+            if (trace := request.extensions.get("trace")) is not None:
+                await trace("connection.connect_tcp.started", {})
+            tls = tls_context() if origin.scheme == b"https" else None
+            connection = _Connection(origin, await connect(origin.host.decode("ascii"), origin.port, tls))
         response: Any  # its extensions are a bare dict, which strict checkers refuse
         try:
             response = await connection.http.handle_async_request(sent)
         except BaseException:
             await connection.close()
             raise
+        body = Body(response, connection, self)
         return httpx.Response(
             response.status,
             headers=response.headers,
-            stream=_Body(response, connection, self),
-            extensions=response.extensions,
+            stream=body,
+            extensions={**response.extensions, BODY: body},
         )
 
     async def aclose(self) -> None:
@@ -194,47 +204,48 @@ class FreeList(Local):
 
 
 class _Connection:
-    """One connection; its socket is known from the moment it is open."""
-
-    def __init__(self, origin: httpcore.Origin) -> None:
+    def __init__(self, origin: httpcore.Origin, socket: Socket) -> None:
         self.origin = origin
         self.idle_since = 0.0
-        self._network = Network()
-        self.http = httpcore.AsyncHTTPConnection(
-            origin,
-            ssl_context=tls_context() if origin.scheme == b"https" else None,
-            network_backend=self._network,
-        )
+        self.http = httpcore.AsyncHTTP11Connection(origin, socket)
 
     async def close(self) -> None:
         """Close the socket, also if cancelled, and never raise for how it went."""
-        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-            with suppress(Exception):
-                await self.http.aclose()
-            # httpcore forgets its socket when it is cancelled in a TLS handshake.
-            if self._network.socket is not None:
-                with suppress(Exception):
-                    await self._network.socket.aclose()
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True), suppress(Exception):
+            await self.http.aclose()
 
 
-class _Body(httpx.AsyncByteStream):
-    """The body of a response; closing it gives its connection back."""
+class Body(httpx.AsyncByteStream):
+    """The body of a response; closing it gives its connection back. It holds nothing else of the response,
+    which is five times as large."""
 
-    def __init__(self, response: httpcore.Response, connection: _Connection, home: FreeList) -> None:
-        self._response = response
+    __slots__ = ("_connection", "_home", "_rest", "_socket", "_stream")
+
+    def __init__(self, response: Any, connection: _Connection, home: FreeList) -> None:
+        self._stream: Any = response.stream
+        self._socket: Socket = response.extensions["network_stream"]
         self._connection: _Connection | None = connection
         self._home = home
+        self._rest: AsyncGenerator[bytes, None] | None = None
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        # httpcore's own iterator: no generator of ours on the way of every piece.
-        assert isinstance(self._response.stream, AsyncIterable)
-        return self._response.stream.__aiter__()
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._rest is not None:
+            return await self._rest.__anext__()
+        if piece := await self._socket.piece():
+            return piece
+        self._rest = self._stream.__aiter__()
+        return await without_hooks(self.__anext__())
 
     async def aclose(self) -> None:
         connection, self._connection = self._connection, None
         if connection is None:
             return
         try:
-            await self._response.aclose()
+            await self._stream.aclose()
+            if self._rest is not None:
+                await self._rest.aclose()
         finally:
             await self._home.put(connection)

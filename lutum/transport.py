@@ -187,7 +187,7 @@ class HttpExchange:
         self._make_decoder = decoder
         self._fault = fault
         self._call = call
-        self._decoder: Decoder
+        self._decoder: Decoder | None = None
         self._completed = False
         self._ended = False
 
@@ -234,7 +234,7 @@ class HttpExchange:
         try:
             piece = await self._call.next()
         except StopAsyncIteration:
-            if not self._ended:
+            if self._decoder is not None and not self._ended:
                 self._ended = True
                 self._decoder.eof(out)
             return False
@@ -242,9 +242,11 @@ class HttpExchange:
             if (error := self._call.error(exc)) is exc:
                 raise
             raise error from exc
+        if self._decoder is None:
+            return True
         self._decoder.feed(piece, out)
         if out and type(out[-1]) is Completed:
-            self._completed = True
+            self._completed, self._decoder = True, None  # what it holds is twice what it gave
         return True
 
     async def aclose(self) -> None:

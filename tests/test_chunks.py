@@ -1,29 +1,49 @@
-"""The chunks of one read become one, and h11 sees the same body."""
+"""A body in chunks is read past h11, and h11 would make the same of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import h11
 import pytest
 from hypothesis import example, given, strategies as st
 
-from lutum._chunks import HEAD_BYTES, ChunkMerger
+from lutum._chunks import HEAD_BYTES, BadChunk, Chunks
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+REQUEST = b"POST / HTTP/1.1\r\nhost: a\r\n\r\n"
 
 
 def chunk(body: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(body), body)
 
 
-def waiting() -> ChunkMerger:
-    merger = ChunkMerger()
-    merger.sent()
-    return merger
+def waiting() -> Chunks:
+    chunks = Chunks()
+    chunks.sent(REQUEST)
+    return chunks
 
 
-def read_by_h11(reads: Iterable[bytes]) -> tuple[object, ...]:
+def read_past_h11(chunks: Chunks, reads: Iterable[bytes]) -> tuple[bytes, list[bytes]]:
+    """The body that was read here, and what is left for h11 to read."""
+    body, left = bytearray(), list[bytes]()
+    for data in reads:
+        if chunks.plain:
+            head, rest = b"", data
+        else:
+            head, rest = chunks.split(data)
+        left.append(head)
+        if rest:
+            assert chunks.plain
+            piece, after = chunks.body(rest)
+            assert chunks.plain is not bool(after)
+            body += piece
+            left.append(after)
+    return bytes(body), [data for data in left if data]
+
+
+def read_by_h11(reads: Iterable[bytes]) -> tuple[Any, ...]:
     """What a client makes of a response: its status, its body, its trailers, and how it ends."""
     client = h11.Connection(h11.CLIENT)
     client.send(h11.Request(method="POST", target="/", headers=[("host", "a"), ("content-length", "0")]))
@@ -48,8 +68,7 @@ def read_by_h11(reads: Iterable[bytes]) -> tuple[object, ...]:
                         seen.append((event.status_code, tuple(event.headers)))
     except h11.RemoteProtocolError:
         seen.append("refused")
-        body = bytearray()  # how much came before is timing
-    return (bytes(body), *seen)
+    return bytes(body), *seen
 
 
 def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
@@ -57,48 +76,63 @@ def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
     return [data[begin:end] for begin, end in zip([0, *at], [*at, len(data)], strict=True)]
 
 
-def test_chunks_of_one_read_become_one() -> None:
-    """Whole chunks come out as one chunk that holds the same bytes."""
-    merger = waiting()
-    assert merger.feed(HEAD + chunk(b"ab") + chunk(b"c")) == HEAD + chunk(b"abc")
-    assert merger.feed(chunk(b"d") + chunk(b"e") + b"0\r\n\r\n") == chunk(b"de") + b"0\r\n\r\n"
-
-
-def test_a_chunk_that_is_alone_is_untouched() -> None:
-    """Where there is nothing to merge, the bytes are those that came."""
-    merger = waiting()
-    assert merger.feed(HEAD) == HEAD
-    for body in (b"a", b"b" * 300):
-        assert merger.feed(chunk(body)) == chunk(body)
+def test_the_chunks_of_a_read_come_out_as_one_piece() -> None:
+    """Whole chunks of one read are joined; h11 reads the head and the end."""
+    chunks = waiting()
+    assert chunks.split(HEAD + chunk(b"ab") + chunk(b"c")) == (HEAD, chunk(b"ab") + chunk(b"c"))
+    assert chunks.body(chunk(b"ab") + chunk(b"c")) == (b"abc", b"")
+    assert chunks.body(chunk(b"d") + chunk(b"e") + b"0\r\n\r\n") == (b"de", b"0\r\n\r\n")
+    assert not chunks.plain
 
 
 def test_nothing_is_held_back_but_a_cut_size() -> None:
-    """The data of a chunk that has not ended is passed on; the cut first line of one is not data yet."""
-    merger = waiting()
-    merger.feed(HEAD)
-    assert merger.feed(b"5\r\nab") == b"5\r\nab"
-    assert merger.feed(b"cde\r\n1\r\nx\r\n1\r\ny\r\n1") == b"cde\r\n" + chunk(b"xy")
-    assert merger.feed(b"\r") == b""
-    assert merger.feed(b"\nz\r\n") == b"1\r\nz\r\n"
+    """The data of a chunk that has not ended is given out; the cut first line of one is not data yet."""
+    chunks = waiting()
+    chunks.split(HEAD)
+    assert chunks.body(b"5\r\nab") == (b"ab", b"")
+    assert chunks.body(b"cde\r") == (b"cde", b"")
+    assert chunks.body(b"\n1\r\nx\r\n1\r\ny\r\n1") == (b"xy", b"")
+    assert chunks.body(b"\r") == (b"", b"")
+    assert chunks.body(b"\nz\r\n") == (b"z", b"")
+    assert chunks.plain
 
 
-def test_the_next_response_of_a_connection_is_merged_too() -> None:
+def test_the_next_response_of_a_connection_is_read_so_too() -> None:
     """After the last chunk the next request begins anew, with whatever head answers it."""
-    merger = waiting()
-    assert merger.feed(HEAD + chunk(b"a") + chunk(b"b") + b"0\r\n\r\n") == HEAD + chunk(b"ab") + b"0\r\n\r\n"
-    merger.sent()
+    chunks = waiting()
+    first = HEAD + chunk(b"a") + chunk(b"b") + b"0\r\n\r\n"
+    assert read_past_h11(chunks, [first]) == (b"ab", [HEAD, b"0\r\n\r\n"])
+    chunks.sent(REQUEST)
     plain = b"HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n" + chunk(b"a") + chunk(b"b")
-    assert merger.feed(plain) == plain
-    merger.sent()
-    assert merger.feed(HEAD + chunk(b"a") + chunk(b"b")) == HEAD + chunk(b"ab")
+    assert read_past_h11(chunks, [plain]) == (b"", [plain])
+    chunks.sent(REQUEST)
+    assert read_past_h11(chunks, [first]) == (b"ab", [HEAD, b"0\r\n\r\n"])
 
 
-def test_a_request_that_is_still_written_changes_nothing() -> None:
-    """A response may begin before the request has been written to its end."""
-    merger = waiting()
-    merger.feed(HEAD + b"2\r\na")
-    merger.sent()
-    assert merger.feed(b"b\r\n" + chunk(b"c") + chunk(b"d")) == b"b\r\n" + chunk(b"cd")
+def test_the_body_of_a_request_changes_nothing() -> None:
+    """Only the first line of a request begins an exchange."""
+    chunks = waiting()
+    chunks.sent(b'{"a": 1}')
+    assert read_past_h11(chunks, [HEAD, chunk(b"a")]) == (b"a", [HEAD])
+
+
+def test_the_answer_to_a_head_request_has_no_body() -> None:
+    """Its head may speak of chunks all the same."""
+    chunks = Chunks()
+    chunks.sent(REQUEST.replace(b"POST", b"HEAD"))
+    assert chunks.split(HEAD) == (HEAD, b"")
+    assert not chunks.plain
+
+
+@pytest.mark.parametrize("cut", range(6))
+def test_a_chunk_without_its_line_end_is_refused(cut: int) -> None:
+    """What stands there may look like the next chunk, which h11 could not know."""
+    chunks = waiting()
+    chunks.split(HEAD)
+    sent = b"3\r\nabc" + chunk(b"d")
+    with pytest.raises(BadChunk):
+        for piece in (sent[:cut], sent[cut:]):
+            chunks.body(piece)
 
 
 @pytest.mark.parametrize(
@@ -111,11 +145,10 @@ def test_a_request_that_is_still_written_changes_nothing() -> None:
         b"HTTP/1.1 200 OK\r\nx: " + b"a" * HEAD_BYTES + b"\r\ntransfer-encoding: chunked\r\n\r\n",
     ],
 )
-def test_other_responses_are_untouched(head: bytes) -> None:
+def test_other_responses_are_for_h11(head: bytes) -> None:
     """Only the body of a plain 200 in chunks is looked at."""
-    merger = waiting()
-    body = chunk(b"a") + chunk(b"b")
-    assert b"".join(merger.feed(piece) for piece in (head[:-2], head[-2:], body)) == head + body
+    reads = [head[:-2], head[-2:], chunk(b"a") + chunk(b"b")]
+    assert read_past_h11(waiting(), reads) == (b"", reads)
 
 
 LINES = st.sampled_from(
@@ -150,10 +183,15 @@ RESPONSES = st.builds(
 @given(RESPONSES, st.lists(st.integers(0, 10_000), max_size=12))
 @example(HEAD + chunk(b"a") * 3 + b"2\r\nabX\r\n1\r\na\r\n0\r\n\r\n", [])
 @example(HEAD + b"1\r\na\r\n\r\n1\r\na\r\n0\r\n\r\n", [])
-def test_h11_reads_the_same(response: bytes, places: list[int]) -> None:
-    """Whatever a server sends, and however it is cut, h11 makes the same of what is merged."""
-    merger = waiting()
-    reads = cut(response, places)
-    merged = [data for data in map(merger.feed, reads) if data]
-    assert read_by_h11(merged) == read_by_h11([response])
-    assert sum(map(len, merged)) <= len(response)
+def test_h11_makes_the_same_of_it(response: bytes, places: list[int]) -> None:
+    """Whatever a server sends, and however it is cut: h11, of all of it and of what is left for it."""
+    whole, *seen = read_by_h11([response])
+    try:
+        body, left = read_past_h11(waiting(), cut(response, places))
+    except BadChunk:
+        assert seen[-1] == "refused"
+        return
+    rest, *heads = read_by_h11(left)
+    assert heads == seen
+    if "refused" not in seen:  # how much came before is timing
+        assert body + rest == whole

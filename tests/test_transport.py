@@ -379,7 +379,7 @@ async def test_two_hundred_at_once(transport: HttpTransport, monkeypatch: pytest
             looked += 1
             return False
 
-        monkeypatch.setattr("httpcore.AsyncHTTPConnection.has_expired", has_expired)
+        monkeypatch.setattr("httpcore.AsyncHTTP11Connection.has_expired", has_expired)
         await turn(transport, server.url)
         assert (server.connections, looked) == (200, 1)
 
@@ -816,7 +816,7 @@ async def test_cancelled_while_connecting(transport: HttpTransport, monkeypatch:
         connecting.set()
         await anyio.sleep_forever()
 
-    monkeypatch.setattr("anyio.connect_tcp", connect_tcp)
+    monkeypatch.setattr("lutum._sockets.connect_tcp", connect_tcp)
     marks: list[Phase] = []
     with anyio.fail_after(1):
         async with anyio.create_task_group() as group:
