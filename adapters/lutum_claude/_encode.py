@@ -208,6 +208,9 @@ def _one_turn(item: Item) -> bytes:
     return _wire.encode({"role": "system", "content": text, "clear_at": "next_user_message"})
 
 
+_ROLE = {role: _wire.encode(role) for role in ("user", "assistant", "system")}
+
+
 def _body(
     config: Config,
     model: str,
@@ -228,15 +231,13 @@ def _body(
     if join.system:
         out.append(b',"system":[%b]' % _joined(join.system))
     out.append(b',"messages":[')
-    out.append(
-        b",".join(
-            [
-                message.raw
-                or b'{"role":"%b","content":[%b]}' % (message.role.encode(), _joined(message.blocks))
-                for message in join.messages
-            ]
-        )
-    )
+    out += [  # joined once: of a long session this is most of the bytes
+        message.raw + b","
+        if message.raw
+        else b'{"role":%b,"content":[%b]},' % (_ROLE[message.role], _joined(message.blocks))
+        for message in join.messages
+    ]
+    out[-1] = out[-1][:-1]
     out.append(b"]")
     out += [b",%b:%b" % (_wire.encode(name), value) for name, value in tail.items()]
     out.append(_STREAM)

@@ -22,6 +22,8 @@ def distinct(pieces: list[Piece]) -> list[Piece]:
 
     Decided by what stands before alone, so that the next request says the same.
     """
+    if not any(piece.calls for piece in pieces):
+        return pieces
     found, seen, renamed = list[Piece](), set[str](), dict[str, str]()
     for at, piece in enumerate(pieces):
         if piece.calls:

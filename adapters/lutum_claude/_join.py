@@ -141,6 +141,9 @@ class Join:
             self._turn(piece, piece.form)
             return
         for role, blocks in piece.groups:
+            if role == "user":
+                self._add(role, blocks)
+                continue
             raw, _, of_role = role.rpartition(" ")
             if of_role == "assistant":
                 self._place_held()
