@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given, strategies as st
 from wcwidth import wcswidth
 
+from lutum._text import Cleaner, Flow, cells, printable, wrap
 from lutum.cli._layout import Drawing, cell_width, labelled, side_by_side, table
 from lutum.cli._terminal import Terminal, has_escapes
-from lutum.cli._text import Cleaner, Flow, cells, printable, wrap
 
 # What a terminal acts on, mixed with what it shows.
 STEERING = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
-from lutum.cli._text import cells, wrap
+from lutum._text import cells, wrap
 
 _MARGIN = 2
 _GAP = 3

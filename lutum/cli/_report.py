@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import lutum
-from lutum.cli._text import printable
+from lutum._text import printable
 
 
 def report(command: str, error: BaseException) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 
 import lutum
+from lutum._text import cells
 from lutum.cli import _history
 from lutum.cli._report import report
 from lutum.cli._terminal import BOLD, DIM, RED, Terminal
-from lutum.cli._text import cells
 
 _DEEP = "    "
 _LONGEST = 2_000

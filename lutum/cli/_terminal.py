@@ -14,8 +14,8 @@ from io import TextIOWrapper
 from types import TracebackType
 from typing import Self, TextIO, final
 
+from lutum._text import Cleaner, Flow, printable, wrap
 from lutum.cli._layout import Drawing, cell_width, labelled, side_by_side, table
-from lutum.cli._text import Cleaner, Flow, printable, wrap
 
 SIDE_BY_SIDE = 100
 """Columns of a terminal from which branches are shown side by side."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from lutum._results import Usage
-from lutum.cli._text import cells, printable
+from lutum._text import cells, printable
 from lutum.eval._statistics import Rate
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from lutum.cli._text import printable
+from lutum._text import printable
 from lutum.trace._file import plain
 from lutum.trace._say import failure, label, single, summary, tokens
 from lutum.trace._tree import Note, Span, Trace

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from lutum.cli._text import cells, printable, wrap
+from lutum._text import cells, printable, wrap
 from lutum.trace._say import failure, label, seconds, single, summary, tokens
 from lutum.trace._tree import Note, Span, Trace
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import lutum
-from lutum.cli._text import cells
+from lutum._text import cells
 from lutum.eval import Failure, RunReport, TrialResult, compare, pass_at_k, pass_hat_k
 from lutum.eval._table import clipped, table
 

@@ -16,8 +16,8 @@ from hypothesis import given, strategies as st
 
 import lutum
 from lutum import trace
+from lutum._text import cells
 from lutum.cli import main
-from lutum.cli._text import cells
 from lutum.testing import virtual_time
 from lutum.trace._say import seconds
 
