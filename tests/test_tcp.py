@@ -16,6 +16,7 @@ from anyio.lowlevel import checkpoint
 
 from lutum import _tcp
 from lutum._tcp import UNREAD_BYTES, TcpStream, connect_tcp
+from lutum.testing import cancel_at
 
 pytestmark = pytest.mark.anyio
 
@@ -202,6 +203,22 @@ async def test_nobody_listens(listener: socket.socket) -> None:
     listener.close()
     with no_descriptor_left(), pytest.raises(OSError, match="failed"):
         await connect_tcp("127.0.0.1", port)
+
+
+async def test_cancelled_at_every_step_of_connecting(listener: socket.socket) -> None:
+    """Nothing is left open, however far it got."""
+    port = listener.getsockname()[1]
+    await (await connect_tcp("127.0.0.1", port)).aclose()  # what is opened once is not counted
+    step, requested = 0, True
+    with no_descriptor_left():
+        while requested:
+            step += 1
+            requested, stream = await cancel_at(connect_tcp("127.0.0.1", port), step)
+            if stream is not None:
+                await stream.aclose()
+            for _ in range(5):
+                await checkpoint()
+    assert step > 1
 
 
 async def test_a_name_is_looked_up(listener: socket.socket) -> None:

@@ -28,6 +28,8 @@ import lutum
 from lutum import _connections, _proxies
 from lutum._run import run
 from lutum.abc import Phase, Prepared, TurnRequest
+from lutum.testing import WireServer
+from lutum.testing.wire import Reply
 from lutum.transport import HttpExchange, HttpTransport, check_base_url
 
 BACKENDS = ["asyncio", "trio"]
@@ -841,12 +843,23 @@ async def test_the_clean_up_is_shielded(transport: HttpTransport) -> None:
         assert idle(transport) == 1
 
 
-async def test_an_abandoned_body_is_collected_in_silence(transport: HttpTransport) -> None:
+@pytest.mark.parametrize(
+    ("answer", "pieces"),
+    [
+        (HEAD + chunk(b"a") * 9, 1),
+        (HEAD + chunk(b"a") + b"1;odd\r\na\r\n" * 9, 2),  # the second is for h11
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\naaaa", 1),
+    ],
+)
+async def test_an_abandoned_body_is_collected_in_silence(
+    transport: HttpTransport, answer: bytes, pieces: int
+) -> None:
     """The generators of httpx and httpcore that read it neither warn nor start tasks when they go."""
-    async with serving(partial(answer_all, answer=HEAD + chunk(b"a") * 9)) as server:
+    async with serving(partial(answer_all, answer=answer)) as server:
         ex = exchange(transport, server.url)
         await ex.open(ignore)
-        await ex.receive([])
+        for _ in range(pieces):
+            await ex.receive([])
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             await ex.aclose()
@@ -854,6 +867,31 @@ async def test_an_abandoned_body_is_collected_in_silence(transport: HttpTranspor
             gc.collect()
             await checkpoint()
     assert [str(warning.message) for warning in caught if "unclosed" not in str(warning.message)] == []
+
+
+async def test_a_turn_leaves_nothing_to_the_collector() -> None:
+    """What it held goes with its block; of thousands at once the collector would come much later."""
+    async with WireServer(default=Reply("fine")) as server:
+        async with lutum.ClaudeAdapter("claude-sonnet-4-5", base_url=server.url, api_key="k") as claude:
+            llm = lutum.Lutum(claude)
+            await llm.text_turn("hello").collect()
+            gc.collect()
+            gc.disable()
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            try:
+                async with llm.text_turn("hello").stream() as stream:
+                    async for _ in stream:
+                        pass
+                del stream
+                gc.collect()
+                left = {f"{type(each).__module__}.{type(each).__name__}" for each in gc.garbage}
+            finally:
+                gc.set_debug(0)
+                gc.garbage.clear()
+                gc.enable()
+    ours = ("lutum._", "lutum.abc", "lutum.transport", "lutum_claude", "httpx", "httpcore")
+    # The empty beginning of a transcript is its own parent.
+    assert {name for name in left if name.startswith(ours)} <= {"lutum._transcript.Transcript"}
 
 
 # Loops
