@@ -47,7 +47,7 @@ class Chunks:
         if self._head is None:
             return data, b""
         came, self._head = len(self._head), self._head + data
-        end = self._head.find(b"\r\n\r\n") + 4
+        end = self._head.find(b"\r\n\r\n", max(0, came - 3)) + 4
         if end < 4:
             if len(self._head) > HEAD_BYTES:
                 self._head = None
