@@ -869,6 +869,29 @@ async def test_an_abandoned_body_is_collected_in_silence(
     assert [str(warning.message) for warning in caught if "unclosed" not in str(warning.message)] == []
 
 
+async def test_h11_reads_no_chunk(transport: HttpTransport, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where each event is a chunk and a read of its own, h11 cost more than everything else."""
+    asked = 0
+    next_event = h11.Connection.next_event
+
+    def counted(self: h11.Connection) -> Any:
+        nonlocal asked
+        asked += self.our_role is h11.CLIENT
+        return next_event(self)
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.stream.send(HEAD)
+        for _ in range(100):
+            await peer.stream.send(chunk(b"a"))
+        await peer.stream.send(chunk(b"END") + LAST)
+
+    monkeypatch.setattr(h11.Connection, "next_event", counted)
+    async with serving(script) as server:
+        assert await turn(transport, server.url) == "a" * 100
+    assert 0 < asked < 10
+
+
 async def test_a_turn_leaves_nothing_to_the_collector() -> None:
     """What it held goes with its block; of thousands at once the collector would come much later."""
     async with WireServer(default=Reply("fine")) as server:
