@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import anyio
 import pytest
+from anyio.abc import SocketAttribute
 from anyio.lowlevel import checkpoint
 
 from lutum import _tcp
@@ -76,6 +77,14 @@ async def test_what_was_sent_is_read_and_then_the_end(listener: socket.socket) -
     for _ in range(2):
         with pytest.raises(anyio.EndOfStream):
             await stream.receive()
+    await stream.aclose()
+
+
+async def test_what_is_sent_is_not_kept_for_more(listener: socket.socket) -> None:
+    """Nagle's algorithm is off: a request is two writes, of which the second would wait for an ACK."""
+    stream, peer = await connected(listener)
+    assert stream.extra(SocketAttribute.raw_socket).getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    peer.close()
     await stream.aclose()
 
 
