@@ -18,7 +18,7 @@ import threading
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from functools import cache
 from typing import Any, Self
@@ -226,7 +226,7 @@ class Body(httpx.AsyncByteStream):
         self._socket: Socket = response.extensions["network_stream"]
         self._connection: _Connection | None = connection
         self._home = home
-        self._rest: AsyncIterator[bytes] | None = None
+        self._rest: AsyncGenerator[bytes, None] | None = None
 
     def __aiter__(self) -> Self:
         return self
@@ -245,5 +245,7 @@ class Body(httpx.AsyncByteStream):
             return
         try:
             await self._stream.aclose()
+            if self._rest is not None:  # after its stream, so that it has nothing to await
+                await self._rest.aclose()
         finally:
             await self._home.put(connection)

@@ -869,6 +869,30 @@ async def test_an_abandoned_body_is_collected_in_silence(
     assert [str(warning.message) for warning in caught if "unclosed" not in str(warning.message)] == []
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_body_may_be_collected_after_its_loop(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception that is kept holds frames, and they the body: it must have nothing left to do."""
+    kept = list[object]()
+
+    async def main() -> None:
+        transport = HttpTransport()
+        odd = HEAD + b"1;odd\r\na\r\n" * 2
+        async with serving(partial(answer_all, answer=odd)) as server:
+            ex = exchange(transport, server.url)
+            await ex.open(ignore)
+            await ex.receive([])
+            kept.extend(ex._call._iterators)
+            await ex.aclose()
+        await transport.aclose()
+
+    anyio.run(main, backend=backend)
+    unraisable = list[object]()
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    kept.clear()
+    gc.collect()
+    assert unraisable == []
+
+
 async def test_h11_reads_no_chunk(transport: HttpTransport, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where each event is a chunk and a read of its own, h11 cost more than everything else."""
     asked = 0
