@@ -139,7 +139,7 @@ class Call:
         if unsent and type(exc).__module__.startswith("h11.") and "LocalProtocolError" in names:
             # Its words quote the header that it refused, which may be a key.
             return UsageError(f"h11 does not write the request to {self.host}: {type(exc).__name__}")
-        words = str(exc) or type(exc).__name__
+        words = str(exc) or str(exc.__cause__ or "") or type(exc).__name__
         if self._response is not None:
             return Interrupted(f"the connection to {self.host} broke in the middle of the answer: {words}")
         return NetworkError(_BEFORE_HEAD[self._phase].format(host=self.host, words=words))

@@ -41,7 +41,7 @@ IDLE_SECONDS = 30.0
 """How long an idle connection is kept; servers and load balancers close theirs after 60 s or more."""
 
 CLOSE_SECONDS = 1.0
-"""How long closing one connection may take (TLS says goodbye) before it is cut."""
+"""How long closing one connection may take."""
 
 
 @cache
@@ -171,12 +171,18 @@ class FreeList(Local):
     async def aclose(self) -> None:
         self.closed = True
         self.forget()
+        cancelled: BaseException | None = None
         while self._idle:
-            await self._idle.pop().close()
+            try:
+                await self._idle.pop().close()
+            except BaseException as exc:  # asyncio's own cancellation, which no scope holds back
+                cancelled = exc
+        if cancelled is not None:
+            raise cancelled
 
     async def put(self, connection: _Connection) -> None:
         """Keep a connection whose response is closed, if it is fit for another request."""
-        if self.closed or not connection.http.is_idle():
+        if self.closed or not connection.http.is_idle() or not connection.socket.whole:
             await connection.close()
             return
         connection.idle_since = time.monotonic()
@@ -207,6 +213,7 @@ class _Connection:
     def __init__(self, origin: httpcore.Origin, socket: Socket) -> None:
         self.origin = origin
         self.idle_since = 0.0
+        self.socket = socket
         self.http = httpcore.AsyncHTTP11Connection(origin, socket)
 
     async def close(self) -> None:

@@ -40,7 +40,7 @@ from lutum.abc import Adapter, Exchange, Phase, Prepared, RecoversUsage
 
 Reason = Literal["total", "first_event", "idle", "connect"]
 
-# Seconds that letting go of a connection may take; a TLS close waits for the other side.
+# Seconds that letting go of a connection may take; that of a client of yours may wait for the other side.
 CLOSE = 2.0
 
 # Seconds that asking for the bill of a failed request may keep its block open.

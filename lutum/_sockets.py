@@ -12,9 +12,9 @@ from typing import Any, final
 import anyio
 import httpcore
 from anyio.abc import ByteStream
-from anyio.streams.tls import TLSStream
+from anyio.streams.tls import TLSAttribute, TLSStream
 
-from lutum._chunks import BadChunk, Chunks
+from lutum._chunks import Chunks
 from lutum._tcp import TcpStream, connect_tcp
 
 
@@ -74,12 +74,11 @@ class Socket(httpcore.AsyncNetworkStream):
             except anyio.EndOfStream:
                 break
             self._body = b""
-            try:
-                body, self._unread = self._chunks.body(data)
-            except BadChunk as exc:
-                raise httpcore.RemoteProtocolError(str(exc)) from None
+            body, self._unread = self._chunks.body(data)
             if body:
                 return body
+        if self._chunks.bad:
+            raise httpcore.RemoteProtocolError("no line end follows a chunk")
         return b""
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -96,4 +95,23 @@ class Socket(httpcore.AsyncNetworkStream):
         await self._stream.aclose()
 
     def get_extra_info(self, info: str) -> Any:
-        return not self._tcp.is_quiet() if info == "is_readable" else None
+        return not self._is_quiet() if info == "is_readable" else None
+
+    @property
+    def whole(self) -> bool:
+        """The last answer was read to its end, and nothing came with it."""
+        return self._chunks.whole
+
+    def _is_quiet(self) -> bool:
+        if not self._tcp.is_quiet():
+            return False
+        tls = self._stream.extra(TLSAttribute.ssl_object, None)
+        if tls is None:
+            return True
+        try:
+            tls.read(1)  # it may hold a record that came with the last one that was read
+        except ssl.SSLWantReadError:
+            return True
+        except ssl.SSLError:
+            pass
+        return False

@@ -71,7 +71,7 @@ class AsyncioTcp(asyncio.BufferedProtocol, TcpStream):
     """Reads all the time, up to `UNREAD_BYTES`; a checkpoint only where it waits."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport: asyncio.Transport
+        self._transport: Any  # uvloop's is no asyncio.Transport
         self._unread: list[bytes] = []
         self._size = 0
         self._arrived = AsyncioWakeup(loop)
@@ -82,9 +82,8 @@ class AsyncioTcp(asyncio.BufferedProtocol, TcpStream):
         self._error: Exception | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        transport.set_write_buffer_limits(0)
+        self._transport.set_write_buffer_limits(0)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return _scratch.view
@@ -133,9 +132,11 @@ class AsyncioTcp(asyncio.BufferedProtocol, TcpStream):
         await checkpoint_if_cancelled()
         self._check()
         self._transport.write(item)
-        while self._full and not self._ended:
+        while self._full and not self._transport.is_closing():
             await self._written.wait()
         self._check()
+        if self._transport.is_closing():  # why, is told in the next turn of the loop
+            raise anyio.BrokenResourceError
 
     async def send_eof(self) -> None:
         self._transport.write_eof()
@@ -178,7 +179,7 @@ class TrioTcp(TcpStream):
                 data = self._socket.recv(max_bytes)
             except BlockingIOError:
                 continue
-            except self._trio.ClosedResourceError:
+            except (self._trio.ClosedResourceError, ValueError):  # closed while it waits, and before
                 raise anyio.ClosedResourceError from None
             except OSError as exc:
                 raise anyio.BrokenResourceError from exc
@@ -209,7 +210,7 @@ async def _addresses(host: str, port: int) -> list[Address]:
     try:
         # An address needs no resolver, and its thread.
         infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):
         infos = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     found = [(info[0], info[4]) for info in infos]
     first = [each for each in found if each[0] is found[0][0]]
@@ -268,6 +269,7 @@ def _is_quiet(sock: Any) -> bool:
     """Whether a read would wait; on an idle connection anything else means that it is closed."""
     if sock.fileno() < 0:
         return False
-    with selectors.DefaultSelector() as selector:
+    # epoll would need a descriptor, and there may be none left.
+    with getattr(selectors, "PollSelector", selectors.SelectSelector)() as selector:
         selector.register(sock.fileno(), selectors.EVENT_READ)
         return not selector.select(0)

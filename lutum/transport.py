@@ -225,6 +225,8 @@ class HttpExchange:
     async def receive(self, out: list[Event]) -> bool:
         """Append the events of the next piece to `out`; False at the end of the response.
 
+        After `Completed` there are none: nothing that follows is decoded.
+
         Suspends only to wait for the socket. Cancelled, the response cannot be read any further.
 
         Raises:

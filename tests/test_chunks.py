@@ -9,7 +9,7 @@ import h11
 import pytest
 from hypothesis import example, given, strategies as st
 
-from lutum._chunks import HEAD_BYTES, BadChunk, Chunks
+from lutum._chunks import HEAD_BYTES, Chunks
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 REQUEST = b"POST / HTTP/1.1\r\nhost: a\r\n\r\n"
@@ -37,8 +37,10 @@ def read_past_h11(chunks: Chunks, reads: Iterable[bytes]) -> tuple[bytes, list[b
         if rest:
             assert chunks.plain
             piece, after = chunks.body(rest)
-            assert chunks.plain is not bool(after)
             body += piece
+            if chunks.bad:
+                break
+            assert chunks.plain is not bool(after)
             left.append(after)
     return bytes(body), [data for data in left if data]
 
@@ -69,6 +71,18 @@ def read_by_h11(reads: Iterable[bytes]) -> tuple[Any, ...]:
     except h11.RemoteProtocolError:
         seen.append("refused")
     return bytes(body), *seen
+
+
+def stray_by_h11(response: bytes) -> bytes | None:
+    """What h11 keeps behind a response for the next request; None where the response has not ended."""
+    client = h11.Connection(h11.CLIENT)
+    client.send(h11.Request(method="POST", target="/", headers=[("host", "a"), ("content-length", "0")]))
+    client.send(h11.EndOfMessage())
+    client.receive_data(response)
+    while (event := client.next_event()) not in (h11.NEED_DATA, h11.PAUSED):
+        if type(event) is h11.EndOfMessage:
+            return client.trailing_data[0]
+    return None
 
 
 def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
@@ -124,21 +138,52 @@ def test_the_answer_to_a_head_request_has_no_body() -> None:
     assert not chunks.plain
 
 
-@pytest.mark.parametrize("cut", range(6))
-def test_a_chunk_without_its_line_end_is_refused(cut: int) -> None:
-    """What stands there may look like the next chunk, which h11 could not know."""
+@pytest.mark.parametrize("cut", range(8))
+def test_a_chunk_without_its_line_end_is_the_last(cut: int) -> None:
+    """What stands there may look like the next chunk, which h11 could not know. What came before counts."""
+    sent = chunk(b"x") + b"3\r\nabc" + chunk(b"d")
+    at = len(chunk(b"x")) + cut
     chunks = waiting()
-    chunks.split(HEAD)
-    sent = b"3\r\nabc" + chunk(b"d")
-    with pytest.raises(BadChunk):
-        for piece in (sent[:cut], sent[cut:]):
-            chunks.body(piece)
+    body, left = read_past_h11(chunks, [HEAD, sent[:at], sent[at:]])
+    assert body == b"x" + (b"abc"[: cut - 3] if 3 < cut < 7 else b"")  # and what was given out already
+    assert left == [HEAD]
+    assert chunks.bad
+    assert not chunks.whole
+
+
+LENGTH = b"HTTP/1.1 429 No\r\ncontent-length: 3\r\n\r\nabc"
+
+
+@pytest.mark.parametrize(
+    ("response", "whole"),
+    [
+        (HEAD + chunk(b"a") + b"0\r\n\r\n", True),
+        (HEAD + b"0\r\n\r\n", True),
+        (HEAD + chunk(b"a"), False),
+        (HEAD + chunk(b"a") + b"0\r\n\r", False),
+        (HEAD + chunk(b"a") + b"0\r\n\r\nH", False),
+        (HEAD + chunk(b"a") + b"0\r\n\nH", False),
+        (HEAD + chunk(b"a") + b"0\r\nx: 1\r\n\r\n", False),
+        (LENGTH, True),
+        (LENGTH[:-1], False),
+        (LENGTH + b"H", False),
+        (LENGTH.replace(b"429", b"204"), False),
+        (b"HTTP/1.1 200 OK\r\n\r\nabc", False),
+    ],
+)
+def test_whole_is_one_answer_and_no_byte_more(response: bytes, whole: bool) -> None:
+    """Anything else closes the connection: its next answer would not be its own."""
+    for cuts in ([], range(len(response))):
+        chunks = waiting()
+        read_past_h11(chunks, cut(response, cuts))
+        assert chunks.whole is whole
 
 
 @pytest.mark.parametrize(
     "head",
     [
-        b"HTTP/1.1 500 Oh\r\ntransfer-encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 304 Oh\r\ntransfer-encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 100 Oh\r\ntransfer-encoding: chunked\r\n\r\n",
         b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n",
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n",
         b"HTTP/1.1 200 OK\ntransfer-encoding: chunked\r\n\r\n",
@@ -146,7 +191,7 @@ def test_a_chunk_without_its_line_end_is_refused(cut: int) -> None:
     ],
 )
 def test_other_responses_are_for_h11(head: bytes) -> None:
-    """Only the body of a plain 200 in chunks is looked at."""
+    """Only a body that is plainly in chunks is looked at."""
     reads = [head[:-2], head[-2:], chunk(b"a") + chunk(b"b")]
     assert read_past_h11(waiting(), reads) == (b"", reads)
 
@@ -158,7 +203,9 @@ BODIES = st.lists(st.binary(min_size=1, max_size=40).map(chunk), max_size=8).map
 ODD = st.builds(
     lambda line, data: line + b"\r\n" + data, LINES, st.sampled_from([b"a\r\n", b"ab\r\n", b"a\n", b""])
 )
-ENDS = st.sampled_from([b"0\r\n\r\n", b"0\r\nx-trailer: 1\r\n\r\n", b"00\r\n\r\n", b"0\n\n", b""])
+ENDS = st.sampled_from(
+    [b"0\r\n\r\n", b"0\r\nx-trailer: 1\r\n\r\n", b"00\r\n\r\n", b"0\n\n", b"0\r\n\nH", b"0\r\n\r\nHTTP", b""]
+)
 HEADS = st.sampled_from(
     [
         HEAD,
@@ -173,6 +220,8 @@ HEADS = st.sampled_from(
         HEAD.replace(b"chunked", b"chunked\r\n , x"),
         HEAD.replace(b"chunked\r\n", b"chunked\r\ncontent-length: 3\r\n"),
         HEAD.replace(b"chunked\r\n", b"chunked\r\ntransfer-encoding: identity\r\n"),
+        HEAD.replace(b"Transfer-Encoding: chunked", b"Content-Length: 9"),
+        HEAD.replace(b"Transfer-Encoding: chunked", b"Content-Length: 9\r\ncontent-length: 9"),
     ]
 )
 RESPONSES = st.builds(
@@ -186,12 +235,14 @@ RESPONSES = st.builds(
 def test_h11_makes_the_same_of_it(response: bytes, places: list[int]) -> None:
     """Whatever a server sends, and however it is cut: h11, of all of it and of what is left for it."""
     whole, *seen = read_by_h11([response])
-    try:
-        body, left = read_past_h11(waiting(), cut(response, places))
-    except BadChunk:
+    chunks = waiting()
+    body, left = read_past_h11(chunks, cut(response, places))
+    if chunks.bad:
         assert seen[-1] == "refused"
+        assert whole.startswith(body)
         return
     rest, *heads = read_by_h11(left)
     assert heads == seen
     if "refused" not in seen:  # how much came before is timing
         assert body + rest == whole
+        assert not chunks.whole or stray_by_h11(response) == b""

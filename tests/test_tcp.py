@@ -169,6 +169,38 @@ async def test_a_reset_is_broken(listener: socket.socket) -> None:
     await stream.aclose()
 
 
+async def test_nothing_is_sent_on_a_connection_that_was_reset(listener: socket.socket) -> None:
+    """Also when nobody has read that it was: what was not sent must not be charged."""
+    stream, peer = await connected(listener)
+    reset(peer)
+    with pytest.raises(anyio.BrokenResourceError):
+        await stream.send(bytes(2**25))
+    await stream.aclose()
+
+
+async def test_the_other_side_may_have_ended_its_own(listener: socket.socket) -> None:
+    """It may read all the same, and is waited for."""
+    stream, peer = await connected(listener)
+    peer.shutdown(socket.SHUT_WR)
+    with pytest.raises(anyio.EndOfStream):
+        await stream.receive()
+    sent = False
+    async with anyio.create_task_group() as group:
+
+        async def send() -> None:
+            nonlocal sent
+            await stream.send(bytes(2**25))
+            sent = True
+
+        group.start_soon(send)
+        for _ in range(50):
+            await checkpoint()
+        assert not sent
+        group.cancel_scope.cancel()
+    await stream.aclose()
+    peer.close()
+
+
 async def test_closed_while_it_is_read(listener: socket.socket) -> None:
     """Who waits is told, and the other side sees the end before `aclose` is over."""
     stream, peer = await connected(listener)
@@ -184,6 +216,8 @@ async def test_closed_while_it_is_read(listener: socket.socket) -> None:
         await stream.aclose()
         assert peer.recv(1) == b""
     assert not stream.is_quiet()
+    with pytest.raises(anyio.ClosedResourceError):
+        await stream.receive()
     peer.close()
 
 
@@ -212,6 +246,13 @@ async def test_nobody_listens(listener: socket.socket) -> None:
     listener.close()
     with no_descriptor_left(), pytest.raises(OSError, match="failed"):
         await connect_tcp("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("host", ["a..b", ".a", "a" * 64 + ".test"])
+async def test_a_name_that_is_none(host: str) -> None:
+    """An OSError as for any name that nobody knows."""
+    with pytest.raises(OSError, match="not known"):
+        await connect_tcp(host, 80)
 
 
 async def test_cancelled_at_every_step_of_connecting(listener: socket.socket) -> None:

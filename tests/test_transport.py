@@ -22,7 +22,7 @@ import httpx
 import pytest
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.lowlevel import checkpoint
-from anyio.streams.tls import TLSListener
+from anyio.streams.tls import TLSAttribute, TLSListener
 
 import lutum
 from lutum import _connections, _proxies
@@ -397,6 +397,38 @@ async def test_old_connections_are_dropped(transport: HttpTransport, monkeypatch
         monkeypatch.setattr(_connections, "IDLE_SECONDS", -1.0)
         await turn(transport, server.url)
         assert (server.connections, idle(transport)) == (2, 1)
+
+
+SIZED = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nEND"
+
+
+@pytest.mark.parametrize("stray", [WHOLE, b"x", b"HTTP/1.1 408 Late\r\ncontent-length: 0\r\n\r\n"])
+@pytest.mark.parametrize("whole", [WHOLE, SIZED])
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("apart", [False, True])
+async def test_an_answer_that_nobody_asked_for(
+    transport: HttpTransport, certificate: Path, whole: bytes, stray: bytes, secure: bool, apart: bool
+) -> None:
+    """It is not taken for the answer to the next request: the connection is not used again."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        if apart and secure:  # two records in one read, of which the client asks for the first
+            sent = peer.stream.extra(TLSAttribute.ssl_object)
+            sent.write(whole)
+            sent.write(stray)
+            await peer.stream.send(b"\r\n")
+        elif apart:
+            await peer.stream.send(whole)
+            await peer.stream.send(stray)
+        else:
+            await peer.stream.send(whole + stray)
+        await peer.closed()
+
+    async with serving(script, certificate if secure else None) as server:
+        for number in (1, 2):
+            await turn(transport, server.url)
+            assert server.connections == number
 
 
 async def test_connections_belong_to_an_origin(transport: HttpTransport) -> None:
@@ -867,6 +899,24 @@ async def test_an_abandoned_body_is_collected_in_silence(
             gc.collect()
             await checkpoint()
     assert [str(warning.message) for warning in caught if "unclosed" not in str(warning.message)] == []
+
+
+@pytest.mark.parametrize("pieces", [b"", b"END"])
+async def test_a_bad_chunk_takes_nothing_back(transport: HttpTransport, pieces: bytes) -> None:
+    """What came before it in the same read counts; a turn that was whole by then is."""
+    answer = HEAD + chunk(b"a") + (chunk(pieces) if pieces else b"") + b"1\r\naXX"
+    async with serving(partial(answer_all, answer=answer)) as server:
+        if pieces:
+            assert await turn(transport, server.url) == "a"
+            return
+        ex = exchange(transport, server.url)
+        await ex.open(ignore)
+        received: list[lutum.Event] = []
+        with pytest.raises(lutum.Interrupted, match="line end"):
+            while await ex.receive(received):
+                pass
+        assert received == [lutum.TextDelta("a")]
+        await ex.aclose()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

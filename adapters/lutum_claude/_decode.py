@@ -46,12 +46,13 @@ _NO_MESSAGE = b'{"type":"message","role":"assistant","model":%b,"content":[]}'
 class _Block:
     """A block that is being received."""
 
-    __slots__ = ("citations", "id", "kind", "members", "name", "signature", "streamed", "value")
+    __slots__ = ("citations", "id", "kind", "members", "name", "signature", "streamed", "value", "went_on")
 
     def __init__(self, start: bytes, value_tool: str | None) -> None:
         self.kind = _wire.decode_tag(start).type
         self.members = _wire.decode_object(start)
         self.streamed = StringIO()  # a string for each delta would be six times as large
+        self.went_on = False  # a delta of its text came, if only an empty one
         self.citations = list[bytes]()
         self.signature: str | None = None
         self.id = self.name = ""
@@ -74,9 +75,9 @@ class _Block:
         if self.kind in _CALLS:
             arguments = self.arguments
             members["input"] = Raw(arguments.encode() if _turn.is_object(arguments) else b"{}")
-        elif streamed := self.streamed.getvalue():
+        elif self.went_on:
             before = _wire.string(members.get(self.kind)) or ""
-            members[self.kind] = Raw(_wire.encode(before + streamed))
+            members[self.kind] = Raw(_wire.encode(before + self.streamed.getvalue()))
         if self.signature is not None:
             members["signature"] = Raw(_wire.encode(self.signature))
         if self.citations:
@@ -195,6 +196,7 @@ class Decoder:
                 self._fail(data, f"a delta for block {event.index}, which is not open")
             kind = block.kind
             if type(delta) is _wire.TextDelta and kind == "text":
+                block.went_on = True
                 block.streamed.write(delta.text)
                 if delta.text:
                     self._spoke = True
@@ -208,6 +210,7 @@ class Decoder:
                         StructuredDelta(piece) if block.value else ToolCallDelta(block.id, block.name, piece)
                     )
             elif type(delta) is _wire.ThinkingDelta and kind == "thinking":
+                block.went_on = True
                 block.streamed.write(delta.thinking)
                 if delta.thinking:
                     out.append(ReasoningDelta(delta.thinking))
