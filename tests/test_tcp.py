@@ -9,6 +9,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import anyio
 import pytest
@@ -20,6 +21,14 @@ from lutum._tcp import UNREAD_BYTES, TcpStream, connect_tcp
 from lutum.testing import cancel_at
 
 pytestmark = pytest.mark.anyio
+
+UVLOOP = ("asyncio", {"use_uvloop": True})
+
+
+@pytest.fixture(scope="module", params=["asyncio", "trio", UVLOOP], ids=["asyncio", "trio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    """uvloop too: its transports are no asyncio ones, and connecting and closing are its own."""
+    return request.param
 
 
 @pytest.fixture

@@ -966,6 +966,19 @@ async def test_h11_reads_no_chunk(transport: HttpTransport, monkeypatch: pytest.
     assert 0 < asked < 10
 
 
+def test_uvloop() -> None:
+    """Its transports look like asyncio's, and are none."""
+
+    async def main() -> None:
+        transport = HttpTransport()
+        async with serving(answer_all) as server:
+            assert [await turn(transport, server.url) for _ in range(2)] == ["a", "a"]
+            assert server.connections == 1
+            await transport.aclose()
+
+    anyio.run(main, backend_options={"use_uvloop": True})
+
+
 async def test_a_turn_leaves_nothing_to_the_collector() -> None:
     """What it held goes with its block; of thousands at once the collector would come much later."""
     async with WireServer(default=Reply("fine")) as server:
