@@ -2,7 +2,8 @@
 
 h11 and httpcore together spend 30 us on a chunk where an event costs 2, and of 1,000 streams their
 generators are cold each time. So chunks that are plainly chunks are read here. Nothing else is judged: the
-head, the end of the body with its trailers, and whatever is not plainly a chunk go to h11 as they came.
+head, the end of the body with its trailers, and whatever is not plainly a chunk go to h11 as they came. Where
+an answer ends is watched too, so that a connection on which more came is not used again.
 """
 
 from __future__ import annotations
