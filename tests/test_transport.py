@@ -1,5 +1,6 @@
 """The HTTP pump on real sockets: connections, phases, faults, proxies, and what it leaves open."""
 
+import asyncio
 import gc
 import gzip
 import ssl
@@ -388,6 +389,23 @@ async def test_two_hundred_at_once(transport: HttpTransport, monkeypatch: pytest
 
 def idle(transport: HttpTransport) -> int:
     return sum(len(local) for own in transport._own for local in own._locals.values())
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_closing_is_cancelled_by_asyncio_itself(transport: HttpTransport) -> None:
+    """No scope holds `task.cancel()` back; every connection is closed all the same."""
+    async with serving(answer_all) as server:
+        async with anyio.create_task_group() as group:
+            for _ in range(4):
+                group.start_soon(turn, transport, server.url)
+        [kept] = [local for own in transport._own for local in own._locals.values()]
+        assert len(kept) == 4
+        closing = asyncio.ensure_future(transport.aclose())
+        await checkpoint()
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert len(kept) == 0
 
 
 async def test_old_connections_are_dropped(transport: HttpTransport, monkeypatch: pytest.MonkeyPatch) -> None:
