@@ -39,7 +39,7 @@ class Registration(Generic[S_contra]):
     """What a set of that kind is made of: a `Hook`, or a nested set with its place."""
 
     def _put_into(self, hooks: S_contra) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # a hook and a nested set each say where they go
 
 
 @final

@@ -281,6 +281,7 @@ class _ModelInvalid(ValueError):
 
 def _validate(cls: Any, data: Any) -> Any:
     if not is_model(cls):
+        # What msgspec wants to hear of a type that a hook does not know.
         raise NotImplementedError(f"{cls!r} has no decoder")
     text: str = data  # `fit` made it text, so that pydantic reads JSON and not what msgspec made of it
     try:

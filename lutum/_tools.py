@@ -60,7 +60,7 @@ class Tool(Generic[I_co]):
 
     def decode(self, arguments: str) -> I_co:
         """The input that the model's JSON text is. Raises BadArguments."""
-        raise NotImplementedError
+        raise NotImplementedError  # each kind of tool says how
 
     def check_runs(self) -> None:
         """Raises UsageError when there is nothing to run; asked before a call is run."""
@@ -69,7 +69,7 @@ class Tool(Generic[I_co]):
 
     async def run(self, input: Any, bound: Mapping[str, object]) -> object:
         """Run it. Raises what it raises."""
-        raise NotImplementedError
+        raise NotImplementedError  # who has a function overrides it, and `check_runs` looks for that
 
     def checked(self, output: object) -> object:
         """The output as it goes to the model. Raises BadValue when it is not of the declared type."""

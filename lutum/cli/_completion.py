@@ -24,7 +24,7 @@ def run_completion(shell: str) -> int:
     parser = _parsers.parser()
     for action in _actions(parser):
         if action.metavar in ("FILE", "OUT"):
-            action.complete = shtab.FILE  # type: ignore[attr-defined]  # shtab's own way  # where shtab looks for it
+            action.complete = shtab.FILE  # type: ignore[attr-defined]  # where shtab looks for it
         elif action.metavar == "DIR":
             action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
     print(shtab.complete(parser, shell=shell))
