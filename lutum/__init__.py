@@ -19,7 +19,60 @@ from lutum._completion import (
     StructuredCompletion as StructuredCompletion,
     StructuredCompletionResult as StructuredCompletionResult,
 )
-from lutum._errors import (
+from lutum._estimate import Estimator as Estimator, exact_estimate as exact_estimate
+from lutum._frames import decode_frame as decode_frame, encode_frame as encode_frame
+from lutum._functions import (
+    Arguments as Arguments,
+    FunctionTool as FunctionTool,
+    Injected as Injected,
+    tool as tool,
+)
+from lutum._hooks import HookSet as HookSet, nested_hooks as nested_hooks
+from lutum._hooks_define import first_success as first_success, hook as hook
+from lutum._hooks_lutum import LutumHooks as LutumHooks
+from lutum._hooks_slots import (
+    Hook as Hook,
+    HookMethod as HookMethod,
+    Registration as Registration,
+    Slot as Slot,
+    Stateful as Stateful,
+)
+from lutum._lease import BudgetLease as BudgetLease
+from lutum._outcome import result_from_body as result_from_body
+from lutum._partial import Partial as Partial
+from lutum._preview import Preview as Preview
+from lutum._pricing import Price as Price, Pricing as Pricing
+from lutum._rounds import (
+    Finished as Finished,
+    NeedsTools as NeedsTools,
+    RoundPlan as RoundPlan,
+    ToolHook as ToolHook,
+    ToolRound as ToolRound,
+)
+from lutum._run import run as run
+from lutum._scope import BudgetScope as BudgetScope
+from lutum._session import Session as Session
+from lutum._stream import Stream as Stream
+from lutum._tool_calls import CallIssue as CallIssue, ToolCall as ToolCall
+from lutum._tool_hooks import ToolHooks as ToolHooks
+from lutum._tools import (
+    InputTool as InputTool,
+    RawTool as RawTool,
+    Tool as Tool,
+    raw_tool as raw_tool,
+    tool_input as tool_input,
+)
+from lutum._toolset import Selector as Selector, Toolset as Toolset, off as off
+from lutum._turn import (
+    STOP as STOP,
+    Handler as Handler,
+    Stop as Stop,
+    StructuredTurn as StructuredTurn,
+    TextTurn as TextTurn,
+    Turn as Turn,
+    View as View,
+)
+from lutum._values.errors import (
     BadValue as BadValue,
     BudgetExceeded as BudgetExceeded,
     ContractViolation as ContractViolation,
@@ -43,8 +96,7 @@ from lutum._errors import (
     UnpricedModel as UnpricedModel,
     UsageError as UsageError,
 )
-from lutum._estimate import Estimator as Estimator, exact_estimate as exact_estimate
-from lutum._events import (
+from lutum._values.events import (
     Completed as Completed,
     Event as Event,
     ProviderEvent as ProviderEvent,
@@ -60,24 +112,7 @@ from lutum._events import (
     UsageUpdate as UsageUpdate,
     WillRetry as WillRetry,
 )
-from lutum._frames import decode_frame as decode_frame, encode_frame as encode_frame
-from lutum._functions import (
-    Arguments as Arguments,
-    FunctionTool as FunctionTool,
-    Injected as Injected,
-    tool as tool,
-)
-from lutum._hooks import HookSet as HookSet, nested_hooks as nested_hooks
-from lutum._hooks_define import first_success as first_success, hook as hook
-from lutum._hooks_lutum import LutumHooks as LutumHooks
-from lutum._hooks_slots import (
-    Hook as Hook,
-    HookMethod as HookMethod,
-    Registration as Registration,
-    Slot as Slot,
-    Stateful as Stateful,
-)
-from lutum._input import (
+from lutum._values.items import (
     Content as Content,
     Document as Document,
     Image as Image,
@@ -89,12 +124,7 @@ from lutum._input import (
     Text as Text,
     ToolResult as ToolResult,
 )
-from lutum._lease import BudgetLease as BudgetLease
-from lutum._outcome import result_from_body as result_from_body
-from lutum._partial import Partial as Partial
-from lutum._preview import Preview as Preview
-from lutum._pricing import Price as Price, Pricing as Pricing
-from lutum._results import (
+from lutum._values.results import (
     Attempt as Attempt,
     CommittedTurn as CommittedTurn,
     Estimate as Estimate,
@@ -111,43 +141,13 @@ from lutum._results import (
     Usage as Usage,
     ViewItem as ViewItem,
 )
-from lutum._retry import RetryPolicy as RetryPolicy
-from lutum._rounds import (
-    Finished as Finished,
-    NeedsTools as NeedsTools,
-    RoundPlan as RoundPlan,
-    ToolHook as ToolHook,
-    ToolRound as ToolRound,
-)
-from lutum._run import run as run
-from lutum._scope import BudgetScope as BudgetScope
-from lutum._session import Session as Session
-from lutum._settings import (
+from lutum._values.retry import RetryPolicy as RetryPolicy
+from lutum._values.settings import (
     RequestBudget as RequestBudget,
     Settings as Settings,
     Timeouts as Timeouts,
 )
-from lutum._stream import Stream as Stream
-from lutum._tool_calls import CallIssue as CallIssue, ToolCall as ToolCall
-from lutum._tool_hooks import ToolHooks as ToolHooks
-from lutum._tools import (
-    InputTool as InputTool,
-    RawTool as RawTool,
-    Tool as Tool,
-    raw_tool as raw_tool,
-    tool_input as tool_input,
-)
-from lutum._toolset import Selector as Selector, Toolset as Toolset, off as off
-from lutum._transcript import Head as Head, Transcript as Transcript
-from lutum._turn import (
-    STOP as STOP,
-    Handler as Handler,
-    Stop as Stop,
-    StructuredTurn as StructuredTurn,
-    TextTurn as TextTurn,
-    Turn as Turn,
-    View as View,
-)
+from lutum._values.transcript import Head as Head, Transcript as Transcript
 
 if TYPE_CHECKING:
     from lutum._explain import explain as explain

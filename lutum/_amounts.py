@@ -7,8 +7,8 @@ from decimal import ROUND_CEILING, Decimal
 
 from msgspec import Struct
 
-from lutum._errors import BadValue
-from lutum._results import Estimate, Usage
+from lutum._values.errors import BadValue
+from lutum._values.results import Estimate, Usage
 
 PICO = 10**12
 

@@ -22,24 +22,24 @@ from lutum._completion import (
     completion_result,
     structured_completion_result,
 )
-from lutum._errors import BadValue, EstimateRequired, TurnTimeout, UnpricedModel, UsageError
 from lutum._estimate import Estimator
 from lutum._hooks_lutum import LutumHooks, resolve_settings, settings_hooks
-from lutum._input import ModelInput
 from lutum._lease import BudgetLease
 from lutum._open import check_open_items
 from lutum._preview import Preview, preview
 from lutum._pricing import Pricing
 from lutum._pump import Pump
 from lutum._reduce import Reducer
-from lutum._results import CommittedTurn, Estimate, Response, StructuredResult, TextResult, ToolDef
-from lutum._retry import RetryPolicy
 from lutum._schema import Shape, shape_of
 from lutum._scope import BudgetScope
-from lutum._settings import DEFAULT_TIMEOUTS, RequestBudget, Settings, Timeouts
 from lutum._stream import Start
-from lutum._transcript import Transcript
 from lutum._turn import StructuredTurn, TextTurn, TurnSpec
+from lutum._values.errors import BadValue, EstimateRequired, TurnTimeout, UnpricedModel, UsageError
+from lutum._values.items import ModelInput
+from lutum._values.results import CommittedTurn, Estimate, Response, StructuredResult, TextResult, ToolDef
+from lutum._values.retry import RetryPolicy
+from lutum._values.settings import DEFAULT_TIMEOUTS, RequestBudget, Settings, Timeouts
+from lutum._values.transcript import Transcript
 from lutum.abc import (
     Adapter,
     Ledger,

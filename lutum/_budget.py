@@ -16,11 +16,11 @@ from anyio.lowlevel import EventLoopToken, current_token
 from msgspec import Struct
 
 from lutum._amounts import PICO, UNLIMITED, Amount, pico_usd
-from lutum._errors import BadValue, BudgetExceeded, UsageError
 from lutum._lease import BudgetLease, Claim, Reservation, offer
 from lutum._line import Waiter, serve
 from lutum._pace import Pace
-from lutum._results import Estimate, Usage
+from lutum._values.errors import BadValue, BudgetExceeded, UsageError
+from lutum._values.results import Estimate, Usage
 from lutum.abc import Ledger
 
 

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from lutum._errors import BadValue, Interrupted, NetworkError, ProviderError, UsageError
-from lutum._results import Response
+from lutum._values.errors import BadValue, Interrupted, NetworkError, ProviderError, UsageError
+from lutum._values.results import Response
 from lutum.abc import Phase
 
 T = TypeVar("T")

@@ -11,8 +11,8 @@ from typing import Generic, TypeVar, final
 
 from msgspec import UNSET, UnsetType
 
-from lutum._results import Attempt, FinishReason, Response, TextResult, Usage, said
 from lutum._turn import Builder
+from lutum._values.results import Attempt, FinishReason, Response, TextResult, Usage, said
 
 T = TypeVar("T")
 

@@ -30,9 +30,9 @@ import httpx
 from anyio.lowlevel import current_token
 
 from lutum._call import BODY, without_hooks
-from lutum._errors import BadValue
 from lutum._run import at_end_of_run
 from lutum._sockets import Socket, connect
+from lutum._values.errors import BadValue
 
 MAX_IDLE = 64
 """Idle connections kept for one adapter and event loop; a burst of more closes the oldest."""

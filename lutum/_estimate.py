@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import cast
 
-from lutum._errors import UsageError
-from lutum._results import Estimate
 from lutum._spans import span
+from lutum._values.errors import UsageError
+from lutum._values.results import Estimate
 from lutum.abc import Adapter, CountsTokens, Prepared
 
 Estimator = Callable[[Adapter, Prepared], Awaitable[Estimate]]

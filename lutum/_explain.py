@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from lutum._errors import (
+from lutum._values.errors import (
     BadValue,
     BudgetExceeded,
     ContractViolation,

@@ -7,10 +7,10 @@ from itertools import groupby
 
 import msgspec
 
-from lutum._errors import LutumError, ProviderError
 from lutum._mask import masked_body
-from lutum._results import Estimate, Response, Usage
-from lutum._settings import Settings
+from lutum._values.errors import LutumError, ProviderError
+from lutum._values.results import Estimate, Response, Usage
+from lutum._values.settings import Settings
 from lutum.abc import ReplayForm
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from lutum._events import Event
+from lutum._values.events import Event
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Event])

@@ -27,8 +27,8 @@ import msgspec
 from msgspec import NODEFAULT, Struct
 
 from lutum._docstrings import parse
-from lutum._errors import BadValue
 from lutum._tools import TypedTool
+from lutum._values.errors import BadValue
 
 P = ParamSpec("P")
 O = TypeVar("O")

@@ -6,8 +6,8 @@ import importlib
 from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
-from lutum._errors import UsageError
-from lutum._results import Usage
+from lutum._values.errors import UsageError
+from lutum._values.results import Usage
 
 _PICO = Decimal("1e-12")
 

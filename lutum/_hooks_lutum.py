@@ -6,8 +6,8 @@ from typing import cast
 
 from lutum._hooks import HookSet
 from lutum._hooks_define import hook
-from lutum._results import Estimate
-from lutum._settings import Settings
+from lutum._values.results import Estimate
+from lutum._values.settings import Settings
 from lutum.abc import Adapter, Prepared, ResolvesSettings, TurnRequest
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from inspect import Parameter, Signature
 from typing import Any
 
-from lutum._errors import BadValue
+from lutum._values.errors import BadValue
 
 LAST = "last"
 """The name of a first parameter that takes what the hook before answered."""

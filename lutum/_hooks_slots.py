@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast, final, overload
 
-from lutum._errors import BadValue, HookBusy
 from lutum._hooks_signature import check_hook, is_threaded
+from lutum._values.errors import BadValue, HookBusy
 
 if TYPE_CHECKING:
     from lutum._hooks import Definition, HookSet

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from lutum._errors import BadValue, ProviderError
-from lutum._results import CommittedTurn, Response
-from lutum._settings import Settings
+from lutum._values.errors import BadValue, ProviderError
+from lutum._values.results import CommittedTurn, Response
+from lutum._values.settings import Settings
 from lutum.abc import Decoder, Exchange, Prepared, ReplayForm, TurnRequest
 
 if TYPE_CHECKING:

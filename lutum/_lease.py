@@ -17,9 +17,9 @@ from anyio import CancelScope, current_time
 from anyio.lowlevel import checkpoint
 
 from lutum._amounts import PICO, Amount, amount_of
-from lutum._errors import BudgetExceeded
 from lutum._line import Waiter, ahead, serve
-from lutum._results import Estimate, Response, Usage
+from lutum._values.errors import BudgetExceeded
+from lutum._values.results import Estimate, Response, Usage
 from lutum.abc import Lease
 
 if TYPE_CHECKING:

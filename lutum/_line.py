@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 
 import anyio
 
-from lutum._errors import BudgetExceeded
+from lutum._values.errors import BudgetExceeded
 
 _arrivals = count()
 

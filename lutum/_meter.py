@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lutum._errors import ProviderError, UsageError
-from lutum._events import (
+from lutum._values.errors import ProviderError, UsageError
+from lutum._values.events import (
     Completed,
     Event,
     ReasoningDelta,
@@ -24,7 +24,7 @@ from lutum._events import (
     TurnStarted,
     UsageUpdate,
 )
-from lutum._results import Estimate, Known, Response, Usage
+from lutum._values.results import Estimate, Known, Response, Usage
 
 # The field that holds the content; a delta with nothing in it is no token.
 _CONTENT: dict[type, str] = {

@@ -6,8 +6,8 @@ from typing import cast
 
 import msgspec
 
-from lutum._errors import UsageError
-from lutum._transcript import Transcript
+from lutum._values.errors import UsageError
+from lutum._values.transcript import Transcript
 from lutum.abc import Adapter, ListsOpenItems
 
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, cast
 
 from typing_extensions import TypeVar
 
-from lutum._errors import ContractViolation, ProviderError, TurnError, UsageError
-from lutum._events import Completed, Event, ToolCallIssue, ToolCallReady
 from lutum._reduce import Reducer
-from lutum._results import Attempt, Usage
+from lutum._values.errors import ContractViolation, ProviderError, TurnError, UsageError
+from lutum._values.events import Completed, Event, ToolCallIssue, ToolCallReady
+from lutum._values.results import Attempt, Usage
 
 if TYPE_CHECKING:
     from lutum._pump import Pump

@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from lutum._errors import BadValue
+from lutum._values.errors import BadValue
 
 Kind = Literal["requests", "tokens", "input", "output"]
 

@@ -10,9 +10,9 @@ import msgspec
 from msgspec import Struct
 
 from lutum._amounts import PICO, pico_usd
-from lutum._errors import BadValue
 from lutum._genai_prices import GenaiPrices
-from lutum._results import Estimate, Usage
+from lutum._values.errors import BadValue
+from lutum._values.results import Estimate, Usage
 
 Amount = Decimal | str | int | float
 

@@ -18,7 +18,7 @@ import anyio
 import httpx
 
 from lutum._connections import CLOSE_SECONDS, IDLE_SECONDS, MAX_IDLE, Local, PerLoopTransport, tls_context
-from lutum._errors import BadValue
+from lutum._values.errors import BadValue
 
 
 class ProxyPool(Local):

@@ -18,7 +18,13 @@ from anyio import get_cancelled_exc_class
 
 from lutum._backend import Backend
 from lutum._bags import Bags
-from lutum._errors import (
+from lutum._frames import encode_frame
+from lutum._lease import BudgetLease
+from lutum._meter import Meter
+from lutum._pricing import Pricing
+from lutum._spans import span
+from lutum._tell import ToldExchange, ToldTurn
+from lutum._values.errors import (
     BudgetExceeded,
     ContractViolation,
     Interrupted,
@@ -26,16 +32,10 @@ from lutum._errors import (
     TurnError,
     TurnTimeout,
 )
-from lutum._events import Completed, Event, WillRetry
-from lutum._frames import encode_frame
-from lutum._lease import BudgetLease
-from lutum._meter import Meter
-from lutum._pricing import Pricing
-from lutum._results import Attempt, Estimate, Usage
-from lutum._retry import RetryPolicy
-from lutum._settings import Timeouts
-from lutum._spans import span
-from lutum._tell import ToldExchange, ToldTurn
+from lutum._values.events import Completed, Event, WillRetry
+from lutum._values.results import Attempt, Estimate, Usage
+from lutum._values.retry import RetryPolicy
+from lutum._values.settings import Timeouts
 from lutum.abc import Adapter, Exchange, Phase, Prepared, RecoversUsage
 
 Reason = Literal["total", "first_event", "idle", "connect"]

@@ -6,8 +6,13 @@ from typing import Any, TypeVar
 
 from msgspec import UNSET, UnsetType
 
-from lutum._errors import OutputInvalid, OutputLimitExceeded, UsageError
-from lutum._events import (
+from lutum._partial import PartialJson, as_partial
+from lutum._schema import Shape
+from lutum._tool_calls import CallIssue, ToolCall
+from lutum._tools import BadArguments
+from lutum._toolset import Toolset
+from lutum._values.errors import OutputInvalid, OutputLimitExceeded, UsageError
+from lutum._values.events import (
     Completed,
     Event,
     ReasoningDelta,
@@ -21,12 +26,7 @@ from lutum._events import (
     UsageUpdate,
     WillRetry,
 )
-from lutum._partial import PartialJson, as_partial
-from lutum._results import FinishReason, PartialResult, Response, TextItem, ToolCallItem, Usage
-from lutum._schema import Shape
-from lutum._tool_calls import CallIssue, ToolCall
-from lutum._tools import BadArguments
-from lutum._toolset import Toolset
+from lutum._values.results import FinishReason, PartialResult, Response, TextItem, ToolCallItem, Usage
 
 T = TypeVar("T")
 

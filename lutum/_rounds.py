@@ -14,12 +14,12 @@ import anyio
 from anyio import get_cancelled_exc_class
 from typing_extensions import TypeVar
 
-from lutum._errors import BadValue, ToolError, UsageError
-from lutum._input import ModelInput, ToolResult
-from lutum._results import CommittedTurn, TextResult, ToolCallItem, Usage
 from lutum._spans import span
 from lutum._tool_calls import CallIssue, ToolCall, check_runs, check_seconds, only
-from lutum._transcript import Transcript
+from lutum._values.errors import BadValue, ToolError, UsageError
+from lutum._values.items import ModelInput, ToolResult
+from lutum._values.results import CommittedTurn, TextResult, ToolCallItem, Usage
+from lutum._values.transcript import Transcript
 
 I = TypeVar("I", default=dict[str, Any])
 R = TypeVar("R", default=TextResult)

@@ -15,7 +15,7 @@ from typing import Literal, TypeVar, TypeVarTuple
 import anyio
 from anyio.lowlevel import RunVar, current_token
 
-from lutum._errors import BadValue, UsageError
+from lutum._values.errors import BadValue, UsageError
 
 T = TypeVar("T")
 Args = TypeVarTuple("Args")

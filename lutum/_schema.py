@@ -20,10 +20,10 @@ import msgspec
 import msgspec.inspect as mi
 from msgspec import UNSET
 
-from lutum._errors import BadValue, OutputInvalid
 from lutum._partial import PartialJson, is_array, is_object
 from lutum._places import fit, places, whole
 from lutum._strict import Node, strict
+from lutum._values.errors import BadValue, OutputInvalid
 
 T = TypeVar("T")
 

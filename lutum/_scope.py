@@ -16,9 +16,9 @@ from typing import Generic, Literal, TypeVar, final
 import anyio
 
 from lutum._budget import Budget
-from lutum._errors import BadValue, BudgetExceeded, UsageError
 from lutum._lease import BudgetLease, Reservation
-from lutum._results import Estimate
+from lutum._values.errors import BadValue, BudgetExceeded, UsageError
+from lutum._values.results import Estimate
 
 L = TypeVar("L")
 

@@ -10,14 +10,14 @@ from collections.abc import Iterable
 from typing import Any, TypeVar, final
 
 from lutum._boundary import Lutum
-from lutum._errors import StaleCommit, UsageError
-from lutum._input import Content, Item, ToolResult, message, raw, tool_result
 from lutum._open import open_items
-from lutum._results import CommittedTurn, StructuredResult, TextResult
 from lutum._rounds import RoundPlan, ToolRound
-from lutum._settings import Settings
-from lutum._transcript import Transcript
 from lutum._turn import StructuredTurn, TextTurn, TurnSpec
+from lutum._values.errors import StaleCommit, UsageError
+from lutum._values.items import Content, Item, ToolResult, message, raw, tool_result
+from lutum._values.results import CommittedTurn, StructuredResult, TextResult
+from lutum._values.settings import Settings
+from lutum._values.transcript import Transcript
 from lutum.abc import TurnRequest
 
 T = TypeVar("T")

@@ -20,17 +20,17 @@ from typing_extensions import TypeVar
 
 from lutum._backend import running_backend
 from lutum._bags import Bags
-from lutum._errors import BudgetExceeded, Interrupted, TurnError, TurnNotFinished, UsageError
-from lutum._events import Completed, Event, StructuredReady, TextDelta
 from lutum._frames import decode_frame
 from lutum._lease import BudgetLease
 from lutum._preview import logged
 from lutum._pricing import Pricing
 from lutum._pump import Pump
 from lutum._reduce import Reducer
-from lutum._results import PartialResult, TextResult, Usage
 from lutum._spans import CURRENT, open_span
 from lutum._tell import ToldTurn
+from lutum._values.errors import BudgetExceeded, Interrupted, TurnError, TurnNotFinished, UsageError
+from lutum._values.events import Completed, Event, StructuredReady, TextDelta
+from lutum._values.results import PartialResult, TextResult, Usage
 from lutum.abc import Adapter, Prepared, RecoversUsage
 
 R = TypeVar("R", default=TextResult, covariant=True)

@@ -18,8 +18,8 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from lutum._errors import BadValue
 from lutum._partial import is_array, is_object
+from lutum._values.errors import BadValue
 
 Node = dict[str, Any]
 Provider = Literal["openai", "anthropic"]

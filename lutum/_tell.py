@@ -14,18 +14,6 @@ from typing import Any, Final, TypeVar, final
 import anyio
 import msgspec
 
-from lutum._errors import TurnError
-from lutum._events import (
-    Completed,
-    Event,
-    ProviderEvent,
-    ReasoningDelta,
-    RefusalDelta,
-    StructuredDelta,
-    TextDelta,
-    ToolCallDelta,
-    TurnStarted,
-)
 from lutum._facts import (
     error_fields,
     estimate_fields,
@@ -37,8 +25,20 @@ from lutum._facts import (
 )
 from lutum._frames import encode_frame
 from lutum._mask import masked_body, masked_headers, masked_url, secrets_sent
-from lutum._results import Response, Usage
 from lutum._spans import CURRENT, RawCapture, Span
+from lutum._values.errors import TurnError
+from lutum._values.events import (
+    Completed,
+    Event,
+    ProviderEvent,
+    ReasoningDelta,
+    RefusalDelta,
+    StructuredDelta,
+    TextDelta,
+    ToolCallDelta,
+    TurnStarted,
+)
+from lutum._values.results import Response, Usage
 from lutum.abc import Decoder, Exchange, Phase, Prepared
 
 T = TypeVar("T")

@@ -13,11 +13,11 @@ import anyio
 import msgspec
 from typing_extensions import TypeVar
 
-from lutum._errors import BadValue, ToolError, UsageError
-from lutum._input import Document, Image, Raw, Text, ToolResult, parts
-from lutum._results import IssueReason
 from lutum._spans import span
 from lutum._tools import BadArguments, Tool, encodable
+from lutum._values.errors import BadValue, ToolError, UsageError
+from lutum._values.items import Document, Image, Raw, Text, ToolResult, parts
+from lutum._values.results import IssueReason
 
 I = TypeVar("I", default=dict[str, Any])
 

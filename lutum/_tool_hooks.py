@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast, final
 
-from lutum._input import ToolResult
-from lutum._results import ToolDef
 from lutum._rounds import ToolHook
 from lutum._tool_calls import ToolCall
 from lutum._tools import Tool
 from lutum._toolset import Selector, Toolset
+from lutum._values.items import ToolResult
+from lutum._values.results import ToolDef
 
 I = TypeVar("I")
 

@@ -14,9 +14,9 @@ from typing import Any, Generic, Self, cast, final, overload
 import msgspec
 from typing_extensions import TypeVar
 
-from lutum._errors import BadValue, OutputInvalid, UsageError
-from lutum._results import IssueReason, ToolDef
 from lutum._schema import Shape, description_of, is_model, shape_of
+from lutum._values.errors import BadValue, OutputInvalid, UsageError
+from lutum._values.results import IssueReason, ToolDef
 
 T = TypeVar("T")
 I_co = TypeVar("I_co", covariant=True, default=dict[str, Any])

@@ -8,9 +8,9 @@ from typing import Any, Generic, cast, final, overload
 
 from typing_extensions import TypeIs, TypeVar
 
-from lutum._errors import BadValue
-from lutum._results import ToolDef
 from lutum._tools import Tool
+from lutum._values.errors import BadValue
+from lutum._values.results import ToolDef
 
 T = TypeVar("T")
 A = TypeVar("A")

@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, cast, final
 import msgspec
 from typing_extensions import TypeVar
 
-from lutum._errors import BadValue, Stopped, UsageError
-from lutum._events import Completed, Event
-from lutum._input import Item
 from lutum._preview import Preview
 from lutum._pump import Pump
 from lutum._reduce import Reducer
-from lutum._results import Estimate, PartialResult, StructuredResult, TextResult, Usage
-from lutum._retry import RetryPolicy
 from lutum._rounds import Finished, NeedsTools, ToolRound
 from lutum._schema import Shape
-from lutum._settings import RequestBudget, Settings, Timeouts
 from lutum._stream import Stream
 from lutum._tool_calls import ToolCall
 from lutum._toolset import Selector, Toolset
-from lutum._transcript import Transcript
+from lutum._values.errors import BadValue, Stopped, UsageError
+from lutum._values.events import Completed, Event
+from lutum._values.items import Item
+from lutum._values.results import Estimate, PartialResult, StructuredResult, TextResult, Usage
+from lutum._values.retry import RetryPolicy
+from lutum._values.settings import RequestBudget, Settings, Timeouts
+from lutum._values.transcript import Transcript
 from lutum.abc import Operation, OutputFormat, TurnRequest
 
 if TYPE_CHECKING:

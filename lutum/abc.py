@@ -12,12 +12,12 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from lutum._events import Event
-from lutum._input import Item
-from lutum._results import CommittedTurn, Estimate, Response, ToolDef, Usage
-from lutum._settings import Settings
 from lutum._strict import Provider as Provider, narrow as narrow
-from lutum._transcript import Transcript
+from lutum._values.events import Event
+from lutum._values.items import Item
+from lutum._values.results import CommittedTurn, Estimate, Response, ToolDef, Usage
+from lutum._values.settings import Settings
+from lutum._values.transcript import Transcript
 
 Phase = Literal["connecting", "connected", "sent"]
 """Where a request is: `connecting` (TCP and TLS), `connected` (it has its connection), `sent`

@@ -29,12 +29,12 @@ from mcp.types import (
     Tool as Listed,
 )
 
-from lutum._errors import BadValue, LutumError, ToolError, UsageError
-from lutum._input import Document, Image, Part, Text
-from lutum._results import ToolDef
 from lutum._spans import CURRENT
 from lutum._tools import Tool, raw_tool
 from lutum._toolset import Toolset
+from lutum._values.errors import BadValue, LutumError, ToolError, UsageError
+from lutum._values.items import Document, Image, Part, Text
+from lutum._values.results import ToolDef
 
 __all__ = ["ConnectionFailed", "Progress", "Server", "connect"]
 

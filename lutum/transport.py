@@ -17,12 +17,12 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from lutum._errors import BadValue, Interrupted, NetworkError, ProviderError
-from lutum._events import Completed, Event
 from lutum._http_adapter import Credential, HttpAdapter, Secret, no_key
-from lutum._results import Response
 from lutum._spans import CURRENT
 from lutum._tell import Counting
+from lutum._values.errors import BadValue, Interrupted, NetworkError, ProviderError
+from lutum._values.events import Completed, Event
+from lutum._values.results import Response
 from lutum.abc import Decoder, Phase, Prepared
 
 if TYPE_CHECKING:

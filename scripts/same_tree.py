@@ -57,5 +57,7 @@ for commit in sys.argv[1:]:
     before, after = statements(f"{commit}^"), statements(commit)
     if before != after:
         gone, new = before - after, after - before
-        sys.exit(f"{commit}: {len(gone)} statements gone, {len(new)} new:\n" + "\n".join([*gone, *new])[:2000])
+        sys.exit(
+            f"{commit}: {len(gone)} statements gone, {len(new)} new:\n" + "\n".join([*gone, *new])[:2000]
+        )
     print(commit, sum(after.values()), "statements, the same")

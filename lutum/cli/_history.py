@@ -25,7 +25,7 @@ from typing import BinaryIO, Self, final
 import msgspec
 
 from lutum import Transcript, TranscriptError, UsageError
-from lutum._persistence import check_header, read_line
+from lutum._values.persistence import check_header, read_line
 
 MAIN = "main"
 """The branch of a file that names none."""

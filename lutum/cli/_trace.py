@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from lutum import trace
-from lutum._errors import BadValue
+from lutum._values.errors import BadValue
 from lutum.cli._report import report
 from lutum.cli._terminal import has_escapes
 

@@ -17,9 +17,9 @@ from msgspec import Struct
 
 from lutum._boundary import Lutum
 from lutum._budget import Budget
-from lutum._errors import BadValue, UsageError
-from lutum._results import Usage
 from lutum._session import Session
+from lutum._values.errors import BadValue, UsageError
+from lutum._values.results import Usage
 from lutum.eval._statistics import Rate, pass_at_k, pass_hat_k
 from lutum.eval._table import money
 

@@ -13,8 +13,8 @@ from os import PathLike
 from statistics import fmean
 from typing import final
 
-from lutum._errors import BadValue
-from lutum._results import Usage
+from lutum._values.errors import BadValue
+from lutum._values.results import Usage
 from lutum.eval._report import RunReport, load_run
 from lutum.eval._results import TrialResult
 from lutum.eval._statistics import Interval, mean_interval

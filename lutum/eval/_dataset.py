@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 from typing_extensions import TypeVar
 
-from lutum._errors import BadValue
+from lutum._values.errors import BadValue
 
 I = TypeVar("I", default=Any)
 E = TypeVar("E", default=Any)

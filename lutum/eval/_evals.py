@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Generic, TypeVar, final
 
 from lutum._boundary import Lutum
-from lutum._errors import BadValue
+from lutum._values.errors import BadValue
 from lutum.eval._objective import Objective
 from lutum.eval._score import Repeats, Score, Scored
 

@@ -20,7 +20,7 @@ from typing import Self, final
 import msgspec
 from msgspec import Struct
 
-from lutum._errors import BadValue, UsageError
+from lutum._values.errors import BadValue, UsageError
 from lutum.eval._dataset import Case, digest_of
 from lutum.eval._results import TrialResult
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable
 from typing import Self, final
 
-from lutum._results import Usage
+from lutum._values.results import Usage
 from lutum.eval._results import TrialResult
 from lutum.eval._table import money
 

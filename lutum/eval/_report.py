@@ -12,7 +12,7 @@ from typing import final
 
 from msgspec import Struct
 
-from lutum._results import Usage
+from lutum._values.results import Usage
 from lutum.eval._folder import read_run
 from lutum.eval._results import TrialResult
 from lutum.eval._statistics import Rate, mean_pass_at_k, mean_pass_hat_k, mean_rate, percentile

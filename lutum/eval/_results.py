@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 import msgspec
 from msgspec import Struct
 
-from lutum._results import TextResult, Usage
+from lutum._values.results import TextResult, Usage
 
 
 class Failure(Struct, frozen=True):

@@ -21,8 +21,8 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from lutum._boundary import Lutum
-from lutum._errors import BadValue, BudgetExceeded
-from lutum._results import Usage
+from lutum._values.errors import BadValue, BudgetExceeded
+from lutum._values.results import Usage
 from lutum.eval._dataset import Case, digest_of
 from lutum.eval._evals import Eval, PureEval
 from lutum.eval._folder import RunFolder, RunInfo, trace_name

@@ -8,7 +8,7 @@ from typing import Generic, Self, final
 
 from typing_extensions import TypeVar
 
-from lutum._errors import BadValue
+from lutum._values.errors import BadValue
 
 R = TypeVar("R", covariant=True)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from statistics import NormalDist, fmean, stdev
 from typing import NamedTuple, Self, final
 
-from lutum._errors import BadValue
+from lutum._values.errors import BadValue
 
 _quantile = NormalDist().inv_cdf
 Z = _quantile(0.975)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lutum._results import Usage
 from lutum._text import cells, printable
+from lutum._values.results import Usage
 from lutum.eval._statistics import Rate
 
 

@@ -14,12 +14,12 @@ import httpx
 from anyio.lowlevel import checkpoint
 
 from lutum._boundary import Lutum
-from lutum._errors import Interrupted, ProviderError, TurnError
-from lutum._events import Completed, Event
-from lutum._results import CommittedTurn
 from lutum._session import Session
-from lutum._transcript import Transcript
 from lutum._turn import TextTurn
+from lutum._values.errors import Interrupted, ProviderError, TurnError
+from lutum._values.events import Completed, Event
+from lutum._values.results import CommittedTurn
+from lutum._values.transcript import Transcript
 from lutum.abc import Adapter, TurnRequest
 from lutum.testing._virtual_time import cancel_at
 

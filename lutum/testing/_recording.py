@@ -14,12 +14,12 @@ import msgspec
 from anyio.lowlevel import checkpoint
 from msgspec import Struct
 
-from lutum._errors import BadValue
-from lutum._events import Completed, Event
 from lutum._frames import decode_frame, encode_frame
 from lutum._hooks_lutum import resolve_settings, settings_hooks
-from lutum._results import CommittedTurn, Response
-from lutum._settings import Settings
+from lutum._values.errors import BadValue
+from lutum._values.events import Completed, Event
+from lutum._values.results import CommittedTurn, Response
+from lutum._values.settings import Settings
 from lutum.abc import Adapter, Exchange, Phase, Prepared, ReplayForm, TurnRequest
 
 

@@ -12,7 +12,7 @@ import msgspec
 from anyio.lowlevel import checkpoint
 from msgspec import Struct
 
-from lutum._events import (
+from lutum._values.events import (
     Completed,
     Event,
     ReasoningDelta,
@@ -22,7 +22,7 @@ from lutum._events import (
     ToolCallReady,
     TurnStarted,
 )
-from lutum._results import (
+from lutum._values.results import (
     CommittedTurn,
     Estimate,
     ReasoningItem,

@@ -20,7 +20,10 @@ from typing import Any, TypeVar, cast
 import msgspec
 from hypothesis import strategies as st
 
-from lutum._events import (
+from lutum._reduce import Reducer
+from lutum._rounds import ToolRound
+from lutum._toolset import Toolset
+from lutum._values.events import (
     Completed,
     Event,
     ProviderEvent,
@@ -32,9 +35,8 @@ from lutum._events import (
     TurnStarted,
     UsageUpdate,
 )
-from lutum._input import Document, Image, Item, Message, Part, Raw, Role, Text, ToolResult
-from lutum._reduce import Reducer
-from lutum._results import (
+from lutum._values.items import Document, Image, Item, Message, Part, Raw, Role, Text, ToolResult
+from lutum._values.results import (
     CommittedTurn,
     ReasoningItem,
     RefusalItem,
@@ -46,9 +48,7 @@ from lutum._results import (
     Usage,
     ViewItem,
 )
-from lutum._rounds import ToolRound
-from lutum._toolset import Toolset
-from lutum._transcript import Transcript
+from lutum._values.transcript import Transcript
 from lutum.abc import Adapter, Prepared, TurnRequest
 from lutum.testing._schema_values import text as _letters, values
 

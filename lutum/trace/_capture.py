@@ -16,8 +16,8 @@ from os import PathLike
 from types import TracebackType
 from typing import Any, final
 
-from lutum._errors import UsageError
 from lutum._spans import CURRENT, RawCapture, Span as SpanLike
+from lutum._values.errors import UsageError
 from lutum.trace._tree import (
     Change,
     Note,

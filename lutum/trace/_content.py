@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from lutum._input import Document, Image, Item, Message, Text, ToolResult
-from lutum._results import CommittedTurn, ReasoningItem, RefusalItem, TextItem, ToolCallItem
+from lutum._values.items import Document, Image, Item, Message, Text, ToolResult
+from lutum._values.results import CommittedTurn, ReasoningItem, RefusalItem, TextItem, ToolCallItem
 from lutum.abc import TurnRequest
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final, final
 import msgspec
 from msgspec import Struct, field
 
-from lutum._errors import BadValue
+from lutum._values.errors import BadValue
 from lutum.trace._tree import Change, Note, Noted, RawEntry, Span, SpanEnded, SpanOpened, SpanRecorded, Trace
 
 logger = logging.getLogger("lutum.trace")

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from lutum._errors import UsageError
+from lutum._values.errors import UsageError
 from lutum.trace._file import plain
 from lutum.trace._say import label
 from lutum.trace._tree import Span, Trace

@@ -322,7 +322,7 @@ class Trace:
           UsageError: the capture is over.
         """
         if self._subscribe is None:
-            from lutum._errors import UsageError
+            from lutum._values.errors import UsageError
 
             raise UsageError("subscribe: this trace is not being captured any more")
         return self._subscribe(callback)

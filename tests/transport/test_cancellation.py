@@ -261,4 +261,4 @@ async def test_a_turn_leaves_nothing_to_the_collector() -> None:
                 gc.enable()
     ours = ("lutum._", "lutum.abc", "lutum.transport", "lutum_claude", "httpx", "httpcore")
     # The empty beginning of a transcript is its own parent.
-    assert {name for name in left if name.startswith(ours)} <= {"lutum._transcript.Transcript"}
+    assert {name for name in left if name.startswith(ours)} <= {"lutum._values.transcript.Transcript"}

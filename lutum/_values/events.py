@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from lutum._results import CommittedTurn, FinishReason, IssueReason, Response, Usage
+from lutum._values.results import CommittedTurn, FinishReason, IssueReason, Response, Usage
 
 
 class TurnStarted(Struct, frozen=True, array_like=True, tag="start"):

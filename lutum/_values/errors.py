@@ -27,7 +27,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from lutum._results import PartialResult, Response, Usage
+    from lutum._values.results import PartialResult, Response, Usage
 
 ErrorKind = Literal[
     "invalid_request",

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 from msgspec import Struct
 
-from lutum._errors import BadValue
-from lutum._results import CommittedTurn
+from lutum._values.errors import BadValue
+from lutum._values.results import CommittedTurn
 
 if TYPE_CHECKING:
-    from lutum._transcript import Transcript
+    from lutum._values.transcript import Transcript
 
 Role = Literal["system", "developer", "user", "assistant"]
 
@@ -269,7 +269,7 @@ class ModelInput:
     transcript: Transcript
 
     def __init__(self, items: Iterable[Item] | Transcript = ()) -> None:
-        from lutum._transcript import Transcript  # _transcript imports the items from here
+        from lutum._values.transcript import Transcript  # _transcript imports the items from here
 
         self.transcript = items if isinstance(items, Transcript) else Transcript(items)
 

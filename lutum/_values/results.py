@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Generic, Literal
 from msgspec import UNSET, Struct, UnsetType, field
 from typing_extensions import TypeVar
 
-from lutum._errors import BadValue, Refused, TurnError, TurnNotFinished
+from lutum._values.errors import BadValue, Refused, TurnError, TurnNotFinished
 
 if TYPE_CHECKING:
-    from lutum._transcript import Transcript
+    from lutum._values.transcript import Transcript
     from lutum.abc import TurnRequest
 
 T = TypeVar("T")

@@ -19,9 +19,9 @@ from typing import Any, TypeVar, cast, final, overload
 import msgspec
 from msgspec import Struct
 
-from lutum._errors import TranscriptError
-from lutum._input import Document, Image, Item, Message, Raw, Text, ToolResult
-from lutum._results import CommittedTurn, ToolDef
+from lutum._values.errors import TranscriptError
+from lutum._values.items import Document, Image, Item, Message, Raw, Text, ToolResult
+from lutum._values.results import CommittedTurn, ToolDef
 
 M = TypeVar("M")
 
@@ -225,7 +225,7 @@ class Transcript:
         Raises:
           TranscriptError: this transcript does not begin with `since`.
         """
-        from lutum._persistence import dump_lines  # it builds transcripts
+        from lutum._values.persistence import dump_lines  # it builds transcripts
 
         return dump_lines(self, since)
 
@@ -240,7 +240,7 @@ class Transcript:
           TranscriptError: not a transcript file, a newer version, cut, reordered or altered; the
             message names the line.
         """
-        from lutum._persistence import load_lines
+        from lutum._values.persistence import load_lines
 
         return load_lines(data, digest)
 

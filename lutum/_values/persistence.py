@@ -15,10 +15,10 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from lutum._errors import TranscriptError
-from lutum._input import Item, Message, Raw, ToolResult
-from lutum._results import CommittedTurn, ToolDef, ViewItem
-from lutum._transcript import Transcript
+from lutum._values.errors import TranscriptError
+from lutum._values.items import Item, Message, Raw, ToolResult
+from lutum._values.results import CommittedTurn, ToolDef, ViewItem
+from lutum._values.transcript import Transcript
 
 VERSION = 1
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from lutum._errors import BadValue, Interrupted, NetworkError, ProviderError, TurnError
+from lutum._values.errors import BadValue, Interrupted, NetworkError, ProviderError, TurnError
 
 _RETRYABLE = frozenset({"rate_limit", "overloaded", "server", "timeout"})
 

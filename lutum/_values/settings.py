@@ -9,9 +9,9 @@ from typing import TypeVar
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from lutum._errors import BadValue
-from lutum._results import Estimate
-from lutum._retry import RetryPolicy
+from lutum._values.errors import BadValue
+from lutum._values.results import Estimate
+from lutum._values.retry import RetryPolicy
 
 O = TypeVar("O")
 
