@@ -39,7 +39,6 @@ from lutum._hooks_slots import (
 )
 from lutum._lease import BudgetLease as BudgetLease
 from lutum._outcome import result_from_body as result_from_body
-from lutum._partial import Partial as Partial
 from lutum._preview import Preview as Preview
 from lutum._pricing import Price as Price, Pricing as Pricing
 from lutum._rounds import (
@@ -50,6 +49,7 @@ from lutum._rounds import (
     ToolRound as ToolRound,
 )
 from lutum._run import run as run
+from lutum._schema.partial import Partial as Partial
 from lutum._scope import BudgetScope as BudgetScope
 from lutum._session import Session as Session
 from lutum._stream import Stream as Stream

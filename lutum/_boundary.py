@@ -30,7 +30,7 @@ from lutum._preview import Preview, preview
 from lutum._pricing import Pricing
 from lutum._pump import Pump
 from lutum._reduce import Reducer
-from lutum._schema import Shape, shape_of
+from lutum._schema.shape import Shape, shape_of
 from lutum._scope import BudgetScope
 from lutum._stream import Start
 from lutum._turn import StructuredTurn, TextTurn, TurnSpec

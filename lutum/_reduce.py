@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 from msgspec import UNSET, UnsetType
 
-from lutum._partial import PartialJson, as_partial
-from lutum._schema import Shape
+from lutum._schema.partial import PartialJson, as_partial
+from lutum._schema.shape import Shape
 from lutum._tool_calls import CallIssue, ToolCall
 from lutum._tools import BadArguments
 from lutum._toolset import Toolset

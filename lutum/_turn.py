@@ -15,7 +15,7 @@ from lutum._preview import Preview
 from lutum._pump import Pump
 from lutum._reduce import Reducer
 from lutum._rounds import Finished, NeedsTools, ToolRound
-from lutum._schema import Shape
+from lutum._schema.shape import Shape
 from lutum._stream import Stream
 from lutum._tool_calls import ToolCall
 from lutum._toolset import Selector, Toolset

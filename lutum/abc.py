@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from lutum._strict import Provider as Provider, narrow as narrow
+from lutum._schema.strict import Provider as Provider, narrow as narrow
 from lutum._values.events import Event
 from lutum._values.items import Item
 from lutum._values.results import CommittedTurn, Estimate, Response, ToolDef, Usage

@@ -1,4 +1,4 @@
-"""lutum._partial: what may be shown of a JSON text before it has arrived."""
+"""lutum._schema.partial: what may be shown of a JSON text before it has arrived."""
 
 import dataclasses
 import enum
@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, strategies as st
 from msgspec import UNSET
 
-from lutum._partial import Partial, PartialJson, as_partial, partial_type
-from lutum._schema import shape_of
+from lutum._schema.partial import Partial, PartialJson, as_partial, partial_type
+from lutum._schema.shape import shape_of
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts

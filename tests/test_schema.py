@@ -1,4 +1,4 @@
-"""lutum._schema and lutum._strict: a type to the schema that is sent, and the answer to a value."""
+"""lutum._schema.shape and lutum._schema.strict: a type to the schema that is sent, and the answer to a value."""
 
 import dataclasses
 import datetime
@@ -19,8 +19,8 @@ from hypothesis import given, strategies as st
 from msgspec import UNSET, Meta, UnsetType
 
 from lutum import BadValue, OutputInvalid
-from lutum._schema import shape_of
-from lutum._strict import narrow
+from lutum._schema.shape import shape_of
+from lutum._schema.strict import narrow
 
 T = TypeVar("T")
 
@@ -839,7 +839,7 @@ def test_pydantic_types_without_a_strict_form() -> None:
 def test_pydantic_is_not_imported() -> None:
     """Shapes of other types import nothing."""
     code = (
-        "import sys, msgspec\nfrom lutum._schema import shape_of\n"
+        "import sys, msgspec\nfrom lutum._schema.shape import shape_of\n"
         "shape = shape_of(msgspec.defstruct('A', [('a', int, 1)]))\n"
         "before = set(sys.modules)\nshape.decode('{\"a\":null}')\n"
         "assert 'pydantic' not in sys.modules and set(sys.modules) == before\n"

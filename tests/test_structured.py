@@ -18,8 +18,8 @@ from msgspec import UNSET, Meta, Struct
 from test_schema import Typed, same, types
 
 import lutum
-from lutum import _schema
-from lutum._schema import shape_of
+from lutum._schema import shape as _schema
+from lutum._schema.shape import shape_of
 from lutum.testing import ScriptedAdapter
 from lutum.testing.wire import Block, Call, Reply, Say, Status, WireServer
 from lutum_claude import ClaudeAdapter, ClaudeOptions

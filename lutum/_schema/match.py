@@ -12,8 +12,8 @@ from typing import Any, final
 
 import msgspec
 
-from lutum._partial import Path, is_array, is_object
-from lutum._strict import Node
+from lutum._schema.partial import Path, is_array, is_object
+from lutum._schema.strict import Node
 
 # A string that is one of these means nothing before its end; any other may be shown cut.
 _CLOSED = frozenset(["enum", "const", "format", "contentEncoding"])

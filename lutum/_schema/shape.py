@@ -20,9 +20,9 @@ import msgspec
 import msgspec.inspect as mi
 from msgspec import UNSET
 
-from lutum._partial import PartialJson, is_array, is_object
-from lutum._places import fit, places, whole
-from lutum._strict import Node, strict
+from lutum._schema.match import fit, places, whole
+from lutum._schema.partial import PartialJson, is_array, is_object
+from lutum._schema.strict import Node, strict
 from lutum._values.errors import BadValue, OutputInvalid
 
 T = TypeVar("T")
