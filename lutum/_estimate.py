@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import cast
 
-from lutum._spans import span
+from lutum._telemetry.spans import span
 from lutum._values.errors import UsageError
 from lutum._values.results import Estimate
 from lutum.abc import Adapter, CountsTokens, Prepared

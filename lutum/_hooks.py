@@ -15,7 +15,7 @@ from typing import Any, Generic, NoReturn, ParamSpec, Self, TypeVar, cast, final
 
 from lutum._hooks_dispatch import Plan, dispatch
 from lutum._hooks_slots import Hook, HookMethod, Registration, Slot, ThreadedSlot, name_of
-from lutum._spans import span
+from lutum._telemetry.spans import span
 from lutum._values.errors import BadValue
 
 P = ParamSpec("P")

@@ -22,8 +22,8 @@ from lutum._frames import encode_frame
 from lutum._lease import BudgetLease
 from lutum._meter import Meter
 from lutum._pricing import Pricing
-from lutum._spans import span
-from lutum._tell import ToldExchange, ToldTurn
+from lutum._telemetry.spans import span
+from lutum._telemetry.turn import ToldExchange, ToldTurn
 from lutum._values.errors import (
     BudgetExceeded,
     ContractViolation,

@@ -14,7 +14,7 @@ import anyio
 from anyio import get_cancelled_exc_class
 from typing_extensions import TypeVar
 
-from lutum._spans import span
+from lutum._telemetry.spans import span
 from lutum._tool_calls import CallIssue, ToolCall, check_runs, check_seconds, only
 from lutum._values.errors import BadValue, ToolError, UsageError
 from lutum._values.items import ModelInput, ToolResult

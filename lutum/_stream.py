@@ -26,8 +26,8 @@ from lutum._preview import logged
 from lutum._pricing import Pricing
 from lutum._pump import Pump
 from lutum._reduce import Reducer
-from lutum._spans import CURRENT, open_span
-from lutum._tell import ToldTurn
+from lutum._telemetry.spans import CURRENT, open_span
+from lutum._telemetry.turn import ToldTurn
 from lutum._values.errors import BudgetExceeded, Interrupted, TurnError, TurnNotFinished, UsageError
 from lutum._values.events import Completed, Event, StructuredReady, TextDelta
 from lutum._values.results import PartialResult, TextResult, Usage

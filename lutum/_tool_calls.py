@@ -13,7 +13,7 @@ import anyio
 import msgspec
 from typing_extensions import TypeVar
 
-from lutum._spans import span
+from lutum._telemetry.spans import span
 from lutum._tools import BadArguments, Tool, encodable
 from lutum._values.errors import BadValue, ToolError, UsageError
 from lutum._values.items import Document, Image, Raw, Text, ToolResult, parts

@@ -29,7 +29,7 @@ from mcp.types import (
     Tool as Listed,
 )
 
-from lutum._spans import CURRENT
+from lutum._telemetry.spans import CURRENT
 from lutum._tools import Tool, raw_tool
 from lutum._toolset import Toolset
 from lutum._values.errors import BadValue, LutumError, ToolError, UsageError

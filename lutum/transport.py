@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 import anyio
 
 from lutum._http_adapter import Credential, HttpAdapter, Secret, no_key
-from lutum._spans import CURRENT
-from lutum._tell import Counting
+from lutum._telemetry.spans import CURRENT
+from lutum._telemetry.turn import Counting
 from lutum._values.errors import BadValue, Interrupted, NetworkError, ProviderError
 from lutum._values.events import Completed, Event
 from lutum._values.results import Response

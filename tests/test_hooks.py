@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 import lutum
-from lutum._spans import CURRENT
+from lutum._telemetry.spans import CURRENT
 
 
 def total(risks: list[int]) -> int:

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar, TypeVarTuple, cast, final
 import anyio
 
 from lutum._boundary import Lutum
-from lutum._spans import RawCapture
+from lutum._telemetry.spans import RawCapture
 from lutum._values.errors import UsageError
 from lutum.eval._evals import Eval, PureEval, scored
 from lutum.eval._objective import Objective

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar, final
 import msgspec
 
 from lutum._boundary import Lutum
-from lutum._spans import RawCapture
+from lutum._telemetry.spans import RawCapture
 from lutum._values.errors import BadValue
 from lutum.eval._evals import Eval, PureEval
 from lutum.eval._results import as_json, failure_of

@@ -6,7 +6,7 @@ It costs nothing where nobody captures.
 
 from __future__ import annotations
 
-from lutum._spans import RawCapture as RawCapture, event as event, span as span
+from lutum._telemetry.spans import RawCapture as RawCapture, event as event, span as span
 from lutum.trace._capture import Subscription as Subscription, capture as capture
 from lutum.trace._file import load as load
 from lutum.trace._tree import (

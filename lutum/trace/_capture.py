@@ -16,7 +16,7 @@ from os import PathLike
 from types import TracebackType
 from typing import Any, final
 
-from lutum._spans import CURRENT, RawCapture, Span as SpanLike
+from lutum._telemetry.spans import CURRENT, RawCapture, Span as SpanLike
 from lutum._values.errors import UsageError
 from lutum.trace._tree import (
     Change,

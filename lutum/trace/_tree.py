@@ -11,8 +11,8 @@ from itertools import pairwise
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Final, Literal, cast, final
 
-from lutum._mask import SHORTEST, masked_value
-from lutum._spans import RawCapture
+from lutum._telemetry.redact import SHORTEST, masked_value
+from lutum._telemetry.spans import RawCapture
 
 if TYPE_CHECKING:
     from lutum.trace._capture import Capturing, Subscription
@@ -155,7 +155,7 @@ class Span:
     def __repr__(self) -> str:
         return f"<Span {self.name}, {self.status}, {len(self.children)} children>"
 
-    # Writing: `lutum._spans.Span`.
+    # Writing: `lutum._telemetry.spans.Span`.
 
     @property
     def content(self) -> bool:

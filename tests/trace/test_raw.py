@@ -13,7 +13,7 @@ from fakes import STALLED, VIRTUAL, WHOLE, FakeAdapter, House
 
 import lutum
 from lutum import trace
-from lutum._mask import masked, masked_body, masked_headers, masked_url
+from lutum._telemetry.redact import masked, masked_body, masked_headers, masked_url
 from lutum.testing.wire import Reply, Status, WireServer
 from lutum_claude import ClaudeAdapter, ClaudeOptions
 from lutum_openai import OpenAIAdapter, OpenAIOptions

@@ -223,7 +223,7 @@ async def test_the_forms_of_committed_turns() -> None:
         {"provider_event": "input_transformations", "bytes": 13, "data": '{"dropped":1}'},
         {"provider_event": "ping", "bytes": 2},
     ]
-    from lutum._facts import replay_runs
+    from lutum._telemetry.attributes import replay_runs
     from lutum.abc import ReplayForm
 
     forms = [ReplayForm(True), ReplayForm(True), ReplayForm(False, "made elsewhere"), ReplayForm(True)]

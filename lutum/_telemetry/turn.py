@@ -14,7 +14,8 @@ from typing import Any, Final, TypeVar, final
 import anyio
 import msgspec
 
-from lutum._facts import (
+from lutum._frames import encode_frame
+from lutum._telemetry.attributes import (
     error_fields,
     estimate_fields,
     replay_runs,
@@ -23,9 +24,8 @@ from lutum._facts import (
     stage,
     usage_fields,
 )
-from lutum._frames import encode_frame
-from lutum._mask import masked_body, masked_headers, masked_url, secrets_sent
-from lutum._spans import CURRENT, RawCapture, Span
+from lutum._telemetry.redact import masked_body, masked_headers, masked_url, secrets_sent
+from lutum._telemetry.spans import CURRENT, RawCapture, Span
 from lutum._values.errors import TurnError
 from lutum._values.events import (
     Completed,
@@ -81,7 +81,7 @@ class ToldTurn:
         )
         span.hide(*secrets_sent(prepared.request.settings.ext, prepared.body))
         if span.content:
-            from lutum.trace._content import input_messages
+            from lutum._telemetry.content import input_messages
 
             request = prepared.request
             tools = [msgspec.to_builtins(tool) for tool in (*request.tools.head, *request.tools.new)]
@@ -321,7 +321,7 @@ class ToldExchange:
                 request.set(finish_reason=reason)
                 turn.span.set(finish_reason=reason)
                 if turn.span.content:
-                    from lutum.trace._content import output_message
+                    from lutum._telemetry.content import output_message
 
                     turn.span.set(output=[output_message(event.turn, reason)])
             case _:

@@ -7,7 +7,7 @@ from itertools import groupby
 
 import msgspec
 
-from lutum._mask import masked_body
+from lutum._telemetry.redact import masked_body
 from lutum._values.errors import LutumError, ProviderError
 from lutum._values.results import Estimate, Response, Usage
 from lutum._values.settings import Settings
