@@ -27,16 +27,16 @@ from lutum._functions import (
     Injected as Injected,
     tool as tool,
 )
-from lutum._hooks import HookSet as HookSet, nested_hooks as nested_hooks
-from lutum._hooks_define import first_success as first_success, hook as hook
-from lutum._hooks_lutum import LutumHooks as LutumHooks
-from lutum._hooks_slots import (
+from lutum._hooks.define import first_success as first_success, hook as hook
+from lutum._hooks.hook_set import HookSet as HookSet, nested_hooks as nested_hooks
+from lutum._hooks.slots import (
     Hook as Hook,
     HookMethod as HookMethod,
     Registration as Registration,
     Slot as Slot,
     Stateful as Stateful,
 )
+from lutum._hooks_lutum import LutumHooks as LutumHooks
 from lutum._lease import BudgetLease as BudgetLease
 from lutum._outcome import result_from_body as result_from_body
 from lutum._preview import Preview as Preview

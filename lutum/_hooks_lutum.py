@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import cast
 
-from lutum._hooks import HookSet
-from lutum._hooks_define import hook
+from lutum._hooks.define import hook
+from lutum._hooks.hook_set import HookSet
 from lutum._values.results import Estimate
 from lutum._values.settings import Settings
 from lutum.abc import Adapter, Prepared, ResolvesSettings, TurnRequest

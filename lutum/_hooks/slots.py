@@ -6,11 +6,11 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast, final, overload
 
-from lutum._hooks_signature import check_hook, is_threaded
+from lutum._hooks.signature import check_hook, is_threaded
 from lutum._values.errors import BadValue, HookBusy
 
 if TYPE_CHECKING:
-    from lutum._hooks import Definition, HookSet
+    from lutum._hooks.hook_set import Definition, HookSet
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")

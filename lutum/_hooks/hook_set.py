@@ -13,8 +13,8 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Generic, NoReturn, ParamSpec, Self, TypeVar, cast, final, overload
 
-from lutum._hooks_dispatch import Plan, dispatch
-from lutum._hooks_slots import Hook, HookMethod, Registration, Slot, ThreadedSlot, name_of
+from lutum._hooks.dispatch import Plan, dispatch
+from lutum._hooks.slots import Hook, HookMethod, Registration, Slot, ThreadedSlot, name_of
 from lutum._telemetry.spans import span
 from lutum._values.errors import BadValue
 

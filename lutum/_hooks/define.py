@@ -6,10 +6,10 @@ import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, get_args, overload
 
-from lutum._hooks import Definition, ThreadedDefinition
-from lutum._hooks_dispatch import Kind, Plan
-from lutum._hooks_signature import LAST
-from lutum._hooks_slots import name_of
+from lutum._hooks.dispatch import Kind, Plan
+from lutum._hooks.hook_set import Definition, ThreadedDefinition
+from lutum._hooks.signature import LAST
+from lutum._hooks.slots import name_of
 from lutum._values.errors import BadValue
 
 P = ParamSpec("P")
