@@ -21,12 +21,6 @@ from lutum._completion import (
 )
 from lutum._estimate import Estimator as Estimator, exact_estimate as exact_estimate
 from lutum._frames import decode_frame as decode_frame, encode_frame as encode_frame
-from lutum._functions import (
-    Arguments as Arguments,
-    FunctionTool as FunctionTool,
-    Injected as Injected,
-    tool as tool,
-)
 from lutum._hooks.define import first_success as first_success, hook as hook
 from lutum._hooks.hook_set import HookSet as HookSet, nested_hooks as nested_hooks
 from lutum._hooks.slots import (
@@ -41,28 +35,34 @@ from lutum._lease import BudgetLease as BudgetLease
 from lutum._outcome import result_from_body as result_from_body
 from lutum._preview import Preview as Preview
 from lutum._pricing import Price as Price, Pricing as Pricing
-from lutum._rounds import (
+from lutum._run import run as run
+from lutum._schema.partial import Partial as Partial
+from lutum._scope import BudgetScope as BudgetScope
+from lutum._session import Session as Session
+from lutum._stream import Stream as Stream
+from lutum._tools.call import CallIssue as CallIssue, ToolCall as ToolCall
+from lutum._tools.function import (
+    Arguments as Arguments,
+    FunctionTool as FunctionTool,
+    Injected as Injected,
+    tool as tool,
+)
+from lutum._tools.hooks import ToolHooks as ToolHooks
+from lutum._tools.round import (
     Finished as Finished,
     NeedsTools as NeedsTools,
     RoundPlan as RoundPlan,
     ToolHook as ToolHook,
     ToolRound as ToolRound,
 )
-from lutum._run import run as run
-from lutum._schema.partial import Partial as Partial
-from lutum._scope import BudgetScope as BudgetScope
-from lutum._session import Session as Session
-from lutum._stream import Stream as Stream
-from lutum._tool_calls import CallIssue as CallIssue, ToolCall as ToolCall
-from lutum._tool_hooks import ToolHooks as ToolHooks
-from lutum._tools import (
+from lutum._tools.tool import (
     InputTool as InputTool,
     RawTool as RawTool,
     Tool as Tool,
     raw_tool as raw_tool,
     tool_input as tool_input,
 )
-from lutum._toolset import Selector as Selector, Toolset as Toolset, off as off
+from lutum._tools.toolset import Selector as Selector, Toolset as Toolset, off as off
 from lutum._turn import (
     STOP as STOP,
     Handler as Handler,

@@ -8,9 +8,9 @@ from msgspec import UNSET, UnsetType
 
 from lutum._schema.partial import PartialJson, as_partial
 from lutum._schema.shape import Shape
-from lutum._tool_calls import CallIssue, ToolCall
-from lutum._tools import BadArguments
-from lutum._toolset import Toolset
+from lutum._tools.call import CallIssue, ToolCall
+from lutum._tools.tool import BadArguments
+from lutum._tools.toolset import Toolset
 from lutum._values.errors import OutputInvalid, OutputLimitExceeded, UsageError
 from lutum._values.events import (
     Completed,

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, final
 
 from lutum._boundary import Lutum
 from lutum._open import open_items
-from lutum._rounds import RoundPlan, ToolRound
+from lutum._tools.round import RoundPlan, ToolRound
 from lutum._turn import StructuredTurn, TextTurn, TurnSpec
 from lutum._values.errors import StaleCommit, UsageError
 from lutum._values.items import Content, Item, ToolResult, message, raw, tool_result

@@ -14,11 +14,11 @@ from typing_extensions import TypeVar
 from lutum._preview import Preview
 from lutum._pump import Pump
 from lutum._reduce import Reducer
-from lutum._rounds import Finished, NeedsTools, ToolRound
 from lutum._schema.shape import Shape
 from lutum._stream import Stream
-from lutum._tool_calls import ToolCall
-from lutum._toolset import Selector, Toolset
+from lutum._tools.call import ToolCall
+from lutum._tools.round import Finished, NeedsTools, ToolRound
+from lutum._tools.toolset import Selector, Toolset
 from lutum._values.errors import BadValue, Stopped, UsageError
 from lutum._values.events import Completed, Event
 from lutum._values.items import Item

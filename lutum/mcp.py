@@ -30,8 +30,8 @@ from mcp.types import (
 )
 
 from lutum._telemetry.spans import CURRENT
-from lutum._tools import Tool, raw_tool
-from lutum._toolset import Toolset
+from lutum._tools.tool import Tool, raw_tool
+from lutum._tools.toolset import Toolset
 from lutum._values.errors import BadValue, LutumError, ToolError, UsageError
 from lutum._values.items import Document, Image, Part, Text
 from lutum._values.results import ToolDef

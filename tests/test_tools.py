@@ -14,8 +14,8 @@ from hypothesis import given, strategies as st
 
 import lutum
 from lutum import BadValue, Injected, StructuredDelta, Toolset
-from lutum._docstrings import parse
-from lutum._tools import BadArguments
+from lutum._tools.docstrings import parse
+from lutum._tools.tool import BadArguments
 
 
 class Db: ...

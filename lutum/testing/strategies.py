@@ -21,8 +21,8 @@ import msgspec
 from hypothesis import strategies as st
 
 from lutum._reduce import Reducer
-from lutum._rounds import ToolRound
-from lutum._toolset import Toolset
+from lutum._tools.round import ToolRound
+from lutum._tools.toolset import Toolset
 from lutum._values.events import (
     Completed,
     Event,

@@ -15,7 +15,7 @@ from anyio import get_cancelled_exc_class
 from typing_extensions import TypeVar
 
 from lutum._telemetry.spans import span
-from lutum._tool_calls import CallIssue, ToolCall, check_runs, check_seconds, only
+from lutum._tools.call import CallIssue, ToolCall, check_runs, check_seconds, only
 from lutum._values.errors import BadValue, ToolError, UsageError
 from lutum._values.items import ModelInput, ToolResult
 from lutum._values.results import CommittedTurn, TextResult, ToolCallItem, Usage

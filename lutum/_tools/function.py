@@ -26,8 +26,8 @@ import anyio.to_thread
 import msgspec
 from msgspec import NODEFAULT, Struct
 
-from lutum._docstrings import parse
-from lutum._tools import TypedTool
+from lutum._tools.docstrings import parse
+from lutum._tools.tool import TypedTool
 from lutum._values.errors import BadValue
 
 P = ParamSpec("P")

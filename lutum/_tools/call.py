@@ -14,7 +14,7 @@ import msgspec
 from typing_extensions import TypeVar
 
 from lutum._telemetry.spans import span
-from lutum._tools import BadArguments, Tool, encodable
+from lutum._tools.tool import BadArguments, Tool, encodable
 from lutum._values.errors import BadValue, ToolError, UsageError
 from lutum._values.items import Document, Image, Raw, Text, ToolResult, parts
 from lutum._values.results import IssueReason

@@ -8,7 +8,7 @@ from typing import Any, Generic, cast, final, overload
 
 from typing_extensions import TypeIs, TypeVar
 
-from lutum._tools import Tool
+from lutum._tools.tool import Tool
 from lutum._values.errors import BadValue
 from lutum._values.results import ToolDef
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast, final
 
-from lutum._rounds import ToolHook
-from lutum._tool_calls import ToolCall
-from lutum._tools import Tool
-from lutum._toolset import Selector, Toolset
+from lutum._tools.call import ToolCall
+from lutum._tools.round import ToolHook
+from lutum._tools.tool import Tool
+from lutum._tools.toolset import Selector, Toolset
 from lutum._values.items import ToolResult
 from lutum._values.results import ToolDef
 
