@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lutum._amounts import UNLIMITED as UNLIMITED
 from lutum._boundary import Lutum as Lutum
-from lutum._budget import Budget as Budget, BudgetStatistics as BudgetStatistics
+from lutum._budget.amounts import UNLIMITED as UNLIMITED
+from lutum._budget.budget import Budget as Budget, BudgetStatistics as BudgetStatistics
+from lutum._budget.lease import BudgetLease as BudgetLease
+from lutum._budget.pricing import Price as Price, Pricing as Pricing
+from lutum._budget.scope import BudgetScope as BudgetScope
 from lutum._completion import (
     Completion as Completion,
     CompletionResult as CompletionResult,
@@ -31,13 +34,10 @@ from lutum._hooks.slots import (
     Stateful as Stateful,
 )
 from lutum._hooks_lutum import LutumHooks as LutumHooks
-from lutum._lease import BudgetLease as BudgetLease
 from lutum._outcome import result_from_body as result_from_body
 from lutum._preview import Preview as Preview
-from lutum._pricing import Price as Price, Pricing as Pricing
 from lutum._run import run as run
 from lutum._schema.partial import Partial as Partial
-from lutum._scope import BudgetScope as BudgetScope
 from lutum._session import Session as Session
 from lutum._stream import Stream as Stream
 from lutum._tools.call import CallIssue as CallIssue, ToolCall as ToolCall

@@ -13,7 +13,10 @@ from typing import Any, Literal, TypeVar, final
 import anyio
 import msgspec
 
-from lutum._budget import Budget
+from lutum._budget.budget import Budget
+from lutum._budget.lease import BudgetLease
+from lutum._budget.pricing import Pricing
+from lutum._budget.scope import BudgetScope
 from lutum._completion import (
     Completion,
     CompletionResult,
@@ -24,14 +27,11 @@ from lutum._completion import (
 )
 from lutum._estimate import Estimator
 from lutum._hooks_lutum import LutumHooks, resolve_settings, settings_hooks
-from lutum._lease import BudgetLease
 from lutum._open import check_open_items
 from lutum._preview import Preview, preview
-from lutum._pricing import Pricing
 from lutum._pump import Pump
 from lutum._reduce import Reducer
 from lutum._schema.shape import Shape, shape_of
-from lutum._scope import BudgetScope
 from lutum._stream import Start
 from lutum._turn import StructuredTurn, TextTurn, TurnSpec
 from lutum._values.errors import BadValue, EstimateRequired, TurnTimeout, UnpricedModel, UsageError

@@ -20,10 +20,10 @@ from typing_extensions import TypeVar
 
 from lutum._backend import running_backend
 from lutum._bags import Bags
+from lutum._budget.lease import BudgetLease
+from lutum._budget.pricing import Pricing
 from lutum._frames import decode_frame
-from lutum._lease import BudgetLease
 from lutum._preview import logged
-from lutum._pricing import Pricing
 from lutum._pump import Pump
 from lutum._reduce import Reducer
 from lutum._telemetry.spans import CURRENT, open_span

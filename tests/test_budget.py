@@ -14,7 +14,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 import lutum
 from lutum import Budget, Estimate, Usage
-from lutum._amounts import Amount
+from lutum._budget.amounts import Amount
 from lutum.testing import cancel_at
 
 # A fine step in US dollars, so that hypothesis has small integers to play with.

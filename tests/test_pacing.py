@@ -20,7 +20,7 @@ from hypothesis import given, strategies as st
 
 import lutum
 from lutum import Budget, Estimate, Usage
-from lutum._pace import DAY, Pace, Reading, readings
+from lutum._budget.rate_limits import DAY, Pace, Reading, readings
 from lutum.testing.wire import (
     Answer,
     BeforeHead,

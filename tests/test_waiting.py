@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 
 import lutum
 from lutum import Budget, Estimate, Usage, _line
-from lutum._lease import BudgetLease
+from lutum._budget.lease import BudgetLease
 
 settled = anyio.wait_all_tasks_blocked
 

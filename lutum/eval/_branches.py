@@ -16,7 +16,7 @@ import anyio
 from msgspec import Struct
 
 from lutum._boundary import Lutum
-from lutum._budget import Budget
+from lutum._budget.budget import Budget
 from lutum._session import Session
 from lutum._values.errors import BadValue, UsageError
 from lutum._values.results import Usage

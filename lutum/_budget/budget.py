@@ -15,10 +15,10 @@ from anyio import Event, current_time
 from anyio.lowlevel import EventLoopToken, current_token
 from msgspec import Struct
 
-from lutum._amounts import PICO, UNLIMITED, Amount, pico_usd
-from lutum._lease import BudgetLease, Claim, Reservation, offer
-from lutum._line import Waiter, serve
-from lutum._pace import Pace
+from lutum._budget.amounts import PICO, UNLIMITED, Amount, pico_usd
+from lutum._budget.lease import BudgetLease, Claim, Reservation, offer
+from lutum._budget.rate_limits import Pace
+from lutum._budget.wait_queue import Waiter, serve
 from lutum._values.errors import BadValue, BudgetExceeded, UsageError
 from lutum._values.results import Estimate, Usage
 from lutum.abc import Ledger

@@ -9,8 +9,8 @@ from typing import final
 import msgspec
 from msgspec import Struct
 
-from lutum._amounts import PICO, pico_usd
-from lutum._genai_prices import GenaiPrices
+from lutum._budget.amounts import PICO, pico_usd
+from lutum._budget.genai_prices import GenaiPrices
 from lutum._values.errors import BadValue
 from lutum._values.results import Estimate, Usage
 

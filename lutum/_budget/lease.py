@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, Literal, final
 from anyio import CancelScope, current_time
 from anyio.lowlevel import checkpoint
 
-from lutum._amounts import PICO, Amount, amount_of
-from lutum._line import Waiter, ahead, serve
+from lutum._budget.amounts import PICO, Amount, amount_of
+from lutum._budget.wait_queue import Waiter, ahead, serve
 from lutum._values.errors import BudgetExceeded
 from lutum._values.results import Estimate, Response, Usage
 from lutum.abc import Lease
 
 if TYPE_CHECKING:
-    from lutum._budget import Budget
+    from lutum._budget.budget import Budget
 
 
 @final

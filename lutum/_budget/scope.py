@@ -15,8 +15,8 @@ from typing import Generic, Literal, TypeVar, final
 
 import anyio
 
-from lutum._budget import Budget
-from lutum._lease import BudgetLease, Reservation
+from lutum._budget.budget import Budget
+from lutum._budget.lease import BudgetLease, Reservation
 from lutum._values.errors import BadValue, BudgetExceeded, UsageError
 from lutum._values.results import Estimate
 
