@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from lutum._http_adapter import Credential, HttpAdapter, Secret, no_key
+from lutum._http.adapter import Credential, HttpAdapter, Secret, no_key
 from lutum._telemetry.spans import CURRENT
 from lutum._telemetry.turn import Counting
 from lutum._values.errors import BadValue, Interrupted, NetworkError, ProviderError
@@ -28,7 +28,7 @@ from lutum.abc import Decoder, Phase, Prepared
 if TYPE_CHECKING:
     import httpx
 
-    from lutum._call import Call
+    from lutum._http.foreign_client import Call
 
 __all__ = [
     "Credential",
@@ -92,9 +92,9 @@ class HttpTransport:
     def __init__(self, http_client: Any | None = None) -> None:
         import httpx
 
-        from lutum._call import Call  # these load it too
-        from lutum._connections import FreeList, PerLoopTransport
-        from lutum._proxies import proxy_mounts
+        from lutum._http.foreign_client import Call  # these load it too
+        from lutum._http.pool import FreeList, PerLoopTransport
+        from lutum._http.proxies import proxy_mounts
 
         _preload()
         self._own: list[httpx.AsyncBaseTransport] = []

@@ -9,7 +9,7 @@ import h11
 import pytest
 from hypothesis import example, given, strategies as st
 
-from lutum._chunks import HEAD_BYTES, Chunks
+from lutum._http.answer import HEAD_BYTES, Chunks
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 REQUEST = b"POST / HTTP/1.1\r\nhost: a\r\n\r\n"

@@ -16,8 +16,8 @@ import pytest
 from anyio.abc import SocketAttribute
 from anyio.lowlevel import checkpoint
 
-from lutum import _tcp
-from lutum._tcp import UNREAD_BYTES, TcpStream, connect_tcp
+from lutum._http import socket as _tcp
+from lutum._http.socket import UNREAD_BYTES, TcpStream, connect_tcp
 from lutum.testing import cancel_at
 
 pytestmark = pytest.mark.anyio

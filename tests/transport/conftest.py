@@ -11,7 +11,7 @@ from http_peer import (
     CERTIFICATE,
 )
 
-from lutum import _connections
+from lutum._http import pool as _connections
 from lutum.transport import HttpTransport
 
 

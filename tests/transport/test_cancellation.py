@@ -110,7 +110,7 @@ async def test_cancelled_while_connecting(transport: HttpTransport, monkeypatch:
         connecting.set()
         await anyio.sleep_forever()
 
-    monkeypatch.setattr("lutum._sockets.connect_tcp", connect_tcp)
+    monkeypatch.setattr("lutum._http.network_stream.connect_tcp", connect_tcp)
     marks: list[Phase] = []
     with anyio.fail_after(1):
         async with anyio.create_task_group() as group:

@@ -30,7 +30,7 @@ from http_peer import (
 )
 
 import lutum
-from lutum import _connections
+from lutum._http import pool as _connections
 from lutum.transport import HttpTransport
 
 

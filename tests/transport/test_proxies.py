@@ -28,7 +28,7 @@ from http_peer import (
 )
 
 import lutum
-from lutum import _proxies
+from lutum._http import proxies as _proxies
 from lutum._run import run
 from lutum.abc import Phase
 from lutum.transport import HttpTransport

@@ -17,7 +17,7 @@ from urllib.request import getproxies
 import anyio
 import httpx
 
-from lutum._connections import CLOSE_SECONDS, IDLE_SECONDS, MAX_IDLE, Local, PerLoopTransport, tls_context
+from lutum._http.pool import CLOSE_SECONDS, IDLE_SECONDS, MAX_IDLE, Local, PerLoopTransport, tls_context
 from lutum._values.errors import BadValue
 
 

@@ -29,9 +29,9 @@ import httpcore
 import httpx
 from anyio.lowlevel import current_token
 
-from lutum._call import BODY, without_hooks
+from lutum._http.foreign_client import BODY, without_hooks
+from lutum._http.network_stream import Socket, connect
 from lutum._run import at_end_of_run
-from lutum._sockets import Socket, connect
 from lutum._values.errors import BadValue
 
 MAX_IDLE = 64

@@ -14,8 +14,8 @@ import httpcore
 from anyio.abc import ByteStream
 from anyio.streams.tls import TLSAttribute, TLSStream
 
-from lutum._chunks import Chunks
-from lutum._tcp import TcpStream, connect_tcp
+from lutum._http.answer import Chunks
+from lutum._http.socket import TcpStream, connect_tcp
 
 
 async def connect(host: str, port: int, tls: ssl.SSLContext | None) -> Socket:
