@@ -16,14 +16,6 @@ from lutum._budget.budget import Budget as Budget, BudgetStatistics as BudgetSta
 from lutum._budget.lease import BudgetLease as BudgetLease
 from lutum._budget.pricing import Price as Price, Pricing as Pricing
 from lutum._budget.scope import BudgetScope as BudgetScope
-from lutum._completion import (
-    Completion as Completion,
-    CompletionResult as CompletionResult,
-    StructuredCompletion as StructuredCompletion,
-    StructuredCompletionResult as StructuredCompletionResult,
-)
-from lutum._estimate import Estimator as Estimator, exact_estimate as exact_estimate
-from lutum._frames import decode_frame as decode_frame, encode_frame as encode_frame
 from lutum._hooks.define import first_success as first_success, hook as hook
 from lutum._hooks.hook_set import HookSet as HookSet, nested_hooks as nested_hooks
 from lutum._hooks.slots import (
@@ -33,13 +25,9 @@ from lutum._hooks.slots import (
     Slot as Slot,
     Stateful as Stateful,
 )
-from lutum._hooks_lutum import LutumHooks as LutumHooks
-from lutum._outcome import result_from_body as result_from_body
-from lutum._preview import Preview as Preview
 from lutum._run import run as run
 from lutum._schema.partial import Partial as Partial
 from lutum._session import Session as Session
-from lutum._stream import Stream as Stream
 from lutum._tools.call import CallIssue as CallIssue, ToolCall as ToolCall
 from lutum._tools.function import (
     Arguments as Arguments,
@@ -63,7 +51,7 @@ from lutum._tools.tool import (
     tool_input as tool_input,
 )
 from lutum._tools.toolset import Selector as Selector, Toolset as Toolset, off as off
-from lutum._turn import (
+from lutum._turn.builder import (
     STOP as STOP,
     Handler as Handler,
     Stop as Stop,
@@ -72,6 +60,18 @@ from lutum._turn import (
     Turn as Turn,
     View as View,
 )
+from lutum._turn.completion import (
+    Completion as Completion,
+    CompletionResult as CompletionResult,
+    StructuredCompletion as StructuredCompletion,
+    StructuredCompletionResult as StructuredCompletionResult,
+)
+from lutum._turn.estimate import Estimator as Estimator, exact_estimate as exact_estimate
+from lutum._turn.frames import decode_frame as decode_frame, encode_frame as encode_frame
+from lutum._turn.from_body import result_from_body as result_from_body
+from lutum._turn.hooks import LutumHooks as LutumHooks
+from lutum._turn.preview import Preview as Preview
+from lutum._turn.stream import Stream as Stream
 from lutum._values.errors import (
     BadValue as BadValue,
     BudgetExceeded as BudgetExceeded,

@@ -17,7 +17,9 @@ from lutum._budget.budget import Budget
 from lutum._budget.lease import BudgetLease
 from lutum._budget.pricing import Pricing
 from lutum._budget.scope import BudgetScope
-from lutum._completion import (
+from lutum._schema.shape import Shape, shape_of
+from lutum._turn.builder import StructuredTurn, TextTurn, TurnSpec
+from lutum._turn.completion import (
     Completion,
     CompletionResult,
     StructuredCompletion,
@@ -25,15 +27,13 @@ from lutum._completion import (
     completion_result,
     structured_completion_result,
 )
-from lutum._estimate import Estimator
-from lutum._hooks_lutum import LutumHooks, resolve_settings, settings_hooks
-from lutum._open import check_open_items
-from lutum._preview import Preview, preview
-from lutum._pump import Pump
-from lutum._reduce import Reducer
-from lutum._schema.shape import Shape, shape_of
-from lutum._stream import Start
-from lutum._turn import StructuredTurn, TextTurn, TurnSpec
+from lutum._turn.estimate import Estimator
+from lutum._turn.hooks import LutumHooks, resolve_settings, settings_hooks
+from lutum._turn.open_items import check_open_items
+from lutum._turn.preview import Preview, preview
+from lutum._turn.pump import Pump
+from lutum._turn.reducer import Reducer
+from lutum._turn.stream import Start
 from lutum._values.errors import BadValue, EstimateRequired, TurnTimeout, UnpricedModel, UsageError
 from lutum._values.items import ModelInput
 from lutum._values.results import CommittedTurn, Estimate, Response, StructuredResult, TextResult, ToolDef

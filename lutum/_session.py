@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from typing import Any, TypeVar, final
 
 from lutum._boundary import Lutum
-from lutum._open import open_items
 from lutum._tools.round import RoundPlan, ToolRound
-from lutum._turn import StructuredTurn, TextTurn, TurnSpec
+from lutum._turn.builder import StructuredTurn, TextTurn, TurnSpec
+from lutum._turn.open_items import open_items
 from lutum._values.errors import StaleCommit, UsageError
 from lutum._values.items import Content, Item, ToolResult, message, raw, tool_result
 from lutum._values.results import CommittedTurn, StructuredResult, TextResult

@@ -29,8 +29,8 @@ from fakes import (
 from hypothesis import given, strategies as st
 
 import lutum
-from lutum._bags import FULL
-from lutum._meter import Meter
+from lutum._turn.channel import FULL
+from lutum._turn.usage_counter import Meter
 from lutum.testing import cancel_at
 
 Stream = lutum.Stream[lutum.TextResult]

@@ -17,7 +17,7 @@ from fakes import STARTED, VIRTUAL, FakeAdapter, Step, Text
 
 import lutum
 from lutum import Budget, Response, RetryPolicy, Usage
-from lutum._pump import RECOVERY
+from lutum._turn.pump import RECOVERY
 from lutum.testing.wire import (
     At,
     BeforeHead,

@@ -17,7 +17,7 @@ from fakes import VIRTUAL
 
 import lutum
 from lutum import Budget, Usage
-from lutum._pump import RECOVERY
+from lutum._turn.pump import RECOVERY
 from lutum.testing import cancel_at
 from lutum.testing.wire import At, Call, Cut, Pause, Reply, Say, Script, Stall, Think, WireServer
 from lutum_openrouter import OpenRouterAdapter

@@ -24,7 +24,7 @@ from fakes import (
 )
 
 import lutum
-from lutum._bags import FULL
+from lutum._turn.channel import FULL
 
 pytestmark = VIRTUAL
 

@@ -14,7 +14,6 @@ from typing import Any, Final, TypeVar, final
 import anyio
 import msgspec
 
-from lutum._frames import encode_frame
 from lutum._telemetry.attributes import (
     error_fields,
     estimate_fields,
@@ -26,6 +25,7 @@ from lutum._telemetry.attributes import (
 )
 from lutum._telemetry.redact import masked_body, masked_headers, masked_url, secrets_sent
 from lutum._telemetry.spans import CURRENT, RawCapture, Span
+from lutum._turn.frames import encode_frame
 from lutum._values.errors import TurnError
 from lutum._values.events import (
     Completed,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from lutum._boundary import Input, Lutum
-from lutum._turn import StructuredTurn
+from lutum._turn.builder import StructuredTurn
 from lutum.eval._evals import Eval
 
 if TYPE_CHECKING:

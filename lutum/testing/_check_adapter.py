@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 
 from lutum._boundary import Lutum
 from lutum._session import Session
-from lutum._turn import TextTurn
+from lutum._turn.builder import TextTurn
 from lutum._values.errors import Interrupted, ProviderError, TurnError
 from lutum._values.events import Completed, Event
 from lutum._values.results import CommittedTurn

@@ -14,8 +14,8 @@ import msgspec
 from anyio.lowlevel import checkpoint
 from msgspec import Struct
 
-from lutum._frames import decode_frame, encode_frame
-from lutum._hooks_lutum import resolve_settings, settings_hooks
+from lutum._turn.frames import decode_frame, encode_frame
+from lutum._turn.hooks import resolve_settings, settings_hooks
 from lutum._values.errors import BadValue
 from lutum._values.events import Completed, Event
 from lutum._values.results import CommittedTurn, Response

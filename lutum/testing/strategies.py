@@ -20,9 +20,9 @@ from typing import Any, TypeVar, cast
 import msgspec
 from hypothesis import strategies as st
 
-from lutum._reduce import Reducer
 from lutum._tools.round import ToolRound
 from lutum._tools.toolset import Toolset
+from lutum._turn.reducer import Reducer
 from lutum._values.events import (
     Completed,
     Event,

@@ -19,15 +19,15 @@ from msgspec import UNSET
 from typing_extensions import TypeVar
 
 from lutum._backend import running_backend
-from lutum._bags import Bags
 from lutum._budget.lease import BudgetLease
 from lutum._budget.pricing import Pricing
-from lutum._frames import decode_frame
-from lutum._preview import logged
-from lutum._pump import Pump
-from lutum._reduce import Reducer
 from lutum._telemetry.spans import CURRENT, open_span
 from lutum._telemetry.turn import ToldTurn
+from lutum._turn.channel import Bags
+from lutum._turn.frames import decode_frame
+from lutum._turn.preview import logged
+from lutum._turn.pump import Pump
+from lutum._turn.reducer import Reducer
 from lutum._values.errors import BudgetExceeded, Interrupted, TurnError, TurnNotFinished, UsageError
 from lutum._values.events import Completed, Event, StructuredReady, TextDelta
 from lutum._values.results import PartialResult, TextResult, Usage

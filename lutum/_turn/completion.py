@@ -11,7 +11,7 @@ from typing import Generic, TypeVar, final
 
 from msgspec import UNSET, UnsetType
 
-from lutum._turn import Builder
+from lutum._turn.builder import Builder
 from lutum._values.results import Attempt, FinishReason, Response, TextResult, Usage, said
 
 T = TypeVar("T")

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, cast
 
 from typing_extensions import TypeVar
 
-from lutum._reduce import Reducer
+from lutum._turn.reducer import Reducer
 from lutum._values.errors import ContractViolation, ProviderError, TurnError, UsageError
 from lutum._values.events import Completed, Event, ToolCallIssue, ToolCallReady
 from lutum._values.results import Attempt, Usage
 
 if TYPE_CHECKING:
-    from lutum._pump import Pump
-    from lutum._turn import Turn
+    from lutum._turn.builder import Turn
+    from lutum._turn.pump import Pump
     from lutum.abc import Prepared, ReadsBodies
 
 R = TypeVar("R")

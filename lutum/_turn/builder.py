@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, cast, final
 import msgspec
 from typing_extensions import TypeVar
 
-from lutum._preview import Preview
-from lutum._pump import Pump
-from lutum._reduce import Reducer
 from lutum._schema.shape import Shape
-from lutum._stream import Stream
 from lutum._tools.call import ToolCall
 from lutum._tools.round import Finished, NeedsTools, ToolRound
 from lutum._tools.toolset import Selector, Toolset
+from lutum._turn.preview import Preview
+from lutum._turn.pump import Pump
+from lutum._turn.reducer import Reducer
+from lutum._turn.stream import Stream
 from lutum._values.errors import BadValue, Stopped, UsageError
 from lutum._values.events import Completed, Event
 from lutum._values.items import Item

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from lutum._open import open_items
 from lutum._telemetry.redact import MASK, masked, masked_body, masked_headers, masked_url, secrets_sent
+from lutum._turn.open_items import open_items
 from lutum._values.results import Estimate
 from lutum.abc import Adapter, Prepared, ReplayForm
 

@@ -17,13 +17,13 @@ import msgspec
 from anyio import get_cancelled_exc_class
 
 from lutum._backend import Backend
-from lutum._bags import Bags
 from lutum._budget.lease import BudgetLease
 from lutum._budget.pricing import Pricing
-from lutum._frames import encode_frame
-from lutum._meter import Meter
 from lutum._telemetry.spans import span
 from lutum._telemetry.turn import ToldExchange, ToldTurn
+from lutum._turn.channel import Bags
+from lutum._turn.frames import encode_frame
+from lutum._turn.usage_counter import Meter
 from lutum._values.errors import (
     BudgetExceeded,
     ContractViolation,
