@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lutum._boundary import Lutum as Lutum
 from lutum._budget.amounts import UNLIMITED as UNLIMITED
 from lutum._budget.budget import Budget as Budget, BudgetStatistics as BudgetStatistics
 from lutum._budget.lease import BudgetLease as BudgetLease
@@ -25,6 +24,7 @@ from lutum._hooks.slots import (
     Slot as Slot,
     Stateful as Stateful,
 )
+from lutum._lutum import Lutum as Lutum
 from lutum._run import run as run
 from lutum._schema.partial import Partial as Partial
 from lutum._session import Session as Session

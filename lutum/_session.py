@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable
 from typing import Any, TypeVar, final
 
-from lutum._boundary import Lutum
+from lutum._lutum import Lutum
 from lutum._tools.round import RoundPlan, ToolRound
 from lutum._turn.builder import StructuredTurn, TextTurn, TurnSpec
 from lutum._turn.open_items import open_items

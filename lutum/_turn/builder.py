@@ -29,7 +29,7 @@ from lutum._values.transcript import Transcript
 from lutum.abc import Operation, OutputFormat, TurnRequest
 
 if TYPE_CHECKING:
-    from lutum._boundary import Lutum
+    from lutum._lutum import Lutum
 
 R = TypeVar("R", default=TextResult, covariant=True)
 I = TypeVar("I")

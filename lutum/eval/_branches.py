@@ -15,8 +15,8 @@ from typing import Any, Generic, Literal, TypeVar, final
 import anyio
 from msgspec import Struct
 
-from lutum._boundary import Lutum
 from lutum._budget.budget import Budget
+from lutum._lutum import Lutum
 from lutum._session import Session
 from lutum._values.errors import BadValue, UsageError
 from lutum._values.results import Usage

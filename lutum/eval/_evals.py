@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from statistics import fmean
 from typing import TYPE_CHECKING, Generic, TypeVar, final
 
-from lutum._boundary import Lutum
+from lutum._lutum import Lutum
 from lutum._values.errors import BadValue
 from lutum.eval._objective import Objective
 from lutum.eval._score import Repeats, Score, Scored

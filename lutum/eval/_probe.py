@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar, TypeVarTuple, cast, final
 
 import anyio
 
-from lutum._boundary import Lutum
+from lutum._lutum import Lutum
 from lutum._telemetry.spans import RawCapture
 from lutum._values.errors import UsageError
 from lutum.eval._evals import Eval, PureEval, scored

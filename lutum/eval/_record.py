@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar, final
 
 import msgspec
 
-from lutum._boundary import Lutum
+from lutum._lutum import Lutum
 from lutum._telemetry.spans import RawCapture
 from lutum._values.errors import BadValue
 from lutum.eval._evals import Eval, PureEval

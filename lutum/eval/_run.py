@@ -20,7 +20,7 @@ from typing import Any, Generic, Literal, TypeVar, cast, final
 import anyio
 from anyio.lowlevel import checkpoint
 
-from lutum._boundary import Lutum
+from lutum._lutum import Lutum
 from lutum._values.errors import BadValue, BudgetExceeded
 from lutum._values.results import Usage
 from lutum.eval._dataset import Case, digest_of

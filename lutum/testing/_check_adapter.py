@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import httpx
 from anyio.lowlevel import checkpoint
 
-from lutum._boundary import Lutum
+from lutum._lutum import Lutum
 from lutum._session import Session
 from lutum._turn.builder import TextTurn
 from lutum._values.errors import Interrupted, ProviderError, TurnError
