@@ -33,7 +33,7 @@ from lutum._turn.open_items import check_open_items
 from lutum._turn.preview import Preview, preview
 from lutum._turn.pump import Pump
 from lutum._turn.reducer import Reducer
-from lutum._turn.stream import Start
+from lutum._turn.stream import PreparedTurn
 from lutum._values.errors import BadValue, EstimateRequired, TurnTimeout, UnpricedModel, UsageError
 from lutum._values.items import ModelInput
 from lutum._values.results import CommittedTurn, Estimate, Response, StructuredResult, TextResult, ToolDef
@@ -100,7 +100,7 @@ class Lutum:
         ext: tuple[object, ...] = (),
     ) -> None:
         self._adapter = adapter
-        self._budget = budget if isinstance(budget, Budget) else Budget.over(budget)
+        self._budget = budget if isinstance(budget, Budget) else Budget._attached_to(budget)
         self._completion = completion
         self._estimator = estimate
         if not isinstance(hooks, LutumHooks | None):
@@ -292,7 +292,7 @@ class Lutum:
     async def _estimate(self, spec: TurnSpec) -> Estimate:
         return await self._bounded(await self._settled(spec), limited=True)
 
-    async def _start(self, spec: TurnSpec) -> Start:
+    async def _start(self, spec: TurnSpec) -> PreparedTurn:
         prepared = await self._settled(spec)
         check_open_items(self._adapter, spec.base)
         if spec.shape is not None:
@@ -301,7 +301,7 @@ class Lutum:
         estimate = await self._bounded(prepared, limited=self._limited(own))
         prepared = msgspec.structs.replace(prepared, estimate=estimate)
         reserve = self._reservation(prepared, own)
-        return Start(self._adapter, prepared, reserve, self._pricing, self._recovery)
+        return PreparedTurn(self._adapter, prepared, reserve, self._pricing, self._recovery)
 
     def _limited(self, own: RequestBudget | msgspec.UnsetType) -> bool:
         return isinstance(own, RequestBudget) or self._budget.limited
@@ -338,7 +338,7 @@ class Lutum:
     ) -> Callable[[], Awaitable[BudgetLease]]:
         ledger, estimate = self._budget, prepared.estimate
         if isinstance(own, RequestBudget):
-            ledger = Budget.within(ledger, tokens=own.tokens, cost_usd=own.cost_usd)
+            ledger = Budget._child(ledger, tokens=own.tokens, cost_usd=own.cost_usd)
         if ledger.cost_limited and estimate.cost_usd is None:
             raise UnpricedModel(
                 f"a limit in US dollars applies and {prepared.model!r} has no price;"

@@ -19,7 +19,7 @@ import anyio
 
 from lutum._http.adapter import Credential, HttpAdapter, Secret, no_key
 from lutum._telemetry.spans import CURRENT
-from lutum._telemetry.turn import Counting
+from lutum._telemetry.turn import CountingDecoder
 from lutum._values.errors import BadValue, Interrupted, NetworkError, ProviderError
 from lutum._values.events import Completed, Event
 from lutum._values.results import Response
@@ -28,7 +28,7 @@ from lutum.abc import Decoder, Phase, Prepared
 if TYPE_CHECKING:
     import httpx
 
-    from lutum._http.foreign_client import Call
+    from lutum._http.foreign_client import HttpRequest
 
 __all__ = [
     "Credential",
@@ -92,8 +92,8 @@ class HttpTransport:
     def __init__(self, http_client: Any | None = None) -> None:
         import httpx
 
-        from lutum._http.foreign_client import Call  # these load it too
-        from lutum._http.pool import FreeList, PerLoopTransport
+        from lutum._http.foreign_client import HttpRequest  # these load it too
+        from lutum._http.pool import IdleConnections, PerLoopTransport
         from lutum._http.proxies import proxy_mounts
 
         _preload()
@@ -103,15 +103,15 @@ class HttpTransport:
                 http_client, "build_request"
             ):
                 raise BadValue("http_client", f"needs an httpx.AsyncClient, not {type(http_client).__name__}")
-            self._call = partial(Call, http_client)
+            self._call = partial(HttpRequest, http_client)
             return
-        direct = PerLoopTransport(FreeList)
+        direct = PerLoopTransport(IdleConnections)
         mounts = proxy_mounts(direct)
         self._own = [direct, *(mount for mount in mounts.values() if mount is not None)]
         # A cookie would be something that is sent and not in `Prepared`.
         no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
         client = httpx.AsyncClient(transport=direct, mounts=mounts, cookies=no_cookies, timeout=None)
-        self._call = partial(Call, client)
+        self._call = partial(HttpRequest, client)
 
     def exchange(
         self,
@@ -175,7 +175,7 @@ class HttpExchange:
 
     def __init__(
         self,
-        call: Call,
+        call: HttpRequest,
         prepared: Prepared,
         secrets: Secrets,
         decoder: Callable[[Response], Decoder],
@@ -219,7 +219,7 @@ class HttpExchange:
                         raise
             raise self._fault(response, bytes(body))
         decoder = self._make_decoder(response)
-        self._decoder = decoder if span is None else Counting(decoder, span)
+        self._decoder = decoder if span is None else CountingDecoder(decoder, span)
         call.start()
 
     async def receive(self, out: list[Event]) -> bool:

@@ -1,10 +1,9 @@
-"""Check that a commit only moved and renamed: its syntax trees equal its parent's, apart from imports and names.
+"""Check that a commit only moved and renamed: its syntax trees equal its parent's, but for names.
 
     python scripts/same_tree.py COMMIT [COMMIT ...]
 
-Every Python file is reduced to the list of its top-level statements, without imports and docstrings, with each
-identifier and each string that is a dotted name replaced by a placeholder. The two commits must have the same
-multiset of statements.
+Every Python file is reduced to its top-level statements, without imports and docstrings, each identifier and
+each string that is a dotted name replaced by a placeholder. Both commits must have the same statements.
 """
 
 from __future__ import annotations

@@ -203,8 +203,8 @@ class House:
         assert self.budget.reserved.total_tokens == 0
         assert self.budget.statistics().open_leases == 0
         for stream in self.streams:
-            if stream._bags is not None:
-                channel = stream._bags._receive.statistics()
+            if stream._channel is not None:
+                channel = stream._channel._receive.statistics()
                 assert (channel.open_receive_streams, channel.open_send_streams) == (0, 0)
 
     def __enter__(self) -> Self:

@@ -98,7 +98,7 @@ class Ledgers(RuleBasedStateMachine):
         if parent is None:
             budget = Budget(tokens=tokens, cost_usd=cost)
         else:
-            budget = Budget.within(parent.budget, tokens=tokens, cost_usd=cost)
+            budget = Budget._child(parent.budget, tokens=tokens, cost_usd=cost)
         node = Node(budget, parent, tokens, cents)
         self.all.append(node)
         return node
@@ -215,7 +215,7 @@ async def test_overdraft() -> None:
 async def test_a_child_is_a_cap_and_not_a_purse() -> None:
     """A lease is taken from every ledger of the chain; the smallest remainder decides."""
     parent = Budget(tokens=100)
-    one, two = Budget.within(parent, tokens=80), Budget.within(parent, tokens=80)
+    one, two = Budget._child(parent, tokens=80), Budget._child(parent, tokens=80)
     assert parent.reserved == Usage(known="estimated")
     first = await one.reserve(Estimate(60, 0))
     with pytest.raises(lutum.BudgetExceeded):
@@ -280,7 +280,7 @@ async def test_a_cancelled_reservation_took_nothing() -> None:
 
 
 def test_a_second_loop_that_runs_at_once() -> None:
-    """A ledger belongs to one loop: another live one is refused; reading is fine; once the first has ended
+    """A ledger belongs to one loop: another live one is refused; read is fine; once the first has ended
     another may have it."""
 
     async def take(budget: Budget) -> None:
@@ -295,7 +295,7 @@ def test_a_second_loop_that_runs_at_once() -> None:
     async def main(budget: Budget) -> None:
         await take(budget)
         await anyio.to_thread.run_sync(elsewhere, budget, budget.spent)
-        child = Budget.within(budget)
+        child = Budget._child(budget)
         await anyio.to_thread.run_sync(elsewhere, child, Usage())
         await take(child)
 

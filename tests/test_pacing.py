@@ -20,7 +20,7 @@ from hypothesis import given, strategies as st
 
 import lutum
 from lutum import Budget, Estimate, Usage
-from lutum._budget.rate_limits import DAY, Pace, Reading, readings
+from lutum._budget.rate_limits import DAY, RateLimit, RateLimits, read_rate_limits
 from lutum.testing.wire import (
     Answer,
     BeforeHead,
@@ -274,7 +274,7 @@ def test_no_rate(field: str, options: dict[str, Any]) -> None:
 def test_the_law_of_a_bucket(limit: int, program: list[tuple[float, int, int]]) -> None:
     """Whatever is drawn when it is due, and whatever is billed for it: never more than a minute's worth is
     drawn at once, and over any stretch of time no more than that and what time has refilled."""
-    pace = Pace(limit, None, follow=False)
+    pace = RateLimits(limit, None, follow=False)
     now, level, at = 0.0, float(limit), 0.0
     for pause, amount, billed in program:
         amount = min(amount, limit)
@@ -299,7 +299,7 @@ class Reserved:
         self.output = 0
 
 
-HEADERS: list[tuple[str, dict[str, str], list[Reading]]] = [
+HEADERS: list[tuple[str, dict[str, str], list[RateLimit]]] = [
     (
         "claude",
         {
@@ -314,10 +314,10 @@ HEADERS: list[tuple[str, dict[str, str], list[Reading]]] = [
             "anthropic-ratelimit-output-tokens-remaining": "0",
         },
         [
-            Reading("requests", 4000, 3999),
-            Reading("tokens", 4800000, 4799000),
-            Reading("input", 4000000, 4000000),
-            Reading("output", 800000, 0),
+            RateLimit("requests", 4000, 3999),
+            RateLimit("tokens", 4800000, 4799000),
+            RateLimit("input", 4000000, 4000000),
+            RateLimit("output", 800000, 0),
         ],
     ),
     (
@@ -332,7 +332,7 @@ HEADERS: list[tuple[str, dict[str, str], list[Reading]]] = [
             "x-ratelimit-limit-input-images": "50000",
             "x-ratelimit-remaining-input-images": "49999",
         },
-        [Reading("requests", 30000, 29999), Reading("tokens", 150000000, 149999217)],
+        [RateLimit("requests", 30000, 29999), RateLimit("tokens", 150000000, 149999217)],
     ),
     (
         "groq, requests by the day",
@@ -344,7 +344,7 @@ HEADERS: list[tuple[str, dict[str, str], list[Reading]]] = [
             "x-ratelimit-remaining-tokens": "5705",
             "x-ratelimit-reset-tokens": "17.212s",
         },
-        [Reading("requests", 1000, 996, DAY), Reading("tokens", 8000, 5705)],
+        [RateLimit("requests", 1000, 996, DAY), RateLimit("tokens", 8000, 5705)],
     ),
     (
         "openrouter",
@@ -354,7 +354,7 @@ HEADERS: list[tuple[str, dict[str, str], list[Reading]]] = [
             "x-ratelimit-remaining": "3",
             "x-ratelimit-reset": "1754667660000",
         },
-        [Reading("requests", 20, 3, full_in=30.0)],
+        [RateLimit("requests", 20, 3, full_in=30.0)],
     ),
     (
         "azure, whose resets have no unit",
@@ -363,7 +363,7 @@ HEADERS: list[tuple[str, dict[str, str], list[Reading]]] = [
             "x-ratelimit-remaining-tokens": "249988",
             "x-ratelimit-reset-tokens": "500",
         },
-        [Reading("tokens", 250000, 249988)],
+        [RateLimit("tokens", 250000, 249988)],
     ),
     ("others", {"x-ratelimit-limit": "10", "x-ratelimit-remaining": "19", "x-ratelimit-reset": "2"}, []),
     ("nothing", {"request-id": "req_1"}, []),
@@ -386,9 +386,9 @@ HEADERS: list[tuple[str, dict[str, str], list[Reading]]] = [
 @pytest.mark.parametrize(
     ("headers", "expected"), [case[1:] for case in HEADERS], ids=[case[0] for case in HEADERS]
 )
-def test_headers(headers: dict[str, str], expected: list[Reading]) -> None:
+def test_headers(headers: dict[str, str], expected: list[RateLimit]) -> None:
     """What each provider says, in its own words; what cannot be read is passed over."""
-    found = readings(headers, 0.0)
+    found = read_rate_limits(headers, 0.0)
     assert [(each.kind, each.limit, each.left, each.full_in) for each in found] == [
         (each.kind, each.limit, each.left, each.full_in) for each in expected
     ]
@@ -398,10 +398,10 @@ def test_headers(headers: dict[str, str], expected: list[Reading]) -> None:
 @given(st.dictionaries(st.sampled_from([name for case in HEADERS for name in case[1]]), st.text(max_size=20)))
 def test_any_headers(headers: dict[str, str]) -> None:
     """Nothing that a server may send makes it fail, or gives a limit that is none."""
-    for reading in readings(headers, 0.0):
-        assert reading.limit > 0
-        assert reading.left >= 0
-        assert reading.period >= 60
+    for read in read_rate_limits(headers, 0.0):
+        assert read.limit > 0
+        assert read.left >= 0
+        assert read.period >= 60
 
 
 @pytest.mark.corpus
@@ -411,8 +411,8 @@ def test_recorded_headers() -> None:
     for name in ("claude_messages", "openai_chat", "openai_responses"):
         for record in corpus.load(name):
             headers = {key.lower(): str(value) for key, value in (record["response_headers"] or {}).items()}
-            for reading in readings(headers, 1754667630.0):  # half a minute before the one of OpenRouter
-                kinds[record["host"], reading.kind, reading.period > 120] += 1
+            for read in read_rate_limits(headers, 1754667630.0):  # half a minute before the one of OpenRouter
+                kinds[record["host"], read.kind, read.period > 120] += 1
     assert kinds["api.anthropic.com", "input", False] > 300
     assert kinds["api.openai.com", "tokens", False] > 100
     assert kinds["api.groq.com", "requests", True] > 0

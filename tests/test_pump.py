@@ -30,7 +30,7 @@ from hypothesis import given, strategies as st
 
 import lutum
 from lutum._turn.channel import FULL
-from lutum._turn.usage_counter import Meter
+from lutum._turn.usage_counter import UsageCounter
 from lutum.testing import cancel_at
 
 Stream = lutum.Stream[lutum.TextResult]
@@ -84,23 +84,23 @@ async def test_one_bag_holds_a_whole_burst() -> None:
     thousand times."""
     with House(FakeAdapter([STARTED, *(Text("x") for _ in range(1000)), done()])) as house:
         async with house.stream() as turn:
-            assert turn._bags is not None
-            taken, take = 0, turn._bags.take
+            assert turn._channel is not None
+            taken, take = 0, turn._channel.take
 
             class Counting:
                 def __getattr__(self, name: str) -> Any:
-                    return getattr(bags, name)
+                    return getattr(channel, name)
 
                 async def take(self) -> list[bytes]:
                     nonlocal taken
                     taken += 1
                     return await take()
 
-            bags = turn._bags
-            turn._bags = Counting()
+            channel = turn._channel
+            turn._channel = Counting()
             assert len(await read(turn)) == 1002
-            turn._bags = bags
-    assert taken == 2  # the bag, and the end
+            turn._channel = channel
+    assert taken == 2  # the batch, and the end
 
 
 async def test_backpressure() -> None:
@@ -530,9 +530,9 @@ def test_what_was_seen_is_never_charged_as_zero(
     events: list[lutum.Event], estimated: int, hidden: bool
 ) -> None:
     """Whatever the provider reported on the way: content is never free, and `exact` is its own last word."""
-    meter = Meter(lutum.Estimate(estimated, 100), hidden=hidden)
-    meter.answered = True
-    meter.see(events)
+    counter = UsageCounter(lutum.Estimate(estimated, 100), hidden=hidden)
+    counter.answered = True
+    counter.see(events)
     reports = [event for event in events if isinstance(event, lutum.UsageUpdate)]
     deltas = (
         lutum.TextDelta
@@ -542,9 +542,9 @@ def test_what_was_seen_is_never_charged_as_zero(
         | lutum.ToolCallDelta
     )
     content = sum(isinstance(event, deltas) and event != lutum.TextDelta("") for event in events)
-    charge = meter.settlement(lutum.Interrupted("cut"))
+    charge = counter.settlement(lutum.Interrupted("cut"))
     if reports and reports[-1].final:
-        assert charge == reports[-1].usage == meter.so_far()
+        assert charge == reports[-1].usage == counter.so_far()
         return
     assert charge.known != "exact"
     assert charge.output_tokens >= content
@@ -553,7 +553,7 @@ def test_what_was_seen_is_never_charged_as_zero(
     else:
         assert charge.input_tokens == estimated
     assert (charge.known == "lower_bound") or not hidden
-    held = meter.so_far()
+    held = counter.so_far()
     assert held.input_tokens >= charge.input_tokens
     assert held.output_tokens >= charge.output_tokens
 

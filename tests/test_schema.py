@@ -1,4 +1,4 @@
-"""lutum._schema.shape and lutum._schema.strict: a type to the schema that is sent, and the answer to a value."""
+"""A type to the schema that is sent, and the answer to a value."""
 
 import dataclasses
 import datetime

@@ -11,7 +11,8 @@ from fakes import STARTED, VIRTUAL, FakeAdapter, Text, Wait, done
 from hypothesis import given, settings, strategies as st
 
 import lutum
-from lutum import Budget, Estimate, Usage, _line
+from lutum import Budget, Estimate, Usage
+from lutum._budget import wait_queue
 from lutum._budget.lease import BudgetLease
 
 settled = anyio.wait_all_tasks_blocked
@@ -132,7 +133,7 @@ async def test_the_line_against_a_model(
     budgets, caps = [Budget(tokens=limit, on_exhausted="wait")], [Cap(limit, None)]
     for parent, cap in tree:
         place = parent % len(budgets)
-        budgets.append(Budget.within(budgets[place], tokens=cap, on_exhausted="wait"))
+        budgets.append(Budget._child(budgets[place], tokens=cap, on_exhausted="wait"))
         caps.append(Cap(cap, caps[place]))
     line = Line()
     askers = list[Asker]()
@@ -216,8 +217,8 @@ async def test_nobody_small_overtakes_somebody_big() -> None:
 async def test_a_full_child_holds_up_its_own_turns_only() -> None:
     """Who waits for a block's cap is passed by everybody who does not draw on that block."""
     root = Budget(tokens=100, on_exhausted="wait")
-    full = Budget.within(root, tokens=10, on_exhausted="wait")
-    other = Budget.within(root, tokens=50, on_exhausted="wait")
+    full = Budget._child(root, tokens=10, on_exhausted="wait")
+    other = Budget._child(root, tokens=50, on_exhausted="wait")
     async with anyio.create_task_group() as group:
         first = await ask(group, full, 10, 10, 5)
         assert fates(first) == ["has", "waits", "waits"]
@@ -230,7 +231,7 @@ async def test_a_full_child_holds_up_its_own_turns_only() -> None:
 async def test_who_waits_for_the_root_is_not_passed_through_a_child() -> None:
     """Everybody draws on the root, so nobody passes who waits for it."""
     root = Budget(tokens=100, on_exhausted="wait")
-    child = Budget.within(root, tokens=50, on_exhausted="wait")
+    child = Budget._child(root, tokens=50, on_exhausted="wait")
     async with anyio.create_task_group() as group:
         first = await ask(group, root, 90, 20)
         second = await ask(group, child, 5)
@@ -244,7 +245,7 @@ async def test_who_waits_for_the_root_is_not_passed_through_a_child() -> None:
 async def test_a_line_of_a_child_does_not_pass_the_line_of_the_root() -> None:
     """When a child's cap has room again, its own line goes on only as far as nobody older waits above."""
     root = Budget(tokens=10, on_exhausted="wait")
-    child = Budget.within(root, tokens=6, on_exhausted="wait")
+    child = Budget._child(root, tokens=6, on_exhausted="wait")
     async with anyio.create_task_group() as group:
         holder, first = await ask(group, child, 6, 5)
         (big,) = await ask(group, root, 6)
@@ -263,7 +264,7 @@ async def test_who_followed_somebody_is_seen_when_that_one_is_served() -> None:
     """Behind somebody of its own block who waits for the root now, a turn is served in the same step as that
     one, whoever made the room."""
     root = Budget(tokens=10, on_exhausted="wait")
-    child = Budget.within(root, tokens=5, on_exhausted="wait")
+    child = Budget._child(root, tokens=5, on_exhausted="wait")
     async with anyio.create_task_group() as group:
         holder, first, second = await ask(group, child, 2, 4, 1)
         (other,) = await ask(group, root, 8)
@@ -318,7 +319,7 @@ async def test_who_leaves_makes_room() -> None:
 async def test_larger_than_a_limit_is_refused_at_once(where: str) -> None:
     """Also behind a line, and also where only a ledger far down the chain is too small."""
     root = Budget(tokens=100, on_exhausted="wait")
-    child = Budget.within(root, tokens=50 if where == "child" else None, on_exhausted="wait")
+    child = Budget._child(root, tokens=50 if where == "child" else None, on_exhausted="wait")
     async with anyio.create_task_group() as group:
         askers = await ask(group, root, 100, 10)
         big = await ask(group, child, 51 if where == "child" else 101)
@@ -331,7 +332,7 @@ async def test_a_child_that_refuses_on_a_parent_that_waits() -> None:
     """Each ledger of a chain does what it was told: the child refuses what it has no room for now, and what
     it has room for waits for the parent."""
     root = Budget(tokens=100, on_exhausted="wait")
-    child = Budget.within(root, tokens=50)
+    child = Budget._child(root, tokens=50)
     async with anyio.create_task_group() as group:
         assert fates(await ask(group, child, 40, 20)) == ["has", "refused"]
         (holder,) = await ask(group, root, 60)
@@ -409,7 +410,7 @@ class Heap:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
         for name in ("heappush", "heappop"):
-            monkeypatch.setattr(_line, name, self.counted(getattr(_line, name)))
+            monkeypatch.setattr(wait_queue, name, self.counted(getattr(wait_queue, name)))
 
     def counted(self, operation: Any) -> Any:
         def call(*args: Any) -> Any:
@@ -426,7 +427,7 @@ async def test_ten_thousand_wait(children: int, monkeypatch: pytest.MonkeyPatch)
     heap = Heap(monkeypatch)
     chance = random.Random(1)
     root = Budget(tokens=50_000, on_exhausted="wait")
-    budgets = [Budget.within(root, tokens=25_000, on_exhausted="wait") for _ in range(children)] or [root]
+    budgets = [Budget._child(root, tokens=25_000, on_exhausted="wait") for _ in range(children)] or [root]
     # In one line one at a time has room, and is known by its amount; in several, some of each line have.
     smallest = 2_000 if children else 40_000
     askers = [Asker(n, chance.choice(budgets), smallest + n) for n in range(10_000)]

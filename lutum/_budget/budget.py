@@ -16,9 +16,9 @@ from anyio.lowlevel import EventLoopToken, current_token
 from msgspec import Struct
 
 from lutum._budget.amounts import PICO, UNLIMITED, Amount, pico_usd
-from lutum._budget.lease import BudgetLease, Claim, Reservation, offer
-from lutum._budget.rate_limits import Pace
-from lutum._budget.wait_queue import Waiter, serve
+from lutum._budget.lease import BudgetLease, Claim, Reservation, try_grant
+from lutum._budget.rate_limits import RateLimits
+from lutum._budget.wait_queue import Waiter, wake
 from lutum._values.errors import BadValue, BudgetExceeded, UsageError
 from lutum._values.results import Estimate, Usage
 from lutum.abc import Ledger
@@ -67,8 +67,8 @@ class Budget:
         "_limit_pico",
         "_limit_tokens",
         "_loop",
-        "_pace",
         "_parent",
+        "_rates",
         "_refused",
         "_reserved",
         "_root",
@@ -77,7 +77,7 @@ class Budget:
         "children",
         "closed",
         "exhausted",
-        "parked",
+        "queued",
         "when_spent",
     )
 
@@ -107,22 +107,24 @@ class Budget:
         self._refused = 0
         self._loop: EventLoopToken | None = None
         self._wait = on_exhausted == "wait"
-        self._pace: Pace | None = None
+        self._rates: RateLimits | None = None
         if tokens_per_minute is not None or requests_per_minute is not None or follow_rate_limits:
             if follow_rate_limits and not self._wait:
                 raise BadValue("follow_rate_limits", "needs on_exhausted='wait'")
             # The rates are a ledger of their own behind the root, so that turns of a guaranteed block, which
             # draw on nothing else of what is around it, are held up by them too.
             self._parent = Budget(on_exhausted=on_exhausted)
-            self._parent._pace = Pace(tokens_per_minute, requests_per_minute, follow=follow_rate_limits)
+            self._parent._rates = RateLimits(
+                tokens_per_minute, requests_per_minute, follow=follow_rate_limits
+            )
         self.children: list[Budget] = []
         self.exhausted = False
         self.closed = False
-        self.parked: list[tuple[int, Waiter]] = []
+        self.queued: list[tuple[int, Waiter]] = []
         self.when_spent: Callable[[], None] | None = None
 
     @classmethod
-    def within(
+    def _child(
         cls,
         parent: Budget,
         *,
@@ -136,7 +138,7 @@ class Budget:
         return child
 
     @classmethod
-    def guaranteed(
+    def _prepaid(
         cls,
         parent: Budget,
         *,
@@ -147,11 +149,11 @@ class Budget:
         """A ledger that was paid in advance: its leases are not taken from its parent, but in its time."""
         budget = cls(tokens=tokens, cost_usd=cost_usd, on_exhausted=on_exhausted)
         root = parent._chain()[-1]
-        budget._parent = root if root._pace is not None else None
+        budget._parent = root if root._rates is not None else None
         return budget
 
     @classmethod
-    def over(cls, root: Ledger | None) -> Budget:
+    def _attached_to(cls, root: Ledger | None) -> Budget:
         """A ledger that counts, and takes its leases from a foreign one too."""
         budget = cls()
         budget._root = root
@@ -287,19 +289,19 @@ class Budget:
         if self._limit_pico is not None and self._spent_pico + amount.pico > self._limit_pico:
             limit = Decimal(self._limit_pico) / PICO
             return f"${Decimal(amount.pico) / PICO} can never fit in what is left of ${limit}"
-        if self._pace is not None and self._pace.too_large(amount.tokens):
+        if self._rates is not None and self._rates.too_large(amount.tokens):
             return f"{amount.tokens} tokens are more than may be reserved in a minute"
         return None
 
     def _late(self, amount: Amount) -> float | None:
         """When a request of that size may be sent, if the rates do not allow it now; infinite for one that
         they never allow, and while they are to be learned from the answer of one that is under way."""
-        if self._pace is None:
+        if self._rates is None:
             return None
-        if self._pace.too_large(amount.tokens) or self._pace.holds:
+        if self._rates.too_large(amount.tokens) or self._rates.holds:
             return math.inf
         now = current_time()
-        return None if self._pace.ready(amount, now) else self._pace.due(amount, now)
+        return None if self._rates.ready(amount, now) else self._rates.due(amount, now)
 
     def _refusal_for_now(self, amount: Amount) -> str | None:
         """Why the rates do not allow it yet."""
@@ -319,7 +321,7 @@ class Budget:
         for claim in claims:
             claim.finish(BudgetExceeded(why))
         for claim in claims:
-            serve(claim.ledgers, offer)
+            wake(claim.ledgers, try_grant)
 
     def _check(self) -> None:
         """Raises UsageError when it may not be used here and now, BudgetExceeded when it is drained."""

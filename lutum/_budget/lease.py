@@ -17,7 +17,7 @@ from anyio import CancelScope, current_time
 from anyio.lowlevel import checkpoint
 
 from lutum._budget.amounts import PICO, Amount, amount_of
-from lutum._budget.wait_queue import Waiter, ahead, serve
+from lutum._budget.wait_queue import Waiter, ahead, wake
 from lutum._values.errors import BudgetExceeded
 from lutum._values.results import Estimate, Response, Usage
 from lutum.abc import Lease
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 class BudgetLease:
     """An amount held on every ledger of a chain, until it is settled. `stop` ends the turn that holds it."""
 
-    __slots__ = ("_amount", "_chain", "_foreign", "_number", "_pace", "_settled", "_short", "_what", "stop")
+    __slots__ = ("_amount", "_chain", "_foreign", "_number", "_rates", "_settled", "_short", "_what", "stop")
 
     def __init__(self, chain: list[Budget], amount: Amount) -> None:
         """Takes the amount; the caller has seen that it fits."""
         for ledger in chain:
             ledger._reserved += amount
             ledger._leases.add(self)
-        self._pace = chain[-1]._pace if chain else None
-        self._number = 0 if self._pace is None else self._pace.send(amount, current_time())
+        self._rates = chain[-1]._rates if chain else None
+        self._number = 0 if self._rates is None else self._rates.send(amount, current_time())
         self._chain = chain
         self._amount = amount
         self._foreign: Lease | None = None
@@ -92,28 +92,28 @@ class BudgetLease:
             return False
         for ledger in self._chain:
             ledger._reserved += more
-        if self._pace is not None:
-            self._pace.grow(more, current_time())
+        if self._rates is not None:
+            self._rates.grow(more, current_time())
         self._amount = held + more
         return True
 
-    def again(self) -> None:
+    def reserve_retry(self) -> None:
         """Another request will be sent for the same turn. It does not wait for the rates, others do."""
-        if self._pace is not None:
-            self._number = self._pace.send_again(self._number, self._amount, current_time())
+        if self._rates is not None:
+            self._number = self._rates.send_again(self._number, self._amount, current_time())
 
-    def follow(self, response: Response, wait: float | None = None) -> float | None:
+    def update_rates(self, response: Response, wait: float | None = None) -> float | None:
         """Learn the rates from the head of an answer, and how long it asked to wait if it refused.
 
         Seconds until they allow another request, if the answer says so.
         """
-        if self._pace is None:
+        if self._rates is None:
             return None
-        again = self._pace.learn(self._number, response.headers, wait, current_time(), time.time())
-        serve((self._chain[-1],), offer)
+        again = self._rates.learn(self._number, response.headers, wait, current_time(), time.time())
+        wake((self._chain[-1],), try_grant)
         return again
 
-    def exhaust(self) -> None:
+    def mark_spent(self) -> None:
         """Say that a running turn ended because the last `grow` failed: that ledger is spent."""
         if self._short is not None:
             self._short._run_dry()
@@ -126,11 +126,11 @@ class BudgetLease:
         if self._settled:
             return
         self._settled = True
-        if self._pace is not None and unsent:
-            self._pace.give_back(self._number, self._amount, current_time())
-        elif self._pace is not None:
+        if self._rates is not None and unsent:
+            self._rates.release(self._number, self._amount, current_time())
+        elif self._rates is not None:
             change = Amount(usage.input_tokens, usage.output_tokens) - self._amount
-            self._pace.settle(self._number, change, current_time())
+            self._rates.settle(self._number, change, current_time())
         for ledger in self._chain:
             ledger._reserved -= self._amount
             ledger._leases.discard(self)
@@ -141,9 +141,9 @@ class BudgetLease:
             if self._foreign is not None:
                 self._foreign.settle(usage)
         finally:  # who waits here is not to wait for somebody else's ledger
-            serve(self._chain, offer)
+            wake(self._chain, try_grant)
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """Settle a lease for which nothing was sent."""
         self._settle(Usage(), unsent=True)
 
@@ -165,7 +165,7 @@ def blocking_ledger(chain: list[Budget], amount: Amount) -> Budget | None:
     return next((ledger for ledger in chain if ledger._refusal(amount)), None)
 
 
-def offer(waiter: Waiter) -> Budget | None:
+def try_grant(waiter: Waiter) -> Budget | None:
     """Grant the claim, or refuse it for good, or say which ledger blocks it."""
     assert isinstance(waiter, Claim)
     for ledger in waiter.ledgers:
@@ -201,7 +201,7 @@ class Reservation:
         self._budget._check()
         chain, amount = self._budget._chain(), amount_of(self._estimate)
         if self._aside:
-            chain = [ledger for ledger in chain if ledger._pace is None]
+            chain = [ledger for ledger in chain if ledger._rates is None]
         place = ahead(chain) or blocking_ledger(chain, amount)
         if place is None and chain[-1]._late(amount) is not None:
             place = chain[-1]
@@ -210,7 +210,7 @@ class Reservation:
             try:
                 lease._foreign = await root.reserve(self._estimate)
             except BaseException:
-                lease.give_back()
+                lease.release()
                 raise
         return lease
 
@@ -232,9 +232,9 @@ class Reservation:
         except BaseException:
             claim.gone = True
             if claim.lease is not None:  # granted in the step that cancelled it
-                claim.lease.give_back()
+                claim.lease.release()
             else:
-                serve(chain, offer)
+                wake(chain, try_grant)
             raise
         finally:
             for ledger in chain:
@@ -247,12 +247,12 @@ class Reservation:
 
     async def _stand(self, claim: Claim) -> None:
         """Wait until the claim is granted or refused; whoever waits for the rates alone wakes itself."""
-        serve((claim.place,), offer)
+        wake((claim.place,), try_grant)
         while not claim.gone:
             with CancelScope(deadline=claim.due):
                 await claim.wait()
             if not claim.gone and current_time() >= claim.due:
-                serve(claim.ledgers, offer)
+                wake(claim.ledgers, try_grant)
 
     def __await__(self) -> Generator[Any, Any, BudgetLease]:
         return self._take().__await__()

@@ -30,7 +30,7 @@ DAY = 86_400.0
 _TICK = 1e-6
 
 
-class Reading(Struct, frozen=True):
+class RateLimit(Struct, frozen=True):
     """What an answer says of one limit: `limit` in `period` seconds, `left` of it now.
 
     `full_in` is given by a provider that starts afresh at an instant instead of refilling all the time.
@@ -74,15 +74,16 @@ class _Bucket:
         """Take it, or with a negative amount give it back."""
         self._full_at = max(now, self._full_at) + amount * self._period / self._limit
 
-    def read(self, reading: Reading, unseen: int, now: float) -> None:
+    def apply(self, reported: RateLimit, unseen: int, now: float) -> None:
         """Take over what an answer says, where `unseen` may have been drawn without its knowing.
 
         A provider may know of less than we, never of more. One that gives nothing back does not count as we
         do either: there, what it says and what it may not have seen is the most that can be used.
         """
-        used, told = max(0.0, self._full_at - now) * self._limit / self._period, reading.limit - reading.left
-        self._limit, self._period = reading.limit, reading.period
-        if not reading.refunds:
+        used = max(0.0, self._full_at - now) * self._limit / self._period
+        told = reported.limit - reported.left
+        self._limit, self._period = reported.limit, reported.period
+        if not reported.refunds:
             used = min(used, told + unseen)
         self._full_at = now + max(used, told) * self._period / self._limit
 
@@ -113,10 +114,10 @@ class _Window(_Bucket):
         self._turn(now)
         self._used = max(0, self._used + amount)
 
-    def read(self, reading: Reading, unseen: int, now: float) -> None:
+    def apply(self, reported: RateLimit, unseen: int, now: float) -> None:
         self._turn(now)
-        self._limit, self._used = reading.limit, max(self._used, reading.limit - reading.left)
-        self._full_at = now + (reading.full_in or 0.0)
+        self._limit, self._used = reported.limit, max(self._used, reported.limit - reported.left)
+        self._full_at = now + (reported.full_in or 0.0)
 
     def _turn(self, now: float) -> None:
         if now >= self._full_at - _TICK:
@@ -133,7 +134,7 @@ class _Sent:
         self.answered = answered
 
 
-class Pace:
+class RateLimits:
     """The rates of one ledger, and the requests that were not answered yet."""
 
     __slots__ = (
@@ -218,7 +219,7 @@ class Pace:
             if bucket.refunds or drawn[kind] > 0:
                 bucket.draw(drawn[kind], now)
 
-    def give_back(self, number: int, amount: Tokens, now: float) -> None:
+    def release(self, number: int, amount: Tokens, now: float) -> None:
         """Nothing was sent."""
         self.forget(number)
         self._draw({kind: -drawn for kind, drawn in _drawn(amount, 1).items()}, now)
@@ -248,19 +249,19 @@ class Pace:
         if wait is not None:
             self._not_before = max(self._not_before, now + wait)
         self._slow += 1
-        found = readings(headers, wall)
-        for reading in found:
+        found = read_rate_limits(headers, wall)
+        for reported in found:
             self._unknown = False
-            kind: Kind = reading.kind
-            key = (kind, reading.period)
+            kind: Kind = reported.kind
+            key = (kind, reported.period)
             unseen = self._unseen[kind] + since[kind] - sent.answered[kind]
             if key in self._fixed:
                 continue
             if key not in self._buckets:
-                make = _Bucket if reading.full_in is None else _Window
-                self._buckets[key] = bucket = make(reading.limit, reading.period, refunds=reading.refunds)
+                make = _Bucket if reported.full_in is None else _Window
+                self._buckets[key] = bucket = make(reported.limit, reported.period, refunds=reported.refunds)
                 bucket.draw(self._unseen[kind], now)
-            self._buckets[key].read(reading, unseen, now)
+            self._buckets[key].apply(reported, unseen, now)
         if not found:
             return None
         return max(now, *(bucket.due(drawn, now) for bucket, drawn in self._further(sent.amount))) - now
@@ -290,28 +291,28 @@ def _drawn(amount: Tokens, requests: int) -> dict[Kind, int]:
     return {"requests": requests, "tokens": given + spoken, "input": given, "output": spoken}
 
 
-def readings(headers: Mapping[str, str], wall: float) -> list[Reading]:
+def read_rate_limits(headers: Mapping[str, str], wall: float) -> list[RateLimit]:
     """What the headers of an answer say, in the words of Claude, of OpenAI and Groq, or of OpenRouter.
 
     `wall` is the time since the epoch, where the answer does not say its own.
     """
-    found = list[Reading]()
+    found = list[RateLimit]()
     for kind, said in _CLAUDE.items():
         names = (f"anthropic-ratelimit-{said}-limit", f"anthropic-ratelimit-{said}-remaining")
         if (figures := _figures(headers, *names)) is not None:
-            found.append(Reading(kind, *figures))
+            found.append(RateLimit(kind, *figures))
     for kind in ("requests", "tokens"):
         names = (f"x-ratelimit-limit-{kind}", f"x-ratelimit-remaining-{kind}")
         if (figures := _figures(headers, *names)) is not None:
             reset = _duration(headers.get(f"x-ratelimit-reset-{kind}", ""))
-            found.append(Reading(kind, *figures, _period(*figures, reset), refunds=False))
+            found.append(RateLimit(kind, *figures, _period(*figures, reset), refunds=False))
     if (figures := _figures(headers, "x-ratelimit-limit", "x-ratelimit-remaining")) is not None:
         if "date" in headers:
             wall = _date(headers["date"], wall)
         resets = headers.get("x-ratelimit-reset", "")
         if resets.isascii() and resets.isdigit() and len(resets) == 13:  # milliseconds since the epoch
             full_in = max(0.0, int(resets) / 1000 - wall)
-            found.append(Reading("requests", *figures, MINUTE if full_in <= MINUTE else DAY, full_in))
+            found.append(RateLimit("requests", *figures, MINUTE if full_in <= MINUTE else DAY, full_in))
     return found
 
 

@@ -58,10 +58,10 @@ class BudgetScope(Generic[L]):
         self._used = False
         if not guaranteed:
             self._guarantee = None
-            self._budget = Budget.within(parent, tokens=tokens, cost_usd=cost_usd, on_exhausted=on_exhausted)
+            self._budget = Budget._child(parent, tokens=tokens, cost_usd=cost_usd, on_exhausted=on_exhausted)
             return
         # Its own ledger, paid in advance: what it holds is reserved on the parent for as long as the block.
-        self._budget = Budget.guaranteed(parent, tokens=tokens, cost_usd=cost_usd, on_exhausted=on_exhausted)
+        self._budget = Budget._prepaid(parent, tokens=tokens, cost_usd=cost_usd, on_exhausted=on_exhausted)
         if tokens is None and parent.tokens_limited:
             raise BadValue("guaranteed", "needs tokens=, which the budget around it limits")
         if cost_usd is None and parent.cost_limited:

@@ -1,7 +1,7 @@
 """The line of those who wait for a ledger: PURE, it only decides whose turn it is.
 
-A waiter is parked at the ledger that blocks it, or behind somebody who draws on it. Whatever is freed on a
-chain is offered to those parked there, oldest first. The oldest of a ledger that still does not fit keeps
+A waiter is queued at the ledger that blocks it, or behind somebody who draws on it. Whatever is freed on a
+chain is offered to those queued there, oldest first. The oldest of a ledger that still does not fit keeps
 everybody else of that ledger waiting, so nobody small overtakes somebody big; who does not draw on that
 ledger passes. When somebody is served, refused or leaves, the whole chain is looked at, so whoever was
 behind is seen. Each step is a heap operation, O(log n).
@@ -22,13 +22,13 @@ from lutum._values.errors import BudgetExceeded
 _arrivals = count()
 
 
-class Place(Protocol):
-    """Where waiters are parked: a ledger."""
+class WaitQueue(Protocol):
+    """Where waiters are queued: a ledger."""
 
-    parked: list[tuple[int, Waiter]]
+    queued: list[tuple[int, Waiter]]
 
 
-P = TypeVar("P", bound=Place)
+P = TypeVar("P", bound=WaitQueue)
 
 
 class Waiter:
@@ -39,7 +39,7 @@ class Waiter:
 
     __slots__ = ("_woken", "arrival", "chain", "due", "error", "gone", "place")
 
-    def __init__(self, chain: Sequence[Place], place: Place) -> None:
+    def __init__(self, chain: Sequence[WaitQueue], place: WaitQueue) -> None:
         self.chain = chain
         self.place = place
         self.arrival = next(_arrivals)
@@ -47,7 +47,7 @@ class Waiter:
         self.gone = False
         self.error: BudgetExceeded | None = None
         self._woken: anyio.Event | None = None
-        heappush(place.parked, (self.arrival, self))
+        heappush(place.queued, (self.arrival, self))
 
     async def wait(self) -> None:
         """Wait to be finished, or to be given another time to wake."""
@@ -70,17 +70,17 @@ class Waiter:
             self._woken.set()
 
 
-Offer = Callable[[Waiter], "Place | None"]
+Grant = Callable[[Waiter], "WaitQueue | None"]
 """Grants the waiter or refuses it for good (it is `gone` then), or says which ledger blocks it."""
 
 
-def first(place: Place) -> Waiter | None:
-    """The oldest of those parked there."""
-    while place.parked:
-        waiter = place.parked[0][1]
+def first(place: WaitQueue) -> Waiter | None:
+    """The oldest of those queued there."""
+    while place.queued:
+        waiter = place.queued[0][1]
         if not waiter.gone and waiter.place is place:
             return waiter
-        heappop(place.parked)
+        heappop(place.queued)
     return None
 
 
@@ -93,8 +93,8 @@ def ahead(chain: Iterable[P], arrival: int | None = None) -> P | None:
     return None
 
 
-def serve(freed: Sequence[Place], offer: Offer) -> None:
-    """Offer what was freed on these ledgers to those parked there, in order of arrival."""
+def wake(freed: Sequence[WaitQueue], try_grant: Grant) -> None:
+    """Offer what was freed on these ledgers to those queued there, in order of arrival."""
     places = list(freed)
     while True:
         heads = [(waiter.arrival, waiter) for place in places if (waiter := first(place)) is not None]
@@ -102,12 +102,14 @@ def serve(freed: Sequence[Place], offer: Offer) -> None:
             return
         waiter = min(heads)[1]
         place, chain = waiter.place, waiter.chain
-        blocking = ahead((other for other in chain if other is not place), waiter.arrival) or offer(waiter)
+        blocking = ahead((other for other in chain if other is not place), waiter.arrival) or try_grant(
+            waiter
+        )
         if not waiter.gone:
             assert blocking is not None
             if blocking is not place:
                 waiter.place = blocking
-                heappush(blocking.parked, (waiter.arrival, waiter))
+                heappush(blocking.queued, (waiter.arrival, waiter))
             if chain.index(blocking) >= chain.index(place):
                 # Everybody else of this place draws on what blocks too, so nobody of them passes. Should they
                 # follow to where it waits now, each step would move them all.

@@ -30,7 +30,7 @@ CLOSE_SECONDS: Final = 2.0
 """How long closing a response may take; the connection under it has a bound of its own."""
 
 
-class Call:
+class HttpRequest:
     """One request over httpx or httpx2, with their exceptions made ours."""
 
     def __init__(self, client: Any, url: str) -> None:
@@ -58,7 +58,7 @@ class Call:
         )
         try:
             # No redirect: it would send the prompt, and perhaps the key, to somebody else.
-            self._response = await without_hooks(
+            self._response = await without_asyncgen_hooks(
                 self._client.send(request, stream=True, follow_redirects=False)
             )
         except Exception as exc:
@@ -95,7 +95,7 @@ class Call:
         async def first() -> bytes:
             return await following()
 
-        return await without_hooks(first())
+        return await without_asyncgen_hooks(first())
 
     async def read(self, limit: int, into: bytearray) -> None:
         """Append the body to `into`, up to `limit` bytes."""
@@ -234,7 +234,7 @@ def _head(response: Any) -> Response:
 
 
 @types.coroutine
-def without_hooks(coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+def without_asyncgen_hooks(coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
     """Await `coroutine`, and keep the async generators that it starts from the event loop.
 
     A body that is not written or read to its end leaves generators of httpx and httpcore suspended. A

@@ -29,7 +29,7 @@ import httpcore
 import httpx
 from anyio.lowlevel import current_token
 
-from lutum._http.foreign_client import BODY, without_hooks
+from lutum._http.foreign_client import BODY, without_asyncgen_hooks
 from lutum._http.network_stream import Socket, connect
 from lutum._run import at_end_of_run
 from lutum._values.errors import BadValue
@@ -60,7 +60,7 @@ def tls_context() -> ssl.SSLContext:
     return context
 
 
-class Local(ABC):
+class LoopPool(ABC):
     """What a transport holds on one event loop. Closed, it serves open responses to their end."""
 
     def __init__(self) -> None:
@@ -84,11 +84,11 @@ class Local(ABC):
 
 
 class PerLoopTransport(httpx.AsyncBaseTransport):
-    """Gives each event loop its own `Local`, so that a socket is only ever touched by its own loop."""
+    """Gives each event loop its own `LoopPool`, so that a socket is only ever touched by its own loop."""
 
-    def __init__(self, make: Callable[[], Local]) -> None:
+    def __init__(self, make: Callable[[], LoopPool]) -> None:
         self._make = make
-        self._locals: WeakKeyDictionary[object, Local] = WeakKeyDictionary()
+        self._locals: WeakKeyDictionary[object, LoopPool] = WeakKeyDictionary()
         self._lock = threading.Lock()  # loops may run in several threads
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -101,7 +101,7 @@ class PerLoopTransport(httpx.AsyncBaseTransport):
         if local is not None:
             await local.aclose()
 
-    def _here(self) -> Local:
+    def _here(self) -> LoopPool:
         loop = current_token().native_token
         local = self._locals.get(loop)
         if local is None or local.closed:
@@ -128,7 +128,7 @@ class PerLoopTransport(httpx.AsyncBaseTransport):
             )
 
 
-class FreeList(Local):
+class IdleConnections(LoopPool):
     """Direct connections, HTTP/1.1 only; the newest idle one is used first."""
 
     def __init__(self) -> None:
@@ -228,7 +228,7 @@ class Body(httpx.AsyncByteStream):
 
     __slots__ = ("_connection", "_home", "_rest", "_socket", "_stream")
 
-    def __init__(self, response: Any, connection: _Connection, home: FreeList) -> None:
+    def __init__(self, response: Any, connection: _Connection, home: IdleConnections) -> None:
         self._stream: Any = response.stream
         self._socket: Socket = response.extensions["network_stream"]
         self._connection: _Connection | None = connection
@@ -244,7 +244,7 @@ class Body(httpx.AsyncByteStream):
         if piece := await self._socket.piece():
             return piece
         self._rest = self._stream.__aiter__()
-        return await without_hooks(self.__anext__())
+        return await without_asyncgen_hooks(self.__anext__())
 
     async def aclose(self) -> None:
         connection, self._connection = self._connection, None

@@ -17,11 +17,11 @@ from urllib.request import getproxies
 import anyio
 import httpx
 
-from lutum._http.pool import CLOSE_SECONDS, IDLE_SECONDS, MAX_IDLE, Local, PerLoopTransport, tls_context
+from lutum._http.pool import CLOSE_SECONDS, IDLE_SECONDS, MAX_IDLE, LoopPool, PerLoopTransport, tls_context
 from lutum._values.errors import BadValue
 
 
-class ProxyPool(Local):
+class ProxyPool(LoopPool):
     """Connections through one proxy: httpx's own transport, with its curve."""
 
     def __init__(self, proxy: httpx.Proxy) -> None:

@@ -20,7 +20,7 @@ _CLOSED = frozenset(["enum", "const", "format", "contentEncoding"])
 
 
 @final
-class Place:
+class SchemaNode:
     """What one value may be.
 
     Attributes:
@@ -35,7 +35,7 @@ class Place:
     def __init__(self) -> None:
         self.model = self.null = self.cut = self.deep = False
         self.objects: list[Fields] = []
-        self.items: Place | None = None
+        self.items: SchemaNode | None = None
 
 
 @final
@@ -47,20 +47,20 @@ class Fields:
     def __init__(self) -> None:
         self.tags: dict[str, Any] = {}
         self.defaulted: list[str] = []
-        self.children: dict[str, Place] = {}
-        self.deep: list[tuple[str, Place]] = []
+        self.children: dict[str, SchemaNode] = {}
+        self.deep: list[tuple[str, SchemaNode]] = []
 
 
-def places(root: Node, defs: dict[str, Node]) -> Place:
+def schema_nodes(root: Node, defs: dict[str, Node]) -> SchemaNode:
     """The place of the root; the others hang on it."""
-    made: dict[tuple[int, ...], Place] = {}
+    made: dict[tuple[int, ...], SchemaNode] = {}
 
-    def place(nodes: Iterable[Node]) -> Place:
+    def place(nodes: Iterable[Node]) -> SchemaNode:
         arms, model = _arms(nodes, defs)
         key = tuple(id(arm) for arm in arms) + ((0,) if model else ())
         if key in made:
             return made[key]
-        here = made[key] = Place()
+        here = made[key] = SchemaNode()
         here.model = model
         here.null = any(arm.get("type") == "null" for arm in arms)
         here.cut = any(arm.get("type") == "string" and not _CLOSED & arm.keys() for arm in arms)
@@ -90,10 +90,10 @@ def places(root: Node, defs: dict[str, Node]) -> Place:
     return top
 
 
-def fit(tree: object, root: Place) -> object:
+def matches(tree: object, root: SchemaNode) -> object:
     """The tree, changed: no null where a field has a default, and each pydantic model as its text."""
     top: list[Any] = [tree]
-    stack: list[tuple[Any, Any, Place]] = [(top, 0, root)]
+    stack: list[tuple[Any, Any, SchemaNode]] = [(top, 0, root)]
     models: list[tuple[Any, Any]] = []
     while stack:
         holder, key, place = stack.pop()
@@ -115,7 +115,7 @@ def fit(tree: object, root: Place) -> object:
     return top[0]
 
 
-def whole(root: Place, path: Path) -> bool:
+def whole(root: SchemaNode, path: Path) -> bool:
     """Whether a string at this path means nothing until it is closed: an enum, a date, a number."""
     here = [root]
     for step in path:
@@ -144,7 +144,7 @@ def _arms(nodes: Iterable[Node], defs: dict[str, Node]) -> tuple[list[Node], boo
     return found, model
 
 
-def _within(place: Place) -> Iterable[Place]:
+def _within(place: SchemaNode) -> Iterable[SchemaNode]:
     stack, seen = [place], {id(place)}
     while stack:
         one = stack.pop()

@@ -20,7 +20,7 @@ import msgspec
 import msgspec.inspect as mi
 from msgspec import UNSET
 
-from lutum._schema.match import fit, places, whole
+from lutum._schema.match import matches, schema_nodes, whole
 from lutum._schema.partial import PartialJson, is_array, is_object
 from lutum._schema.strict import Node, strict
 from lutum._values.errors import BadValue, OutputInvalid
@@ -59,7 +59,7 @@ class Shape(Generic[T]):
             wire = msgspec.defstruct("Wrapped", [("value", type)], forbid_unknown_fields=True)
             root = {"type": "object", "properties": {"value": root}, "required": ["value"]}
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(wire, dec_hook=_validate)
-        self._root = places(root, reader.defs)
+        self._root = schema_nodes(root, reader.defs)
         self.told: set[str] = set()
 
     def decode(self, json: str | bytes) -> T:
@@ -80,7 +80,7 @@ class Shape(Generic[T]):
             if tree is UNSET:
                 tree = _parse(text, exact=self._root.deep)
             if self._root.deep:
-                data = msgspec.json.encode(fit(tree, self._root))
+                data = msgspec.json.encode(matches(tree, self._root))
             value = self._decoder.decode(data)
         except _Malformed as exc:
             raise self._invalid(text, str(exc), exc.path) from None
@@ -283,7 +283,7 @@ def _validate(cls: Any, data: Any) -> Any:
     if not is_model(cls):
         # What msgspec wants to hear of a type that a hook does not know.
         raise NotImplementedError(f"{cls!r} has no decoder")
-    text: str = data  # `fit` made it text, so that pydantic reads JSON and not what msgspec made of it
+    text: str = data  # `matches` made it text, so that pydantic reads JSON and not what msgspec made of it
     try:
         return cls.model_validate_json(text)
     except ValueError as exc:

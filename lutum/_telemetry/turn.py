@@ -1,6 +1,6 @@
 """What a turn tells a trace of itself. Used only where one is captured; an untraced turn never comes here.
 
-`ToldTurn` holds the span of a turn and what its attempts add to it. `ToldExchange` stands before the
+`TurnSpan` holds the span of a turn and what its attempts add to it. `TracedExchange` stands before the
 adapter's exchange: it sees each phase and each piece, and keeps the spans of one attempt.
 """
 
@@ -53,7 +53,7 @@ _DELTAS: Final = frozenset({TextDelta, ReasoningDelta, RefusalDelta, StructuredD
 
 
 @final
-class ToldTurn:
+class TurnSpan:
     """The span of a turn; `started` is when it was opened, on the event loop's clock."""
 
     __slots__ = ("completed", "first", "raw", "retries", "span", "started")
@@ -105,10 +105,10 @@ class ToldTurn:
             opened.end()
         return value
 
-    def attempt(self, exchange: Exchange, prepared: Prepared, number: int) -> ToldExchange:
+    def attempt(self, exchange: Exchange, prepared: Prepared, number: int) -> TracedExchange:
         """The next attempt begins."""
         span = self.span.child("attempt", {"number": number})
-        return ToldExchange(self, exchange, prepared, span)
+        return TracedExchange(self, exchange, prepared, span)
 
     def retry(self, attempt: int, pause: float, error: TurnError) -> None:
         """The pause before the next attempt begins."""
@@ -166,10 +166,10 @@ class ToldTurn:
 
 
 @final
-class ToldExchange:
+class TracedExchange:
     """An exchange, and the spans `attempt` and `request` around it."""
 
-    def __init__(self, turn: ToldTurn, inner: Exchange, prepared: Prepared, attempt: Span | None) -> None:
+    def __init__(self, turn: TurnSpan, inner: Exchange, prepared: Prepared, attempt: Span | None) -> None:
         self._turn = turn
         self._inner = inner
         self._prepared = prepared
@@ -346,7 +346,7 @@ def _end(span: Span, error: BaseException | None) -> None:
 
 
 @final
-class Counting:
+class CountingDecoder:
     """A decoder, and a count of what it is fed."""
 
     __slots__ = ("_inner", "_span")

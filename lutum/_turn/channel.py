@@ -1,11 +1,11 @@
-"""The channel between pump and consumer: frames in bags.
+"""The channel between pump and consumer: frames in batches.
 
-The channel holds one bag at the most. The pump appends to the bag that lies there untaken, or puts
-a new one; the consumer takes the bag whole. So whatever has been decoded is within the consumer's
+The channel holds one batch at the most. The pump appends to the batch that lies there untaken, or puts
+a new one; the consumer takes the batch whole. So whatever has been decoded is within the consumer's
 reach at once, and a burst that arrives without a suspension costs one hand-over, not one a frame.
 
-`_bag` is the truth, the memory object stream its way and `_arrived` the wake-up: a consumer that is
-cancelled just when it is woken loses nothing, its next `take` finds the bag here. (Waiting in
+`_batch` is the truth, the memory object stream its way and `_arrived` the wake-up: a consumer that is
+cancelled just when it is woken loses nothing, its next `take` finds the batch here. (Waiting in
 `receive()` costs a turn of the event loop more, with each event that is a read of its own.)
 """
 
@@ -20,12 +20,12 @@ from lutum._backend import Backend
 FULL = 256 * 1024
 
 
-class Bags:
-    __slots__ = ("_arrived", "_bag", "_ended", "_receive", "_send", "_size", "_taken")
+class FrameChannel:
+    __slots__ = ("_arrived", "_batch", "_ended", "_receive", "_send", "_size", "_taken")
 
     def __init__(self, backend: Backend) -> None:
         self._send, self._receive = anyio.create_memory_object_stream[list[bytes]](1)
-        self._bag: list[bytes] | None = None
+        self._batch: list[bytes] | None = None
         self._size = 0
         self._arrived = backend.wakeup()
         self._taken: anyio.Event | None = None
@@ -34,12 +34,12 @@ class Bags:
     def put(self, frame: bytes) -> None:
         """Put a frame within the consumer's reach; dropped once the consumer has left."""
         self._size += len(frame)
-        if self._bag is not None:
-            self._bag.append(frame)
+        if self._batch is not None:
+            self._batch.append(frame)
             return
-        self._bag = [frame]
+        self._batch = [frame]
         try:
-            self._send.send_nowait(self._bag)
+            self._send.send_nowait(self._batch)
         except anyio.BrokenResourceError:
             pass
         self._arrived.wake()
@@ -49,7 +49,7 @@ class Bags:
         return self._size >= FULL
 
     async def wait_taken(self) -> None:
-        """Wait until the consumer takes the bag. Cancelled, nothing has changed."""
+        """Wait until the consumer takes the batch. Cancelled, nothing has changed."""
         self._taken = anyio.Event()
         await self._taken.wait()
 
@@ -64,8 +64,8 @@ class Bags:
 
         Always a checkpoint. Cancelled, it has taken nothing.
         """
-        if self._bag is None and not self._ended:
-            await checkpoint_if_cancelled()  # on asyncio, a bag that comes now would be faster
+        if self._batch is None and not self._ended:
+            await checkpoint_if_cancelled()  # on asyncio, a batch that comes now would be faster
             await self._arrived.wait()
         else:
             await checkpoint()
@@ -73,11 +73,11 @@ class Bags:
             self._receive.receive_nowait()
         except (anyio.WouldBlock, anyio.EndOfStream):
             pass
-        bag, self._bag, self._size = self._bag, None, 0
+        batch, self._batch, self._size = self._batch, None, 0
         if self._taken is not None:
             self._taken.set()
             self._taken = None
-        return bag or []
+        return batch or []
 
     def close(self) -> None:
         """The consumer leaves."""

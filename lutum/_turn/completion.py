@@ -12,7 +12,7 @@ from typing import Generic, TypeVar, final
 from msgspec import UNSET, UnsetType
 
 from lutum._turn.builder import Builder
-from lutum._values.results import Attempt, FinishReason, Response, TextResult, Usage, said
+from lutum._values.results import Attempt, FinishReason, Response, TextResult, Usage, value_or_raise
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ class StructuredCompletionResult(CompletionResult, Generic[T]):
     @property
     def value(self) -> T:
         """The decoded value. Raises as `StructuredResult.value`."""
-        return said(self._value, self.refusal)
+        return value_or_raise(self._value, self.refusal)
 
 
 @final

@@ -1,4 +1,4 @@
-"""The pump: the one child task of a turn. It drives the exchange, meters it, and puts frames into bags.
+"""The pump: the one child task of a turn. It drives the exchange, counts, and puts frames into the channel.
 
 It raises nothing but cancellation. Any other exception is kept in `failure` for the consumer, who meets
 it after the events that came before. However it ends, the socket is closed and the lease is settled.
@@ -20,10 +20,10 @@ from lutum._backend import Backend
 from lutum._budget.lease import BudgetLease
 from lutum._budget.pricing import Pricing
 from lutum._telemetry.spans import span
-from lutum._telemetry.turn import ToldExchange, ToldTurn
-from lutum._turn.channel import Bags
+from lutum._telemetry.turn import TracedExchange, TurnSpan
+from lutum._turn.channel import FrameChannel
 from lutum._turn.frames import encode_frame
-from lutum._turn.usage_counter import Meter
+from lutum._turn.usage_counter import UsageCounter
 from lutum._values.errors import (
     BudgetExceeded,
     ContractViolation,
@@ -119,17 +119,17 @@ class Pump:
         adapter: Adapter,
         prepared: Prepared,
         lease: BudgetLease,
-        bags: Bags,
+        channel: FrameChannel,
         backend: Backend,
         *,
         pricing: Pricing | None = None,
         recovery: RecoversUsage | None = None,
-        told: ToldTurn | None = None,
+        turn_span: TurnSpan | None = None,
     ) -> None:
         self.adapter = adapter
         self.prepared = prepared
         self.lease = lease
-        self.bags = bags
+        self.channel = channel
         self.failure: BaseException | None = None
         self.usage: Usage | None = None
         self.attempts: tuple[Attempt, ...] = ()
@@ -144,8 +144,8 @@ class Pump:
         self._cost_limited = lease.cost_limited
         self._held = prepared.estimate.total_tokens
         self._exchange: Exchange | None = None
-        self._told = told
-        self._tells: ToldExchange | None = None
+        self._span = turn_span
+        self._traced: TracedExchange | None = None
         self._renew()
         lease.stop = self.stop
 
@@ -177,7 +177,7 @@ class Pump:
                     await self._recover(self._recovery)
             finally:
                 self._settle()
-                self.bags.end()
+                self.channel.end()
             await self._close()
             self._ended = True
             if self._wait is not None:
@@ -187,7 +187,7 @@ class Pump:
         """What is known to be used, over all attempts; once the pump has ended, what was settled."""
         if self.usage is not None:
             return self.usage
-        return self._charged if self._recorded else self._charged + self.meter.so_far()
+        return self._charged if self._recorded else self._charged + self.counter.so_far()
 
     def stop(self, error: BudgetExceeded | None = None) -> None:
         """End the turn from outside, with that error; its block is not touched."""
@@ -206,8 +206,8 @@ class Pump:
         if self.usage is None:
             self.usage = Usage()
             self.lease.settle(self.usage)
-            if self._tells is not None:
-                self._tells.finish()
+            if self._traced is not None:
+                self._traced.finish()
 
     def _settle(self) -> None:
         self.usage = self._charged
@@ -234,8 +234,8 @@ class Pump:
         if self._pricing is not None:
             usage = self._pricing.settled(self.prepared.model, usage)
         self.attempts = (*self.attempts[:-1], replace(last, usage=usage))
-        if self._tells is not None:
-            self._tells.recovered(usage)
+        if self._traced is not None:
+            self._traced.recovered(usage)
         self._charged = sum((attempt.usage for attempt in self.attempts[1:]), self.attempts[0].usage)
 
     async def _attempts(self, deadlines: Deadlines) -> None:
@@ -247,14 +247,14 @@ class Pump:
             except TurnError as error:
                 number = len(self.attempts) + 1
                 pause = policy.delay(number, error) if isinstance(policy, RetryPolicy) else None
-                if pause is None or self.meter.started:
+                if pause is None or self.counter.started:
                     raise
                 self._record(error)
                 if not self._top_up():
                     error.add_note("not sent again: the budget does not take another attempt")
                     raise
                 self._announce(number + 1, pause, error)
-            self.lease.again()  # before the pause, so that who waits does not take its place
+            self.lease.reserve_retry()  # before the pause, so that who waits does not take its place
             await self._close()
             deadlines.hold()
             with span("wait", reason="retry", seconds=pause):
@@ -263,14 +263,14 @@ class Pump:
 
     async def _attempt(self, deadlines: Deadlines) -> None:
         assert self._exchange is not None
-        meter, bags, waiting, receive = self.meter, self.bags, deadlines.waiting, self._exchange.receive
+        counter, channel, receive = self.counter, self.channel, self._exchange.receive
         await self._open(self._exchange, deadlines)
-        meter.answered = True
+        counter.answered = True
         more = True
         while more:
             events = list[Event]()
             try:
-                waiting()
+                deadlines.waiting()
                 more = await receive(events)
             except Exception:
                 # The turn is whole: what follows in the same piece is as unread as what follows in the next.
@@ -279,17 +279,17 @@ class Pump:
             finally:
                 if events:
                     deadlines.progress("idle")
-                    meter.see(events)
+                    counter.see(events)
                     if self._is_violated() and type(events[-1]) is Completed:
                         events.pop()  # in one piece with the call or in the next, it must not be a result
-                    bags.put(encode_frame(events))
+                    channel.put(encode_frame(events))
             if events:
                 self._check()
                 if type(events[-1]) is Completed:
                     return
-            if bags.full:
+            if channel.full:
                 deadlines.hold()
-                await bags.wait_taken()
+                await channel.wait_taken()
                 deadlines.progress("idle")
         raise Interrupted("the response ended without its terminal event")
 
@@ -300,7 +300,7 @@ class Pump:
             nonlocal marked
             marked = True
             if phase == "sent":
-                self.meter.sent = True
+                self.counter.sent = True
             else:
                 deadlines.arm("connect" if phase == "connecting" else "first_event")
 
@@ -310,31 +310,31 @@ class Pump:
         except ProviderError as error:
             if exchange.response is not None:
                 refused = error.kind == "rate_limit"
-                wait = self.lease.follow(exchange.response, error.retry_after if refused else None)
+                wait = self.lease.update_rates(exchange.response, error.retry_after if refused else None)
                 if refused and error.retry_after is None:
                     error.retry_after = wait or None
             raise
         else:
             if exchange.response is not None:
-                self.lease.follow(exchange.response)
+                self.lease.update_rates(exchange.response)
         finally:
             # A client that tells no phases may have sent everything, so it is charged as if it had.
-            self.meter.sent = self.meter.sent or not marked
+            self.counter.sent = self.counter.sent or not marked
 
     def _is_violated(self) -> bool:
-        return self.meter.called is not None and self.prepared.request.tools.choice == "none"
+        return self.counter.called is not None and self.prepared.request.tools.choice == "none"
 
     def _check(self) -> None:
         """Raises when the turn must not go on: a call nobody offered, or a lease that cannot grow."""
-        meter = self.meter
+        counter = self.counter
         if self._is_violated():
-            raise ContractViolation(f"the model called {meter.called!r} in a turn without tools")
-        fits = self._charged.total_tokens + meter.tokens <= self._held
-        if meter.final or (fits and not self._cost_limited):
+            raise ContractViolation(f"the model called {counter.called!r} in a turn without tools")
+        fits = self._charged.total_tokens + counter.tokens <= self._held
+        if counter.final or (fits and not self._cost_limited):
             return
-        so_far = self._charged + self._priced(meter.so_far())
+        so_far = self._charged + self._priced(counter.so_far())
         if not self.lease.grow(so_far):
-            self.lease.exhaust()
+            self.lease.mark_spent()
             raise BudgetExceeded(f"the budget cannot grow past {self.lease.bound} for this turn")
         self._held = max(self._held, so_far.total_tokens)
 
@@ -350,11 +350,11 @@ class Pump:
 
     def _renew(self) -> None:
         """Make ready for an attempt."""
-        self.meter = Meter(self.prepared.estimate, hidden=self.prepared.hidden_reasoning)
+        self.counter = UsageCounter(self.prepared.estimate, hidden=self.prepared.hidden_reasoning)
         self._exchange = self.adapter.exchange(self.prepared)
-        if self._told is not None:
-            self._tells = self._told.attempt(self._exchange, self.prepared, len(self.attempts) + 1)
-            self._exchange = self._tells
+        if self._span is not None:
+            self._traced = self._span.attempt(self._exchange, self.prepared, len(self.attempts) + 1)
+            self._exchange = self._traced
         self._recorded = False
         self._started = self._backend.current_time()
 
@@ -364,22 +364,22 @@ class Pump:
             return
         self._recorded = True
         # The event knows the id of the answer too; before it there is only the head.
-        response = self.meter.response or (None if self._exchange is None else self._exchange.response)
+        response = self.counter.response or (None if self._exchange is None else self._exchange.response)
         error = failure if isinstance(failure, TurnError) else None
         if error is not None:
             error.response = response
         if isinstance(error, ProviderError) and error.kind == "invalid_request" and self.prepared.structured:
             error.args = (f"{error} (a structured value was asked for by {self.prepared.structured})",)
-        usage = self._priced(self.meter.settlement(failure))
+        usage = self._priced(self.counter.settlement(failure))
         self._charged = usage if not self.attempts else self._charged + usage
         self.attempts = (*self.attempts, Attempt(len(self.attempts) + 1, usage, response, error))
-        if self._tells is not None:
-            self._tells.charged(usage, failure)
+        if self._traced is not None:
+            self._traced.charged(usage, failure)
         logger.info(
             "%s %s: %s, status %s, request %s, %d + %d tokens (%s), %.3f s",
             self.adapter.name,
             self.prepared.model,
-            type(failure).__name__ if failure is not None else "completed" if self.meter.final else "left",
+            type(failure).__name__ if failure is not None else "completed" if self.counter.final else "left",
             None if response is None else response.status,
             None if response is None else response.request_id,
             usage.input_tokens,
@@ -391,16 +391,16 @@ class Pump:
     def _announce(self, attempt: int, pause: float, error: TurnError) -> None:
         status = error.status if isinstance(error, ProviderError) else None
         usage = self.attempts[-1].usage
-        self.bags.put(encode_frame([WillRetry(attempt, pause, str(error), status, usage, self._charged)]))
-        if self._told is not None:
-            self._told.retry(attempt, pause, error)
+        self.channel.put(encode_frame([WillRetry(attempt, pause, str(error), status, usage, self._charged)]))
+        if self._span is not None:
+            self._span.retry(attempt, pause, error)
 
     def _priced(self, usage: Usage) -> Usage:
         """With its cost: what the provider said, and the price of what was counted on top of that."""
         pricing, model = self._pricing, self.prepared.model
         if pricing is None:
             return usage
-        beyond = self.meter.beyond(usage)
+        beyond = self.counter.beyond(usage)
         if beyond is not None and usage.cost_usd is not None:
             more = pricing.cost(model, beyond) or 0
             return msgspec.structs.replace(usage, cost_usd=usage.cost_usd + more)

@@ -22,8 +22,8 @@ from lutum._backend import running_backend
 from lutum._budget.lease import BudgetLease
 from lutum._budget.pricing import Pricing
 from lutum._telemetry.spans import CURRENT, open_span
-from lutum._telemetry.turn import ToldTurn
-from lutum._turn.channel import Bags
+from lutum._telemetry.turn import TurnSpan
+from lutum._turn.channel import FrameChannel
 from lutum._turn.frames import decode_frame
 from lutum._turn.preview import logged
 from lutum._turn.pump import Pump
@@ -39,7 +39,7 @@ logger = logging.getLogger("lutum")
 
 
 @final
-class Start:
+class PreparedTurn:
     """What a stream needs to begin: decided by the boundary, before anything is reserved."""
 
     __slots__ = ("adapter", "prepared", "pricing", "recovery", "reserve")
@@ -73,7 +73,7 @@ class Stream(Generic[R]):
     """
 
     __slots__ = (
-        "_bags",
+        "_channel",
         "_consumer",
         "_current_task",
         "_due",
@@ -88,15 +88,15 @@ class Stream(Generic[R]):
         "_reducer",
         "_result",
         "_scope",
+        "_span",
         "_start",
         "_task",
-        "_tells",
         "_used",
     )
 
     def __init__(
         self,
-        start: Callable[[], Awaitable[Start]],
+        start: Callable[[], Awaitable[PreparedTurn]],
         reducer: Reducer,
         finish: Callable[[Reducer, Pump], R],
     ) -> None:
@@ -104,14 +104,14 @@ class Stream(Generic[R]):
         self._reducer = reducer
         self._finish = finish
         self._scope: anyio.CancelScope | None = None
-        self._bags: Bags | None = None
+        self._channel: FrameChannel | None = None
         self._frames: Iterator[bytes] = iter(())
         self._events: Iterator[Event] = iter(())
         self._group: TaskGroup | None = None
         self._pump: Pump | None = None
         self._current_task: Callable[[], object] = lambda: None
         self._task: object = None
-        self._tells: ToldTurn | None = None
+        self._span: TurnSpan | None = None
         self._consumer: object = None
         self._due: R | None = None
         self._result: R | None = None
@@ -128,39 +128,39 @@ class Stream(Generic[R]):
         if opened is None:
             await self._enter(None)
             return self
-        self._tells = ToldTurn(opened)
+        self._span = TurnSpan(opened)
         # What hooks and the pump open belongs to the turn; what the block opens does not, so that turns
         # may interleave in one task.
         found = CURRENT.get()
         CURRENT.set(opened)
         try:
-            await self._enter(self._tells)
+            await self._enter(self._span)
         except BaseException as exc:
-            self._tells.refused(exc)
+            self._span.refused(exc)
             raise
         finally:
             CURRENT.set(found)
         return self
 
-    async def _enter(self, told: ToldTurn | None) -> None:
+    async def _enter(self, turn_span: TurnSpan | None) -> None:
         start = await self._start()
-        if told is None:
+        if turn_span is None:
             lease = await start.reserve()
         else:
-            told.prepared(start.adapter.name, start.prepared)
-            lease = await told.wait(start.reserve())
+            turn_span.prepared(start.adapter.name, start.prepared)
+            lease = await turn_span.wait(start.reserve())
         backend = running_backend()
-        bags = Bags(backend)
+        channel = FrameChannel(backend)
         try:
             self._pump = Pump(
                 start.adapter,
                 start.prepared,
                 lease,
-                bags,
+                channel,
                 backend,
                 pricing=start.pricing,
                 recovery=start.recovery,
-                told=told,
+                turn_span=turn_span,
             )
             if logger.isEnabledFor(logging.DEBUG):
                 logger.debug("%s", logged(start.adapter, start.prepared))
@@ -168,12 +168,12 @@ class Stream(Generic[R]):
             await self._group.__aenter__()
         except BaseException:
             lease.settle(Usage())
-            bags.end()
-            bags.close()
+            channel.end()
+            channel.close()
             raise
         self._scope = self.cancel_scope
         self._scope.__enter__()
-        self._bags = bags
+        self._channel = channel
         self._group.start_soon(self._pump.run, name="lutum turn")
         self._current_task = backend.current_task
         self._task = backend.current_task()
@@ -185,17 +185,17 @@ class Stream(Generic[R]):
         try:
             return await self._leave(kind, exc, trace)
         finally:
-            if self._tells is not None and self._pump is not None and self._scope is not None:
+            if self._span is not None and self._pump is not None and self._scope is not None:
                 failure = self._pump.failure or self._error
                 stopped, read = self._scope.cancel_called, self._result is not None
-                self._tells.ended(self._pump.usage, failure, exc, stopped=stopped, read=read)
+                self._span.ended(self._pump.usage, failure, exc, stopped=stopped, read=read)
 
     async def _leave(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> bool:
         assert self._group is not None
         assert self._pump is not None
-        assert self._bags is not None
+        assert self._channel is not None
         assert self._scope is not None
         self._open = False
         self._frames, self._events = iter(()), iter(())
@@ -206,14 +206,14 @@ class Stream(Generic[R]):
         try:
             quiet = bool(self._scope.__exit__(kind, exc, trace))
         finally:  # of a group that holds our cancellation it raises the rest
-            self._bags.close()
+            self._channel.close()
             self._group.cancel_scope.shield = True
             self._group.cancel_scope.cancel()
             try:
                 await self._group.__aexit__(None, None, None)
             finally:  # a native cancellation may come out of the group
                 self._pump.settle_unstarted()
-                self._bags.end()
+                self._channel.end()
         failure = self._pump.failure
         if failure is None or isinstance(failure, Exception) or failure is self._met:
             return quiet
@@ -321,28 +321,28 @@ class Stream(Generic[R]):
         try:
             return self._finish(self._reducer, pump)
         except TurnError as error:  # a structured value that was cut or does not decode
-            raise self._told(error) from None
+            raise self._failed(error) from None
 
     async def _refill(self) -> None:
-        if not self._open or self._bags is None or self._pump is None:
+        if not self._open or self._channel is None or self._pump is None:
             raise UsageError("stream: iterated outside of its block")
         self._check_consumer()
-        bag = await self._bags.take()
-        if bag:
-            self._frames = iter(bag)
+        batch = await self._channel.take()
+        if batch:
+            self._frames = iter(batch)
             return
         failure = self._pump.failure
         if failure is not None:
             if isinstance(failure, BudgetExceeded):
                 await checkpoint()  # in the block of a spent budget, this is where its cancellation is met
-            raise self._told(failure)
+            raise self._failed(failure)
         if self._error is not None:
             raise self._error
         if self._result is not None:
             raise StopAsyncIteration
         # The pump was cancelled. On asyncio its end may wake this task before its own cancellation does.
         await checkpoint()
-        raise self._told(Interrupted("the turn was stopped"))
+        raise self._failed(Interrupted("the turn was stopped"))
 
     def _check_consumer(self) -> None:
         task = self._current_task()
@@ -351,7 +351,7 @@ class Stream(Generic[R]):
         elif self._consumer is not task:
             raise UsageError("stream: another task reads it; a stream has one consumer")
 
-    def _told(self, failure: BaseException) -> BaseException:
+    def _failed(self, failure: BaseException) -> BaseException:
         self._met = failure
         if isinstance(failure, TurnError):
             failure.partial = self.partial
@@ -366,8 +366,8 @@ class Stream(Generic[R]):
         pump.stop()
         with anyio.move_on_after(5, shield=True):
             await pump.wait_ended()
-        if self._bags is not None:
-            self._bags.close()
+        if self._channel is not None:
+            self._channel.close()
         raise UsageError(
             "stream: left in another task than it was entered in (an abandoned async generator?);"
             " see docs/execution-model.md, 'One task'"

@@ -36,7 +36,7 @@ _CONTENT: dict[type, str] = {
 }
 
 
-class Meter:
+class UsageCounter:
     """One attempt's count; `called` is a tool that was called, `sent` and `answered` how far it got,
     `started` that a piece of the answer was seen, an empty one included: somebody may have acted on it.
 

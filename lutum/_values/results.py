@@ -274,10 +274,10 @@ class StructuredResult(TextResult, Generic[T]):
           Refused: the model refused; `refusal` holds its words, as far as there were any.
           TurnNotFinished: the provider paused the turn: commit it, and start the next with nothing pushed.
         """
-        return said(self._value, self.refusal)
+        return value_or_raise(self._value, self.refusal)
 
 
-def said(value: T | UnsetType, refusal: str | None) -> T:
+def value_or_raise(value: T | UnsetType, refusal: str | None) -> T:
     """The value of a structured result, or why there is none."""
     if value is not UNSET:
         return value

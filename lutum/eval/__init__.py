@@ -8,7 +8,7 @@ No request is sent here but by your tasks and judges, and none is sent again.
 """
 
 from lutum.eval._assert import assert_score as assert_score
-from lutum.eval._branches import Branch as Branch, Branches as Branches, run_branches as run_branches
+from lutum.eval._branches import Branches as Branches, EvalBranch as EvalBranch, run_branches as run_branches
 from lutum.eval._compare import Comparison as Comparison, Difference as Difference, compare as compare
 from lutum.eval._dataset import Case as Case, load_cases as load_cases
 from lutum.eval._evals import Eval as Eval, PureEval as PureEval

@@ -27,7 +27,7 @@ O = TypeVar("O")
 
 
 @final
-class Branch(Struct, Generic[O], frozen=True, kw_only=True):
+class EvalBranch(Struct, Generic[O], frozen=True, kw_only=True):
     """One branch, when all was over.
 
     Attributes:
@@ -54,8 +54,8 @@ class Branch(Struct, Generic[O], frozen=True, kw_only=True):
 class Branches(Generic[O]):
     """All branches, by number; `first` is the one that passed first, None when none did."""
 
-    branches: tuple[Branch[O], ...]
-    first: Branch[O] | None
+    branches: tuple[EvalBranch[O], ...]
+    first: EvalBranch[O] | None
 
     @property
     def usage(self) -> Usage:
@@ -197,9 +197,9 @@ class _Running(Generic[O]):
         if self._budget is not None and self._status == "cancelled":
             self._held = self._budget.spent + self._budget.reserved
 
-    def branch(self, session: Session) -> Branch[O]:
+    def branch(self, session: Session) -> EvalBranch[O]:
         usage = Usage() if self._budget is None else self._budget.spent
-        return Branch(
+        return EvalBranch(
             number=self.number,
             session=(self._session or session).fork(llm=session.llm),  # the amount is closed, the talk is not
             status=self._status,

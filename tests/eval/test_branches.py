@@ -10,7 +10,7 @@ from fakes import STALLED, VIRTUAL, WHOLE, FakeAdapter, Wait
 from hypothesis import given, settings, strategies as st
 
 import lutum
-from lutum.eval import Branch, pass_at_k, run_branches
+from lutum.eval import EvalBranch, pass_at_k, run_branches
 from lutum.testing import ScriptedAdapter
 from lutum.testing.wire import Pause, Reply, Say, WireRequest, WireServer
 from lutum_claude import ClaudeAdapter
@@ -188,7 +188,7 @@ async def test_a_judge_may_say_who_passed() -> None:
     assert found.first in found.branches
     assert found.outcomes == (True,) * 4
     copy = msgspec.structs.replace(found.branches[0], number=9)
-    assert isinstance(copy, Branch)
+    assert isinstance(copy, EvalBranch)
 
 
 @settings(max_examples=20)
