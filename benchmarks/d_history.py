@@ -155,20 +155,20 @@ async def encodings(ask: Callable[[int], Awaitable[object]]) -> int:
     from lutum_claude import _items
 
     count = 0
-    encode = _items.Encoder.piece
+    encode = _items.ClaudeItemEncoder.piece
 
     def counted(*args: Any, **kwargs: Any) -> Any:
         nonlocal count
         count += 1
         return encode(*args, **kwargs)
 
-    _items.Encoder.piece = counted
+    _items.ClaudeItemEncoder.piece = counted
     try:
         await ask(-1)
     except BaseException as exc:
         del exc
     finally:
-        _items.Encoder.piece = encode
+        _items.ClaudeItemEncoder.piece = encode
     return count
 
 

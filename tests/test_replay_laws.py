@@ -338,7 +338,7 @@ def test_request_1001_encodes_one_item() -> None:
             transcript = transcript.append(turn).append(lutum.Message("user", (lutum.Text(str(i)),)))
         adapter.prepare(TurnRequest(transcript=transcript))
         calls = list[object]()
-        original = items.Encoder.__call__
+        original = items.ClaudeItemEncoder.__call__
 
         def counting(self: Any, item: Any, before: Any) -> Any:
             calls.append(item)
@@ -346,7 +346,7 @@ def test_request_1001_encodes_one_item() -> None:
 
         longer = transcript.append(turn).append(lutum.Message("user", (lutum.Text("one more"),)))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(items.Encoder, "__call__", counting)
+            patch.setattr(items.ClaudeItemEncoder, "__call__", counting)
             adapter.prepare(TurnRequest(transcript=longer))
             assert calls == list(longer)[-2:]
             adapter.prepare(TurnRequest(transcript=longer))

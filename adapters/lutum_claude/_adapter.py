@@ -37,11 +37,11 @@ _COUNTED = frozenset(
 )
 
 
-class _Counted(msgspec.Struct):
+class _ClaudeCount(msgspec.Struct):
     input_tokens: int
 
 
-_decode_counted = msgspec.json.Decoder(_Counted).decode
+_decode_counted = msgspec.json.Decoder(_ClaudeCount).decode
 
 
 @final
@@ -101,7 +101,7 @@ class ClaudeAdapter(HttpAdapter):
             options=options,
         )
         self._count_url = f"{self._base_url}/v1/messages/count_tokens"
-        self._config = _encode.Config(
+        self._config = _encode.ClaudeConfig(
             scope=self.scope,
             url=f"{self._base_url}/v1/messages",
             model=model,
@@ -204,7 +204,7 @@ class ClaudeAdapter(HttpAdapter):
         by_tool = (
             output is not None and _encode.options_of(prepared.request, self._config).structured == "tool"
         )
-        return _decode.Decoder(
+        return _decode.ClaudeDecoder(
             response,
             model=prepared.model,
             scope=self._config.scope,

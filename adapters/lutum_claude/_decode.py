@@ -89,7 +89,7 @@ class _Block:
 
 
 @final
-class Decoder:
+class ClaudeDecoder:
     """Decode one stream; nothing after `message_stop` is looked at.
 
     Args:
@@ -195,7 +195,7 @@ class Decoder:
             if block is None:
                 self._fail(data, f"a delta for block {event.index}, which is not open")
             kind = block.kind
-            if type(delta) is _wire.TextDelta and kind == "text":
+            if type(delta) is _wire.ClaudeTextDelta and kind == "text":
                 block.went_on = True
                 block.streamed.write(delta.text)
                 if delta.text:
@@ -267,7 +267,7 @@ class Decoder:
                 self._message_delta(event, data, out)
             case _wire.MessageStop():
                 self._complete(out)
-            case _wire.Error():
+            case _wire.ClaudeErrorEvent():
                 self._done = True
                 raise stream_error(data.strip(), self._response)
             case _wire.BlockDelta():

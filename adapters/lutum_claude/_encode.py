@@ -1,4 +1,4 @@
-"""A request to bytes. PURE: `Prepared` is a function of `TurnRequest` and `Config`.
+"""A request to bytes. PURE: `Prepared` is a function of `TurnRequest` and `ClaudeConfig`.
 
 Body = head (model, tools, system) + messages joined from cached pieces + tail (everything else), so that
 request 1,001 of a conversation encodes one item and is request 1,000 with more at its end.
@@ -17,14 +17,14 @@ from lutum import BadValue, CommittedTurn, Estimate, Item, Message
 from lutum.abc import Prepared, TurnRequest, narrow
 from lutum_claude import _estimate, _models, _tail, _tools, _wire
 from lutum_claude._ids import distinct
-from lutum_claude._items import Block, Encoder, Piece, system_texts
+from lutum_claude._items import ClaudeItemEncoder, ClaudePiece, ContentBlock, system_texts
 from lutum_claude._join import BREAKPOINT, Ephemerals, Join, JoinSpec, mark, note
 from lutum_claude._options import ClaudeOptions, json_bytes
 
 _STREAM = b',"stream":true}'
 
 
-class Config(Struct, frozen=True):
+class ClaudeConfig(Struct, frozen=True):
     """What an adapter adds to its requests: where they go and what is said where the request says nothing.
 
     `url` may hold `{model}`. `secret_headers` are the names of those added when a request is sent.
@@ -40,7 +40,7 @@ class Config(Struct, frozen=True):
     secret_headers: tuple[str, ...] = ()
 
 
-def prepare(request: TurnRequest, config: Config) -> Prepared:
+def prepare(request: TurnRequest, config: ClaudeConfig) -> Prepared:
     """The bytes of a request, and what is known about it.
 
     Raises:
@@ -54,7 +54,7 @@ def prepare(request: TurnRequest, config: Config) -> Prepared:
         json_bytes(f"server_tools[{i}]", t) for i, t in enumerate(options.server_tools or ())
     )
 
-    encoder = Encoder(config.scope, model)
+    encoder = ClaudeItemEncoder(config.scope, model)
     transcript = request.transcript
     pieces = distinct(transcript.memo(encoder.key, encoder))
     thinking = _tail.thinking(model, capable, options)
@@ -143,13 +143,13 @@ def _structured(request: TurnRequest, options: ClaudeOptions) -> str:
     return "" if request.output is None else f"ClaudeOptions(structured={options.structured or 'format'!r})"
 
 
-def options_of(request: TurnRequest, config: Config) -> ClaudeOptions:
+def options_of(request: TurnRequest, config: ClaudeConfig) -> ClaudeOptions:
     """The turn's options laid over the adapter's."""
     given = request.settings.option(ClaudeOptions)
     return config.options if given is None else given.over(config.options)
 
 
-def binding(prepared: Prepared, config: Config) -> str:
+def binding(prepared: Prepared, config: ClaudeConfig) -> str:
     """What the model binds the thinking of its answer to, for `CommittedTurn.prefix`.
 
     The digest of the transcript; with a suffix where more than that decides what the model was sent.
@@ -168,7 +168,7 @@ def binding(prepared: Prepared, config: Config) -> str:
     return transcript.digest + note(extra, lost)
 
 
-def first_difference(earlier: Prepared, later: Prepared, config: Config) -> str | None:
+def first_difference(earlier: Prepared, later: Prepared, config: ClaudeConfig) -> str | None:
     """JSON path in `later` of the first thing that is not as `earlier` sent it; None when it only adds."""
     head, flat = _flat(earlier, config)
     later_head, later_flat = _flat(later, config)
@@ -186,13 +186,15 @@ def first_difference(earlier: Prepared, later: Prepared, config: Config) -> str 
     return None
 
 
-def _ephemerals(request: TurnRequest, encoder: Encoder, *, one_turn: bool) -> tuple[Ephemerals, Ephemerals]:
+def _ephemerals(
+    request: TurnRequest, encoder: ClaudeItemEncoder, *, one_turn: bool
+) -> tuple[Ephemerals, Ephemerals]:
     """Those that the one-turn form says, and those that are sent where they stand."""
     if not request.ephemerals:
         return (), ()
     items = list(request.transcript)
     last = max((i for i, item in enumerate(items) if isinstance(item, CommittedTurn)), default=-1)
-    said, placed = list[tuple[int, Item, Piece]](), list[tuple[int, Item, Piece]]()
+    said, placed = list[tuple[int, Item, ClaudePiece]](), list[tuple[int, Item, ClaudePiece]]()
     open_calls: tuple[str, ...] = ()
     for i, (position, item) in enumerate(request.ephemerals):
         piece = encoder.piece(item, f"ephemerals[{i}]", open_calls)
@@ -212,14 +214,14 @@ _ROLE = {role: _wire.encode(role) for role in ("user", "assistant", "system")}
 
 
 def _body(
-    config: Config,
+    config: ClaudeConfig,
     model: str,
     tools: Sequence[bytes],
     join: Join,
     tail: dict[str, bytes],
     options: ClaudeOptions,
 ) -> bytes:
-    tool_blocks = list(map(Block, tools))
+    tool_blocks = list(map(ContentBlock, tools))
     if options.cache != "off":
         mark(tool_blocks, join, BREAKPOINT[options.cache or "5m"])
     if config.vertex:
@@ -244,7 +246,7 @@ def _body(
     return b"".join(out)
 
 
-def _joined(blocks: Sequence[Block]) -> bytes:
+def _joined(blocks: Sequence[ContentBlock]) -> bytes:
     # Most messages hold one block, and this runs for each of a long session.
     return blocks[0].json if len(blocks) == 1 else b",".join([block.json for block in blocks])
 
@@ -252,7 +254,7 @@ def _joined(blocks: Sequence[Block]) -> bytes:
 _Flat = list[tuple[str, object, str]]
 
 
-def _flat(prepared: Prepared, config: Config) -> tuple[dict[str, list[object]], _Flat]:
+def _flat(prepared: Prepared, config: ClaudeConfig) -> tuple[dict[str, list[object]], _Flat]:
     """A body as its head and the flat sequence of role, block and path, without ephemerals and marks."""
     if prepared.request.ephemerals:
         prepared = prepare(msgspec.structs.replace(prepared.request, ephemerals=()), config)

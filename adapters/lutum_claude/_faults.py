@@ -66,7 +66,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def _provider_error(
-    error: _wire.ErrorObject,
+    error: _wire.ClaudeErrorObject,
     kind: ErrorKind,
     status: int | None,
     request_id: str | None,
@@ -85,26 +85,26 @@ def _provider_error(
     )
 
 
-def _error_object(body: bytes) -> tuple[_wire.ErrorObject, str | None]:
+def _error_object(body: bytes) -> tuple[_wire.ClaudeErrorObject, str | None]:
     """What an error body says, in whatever of the usual shapes; never raises."""
     try:
         whole: object = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return _wire.ErrorObject(), None
+        return _wire.ClaudeErrorObject(), None
     if isinstance(whole, list) and whole:  # Google's front end wraps it so
         whole = cast("list[object]", whole)[0]
     if not isinstance(whole, dict):
-        return _wire.ErrorObject(), None
+        return _wire.ClaudeErrorObject(), None
     members = cast("dict[str, object]", whole)
     error = members.get("error", members)
     if isinstance(error, str):
-        return _wire.ErrorObject(message=error), None
-    found = _wire.ErrorObject()
+        return _wire.ClaudeErrorObject(message=error), None
+    found = _wire.ClaudeErrorObject()
     if isinstance(error, dict):
         inner = cast("dict[str, object]", error)
         details = inner.get("details")
         code = cast("dict[str, object]", details).get("error_code") if isinstance(details, dict) else None
-        found = _wire.ErrorObject(_str(inner.get("type")), _str(inner.get("message")) or "", _str(code))
+        found = _wire.ClaudeErrorObject(_str(inner.get("type")), _str(inner.get("message")) or "", _str(code))
     return found, _str(members.get("request_id"))
 
 

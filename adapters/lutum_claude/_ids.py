@@ -12,19 +12,19 @@ import msgspec
 from msgspec import Raw
 
 from lutum_claude import _wire
-from lutum_claude._items import Block, Piece
+from lutum_claude._items import ClaudePiece, ContentBlock
 
 _MEMBERS = {"tool_use": "id", "tool_result": "tool_use_id"}
 
 
-def distinct(pieces: list[Piece]) -> list[Piece]:
+def distinct(pieces: list[ClaudePiece]) -> list[ClaudePiece]:
     """The pieces of a whole transcript, with the turn's place in an id that an earlier call has.
 
     Decided by what stands before alone, so that the next request says the same.
     """
     if not any(piece.calls for piece in pieces):
         return pieces
-    found, seen, renamed = list[Piece](), set[str](), dict[str, str]()
+    found, seen, renamed = list[ClaudePiece](), set[str](), dict[str, str]()
     for at, piece in enumerate(pieces):
         if piece.calls:
             renamed = (
@@ -43,7 +43,7 @@ def _free(id: str, seen: set[str]) -> str:
     return id
 
 
-def _renamed(piece: Piece, ids: tuple[tuple[str, str], ...]) -> Piece:
+def _renamed(piece: ClaudePiece, ids: tuple[tuple[str, str], ...]) -> ClaudePiece:
     groups = tuple(
         (role, blocks if role.startswith("raw") else tuple(_block(block, ids) for block in blocks))
         for role, blocks in piece.groups
@@ -52,7 +52,7 @@ def _renamed(piece: Piece, ids: tuple[tuple[str, str], ...]) -> Piece:
 
 
 @lru_cache(maxsize=4096)
-def _block(block: Block, ids: tuple[tuple[str, str], ...]) -> Block:
+def _block(block: ContentBlock, ids: tuple[tuple[str, str], ...]) -> ContentBlock:
     member = _MEMBERS.get(_wire.decode_tag(block.json).type)
     if member is None:
         return block
@@ -60,4 +60,4 @@ def _block(block: Block, ids: tuple[tuple[str, str], ...]) -> Block:
     id = _wire.string(members.get(member))
     if id is None or (new := dict(ids).get(id)) is None:
         return block
-    return Block(_wire.encode({**members, member: Raw(_wire.encode(new))}), block.markable)
+    return ContentBlock(_wire.encode({**members, member: Raw(_wire.encode(new))}), block.markable)

@@ -28,14 +28,14 @@ from lutum.abc import ReplayForm
 from lutum_claude import _estimate, _models, _turn, _wire
 
 
-class Block(Struct, frozen=True, gc=False):
+class ContentBlock(Struct, frozen=True, gc=False):
     """A content block's JSON; `markable` when it may carry a cache breakpoint."""
 
     json: bytes
     markable: bool = True
 
 
-class Piece(Struct, frozen=True):
+class ClaudePiece(Struct, frozen=True):
     """What one item is on the wire.
 
     Attributes:
@@ -52,11 +52,11 @@ class Piece(Struct, frozen=True):
       calls: the ids of its calls, as they are sent.
     """
 
-    groups: tuple[tuple[str, tuple[Block, ...]], ...]
-    wrapped: tuple[Block, ...] = ()
+    groups: tuple[tuple[str, tuple[ContentBlock, ...]], ...]
+    wrapped: tuple[ContentBlock, ...] = ()
     answers: bool = False
     form: ReplayForm | None = None
-    bare: tuple[Block, ...] | None = None
+    bare: tuple[ContentBlock, ...] | None = None
     bound: str | None = None
     digest: str = ""
     home: bool = False
@@ -68,7 +68,7 @@ class Piece(Struct, frozen=True):
     calls: tuple[str, ...] = ()
 
 
-class Encoder:
+class ClaudeItemEncoder:
     """`make` for `Transcript.memo`, for one scope and model."""
 
     __slots__ = ("key", "model", "scope")
@@ -78,7 +78,7 @@ class Encoder:
         self.model = model
         self.key = (_wire.NAME, scope, model)
 
-    def __call__(self, item: Item, before: Transcript) -> Piece:
+    def __call__(self, item: Item, before: Transcript) -> ClaudePiece:
         """The piece of an item of a transcript.
 
         Raises:
@@ -103,7 +103,7 @@ class Encoder:
 
     def piece(
         self, item: Item, field: str, open_calls: tuple[str, ...], digest: str = "", *, own_id: bool = False
-    ) -> Piece:
+    ) -> ClaudePiece:
         """The piece of an item that stands at `field`, while those calls are open.
 
         With `own_id`, a result names its call as it is; else in the letters that Claude takes.
@@ -122,7 +122,7 @@ class Encoder:
             case Raw():
                 return _raw_message(item, field)
 
-    def _turn(self, turn: CommittedTurn, field: str, digest: str) -> Piece:
+    def _turn(self, turn: CommittedTurn, field: str, digest: str) -> ClaudePiece:
         form = judged = _turn.replay_form(turn, self.scope, self.model)
         home = self._home(turn)
         if turn.adapter != _wire.NAME and not turn.items and not _turn.is_empty(turn):
@@ -130,7 +130,7 @@ class Encoder:
         if _turn.was_replaced_before(turn):
             unmarked = msgspec.structs.replace(turn, inexact_reason=None)
             judged = _turn.replay_form(unmarked, self.scope, self.model)
-        bare: tuple[Block, ...] | None = None
+        bare: tuple[ContentBlock, ...] | None = None
         if not home or (turn.inexact_reason or "").startswith(_turn.INCOMPLETE):
             sent = _turn.view_blocks(turn)
         else:
@@ -138,7 +138,7 @@ class Encoder:
             if _turn.has_thinking(turn):
                 bare = tuple(map(_turn_block, _turn.replay_blocks(turn, thinking=False)))
         capable = _models.capabilities(self.model)
-        return Piece(
+        return ClaudePiece(
             (("assistant", tuple(map(_turn_block, sent))),),
             form=form,
             bare=bare,
@@ -172,18 +172,18 @@ def system_texts(item: Message, field: str) -> list[str]:
     return texts
 
 
-def _turn_block(block: bytes) -> Block:
+def _turn_block(block: bytes) -> ContentBlock:
     # Thinking cannot carry a breakpoint; a call could, but its round is not whole before its result.
     kind = _wire.decode_tag(block).type
-    return Block(block, kind == "text" or kind.endswith("_tool_result"))
+    return ContentBlock(block, kind == "text" or kind.endswith("_tool_result"))
 
 
-def _message(item: Message, field: str) -> Piece:
+def _message(item: Message, field: str) -> ClaudePiece:
     if item.role in ("system", "developer"):
         texts = system_texts(item, field)
-        return Piece(
-            (("system", tuple(Block(_turn.text_block(text)) for text in texts)),),
-            wrapped=tuple(Block(_turn.text_block(f"<system>\n{text}\n</system>")) for text in texts),
+        return ClaudePiece(
+            (("system", tuple(ContentBlock(_turn.text_block(text)) for text in texts)),),
+            wrapped=tuple(ContentBlock(_turn.text_block(f"<system>\n{text}\n</system>")) for text in texts),
             tokens=sum(map(_estimate.text_tokens, texts)) + _estimate.MESSAGE_TOKENS,
         )
     if item.role == "assistant" and any(isinstance(part, Image | Document) for part in item.content):
@@ -191,7 +191,7 @@ def _message(item: Message, field: str) -> Piece:
     blocks, tokens, unbounded = _parts(item.content, field)
     if not blocks and item.role == "user":
         raise BadValue(field, "is blank")
-    return Piece(
+    return ClaudePiece(
         ((item.role, blocks),),
         marks=_marks(blocks),
         tokens=tokens + _estimate.MESSAGE_TOKENS,
@@ -199,7 +199,7 @@ def _message(item: Message, field: str) -> Piece:
     )
 
 
-def _as_read(piece: Piece, wire: Raw | None) -> Piece:
+def _as_read(piece: ClaudePiece, wire: Raw | None) -> ClaudePiece:
     """The piece with the blocks it was read from; an array of them goes on with the message before."""
     if wire is None or wire.adapter != _wire.NAME:
         return piece
@@ -211,22 +211,22 @@ def _as_read(piece: Piece, wire: Raw | None) -> Piece:
         members = _wire.decode_object(json)
         blocks = _content_blocks(bytes(members.get("content", b"null")))
         if set(members) - {"role", "content"}:
-            return msgspec.structs.replace(piece, groups=((f"raw {role}", (Block(json, False),)),))
+            return msgspec.structs.replace(piece, groups=((f"raw {role}", (ContentBlock(json, False),)),))
     return msgspec.structs.replace(piece, groups=((role, blocks),), marks=_marks(blocks))
 
 
-def _content_blocks(content: bytes) -> tuple[Block, ...]:
+def _content_blocks(content: bytes) -> tuple[ContentBlock, ...]:
     if (text := _wire.string(content)) is not None:
-        return (Block(_turn.text_block(text)),) if text.strip() else ()
+        return (ContentBlock(_turn.text_block(text)),) if text.strip() else ()
     return _blocks(content)
 
 
-def _blocks(array: bytes) -> tuple[Block, ...]:
+def _blocks(array: bytes) -> tuple[ContentBlock, ...]:
     blocks = map(bytes, _wire.decode_array(array))
-    return tuple(Block(block, b'"cache_control"' not in block) for block in blocks)
+    return tuple(ContentBlock(block, b'"cache_control"' not in block) for block in blocks)
 
 
-def _result(item: ToolResult, field: str, open_calls: tuple[str, ...], *, own_id: bool) -> Piece:
+def _result(item: ToolResult, field: str, open_calls: tuple[str, ...], *, own_id: bool) -> ClaudePiece:
     content, tokens, unbounded = b'""', 0, tuple[str, ...]()
     if all(isinstance(part, Text) for part in item.content):
         # "tool_result: content cannot be empty if `is_error` is true", answers the API with a 400.
@@ -241,39 +241,41 @@ def _result(item: ToolResult, field: str, open_calls: tuple[str, ...], *, own_id
         content,
         b',"is_error":true' if item.is_error else b"",
     )
-    answer = ("user", (Block(result),))
+    answer = ("user", (ContentBlock(result),))
     tokens += _estimate.MESSAGE_TOKENS
     if item.call_id in open_calls:
-        return Piece((answer,), answers=True, tokens=tokens, unbounded=unbounded)
+        return ClaudePiece((answer,), answers=True, tokens=tokens, unbounded=unbounded)
     if item.name is None or item.arguments is None:
         raise BadValue(field, f"result {item.call_id!r} has no call before it")
     call = _turn.call_block(item.call_id, item.name, item.arguments)
-    return Piece(
-        (("assistant", (Block(call, False),)), answer),
+    return ClaudePiece(
+        (("assistant", (ContentBlock(call, False),)), answer),
         tokens=tokens + _estimate.json_tokens(call),
         unbounded=unbounded,
         calls=(_turn.call_id(item.call_id),),
     )
 
 
-def _raw_message(item: Raw, field: str) -> Piece:
+def _raw_message(item: Raw, field: str) -> ClaudePiece:
     json = _own_json(item, field)
     members = _wire.decode_object(json)
     role, content = _wire.string(members.get("role")), bytes(members.get("content", b""))
     if not role:
         raise BadValue(field, "a raw message has a role")
     if content.startswith(b"["):
-        blocks = tuple(Block(bytes(block), False) for block in _wire.decode_array(content))
+        blocks = tuple(ContentBlock(bytes(block), False) for block in _wire.decode_array(content))
         for j, block in enumerate(blocks):
             if not block.json.startswith(b"{"):
                 raise BadValue(f"{field}.content[{j}]", "is no JSON object")
     elif (text := _wire.string(content)) is not None:
-        blocks = (Block(_turn.text_block(text)),)
+        blocks = (ContentBlock(_turn.text_block(text)),)
     else:
         raise BadValue(f"{field}.content", "a raw message holds a string or an array of blocks")
     if set(members) != {"role", "content"} or role not in ("user", "assistant"):
-        return Piece(((f"raw {role}", (Block(json, False),)),), tokens=_estimate.json_tokens(json))
-    return Piece(
+        return ClaudePiece(
+            ((f"raw {role}", (ContentBlock(json, False),)),), tokens=_estimate.json_tokens(json)
+        )
+    return ClaudePiece(
         ((role, blocks),),
         marks=_marks(blocks),
         tokens=_estimate.json_tokens(json),
@@ -281,31 +283,31 @@ def _raw_message(item: Raw, field: str) -> Piece:
     )
 
 
-def _marks(blocks: tuple[Block, ...]) -> int:
+def _marks(blocks: tuple[ContentBlock, ...]) -> int:
     return sum(not block.markable and b'"cache_control"' in block.json for block in blocks)
 
 
-def _parts(parts: tuple[Part, ...], field: str) -> tuple[tuple[Block, ...], int, tuple[str, ...]]:
+def _parts(parts: tuple[Part, ...], field: str) -> tuple[tuple[ContentBlock, ...], int, tuple[str, ...]]:
     """Blocks, tokens and what has no bound; blank text is left out, the API refuses it."""
-    blocks, tokens, unbounded = list[Block](), 0, list[str]()
+    blocks, tokens, unbounded = list[ContentBlock](), 0, list[str]()
     for i, part in enumerate(parts):
         at = f"{field}.content[{i}]"
         match part:
             case Text(text=text):
                 if not text.strip():
                     continue
-                blocks.append(Block(_turn.text_block(text)))
+                blocks.append(ContentBlock(_turn.text_block(text)))
                 tokens += _estimate.text_tokens(text)
                 continue
             case Raw():
                 json = _own_json(part, at)
-                blocks.append(Block(json, False))
+                blocks.append(ContentBlock(json, False))
                 known = None if b'"source"' in json else _estimate.json_tokens(json)
             case Image():
-                blocks.append(Block(_image(part, at)))
+                blocks.append(ContentBlock(_image(part, at)))
                 known = None if part.data is None else _estimate.image_tokens(part.data)
             case Document():
-                blocks.append(Block(_document(part, at)))
+                blocks.append(ContentBlock(_document(part, at)))
                 known = _document_tokens(part)
         tokens += known or 0
         if known is None:

@@ -21,12 +21,12 @@ from msgspec import Struct
 from lutum import Item
 from lutum.abc import ReplayForm
 from lutum_claude import _estimate, _wire
-from lutum_claude._items import Block, Piece
+from lutum_claude._items import ClaudePiece, ContentBlock
 
-Ephemerals = tuple[tuple[int, Item, Piece], ...]
+Ephemerals = tuple[tuple[int, Item, ClaudePiece], ...]
 
 # An assistant turn without a block that may go back, where a system message stands before it and needs one.
-_SILENCE = (Block(b'{"type":"text","text":"(no answer)"}', False),)
+_SILENCE = (ContentBlock(b'{"type":"text","text":"(no answer)"}', False),)
 BREAKPOINT = {
     "5m": b',"cache_control":{"type":"ephemeral"}}',
     "1h": b',"cache_control":{"type":"ephemeral","ttl":"1h"}}',
@@ -38,7 +38,7 @@ class Sent:
 
     __slots__ = ("blocks", "raw", "role")
 
-    def __init__(self, role: str, blocks: Sequence[Block], raw: bytes = b"") -> None:
+    def __init__(self, role: str, blocks: Sequence[ContentBlock], raw: bytes = b"") -> None:
         self.role = role
         self.blocks = list(blocks)
         self.raw = raw
@@ -67,7 +67,7 @@ class Join:
 
     def __init__(self, spec: JoinSpec, *, changed: bool) -> None:
         self.messages = list[Sent]()
-        self.system = list[Block]()
+        self.system = list[ContentBlock]()
         self.forms = list[ReplayForm]()
         self.tokens = 0
         self.unbounded = list[str]()
@@ -77,7 +77,7 @@ class Join:
         self.stable_system: int | None = None
         self.marks = 0  # cache breakpoints of yours
         self.last_turn = 0  # message where the last committed turn stands
-        self._held = list[Piece]()
+        self._held = list[ClaudePiece]()
         self._late_system = spec.late_system
         self._head = spec.head
         self._extra = spec.extra
@@ -86,7 +86,7 @@ class Join:
         self._lost = list[int]()
         self._changed = changed
 
-    def run(self, pieces: Sequence[Piece], ephemerals: Sequence[tuple[int, Item, Piece]]) -> None:
+    def run(self, pieces: Sequence[ClaudePiece], ephemerals: Sequence[tuple[int, Item, ClaudePiece]]) -> None:
         waiting = list(ephemerals)
         for i, piece in enumerate(pieces):
             while waiting and waiting[0][0] <= i and not piece.answers:
@@ -109,7 +109,7 @@ class Join:
         self.messages.append(Sent("system", (), message))
         self.tokens += _estimate.json_tokens(message) + _estimate.MESSAGE_TOKENS
 
-    def _ephemeral(self, piece: Piece, *, in_head: bool) -> None:
+    def _ephemeral(self, piece: ClaudePiece, *, in_head: bool) -> None:
         self.inexact = "an ephemeral item was sent that later requests leave out"
         if in_head and piece.wrapped:
             if self.stable_system is None:
@@ -126,7 +126,7 @@ class Join:
         self.forms, self._lost = forms, lost
         self._changed = True
 
-    def _item(self, piece: Piece) -> None:
+    def _item(self, piece: ClaudePiece) -> None:
         self.tokens += piece.tokens
         self.unbounded += piece.unbounded
         self.marks += piece.marks
@@ -152,7 +152,7 @@ class Join:
                 continue
             self._add(role, blocks)
 
-    def _turn(self, piece: Piece, form: ReplayForm) -> None:
+    def _turn(self, piece: ClaudePiece, form: ReplayForm) -> None:
         self._place_held()
         for message in piece.preface:
             self.add_preface(message)
@@ -181,7 +181,7 @@ class Join:
             self._add(*piece.groups[0] if stands else ("user", piece.wrapped))
         self._held.clear()
 
-    def _add(self, role: str, blocks: Sequence[Block]) -> None:
+    def _add(self, role: str, blocks: Sequence[ContentBlock]) -> None:
         if not blocks:
             return
         last = self.messages[-1] if self.messages else None
@@ -198,7 +198,7 @@ def note(extra: bytes, lost: Sequence[int]) -> str:
     return "-" + blake2b(_wire.encode([extra.decode(), list(lost)]), digest_size=8).hexdigest()
 
 
-def mark(tools: list[Block], join: Join, breakpoint: bytes) -> None:
+def mark(tools: list[ContentBlock], join: Join, breakpoint: bytes) -> None:
     """Write cache breakpoints: at the last block before the first ephemeral, and, where that is too far from
     the previous request's for the API to find its entry, at the last block before the last turn."""
     free = 4 - join.marks - sum(b'"cache_control"' in tool.json for tool in tools)
@@ -217,8 +217,8 @@ def mark(tools: list[Block], join: Join, breakpoint: bytes) -> None:
         _write_mark(tools, len(tools) - 1, breakpoint)
 
 
-def _write_mark(blocks: list[Block], at: int, breakpoint: bytes) -> None:
-    blocks[at] = Block(blocks[at].json[:-1] + breakpoint)
+def _write_mark(blocks: list[ContentBlock], at: int, breakpoint: bytes) -> None:
+    blocks[at] = ContentBlock(blocks[at].json[:-1] + breakpoint)
 
 
 def _last_markable(messages: Sequence[Sent], message: int, cut: int | None) -> tuple[int, int] | None:

@@ -33,7 +33,7 @@ from lutum import (
     Turn,
 )
 from lutum_claude import _turn, _wire
-from lutum_claude._items import Encoder, Piece, preface_messages
+from lutum_claude._items import ClaudeItemEncoder, ClaudePiece, preface_messages
 
 Json = bytes | str | Sequence[Any] | Mapping[str, Any]
 """JSON text, or what it decodes to. Text keeps the digits of its numbers."""
@@ -73,11 +73,11 @@ def from_messages(
         raise BadValue("messages", "is no array of messages")
     if tools is None:
         tools = _tools(body.get("tools"))
-    reader = _Reader(scope, model or _wire.string(body.get("model")) or "", tuple(tools))
+    reader = _ClaudeReader(scope, model or _wire.string(body.get("model")) or "", tuple(tools))
     if (system := body.get("system")) is not None and bytes(system) != b"null":
         reader.system(bytes(system))
     try:
-        reader.run(list(map(_Read, entries)))
+        reader.run(list(map(_ClaudeEntry, entries)))
     except _FAULTS as exc:
         raise BadValue("messages", f"cannot be read: {exc}") from None
     return Transcript(reader.items)
@@ -91,7 +91,7 @@ def to_messages(transcript: Transcript) -> bytes:
     Raises:
       BadValue: an item that Claude does not take; the field is its place.
     """
-    encoder = Encoder("", "")
+    encoder = ClaudeItemEncoder("", "")
     written = list[_Written]()
     open_calls, own = tuple[str, ...](), True
     head = len(transcript.head.system)
@@ -119,7 +119,7 @@ def to_system(transcript: Transcript) -> bytes | None:
         return None
     if len(items) == 1 and isinstance(items[0], Message) and (wire := _own_wire(items[0])) is not None:
         return bytes(_wire.decode_object(wire).get("content", b"null"))
-    encoder = Encoder("", "")
+    encoder = ClaudeItemEncoder("", "")
     blocks = list[bytes]()
     for i, item in enumerate(items):
         for _, group in encoder.piece(item, f"input[{i}]", ()).groups:
@@ -166,7 +166,7 @@ def stream_of(message: bytes) -> bytes:
     return b'data: {"type":"message_start","message":%b}\n\ndata: {"type":"message_stop"}\n\n' % line
 
 
-class _Read:
+class _ClaudeEntry:
     """A message as far as it can be read; `blocks` is None where its content is no list of objects.
 
     `results` are the ids of the tool results it begins with; None where one stands elsewhere.
@@ -199,7 +199,7 @@ def _answered(block: bytes) -> str | None:
     return _wire.string(members.get("tool_use_id")) or ""
 
 
-class _Reader:
+class _ClaudeReader:
     """Messages to items, in order."""
 
     def __init__(self, scope: str, model: str, tools: tuple[ToolDef, ...]) -> None:
@@ -207,14 +207,14 @@ class _Reader:
         self._scope = scope
         self._model = model
         self._tools = tools
-        self._encoder = Encoder(scope, model)
+        self._encoder = ClaudeItemEncoder(scope, model)
         self._open = list[str]()
 
     def system(self, content: bytes) -> None:
         """A request's `system`, which no message before it can be one with."""
-        self._say(_Read(b'{"role":"system","content":%b}' % content), begins=False)
+        self._say(_ClaudeEntry(b'{"role":"system","content":%b}' % content), begins=False)
 
-    def run(self, messages: Sequence[_Read]) -> None:
+    def run(self, messages: Sequence[_ClaudeEntry]) -> None:
         for i, message in enumerate(messages):
             begins = i > 0 and messages[i - 1].role == message.role
             if message.role == "assistant":
@@ -228,10 +228,10 @@ class _Reader:
             else:
                 self._keep(message)
 
-    def _keep(self, message: _Read) -> None:
+    def _keep(self, message: _ClaudeEntry) -> None:
         self.items.append(Raw(_wire.NAME, message.json.decode()))
 
-    def _turn(self, message: _Read, following: _Read | None) -> None:
+    def _turn(self, message: _ClaudeEntry, following: _ClaudeEntry | None) -> None:
         """A turn; kept as it is where its calls are not answered as an item can say it."""
         try:
             turn = _turn.turn_from_message(message.json, scope=self._scope)
@@ -249,7 +249,7 @@ class _Reader:
         self.items.append(msgspec.structs.replace(turn, model=turn.model or self._model, tools=self._tools))
         self._tools = ()  # the first turn keeps them
 
-    def _answer(self, message: _Read) -> None:
+    def _answer(self, message: _ClaudeEntry) -> None:
         """The results of the open calls, and what is said behind them."""
         blocks, count = message.blocks or [], len(self._open)
         parts = [[block] for block in blocks[:count]]
@@ -271,7 +271,7 @@ class _Reader:
             self.items.append(_with_wire(item, wire))
         self._open = []
 
-    def _say(self, message: _Read, *, begins: bool) -> None:
+    def _say(self, message: _ClaudeEntry, *, begins: bool) -> None:
         """An item of a whole message; `begins` where it would be one with the message before."""
         content: tuple[Part, ...]
         if message.blocks is not None:
@@ -290,14 +290,14 @@ class _Reader:
         plain = not begins and not message.extra and said is not None and _same(said, message.content)
         self.items.append(_with_wire(item, None if plain else message.json))
 
-    def _piece(self, item: Message | ToolResult) -> Piece | None:
+    def _piece(self, item: Message | ToolResult) -> ClaudePiece | None:
         try:
             return self._encoder.piece(item, "messages", tuple(self._open), own_id=True)
         except BadValue:
             return None
 
 
-def _content(piece: Piece | None) -> bytes | None:
+def _content(piece: ClaudePiece | None) -> bytes | None:
     """The array of blocks that an item is sent as."""
     if piece is None or len(piece.groups) != 1:
         return None
@@ -440,7 +440,7 @@ def _body(messages: Json) -> Mapping[str, RawJson]:
         raise BadValue("messages", f"not JSON: {exc}") from None
 
 
-class _Tool(msgspec.Struct):
+class _GivenTool(msgspec.Struct):
     name: str
     input_schema: RawJson
     description: str = ""
@@ -452,7 +452,7 @@ def _tools(tools: RawJson | None) -> tuple[ToolDef, ...]:
     found = list[ToolDef]()
     for tool in _wire.decode_array(tools) if tools is not None and bytes(tools).startswith(b"[") else ():
         try:
-            read = msgspec.json.decode(tool, type=_Tool)
+            read = msgspec.json.decode(tool, type=_GivenTool)
         except msgspec.MsgspecError:
             continue
         if read.type == "custom":

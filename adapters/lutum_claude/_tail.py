@@ -22,7 +22,7 @@ DEFAULT_MAX_OUTPUT = 4_096
 DEFAULT_MAX_OUTPUT_THINKING = 16_384
 
 
-class Typed(Struct):
+class _Typed(Struct):
     type: str = ""
 
 
@@ -142,7 +142,7 @@ def headers(
 
 def unbounded(options: ClaudeOptions, server_tools: Iterable[bytes]) -> tuple[str, ...]:
     """Options whose tokens nobody can know before."""
-    found = [f"server tool {msgspec.json.decode(tool, type=Typed).type}" for tool in server_tools]
+    found = [f"server tool {msgspec.json.decode(tool, type=_Typed).type}" for tool in server_tools]
     if options.mcp_servers is not None:
         found.append("mcp_servers")
     if options.container is not None:

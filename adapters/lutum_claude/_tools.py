@@ -25,7 +25,7 @@ _KEY = "1 to 64 of A-Z a-z 0-9 _ . -"
 _PROPERTY = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 
 
-class _Tool(Struct):
+class _ChangedTool(Struct):
     type: str
     name: str = ""
     definition: Raw = Raw()
@@ -33,14 +33,14 @@ class _Tool(Struct):
 
 class _Change(Struct):
     type: str
-    tool: _Tool | None = None
+    tool: _ChangedTool | None = None
 
 
-class _Message(Struct):
+class _SystemMessage(Struct):
     content: str | list[_Change]
 
 
-class _Named(Struct):
+class _Definition(Struct):
     name: str
 
 
@@ -195,13 +195,13 @@ def _reference(kind: str, name: str) -> bytes:
 def _changes(message: bytes) -> tuple[tuple[str, str, bytes], ...]:
     """(kind, tool name, definition or nothing) of each tool change in a system message."""
     try:
-        content = msgspec.json.decode(message, type=_Message).content
+        content = msgspec.json.decode(message, type=_SystemMessage).content
     except msgspec.DecodeError:
         return ()
     found = list[tuple[str, str, bytes]]()
     for change in () if isinstance(content, str) else content:
         if change.tool is not None:
             definition = bytes(change.tool.definition)
-            name = msgspec.json.decode(definition, type=_Named).name if definition else change.tool.name
+            name = msgspec.json.decode(definition, type=_Definition).name if definition else change.tool.name
             found.append((change.type, name, definition))
     return tuple(found)

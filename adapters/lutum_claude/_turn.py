@@ -26,21 +26,21 @@ STRINGS = {"text": ("text",), "thinking": ("thinking", "signature")}
 """Members of blocks that are strings; a block where one is not is read past it, and does not go back."""
 
 
-class _Call(msgspec.Struct):
+class _ToolUse(msgspec.Struct):
     id: str
     name: str
     input: Raw
 
 
-class _Message(msgspec.Struct):
+class _MessageBody(msgspec.Struct):
     content: list[Raw] | str  # a string in requests only
     model: Raw = Raw()
     stop_reason: Raw = Raw()
     stop_details: Raw = Raw()
 
 
-_decode_call = msgspec.json.Decoder(_Call).decode
-_decode_message = msgspec.json.Decoder(_Message).decode
+_decode_call = msgspec.json.Decoder(_ToolUse).decode
+_decode_message = msgspec.json.Decoder(_MessageBody).decode
 
 
 # The API writes text without a non-space character, and answers 400 "text content blocks must contain
@@ -192,7 +192,7 @@ def is_object(text: str) -> bool:
     return True
 
 
-def _blocks(message: _Message) -> list[bytes]:
+def _blocks(message: _MessageBody) -> list[bytes]:
     if isinstance(message.content, str):
         return [text_block(message.content)]
     return [bytes(block) for block in message.content]
@@ -231,7 +231,7 @@ def _without_response_members(block: bytes) -> bytes:
 
 
 def _view(
-    blocks: Sequence[bytes], message: _Message, malformed: Mapping[str, str], value_tool: str | None
+    blocks: Sequence[bytes], message: _MessageBody, malformed: Mapping[str, str], value_tool: str | None
 ) -> tuple[ViewItem, ...]:
     refused = _stopped(message) == "refusal"
     items = list[ViewItem]()
@@ -259,7 +259,7 @@ def _said(block: bytes, member: str) -> str:
     return _wire.string(_wire.decode_object(block).get(member)) or ""
 
 
-def _stopped(message: _Message) -> str | None:
+def _stopped(message: _MessageBody) -> str | None:
     return _wire.string(message.stop_reason)
 
 

@@ -27,7 +27,7 @@ VERTEX_VERSION = "vertex-2023-10-16"
 # --- stream events (api/streaming) -------------------------------------------------------------
 
 
-class TextDelta(Struct, tag="text_delta", gc=False):
+class ClaudeTextDelta(Struct, tag="text_delta", gc=False):
     text: str
 
 
@@ -52,7 +52,7 @@ class CompactionDelta(Struct, tag="compaction_delta"):
     encrypted_content: Raw = Raw()
 
 
-Delta = TextDelta | ThinkingDelta | SignatureDelta | JsonDelta | CitationsDelta | CompactionDelta
+Delta = ClaudeTextDelta | ThinkingDelta | SignatureDelta | JsonDelta | CitationsDelta | CompactionDelta
 
 
 class BlockDelta(Struct, tag="content_block_delta"):
@@ -86,11 +86,13 @@ class Ping(Struct, tag="ping"):
     pass
 
 
-class Error(Struct, tag="error"):
+class ClaudeErrorEvent(Struct, tag="error"):
     pass
 
 
-StreamEvent = BlockDelta | MessageStart | BlockStart | BlockStop | MessageDelta | MessageStop | Ping | Error
+StreamEvent = (
+    BlockDelta | MessageStart | BlockStart | BlockStop | MessageDelta | MessageStop | Ping | ClaudeErrorEvent
+)
 
 decode_event = msgspec.json.Decoder(StreamEvent).decode
 
@@ -137,7 +139,7 @@ def count(value: Raw | None) -> int | None:
 # --- errors (api/errors) -----------------------------------------------------------------------
 
 
-class ErrorObject(Struct):
+class ClaudeErrorObject(Struct):
     type: str | None = None
     message: str = ""
     code: str | None = None

@@ -28,7 +28,7 @@ OWN_HOST = "api.openai.com"
 _AZURE_HOSTS = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com")
 
 
-class Endpoint(Struct, frozen=True):
+class OpenAIEndpoint(Struct, frozen=True):
     """Where requests go.
 
     Attributes:
@@ -60,14 +60,14 @@ class Endpoint(Struct, frozen=True):
         return self.base_url + path + query
 
 
-def endpoint(base_url: str, api_version: str | None = None) -> Endpoint:
+def endpoint(base_url: str, api_version: str | None = None) -> OpenAIEndpoint:
     """The endpoint of a checked base URL."""
     parts = urlsplit(base_url)
     host = (parts.hostname or "").lower()
     azure = host.endswith(_AZURE_HOSTS)
     if parts.port is not None:
         host = f"{host}:{parts.port}"
-    return Endpoint(base_url, host, azure, api_version)
+    return OpenAIEndpoint(base_url, host, azure, api_version)
 
 
 # --- errors ------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ ERROR_MARK = "ERROR: "
 IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})  # guides/images-vision
 
 
-class Piece(Struct, frozen=True):
+class OpenAIPiece(Struct, frozen=True):
     """What one item is on the wire.
 
     Attributes:
@@ -73,10 +73,10 @@ class Content(Struct, frozen=True):
     def array(self) -> bytes:
         return b"[" + b",".join(self.parts) + b"]"
 
-    def piece(self, *sent: bytes, answers: bool = False, more: int = 0) -> Piece:
+    def piece(self, *sent: bytes, answers: bool = False, more: int = 0) -> OpenAIPiece:
         """The piece that holds it; `more` tokens stand beside it."""
         tokens = self.tokens + _common.MESSAGE_TOKENS + more
-        return Piece(sent, answers, tokens=tokens, images=self.images, unbounded=self.unbounded)
+        return OpenAIPiece(sent, answers, tokens=tokens, images=self.images, unbounded=self.unbounded)
 
 
 class ItemEncoder(ABC):
@@ -93,7 +93,7 @@ class ItemEncoder(ABC):
         self.scope = scope
         self.key = (self.name, scope, about)
 
-    def __call__(self, item: Item, before: Transcript) -> Piece:
+    def __call__(self, item: Item, before: Transcript) -> OpenAIPiece:
         """The piece of an item of a transcript.
 
         Raises:
@@ -101,7 +101,7 @@ class ItemEncoder(ABC):
         """
         return self.piece(item, f"input[{len(before)}]", before)
 
-    def piece(self, item: Item, field: str, before: Transcript) -> Piece:
+    def piece(self, item: Item, field: str, before: Transcript) -> OpenAIPiece:
         """The piece of an item that stands at `field`, behind the items of `before`."""
         match item:
             case Message():
@@ -113,16 +113,18 @@ class ItemEncoder(ABC):
                 return self._turn(item)
             case Raw():
                 json, tokens = self._raw(item, field)
-                return Piece((json,), tokens=message_tokens(json), unbounded=(field,) * (tokens is None))
+                return OpenAIPiece(
+                    (json,), tokens=message_tokens(json), unbounded=(field,) * (tokens is None)
+                )
 
     @abstractmethod
-    def _message(self, item: Message, field: str) -> Piece: ...
+    def _message(self, item: Message, field: str) -> OpenAIPiece: ...
 
     @abstractmethod
-    def _result(self, item: ToolResult, field: str, before: Transcript) -> Piece: ...
+    def _result(self, item: ToolResult, field: str, before: Transcript) -> OpenAIPiece: ...
 
     @abstractmethod
-    def _turn(self, turn: CommittedTurn) -> Piece: ...
+    def _turn(self, turn: CommittedTurn) -> OpenAIPiece: ...
 
     @abstractmethod
     def _keeps_ids(self, turn: CommittedTurn) -> bool:
@@ -147,7 +149,7 @@ class ItemEncoder(ABC):
                 return isinstance(item, CommittedTurn) and self._keeps_ids(item)
         return False
 
-    def _as_read(self, piece: Piece, wire: Raw | None) -> Piece:
+    def _as_read(self, piece: OpenAIPiece, wire: Raw | None) -> OpenAIPiece:
         """The piece with the JSON that its item was read from, where that was this dialect's."""
         if wire is None or wire.adapter != self.name:
             return piece

@@ -88,15 +88,15 @@ def with_wire(item: Said, name: str, rendered: bytes | None, received: bytes) ->
     return msgspec.structs.replace(item, wire=Raw(name, received.decode()))
 
 
-class _Function(msgspec.Struct):
+class _FunctionEntry(msgspec.Struct):
     name: str
     parameters: RawJson = RawJson(b"{}")
     description: str | None = None
 
 
-class _Tool(msgspec.Struct):
+class _ToolEntry(msgspec.Struct):
     type: str
-    function: _Function | None = None
+    function: _FunctionEntry | None = None
     name: str = ""
     parameters: RawJson = RawJson(b"{}")
     description: str | None = None
@@ -107,10 +107,10 @@ def tools_of(tools: RawJson | None) -> tuple[ToolDef, ...]:
     found = list[ToolDef]()
     for entry in objects(b"" if tools is None else bytes(tools)) or ():
         try:
-            read = msgspec.json.decode(entry, type=_Tool)
+            read = msgspec.json.decode(entry, type=_ToolEntry)
         except msgspec.MsgspecError:
             continue
-        tool = read.function or _Function(read.name, read.parameters, read.description)
+        tool = read.function or _FunctionEntry(read.name, read.parameters, read.description)
         if read.type == "function" and tool.name:
             schema = bytes(tool.parameters).decode()
             found.append(ToolDef(tool.name, "{}" if schema == "null" else schema, tool.description or ""))

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, get_args, overload
 
-from lutum._hooks.dispatch import Kind, Plan
+from lutum._hooks.dispatch import HookPlan, Kind
 from lutum._hooks.hook_set import Definition, ThreadedDefinition
 from lutum._hooks.signature import LAST
 from lutum._hooks.slots import name_of
@@ -25,7 +25,7 @@ def first_success(answer: object) -> bool:
     return answer is not None
 
 
-def define(default: Callable[..., Any], plan: Plan) -> Definition[..., Any, Any]:
+def define(default: Callable[..., Any], plan: HookPlan) -> Definition[..., Any, Any]:
     """A slot of that plan.
 
     Raises:
@@ -48,7 +48,7 @@ def define(default: Callable[..., Any], plan: Plan) -> Definition[..., Any, Any]
 
 
 class _Plain:
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: HookPlan) -> None:
         self._plan = plan
 
 
@@ -192,7 +192,7 @@ def hook(
         raise BadValue("hook", "a singleton has no chain, aggregate or finalize")
     if aggregate and finalize:
         raise BadValue("hook", "aggregate and finalize exclude each other")
-    plan = Plan(kind, chain, aggregate, finalize)
+    plan = HookPlan(kind, chain, aggregate, finalize)
     if aggregate:
         return Aggregated[Any, Any](plan)
     if chain:

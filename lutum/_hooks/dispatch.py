@@ -21,7 +21,7 @@ class Asked(Protocol):
         ...
 
 
-class Plan(Struct, frozen=True):
+class HookPlan(Struct, frozen=True):
     """What `@hook` said of a slot.
 
     Attributes:
@@ -41,7 +41,7 @@ class Plan(Struct, frozen=True):
         return self.kind != "singleton" and self.chain is None and self.aggregate is None
 
 
-def order(plan: Plan, default: Asked, hooks: Sequence[Asked]) -> list[Asked]:
+def order(plan: HookPlan, default: Asked, hooks: Sequence[Asked]) -> list[Asked]:
     """Who is asked, in order, unless a chain ends it before.
 
     A fallback's default is asked when there is no hook; in a chain also behind the hooks, since none of
@@ -59,7 +59,7 @@ def order(plan: Plan, default: Asked, hooks: Sequence[Asked]) -> list[Asked]:
 
 
 async def dispatch(
-    plan: Plan, default: Asked, hooks: Sequence[Asked], args: tuple[Any, ...], kwargs: dict[str, Any]
+    plan: HookPlan, default: Asked, hooks: Sequence[Asked], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """The slot's answer. Suspends where a hook does, and nowhere else; runs one hook at a time."""
     answers: list[Any] = []

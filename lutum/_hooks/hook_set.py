@@ -13,7 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Generic, NoReturn, ParamSpec, Self, TypeVar, cast, final, overload
 
-from lutum._hooks.dispatch import Plan, dispatch
+from lutum._hooks.dispatch import HookPlan, dispatch
 from lutum._hooks.slots import Hook, HookMethod, Registration, Slot, ThreadedSlot, name_of
 from lutum._telemetry.spans import span
 from lutum._values.errors import BadValue
@@ -84,7 +84,7 @@ class Default:
 class Definition(Generic[P, R, O]):
     """What `@lutum.hook` leaves in the class: of the class it is a `Slot`, of a set a `Dispatch`."""
 
-    def __init__(self, default: Callable[..., Awaitable[Any]], plan: Plan) -> None:
+    def __init__(self, default: Callable[..., Awaitable[Any]], plan: HookPlan) -> None:
         self.name = name_of(default).rpartition(".")[2]
         self.default = default
         self.plan = plan

@@ -29,7 +29,7 @@ class RawCapture(Struct, frozen=True, kw_only=True):
     errors: bool = True
 
 
-class Span(Protocol):
+class LiveSpan(Protocol):
     """An open span of a trace. Plain calls that never block."""
 
     @property
@@ -47,7 +47,7 @@ class Span(Protocol):
         """What somebody wants to have of a request as it was."""
         ...
 
-    def child(self, name: str, fields: dict[str, object]) -> Span | None:
+    def child(self, name: str, fields: dict[str, object]) -> LiveSpan | None:
         """Open a span under this one; None when the capture is over."""
         ...
 
@@ -76,10 +76,10 @@ class Span(Protocol):
         ...
 
 
-CURRENT: ContextVar[Span | None] = ContextVar("lutum span", default=None)
+CURRENT: ContextVar[LiveSpan | None] = ContextVar("lutum span", default=None)
 
 
-def open_span(name: str, /, **fields: object) -> Span | None:
+def open_span(name: str, /, **fields: object) -> LiveSpan | None:
     """A span under the current one, which stays current; None when nobody listens."""
     current = CURRENT.get()
     return None if current is None else current.child(name, fields)
@@ -103,10 +103,10 @@ class span:
         self._name = name
         self._fields = fields
 
-    def __enter__(self) -> Span | None:
+    def __enter__(self) -> LiveSpan | None:
         self._found = found = CURRENT.get()
         if found is None:
-            self._opened: Span | None = None
+            self._opened: LiveSpan | None = None
             return None
         self._opened = opened = found.child(self._name, self._fields)
         if opened is not None:

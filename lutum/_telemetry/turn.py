@@ -24,7 +24,7 @@ from lutum._telemetry.attributes import (
     usage_fields,
 )
 from lutum._telemetry.redact import masked_body, masked_headers, masked_url, secrets_sent
-from lutum._telemetry.spans import CURRENT, RawCapture, Span
+from lutum._telemetry.spans import CURRENT, LiveSpan, RawCapture
 from lutum._turn.frames import encode_frame
 from lutum._values.errors import TurnError
 from lutum._values.events import (
@@ -58,7 +58,7 @@ class TurnSpan:
 
     __slots__ = ("completed", "first", "raw", "retries", "span", "started")
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: LiveSpan) -> None:
         self.span = span
         self.raw = span.raw
         self.started = anyio.current_time()
@@ -89,7 +89,7 @@ class TurnSpan:
 
     async def wait(self, reservation: Awaitable[T]) -> T:
         """Await a reservation; a `wait` span is opened when it does not come at once."""
-        opened: Span | None = None
+        opened: LiveSpan | None = None
 
         def tell() -> None:
             nonlocal opened
@@ -169,13 +169,13 @@ class TurnSpan:
 class TracedExchange:
     """An exchange, and the spans `attempt` and `request` around it."""
 
-    def __init__(self, turn: TurnSpan, inner: Exchange, prepared: Prepared, attempt: Span | None) -> None:
+    def __init__(self, turn: TurnSpan, inner: Exchange, prepared: Prepared, attempt: LiveSpan | None) -> None:
         self._turn = turn
         self._inner = inner
         self._prepared = prepared
         self._attempt = attempt
-        self._request: Span | None = None
-        self._found: Span | None = None
+        self._request: LiveSpan | None = None
+        self._found: LiveSpan | None = None
         self._raw: RawCapture | None = None
         self._fault: BaseException | None = None
         self._over = False
@@ -283,7 +283,7 @@ class TracedExchange:
         if self._attempt is not None:
             self._attempt.set(**usage_fields(usage))
 
-    def _see(self, request: Span, events: list[Event]) -> None:
+    def _see(self, request: LiveSpan, events: list[Event]) -> None:
         now = anyio.current_time()
         self._events += len(events)
         for event in events:
@@ -303,7 +303,7 @@ class TracedExchange:
             self._frames += 1
             request.keep("frame", sequence=self._frames, frame=encode_frame(events))
 
-    def _tell(self, request: Span, event: Event) -> None:
+    def _tell(self, request: LiveSpan, event: Event) -> None:
         turn = self._turn
         match event:
             case TurnStarted(model=model, response=response):
@@ -337,7 +337,7 @@ class TracedExchange:
             self._apart = max(2 * self._apart, (curve[-1][0] - curve[0][0]) / SAMPLES)
 
 
-def _end(span: Span, error: BaseException | None) -> None:
+def _end(span: LiveSpan, error: BaseException | None) -> None:
     """End a span of the core's own, which quotes nobody's exception but lutum's."""
     if isinstance(error, Exception):
         span.set(**error_fields(error))
@@ -351,7 +351,7 @@ class CountingDecoder:
 
     __slots__ = ("_inner", "_span")
 
-    def __init__(self, inner: Decoder, span: Span) -> None:
+    def __init__(self, inner: Decoder, span: LiveSpan) -> None:
         self._inner = inner
         self._span = span
 
@@ -365,7 +365,7 @@ class CountingDecoder:
         self._inner.eof(out)
 
 
-def _wanted(request: Span, prepared: Prepared) -> RawCapture | None:
+def _wanted(request: LiveSpan, prepared: Prepared) -> RawCapture | None:
     """What the capture asks for, as far as the turn's own option allows."""
     wanted, own = request.raw, prepared.request.settings.option(RawCapture)
     if wanted is None or own is None:

@@ -23,7 +23,7 @@ from lutum._values.transcript import Transcript
 VERSION = 1
 
 
-class _Header(Struct, frozen=True):
+class _TranscriptHeader(Struct, frozen=True):
     lutum: str
     version: int
 
@@ -55,7 +55,7 @@ def dump_lines(transcript: Transcript, since: Transcript | None) -> bytes:
     start = 0
     lines = list[bytes]()
     if since is None:
-        lines.append(_encode(_Header("transcript", VERSION)))
+        lines.append(_encode(_TranscriptHeader("transcript", VERSION)))
     else:
         start = len(since)
         if len(transcript) < start or transcript.common_prefix(since) != since:
@@ -104,7 +104,7 @@ def read_line(line: bytes, before: Transcript) -> Transcript:
 def check_header(line: bytes) -> None:
     """Raises TranscriptError when the line begins no file that this version reads."""
     try:
-        header = msgspec.json.decode(line, type=_Header)
+        header = msgspec.json.decode(line, type=_TranscriptHeader)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         header = None
     if header is None or header.lutum != "transcript":

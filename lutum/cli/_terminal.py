@@ -98,9 +98,9 @@ class Terminal:
         for number, row in enumerate(table(clean, min(self.width, READABLE) - len(_INDENT))):
             self.write(self.style(row, "" if number else DIM, _INDENT) + "\n")
 
-    def answer(self) -> Answer:
+    def answer(self) -> LiveAnswer:
         """A model's answer, as it streams."""
-        return Answer(self)
+        return LiveAnswer(self)
 
     def branches(self, labels: Sequence[str]) -> SideBySide | Labelled:
         """Several answers at once, side by side if there is room and they can be drawn again."""
@@ -142,7 +142,7 @@ class _Live:
 
 
 @final
-class Answer(_Live):
+class LiveAnswer(_Live):
     """Running text, word by word; reasoning and answer are paragraphs of their own."""
 
     def __init__(self, terminal: Terminal) -> None:

@@ -80,7 +80,7 @@ class ProbeHandle:
         Raises:
           UsageError: the run is over, or this is called by the probe, which would wait for itself.
         """
-        call = _Call(fn, args)
+        call = _ProbeCall(fn, args)
         self._actor.take(call)
         try:
             await call.done.wait()
@@ -149,7 +149,7 @@ async def _watched(
     return actor.trace, ask
 
 
-class _Call:
+class _ProbeCall:
     """Something dispatched: what to run, and what became of it."""
 
     def __init__(self, fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> None:
@@ -176,14 +176,14 @@ class _Actor(Generic[A, R]):
         self._task: int | None = None
         # Without a bound: a change is told in the middle of something that must not wait for the probe, and
         # the trace keeps what it tells of anyway.
-        self._send, self._receive = anyio.create_memory_object_stream[Change | _Call](math.inf)
+        self._send, self._receive = anyio.create_memory_object_stream[Change | _ProbeCall](math.inf)
 
     def tell(self, change: Change) -> None:
         """Put a change in line."""
         if self.complete is None and self.error is None:
             self._send.send_nowait(change)
 
-    def take(self, call: _Call) -> None:
+    def take(self, call: _ProbeCall) -> None:
         """Put a call in line."""
         if anyio.get_current_task().id == self._task:
             raise UsageError("dispatch: the probe calls itself; call the method")
@@ -206,7 +206,7 @@ class _Actor(Generic[A, R]):
         """Handle what is in line until nothing more comes."""
         self._task = anyio.get_current_task().id
         async for message in self._receive:
-            if isinstance(message, _Call):
+            if isinstance(message, _ProbeCall):
                 await self._run(message)
             elif self.complete is None and self.error is None:
                 await self._see(message)
@@ -224,7 +224,7 @@ class _Actor(Generic[A, R]):
         if self.complete is not None and self.complete.cancel:
             self._subject.cancel()
 
-    async def _run(self, call: _Call) -> None:
+    async def _run(self, call: _ProbeCall) -> None:
         if call.left:
             return
         try:

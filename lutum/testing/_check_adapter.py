@@ -163,7 +163,7 @@ class _Counter:
     open = 0
 
 
-class _Body(httpx.AsyncByteStream):
+class _PieceBody(httpx.AsyncByteStream):
     def __init__(self, pieces: Sequence[bytes], counter: _Counter) -> None:
         self._pieces = pieces
         self._counter = counter
@@ -192,7 +192,7 @@ class _Player(httpx.AsyncBaseTransport):
         return httpx.Response(
             self._status,
             headers={"content-type": "text/event-stream"},
-            stream=_Body(self._pieces, self._counter),
+            stream=_PieceBody(self._pieces, self._counter),
         )
 
 

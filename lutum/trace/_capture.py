@@ -16,7 +16,7 @@ from os import PathLike
 from types import TracebackType
 from typing import Any, final
 
-from lutum._telemetry.spans import CURRENT, RawCapture, Span as SpanLike
+from lutum._telemetry.spans import CURRENT, LiveSpan, RawCapture
 from lutum._values.errors import UsageError
 from lutum.trace._tree import (
     Change,
@@ -64,7 +64,7 @@ class capture:
         self._content = content
         self._to = to
         self._recorder: Capturing | None = None
-        self._found: SpanLike | None = None
+        self._found: LiveSpan | None = None
         self._root: Root | None = None
 
     async def __aenter__(self) -> Trace:

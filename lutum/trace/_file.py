@@ -26,7 +26,7 @@ logger = logging.getLogger("lutum.trace")
 VERSION: Final = 1
 
 
-class _Header(Struct, tag="trace"):
+class _TraceHeader(Struct, tag="trace"):
     version: int
     wall: float
     started: float
@@ -74,7 +74,7 @@ class _End(Struct, tag="end"):
     ended: float
 
 
-_Line = _Header | _Whole | _Set | _Note | _Closed | _Kept | _End
+_Line = _TraceHeader | _Whole | _Set | _Note | _Closed | _Kept | _End
 
 _decoder: Final = msgspec.json.Decoder(_Line)
 
@@ -118,7 +118,7 @@ def plain(value: Any, depth: int = 20) -> Any:
 
 def dump(trace: Trace) -> bytes:
     """A trace as it is now. Open spans are left open."""
-    lines = [_line(_Header(VERSION, trace.wall, trace.started, trace.ended))]
+    lines = [_line(_TraceHeader(VERSION, trace.wall, trace.started, trace.ended))]
     ids: dict[Span | None, int | None] = {None: None}
     roots = set(map(id, trace.roots))
     lines += [_line(_Note(note.name, note.at, note.fields)) for note in trace.notes]
@@ -161,7 +161,7 @@ def load(data: bytes) -> Trace:
 
 
 def _begun(line: _Line) -> Trace:
-    if not isinstance(line, _Header):
+    if not isinstance(line, _TraceHeader):
         raise BadValue("trace: line 1", "a trace begins with its header")
     if line.version != VERSION:
         raise BadValue("trace: version", f"{line.version} is not {VERSION}, which this lutum reads")
@@ -195,7 +195,7 @@ def _apply(trace: Trace, spans: dict[int, Span], line: _Line) -> None:
         case _End():
             trace.ended = line.ended
             trace._unfinished = ""
-        case _Header():
+        case _TraceHeader():
             raise BadValue("trace", "has a second header")
 
 
@@ -210,7 +210,7 @@ class Writer:
         self._told: dict[Span, dict[str, Any]] = {}  # of open spans: counters are told when they end
         # Unbuffered: what is in a buffer dies with the process.
         self._file = open(path, "wb", buffering=0)  # noqa: SIM115  # closed by close(), with the capture
-        self._put(_Header(VERSION, trace.wall, trace.started))
+        self._put(_TraceHeader(VERSION, trace.wall, trace.started))
 
     def write(self, change: Change) -> None:
         """Write one change."""

@@ -7,7 +7,7 @@ import msgspec
 import lutum
 from lutum.abc import Prepared, ToolPlan, TurnRequest
 from lutum_claude import ClaudeAdapter, ClaudeOptions, _turn
-from lutum_claude._decode import Decoder
+from lutum_claude._decode import ClaudeDecoder
 
 SCOPE = "api.anthropic.com"
 BOUND = "claude-opus-5-5"
@@ -136,8 +136,8 @@ def finish(stop_reason: str | None = "end_turn", **members: Any) -> tuple[dict[s
     )
 
 
-def decoder(**given: Any) -> Decoder:
-    return Decoder(lutum.Response(request_id="req_1"), **{"model": PLAIN, "scope": SCOPE, **given})
+def decoder(**given: Any) -> ClaudeDecoder:
+    return ClaudeDecoder(lutum.Response(request_id="req_1"), **{"model": PLAIN, "scope": SCOPE, **given})
 
 
 def decode(stream: bytes, **given: Any) -> list[lutum.Event]:

@@ -99,13 +99,13 @@ def test_preparing_twice_gives_the_same_bytes() -> None:
 def test_one_more_item_is_one_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
     """Request 1,001 of a conversation encodes one item, and begins as request 1,000 did."""
     made = list[object]()
-    piece = _items.Encoder.piece
+    piece = _items.ClaudeItemEncoder.piece
 
     def counted(self: Any, item: Any, *rest: Any, **more: Any) -> Any:
         made.append(item)
         return piece(self, item, *rest, **more)
 
-    monkeypatch.setattr(_items.Encoder, "piece", counted)
+    monkeypatch.setattr(_items.ClaudeItemEncoder, "piece", counted)
     conversation, via = ModelInput().system("S"), adapter()
     for i in range(1_000):
         conversation = conversation.user(f"q{i}").turn(turn(text(f"a{i}")))

@@ -10,7 +10,7 @@ from lutum.abc import OutputFormat, Prepared, ToolPlan, TurnRequest
 from lutum_openai import OpenAIOptions
 from lutum_openai.chat import _turn
 from lutum_openai.chat._adapter import OpenAIChatAdapter
-from lutum_openai.chat._decode import Decoder
+from lutum_openai.chat._decode import ChatDecoder
 
 SCOPE = "api.openai.com"
 MODEL = "gpt-4o"
@@ -62,10 +62,10 @@ def call(id: str = "call_1", name: str = "look", arguments: str = "{}", **more: 
     return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}, **more}
 
 
-def decoder(**given: Any) -> Decoder:
+def decoder(**given: Any) -> ChatDecoder:
     given.setdefault("scope", SCOPE)
     given.setdefault("estimate", lutum.Estimate(100, 50))
-    return Decoder(lutum.Response(request_id="req_1"), model=MODEL, **given)
+    return ChatDecoder(lutum.Response(request_id="req_1"), model=MODEL, **given)
 
 
 def decode(data: bytes, chunks: Iterable[bytes] | None = None, **given: Any) -> list[lutum.Event]:

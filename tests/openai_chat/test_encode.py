@@ -387,13 +387,13 @@ def test_one_item_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
         transcript = transcript.append(lutum.Message("user", (lutum.Text(f"{number}"),)))
     prepare(transcript)
     seen = list[lutum.Item]()
-    whole = _items.Encoder.piece
+    whole = _items.ChatItemEncoder.piece
 
     def counted(self: Any, item: lutum.Item, field: str, before: lutum.Transcript) -> Any:
         seen.append(item)
         return whole(self, item, field, before)
 
-    monkeypatch.setattr(_items.Encoder, "piece", counted)
+    monkeypatch.setattr(_items.ChatItemEncoder, "piece", counted)
     prepare(transcript.append(turn({"content": "last"})))
     assert len(seen) == 1
 

@@ -15,7 +15,7 @@ from lutum.testing import _check_adapter
 from lutum.testing.wire import Cut, ErrorEvent, Reply, Say, Status, WireServer
 from lutum_openai import OpenAIOptions
 from lutum_openai.completions import OpenAICompletionsAdapter
-from lutum_openai.completions._decode import Decoder
+from lutum_openai.completions._decode import CompletionsDecoder
 
 MODEL = "gpt-3.5-turbo-instruct"
 KEY = "sk-secret-0123456789"
@@ -59,7 +59,7 @@ STREAM = chunk("Hel") + chunk("lo") + chunk("", "stop") + chunk(usage=USAGE) + D
 def decode(*pieces: bytes) -> list[lutum.Event]:
     """The events of a whole response."""
     out = list[lutum.Event]()
-    reading = Decoder(lutum.Response(), model=MODEL, scope="host", estimate=lutum.Estimate(20, 50))
+    reading = CompletionsDecoder(lutum.Response(), model=MODEL, scope="host", estimate=lutum.Estimate(20, 50))
     for piece in pieces:
         reading.feed(piece, out)
     reading.eof(out)
@@ -237,7 +237,7 @@ def test_what_is_not_known_is_kept() -> None:
 def test_errors_in_a_stream(data: bytes, kind: str) -> None:
     """An error event, and data that is not the protocol, end the turn behind what came before."""
     out = list[lutum.Event]()
-    reading = Decoder(lutum.Response(), model=MODEL, scope="host", estimate=lutum.Estimate())
+    reading = CompletionsDecoder(lutum.Response(), model=MODEL, scope="host", estimate=lutum.Estimate())
     with pytest.raises(lutum.ProviderError) as caught:
         reading.feed(chunk("a") + data + STREAM, out)
     assert caught.value.kind == kind

@@ -8,7 +8,7 @@ import lutum
 from lutum.abc import OutputFormat, Prepared, ToolPlan, TurnRequest
 from lutum_openai import OpenAIAdapter, OpenAIOptions
 from lutum_openai.responses import _turn
-from lutum_openai.responses._decode import Decoder
+from lutum_openai.responses._decode import ResponsesDecoder
 
 SCOPE = "api.openai.com"
 PLAIN = "gpt-4.1"
@@ -128,8 +128,8 @@ def sse(*events: dict[str, Any] | bytes) -> bytes:
     return b"".join(out)
 
 
-def decoder(**given: Any) -> Decoder:
-    return Decoder(lutum.Response(request_id="req_1"), **{"model": PLAIN, "scope": SCOPE, **given})
+def decoder(**given: Any) -> ResponsesDecoder:
+    return ResponsesDecoder(lutum.Response(request_id="req_1"), **{"model": PLAIN, "scope": SCOPE, **given})
 
 
 def decode(data: bytes, **given: Any) -> list[lutum.Event]:

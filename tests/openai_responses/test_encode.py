@@ -520,13 +520,13 @@ def test_requests_only_grow() -> None:
 def test_one_item_more_is_one_item_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Request 1,001 encodes one item; preparing it again encodes none."""
     made = list[lutum.Item]()
-    piece = _items.Encoder.piece
+    piece = _items.ResponsesItemEncoder.piece
 
     def counted(self: Any, item: lutum.Item, *rest: Any) -> Any:
         made.append(item)
         return piece(self, item, *rest)
 
-    monkeypatch.setattr(_items.Encoder, "piece", counted)
+    monkeypatch.setattr(_items.ResponsesItemEncoder, "piece", counted)
     grown = ModelInput(lutum.Message("user", (Text(str(i)),)) for i in range(1_000)).transcript
     prepare(grown)
     assert len(made) == 1_000

@@ -89,7 +89,7 @@ class OpenAIChatAdapter(HttpAdapter):
         known = profile_of(self._endpoint.host) if profile is None else profile
         if max_tokens_field != "auto":
             known = known.with_max_tokens(max_tokens_field)
-        self._config = _encode.Config(
+        self._config = _encode.ChatConfig(
             scope=self.scope,
             url=chat_url(self._endpoint),
             model=model,
@@ -136,7 +136,7 @@ class OpenAIChatAdapter(HttpAdapter):
         return _common.http_error(response, body, time.time())
 
 
-def chat_url(endpoint: _common.Endpoint) -> str:
+def chat_url(endpoint: _common.OpenAIEndpoint) -> str:
     """Where an endpoint takes requests; Azure has the model in the URL, or its own `/openai/v1`.
 
     Raises:
@@ -153,10 +153,10 @@ def chat_url(endpoint: _common.Endpoint) -> str:
     return endpoint.url(openai + "/deployments/{model}/chat/completions")
 
 
-def decoder_for(prepared: Prepared, response: Response, config: _encode.Config) -> Decoder:
+def decoder_for(prepared: Prepared, response: Response, config: _encode.ChatConfig) -> Decoder:
     """The decoder of the answer to a request."""
     value_tool = _encode.value_tool(prepared.request, config)
-    return _decode.Decoder(
+    return _decode.ChatDecoder(
         response,
         model=prepared.model,
         scope=config.scope,

@@ -22,7 +22,7 @@ _NO_WORDS = frozenset({b"", b'""', b"nu"})  # how an absent, an empty and a null
 _STREAMED_DETAILS = {"reasoning.text": "text", "reasoning.summary": "summary"}
 
 
-class Call:
+class ReceivedCall:
     """A tool call that is being received; `custom` calls are the provider's, see `Completed.open_items`."""
 
     __slots__ = ("_function", "_members", "_pieces", "_whole", "custom", "id", "index", "name", "ready")
@@ -102,12 +102,12 @@ class Call:
         return _wire.encode(members)
 
 
-class Message:
+class ReceivedMessage:
     """An assistant message that is being received."""
 
     def __init__(self) -> None:
-        self.calls = list[Call]()
-        self.function: Call | None = None
+        self.calls = list[ReceivedCall]()
+        self.function: ReceivedCall | None = None
         self.inexact: str | None = None
         self._order = dict[str, None]()  # members as they first came
         self._texts = dict[str, list[str]]()
@@ -164,14 +164,14 @@ class Message:
         pieces.append(text)
         return True
 
-    def call_for(self, delta: _wire.CallDelta, fallback_id: str) -> Call:
+    def call_for(self, delta: _wire.CallDelta, fallback_id: str) -> ReceivedCall:
         """The call that a delta goes on with, or a new one.
 
         Servers send an index, or whole calls without one, or index 0 for every whole call, or an id of its
         own with every delta: a new id begins a new call only where a name comes with it.
         """
         named = bool(delta.function and delta.function.name)
-        found: Call | None = None
+        found: ReceivedCall | None = None
         if delta.index is not None:
             found = next((call for call in reversed(self.calls) if call.index == delta.index), None)
         elif delta.id:
@@ -185,17 +185,17 @@ class Message:
         if found is None:
             if not delta.id:
                 self.inexact = self.inexact or f"call {len(self.calls)} came without an id"
-            found = Call(delta.index, delta.id or fallback_id)
+            found = ReceivedCall(delta.index, delta.id or fallback_id)
             self.calls.append(found)
         elif found.ready:
             self.inexact = self.inexact or f"call {found.id!r} went on after its end"
         return found
 
-    def legacy(self, raw: Raw) -> tuple[Call, str]:
+    def legacy(self, raw: Raw) -> tuple[ReceivedCall, str]:
         """Take a piece of a `function_call`."""
         call = self.function
         if call is None:
-            self.function = call = Call(None, "")
+            self.function = call = ReceivedCall(None, "")
         piece = call.take({"function": raw})
         call.id = _wire.FUNCTION_ID + call.name
         return call, piece

@@ -38,7 +38,7 @@ from lutum import (
 from lutum.sse import SSEDecoder, SSEError
 from lutum_openai import _common
 from lutum_openai.chat import _turn, _wire
-from lutum_openai.chat._assemble import Call, Message
+from lutum_openai.chat._assemble import ReceivedCall, ReceivedMessage
 
 BODY_BYTES = 16 * 2**20
 """The longest JSON body: as long as the longest event of a stream."""
@@ -53,7 +53,7 @@ _FAULTS = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
 @final
-class Decoder:
+class ChatDecoder:
     """Decode one answer; nothing after `[DONE]` is looked at.
 
     Args:
@@ -91,7 +91,7 @@ class Decoder:
         self._body: bytearray | None = bytearray()  # None once it is known to be a stream
         self._is_body = False  # a JSON body, which begins with a brace
         self._tail = b""  # the first byte of a line that has not ended
-        self._message = Message()
+        self._message = ReceivedMessage()
         self._plain = PATIENCE  # what is left of it
         self._fingerprint: tuple[str | None, str | None, str | None] | None = None
         self._seen = dict[str, bytes]()
@@ -337,7 +337,7 @@ class Decoder:
         call = self._message.call_for(delta, f"call_{number}_{self._response.id or 'answer'}")
         self._show_piece(call, call.take(_wire.decode_object(raw)), out)
 
-    def _show_piece(self, call: Call, piece: str, out: list[Event]) -> None:
+    def _show_piece(self, call: ReceivedCall, piece: str, out: list[Event]) -> None:
         if not piece or call.custom:
             return
         self._deltas += 1

@@ -1,4 +1,4 @@
-"""A request to bytes. PURE: `Prepared` is a function of `TurnRequest` and `Config`.
+"""A request to bytes. PURE: `Prepared` is a function of `TurnRequest` and `ChatConfig`.
 
 Body = head (model, tools) + messages joined from cached bytes + tail (everything else), so that request
 1,001 of a conversation encodes one item and is request 1,000 with more at its end. Messages stand where
@@ -19,11 +19,11 @@ from msgspec import UNSET, Raw, Struct
 from lutum import BadValue, Estimate, ToolDef
 from lutum.abc import Prepared, ToolPlan, TurnRequest, narrow
 from lutum_openai import _common
-from lutum_openai._items import Piece
+from lutum_openai._items import OpenAIPiece
 from lutum_openai._options import OpenAIOptions, json_bytes
 from lutum_openai._unasked import unasked_tokens
 from lutum_openai.chat import _wire
-from lutum_openai.chat._items import Encoder
+from lutum_openai.chat._items import ChatItemEncoder
 from lutum_openai.chat._profiles import UNKNOWN, Profile, Structured
 
 DEFAULT_OUTPUT = 4_096
@@ -47,7 +47,7 @@ _CACHE_CONTROL = {
 }
 
 
-class Config(Struct, frozen=True):
+class ChatConfig(Struct, frozen=True):
     """What an adapter adds to its requests: where they go and what is said where the request says nothing.
 
     `url` may hold `{model}`. `secret_headers` are the names of those added when a request is sent.
@@ -64,7 +64,7 @@ class Config(Struct, frozen=True):
     secret_headers: tuple[str, ...] = ()
 
 
-def prepare(request: TurnRequest, config: Config) -> Prepared:
+def prepare(request: TurnRequest, config: ChatConfig) -> Prepared:
     """The bytes of a request, and what is known about it.
 
     Raises:
@@ -77,7 +77,7 @@ def prepare(request: TurnRequest, config: Config) -> Prepared:
         if getattr(options, name) is not None:
             raise BadValue(name, "belongs to the Responses API: use OpenAIAdapter")
 
-    encoder = Encoder(config.scope, config.profile)
+    encoder = ChatItemEncoder(config.scope, config.profile)
     pieces = request.transcript.memo(encoder.key, encoder)
     joined, stable = _joined(request, encoder, pieces)
     messages = [message for piece in joined for message in piece.sent]
@@ -150,31 +150,31 @@ def prepare(request: TurnRequest, config: Config) -> Prepared:
     )
 
 
-def options_of(request: TurnRequest, config: Config) -> OpenAIOptions:
+def options_of(request: TurnRequest, config: ChatConfig) -> OpenAIOptions:
     """The turn's options laid over the adapter's."""
     given = request.settings.option(OpenAIOptions)
     return config.options if given is None else given.over(config.options)
 
 
-def structured_mode(request: TurnRequest, config: Config) -> Structured:
+def structured_mode(request: TurnRequest, config: ChatConfig) -> Structured:
     """How the request asks for a structured value."""
     return options_of(request, config).structured or config.profile.structured
 
 
-def value_tool(request: TurnRequest, config: Config) -> str | None:
+def value_tool(request: TurnRequest, config: ChatConfig) -> str | None:
     """The forced tool whose arguments are the structured value, where it is asked for so."""
     if request.output is None or structured_mode(request, config) != "tool":
         return None
     return _common.schema_name(request.output.name)
 
 
-def first_difference(earlier: Prepared, later: Prepared, config: Config) -> str | None:
+def first_difference(earlier: Prepared, later: Prepared, config: ChatConfig) -> str | None:
     """JSON path in `later` of the first thing that is not as `earlier` sent it; None when it only adds."""
     mine, other = _tools(earlier.request, config)[0], _tools(later.request, config)[0]
     for i in range(max(len(mine), len(other))):
         if mine[i : i + 1] != other[i : i + 1]:
             return f"$.tools[{i}]"
-    encoder = Encoder(config.scope, config.profile)
+    encoder = ChatItemEncoder(config.scope, config.profile)
     before = [m for p in earlier.request.transcript.memo(encoder.key, encoder) for m in p.sent]
     now = list[tuple[bytes, int]]()
     at = 0
@@ -194,8 +194,8 @@ def first_difference(earlier: Prepared, later: Prepared, config: Config) -> str 
 
 
 def _joined(
-    request: TurnRequest, encoder: Encoder, pieces: Sequence[Piece]
-) -> tuple[Sequence[Piece], int | None]:
+    request: TurnRequest, encoder: ChatItemEncoder, pieces: Sequence[OpenAIPiece]
+) -> tuple[Sequence[OpenAIPiece], int | None]:
     """The pieces with the ephemerals among them, and how many messages stand before the first of those."""
     if not request.ephemerals:
         return pieces, None
@@ -204,7 +204,7 @@ def _joined(
         for i, (position, item) in enumerate(request.ephemerals)
     ]
     waiting.sort(key=lambda entry: entry[0])
-    joined, stable, count = list[Piece](), -1, 0
+    joined, stable, count = list[OpenAIPiece](), -1, 0
     for i, piece in enumerate(pieces):
         while waiting and waiting[0][0] <= i and not piece.answers:
             stable = count if stable < 0 else stable
@@ -269,7 +269,7 @@ def _tool_json(tool: ToolDef) -> bytes:
     )
 
 
-def _tools(request: TurnRequest, config: Config) -> tuple[tuple[bytes, ...], str | None]:
+def _tools(request: TurnRequest, config: ChatConfig) -> tuple[tuple[bytes, ...], str | None]:
     """The entries of `tools`, the head's first, and why the request is not append-only."""
     tools, reason = _planned(request.tools)
     name = value_tool(request, config)
@@ -309,7 +309,7 @@ def _named(name: str) -> bytes:
     return b'{"type":"function","function":{"name":%b}}' % _wire.encode(name)
 
 
-def _bound(request: TurnRequest, config: Config, model: str, options: OpenAIOptions) -> int:
+def _bound(request: TurnRequest, config: ChatConfig, model: str, options: OpenAIOptions) -> int:
     said = request.settings.max_output_tokens
     if said is not UNSET:
         return said
@@ -328,7 +328,7 @@ def _answers(options: OpenAIOptions) -> int:
     return n if isinstance(n, int) and n > 1 else 1
 
 
-def _settings(request: TurnRequest, config: Config, options: OpenAIOptions) -> dict[str, bytes]:
+def _settings(request: TurnRequest, config: ChatConfig, options: OpenAIOptions) -> dict[str, bytes]:
     settings = request.settings
     found: dict[str, object] = {
         "temperature": settings.temperature,
@@ -354,7 +354,7 @@ def _settings(request: TurnRequest, config: Config, options: OpenAIOptions) -> d
     return {name: _wire.encode(value) for name, value in found.items()}
 
 
-def _headers(config: Config, options: OpenAIOptions) -> tuple[tuple[str, str], ...]:
+def _headers(config: ChatConfig, options: OpenAIOptions) -> tuple[tuple[str, str], ...]:
     headers = {"content-type": "application/json", "accept": "text/event-stream"}
     headers |= dict(config.headers)
     headers |= {name.lower(): value for name, value in (options.extra_headers or {}).items()}

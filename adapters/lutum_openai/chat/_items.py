@@ -6,7 +6,7 @@ from typing import final
 
 from lutum import BadValue, CommittedTurn, Document, Image, Message, Part, Text, ToolResult, Transcript
 from lutum_openai import _common, _items
-from lutum_openai._items import Content, ItemEncoder, Piece
+from lutum_openai._items import Content, ItemEncoder, OpenAIPiece
 from lutum_openai.chat import _turn, _wire
 from lutum_openai.chat._profiles import Profile
 
@@ -15,7 +15,7 @@ ELSEWHERE = "(in the next user message)"
 
 
 @final
-class Encoder(ItemEncoder):
+class ChatItemEncoder(ItemEncoder):
     """`make` for `Transcript.memo`, for one scope and profile."""
 
     __slots__ = ("profile",)
@@ -31,23 +31,23 @@ class Encoder(ItemEncoder):
     def _keeps_ids(self, turn: CommittedTurn) -> bool:
         return _turn.replay_form(turn, self.scope, turn.model).exact
 
-    def _turn(self, turn: CommittedTurn) -> Piece:
+    def _turn(self, turn: CommittedTurn) -> OpenAIPiece:
         form = _turn.replay_form(turn, self.scope, turn.model)
         if form.exact:
             sent = _turn.replay_message(turn, self.profile)
         else:
             sent = _turn.view_message(turn, self.profile)
         spoken = ("a turn with audio",) if form.exact and b'"audio":{' in sent else ()
-        return Piece((sent,), form=form, tokens=_items.message_tokens(sent), unbounded=spoken)
+        return OpenAIPiece((sent,), form=form, tokens=_items.message_tokens(sent), unbounded=spoken)
 
-    def _message(self, item: Message, field: str) -> Piece:
+    def _message(self, item: Message, field: str) -> OpenAIPiece:
         role = item.role
         if role == "developer" and not self.profile.developer:
             role = "system"
         content = self._content(item.content, field, item.role)
         return content.piece(_message(role, b'"content":' + _json(item.content, content)))
 
-    def _result(self, item: ToolResult, field: str, before: Transcript) -> Piece:
+    def _result(self, item: ToolResult, field: str, before: Transcript) -> OpenAIPiece:
         answers = item.call_id in before.open_calls
         round = _round(before, item) if answers else (item,)
         said = _items.result_parts(item)

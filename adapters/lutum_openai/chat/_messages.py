@@ -28,7 +28,7 @@ from lutum import (
 from lutum_openai import _common, _messages
 from lutum_openai._messages import FAULTS, Json, Said, string
 from lutum_openai.chat import _turn, _wire
-from lutum_openai.chat._items import Encoder
+from lutum_openai.chat._items import ChatItemEncoder
 from lutum_openai.chat._profiles import profile_of
 
 _ROLES = frozenset({"user", "system", "developer"})
@@ -65,8 +65,8 @@ def from_messages(
         entries = _messages.objects(bytes(body.get("messages", b"null")))
         if entries is None:
             raise BadValue("messages", "is no array of messages")
-        reader = _Reader(scope, model or string(body.get("model")) or "", tuple(tools))
-        reader.run(list(map(_Read, entries)))
+        reader = _ChatReader(scope, model or string(body.get("model")) or "", tuple(tools))
+        reader.run(list(map(_ChatEntry, entries)))
         return reader.transcript
     except FAULTS as exc:
         raise BadValue("messages", f"cannot be read: {exc}") from None
@@ -91,7 +91,7 @@ def to_messages(transcript: Transcript) -> bytes:
         elif isinstance(item, Raw) and item.adapter == _wire.NAME:
             written.append(item.json.strip().encode())
         else:
-            written += Encoder(scope, _PROFILE).piece(item, f"input[{i}]", before).sent
+            written += ChatItemEncoder(scope, _PROFILE).piece(item, f"input[{i}]", before).sent
         before = before.append(item)
     return b"[" + b",".join(written) + b"]"
 
@@ -107,7 +107,7 @@ def batch_line(turn: Turn[Any], id: str) -> bytes:
     return _messages.batch_line(turn, id, "/chat/completions")
 
 
-class _Read:
+class _ChatEntry:
     """A message as far as it can be read; `answers` is the call that a result of a tool answers."""
 
     __slots__ = ("answers", "content", "json", "role")
@@ -124,16 +124,16 @@ class _Read:
             self.answers = _wire.FUNCTION_ID + (string(members.get("name")) or "")
 
 
-class _Reader:
+class _ChatReader:
     """Messages to items, in order."""
 
     def __init__(self, scope: str, model: str, tools: tuple[ToolDef, ...]) -> None:
         self.transcript = Transcript()
         self._model = model
         self._tools = tools
-        self._encoder = Encoder(scope, _PROFILE)
+        self._encoder = ChatItemEncoder(scope, _PROFILE)
 
-    def run(self, messages: Sequence[_Read]) -> None:
+    def run(self, messages: Sequence[_ChatEntry]) -> None:
         for i, message in enumerate(messages):
             content = _parts(message.content)
             if message.role == "assistant":
@@ -146,7 +146,7 @@ class _Reader:
             else:
                 self._append(Raw(_wire.NAME, message.json.decode()))
 
-    def _turn(self, message: _Read, messages: Sequence[_Read], behind: int) -> None:
+    def _turn(self, message: _ChatEntry, messages: Sequence[_ChatEntry], behind: int) -> None:
         """A turn; kept as it is where its calls are not answered as an item can say it."""
         scope = self._encoder.scope
         try:
@@ -162,7 +162,7 @@ class _Reader:
         self._append(msgspec.structs.replace(turn, tools=self._tools))
         self._tools = ()  # the first turn keeps them
 
-    def _say(self, item: Said, message: _Read) -> None:
+    def _say(self, item: Said, message: _ChatEntry) -> None:
         try:
             rendered = self._encoder.piece(item, "messages", self.transcript).sent
         except BadValue:

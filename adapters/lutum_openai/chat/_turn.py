@@ -53,15 +53,15 @@ _EMPTY = frozenset({b"null", b'""', b"[]", b"{}"})
 _ORDER = ("role", "name", "content", "refusal", *_wire.REASONING, "tool_calls", "function_call", "audio")
 
 
-class _Function(msgspec.Struct):
+class _CalledFunction(msgspec.Struct):
     name: str = ""
     arguments: Raw = Raw()
 
 
-class _Call(msgspec.Struct):
+class _ChatCall(msgspec.Struct):
     id: str = ""
     type: str | None = None
-    function: _Function | None = None
+    function: _CalledFunction | None = None
 
 
 class _Audio(msgspec.Struct):
@@ -74,8 +74,8 @@ class _Detail(msgspec.Struct):
     summary: str | None = None
 
 
-_decode_calls = msgspec.json.Decoder(list[_Call] | None).decode
-_decode_legacy = msgspec.json.Decoder(_Function | None).decode
+_decode_calls = msgspec.json.Decoder(list[_ChatCall] | None).decode
+_decode_legacy = msgspec.json.Decoder(_CalledFunction | None).decode
 _decode_audio = msgspec.json.Decoder(_Audio | None).decode
 _decode_details = msgspec.json.Decoder(list[_Detail] | None).decode
 
@@ -203,7 +203,7 @@ def thinking_text(raw: Raw | None) -> str | None:
     try:
         if bytes(raw).startswith(b'"'):
             return _wire.decode_str(raw)
-        parts = msgspec.json.decode(raw, type=list[_wire.Part])
+        parts = msgspec.json.decode(raw, type=list[_wire.ChatPart])
     except (msgspec.DecodeError, UnicodeError):
         return None
     if any(part.type != "text" or part.text is None for part in parts):
@@ -313,7 +313,7 @@ def _call_items(members: dict[str, Raw], value_tool: str | None) -> list[ViewIte
     legacy = members.get("function_call")
     listed = calls is not None and bytes(calls) not in _EMPTY
     if legacy is not None and not listed and not no_function(bytes(legacy)):
-        function = _decode_legacy(legacy) or _Function()
+        function = _decode_legacy(legacy) or _CalledFunction()
         arguments = arguments_text(bytes(function.arguments))
         items.append(ToolCallItem(_wire.FUNCTION_ID + function.name, function.name, arguments))
     return items

@@ -59,7 +59,7 @@ class Choice(Struct):
     error: Raw = Raw()
 
 
-class Part(Struct):
+class ChatPart(Struct):
     """One part of a content list; only text and thinking are looked into."""
 
     type: str = ""
@@ -114,7 +114,7 @@ decode_array = msgspec.json.Decoder(list[Raw]).decode
 decode_choices = msgspec.json.Decoder(list[Choice] | None).decode
 decode_str = msgspec.json.Decoder(str).decode
 decode_text = msgspec.json.Decoder(str | None).decode
-decode_part = msgspec.json.Decoder(Part).decode
+decode_part = msgspec.json.Decoder(ChatPart).decode
 decode_call = msgspec.json.Decoder(CallDelta).decode
 decode_function = msgspec.json.Decoder(Function).decode
 encode = msgspec.json.Encoder().encode

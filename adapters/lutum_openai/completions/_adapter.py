@@ -70,7 +70,7 @@ class OpenAICompletionsAdapter(HttpAdapter):
             hooks=hooks,
             options=options,
         )
-        self._config = _encode.Config(
+        self._config = _encode.CompletionsConfig(
             scope=self.scope,
             url=completions_url(self._endpoint),
             model=model,
@@ -96,13 +96,15 @@ class OpenAICompletionsAdapter(HttpAdapter):
 
     def decoder(self, prepared: Prepared, response: Response) -> Decoder:
         """The decoder of a successful answer to a request. Pure."""
-        return _decode.Decoder(response, model=prepared.model, scope=self.scope, estimate=prepared.estimate)
+        return _decode.CompletionsDecoder(
+            response, model=prepared.model, scope=self.scope, estimate=prepared.estimate
+        )
 
     def _fault(self, response: Response, body: bytes) -> ProviderError:
         return _common.http_error(response, body, time.time())
 
 
-def completions_url(endpoint: _common.Endpoint) -> str:
+def completions_url(endpoint: _common.OpenAIEndpoint) -> str:
     """Where an endpoint takes requests; Azure has the model in the URL, or its own `/openai/v1`.
 
     Raises:

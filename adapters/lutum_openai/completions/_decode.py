@@ -58,7 +58,7 @@ _decode_str = msgspec.json.Decoder(str).decode
 
 
 @final
-class Decoder:
+class CompletionsDecoder:
     """Decode one stream; nothing after `[DONE]` is looked at.
 
     Args:

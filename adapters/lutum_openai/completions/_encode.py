@@ -1,4 +1,4 @@
-"""A request to bytes. PURE: `Prepared` is a function of `TurnRequest` and `Config`.
+"""A request to bytes. PURE: `Prepared` is a function of `TurnRequest` and `CompletionsConfig`.
 
 The endpoint takes a prompt and knows no roles, tools or schemas: a request that has more than one user
 message of text is refused, by the name of what is too much.
@@ -26,7 +26,7 @@ _OURS = frozenset({"prompt"})
 _TAKEN = frozenset({"user", "extra_body", "extra_headers"})
 
 
-class Config(Struct, frozen=True):
+class CompletionsConfig(Struct, frozen=True):
     """What an adapter adds to its requests: where they go and what is said where the request says nothing.
 
     `url` may hold `{model}`. `secret_headers` are the names of those added when a request is sent.
@@ -41,7 +41,7 @@ class Config(Struct, frozen=True):
     secret_headers: tuple[str, ...] = ()
 
 
-def prepare(request: TurnRequest, config: Config) -> Prepared:
+def prepare(request: TurnRequest, config: CompletionsConfig) -> Prepared:
     """The bytes of a request, and what is known about it.
 
     Raises:
@@ -120,7 +120,7 @@ def first_difference(earlier: Prepared, later: Prepared) -> str | None:
     return None if grown else "$.prompt"
 
 
-def _options(request: TurnRequest, config: Config) -> OpenAIOptions:
+def _options(request: TurnRequest, config: CompletionsConfig) -> OpenAIOptions:
     given = request.settings.option(OpenAIOptions)
     options = config.options if given is None else given.over(config.options)
     for name in options.__struct_fields__:

@@ -37,11 +37,11 @@ _COUNTED = frozenset(
 )
 
 
-class _Counted(msgspec.Struct):
+class _ResponsesCount(msgspec.Struct):
     input_tokens: int
 
 
-_decode_counted = msgspec.json.Decoder(_Counted).decode
+_decode_counted = msgspec.json.Decoder(_ResponsesCount).decode
 
 
 @final
@@ -109,7 +109,7 @@ class OpenAIAdapter(HttpAdapter):
             organization = organization or os.environ.get("OPENAI_ORG_ID") or None
             project = project or os.environ.get("OPENAI_PROJECT_ID") or None
         said = (("openai-organization", organization), ("openai-project", project))
-        self._config = _encode.Config(
+        self._config = _encode.ResponsesConfig(
             scope=self.scope,
             endpoint=endpoint,
             model=model,
@@ -191,11 +191,11 @@ class OpenAIAdapter(HttpAdapter):
         return _common.http_error(response, body, time.time())
 
 
-def decoder_for(prepared: Prepared, response: Response, config: _encode.Config) -> Decoder:
+def decoder_for(prepared: Prepared, response: Response, config: _encode.ResponsesConfig) -> Decoder:
     """The decoder of the answer to a request. Pure."""
     request = prepared.request
     value_tool = _encode.value_tool(request, config)
-    return _decode.Decoder(
+    return _decode.ResponsesDecoder(
         response,
         model=prepared.model,
         scope=config.scope,

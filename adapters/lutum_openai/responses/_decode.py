@@ -47,7 +47,7 @@ class _Answer(msgspec.Struct):
 
 
 @final
-class Decoder:
+class ResponsesDecoder:
     """Decode one stream; nothing after the terminal event is looked at.
 
     Args:
@@ -177,7 +177,7 @@ class Decoder:
         except _MALFORMED as exc:
             self._unknown(name, data, exc, out)
             return
-        if type(event) is _wire.TextDelta:
+        if type(event) is _wire.ResponsesTextDelta:
             item = self._find("message", event.item_id, event.output_index, out)
             self._said(item, ("text", event.content_index), event.delta, out)
             if len(event.logprobs) > 2:
@@ -194,10 +194,10 @@ class Decoder:
                 self._said(self._find("function_call", id, index, out), ("arguments", 0), delta, out)
             case _wire.SummaryDelta(item_id=id, output_index=index, summary_index=i, delta=delta):
                 self._said(self._find("reasoning", id, index, out), ("summary", i), delta, out)
-            case _wire.ReasoningDelta() | _wire.OldReasoningDelta():
+            case _wire.ResponsesReasoningDelta() | _wire.OldReasoningDelta():
                 item = self._find("reasoning", event.item_id, event.output_index, out)
                 self._said(item, ("reasoning", event.content_index), event.delta, out)
-            case _wire.RefusalDelta(item_id=id, output_index=index, content_index=i, delta=delta):
+            case _wire.ResponsesRefusalDelta(item_id=id, output_index=index, content_index=i, delta=delta):
                 self._said(self._find("message", id, index, out), ("refusal", i), delta, out)
             case _wire.ArgumentsDone(item_id=id, output_index=index, arguments=arguments, name=name):
                 item = self._find("function_call", id, index, out)
@@ -216,14 +216,14 @@ class Decoder:
             case _wire.Queued():
                 self._begin(event.response, out)
                 out.append(ProviderEvent("response.queued", data.strip()))
-            case _wire.Completed() | _wire.Incomplete() | _wire.Done():
+            case _wire.ResponsesCompleted() | _wire.Incomplete() | _wire.Done():
                 self._end(event.response, data, out)
             case _wire.Failed() | _wire.Cancelled():
                 self._failed(event.response, data, out)
-            case _wire.Error():
+            case _wire.ResponsesErrorEvent():
                 self._done = True
                 raise stream_error(data.strip(), self._response)
-            case _wire.TextDelta():
+            case _wire.ResponsesTextDelta():
                 raise AssertionError("taken before")
 
     # --- the response --------------------------------------------------------------------------

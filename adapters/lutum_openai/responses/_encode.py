@@ -1,4 +1,4 @@
-"""A request to bytes. PURE: `Prepared` is a function of `TurnRequest` and `Config`.
+"""A request to bytes. PURE: `Prepared` is a function of `TurnRequest` and `ResponsesConfig`.
 
 Body = head (model, tools) + input items joined from cached pieces + tail (everything else), so that request
 1,001 of a conversation encodes one item and is request 1,000 with more at its end. System and developer
@@ -24,13 +24,13 @@ from msgspec import UNSET, Struct
 from lutum import BadValue, Estimate, ToolDef, Transcript
 from lutum.abc import Prepared, ReplayForm, TurnRequest, narrow
 from lutum_openai import _common
-from lutum_openai._common import Endpoint, encode
-from lutum_openai._items import Piece, message_tokens
+from lutum_openai._common import OpenAIEndpoint, encode
+from lutum_openai._items import OpenAIPiece, message_tokens
 from lutum_openai._options import OpenAIOptions, json_bytes
 from lutum_openai._unasked import unasked_tokens
 from lutum_openai.responses import _wire
 from lutum_openai.responses._ids import distinct
-from lutum_openai.responses._items import Encoder
+from lutum_openai.responses._items import ResponsesItemEncoder
 
 _STREAM = b',"stream":true}'
 _NOTHING = Transcript()
@@ -40,14 +40,14 @@ _LOGPROBS = "message.output_text.logprobs"
 _UNBOUNDED_MEMBERS = ("conversation", "prompt", "previous_response_id")
 
 
-class Config(Struct, frozen=True):
+class ResponsesConfig(Struct, frozen=True):
     """What an adapter adds to its requests: where they go and what is said where the request says nothing.
 
     `headers` hold no secrets; `secret_headers` are the names of those added when a request is sent.
     """
 
     scope: str
-    endpoint: Endpoint
+    endpoint: OpenAIEndpoint
     model: str
     options: OpenAIOptions = OpenAIOptions()
     default_max_output_tokens: int | None = None
@@ -66,7 +66,7 @@ class _Input:
         self.unbounded = list[str]()
         self.declared = dict[str, bytes]()
 
-    def run(self, pieces: Sequence[Piece], ephemerals: Sequence[tuple[int, Piece]]) -> None:
+    def run(self, pieces: Sequence[OpenAIPiece], ephemerals: Sequence[tuple[int, OpenAIPiece]]) -> None:
         """Join the items' pieces with those of the ephemerals, which never part a call from its result."""
         waiting = list(ephemerals)
         for i, piece in enumerate(pieces):
@@ -78,7 +78,7 @@ class _Input:
         for _, piece in waiting:
             self.add(piece)
 
-    def add(self, piece: Piece) -> None:
+    def add(self, piece: OpenAIPiece) -> None:
         self.items += piece.sent
         self.tokens += piece.tokens
         self.images += piece.images
@@ -96,7 +96,7 @@ class _Tools(Struct):
     inexact_reason: str | None
 
 
-def options_of(request: TurnRequest, config: Config) -> OpenAIOptions:
+def options_of(request: TurnRequest, config: ResponsesConfig) -> OpenAIOptions:
     """The turn's options over the adapter's."""
     given = request.settings.option(OpenAIOptions)
     return config.options if given is None else given.over(config.options)
@@ -107,14 +107,14 @@ def stores(options: OpenAIOptions) -> bool:
     return options.store is True
 
 
-def value_tool(request: TurnRequest, config: Config) -> str | None:
+def value_tool(request: TurnRequest, config: ResponsesConfig) -> str | None:
     """The forced tool whose arguments are the structured value, where it is asked for so."""
     if request.output is None or options_of(request, config).structured != "tool":
         return None
     return _common.schema_name(request.output.name)
 
 
-def prepare(request: TurnRequest, config: Config) -> Prepared:
+def prepare(request: TurnRequest, config: ResponsesConfig) -> Prepared:
     """Encode a request.
 
     Raises:
@@ -125,7 +125,7 @@ def prepare(request: TurnRequest, config: Config) -> Prepared:
     for field in ("stop", "seed"):
         if getattr(settings, field) not in (UNSET, ()):
             raise BadValue(field, "the Responses API has no such setting; Chat Completions has")
-    encoder = Encoder(config.scope, model)
+    encoder = ResponsesItemEncoder(config.scope, model)
     pieces = distinct(request.transcript.memo(encoder.key, encoder))
     ephemerals = [
         (at, encoder.piece(item, f"ephemerals[{i}]", _NOTHING))
@@ -178,7 +178,7 @@ def prepare(request: TurnRequest, config: Config) -> Prepared:
     )
 
 
-def first_difference(earlier: Prepared, later: Prepared, config: Config) -> str | None:
+def first_difference(earlier: Prepared, later: Prepared, config: ResponsesConfig) -> str | None:
     """JSON path in `later` of the first tool or input item that is not as `earlier` sent it; None when
     `later` only adds. Ephemerals, what JSON mode wants said and everything behind the input are left out."""
     before, now = _compared(earlier, config), _compared(later, config)
@@ -192,7 +192,7 @@ def first_difference(earlier: Prepared, later: Prepared, config: Config) -> str 
     return None
 
 
-def _compared(prepared: Prepared, config: Config) -> dict[str, list[object]]:
+def _compared(prepared: Prepared, config: ResponsesConfig) -> dict[str, list[object]]:
     request = msgspec.structs.replace(prepared.request, ephemerals=())
     if options_of(request, config).structured == "json_object":  # what it wants said is said for one request
         request = msgspec.structs.replace(request, output=None)
@@ -212,14 +212,14 @@ def _body(model: str, tools: Sequence[bytes], items: Sequence[bytes], tail: Mapp
     return b"".join(out)
 
 
-def _headers(config: Config, options: OpenAIOptions) -> tuple[tuple[str, str], ...]:
+def _headers(config: ResponsesConfig, options: OpenAIOptions) -> tuple[tuple[str, str], ...]:
     headers = {"content-type": "application/json", "accept": "text/event-stream", **dict(config.headers)}
     for name, value in (options.extra_headers or {}).items():
         headers[name.lower()] = value
     return tuple(headers.items())
 
 
-def _output_limit(request: TurnRequest, config: Config, model: str) -> int:
+def _output_limit(request: TurnRequest, config: ResponsesConfig, model: str) -> int:
     asked = request.settings.max_output_tokens
     limit = config.default_max_output_tokens if asked is UNSET else asked
     if limit is None:
@@ -236,7 +236,7 @@ def _hidden(model: str, options: OpenAIOptions) -> bool:
 
 
 def _tail(
-    request: TurnRequest, config: Config, options: OpenAIOptions, model: str, limit: int
+    request: TurnRequest, config: ResponsesConfig, options: OpenAIOptions, model: str, limit: int
 ) -> tuple[dict[str, bytes], int, tuple[str, ...]]:
     """What stands behind the input, in a fixed order; the tokens of a schema among it, and what that lost."""
     settings = request.settings
@@ -283,7 +283,7 @@ def _structured(request: TurnRequest, options: OpenAIOptions) -> str:
 
 
 def _text(
-    request: TurnRequest, config: Config, options: OpenAIOptions
+    request: TurnRequest, config: ResponsesConfig, options: OpenAIOptions
 ) -> tuple[dict[str, bytes], tuple[str, ...]]:
     text, dropped = dict[str, bytes](), tuple[str, ...]()
     if request.output is not None and value_tool(request, config) is None:
@@ -304,7 +304,7 @@ def _text(
 
 
 def _tools(
-    request: TurnRequest, config: Config, options: OpenAIOptions, declared: Mapping[str, bytes]
+    request: TurnRequest, config: ResponsesConfig, options: OpenAIOptions, declared: Mapping[str, bytes]
 ) -> _Tools:
     plan = request.tools
     server = [json_bytes(f"server_tools[{i}]", tool) for i, tool in enumerate(options.server_tools or ())]
@@ -334,7 +334,7 @@ def _tools(
 
 def _choice(
     request: TurnRequest,
-    config: Config,
+    config: ResponsesConfig,
     options: OpenAIOptions,
     names: Sequence[str],
     planned: Iterable[ToolDef],
@@ -393,12 +393,12 @@ class _AdditionalTools(Struct):
     tools: list[msgspec.Raw] = []
 
 
-class _Named(Struct):
+class _NamedTool(Struct):
     name: str = ""
 
 
 _decode_additional = msgspec.json.Decoder(_AdditionalTools).decode
-_decode_named = msgspec.json.Decoder(_Named).decode
+_decode_named = msgspec.json.Decoder(_NamedTool).decode
 
 
 def _declared(item: bytes) -> dict[str, bytes]:

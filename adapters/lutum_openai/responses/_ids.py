@@ -12,18 +12,18 @@ import msgspec
 from msgspec import Raw
 
 from lutum_openai._common import call_id, decode_object, encode
-from lutum_openai._items import Piece
+from lutum_openai._items import OpenAIPiece
 from lutum_openai._messages import string
 
 _KINDS = frozenset({"function_call", "function_call_output"})
 
 
-def distinct(pieces: list[Piece]) -> list[Piece]:
+def distinct(pieces: list[OpenAIPiece]) -> list[OpenAIPiece]:
     """The pieces of a whole transcript, with the turn's place in an id that an earlier call has.
 
     Decided by what stands before alone, so that the next request says the same.
     """
-    found, seen, renamed = list[Piece](), set[str](), dict[str, str]()
+    found, seen, renamed = list[OpenAIPiece](), set[str](), dict[str, str]()
     for at, piece in enumerate(pieces):
         if piece.calls:
             renamed = {} if piece.whole else {id: _free(id, at, seen) for id in piece.calls if id in seen}

@@ -9,12 +9,12 @@ import msgspec
 from lutum import BadValue, CommittedTurn, Document, Image, Message, Text, ToolResult, Transcript
 from lutum_openai import _common, _items
 from lutum_openai._common import encode
-from lutum_openai._items import ItemEncoder, Piece
+from lutum_openai._items import ItemEncoder, OpenAIPiece
 from lutum_openai.responses import _turn, _wire
 
 
 @final
-class Encoder(ItemEncoder):
+class ResponsesItemEncoder(ItemEncoder):
     """`make` for `Transcript.memo`, for one scope and model."""
 
     __slots__ = ("model",)
@@ -38,7 +38,7 @@ class Encoder(ItemEncoder):
         reason = turn.inexact_reason or ""
         return at_home and not reason.startswith((_turn.UNFINISHED, _turn.VALUE_CALL))
 
-    def _turn(self, turn: CommittedTurn) -> Piece:
+    def _turn(self, turn: CommittedTurn) -> OpenAIPiece:
         form = _turn.replay_form(turn, self.scope, self.model)
         whole = self._keeps_ids(turn)
         if whole:
@@ -48,7 +48,7 @@ class Encoder(ItemEncoder):
             preface, sent = [], _turn.view_items(turn)
         items = (*preface, *sent)
         tokens = sum(map(_items.message_tokens, items))
-        return Piece(
+        return OpenAIPiece(
             items,
             form=form,
             preface=tuple(preface),
@@ -57,7 +57,7 @@ class Encoder(ItemEncoder):
             whole=whole,
         )
 
-    def _message(self, item: Message, field: str) -> Piece:
+    def _message(self, item: Message, field: str) -> OpenAIPiece:
         content = self._content(item.content, field, item.role)
         words = all(isinstance(part, Text) for part in item.content)
         plain = words and (len(item.content) == 1 or item.role == "assistant")
@@ -66,7 +66,7 @@ class Encoder(ItemEncoder):
             b'{"type":"message","role":"%b","content":%b}' % (item.role.encode(), json),
         )
 
-    def _result(self, item: ToolResult, field: str, before: Transcript) -> Piece:
+    def _result(self, item: ToolResult, field: str, before: Transcript) -> OpenAIPiece:
         answers = item.call_id in before.open_calls
         parts = _items.result_parts(item)
         content = self._content(parts, field, "tool")

@@ -32,7 +32,7 @@ from lutum_openai import _common, _messages
 from lutum_openai._common import decode_object, encode
 from lutum_openai._messages import FAULTS, Json, Said, string
 from lutum_openai.responses import _turn, _wire
-from lutum_openai.responses._items import Encoder
+from lutum_openai.responses._items import ResponsesItemEncoder
 
 # What the model puts out, of what an input may hold (openai-python, types/responses/response_input_item.py).
 _PUT_OUT = frozenset(
@@ -93,10 +93,10 @@ def from_messages(
             entries = _messages.objects(bytes(given))
         if entries is None:
             raise BadValue("messages", "is no text and no array of items")
-        reader = _Reader(scope, model or string(body.get("model")) or "", tuple(tools))
+        reader = _ResponsesReader(scope, model or string(body.get("model")) or "", tuple(tools))
         if text := string(body.get("instructions")):
             reader.say(b'{"type":"message","role":"system","content":%b}' % encode(text))
-        reader.run(list(map(_Read, entries)))
+        reader.run(list(map(_ResponsesEntry, entries)))
         return reader.transcript
     except FAULTS as exc:
         raise BadValue("messages", f"cannot be read: {exc}") from None
@@ -119,7 +119,7 @@ def to_messages(transcript: Transcript) -> bytes:
         elif isinstance(item, Raw) and item.adapter == _wire.NAME:
             written.append(item.json.strip().encode())
         else:
-            written += Encoder(scope, "").piece(item, f"input[{i}]", before).sent
+            written += ResponsesItemEncoder(scope, "").piece(item, f"input[{i}]", before).sent
         before = before.append(item)
     return b"[" + b",".join(written) + b"]"
 
@@ -145,7 +145,7 @@ def _turn_items(turn: CommittedTurn) -> list[bytes]:
     return [*_turn.preface_items(turn.preface), *_turn.replay_items(turn)]
 
 
-class _Read:
+class _ResponsesEntry:
     """An item as far as it can be read."""
 
     __slots__ = ("call_id", "execution", "json", "kind", "role")
@@ -165,16 +165,16 @@ class _Read:
         return self.kind in _PUT_OUT or (self.kind == "message" and self.role == "assistant")
 
 
-class _Reader:
+class _ResponsesReader:
     """Input items to items, in order."""
 
     def __init__(self, scope: str, model: str, tools: tuple[ToolDef, ...]) -> None:
         self.transcript = Transcript()
         self._model = model
         self._tools = tools
-        self._encoder = Encoder(scope, model)
+        self._encoder = ResponsesItemEncoder(scope, model)
 
-    def run(self, items: Sequence[_Read]) -> None:
+    def run(self, items: Sequence[_ResponsesEntry]) -> None:
         at = 0
         while at < len(items):
             end = at
@@ -203,7 +203,7 @@ class _Reader:
         role: Any = string(members["role"])
         self._append(self._with_wire(Message(role, content), json))
 
-    def _turn(self, output: Sequence[_Read], following: Sequence[_Read]) -> None:
+    def _turn(self, output: Sequence[_ResponsesEntry], following: Sequence[_ResponsesEntry]) -> None:
         """A turn; kept item by item where its calls are not answered as an item can say it."""
         response = b'{"output":[%b]}' % b",".join(item.json for item in output)
         try:
@@ -220,7 +220,7 @@ class _Reader:
         self._append(msgspec.structs.replace(turn, tools=self._tools))
         self._tools = ()  # the first turn keeps them
 
-    def _result(self, item: _Read) -> ToolResult:
+    def _result(self, item: _ResponsesEntry) -> ToolResult:
         output = bytes(decode_object(item.json).get("output", b"null"))
         result = ToolResult(item.call_id, _parts(output) or (Text(""),))
         return self._with_wire(result, item.json)

@@ -267,11 +267,11 @@ def _view(items: Sequence[bytes], value_tool: str | None) -> tuple[ViewItem, ...
     return tuple(view)
 
 
-def parts(content: Raw) -> list[_wire.Part]:
+def parts(content: Raw) -> list[_wire.ResponsesPart]:
     """The parts of an item's `content` or `summary`; a string is one text."""
     json = bytes(content)
     if json[:1] == b'"':
-        return [_wire.Part("output_text", _wire.decode_str(json))]
+        return [_wire.ResponsesPart("output_text", _wire.decode_str(json))]
     return [_wire.read_part(bytes(part)) for part in decode_array(json)] if json[:1] == b"[" else []
 
 

@@ -28,12 +28,12 @@ class _Delta(Struct, tag_field="type", gc=False):
     output_index: int | None = None
 
 
-class TextDelta(_Delta, tag="response.output_text.delta", gc=True):
+class ResponsesTextDelta(_Delta, tag="response.output_text.delta", gc=True):
     content_index: int = 0
     logprobs: Raw = Raw()
 
 
-class RefusalDelta(_Delta, tag="response.refusal.delta", gc=False):
+class ResponsesRefusalDelta(_Delta, tag="response.refusal.delta", gc=False):
     content_index: int = 0
 
 
@@ -41,7 +41,7 @@ class SummaryDelta(_Delta, tag="response.reasoning_summary_text.delta", gc=False
     summary_index: int = 0
 
 
-class ReasoningDelta(_Delta, tag="response.reasoning_text.delta", gc=False):
+class ResponsesReasoningDelta(_Delta, tag="response.reasoning_text.delta", gc=False):
     content_index: int = 0
 
 
@@ -89,7 +89,7 @@ class InProgress(Struct, tag_field="type", tag="response.in_progress"):
     response: Raw = Raw()
 
 
-class Completed(Struct, tag_field="type", tag="response.completed"):
+class ResponsesCompleted(Struct, tag_field="type", tag="response.completed"):
     response: Raw
 
 
@@ -111,11 +111,18 @@ class Cancelled(Struct, tag_field="type", tag="response.cancelled"):
     response: Raw
 
 
-class Error(Struct, tag_field="type", tag="error"):
+class ResponsesErrorEvent(Struct, tag_field="type", tag="error"):
     pass
 
 
-Delta = TextDelta | RefusalDelta | SummaryDelta | ReasoningDelta | OldReasoningDelta | ArgumentsDelta
+Delta = (
+    ResponsesTextDelta
+    | ResponsesRefusalDelta
+    | SummaryDelta
+    | ResponsesReasoningDelta
+    | OldReasoningDelta
+    | ArgumentsDelta
+)
 StreamEvent = (
     Delta
     | ArgumentsDone
@@ -125,12 +132,12 @@ StreamEvent = (
     | Created
     | Queued
     | InProgress
-    | Completed
+    | ResponsesCompleted
     | Incomplete
     | Done
     | Failed
     | Cancelled
-    | Error
+    | ResponsesErrorEvent
 )
 
 decode_event = msgspec.json.Decoder(StreamEvent).decode
@@ -227,21 +234,21 @@ def read_item(json: bytes) -> ItemHead:
         return ItemHead(kind)
 
 
-class Part(Struct):
+class ResponsesPart(Struct):
     type: str = ""
     text: str | None = None
     refusal: str | None = None
 
 
-_decode_part = msgspec.json.Decoder(Part).decode
+_decode_part = msgspec.json.Decoder(ResponsesPart).decode
 
 
-def read_part(json: bytes) -> Part:
+def read_part(json: bytes) -> ResponsesPart:
     """A part of a message or of reasoning; of a kind that is not known, nothing but that."""
     try:
         return _decode_part(json)
     except msgspec.ValidationError:
-        return Part()
+        return ResponsesPart()
 
 
 FINISH = {

@@ -30,7 +30,7 @@ _EXPIRES: Final = "2026-01-02T00:00:00Z"
 
 
 @final
-class _Batch(msgspec.Struct):
+class _ClaudeBatch(msgspec.Struct):
     lines: list[dict[str, Any]]
     polls: int
     ended: bool = False
@@ -44,7 +44,7 @@ class ClaudeBatchesDialect:
         self._run = run
         self._polls = polls
         self._api_key = api_key
-        self._batches: dict[str, _Batch] = {}
+        self._batches: dict[str, _ClaudeBatch] = {}
 
     def matches(self, request: WireRequest) -> bool:
         return _PATH.fullmatch(request.path) is not None
@@ -75,7 +75,7 @@ class ClaudeBatchesDialect:
         if id is None:
             id = f"msgbatch_{request.number:04}"
             lines = [self._line(request, entry) for entry in request.json["requests"]]
-            self._batches[id] = _Batch(lines, self._polls)
+            self._batches[id] = _ClaudeBatch(lines, self._polls)
             return msgspec.json.encode(self._status(request, id, ended=False))
         batch = self._batches[id]
         if results:

@@ -14,9 +14,9 @@ from lutum.testing.wire._claude_messages import check_messages, check_pairing, c
 from lutum.testing.wire._claude_models import model_rules
 from lutum.testing.wire._claude_shape import (
     Betas,
+    ClaudeMessage,
+    ClaudeRequestRefused,
     Counted,
-    Message,
-    Refused,
     Request,
     blocks_of,
     objects,
@@ -57,7 +57,7 @@ def check_claude_request(
         _check_model(request)
         if isinstance(request, Request):
             _check_limits(request, version)
-    except Refused as refused:
+    except ClaudeRequestRefused as refused:
         return refused.error
     return None
 
@@ -184,7 +184,7 @@ def _check_model(request: Counted) -> None:
                 refuse(f"{name}: only the default is supported for this model")
 
 
-def _is_prefill(messages: list[Message]) -> bool:
+def _is_prefill(messages: list[ClaudeMessage]) -> bool:
     """An assistant message at the end, unless it is a paused turn that goes on with a server's tool."""
     last = messages[-1]
     if last.role != "assistant" or not last.blocks():

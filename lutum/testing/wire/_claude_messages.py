@@ -5,7 +5,15 @@ from typing import Final
 
 from msgspec import UNSET
 
-from lutum.testing.wire._claude_shape import Betas, Counted, Message, blocks_of, effort_only, objects, refuse
+from lutum.testing.wire._claude_shape import (
+    Betas,
+    ClaudeMessage,
+    Counted,
+    blocks_of,
+    effort_only,
+    objects,
+    refuse,
+)
 from lutum.testing.wire._json import Object
 
 __all__ = ["check_messages", "check_pairing", "check_system_messages"]
@@ -56,7 +64,7 @@ def check_messages(request: Counted) -> None:
             refuse("messages: final assistant content cannot end with trailing whitespace")
 
 
-def _check_block(path: str, message: Message, block: Object) -> None:
+def _check_block(path: str, message: ClaudeMessage, block: Object) -> None:
     kind = block.get("type")
     if not isinstance(kind, str):
         refuse(f"{path}.type: Field required")
@@ -178,7 +186,7 @@ def check_system_messages(request: Counted, betas: Betas) -> None:
             _check_placement(messages, number)
 
 
-def _check_turn_scoped(path: str, message: Message) -> None:
+def _check_turn_scoped(path: str, message: ClaudeMessage) -> None:
     for block in message.blocks():
         if block.get("type") != "text":
             refuse(
@@ -189,7 +197,7 @@ def _check_turn_scoped(path: str, message: Message) -> None:
             refuse(f"{path}: cache_control is not permitted on a turn-scoped system message")
 
 
-def _check_placement(messages: list[Message], number: int) -> None:
+def _check_placement(messages: list[ClaudeMessage], number: int) -> None:
     before = number
     while before and messages[before - 1].role == "system":
         before -= 1
@@ -209,7 +217,7 @@ def _check_placement(messages: list[Message], number: int) -> None:
         )
 
 
-def _ends_in_server_result(message: Message) -> bool:
+def _ends_in_server_result(message: ClaudeMessage) -> bool:
     blocks = message.blocks()
     kind = str(blocks[-1].get("type")) if blocks else ""
     return kind.endswith("_tool_result")

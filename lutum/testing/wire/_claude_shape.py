@@ -12,11 +12,11 @@ from lutum.testing.wire._json import Object, is_array, is_object
 
 __all__ = [
     "Betas",
+    "ClaudeMessage",
+    "ClaudeRequestRefused",
+    "ClaudeThinking",
     "Counted",
-    "Message",
-    "Refused",
     "Request",
-    "Thinking",
     "blocks_of",
     "effort_only",
     "objects",
@@ -35,7 +35,7 @@ class OutputConfig(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @final
-class Message(msgspec.Struct, forbid_unknown_fields=True):
+class ClaudeMessage(msgspec.Struct, forbid_unknown_fields=True):
     role: Literal["user", "assistant", "system"]
     content: str | list[Object]
     clear_at: Literal["never", "next_user_message"] | UnsetType = UNSET
@@ -61,7 +61,7 @@ class Binding(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @final
-class Thinking(msgspec.Struct, forbid_unknown_fields=True):
+class ClaudeThinking(msgspec.Struct, forbid_unknown_fields=True):
     type: Literal["enabled", "adaptive", "disabled", "between_tools"]
     budget_tokens: int | UnsetType = UNSET
     display: Literal["summarized", "omitted", "updates"] | None = None
@@ -72,11 +72,11 @@ class Counted(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """What `/v1/messages/count_tokens` takes."""
 
     model: str
-    messages: list[Message]
+    messages: list[ClaudeMessage]
     system: str | list[Object] = ""
     tools: list[Object] = []
     tool_choice: ToolChoice | None = None
-    thinking: Thinking | None = None
+    thinking: ClaudeThinking | None = None
     output_config: OutputConfig | None = None
     cache_control: Object | None = None
     context_management: Object | None = None
@@ -107,14 +107,14 @@ class Request(Counted, forbid_unknown_fields=True, kw_only=True):
     billing_policy: Any = None
 
 
-class Refused(Exception):
+class ClaudeRequestRefused(Exception):
     def __init__(self, error: WireError) -> None:
         super().__init__(error.message)
         self.error = error
 
 
 def refuse(message: str, *, code: str | None = None) -> NoReturn:
-    raise Refused(WireError(message, code=code))
+    raise ClaudeRequestRefused(WireError(message, code=code))
 
 
 @final
@@ -151,12 +151,12 @@ def objects(value: Any) -> list[Object]:
     return [item for item in value if is_object(item)] if is_array(value) else []
 
 
-def blocks_of(request: Counted) -> Iterator[tuple[str, Message, Object]]:
+def blocks_of(request: Counted) -> Iterator[tuple[str, ClaudeMessage, Object]]:
     for number, message in enumerate(request.messages):
         for index, block in enumerate(message.blocks()):
             yield f"messages.{number}.content.{index}", message, block
 
 
-def effort_only(message: Message) -> bool:
+def effort_only(message: ClaudeMessage) -> bool:
     """A system message that says nothing, only `output_config`: it renders nothing and may stand anywhere."""
     return message.role == "system" and message.output_config is not UNSET and not message.blocks()

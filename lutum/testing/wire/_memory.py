@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 import httpx
 
-from lutum.testing.wire._plan import Burst, Ending, Plan, Repeat, Wait
+from lutum.testing.wire._plan import Burst, Ending, Repeat, Wait, WirePlan
 from lutum.testing.wire._request import WireRequest
 
 __all__ = ["WireTransport"]
@@ -36,7 +36,7 @@ class WireTransport(httpx.AsyncBaseTransport):
     def __init__(
         self,
         receive: Callable[[str, str, httpx.Headers, bytes], WireRequest],
-        plan: Callable[[WireRequest], Plan],
+        plan: Callable[[WireRequest], WirePlan],
     ) -> None:
         self._receive = receive
         self._plan = plan
@@ -75,13 +75,13 @@ class WireTransport(httpx.AsyncBaseTransport):
         return httpx.Response(
             head.status,
             headers=list(head.headers),
-            stream=_Body(plan, wire, timeout.get("read")),
+            stream=_PlanBody(plan, wire, timeout.get("read")),
             extensions={"http_version": b"HTTP/1.1"},
         )
 
 
 async def _connect(
-    plan: Plan, request: httpx.Request, trace: _Trace, timeout: float | None, wire: WireRequest
+    plan: WirePlan, request: httpx.Request, trace: _Trace, timeout: float | None, wire: WireRequest
 ) -> None:
     info = {"host": request.url.host, "port": request.url.port, "timeout": timeout}
     await trace("connection.connect_tcp.started", info)
@@ -100,10 +100,10 @@ async def _connect(
 
 
 @final
-class _Body(httpx.AsyncByteStream):
+class _PlanBody(httpx.AsyncByteStream):
     """The chunks of a response. An object and no generator: left half read, nothing of it runs on."""
 
-    def __init__(self, plan: Plan, wire: WireRequest, timeout: float | None) -> None:
+    def __init__(self, plan: WirePlan, wire: WireRequest, timeout: float | None) -> None:
         self._items = list(reversed(plan.body))
         self._ending: Ending = plan.ending
         self._chunks: list[bytes] = []

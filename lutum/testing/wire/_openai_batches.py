@@ -28,7 +28,7 @@ _LINE: Final = frozenset({"custom_id", "method", "url", "body"})
 
 
 @final
-class _Batch(msgspec.Struct):
+class _OpenAIBatch(msgspec.Struct):
     """A batch; `problems` are why its file was refused."""
 
     body: dict[str, Any]
@@ -47,7 +47,7 @@ class OpenAIBatchesDialect:
         self._polls = polls
         self._api_key = api_key
         self._files: dict[str, bytes] = {}
-        self._batches: dict[str, _Batch] = {}
+        self._batches: dict[str, _OpenAIBatch] = {}
 
     def matches(self, request: WireRequest) -> bool:
         return _PATH.fullmatch(request.path) is not None
@@ -114,10 +114,10 @@ class OpenAIBatchesDialect:
         }
         return msgspec.json.encode(said)
 
-    def _made(self, request: WireRequest) -> _Batch:
+    def _made(self, request: WireRequest) -> _OpenAIBatch:
         body = request.json
         lines, problems = _lines(self._files[body["input_file_id"]], body["endpoint"])
-        batch = _Batch(body, self._polls, [], [], problems)
+        batch = _OpenAIBatch(body, self._polls, [], [], problems)
         for i, line in enumerate([] if problems else lines):
             status, answer = self._run(request, line["url"], msgspec.json.encode(line["body"]))
             said: dict[str, Any] = {

@@ -26,8 +26,8 @@ from lutum.testing.wire._openai import (
 )
 from lutum.testing.wire._openai_chat_check import check_openai_chat_request
 from lutum.testing.wire._openai_chat_render import (
+    ChatRendering,
     Reasoning,
-    Rendering,
     data,
     deployment_of,
     head_of,
@@ -117,7 +117,7 @@ class OpenAIChatDialect:
 
     def render(self, request: WireRequest, reply: Reply) -> Rendered:
         style = self._reasoning or ("reasoning_details" if at_openrouter(request) else "reasoning_content")
-        rendering = Rendering(request, reply, style)
+        rendering = ChatRendering(request, reply, style)
         rendered = rendering.render()
         usage = rendering.usage
         self._bills[rendering.id] = Bill(

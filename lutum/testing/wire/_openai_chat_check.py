@@ -10,7 +10,7 @@ from typing import Any, Final
 from lutum.testing.wire._error import WireError
 from lutum.testing.wire._json import Object, is_array, is_object
 from lutum.testing.wire._openai_shape import (
-    Refused,
+    OpenAIRequestRefused,
     array,
     check_format,
     check_function,
@@ -64,7 +64,7 @@ def check_openai_chat_request(
         _check_limits(request, model, own=own)
         if own and is_object(given := request.get("response_format")):
             check_format(given, "response_format", "".join(text_of(m.get("content")) for m in messages))
-    except Refused as refused:
+    except OpenAIRequestRefused as refused:
         return refused.error
     return None
 
@@ -78,7 +78,7 @@ def check_openai_completions_request(body: object) -> WireError | None:
         integer(request, "max_tokens", 0)
         if not isinstance(request.get("prompt"), str):
             array(request, "prompt", "prompt")
-    except Refused as refused:
+    except OpenAIRequestRefused as refused:
         return refused.error
     return None
 

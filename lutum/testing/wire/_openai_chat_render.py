@@ -37,7 +37,7 @@ from lutum.testing.wire._script import (
     Think,
 )
 
-__all__ = ["DONE", "Reasoning", "Rendering", "data", "deployment_of", "head_of", "model_of"]
+__all__ = ["DONE", "ChatRendering", "Reasoning", "data", "deployment_of", "head_of", "model_of"]
 
 Reasoning: TypeAlias = Literal["reasoning_content", "reasoning", "reasoning_details"]
 
@@ -49,7 +49,7 @@ _PROVIDER: Final = "Wire"
 
 
 @final
-class Rendering:
+class ChatRendering:
     """One reply on its way into chunks and into the final message."""
 
     def __init__(self, request: WireRequest, reply: Reply, style: Reasoning) -> None:

@@ -27,7 +27,7 @@ from lutum.testing.wire._openai import (
     type_of,
 )
 from lutum.testing.wire._openai_responses_check import check_openai_responses_request
-from lutum.testing.wire._openai_responses_render import Rendering, begun, numbered
+from lutum.testing.wire._openai_responses_render import ResponsesRendering, begun, numbered
 from lutum.testing.wire._openai_seal import unseal
 from lutum.testing.wire._request import WireRequest
 from lutum.testing.wire._script import ErrorEvent, Reply
@@ -154,7 +154,7 @@ class OpenAIResponsesDialect:
         )
 
     def render(self, request: WireRequest, reply: Reply) -> Rendered:
-        rendering = Rendering(request, reply)
+        rendering = ResponsesRendering(request, reply)
         rendered = rendering.render()
         final, usage = rendering.final, rendering.usage
         if rendering.failing is not None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from lutum.testing.wire._error import WireError
 from lutum.testing.wire._json import Object, is_array, is_object
 from lutum.testing.wire._openai_shape import (
-    Refused,
+    OpenAIRequestRefused,
     array,
     check_format,
     check_function,
@@ -146,7 +146,7 @@ def check_openai_responses_request(
             for item in items:
                 said += text_of(item.get("content")) + text_of(item.get("output"))
             check_format(given, "text.format", said)
-    except Refused as refused:
+    except OpenAIRequestRefused as refused:
         return refused.error
     return None
 

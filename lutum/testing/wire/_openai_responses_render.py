@@ -37,14 +37,14 @@ from lutum.testing.wire._script import (
     Think,
 )
 
-__all__ = ["Rendering", "begun", "numbered"]
+__all__ = ["ResponsesRendering", "begun", "numbered"]
 
 _ENCRYPTED: Final = "reasoning.encrypted_content"
 _CUT_SHORT: Final = ("max_output_tokens", "content_filter")
 
 
 @final
-class Rendering:
+class ResponsesRendering:
     """One reply on its way into events and into the items of the final response."""
 
     def __init__(self, request: WireRequest, reply: Reply) -> None:

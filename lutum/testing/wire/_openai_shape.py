@@ -11,7 +11,7 @@ from lutum.testing.wire._error import WireError
 from lutum.testing.wire._json import Object, is_array, is_object
 
 __all__ = [
-    "Refused",
+    "OpenAIRequestRefused",
     "array",
     "check_format",
     "check_function",
@@ -29,7 +29,7 @@ _NAME: Final = re.compile(r"[a-zA-Z0-9_-]+")
 
 
 @final
-class Refused(Exception):
+class OpenAIRequestRefused(Exception):
     """The request breaks a rule."""
 
     def __init__(self, error: WireError) -> None:
@@ -38,7 +38,7 @@ class Refused(Exception):
 
 
 def refuse(message: str, *, param: str | None = None, code: str | None = None, status: int = 400) -> NoReturn:
-    raise Refused(WireError(message, status=status, code=code, param=param))
+    raise OpenAIRequestRefused(WireError(message, status=status, code=code, param=param))
 
 
 def missing(path: str) -> NoReturn:

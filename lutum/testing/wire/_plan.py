@@ -25,7 +25,7 @@ from lutum.testing.wire._script import (
     Step,
 )
 
-__all__ = ["Burst", "Ending", "Forever", "Head", "Item", "Plan", "Repeat", "Wait", "build", "sse"]
+__all__ = ["AnswerHead", "Burst", "Ending", "Forever", "Item", "Repeat", "Wait", "WirePlan", "build", "sse"]
 
 Ending: TypeAlias = Literal["end", "cut", "reset"]
 
@@ -43,7 +43,7 @@ Item: TypeAlias = bytes | Step | Forever
 
 
 @final
-class Head(msgspec.Struct, frozen=True):
+class AnswerHead(msgspec.Struct, frozen=True):
     """The response's status and headers, those that frame the body included."""
 
     status: int
@@ -74,13 +74,13 @@ class Repeat(msgspec.Struct, frozen=True):
 
 
 @final
-class Plan(msgspec.Struct, frozen=True):
+class WirePlan(msgspec.Struct, frozen=True):
     """What a face does for one request, in this order."""
 
     connect: Wait | None = None
     """No connection comes about after that wait; the rest is unused."""
     before: tuple[Wait, ...] = ()
-    head: Head | bytes | None = None
+    head: AnswerHead | bytes | None = None
     """Bytes are garbage in place of a head; None if the connection ends before it."""
     body: tuple[Wait | Burst | Repeat, ...] = ()
     ending: Ending = "end"
@@ -92,12 +92,12 @@ def sse(name: str, data: bytes) -> bytes:
 
 
 def build(
-    head: Head,
+    head: AnswerHead,
     items: Sequence[Item],
     parts: Sequence[Part],
     chunking: Chunking,
     error_event: Callable[[ErrorEvent], bytes],
-) -> Plan:
+) -> WirePlan:
     """Place the faults among `parts` in the stream of `items`, and cut it into chunks.
 
     Raises:
@@ -121,18 +121,18 @@ def build(
                 case Pause(seconds) | Stall(seconds):
                     before.append(Wait(seconds))
                 case Garbage(data):
-                    return Plan(before=tuple(before), head=data, ending="cut")
+                    return WirePlan(before=tuple(before), head=data, ending="cut")
                 case Cut():
-                    return Plan(before=tuple(before), ending="cut")
+                    return WirePlan(before=tuple(before), ending="cut")
                 case Reset():
-                    return Plan(before=tuple(before), ending="reset")
+                    return WirePlan(before=tuple(before), ending="reset")
     flow, ending = _resolve(_placed(items, parts), error_event)
     flow += [Wait(part.seconds) for part in parts if isinstance(part, SlowClose)]
     body = tuple(_chunked(flow, chunking))
     for part in parts:
         if isinstance(part, CutAt):
             body, ending = _cut(body, part), part.end
-    return Plan(before=tuple(before), head=head, body=body, ending=ending)
+    return WirePlan(before=tuple(before), head=head, body=body, ending=ending)
 
 
 def _placed(items: Sequence[Item], parts: Sequence[Part]) -> Iterator[Item]:

@@ -26,7 +26,7 @@ from lutum.testing.wire._openai_chat_render import Reasoning
 from lutum.testing.wire._openai_completions import OpenAICompletionsDialect
 from lutum.testing.wire._openai_generation import OpenRouterGenerationDialect
 from lutum.testing.wire._openai_responses import OpenAIResponsesDialect
-from lutum.testing.wire._plan import Burst, Head, Plan, Wait, build
+from lutum.testing.wire._plan import AnswerHead, Burst, Wait, WirePlan, build
 from lutum.testing.wire._request import Outcome, WireRequest
 from lutum.testing.wire._script import (
     Answer,
@@ -161,7 +161,7 @@ class WireServer:
         self._requests.append(request)
         return request
 
-    def plan(self, request: WireRequest) -> Plan:
+    def plan(self, request: WireRequest) -> WirePlan:
         """Decide what a request is answered."""
         dialect = next((one for one in self._dialects if one.matches(request)), None)
         if dialect is None:
@@ -186,19 +186,19 @@ class WireServer:
         request = self.receive("POST", path, outer.headers, body)
         plan = self.plan(request)
         request.end("completed" if plan.ending == "end" else "cut")
-        if not isinstance(plan.head, Head) or plan.ending != "end":
+        if not isinstance(plan.head, AnswerHead) or plan.ending != "end":
             return None, b""
         bursts = [part for part in plan.body if isinstance(part, Burst)]
         return plan.head.status, b"".join(chunk for burst in bursts for chunk in burst.chunks)
 
-    def _scripted(self, dialect: Dialect, request: WireRequest) -> Plan:
+    def _scripted(self, dialect: Dialect, request: WireRequest) -> WirePlan:
         script = self._scripts.popleft() if self._scripts else self._default
         if script is None:
             raise LookupError("no script is left, and the server was given no default")
         answer = script if isinstance(script, Reply | Status | Refuse) else script(request)
         match answer:
             case Refuse(after):
-                return Plan(connect=Wait(after))
+                return WirePlan(connect=Wait(after))
             case Status(status, error_type, message, headers, body):
                 kind = error_type or dialect.error_type(status)
                 if body is None:
@@ -207,7 +207,7 @@ class WireServer:
             case Reply():
                 return self._reply(dialect, request, answer)
 
-    def _reply(self, dialect: Dialect, request: WireRequest, reply: Reply) -> Plan:
+    def _reply(self, dialect: Dialect, request: WireRequest, reply: Reply) -> WirePlan:
         rendered = dialect.render(request, reply)
         headers = dialect.headers(request) | dict(reply.headers)
 
@@ -215,7 +215,7 @@ class WireServer:
             return dialect.error_event(request, event)
 
         if rendered.stream:
-            head = Head(200, _stream_headers(headers), chunked=True)
+            head = AnswerHead(200, _stream_headers(headers), chunked=True)
             chunking = self._chunking if reply.chunking is None else reply.chunking
             return build(head, rendered.items, reply.parts, chunking, error_event)
         # Not streamed, the steps among the parts happen while the provider is still busy with the answer.
@@ -237,17 +237,17 @@ class WireServer:
         return build(_json_head(200, headers, body), [body], [*busy, *faults], chunking, error_event)
 
 
-def _failure(dialect: Dialect, request: WireRequest, error: WireError) -> Plan:
+def _failure(dialect: Dialect, request: WireRequest, error: WireError) -> WirePlan:
     return _whole(error.status, dialect.headers(request), dialect.error(request, error))
 
 
-def _whole(status: int, headers: dict[str, str], body: bytes) -> Plan:
-    return Plan(head=_json_head(status, headers, body), body=(Burst((body,)),))
+def _whole(status: int, headers: dict[str, str], body: bytes) -> WirePlan:
+    return WirePlan(head=_json_head(status, headers, body), body=(Burst((body,)),))
 
 
-def _json_head(status: int, headers: dict[str, str], body: bytes) -> Head:
+def _json_head(status: int, headers: dict[str, str], body: bytes) -> AnswerHead:
     given = {"content-type": "application/json", **headers, "content-length": str(len(body))}
-    return Head(status, tuple(given.items()), chunked=False)
+    return AnswerHead(status, tuple(given.items()), chunked=False)
 
 
 def _stream_headers(headers: dict[str, str]) -> tuple[tuple[str, str], ...]:

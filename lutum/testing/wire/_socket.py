@@ -15,7 +15,7 @@ import anyio.lowlevel
 import h11
 import httpx
 
-from lutum.testing.wire._plan import Burst, Head, Plan, Repeat, Wait
+from lutum.testing.wire._plan import AnswerHead, Burst, Repeat, Wait, WirePlan
 from lutum.testing.wire._request import WireRequest
 
 __all__ = ["listen", "serve"]
@@ -25,7 +25,7 @@ _READ = 64 * 1024
 _WRITE = 256 * 1024
 
 _Receive = Callable[[str, str, httpx.Headers, bytes], WireRequest]
-_Plan = Callable[[WireRequest], Plan]
+_Plan = Callable[[WireRequest], WirePlan]
 
 
 def listen() -> socket.socket:
@@ -137,7 +137,7 @@ async def _read_request(peer: _Peer, receive: _Receive) -> WireRequest | None:
     return receive(head.method.decode(), head.target.decode(), headers, b"".join(body))
 
 
-async def _respond(peer: _Peer, request: WireRequest, plan: Plan) -> bool:
+async def _respond(peer: _Peer, request: WireRequest, plan: WirePlan) -> bool:
     """Carry out the plan while watching the client; say whether the connection can be used again."""
     async with anyio.create_task_group() as group:
         group.start_soon(_watch, peer, request, group.cancel_scope)
@@ -157,7 +157,7 @@ async def _watch(peer: _Peer, request: WireRequest, scope: anyio.CancelScope) ->
     scope.cancel()
 
 
-async def _execute(peer: _Peer, request: WireRequest, plan: Plan) -> None:
+async def _execute(peer: _Peer, request: WireRequest, plan: WirePlan) -> None:
     if plan.connect is not None:
         peer.reset()
         request.end("cut")
@@ -206,7 +206,7 @@ def _frame(chunk: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(chunk), chunk)
 
 
-def _head(head: Head) -> bytes:
+def _head(head: AnswerHead) -> bytes:
     try:
         phrase = http.HTTPStatus(head.status).phrase
     except ValueError:
