@@ -2,9 +2,10 @@
 
 _wire      what the API's JSON looks like, its errors, betas and limits; _models: what each model takes
 _options   `ClaudeOptions`; _hooks: `ClaudeHooks`
-_encode    PURE: a request to bytes, from _items (one item), _join (their order), _tools and _tail;
+_encode    PURE: a request to bytes, from _items (one item), _request_body (their order), _tools and
+           _request_options;
            _estimate counts
-_decode    PURE: bytes to events; _faults: error bodies
+_decode    PURE: bytes to events; _errors: error bodies
 _turn      PURE: the committed turn, from wire to view and how it goes back
 _messages  PURE: the API's own JSON, in and out
 _adapter   the I/O: `ClaudeAdapter`

@@ -12,7 +12,7 @@ from lutum import CommittedTurn, Event, ProviderError, Response
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
 from lutum.transport import Credential, HttpAdapter, Secret
 from lutum_claude import _decode, _encode, _messages, _turn, _wire
-from lutum_claude._faults import body_error, http_error
+from lutum_claude._errors import body_error, http_error
 from lutum_claude._hooks import ClaudeHooks
 from lutum_claude._options import ClaudeOptions
 

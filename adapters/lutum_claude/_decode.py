@@ -33,7 +33,7 @@ from lutum import (
 )
 from lutum.sse import SSEDecoder, SSEError
 from lutum_claude import _turn, _wire
-from lutum_claude._faults import body_error, stream_error
+from lutum_claude._errors import body_error, stream_error
 
 _SILENT = frozenset({"text", "thinking", "tool_use"})  # have events of their own
 _CALLS = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})

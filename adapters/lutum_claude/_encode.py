@@ -15,11 +15,11 @@ from msgspec import UNSET, Struct
 
 from lutum import BadValue, CommittedTurn, Estimate, Item, Message
 from lutum.abc import Prepared, TurnRequest, narrow
-from lutum_claude import _estimate, _models, _tail, _tools, _wire
+from lutum_claude import _estimate, _models, _request_options, _tools, _wire
 from lutum_claude._ids import distinct
 from lutum_claude._items import ClaudeItemEncoder, ClaudePiece, ContentBlock, system_texts
-from lutum_claude._join import BREAKPOINT, Ephemerals, Join, JoinSpec, mark, note
 from lutum_claude._options import ClaudeOptions, json_bytes
+from lutum_claude._request_body import BREAKPOINT, Ephemerals, Join, JoinSpec, mark, note
 
 _STREAM = b',"stream":true}'
 
@@ -57,7 +57,7 @@ def prepare(request: TurnRequest, config: ClaudeConfig) -> Prepared:
     encoder = ClaudeItemEncoder(config.scope, model)
     transcript = request.transcript
     pieces = distinct(transcript.memo(encoder.key, encoder))
-    thinking = _tail.thinking(model, capable, options)
+    thinking = _request_options.thinking(model, capable, options)
     spec = JoinSpec(
         head=len(transcript.head.system),
         late_system=capable.late_system,
@@ -98,7 +98,7 @@ def prepare(request: TurnRequest, config: ClaudeConfig) -> Prepared:
     preface += [_one_turn(item) for _, item, _ in one_turn]
     for message in preface:
         join.add_preface(message)
-    context = _tail.Context(
+    context = _request_options.Context(
         request=request,
         model=model,
         capable=capable,
@@ -109,11 +109,11 @@ def prepare(request: TurnRequest, config: ClaudeConfig) -> Prepared:
         tools=bool(tool_list),
         value_tool=value_tool,
     )
-    tail = _tail.members(context)
+    tail = _request_options.members(context)
     body = _body(config, model, tool_list, join, tail, options)
     if len(body) > _wire.REQUEST_BYTES:
         raise BadValue("input", f"makes a request of {len(body)} bytes, more than {_wire.REQUEST_BYTES}")
-    betas = _tail.betas(context, (*prefaces, *preface))
+    betas = _request_options.betas(context, (*prefaces, *preface))
     tokens = join.tokens + _estimate.REQUEST_TOKENS + sum(map(_tools.tool_tokens, tool_list))
     tokens += _estimate.TOOLS_TOKENS if tool_list else 0
     tokens += _estimate.THINKING_TOKENS if context.thinks else 0
@@ -126,13 +126,13 @@ def prepare(request: TurnRequest, config: ClaudeConfig) -> Prepared:
         url=config.url.replace("{model}", model),
         body=body,
         model=model,
-        headers=_tail.headers(config.version, betas, options, vertex=config.vertex),
+        headers=_request_options.headers(config.version, betas, options, vertex=config.vertex),
         secret_headers=config.secret_headers,
         forms=tuple(join.forms),
         inexact_reason=join.inexact or tools.inexact_reason,
         preface=b"[" + b",".join(preface) + b"]" if preface else b"",
         estimate=Estimate(tokens, int(tail["max_tokens"])),
-        unbounded=(*join.unbounded, *_tail.unbounded(options, server_tools)),
+        unbounded=(*join.unbounded, *_request_options.unbounded(options, server_tools)),
         hidden_reasoning=context.thinks,
         structured=_structured(request, options),
         dropped_constraints=dropped,

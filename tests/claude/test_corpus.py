@@ -10,7 +10,7 @@ from claude.claude_wire import SCOPE, decode, decoder
 
 import lutum
 from lutum.abc import TurnRequest
-from lutum_claude import ClaudeAdapter, _estimate, _faults, _turn
+from lutum_claude import ClaudeAdapter, _errors, _estimate, _turn
 
 pytestmark = pytest.mark.corpus
 
@@ -181,7 +181,7 @@ def test_errors_are_classed() -> None:
     assert len(errors) >= 17
     for record in errors:
         body = json.dumps(record["json"]).encode()
-        error = _faults.http_error(lutum.Response(status=record["status"]), body, 0.0)
+        error = _errors.http_error(lutum.Response(status=record["status"]), body, 0.0)
         said = record["json"]
         assert error.kind == kinds[record["status"]], record["id"]
         assert (str(error), error.type) == (said["error"]["message"], said["error"]["type"])

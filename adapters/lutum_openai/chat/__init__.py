@@ -5,7 +5,7 @@ _profiles  `Profile`, and what is known about each host
 _encode    PURE: a request to bytes; `_items` turns one item into messages
 _decode    PURE: bytes to events; `_assemble` puts the deltas together
 _turn      the committed turn: its wire form, its view, and how it goes back
-_open      PURE: the custom calls that wait for your answer
+_unanswered  custom calls of the last turn that no raw message answers
 _messages  PURE: the dialect's own JSON, in and out
 _adapter   the I/O: `OpenAIChatAdapter`
 """

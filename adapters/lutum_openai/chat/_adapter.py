@@ -13,7 +13,7 @@ from lutum.transport import HttpAdapter, Secret, check_base_url
 from lutum_openai import _common, _messages
 from lutum_openai._hooks import OpenAIHooks
 from lutum_openai._options import OpenAIOptions
-from lutum_openai.chat import _decode, _encode, _open, _turn, _wire
+from lutum_openai.chat import _decode, _encode, _turn, _unanswered, _wire
 from lutum_openai.chat._profiles import Profile, profile_of
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class OpenAIChatAdapter(HttpAdapter):
 
     def open_items(self, transcript: Transcript) -> tuple[bytes, ...]:
         """The provider's calls in the last turn that no raw item behind it answers. Pure."""
-        return _open.waiting(transcript, self._config.scope)
+        return _unanswered.unanswered_items(transcript, self._config.scope)
 
     def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
         """Whether `turn` goes back exactly to that scope; the model does not matter here. Pure."""

@@ -19,9 +19,9 @@ from msgspec import UNSET, Raw, Struct
 from lutum import BadValue, Estimate, ToolDef
 from lutum.abc import Prepared, ToolPlan, TurnRequest, narrow
 from lutum_openai import _common
+from lutum_openai._hidden_prompt import hidden_prompt_tokens
 from lutum_openai._items import OpenAIPiece
 from lutum_openai._options import OpenAIOptions, json_bytes
-from lutum_openai._unasked import unasked_tokens
 from lutum_openai.chat import _wire
 from lutum_openai.chat._items import ChatItemEncoder
 from lutum_openai.chat._profiles import UNKNOWN, Profile, Structured
@@ -127,7 +127,7 @@ def prepare(request: TurnRequest, config: ChatConfig) -> Prepared:
     images = sum(piece.images for piece in joined) * _common.image_tokens(model)
     tokens = sum(piece.tokens for piece in joined) + images
     shown = bool(tools) and request.tools.choice != "none"
-    tokens += unasked_tokens(urlsplit(config.url).hostname or "", model, tools=shown)
+    tokens += hidden_prompt_tokens(urlsplit(config.url).hostname or "", model, tools=shown)
     tokens += sum(map(_common.tool_tokens, tools))
     tokens += _common.json_tokens(output) + (_common.json_tokens(messages[-1]) if output else 0)
     return Prepared(

@@ -113,10 +113,8 @@ decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 decode_array = msgspec.json.Decoder(list[Raw]).decode
 decode_choices = msgspec.json.Decoder(list[Choice] | None).decode
 decode_str = msgspec.json.Decoder(str).decode
-decode_text = msgspec.json.Decoder(str | None).decode
 decode_part = msgspec.json.Decoder(ChatPart).decode
 decode_call = msgspec.json.Decoder(CallDelta).decode
-decode_function = msgspec.json.Decoder(Function).decode
 encode = msgspec.json.Encoder().encode
 
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_.:-]{1,128}")

@@ -4,7 +4,7 @@ _wire      what its JSON looks like, and the tables: item kinds, models, hosts
 _encode    PURE: a request to bytes
 _decode    PURE: bytes to events
 _turn      the committed turn: its wire form, its view, and how it goes back
-_open      PURE: the provider's calls that wait for your answer
+_unanswered  provider calls of the last turn that no raw item answers
 _messages  PURE: the API's own JSON, in and out
 _adapter   the I/O: `OpenAIAdapter`
 """

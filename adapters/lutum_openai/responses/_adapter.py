@@ -15,7 +15,7 @@ from lutum.transport import HttpAdapter, Secret, check_base_url
 from lutum_openai import _common, _messages
 from lutum_openai._hooks import OpenAIHooks
 from lutum_openai._options import OpenAIOptions
-from lutum_openai.responses import _decode, _encode, _open, _turn, _wire
+from lutum_openai.responses import _decode, _encode, _turn, _unanswered, _wire
 
 if TYPE_CHECKING:
     import httpx
@@ -136,7 +136,7 @@ class OpenAIAdapter(HttpAdapter):
 
     def open_items(self, transcript: Transcript) -> tuple[bytes, ...]:
         """The provider's calls in the last turn that no raw item behind it answers. Pure."""
-        return _open.waiting(transcript, self._config.scope)
+        return _unanswered.unanswered_items(transcript, self._config.scope)
 
     def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
         """Whether `turn` goes back exactly to that scope and model. Pure."""

@@ -25,9 +25,9 @@ from lutum import BadValue, Estimate, ToolDef, Transcript
 from lutum.abc import Prepared, ReplayForm, TurnRequest, narrow
 from lutum_openai import _common
 from lutum_openai._common import OpenAIEndpoint, encode
+from lutum_openai._hidden_prompt import hidden_prompt_tokens
 from lutum_openai._items import OpenAIPiece, message_tokens
 from lutum_openai._options import OpenAIOptions, json_bytes
-from lutum_openai._unasked import unasked_tokens
 from lutum_openai.responses import _wire
 from lutum_openai.responses._ids import distinct
 from lutum_openai.responses._items import ResponsesItemEncoder
@@ -159,7 +159,7 @@ def prepare(request: TurnRequest, config: ResponsesConfig) -> Prepared:
     entries = (*tools.entries, *tools.added)
     tool_tokens = sum(map(_common.tool_tokens, entries))
     shown = bool(entries) and request.tools.choice != "none"
-    unasked = unasked_tokens(config.endpoint.host, model, tools=shown)
+    hidden = hidden_prompt_tokens(config.endpoint.host, model, tools=shown)
     return Prepared(
         request=request,
         url=config.endpoint.url("/responses"),
@@ -170,7 +170,7 @@ def prepare(request: TurnRequest, config: ResponsesConfig) -> Prepared:
         forms=tuple(input.forms),
         inexact_reason=tools.inexact_reason,
         preface=preface,
-        estimate=Estimate(unasked + input_tokens + tool_tokens + format_tokens, limit),
+        estimate=Estimate(hidden + input_tokens + tool_tokens + format_tokens, limit),
         unbounded=tuple(unbounded),
         hidden_reasoning=_hidden(model, options),
         structured=_structured(request, options),

@@ -46,17 +46,7 @@ REQUEST_ECHO = frozenset(
 )
 """Members of a response that repeat its request, with `instructions` and all tools: no part of a turn."""
 
-DROPPED_UNREADABLE_REASONING = True
-"""Reasoning items with neither `encrypted_content` nor text in `content`, of a response that was not stored:
-nothing of them is left anywhere, and the API answers 404 "Item with id 'rs_...' not found. Items are not
-persisted when `store` is set to false"."""
-
-DROPPED_LAST_REASONING = True
-"""Reasoning items with nothing behind them in their turn, as when the model ran out of tokens while it
-thought: the API answers 400 "Item 'rs_...' of type 'reasoning' was provided without its required following
-item"."""
-
-DROPPED_MEMBERS = frozenset({"created_by"})
+RESPONSE_ONLY_MEMBERS = frozenset({"created_by"})
 """Members that output items have and input items have not (openai-python, types/responses: each type of
 `ResponseOutputItem` against its `ResponseInputItemParam`); unknown members are refused."""
 
@@ -180,9 +170,13 @@ def replay_items(turn: CommittedTurn, *, reasoning: bool = True) -> list[bytes]:
     sent = list[bytes]()
     for i, (item, json) in enumerate(typed):
         if item.type == "reasoning":
+            # Reasoning that was not stored, without `encrypted_content` and text, is lost. The API answers
+            # 404 "Item with id 'rs_...' not found. Items are not persisted when `store` is set to false".
             readable = bytes(item.encrypted_content) not in (b"", b"null", b'""') or any(
                 part.text for part in parts(item.content)
             )
+            # Reasoning with nothing after it, as when the model ran out of tokens while it thought, gives
+            # 400 "Item 'rs_...' of type 'reasoning' was provided without its required following item".
             if not reasoning or i > last or not (readable or head.store):
                 continue
         sent.append(_without_response_members(json))
@@ -237,7 +231,7 @@ def _without_response_members(item: bytes) -> bytes:
     if b'"created_by"' not in item:
         return item
     members = decode_object(item)
-    return encode({name: value for name, value in members.items() if name not in DROPPED_MEMBERS})
+    return encode({name: value for name, value in members.items() if name not in RESPONSE_ONLY_MEMBERS})
 
 
 def _is_value(item: bytes, value_tool: str) -> bool:

@@ -7,7 +7,7 @@ from lutum_openai._messages import FAULTS, objects, string
 from lutum_openai.chat import _wire
 
 
-def waiting(transcript: Transcript, scope: str) -> tuple[bytes, ...]:
+def unanswered_items(transcript: Transcript, scope: str) -> tuple[bytes, ...]:
     """The custom calls of the last turn that no raw message behind it answers, as they came.
 
     None where the turn does not go out as it came: what can be read of it holds no such call.

@@ -12,7 +12,7 @@ from lutum_openai._messages import string
 from lutum_openai.responses import _turn, _wire
 
 
-def waiting(transcript: Transcript, scope: str) -> tuple[bytes, ...]:
+def unanswered_items(transcript: Transcript, scope: str) -> tuple[bytes, ...]:
     """The open items of the last turn that no raw item behind it answers, as they came.
 
     None where the turn does not go out as it came: what can be read of it holds no such item.

@@ -35,7 +35,7 @@ _MODELS: Final = [
 ]
 
 
-def unasked_tokens(host: str, model: str, *, tools: bool) -> int:
+def hidden_prompt_tokens(host: str, model: str, *, tools: bool) -> int:
     """Tokens that are billed for a request, whatever it says."""
     figures = _HOSTS.get(host)
     if host.endswith(".azure.com") and "grok" in model:
