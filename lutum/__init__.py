@@ -185,7 +185,7 @@ _LAZY = {
 }
 
 
-_MODULES = frozenset({"abc", "eval", "mcp", "sse", "testing", "trace", "transport"})
+_MODULES = frozenset({"abc", "dialect", "eval", "mcp", "sse", "testing", "trace", "transport"})
 
 
 def __dir__() -> list[str]:

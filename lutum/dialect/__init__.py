@@ -1,0 +1,27 @@
+"""Shared parts of HTTP adapters, for authors of adapters. Provisional until 1.0: names may change.
+
+json       read and write JSON without losing digits or bytes
+usage      a provider's usage report to `Usage`, with its label
+errors     error bodies and statuses to `ProviderError`
+retry      `Retry-After` in each of its forms
+ids        ids of calls that a provider accepts
+headers    check the headers that a user adds
+tokens     estimate tokens of text, JSON, images and documents
+options    options of one turn over an adapter's, and the hooks that choose them
+
+`lutum.transport.HttpAdapter` is the base class that does the I/O; `lutum.abc` has the interfaces. The page
+"Write an adapter" and `examples/own_adapter` use all of it. No module here does I/O or reads a clock.
+"""
+
+from lutum.dialect import (
+    errors as errors,
+    headers as headers,
+    ids as ids,
+    json as json,
+    options as options,
+    retry as retry,
+    tokens as tokens,
+    usage as usage,
+)
+
+__all__ = ["errors", "headers", "ids", "json", "options", "retry", "tokens", "usage"]

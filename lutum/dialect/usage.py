@@ -1,0 +1,215 @@
+"""A provider's usage report to `Usage`, with the label that says how the figures are known.
+
+An adapter reads its report into neutral fields (`Reported`), with `count` and `cost` for each member.
+`settle` is the one rule for all dialects. Nothing here raises: a figure that cannot be read is not reported,
+and never costs a user the answer that was paid for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw, Struct
+
+from lutum._values.results import Estimate, Known, Usage
+from lutum.dialect.json import FAULTS, decode_object, is_null, starts_with
+
+__all__ = ["MOST", "Reported", "cost", "count", "is_odd", "largest", "member", "settle", "total"]
+
+MOST: Final = 2**53
+"""The largest count that is read: the integers that JSON in every language holds exactly."""
+
+
+class Reported(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A provider's report in neutral fields. None means that the figure was not reported.
+
+    Attributes:
+      input_tokens: the whole input, with cache reads and writes.
+      output_tokens: the whole output, with reasoning where the provider counts it so.
+      total_tokens: the provider's own sum.
+      cache_read_tokens: input read from a cache.
+      cache_write_tokens: input written to a cache.
+      reasoning_tokens: output that was reasoning. A total that exceeds the sum by it means that the output
+        is without it.
+      audio_input_tokens: input that was audio, likewise for the input.
+      tool_input_tokens: input that came from tools of the provider, likewise.
+      cost_usd: the amount that the provider or a gateway billed. 0 is a known amount.
+      odd: a member is present, is not null and cannot be read as what it should be. Show the raw report as a
+        `ProviderEvent`.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    audio_input_tokens: int | None = None
+    tool_input_tokens: int | None = None
+    cost_usd: Decimal | None = None
+    odd: bool = False
+
+    @property
+    def empty(self) -> bool:
+        """Neither input, output, total nor cost is reported, or all of them are 0."""
+        return not (self.input_tokens or self.output_tokens or self.total_tokens or self.cost_usd)
+
+
+# --- members of a report -----------------------------------------------------------------------
+
+
+def count(value: Raw | bytes | None) -> int | None:
+    """Return a count of tokens: an integer from 0 to 2**53.
+
+    Whole floats (`5.0`, `1e2`) and digits in a string are read. Anything else is not a report: None.
+    """
+    number = _decimal(value)
+    if number is None or not 0 <= number <= MOST or number != number.to_integral_value():
+        return None
+    return int(number)
+
+
+def cost(value: Raw | bytes | None) -> Decimal | None:
+    """Return an amount of money by its digits, also from a string; None when it is absent or negative."""
+    number = _decimal(value)
+    return None if number is None or number < 0 else number
+
+
+def is_odd(value: Raw | bytes | None) -> bool:
+    """Return whether a member is present and not null, but is not a count."""
+    return not is_null(value) and count(value) is None
+
+
+def member(members: Mapping[str, Raw], *path: str) -> Raw | None:
+    """Return the member at a path through nested objects; None when it or an object on the way is missing."""
+    *outer, last = path
+    for name in outer:
+        inner = members.get(name)
+        if not starts_with(inner, b"{") or inner is None:
+            return None
+        try:
+            members = decode_object(inner)
+        except FAULTS:
+            return None
+    return members.get(last)
+
+
+def _decimal(value: Raw | bytes | None) -> Decimal | None:
+    lexeme = b"" if value is None else bytes(value).strip()
+    if lexeme.startswith(b'"'):
+        try:
+            lexeme = msgspec.json.decode(lexeme, type=str).strip().encode()
+        except FAULTS:
+            return None
+        if not lexeme.replace(b".", b"", 1).isdigit():
+            return None
+    if len(lexeme) > 64:
+        return None
+    try:
+        number = Decimal(lexeme.decode("ascii"))
+    except (InvalidOperation, UnicodeDecodeError):
+        return None
+    return number if number.is_finite() and number.adjusted() < 20 else None
+
+
+# --- reports together --------------------------------------------------------------------------
+
+
+_FIGURES: Final = ("input_tokens", "output_tokens", "total_tokens")
+
+
+def total(*reports: Reported) -> Reported:
+    """Return the sum of reports about parts of one request, such as the iterations of a compaction.
+
+    Input, output and total are reported only if each part reports them; a missing detail is 0.
+    """
+    return _joined(reports, sum, whole=_FIGURES)
+
+
+def largest(*reports: Reported) -> Reported:
+    """Return the largest value of each figure: reports in every chunk of a stream are cumulative."""
+    return _joined(reports, max)
+
+
+def _joined(
+    reports: tuple[Reported, ...], join: Callable[[list[Any]], Any], whole: tuple[str, ...] = ()
+) -> Reported:
+    found = dict[str, Any]()
+    for name in Reported.__struct_fields__:
+        if name == "odd":
+            found[name] = any(report.odd for report in reports)
+            continue
+        figures = [getattr(report, name) for report in reports]
+        known = [figure for figure in figures if figure is not None]
+        found[name] = join(known) if known and (name not in whole or len(known) == len(figures)) else None
+    return msgspec.structs.replace(Reported(), **found)
+
+
+# --- the rule ----------------------------------------------------------------------------------
+
+
+def settle(
+    reported: Reported | None,
+    counted: int,
+    estimate: Estimate,
+    *,
+    final: bool = True,
+    hidden: bool = False,
+) -> Usage:
+    """Return the usage of a turn, and how it is known.
+
+    - Zero output beside streamed content, and zero input without cache reads, are not a report.
+    - A total above input plus output: if the difference is the reasoning, it is output; if it is the audio or
+      the tool input, it is input; the label stays `exact`. Otherwise the difference is output, or the figure
+      that is missing, and the label is `estimated`. A total below the sum is ignored.
+    - Input that is not reported comes from the estimate, output from the count. The label is `estimated`.
+
+    Args:
+      reported: the provider's last report; None if there was none.
+      counted: non-empty content deltas, each at least one token.
+      estimate: the estimate of the request.
+      final: the report covers the whole turn. Otherwise content may have followed it, so the larger of report
+        and count is the output, and the label is `lower_bound`, or `estimated` when the count is larger.
+      hidden: the model reasons out of sight, so that every count is a lower bound.
+    """
+    found = Reported() if reported is None else reported
+    input_tokens, output_tokens = found.input_tokens, found.output_tokens
+    cached = found.cache_read_tokens or 0
+    known: Known = "exact" if final else "lower_bound"
+
+    missing_input = not input_tokens and not cached
+    missing_output = output_tokens is None or (output_tokens == 0 and counted > 0)
+    more = (found.total_tokens or 0) - (input_tokens or 0) - (output_tokens or 0)
+    if more > 0:
+        if more == found.reasoning_tokens:
+            output_tokens, missing_output = (output_tokens or 0) + more, False
+        elif more in (found.audio_input_tokens, found.tool_input_tokens):
+            input_tokens, missing_input = (input_tokens or 0) + more, False
+        else:
+            known = "estimated"
+            if missing_input and missing_output:  # only the sum is known
+                input_tokens = min(estimate.input_tokens, max(0, more - counted))
+                output_tokens = more - input_tokens
+            elif missing_input:
+                input_tokens = more
+            else:
+                output_tokens = (output_tokens or 0) + more
+            missing_input = missing_output = False
+
+    if missing_input:
+        input_tokens, known = estimate.input_tokens, "estimated"
+    if missing_output or (not final and counted > (output_tokens or 0)):
+        output_tokens, known = counted, "lower_bound" if hidden else "estimated"
+    written = found.cache_write_tokens or 0
+    return Usage(
+        input_tokens=max(input_tokens or 0, cached + written),
+        output_tokens=output_tokens or 0,
+        cache_read_tokens=cached,
+        cache_write_tokens=written,
+        reasoning_tokens=found.reasoning_tokens or 0,
+        cost_usd=found.cost_usd,
+        known=known,
+    )
