@@ -67,7 +67,6 @@ from lutum._turn.completion import (
     StructuredCompletionResult as StructuredCompletionResult,
 )
 from lutum._turn.estimate import Estimator as Estimator, exact_estimate as exact_estimate
-from lutum._turn.frames import decode_frame as decode_frame, encode_frame as encode_frame
 from lutum._turn.from_body import result_from_body as result_from_body
 from lutum._turn.hooks import LutumHooks as LutumHooks
 from lutum._turn.preview import Preview as Preview
@@ -111,6 +110,8 @@ from lutum._values.events import (
     TurnStarted as TurnStarted,
     UsageUpdate as UsageUpdate,
     WillRetry as WillRetry,
+    decode_frame as decode_frame,
+    encode_frame as encode_frame,
 )
 from lutum._values.items import (
     Content as Content,
@@ -141,9 +142,9 @@ from lutum._values.results import (
     Usage as Usage,
     ViewItem as ViewItem,
 )
-from lutum._values.retry import RetryPolicy as RetryPolicy
 from lutum._values.settings import (
     RequestBudget as RequestBudget,
+    RetryPolicy as RetryPolicy,
     Settings as Settings,
     Timeouts as Timeouts,
 )

@@ -37,8 +37,7 @@ from lutum._turn.stream import PreparedTurn
 from lutum._values.errors import BadValue, EstimateRequired, TurnTimeout, UnpricedModel, UsageError
 from lutum._values.items import ModelInput
 from lutum._values.results import CommittedTurn, Estimate, Response, StructuredResult, TextResult, ToolDef
-from lutum._values.retry import RetryPolicy
-from lutum._values.settings import DEFAULT_TIMEOUTS, RequestBudget, Settings, Timeouts
+from lutum._values.settings import DEFAULT_TIMEOUTS, RequestBudget, RetryPolicy, Settings, Timeouts
 from lutum._values.transcript import Transcript
 from lutum.abc import (
     Adapter,

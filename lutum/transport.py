@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from lutum._http.adapter import Credential, HttpAdapter, Secret, no_key
+from lutum._http.adapter import HttpAdapter
+from lutum._http.credential import Credential, Secret, no_key
 from lutum._telemetry.spans import CURRENT
 from lutum._telemetry.turn import CountingDecoder
 from lutum._values.errors import BadValue, Interrupted, NetworkError, ProviderError

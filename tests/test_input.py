@@ -22,7 +22,7 @@ from lutum import (
     ToolResult,
     Transcript,
 )
-from lutum._values.items import MAX_MEDIA_BYTES
+from lutum._values.media import MAX_MEDIA_BYTES
 
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00"

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, strategies as st
 from msgspec import UNSET
 
-from lutum._schema.partial import Partial, PartialJson, as_partial, partial_type
+from lutum._schema.partial import Partial, as_partial, partial_type
+from lutum._schema.partial_json import PartialJson
 from lutum._schema.shape import shape_of
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

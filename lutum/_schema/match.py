@@ -12,7 +12,7 @@ from typing import Any, final
 
 import msgspec
 
-from lutum._schema.partial import Path, is_array, is_object
+from lutum._schema.partial_json import Path, is_array, is_object
 from lutum._schema.strict import Node
 
 # A string that is one of these means nothing before its end; any other may be shown cut.

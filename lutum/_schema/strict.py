@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from lutum._schema.partial import is_array, is_object
+from lutum._schema.partial_json import is_array, is_object
 from lutum._values.errors import BadValue
 
 Node = dict[str, Any]

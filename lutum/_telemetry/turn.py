@@ -25,7 +25,6 @@ from lutum._telemetry.attributes import (
 )
 from lutum._telemetry.redact import masked_body, masked_headers, masked_url, secrets_sent
 from lutum._telemetry.spans import CURRENT, LiveSpan, RawCapture
-from lutum._turn.frames import encode_frame
 from lutum._values.errors import TurnError
 from lutum._values.events import (
     Completed,
@@ -37,6 +36,7 @@ from lutum._values.events import (
     TextDelta,
     ToolCallDelta,
     TurnStarted,
+    encode_frame,
 )
 from lutum._values.results import Response, Usage
 from lutum.abc import Decoder, Exchange, Phase, Prepared

@@ -14,7 +14,8 @@ from typing import Any, Generic, Self, cast, final, overload
 import msgspec
 from typing_extensions import TypeVar
 
-from lutum._schema.shape import Shape, description_of, is_model, shape_of
+from lutum._schema.reader import description_of, is_model
+from lutum._schema.shape import Shape, shape_of
 from lutum._values.errors import BadValue, OutputInvalid, UsageError
 from lutum._values.results import IssueReason, ToolDef
 

@@ -23,8 +23,7 @@ from lutum._values.errors import BadValue, Stopped, UsageError
 from lutum._values.events import Completed, Event
 from lutum._values.items import Item
 from lutum._values.results import Estimate, PartialResult, StructuredResult, TextResult, Usage
-from lutum._values.retry import RetryPolicy
-from lutum._values.settings import RequestBudget, Settings, Timeouts
+from lutum._values.settings import RequestBudget, RetryPolicy, Settings, Timeouts
 from lutum._values.transcript import Transcript
 from lutum.abc import Operation, OutputFormat, TurnRequest
 

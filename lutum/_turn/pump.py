@@ -7,10 +7,7 @@ it after the events that came before. However it ends, the socket is closed and 
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
 
 import anyio
 import msgspec
@@ -22,7 +19,7 @@ from lutum._budget.pricing import Pricing
 from lutum._telemetry.spans import span
 from lutum._telemetry.turn import TracedExchange, TurnSpan
 from lutum._turn.channel import FrameChannel
-from lutum._turn.frames import encode_frame
+from lutum._turn.deadlines import Deadlines
 from lutum._turn.usage_counter import UsageCounter
 from lutum._values.errors import (
     BudgetExceeded,
@@ -30,15 +27,11 @@ from lutum._values.errors import (
     Interrupted,
     ProviderError,
     TurnError,
-    TurnTimeout,
 )
-from lutum._values.events import Completed, Event, WillRetry
+from lutum._values.events import Completed, Event, WillRetry, encode_frame
 from lutum._values.results import Attempt, Estimate, Usage
-from lutum._values.retry import RetryPolicy
-from lutum._values.settings import Timeouts
+from lutum._values.settings import RetryPolicy
 from lutum.abc import Adapter, Exchange, Phase, Prepared, RecoversUsage
-
-Reason = Literal["total", "first_event", "idle", "connect"]
 
 # Seconds that letting go of a connection may take; that of a client of yours may wait for the other side.
 CLOSE = 2.0
@@ -46,66 +39,8 @@ CLOSE = 2.0
 # Seconds that asking for the bill of a failed request may keep its block open.
 RECOVERY = 2.0
 
-# Seconds from which a timeout need not be met to the instant: where each event is a read of its own,
-# moving the deadline for every one of them is a tenth of what the event costs.
-LONG = 60
 
 logger = logging.getLogger("lutum")
-
-
-class Deadlines:
-    """All timeouts of a turn on the pump's cancel scope, whose deadline is moved.
-
-    It is moved only when the pump is about to wait for the socket, never while it waits for the
-    consumer; a scope a read would cost more than the read.
-    """
-
-    __slots__ = ("_next", "_now", "_scope", "_timeouts", "_total_at", "reason")
-
-    def __init__(self, timeouts: Timeouts, scope: anyio.CancelScope, now: Callable[[], float]) -> None:
-        self.reason: Reason = "total"
-        self._timeouts = timeouts
-        self._next: Reason | None = None
-        self._now = now
-        self._total_at = now() + self._limit("total")
-        self._scope = scope
-        scope.deadline = self._total_at
-
-    def _limit(self, reason: Reason) -> float:
-        seconds = getattr(self._timeouts, reason)
-        return seconds if isinstance(seconds, float | int) else math.inf
-
-    def arm(self, reason: Reason) -> None:
-        """From now on, wait no longer than that timeout; a long one that is moved again, 1 % longer."""
-        limit = self._limit(reason)
-        at = self._now() + limit
-        if self._total_at <= at:
-            at, reason = self._total_at, "total"
-        if reason == self.reason:
-            if at <= self._scope.deadline:
-                return
-            if limit >= LONG:
-                at = min(at + limit / 100, self._total_at)
-        self.reason = reason
-        self._scope.deadline = at
-
-    def progress(self, reason: Reason) -> None:
-        """Events came: the next wait for the socket counts anew, as `reason`."""
-        self._next = reason
-
-    def waiting(self) -> None:
-        """The pump waits for the socket. Pings are no progress, so they do not move the deadline."""
-        if self._next is not None:
-            self.arm(self._next)
-            self._next = None
-
-    def hold(self) -> None:
-        """The pump waits for the consumer: only `total` runs."""
-        self._scope.deadline = self._total_at
-        self.reason = "total"
-
-    def error(self) -> TurnTimeout:
-        return TurnTimeout(self.reason, self._limit(self.reason))
 
 
 class Pump:

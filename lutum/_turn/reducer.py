@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 
 from msgspec import UNSET, UnsetType
 
-from lutum._schema.partial import PartialJson, as_partial
+from lutum._schema.partial import as_partial
+from lutum._schema.partial_json import PartialJson
 from lutum._schema.shape import Shape
 from lutum._tools.call import CallIssue, ToolCall
 from lutum._tools.tool import BadArguments

@@ -24,12 +24,11 @@ from lutum._budget.pricing import Pricing
 from lutum._telemetry.spans import CURRENT, open_span
 from lutum._telemetry.turn import TurnSpan
 from lutum._turn.channel import FrameChannel
-from lutum._turn.frames import decode_frame
 from lutum._turn.preview import logged
 from lutum._turn.pump import Pump
 from lutum._turn.reducer import Reducer
 from lutum._values.errors import BudgetExceeded, Interrupted, TurnError, TurnNotFinished, UsageError
-from lutum._values.events import Completed, Event, StructuredReady, TextDelta
+from lutum._values.events import Completed, Event, StructuredReady, TextDelta, decode_frame
 from lutum._values.results import PartialResult, TextResult, Usage
 from lutum.abc import Adapter, Prepared, RecoversUsage
 

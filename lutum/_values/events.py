@@ -1,13 +1,15 @@
 """What a stream yields. One provider delta is one event; adjacent deltas are never merged.
 
-Events are the recording too: the pump encodes them into frames (`_frames`), so a field added
+Events are the recording too: the pump encodes them into frames, so a field added
 here goes at the end and has a default, or old frame logs stop loading.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from lutum._values.results import CommittedTurn, FinishReason, IssueReason, Response, Usage
@@ -128,3 +130,23 @@ Event = (
     | ProviderEvent
     | Completed
 )
+
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+_decoder = msgspec.msgpack.Decoder(list[Event])
+
+
+def encode_frame(events: Sequence[Event]) -> bytes:
+    """Events as one frame."""
+    return _encoder.encode(events)
+
+
+def decode_frame(frame: bytes) -> list[Event]:
+    """The events of one frame.
+
+    Raises:
+      msgspec.DecodeError: the bytes are not a frame of this library.
+    """
+    return _decoder.decode(frame)

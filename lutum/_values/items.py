@@ -16,26 +16,13 @@ import msgspec
 from msgspec import Struct
 
 from lutum._values.errors import BadValue
+from lutum._values.media import check_text, checked_url, not_blank, read_file, sniff
 from lutum._values.results import CommittedTurn
 
 if TYPE_CHECKING:
     from lutum._values.transcript import Transcript
 
 Role = Literal["system", "developer", "user", "assistant"]
-
-# Larger than any provider takes in one request (Claude: 32 MB a request, OpenAI: 50 MB a file);
-# the adapters know their own limits, this one only keeps a wrong path from filling the memory.
-MAX_MEDIA_BYTES = 50 * 10**6
-
-# Signatures from the IANA media type registrations and the formats' own specifications.
-_SIGNATURES: tuple[tuple[bytes, int, str], ...] = (
-    (b"\x89PNG\r\n\x1a\n", 0, "image/png"),
-    (b"\xff\xd8\xff", 0, "image/jpeg"),
-    (b"GIF87a", 0, "image/gif"),
-    (b"GIF89a", 0, "image/gif"),
-    (b"WEBP", 8, "image/webp"),
-    (b"%PDF-", 0, "application/pdf"),
-)
 
 
 class Text(Struct, frozen=True, gc=False, tag="text"):
@@ -67,22 +54,22 @@ class Image(Media, frozen=True, gc=False, tag="image"):
         Raises:
           BadValue: empty, over 50 MB, or of no known image type.
         """
-        return cls(_sniff("image", data, media_type, "image/"), data)
+        return cls(sniff("image", data, media_type, "image/"), data)
 
     @classmethod
     def from_path(cls, path: str | os.PathLike[str], *, media_type: str | None = None) -> Image:
         """From a file, read now. Raises BadValue as `from_bytes`, and OSError."""
-        return cls.from_bytes(_read("image", path), media_type=media_type)
+        return cls.from_bytes(read_file("image", path), media_type=media_type)
 
     @classmethod
     def from_url(cls, url: str) -> Image:
         """From a URL that the provider fetches; its size in tokens cannot be known before."""
-        return cls(url=_checked_url("image.url", url))
+        return cls(url=checked_url("image.url", url))
 
     @classmethod
     def from_file_id(cls, file_id: str) -> Image:
         """From a file uploaded to the provider."""
-        return cls(file_id=_not_blank("image.file_id", file_id))
+        return cls(file_id=not_blank("image.file_id", file_id))
 
 
 class Document(Media, frozen=True, gc=False, omit_defaults=True, tag="document"):
@@ -107,9 +94,9 @@ class Document(Media, frozen=True, gc=False, omit_defaults=True, tag="document")
         Raises:
           BadValue: empty, over 50 MB, or neither.
         """
-        _check_text("document.title", title or "")
-        _check_text("document.context", context or "")
-        kind = _sniff("document", data, media_type, "application/pdf", text=True)
+        check_text("document.title", title or "")
+        check_text("document.context", context or "")
+        kind = sniff("document", data, media_type, "application/pdf", text=True)
         return cls(kind, data, title=title, context=context, citations=citations)
 
     @classmethod
@@ -123,25 +110,25 @@ class Document(Media, frozen=True, gc=False, omit_defaults=True, tag="document")
         citations: bool = False,
     ) -> Document:
         """From a file, read now; the title is the file's name. Raises BadValue, and OSError."""
-        data = _read("document", path)
+        data = read_file("document", path)
         title = Path(path).name if title is None else title
         return cls.from_bytes(data, media_type=media_type, title=title, context=context, citations=citations)
 
     @classmethod
     def from_text(cls, text: str, *, title: str | None = None, citations: bool = False) -> Document:
         """From text, as a `text/plain` document. Raises BadValue as `from_bytes`."""
-        _check_text("document", text)
+        check_text("document", text)
         return cls.from_bytes(text.encode(), media_type="text/plain", title=title, citations=citations)
 
     @classmethod
     def from_url(cls, url: str, *, title: str | None = None) -> Document:
         """From a URL that the provider fetches; its size in tokens cannot be known before."""
-        return cls(url=_checked_url("document.url", url), title=title)
+        return cls(url=checked_url("document.url", url), title=title)
 
     @classmethod
     def from_file_id(cls, file_id: str, *, title: str | None = None) -> Document:
         """From a file uploaded to the provider."""
-        return cls(file_id=_not_blank("document.file_id", file_id), title=title)
+        return cls(file_id=not_blank("document.file_id", file_id), title=title)
 
 
 class Raw(Struct, frozen=True, gc=False, tag="raw"):
@@ -211,7 +198,7 @@ def parts(field: str, content: Content) -> tuple[Part, ...]:
       BadValue: there is none, or one of them is no part.
     """
     if isinstance(content, str):
-        _check_text(field, content)
+        check_text(field, content)
         return (Text(content),)
     if isinstance(content, Text | Image | Document | Raw):
         found: tuple[Part, ...] = (content,)
@@ -225,7 +212,7 @@ def parts(field: str, content: Content) -> tuple[Part, ...]:
         if not isinstance(part, Text | Image | Document | Raw):
             raise BadValue(f"{field}[{i}]", f"{type(part).__name__} is no Text, Image, Document or Raw")
         if isinstance(part, Text):
-            _check_text(f"{field}[{i}]", part.text)
+            check_text(f"{field}[{i}]", part.text)
     return found
 
 
@@ -242,7 +229,7 @@ def tool_result(
     arguments: str | None = None,
 ) -> ToolResult:
     return ToolResult(
-        _not_blank("tool_result.call_id", call_id),
+        not_blank("tool_result.call_id", call_id),
         parts("tool_result", content),
         is_error,
         name,
@@ -257,7 +244,7 @@ def raw(adapter: str, json: str | bytes) -> Raw:
         msgspec.json.decode(text)
     except (UnicodeError, RecursionError, msgspec.DecodeError) as exc:
         raise BadValue("raw.json", f"not JSON: {exc}") from None
-    return Raw(_not_blank("raw.adapter", adapter), text)
+    return Raw(not_blank("raw.adapter", adapter), text)
 
 
 class ModelInput:
@@ -327,56 +314,3 @@ class ModelInput:
 
     def __repr__(self) -> str:
         return f"<ModelInput of {len(self)} items>"
-
-
-def _sniff(field: str, data: bytes, given: str | None, prefix: str, *, text: bool = False) -> str:
-    if not isinstance(data, bytes):
-        raise BadValue(field, f"{type(data).__name__} is no bytes")
-    if not data:
-        raise BadValue(field, "is empty")
-    if len(data) > MAX_MEDIA_BYTES:
-        raise BadValue(field, f"{len(data)} bytes, more than {MAX_MEDIA_BYTES}")
-    if given is not None:
-        if "/" not in given:
-            raise BadValue(f"{field}.media_type", f"{given!r} is no type/subtype")
-        return given
-    for signature, at, media_type in _SIGNATURES:
-        if data.startswith(signature, at) and media_type.startswith(prefix):
-            return media_type
-    if text:
-        try:
-            data.decode()
-        except UnicodeDecodeError:
-            pass
-        else:
-            return "text/plain"
-    raise BadValue(f"{field}.media_type", f"unknown type (first bytes {data[:8].hex(' ')}); give media_type=")
-
-
-def _read(field: str, path: str | os.PathLike[str]) -> bytes:
-    size = Path(path).stat().st_size
-    if size > MAX_MEDIA_BYTES:
-        raise BadValue(field, f"{size} bytes, more than {MAX_MEDIA_BYTES}")
-    return Path(path).read_bytes()
-
-
-def _checked_url(field: str, url: str) -> str:
-    if not _not_blank(field, url).startswith(("https://", "http://")):
-        raise BadValue(field, f"{url!r} has no http(s) scheme")
-    return url
-
-
-def _check_text(field: str, text: str) -> None:
-    """Refuse here what no encoder takes: half of a surrogate pair, as in undecodable file names."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as exc:
-        raise BadValue(field, f"character {exc.start} is half of a surrogate pair") from None
-
-
-def _not_blank(field: str, value: str) -> str:
-    if not isinstance(value, str):
-        raise BadValue(field, f"{type(value).__name__} is no str")
-    if not value.strip():
-        raise BadValue(field, "is blank")
-    return value

@@ -14,10 +14,9 @@ import msgspec
 from anyio.lowlevel import checkpoint
 from msgspec import Struct
 
-from lutum._turn.frames import decode_frame, encode_frame
 from lutum._turn.hooks import resolve_settings, settings_hooks
 from lutum._values.errors import BadValue
-from lutum._values.events import Completed, Event
+from lutum._values.events import Completed, Event, decode_frame, encode_frame
 from lutum._values.results import CommittedTurn, Response
 from lutum._values.settings import Settings
 from lutum.abc import Adapter, Exchange, Phase, Prepared, ReplayForm, TurnRequest

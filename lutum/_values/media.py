@@ -1,0 +1,84 @@
+"""Bytes, paths and URLs of images and documents: their media type, size and form."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lutum._values.errors import BadValue
+
+if TYPE_CHECKING:
+    pass
+
+if TYPE_CHECKING:
+    pass
+
+
+# Larger than any provider takes in one request (Claude: 32 MB a request, OpenAI: 50 MB a file);
+# the adapters know their own limits, this one only keeps a wrong path from filling the memory.
+MAX_MEDIA_BYTES = 50 * 10**6
+
+
+# Signatures from the IANA media type registrations and the formats' own specifications.
+_SIGNATURES: tuple[tuple[bytes, int, str], ...] = (
+    (b"\x89PNG\r\n\x1a\n", 0, "image/png"),
+    (b"\xff\xd8\xff", 0, "image/jpeg"),
+    (b"GIF87a", 0, "image/gif"),
+    (b"GIF89a", 0, "image/gif"),
+    (b"WEBP", 8, "image/webp"),
+    (b"%PDF-", 0, "application/pdf"),
+)
+
+
+def sniff(field: str, data: bytes, given: str | None, prefix: str, *, text: bool = False) -> str:
+    if not isinstance(data, bytes):
+        raise BadValue(field, f"{type(data).__name__} is no bytes")
+    if not data:
+        raise BadValue(field, "is empty")
+    if len(data) > MAX_MEDIA_BYTES:
+        raise BadValue(field, f"{len(data)} bytes, more than {MAX_MEDIA_BYTES}")
+    if given is not None:
+        if "/" not in given:
+            raise BadValue(f"{field}.media_type", f"{given!r} is no type/subtype")
+        return given
+    for signature, at, media_type in _SIGNATURES:
+        if data.startswith(signature, at) and media_type.startswith(prefix):
+            return media_type
+    if text:
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            pass
+        else:
+            return "text/plain"
+    raise BadValue(f"{field}.media_type", f"unknown type (first bytes {data[:8].hex(' ')}); give media_type=")
+
+
+def read_file(field: str, path: str | os.PathLike[str]) -> bytes:
+    size = Path(path).stat().st_size
+    if size > MAX_MEDIA_BYTES:
+        raise BadValue(field, f"{size} bytes, more than {MAX_MEDIA_BYTES}")
+    return Path(path).read_bytes()
+
+
+def checked_url(field: str, url: str) -> str:
+    if not not_blank(field, url).startswith(("https://", "http://")):
+        raise BadValue(field, f"{url!r} has no http(s) scheme")
+    return url
+
+
+def check_text(field: str, text: str) -> None:
+    """Refuse here what no encoder takes: half of a surrogate pair, as in undecodable file names."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise BadValue(field, f"character {exc.start} is half of a surrogate pair") from None
+
+
+def not_blank(field: str, value: str) -> str:
+    if not isinstance(value, str):
+        raise BadValue(field, f"{type(value).__name__} is no str")
+    if not value.strip():
+        raise BadValue(field, "is blank")
+    return value
