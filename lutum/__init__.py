@@ -66,9 +66,12 @@ from lutum._turn.completion import (
     StructuredCompletion as StructuredCompletion,
     StructuredCompletionResult as StructuredCompletionResult,
 )
-from lutum._turn.estimate import Estimator as Estimator, exact_estimate as exact_estimate
 from lutum._turn.from_body import result_from_body as result_from_body
-from lutum._turn.hooks import LutumHooks as LutumHooks
+from lutum._turn.prepare import (
+    Estimator as Estimator,
+    LutumHooks as LutumHooks,
+    exact_estimate as exact_estimate,
+)
 from lutum._turn.preview import Preview as Preview
 from lutum._turn.stream import Stream as Stream
 from lutum._values.errors import (

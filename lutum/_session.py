@@ -9,10 +9,11 @@ import logging
 from collections.abc import Iterable
 from typing import Any, TypeVar, final
 
-from lutum._lutum import Lutum
+from lutum._lutum import Lutum, context_of
 from lutum._tools.round import RoundPlan, ToolRound
-from lutum._turn.builder import StructuredTurn, TextTurn, TurnSpec
-from lutum._turn.open_items import open_items
+from lutum._turn.builder import StructuredTurn, TextTurn, structured_turn, text_turn
+from lutum._turn.plan import TurnSpec
+from lutum._turn.preview import open_items
 from lutum._values.errors import StaleCommit, UsageError
 from lutum._values.items import Content, Item, ToolResult, message, raw, tool_result
 from lutum._values.results import CommittedTurn, StructuredResult, TextResult
@@ -143,7 +144,7 @@ class Session:
 
     def text_turn(self) -> TextTurn:
         """A text turn on the transcript as it is now; later pushes do not change it."""
-        return self._llm._text_turn(self._spec())
+        return text_turn(context_of(self._llm), self._spec())
 
     def structured_turn(self, type: type[T]) -> StructuredTurn[T]:
         """A turn that answers with a value of `type`, on the transcript as it is now.
@@ -151,7 +152,7 @@ class Session:
         Raises:
           BadValue: no schema can say the type; the message has the path.
         """
-        return self._llm._structured_turn(type, self._spec())
+        return structured_turn(context_of(self._llm), type, self._spec())
 
     def commit_text(self, result: TextResult) -> None:
         """Store the turn of a result.

@@ -118,12 +118,6 @@ async def test_no_total_by_default() -> None:
 
 async def test_turn_over_session_over_lutum_field_by_field() -> None:
     """What the turn says counts, then what the session says, then Lutum; what nobody said is the default."""
-    adapter = FakeAdapter(WHOLE)
-    llm = lutum.Lutum(adapter, timeout=lutum.Timeouts(total=1, first_event=1, idle=1))
-    session = lutum.Session(llm)
-    session.push_user("hello")
-    session.defaults = lutum.Settings(timeout=lutum.Timeouts(first_event=2, idle=2))
-    builder = session.text_turn().timeout(idle=3)
     seen = list[lutum.Timeouts]()
 
     class Looking(FakeAdapter):
@@ -131,7 +125,11 @@ async def test_turn_over_session_over_lutum_field_by_field() -> None:
             seen.append(request.settings.timeout)
             return super().prepare(request)
 
-    llm._adapter = Looking(WHOLE)
+    llm = lutum.Lutum(Looking(WHOLE), timeout=lutum.Timeouts(total=1, first_event=1, idle=1))
+    session = lutum.Session(llm)
+    session.push_user("hello")
+    session.defaults = lutum.Settings(timeout=lutum.Timeouts(first_event=2, idle=2))
+    builder = session.text_turn().timeout(idle=3)
     await builder.collect()
     await builder.timeout(total=None).collect()
     await builder.timeout(idle=4).timeout(connect=5).collect()

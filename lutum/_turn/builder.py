@@ -6,29 +6,23 @@ from __future__ import annotations
 import enum
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, cast, final
+from typing import Any, Generic, Self, final
 
 import msgspec
 from typing_extensions import TypeVar
 
-from lutum._schema.shape import Shape
-from lutum._tools.call import ToolCall
-from lutum._tools.round import Finished, NeedsTools, ToolRound
+from lutum._tools.round import Finished, NeedsTools
 from lutum._tools.toolset import Selector, Toolset
+from lutum._turn.outcome import Finish, structured_result, text_result, with_tools
+from lutum._turn.plan import TurnSpec, structured
+from lutum._turn.prepare import TurnContext
 from lutum._turn.preview import Preview
-from lutum._turn.pump import Pump
 from lutum._turn.reducer import Reducer
 from lutum._turn.stream import Stream
 from lutum._values.errors import BadValue, Stopped, UsageError
 from lutum._values.events import Completed, Event
-from lutum._values.items import Item
 from lutum._values.results import Estimate, PartialResult, StructuredResult, TextResult, Usage
 from lutum._values.settings import RequestBudget, RetryPolicy, Settings, Timeouts
-from lutum._values.transcript import Transcript
-from lutum.abc import Operation, OutputFormat, TurnRequest
-
-if TYPE_CHECKING:
-    from lutum._lutum import Lutum
 
 R = TypeVar("R", default=TextResult, covariant=True)
 I = TypeVar("I")
@@ -44,29 +38,6 @@ class Stop(enum.Enum):
 
 STOP = Stop.STOP
 """Returned by a handler of `collect_with`: end the turn here."""
-
-
-class TurnSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a builder holds. `resolved`: the adapter's hooks have settled it."""
-
-    base: Transcript
-    ephemerals: tuple[tuple[int, Item], ...] = ()
-    settings: Settings = Settings()
-    toolset: Toolset[Any] | None = None
-    only: tuple[str, ...] | None = None
-    choice: Literal["auto", "any", "tool"] = "auto"
-    tool: str | None = None
-    descriptions: tuple[tuple[str, str], ...] = ()
-    output: OutputFormat | None = None
-    shape: Shape[Any] | None = None
-    committed: TurnRequest | None = None
-    operation: Operation = "text_turn"
-    resolved: bool = False
-
-    @property
-    def available(self) -> tuple[str, ...] | None:
-        """The tools that may be called; None without tools."""
-        return self.only if self.only is not None or self.toolset is None else self.toolset.default_names
 
 
 @final
@@ -93,10 +64,10 @@ class Builder(Generic[R]):
     Each method returns a changed copy and raises BadValue, naming the field, for what cannot be right.
     """
 
-    __slots__ = ("_finish", "_llm", "_spec")
+    __slots__ = ("_context", "_finish", "_spec")
 
-    def __init__(self, llm: Lutum, spec: TurnSpec, finish: Callable[[Reducer, Pump], R]) -> None:
-        self._llm = llm
+    def __init__(self, context: TurnContext, spec: TurnSpec, finish: Finish[R]) -> None:
+        self._context = context
         self._spec = spec
         self._finish = finish
 
@@ -157,7 +128,7 @@ class Builder(Generic[R]):
         """The turn as an async context manager; each call is a new turn, and sends nothing yet."""
         spec = self._spec
         reducer = Reducer(spec.toolset, spec.available, spec.shape)
-        return Stream(lambda: self._llm._start(spec), reducer, self._finish)
+        return Stream(lambda: self._context.start(spec), reducer, self._finish)
 
     async def collect(self) -> R:
         """Run the turn to its end. Cancelled, the socket is closed and the budget settled.
@@ -180,12 +151,12 @@ class Builder(Generic[R]):
           Stopped: the handler said so; it carries what had arrived, that event included.
           TurnError: the turn did not complete; the class says by whom.
         """
-        stopped = False
+        stopped, budget = False, self._context.budget
+        ext = self._spec.settings.over(self._context.settings).ext
         async with self.stream() as turn:
             async for event in turn:
-                view = View(turn.partial, turn.usage, self._llm.budget.remaining, self._llm._ext(self._spec))
-                said = await handler(event, view)
-                if said is STOP and not isinstance(event, Completed):
+                answer = await handler(event, View(turn.partial, turn.usage, budget.remaining, ext))
+                if answer is STOP and not isinstance(event, Completed):
                     stopped = True
                     break
         if stopped:
@@ -204,7 +175,7 @@ class Builder(Generic[R]):
         Raises:
           UsageError: the request cannot be; the message names the field.
         """
-        return self._llm._preview(self._spec)
+        return self._context.preview(self._spec)
 
     async def resolve(self) -> Self:
         """The turn as the adapter's hooks settle it: what it previews is what it sends, they are not asked
@@ -212,7 +183,7 @@ class Builder(Generic[R]):
 
         Sends and reserves nothing itself. What a hook raises comes out as it is.
         """
-        return self._replace(**await self._llm._resolve(self._spec))
+        return type(self)(self._context, await self._context.resolve(self._spec), self._finish)
 
     async def estimate(self) -> Estimate:
         """What the turn would reserve. Asks the provider only where the Lutum says so.
@@ -220,7 +191,7 @@ class Builder(Generic[R]):
         Raises:
           EstimateRequired: nothing bounds it; the message names the item.
         """
-        return await self._llm._estimate(self._spec)
+        return await self._context.estimate(self._spec)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} on {self._spec.base!r}>"
@@ -230,7 +201,7 @@ class Builder(Generic[R]):
 
     def _replace(self, **changes: Any) -> Self:
         spec = msgspec.structs.replace(self._spec, **changes)
-        return type(self)(self._llm, spec, self._finish)
+        return type(self)(self._context, spec, self._finish)
 
 
 class Turn(Builder[R]):
@@ -275,21 +246,11 @@ class Turn(Builder[R]):
         kept = tuple(pair for pair in self._spec.descriptions if pair[0] != name)
         return self._replace(descriptions=(*kept, (name, text)))
 
-    def _with_tools(
-        self, toolset: Toolset[I]
-    ) -> tuple[TurnSpec, Callable[[Reducer, Pump], Finished[R] | NeedsTools[I]]]:
+    def _with_tools(self, toolset: Toolset[Any]) -> TurnSpec:
         if self._spec.toolset is not None:
             raise UsageError("tools: this turn has tools; put all of them into one Toolset")
         toolset.check_bound()
-        inner, llm = self._finish, self._llm
-
-        def finish(reducer: Reducer, pump: Pump) -> Finished[R] | NeedsTools[I]:
-            if not reducer.calls and not reducer.issues:
-                return Finished(inner(reducer, pump))
-            calls = cast("tuple[ToolCall[I], ...]", tuple(reducer.calls))
-            return NeedsTools(ToolRound(llm._text_result(reducer, pump), calls, tuple(reducer.issues)))
-
-        return msgspec.structs.replace(self._spec, toolset=toolset), finish
+        return msgspec.structs.replace(self._spec, toolset=toolset)
 
     def _selected(self, field: str, tool: Selector) -> str:
         if self._spec.toolset is None:
@@ -312,7 +273,7 @@ class TextTurn(Turn[R]):
         Raises:
           UsageError: the turn has tools already.
         """
-        return TextTurn(self._llm, *self._with_tools(toolset))
+        return TextTurn(self._context, self._with_tools(toolset), with_tools(self._finish, toolset))
 
 
 @final
@@ -327,4 +288,19 @@ class StructuredTurn(Turn[S], Generic[T, S]):
         Raises:
           UsageError: the turn has tools already.
         """
-        return StructuredTurn(self._llm, *self._with_tools(toolset))
+        return StructuredTurn(self._context, self._with_tools(toolset), with_tools(self._finish, toolset))
+
+
+def text_turn(context: TurnContext, spec: TurnSpec) -> TextTurn:
+    """Return the builder of a text turn."""
+    return TextTurn(context, spec, text_result)
+
+
+def structured_turn(context: TurnContext, type: type[T], spec: TurnSpec) -> StructuredTurn[T]:
+    """Return the builder of a structured turn.
+
+    Raises:
+      BadValue: no schema can express the type; the field is the path.
+    """
+    shape, spec = structured(type, spec, "structured_turn")
+    return StructuredTurn(context, spec, structured_result(shape))

@@ -7,11 +7,15 @@ holds no turn and no base, so there is nothing a session could commit.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar, final
+from typing import Any, Generic, TypeVar, final
 
 from msgspec import UNSET, UnsetType
 
 from lutum._turn.builder import Builder
+from lutum._turn.outcome import Answered, text_result
+from lutum._turn.plan import TurnSpec, as_prompt, structured
+from lutum._turn.prepare import TurnContext
+from lutum._turn.reducer import Reducer
 from lutum._values.results import Attempt, FinishReason, Response, TextResult, Usage, value_or_raise
 
 T = TypeVar("T")
@@ -62,29 +66,35 @@ class StructuredCompletion(Builder[StructuredCompletionResult[T]], Generic[T]):
     __slots__ = ()
 
 
-def completion_result(result: TextResult) -> CompletionResult:
-    """What a completion keeps of a turn."""
-    return CompletionResult(
-        text=result.text,
-        finish_reason=result.finish_reason,
-        usage=result.usage,
-        cumulative_usage=result.cumulative_usage,
-        attempts=result.attempts,
-        model=result.model,
-        response=result.response,
-    )
+def completion(context: TurnContext, prompt: str) -> Completion:
+    """Return the builder of a completion.
+
+    Raises:
+      BadValue: the prompt is blank.
+    """
+    return Completion(context, TurnSpec(base=as_prompt(prompt), operation="completion"), _completion_result)
 
 
-def structured_completion_result(result: TextResult, value: T | UnsetType) -> StructuredCompletionResult[T]:
-    """What a structured completion keeps of a turn."""
-    return StructuredCompletionResult(
-        text=result.text,
-        finish_reason=result.finish_reason,
-        usage=result.usage,
-        cumulative_usage=result.cumulative_usage,
-        attempts=result.attempts,
-        model=result.model,
-        response=result.response,
-        refusal=result.refusal,
-        _value=value,
-    )
+def structured_completion(context: TurnContext, type: type[T], prompt: str) -> StructuredCompletion[T]:
+    """Return the builder of a structured completion.
+
+    Raises:
+      BadValue: the prompt is blank, or no schema can express the type; the field is the path.
+    """
+    shape, spec = structured(type, TurnSpec(base=as_prompt(prompt)), "structured_completion")
+
+    def finish(reducer: Reducer, answered: Answered) -> StructuredCompletionResult[T]:
+        text = text_result(reducer, answered)
+        value = reducer.conclude(shape, text.finish_reason, text.refusal)
+        return StructuredCompletionResult(**_fields(text), refusal=text.refusal, _value=value)
+
+    return StructuredCompletion(context, spec, finish)
+
+
+def _completion_result(reducer: Reducer, answered: Answered) -> CompletionResult:
+    return CompletionResult(**_fields(text_result(reducer, answered)))
+
+
+def _fields(result: TextResult) -> dict[str, Any]:
+    """The fields of a text result that a completion keeps."""
+    return {name: getattr(result, name) for name in CompletionResult.__dataclass_fields__}

@@ -7,37 +7,21 @@ reducer and conclusion that a stream goes through make the same result of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from typing_extensions import TypeVar
 
+from lutum._turn.outcome import Answered
 from lutum._turn.reducer import Reducer
 from lutum._values.errors import ContractViolation, ProviderError, TurnError, UsageError
 from lutum._values.events import Completed, Event, ToolCallIssue, ToolCallReady
-from lutum._values.results import Attempt, Usage
+from lutum._values.results import Attempt
 
 if TYPE_CHECKING:
     from lutum._turn.builder import Turn
-    from lutum._turn.pump import Pump
-    from lutum.abc import Prepared, ReadsBodies
+    from lutum.abc import ReadsBodies
 
 R = TypeVar("R")
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """What a conclusion asks of a pump, of an answer that no pump brought."""
-
-    prepared: Prepared
-    usage: Usage
-    attempts: tuple[Attempt, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "attempts", (Attempt(1, self.usage),))
-
-    def so_far(self) -> Usage:
-        return self.usage
 
 
 def result_from_body(body: bytes | str, turn: Turn[R]) -> R:
@@ -57,25 +41,25 @@ def result_from_body(body: bytes | str, turn: Turn[R]) -> R:
         without tools. `usage` says what it used.
       UsageError: the turn cannot be, or its adapter reads no bodies.
     """
-    llm, spec = turn._llm, turn._spec
-    adapter = llm.adapter
+    context, spec = turn._context, turn._spec
+    adapter = context.adapter
     if not hasattr(adapter, "read_body"):
         raise UsageError(f"result_from_body: the adapter {adapter.name!r} reads no bodies")
-    prepared = llm._prepare(spec)
+    prepared = context.prepare(spec)
     data = body.encode() if isinstance(body, str) else body
     events = cast("ReadsBodies", adapter).read_body(prepared, data)
     if not events or not isinstance(events[-1], Completed):
         raise ProviderError("the body is no whole answer", kind="malformed", body=data)
     usage = events[-1].usage
-    if llm._pricing is not None:
-        usage = llm._pricing.settled(prepared.model, usage)
+    if context.pricing is not None:
+        usage = context.pricing.settled(prepared.model, usage)
     reducer = Reducer(spec.toolset, spec.available, spec.shape)
     try:
         for event in events:
             reducer.apply(event)
         if prepared.request.tools.choice == "none" and (called := _called(events)) is not None:
             raise ContractViolation(f"the model called {called!r} in a turn without tools")
-        return turn._finish(reducer, cast("Pump", _Read(prepared, usage)))
+        return turn._finish(reducer, Answered(prepared, (Attempt(1, usage),), usage))
     except TurnError as error:
         error.partial, error.usage, error.started = reducer.partial(), usage, reducer.started
         error.response = reducer.response

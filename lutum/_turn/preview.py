@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import cast
 
 from lutum._telemetry.redact import MASK, masked, masked_body, masked_headers, masked_url, secrets_sent
-from lutum._turn.open_items import open_items
 from lutum._values.results import Estimate
-from lutum.abc import Adapter, Prepared, ReplayForm
+from lutum._values.transcript import Transcript
+from lutum.abc import Adapter, ListsOpenItems, Prepared, ReplayForm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,13 @@ class Preview:
     def __str__(self) -> str:
         headers = "".join(f"\n{name}: {value}" for name, value in self.headers.items())
         return f"{self.method} {self.url}{headers}\n\n{self.body.decode(errors='replace')}"
+
+
+def open_items(adapter: Adapter, transcript: Transcript) -> tuple[bytes, ...]:
+    """Return the provider calls of the last turn that have no answer yet, as raw JSON."""
+    if not hasattr(adapter, "open_items"):
+        return ()
+    return cast("ListsOpenItems", adapter).open_items(transcript)
 
 
 def preview(

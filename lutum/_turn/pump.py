@@ -20,6 +20,7 @@ from lutum._telemetry.spans import span
 from lutum._telemetry.turn import TracedExchange, TurnSpan
 from lutum._turn.channel import FrameChannel
 from lutum._turn.deadlines import Deadlines
+from lutum._turn.outcome import Answered
 from lutum._turn.usage_counter import UsageCounter
 from lutum._values.errors import (
     BudgetExceeded,
@@ -123,6 +124,10 @@ class Pump:
         if self.usage is not None:
             return self.usage
         return self._charged if self._recorded else self._charged + self.counter.so_far()
+
+    def answered(self) -> Answered:
+        """The request and its attempts so far."""
+        return Answered(self.prepared, self.attempts, self.so_far())
 
     def stop(self, error: BudgetExceeded | None = None) -> None:
         """End the turn from outside, with that error; its block is not touched."""

@@ -19,43 +19,21 @@ from msgspec import UNSET
 from typing_extensions import TypeVar
 
 from lutum._backend import running_backend
-from lutum._budget.lease import BudgetLease
-from lutum._budget.pricing import Pricing
 from lutum._telemetry.spans import CURRENT, open_span
 from lutum._telemetry.turn import TurnSpan
 from lutum._turn.channel import FrameChannel
+from lutum._turn.outcome import Finish
+from lutum._turn.prepare import PreparedTurn
 from lutum._turn.preview import logged
 from lutum._turn.pump import Pump
 from lutum._turn.reducer import Reducer
 from lutum._values.errors import BudgetExceeded, Interrupted, TurnError, TurnNotFinished, UsageError
 from lutum._values.events import Completed, Event, StructuredReady, TextDelta, decode_frame
 from lutum._values.results import PartialResult, TextResult, Usage
-from lutum.abc import Adapter, Prepared, RecoversUsage
 
 R = TypeVar("R", default=TextResult, covariant=True)
 
 logger = logging.getLogger("lutum")
-
-
-@final
-class PreparedTurn:
-    """What a stream needs to begin: decided by the boundary, before anything is reserved."""
-
-    __slots__ = ("adapter", "prepared", "pricing", "recovery", "reserve")
-
-    def __init__(
-        self,
-        adapter: Adapter,
-        prepared: Prepared,
-        reserve: Callable[[], Awaitable[BudgetLease]],
-        pricing: Pricing | None,
-        recovery: RecoversUsage | None,
-    ) -> None:
-        self.adapter = adapter
-        self.prepared = prepared
-        self.reserve = reserve
-        self.pricing = pricing
-        self.recovery = recovery
 
 
 @final
@@ -97,7 +75,7 @@ class Stream(Generic[R]):
         self,
         start: Callable[[], Awaitable[PreparedTurn]],
         reducer: Reducer,
-        finish: Callable[[Reducer, Pump], R],
+        finish: Finish[R],
     ) -> None:
         self._start = start
         self._reducer = reducer
@@ -318,7 +296,7 @@ class Stream(Generic[R]):
 
     def _conclude(self, pump: Pump) -> R:
         try:
-            return self._finish(self._reducer, pump)
+            return self._finish(self._reducer, pump.answered())
         except TurnError as error:  # a structured value that was cut or does not decode
             raise self._failed(error) from None
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from lutum._lutum import Input, Lutum
+from lutum._lutum import Lutum
+from lutum._turn.plan import Input
 from lutum._turn.builder import StructuredTurn
 from lutum.eval._evals import Eval
 

@@ -14,7 +14,7 @@ import msgspec
 from anyio.lowlevel import checkpoint
 from msgspec import Struct
 
-from lutum._turn.hooks import resolve_settings, settings_hooks
+from lutum._turn.prepare import resolve_settings, settings_hooks
 from lutum._values.errors import BadValue
 from lutum._values.events import Completed, Event, decode_frame, encode_frame
 from lutum._values.results import CommittedTurn, Response

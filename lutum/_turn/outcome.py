@@ -1,0 +1,92 @@
+"""Outcomes: from a reducer that has reached `Completed`, and the settled attempts, to the turn's result.
+
+No I/O, no clock, no tasks. The same functions serve streams and answers that came whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import msgspec
+from msgspec import Struct
+
+from lutum._schema.shape import Shape
+from lutum._tools.call import ToolCall
+from lutum._tools.round import Finished, NeedsTools, ToolRound
+from lutum._tools.toolset import Toolset
+from lutum._turn.reducer import Reducer
+from lutum._values.results import Attempt, CommittedTurn, Response, StructuredResult, TextResult, Usage
+from lutum.abc import Prepared
+
+R = TypeVar("R")
+T = TypeVar("T")
+I = TypeVar("I")
+
+
+class Answered(Struct, frozen=True):
+    """A request, its attempts in order, and the usage of all of them."""
+
+    prepared: Prepared
+    attempts: tuple[Attempt, ...]
+    usage: Usage
+
+
+Finish = Callable[[Reducer, Answered], R]
+"""Makes the result of a turn, once its consumer has reached `Completed`."""
+
+
+def text_result(reducer: Reducer, answered: Answered) -> TextResult:
+    """Return the text result of a completed turn."""
+    completed = reducer.completed
+    assert completed is not None
+    request = answered.prepared.request
+    turn = completed.turn
+    if request.transcript.head.tools is None and request.tools.head:
+        turn = msgspec.structs.replace(turn, tools=request.tools.head)
+    return TextResult(
+        text=turn.text,
+        reasoning=turn.reasoning,
+        refusal=_refusal(turn, completed.finish_reason),
+        finish_reason=completed.finish_reason,
+        usage=answered.attempts[-1].usage,
+        cumulative_usage=answered.usage,
+        attempts=answered.attempts,
+        model=reducer.model,
+        response=reducer.response or Response(),
+        turn=turn,
+        base=request.transcript,
+        open_items=completed.open_items,
+        _request=request,
+    )
+
+
+def structured_result(shape: Shape[T]) -> Finish[StructuredResult[T]]:
+    """Return the function that makes a structured result of that shape.
+
+    It raises OutputLimitExceeded or OutputInvalid, see `Reducer.conclude`.
+    """
+
+    def finish(reducer: Reducer, answered: Answered) -> StructuredResult[T]:
+        text = text_result(reducer, answered)
+        fields: dict[str, Any] = {name: getattr(text, name) for name in TextResult.__dataclass_fields__}
+        value = reducer.conclude(shape, text.finish_reason, text.refusal)
+        return StructuredResult(**fields, _value=value)
+
+    return finish
+
+
+def with_tools(finish: Finish[R], toolset: Toolset[I]) -> Finish[Finished[R] | NeedsTools[I]]:
+    """Return the function that makes `NeedsTools` of a turn with a call or an issue, else `Finished`."""
+
+    def finished(reducer: Reducer, answered: Answered) -> Finished[R] | NeedsTools[I]:
+        if not reducer.calls and not reducer.issues:
+            return Finished(finish(reducer, answered))
+        calls = cast("tuple[ToolCall[I], ...]", tuple(reducer.calls))
+        return NeedsTools(ToolRound(text_result(reducer, answered), calls, tuple(reducer.issues)))
+
+    return finished
+
+
+def _refusal(turn: CommittedTurn, finish_reason: str) -> str | None:
+    return turn.refusal if turn.refusal or finish_reason == "content_filter" else None

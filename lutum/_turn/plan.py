@@ -1,0 +1,133 @@
+"""The plan of a turn: everything that a builder holds, and the tools that its request offers.
+
+No I/O, no clock, no tasks.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from lutum._schema.shape import Shape, shape_of
+from lutum._tools.toolset import Toolset
+from lutum._values.errors import BadValue, UsageError
+from lutum._values.items import Item, ModelInput
+from lutum._values.results import ToolDef
+from lutum._values.settings import Settings
+from lutum._values.transcript import Transcript
+from lutum.abc import Operation, OutputFormat, ToolPlan, TurnRequest
+
+T = TypeVar("T")
+
+Input = str | ModelInput | Transcript
+"""What a turn can be asked with."""
+
+
+class TurnSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a builder holds. `resolved`: the adapter's hooks have settled it."""
+
+    base: Transcript
+    ephemerals: tuple[tuple[int, Item], ...] = ()
+    settings: Settings = Settings()
+    toolset: Toolset[Any] | None = None
+    only: tuple[str, ...] | None = None
+    choice: Literal["auto", "any", "tool"] = "auto"
+    tool: str | None = None
+    descriptions: tuple[tuple[str, str], ...] = ()
+    output: OutputFormat | None = None
+    shape: Shape[Any] | None = None
+    committed: TurnRequest | None = None
+    operation: Operation = "text_turn"
+    resolved: bool = False
+
+    @property
+    def available(self) -> tuple[str, ...] | None:
+        """The tools that may be called; None without tools."""
+        return self.only if self.only is not None or self.toolset is None else self.toolset.default_names
+
+
+def as_transcript(input: Input) -> Transcript:
+    """Return the items of an input.
+
+    Raises:
+      BadValue: the text is blank.
+    """
+    if isinstance(input, str):
+        if not input.strip():
+            raise BadValue("input", "is blank")
+        return ModelInput().user(input).transcript
+    return input.transcript if isinstance(input, ModelInput) else input
+
+
+def as_prompt(prompt: str) -> Transcript:
+    """Return a prompt as one user message.
+
+    Raises:
+      BadValue: the text is blank.
+    """
+    if not prompt.strip():
+        raise BadValue("prompt", "is blank")
+    return ModelInput().user(prompt).transcript
+
+
+def structured(type: type[T], spec: TurnSpec, operation: Operation) -> tuple[Shape[T], TurnSpec]:
+    """Return the shape of a type, and the plan of a turn that answers with it.
+
+    Raises:
+      BadValue: no schema can express the type; the field is the path.
+    """
+    shape = shape_of(type)
+    output = OutputFormat(shape.name, shape.schema, shape.dropped)
+    return shape, msgspec.structs.replace(spec, output=output, shape=shape, operation=operation)
+
+
+def request_of(spec: TurnSpec, defaults: Settings) -> TurnRequest:
+    """Return the request of a plan, with `defaults` where the plan sets nothing.
+
+    Raises:
+      BadValue: the input is empty, or a required tool is not available.
+      UsageError: a tool call has no result yet.
+    """
+    if not len(spec.base) and not spec.ephemerals:
+        raise BadValue("input", "is empty: give a message, or push_user() one first")
+    if spec.base.open_calls:
+        raise UsageError(f"input: call {spec.base.open_calls[0]!r} has no result yet")
+    return TurnRequest(
+        transcript=spec.base,
+        ephemerals=spec.ephemerals,
+        settings=spec.settings.over(defaults),
+        tools=plan_tools(spec),
+        output=spec.output,
+        operation=spec.operation,
+    )
+
+
+def plan_tools(spec: TurnSpec) -> ToolPlan:
+    """Return the tools of a request: those of the head, which every request repeats, then new ones.
+
+    Raises:
+      BadValue: a required tool is not available, or a tool is required and none is available.
+    """
+    head = spec.base.head.tools
+    if spec.toolset is None:
+        return ToolPlan(head=head or (), choice="none")
+    names = spec.available or ()
+    usual = {*spec.toolset.default_names, *names}
+    plain = tuple(tool for tool in spec.toolset.definitions if tool.name in usual)
+    wanted = tuple(_described(tool, spec) for tool in plain)
+    if spec.choice == "tool" and spec.tool not in names:
+        raise BadValue("require", f"tool {spec.tool!r} is not available in this turn")
+    if spec.choice == "any" and not names:
+        raise BadValue("require", "no tool is available in this turn")
+    if head is None:
+        head = plain
+    new = tuple(tool for tool in wanted if tool not in head)
+    missing = {tool.name for tool in (*head, *plain)} - set(names)
+    available = names if missing or spec.only is not None else None
+    return ToolPlan(head=head, new=new, available=available, choice=spec.choice, tool=spec.tool)
+
+
+def _described(tool: ToolDef, spec: TurnSpec) -> ToolDef:
+    text = dict(spec.descriptions).get(tool.name)
+    return tool if text is None else msgspec.structs.replace(tool, description=text)

@@ -1,0 +1,219 @@
+"""Preparation: from a plan to a request that is ready to be sent, its estimate and its reservation.
+
+Nothing is reserved for bad input, and nothing is sent without a reservation.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, cast
+
+import anyio
+import msgspec
+from msgspec import Struct
+
+from lutum._budget.budget import Budget
+from lutum._budget.lease import BudgetLease
+from lutum._budget.pricing import Pricing
+from lutum._hooks.define import hook
+from lutum._hooks.hook_set import HookSet
+from lutum._schema.shape import Shape
+from lutum._telemetry.spans import span
+from lutum._turn.plan import TurnSpec, request_of
+from lutum._turn.preview import Preview, open_items, preview
+from lutum._values.errors import EstimateRequired, TurnTimeout, UnpricedModel, UsageError
+from lutum._values.results import Estimate
+from lutum._values.settings import RequestBudget, Settings
+from lutum._values.transcript import Transcript
+from lutum.abc import Adapter, CountsTokens, Prepared, RecoversUsage, ResolvesSettings, TurnRequest
+
+T = TypeVar("T")
+
+logger = logging.getLogger("lutum")
+
+Estimator = Callable[[Adapter, Prepared], Awaitable[Estimate]]
+"""Given to `Lutum(estimate=)`: what to reserve for a request that is about to be sent."""
+
+
+async def exact_estimate(adapter: Adapter, prepared: Prepared) -> Estimate:
+    """Ask the provider to count the input tokens. An estimator for `Lutum(estimate=)`.
+
+    It sends one more, free request a turn. The output stays bounded by the request. Cancelled, nothing
+    was reserved.
+
+    Raises:
+      UsageError: the adapter's provider has no such endpoint.
+      TurnError: the provider could not be asked; as for a turn.
+    """
+    if not hasattr(adapter, "count_input_tokens"):
+        raise UsageError(f"estimate: {adapter.name} has no endpoint that counts tokens")
+    with span("request", purpose="estimate"):
+        tokens = await cast("CountsTokens", adapter).count_input_tokens(prepared)
+    return Estimate(tokens, prepared.estimate.output_tokens, prepared.estimate.cost_usd)
+
+
+class LutumHooks(HookSet):
+    """The hooks of `Lutum(hooks=)`."""
+
+    @hook("singleton")
+    async def resolve_usage_estimate(self, adapter: Adapter, prepared: Prepared) -> Estimate:
+        """Return what a request reserves, unless its turn sets it with `.reserve()`.
+
+        Runs before anything is reserved, at most as long as a first event may take. The turn's options
+        are in `prepared.request.settings`, its kind is `prepared.request.operation`. Without a hook,
+        `Lutum(estimate=)` counts, else the adapter's own estimate.
+        """
+        return prepared.estimate
+
+
+def settings_hooks(adapter: Adapter) -> tuple[str, ...]:
+    """Return the slots of an adapter that have hooks and run before a turn is prepared."""
+    if not hasattr(adapter, "settings_hooks"):
+        return ()
+    return cast("ResolvesSettings", adapter).settings_hooks
+
+
+async def resolve_settings(adapter: Adapter, request: TurnRequest) -> Settings:
+    """Return the settings of a request as the adapter's hooks change them; its own where there are none."""
+    if not settings_hooks(adapter):
+        return request.settings
+    return await cast("ResolvesSettings", adapter).resolve_settings(request)
+
+
+class PreparedTurn(Struct, frozen=True):
+    """What a stream needs to begin; nothing is reserved yet."""
+
+    adapter: Adapter
+    prepared: Prepared
+    reserve: Callable[[], Awaitable[BudgetLease]]
+    pricing: Pricing | None
+    recovery: RecoversUsage | None
+
+
+class TurnContext(Struct, frozen=True):
+    """What a `Lutum` gives to each turn: adapter, ledger, prices and defaults. Immutable."""
+
+    adapter: Adapter
+    budget: Budget
+    settings: Settings
+    estimator: Estimator | None = None
+    pricing: Pricing | None = None
+    recovery: RecoversUsage | None = None
+
+    def prepare(self, spec: TurnSpec) -> Prepared:
+        """Encode the request of a plan. No I/O.
+
+        Raises:
+          UsageError: the provider does not take the request; the message names the field.
+        """
+        return self.adapter.prepare(request_of(spec, self.settings))
+
+    async def resolve(self, spec: TurnSpec) -> TurnSpec:
+        """Return the plan as the adapter's hooks change it. Cancelled, nothing was reserved.
+
+        Raises:
+          TurnTimeout: a hook took longer than a first event may take.
+        """
+        if spec.resolved or not settings_hooks(self.adapter):
+            return spec
+        request = request_of(spec, self.settings)
+        settings = await _bounded(lambda: resolve_settings(self.adapter, request), request.settings)
+        return msgspec.structs.replace(spec, settings=settings, resolved=True)
+
+    def preview(self, spec: TurnSpec) -> Preview:
+        """Return the request of a plan as it would be sent. Sends and reserves nothing."""
+        earlier = None if spec.committed is None else self.adapter.prepare(spec.committed)
+        pending = () if spec.resolved else settings_hooks(self.adapter)
+        return preview(self.adapter, self.prepare(spec), earlier, pending)
+
+    async def estimate(self, spec: TurnSpec) -> Estimate:
+        """Return what the turn would reserve. Cancelled, nothing was reserved."""
+        prepared = self.prepare(await self.resolve(spec))
+        return await self._estimate(prepared, limited=True)
+
+    async def start(self, spec: TurnSpec) -> PreparedTurn:
+        """Prepare and estimate a turn. Reserves and sends nothing. Cancelled, nothing is left.
+
+        Raises:
+          UsageError: the request is not possible; the message names the field.
+        """
+        prepared = self.prepare(await self.resolve(spec))
+        _check_open_items(self.adapter, spec.base)
+        if spec.shape is not None:
+            _log_dropped(self.adapter, spec.shape, prepared)
+        own = prepared.request.settings.limit
+        limited = isinstance(own, RequestBudget) or self.budget.limited
+        estimate = await self._estimate(prepared, limited=limited)
+        prepared = msgspec.structs.replace(prepared, estimate=estimate)
+        return PreparedTurn(self.adapter, prepared, self._reservation(prepared), self.pricing, self.recovery)
+
+    async def _estimate(self, prepared: Prepared, *, limited: bool) -> Estimate:
+        given, estimator = prepared.request.settings.estimate, self.estimator
+        if isinstance(given, Estimate):
+            estimate = given
+        elif estimator is not None:
+            estimate = await _bounded(lambda: estimator(self.adapter, prepared), prepared.request.settings)
+        elif limited and prepared.unbounded:
+            raise EstimateRequired(
+                f"nothing bounds what {', '.join(prepared.unbounded)} may cost;"
+                " say what to reserve with .reserve(Estimate(...))"
+            )
+        else:
+            estimate = prepared.estimate
+        return estimate if self.pricing is None else self.pricing.priced(prepared.model, estimate)
+
+    def _reservation(self, prepared: Prepared) -> Callable[[], Awaitable[BudgetLease]]:
+        ledger, estimate, own = self.budget, prepared.estimate, prepared.request.settings.limit
+        if isinstance(own, RequestBudget):
+            ledger = Budget._child(ledger, tokens=own.tokens, cost_usd=own.cost_usd)
+        if ledger.cost_limited and estimate.cost_usd is None:
+            raise UnpricedModel(
+                f"a limit in US dollars applies and {prepared.model!r} has no price;"
+                f" give Lutum(pricing=Pricing({{{prepared.model!r}: Price(input=..., output=...)}}))"
+            )
+
+        async def reserve() -> BudgetLease:
+            return await ledger.reserve(estimate)
+
+        return reserve
+
+
+async def _bounded(ask: Callable[[], Awaitable[T]], settings: Settings) -> T:
+    """Return the answer of an estimator or a hook, waiting at most as long as for a first event."""
+    timeouts = settings.timeout
+    limits = [limit for limit in (timeouts.first_event, timeouts.total) if isinstance(limit, float | int)]
+    limit = min(limits, default=math.inf)
+    with anyio.move_on_after(limit):
+        return await ask()
+    raise TurnTimeout("total" if limit == timeouts.total else "first_event", limit)
+
+
+class _OpenItem(msgspec.Struct):
+    type: str = "call"
+    call_id: str | None = None
+    id: str | None = None
+
+
+def _check_open_items(adapter: Adapter, transcript: Transcript) -> None:
+    """Raise UsageError for the first provider call that has no answer."""
+    for json in open_items(adapter, transcript):
+        item = msgspec.json.decode(json, type=_OpenItem)
+        raise UsageError(
+            f"input: {item.type} {item.call_id or item.id!r} waits for your answer: push_raw it,"
+            " see Session.open_items"
+        )
+
+
+def _log_dropped(adapter: Adapter, shape: Shape[Any], prepared: Prepared) -> None:
+    """Log, once for each schema and provider, the constraints that the provider does not receive."""
+    dropped = shape.dropped + prepared.dropped_constraints
+    if dropped and adapter.name not in shape.told:
+        shape.told.add(adapter.name)
+        logger.warning(
+            "%s is not told these constraints of %s, which are enforced on decode: %s",
+            adapter.name,
+            shape.name,
+            "; ".join(dropped),
+        )
