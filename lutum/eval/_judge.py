@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from lutum._lutum import Lutum
-from lutum._turn.plan import Input
 from lutum._turn.builder import StructuredTurn
+from lutum._turn.plan import Input
 from lutum.eval._evals import Eval
 
 if TYPE_CHECKING:
