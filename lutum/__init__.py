@@ -11,8 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lutum._budget.amounts import UNLIMITED as UNLIMITED
-from lutum._budget.budget import Budget as Budget, BudgetStatistics as BudgetStatistics
+from lutum._budget.budget import (
+    Available as Available,
+    Budget as Budget,
+    BudgetStatistics as BudgetStatistics,
+)
 from lutum._budget.lease import BudgetLease as BudgetLease
+from lutum._budget.limit import Limit as Limit
 from lutum._budget.pricing import Price as Price, Pricing as Pricing
 from lutum._budget.scope import BudgetScope as BudgetScope
 from lutum._hooks.define import first_success as first_success, hook as hook
@@ -82,6 +87,8 @@ from lutum._values.errors import (
     EstimateRequired as EstimateRequired,
     HookBusy as HookBusy,
     Interrupted as Interrupted,
+    LedgerError as LedgerError,
+    LedgerLost as LedgerLost,
     LutumError as LutumError,
     NetworkError as NetworkError,
     OutputInvalid as OutputInvalid,

@@ -12,16 +12,16 @@ from typing import Literal, TypeVar, final
 
 from msgspec.structs import replace
 
-from lutum._budget.budget import Budget
+from lutum._budget.budget import Budget, root_budget
 from lutum._budget.pricing import Pricing
 from lutum._budget.scope import BudgetScope
 from lutum._turn.builder import StructuredTurn, TextTurn, structured_turn, text_turn
 from lutum._turn.completion import Completion, StructuredCompletion, completion, structured_completion
 from lutum._turn.plan import Input, TurnSpec, as_transcript
 from lutum._turn.prepare import Estimator, LutumHooks, TurnContext
-from lutum._values.errors import BadValue
+from lutum._values.errors import BadValue, UsageError
 from lutum._values.settings import DEFAULT_TIMEOUTS, RetryPolicy, Settings, Timeouts
-from lutum.abc import Adapter, Ledger, RecoversUsage
+from lutum.abc import Adapter, Ledger, RecoversUsage, SharedLedger
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class Lutum:
         self,
         adapter: Adapter,
         *,
-        budget: Ledger | None = None,
+        budget: Ledger | SharedLedger | None = None,
         pricing: Pricing | None = None,
         completion: Adapter | None = None,
         recovery: RecoversUsage | None = None,
@@ -70,7 +70,7 @@ class Lutum:
         self._completion = completion
         self._context = TurnContext(
             adapter,
-            budget if isinstance(budget, Budget) else Budget._attached_to(budget),
+            root_budget(budget, "budget"),
             Settings(timeout=timeout.over(DEFAULT_TIMEOUTS), retry=retry, ext=ext),
             estimate,
             pricing,
@@ -84,7 +84,8 @@ class Lutum:
 
     @property
     def budget(self) -> Budget:
-        """The ledger, never None; of a foreign one this counts what went through here."""
+        """The ledger, never None. Attached to a shared ledger, `remaining`, `available` and `exhausted` are
+        the figures of all processes; `spent` and `reserved` count what went through here."""
         return self._context.budget
 
     def text_turn(self, input: Input) -> TextTurn:
@@ -152,6 +153,20 @@ class Lutum:
             on_spent=on_spent,
             guaranteed=guaranteed,
         )
+
+    def charged_to(self, ledger: Ledger | SharedLedger) -> Lutum:
+        """Return the same Lutum with another root ledger, for instance a scope of a shared one.
+
+        Raises:
+          UsageError: this Lutum belongs to a block (`within`), whose budget has its ledger already.
+          BadValue: `ledger` is not a ledger.
+        """
+        if self.budget.when_spent is not None:
+            raise UsageError(
+                "charged_to: this Lutum belongs to a `within` block, whose budget draws on the ledger around"
+                " it; call charged_to on the Lutum outside, and open the block on the result"
+            )
+        return self._with_budget(root_budget(ledger, "ledger"))
 
     def __repr__(self) -> str:
         return f"<Lutum on {self.adapter!r}, {self.budget!r}>"

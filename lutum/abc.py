@@ -17,6 +17,12 @@ from lutum._values.events import Event
 from lutum._values.items import Item
 from lutum._values.results import CommittedTurn, Estimate, Response, ToolDef, Usage
 from lutum._values.settings import Settings
+from lutum._values.shared_ledger import (
+    LedgerState as LedgerState,
+    SharedLease as SharedLease,
+    SharedLedger as SharedLedger,
+    TurnIdentity as TurnIdentity,
+)
 from lutum._values.transcript import Transcript
 
 Phase = Literal["connecting", "connected", "sent"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, Literal, final
+from typing import Any, Literal, cast, final
 
 from anyio import Event, current_time
 from anyio.lowlevel import EventLoopToken, current_token
@@ -21,7 +21,7 @@ from lutum._budget.rate_limits import RateLimits
 from lutum._budget.wait_queue import Waiter, wake
 from lutum._values.errors import BadValue, BudgetExceeded, UsageError
 from lutum._values.results import Estimate, Usage
-from lutum.abc import Ledger
+from lutum.abc import Ledger, LedgerState, SharedLedger, TurnIdentity
 
 
 class BudgetStatistics(Struct, frozen=True, kw_only=True):
@@ -36,6 +36,26 @@ class BudgetStatistics(Struct, frozen=True, kw_only=True):
     open_leases: int
     refused: int
     children: tuple[BudgetStatistics, ...] = ()
+
+
+class Available(Struct, frozen=True, kw_only=True):
+    """What a new reservation may take from a chain of ledgers: the smallest remainder of all.
+
+    Attributes:
+      tokens: `lutum.UNLIMITED` without a limit.
+      cost_usd: US dollars; None without a limit.
+      as_of: when a shared ledger's figures were true, in seconds since the epoch by its server's clock.
+        None if all ledgers are local: the figures are those of this moment.
+    """
+
+    tokens: int = UNLIMITED
+    cost_usd: Decimal | None = None
+    as_of: float | None = None
+
+    @property
+    def total_tokens(self) -> int:
+        """The same as `tokens`, named as in `Budget.remaining`."""
+        return self.tokens
 
 
 @final
@@ -62,6 +82,7 @@ class Budget:
 
     __slots__ = (
         "_claims",
+        "_exhausted",
         "_idle",
         "_leases",
         "_limit_pico",
@@ -76,7 +97,6 @@ class Budget:
         "_wait",
         "children",
         "closed",
-        "exhausted",
         "queued",
         "when_spent",
     )
@@ -98,7 +118,8 @@ class Budget:
         self._limit_tokens = tokens
         self._limit_pico = None if cost_usd is None else pico_usd(cost_usd)
         self._parent: Budget | None = None
-        self._root: Ledger | None = None
+        self._root: Ledger | SharedLedger | None = None
+        self._exhausted = False
         self._spent = Usage()
         self._reserved = Amount()
         self._leases = set[BudgetLease]()
@@ -118,7 +139,6 @@ class Budget:
                 tokens_per_minute, requests_per_minute, follow=follow_rate_limits
             )
         self.children: list[Budget] = []
-        self.exhausted = False
         self.closed = False
         self.queued: list[tuple[int, Waiter]] = []
         self.when_spent: Callable[[], None] | None = None
@@ -153,7 +173,7 @@ class Budget:
         return budget
 
     @classmethod
-    def _attached_to(cls, root: Ledger | None) -> Budget:
+    def _attached_to(cls, root: Ledger | SharedLedger | None) -> Budget:
         """A ledger that counts, and takes its leases from a foreign one too."""
         budget = cls()
         budget._root = root
@@ -173,7 +193,10 @@ class Budget:
     @property
     def remaining(self) -> Usage:
         """What a new reservation may take here: tokens under `input_tokens` (UNLIMITED where there is no
-        limit), and US dollars (None likewise). A parent may allow less."""
+        limit), and US dollars (None likewise). Of a shared ledger, the figure over all processes. A parent
+        may allow less, see `available`."""
+        if (shared := self._shared) is not None:
+            return shared.remaining
         tokens, cost = UNLIMITED, None
         if self._limit_tokens is not None:
             used = self._spent.total_tokens + self._reserved.tokens
@@ -181,6 +204,26 @@ class Budget:
         if self._limit_pico is not None:
             cost = Decimal(max(0, self._limit_pico - self._spent_pico - self._reserved.pico)) / PICO
         return Usage(tokens, cost_usd=cost)
+
+    @property
+    def available(self) -> Available:
+        """What a new reservation may take here and on every ledger around it, the shared one included."""
+        tokens, cost, as_of = UNLIMITED, None, None
+        for ledger in self._chain():
+            if (shared := ledger._shared) is not None:
+                left, as_of = shared.remaining, shared.as_of
+            else:
+                left = ledger.remaining
+            tokens = min(tokens, left.input_tokens)
+            if left.cost_usd is not None:
+                cost = left.cost_usd if cost is None else min(cost, left.cost_usd)
+        return Available(tokens=tokens, cost_usd=cost, as_of=as_of)
+
+    @property
+    def exhausted(self) -> bool:
+        """True once a running turn could not grow here, or nothing can ever fit; of a shared ledger also
+        while that is so for all processes."""
+        return self._exhausted or ((shared := self._shared) is not None and shared.exhausted)
 
     @property
     def limited(self) -> bool:
@@ -193,12 +236,12 @@ class Budget:
     @property
     def tokens_limited(self) -> bool:
         """Whether a limit in tokens applies, here or on a parent."""
-        return any(b._limit_tokens is not None for b in self._chain())
+        return any(b._limits("tokens") for b in self._chain())
 
     @property
     def cost_limited(self) -> bool:
         """Whether a limit in US dollars applies, here or on a parent."""
-        return any(b._limit_pico is not None for b in self._chain())
+        return any(b._limits("cost") for b in self._chain())
 
     def statistics(self) -> BudgetStatistics:
         """The ledger at this moment, with the blocks that are open on it."""
@@ -214,17 +257,18 @@ class Budget:
             children=tuple(child.statistics() for child in self.children),
         )
 
-    def reserve(self, estimate: Estimate) -> Reservation:
+    def reserve(self, estimate: Estimate, turn: TurnIdentity | None = None) -> Reservation:
         """Take an amount: `lease = await budget.reserve(e)`, or `async with budget.reserve(e) as lease`.
 
         The `async with` form settles a lease you did not settle at the whole reservation, labelled
-        `estimated`. Cancelled, nothing has been taken.
+        `estimated`. Cancelled, nothing has been taken. A shared ledger learns the `turn`.
 
         Raises:
           BudgetExceeded: it does not fit on this ledger or on a parent; or, for one that waits, can never.
+          LedgerError: a shared ledger cannot answer.
           UsageError: the budget is in use on another event loop, or its block has ended.
         """
-        return Reservation(self, estimate)
+        return Reservation(self, estimate, turn)
 
     async def close(self) -> None:
         """End the turns that hold leases here or wait for one, and wait until all are settled. From the
@@ -242,6 +286,18 @@ class Budget:
     def __repr__(self) -> str:
         limits = f"tokens={self._limit_tokens}, pico_usd={self._limit_pico}"
         return f"<Budget {limits}, spent {self._spent.total_tokens}, reserved {self._reserved.tokens}>"
+
+    @property
+    def _shared(self) -> LedgerState | None:
+        """The figures of the shared ledger that this budget is attached to."""
+        return self._root.state if isinstance(self._root, SharedLedger) else None
+
+    def _limits(self, what: Literal["tokens", "cost"]) -> bool:
+        """Whether this ledger alone limits that."""
+        if (shared := self._shared) is not None:
+            left = shared.remaining
+            return left.cost_usd is not None if what == "cost" else left.input_tokens < UNLIMITED
+        return (self._limit_tokens if what == "tokens" else self._limit_pico) is not None
 
     @property
     def _spent_pico(self) -> int:
@@ -310,7 +366,7 @@ class Budget:
 
     def _run_dry(self) -> None:
         """A running turn could not grow here, or a waiting one can never fit: this ledger is spent."""
-        self.exhausted = True
+        self._exhausted = True
         if self.when_spent is not None:
             self.when_spent()
             self._end_claims(f"the budget is spent: {self!r}")
@@ -331,7 +387,7 @@ class Budget:
                 raise UsageError(
                     "budget: its block has ended, and with it what it limited; use the Lutum around the block"
                 )
-            if ledger.exhausted and ledger.when_spent is not None:
+            if ledger._exhausted and ledger.when_spent is not None:
                 raise BudgetExceeded(f"the budget is spent: {ledger!r}")
             if ledger._loop is not None and ledger._loop != here and _alive(ledger._loop):
                 raise UsageError("budget: belongs to another event loop that still runs; make one a loop")
@@ -352,3 +408,18 @@ def _alive(loop: EventLoopToken) -> bool:
 
 def _nothing() -> None:
     pass
+
+
+def root_budget(ledger: object, field: str) -> Budget:
+    """Return the budget that turns draw on: itself, or one attached to that ledger.
+
+    Raises:
+      BadValue: it is not a ledger.
+    """
+    if isinstance(ledger, Budget):
+        return ledger
+    if ledger is None and field == "budget":
+        return Budget._attached_to(None)
+    if not callable(getattr(ledger, "reserve", None)):
+        raise BadValue(field, f"{ledger!r} is not a ledger: it has no method `reserve`")
+    return Budget._attached_to(cast("Ledger", ledger))

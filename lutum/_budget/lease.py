@@ -8,6 +8,7 @@ in which order, is `_line`'s.
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Generator
 from decimal import Decimal
 from types import TracebackType
@@ -15,12 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal, final
 
 from anyio import CancelScope, current_time
 from anyio.lowlevel import checkpoint
+from msgspec.structs import replace
 
 from lutum._budget.amounts import PICO, Amount, amount_of
 from lutum._budget.wait_queue import Waiter, ahead, wake
 from lutum._values.errors import BudgetExceeded
 from lutum._values.results import Estimate, Response, Usage
-from lutum.abc import Lease
+from lutum.abc import Lease, Ledger, SharedLease, SharedLedger, TurnIdentity
 
 if TYPE_CHECKING:
     from lutum._budget.budget import Budget
@@ -30,7 +32,19 @@ if TYPE_CHECKING:
 class BudgetLease:
     """An amount held on every ledger of a chain, until it is settled. `stop` ends the turn that holds it."""
 
-    __slots__ = ("_amount", "_chain", "_foreign", "_number", "_rates", "_settled", "_short", "_what", "stop")
+    __slots__ = (
+        "_amount",
+        "_chain",
+        "_foreign",
+        "_number",
+        "_rates",
+        "_revoked",
+        "_settled",
+        "_shared",
+        "_short",
+        "_stop",
+        "_what",
+    )
 
     def __init__(self, chain: list[Budget], amount: Amount) -> None:
         """Takes the amount; the caller has seen that it fits."""
@@ -42,10 +56,23 @@ class BudgetLease:
         self._chain = chain
         self._amount = amount
         self._foreign: Lease | None = None
+        self._shared: SharedLease | None = None  # the same lease, if its ledger is a shared one
+        self._revoked: BudgetExceeded | None = None
         self._settled = False
         self._short: Budget | None = None  # whom and what the last growth failed for
         self._what: Literal["tokens", "cost"] = "tokens"
-        self.stop: Callable[[BudgetExceeded], None] | None = None
+        self._stop: Callable[[BudgetExceeded], None] | None = None
+
+    @property
+    def stop(self) -> Callable[[BudgetExceeded], None] | None:
+        """Ends the turn that holds the lease; None while no turn does."""
+        return self._stop
+
+    @stop.setter
+    def stop(self, stop: Callable[[BudgetExceeded], None] | None) -> None:
+        self._stop = stop
+        if stop is not None and self._revoked is not None:  # revoked before its turn began
+            stop(self._revoked)
 
     @property
     def reserved(self) -> Estimate:
@@ -60,11 +87,17 @@ class BudgetLease:
     @property
     def cost_limited(self) -> bool:
         """Whether somebody may refuse to grow it for its cost in US dollars."""
-        return self._foreign is not None or any(ledger._limit_pico is not None for ledger in self._chain)
+        if self._foreign is not None and self._shared is None:
+            return True  # a plain `Ledger` does not say what it limits
+        return any(ledger._limits("cost") for ledger in self._chain)
 
     @property
     def bound(self) -> str:
         """What it could not grow past, in words, after `grow` said so."""
+        if self._short is not None and self._short._root is not None:
+            held = f"{self._amount.tokens:,} tokens"
+            held += f" and ${Decimal(self._amount.pico) / PICO}" if self._amount.pico else ""
+            return f"{held}: the shared ledger gives no more, and the slack of this process is used up"
         if self._what == "cost":
             return f"${Decimal(self._amount.pico) / PICO}"
         return f"{self._amount.tokens} tokens"
@@ -89,6 +122,7 @@ class BudgetLease:
                 self._short, self._what = ledger, what
                 return False
         if self._foreign is not None and not self._foreign.grow(usage):
+            self._short = self._chain[-1]
             return False
         for ledger in self._chain:
             ledger._reserved += more
@@ -101,17 +135,32 @@ class BudgetLease:
         """Another request will be sent for the same turn. It does not wait for the rates, others do."""
         if self._rates is not None:
             self._number = self._rates.send_again(self._number, self._amount, current_time())
+        if self._shared is not None:
+            self._shared.reserve_retry()
+
+    def sent(self) -> None:
+        """Record that the request is about to be written, so that the provider may charge for it."""
+        if self._shared is not None:
+            self._shared.sent()
 
     def update_rates(self, response: Response, wait: float | None = None) -> float | None:
         """Learn the rates from the head of an answer, and how long it asked to wait if it refused.
 
         Seconds until they allow another request, if the answer says so.
         """
+        if self._shared is not None:
+            return self._shared.update_rates(response, wait)
         if self._rates is None:
             return None
         again = self._rates.learn(self._number, response.headers, wait, current_time(), time.time())
         wake((self._chain[-1],), try_grant)
         return again
+
+    def revoke(self, error: BudgetExceeded) -> None:
+        """End the turn that holds the lease, or will."""
+        self._revoked = error
+        if self._stop is not None:
+            self._stop(error)
 
     def mark_spent(self) -> None:
         """Say that a running turn ended because the last `grow` failed: that ledger is spent."""
@@ -187,10 +236,13 @@ def try_grant(waiter: Waiter) -> Budget | None:
 class Reservation:
     """What `Budget.reserve` returns: await it for the lease, or enter it."""
 
-    __slots__ = ("_aside", "_budget", "_estimate", "_lease")
+    __slots__ = ("_aside", "_budget", "_estimate", "_lease", "_turn")
 
-    def __init__(self, budget: Budget, estimate: Estimate, *, aside: bool = False) -> None:
+    def __init__(
+        self, budget: Budget, estimate: Estimate, turn: TurnIdentity | None = None, *, aside: bool = False
+    ) -> None:
         """`aside`: for turns to come, which keep to the rates themselves."""
+        self._turn = turn
         self._budget = budget
         self._estimate = estimate
         self._aside = aside
@@ -208,11 +260,22 @@ class Reservation:
         lease = BudgetLease(chain, amount) if place is None else await self._wait(chain, amount, place)
         if (root := chain[-1]._root) is not None:
             try:
-                lease._foreign = await root.reserve(self._estimate)
+                await self._reserve_foreign(root, lease)
             except BaseException:
                 lease.release()
                 raise
         return lease
+
+    async def _reserve_foreign(self, root: Ledger | SharedLedger, lease: BudgetLease) -> None:
+        if not isinstance(root, SharedLedger):
+            lease._foreign = await root.reserve(self._estimate)
+            return
+        turn = self._turn or TurnIdentity()
+        if not turn.turn:
+            turn = replace(turn, turn=uuid.uuid4().hex)
+        lease._foreign = lease._shared = shared = await root.reserve(self._estimate, turn)
+        lease._chain[-1]._exhausted = False  # it grants again
+        shared.on_revoked(lease.revoke)
 
     async def _wait(self, chain: list[Budget], amount: Amount, place: Budget) -> BudgetLease:
         """Stand in line at `place`, or be refused where it does not keep one."""

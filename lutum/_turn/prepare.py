@@ -27,7 +27,15 @@ from lutum._values.errors import EstimateRequired, TurnTimeout, UnpricedModel, U
 from lutum._values.results import Estimate
 from lutum._values.settings import RequestBudget, Settings
 from lutum._values.transcript import Transcript
-from lutum.abc import Adapter, CountsTokens, Prepared, RecoversUsage, ResolvesSettings, TurnRequest
+from lutum.abc import (
+    Adapter,
+    CountsTokens,
+    Prepared,
+    RecoversUsage,
+    ResolvesSettings,
+    TurnIdentity,
+    TurnRequest,
+)
 
 T = TypeVar("T")
 
@@ -174,8 +182,10 @@ class TurnContext(Struct, frozen=True):
                 f" give Lutum(pricing=Pricing({{{prepared.model!r}: Price(input=..., output=...)}}))"
             )
 
+        turn = TurnIdentity(model=prepared.model)
+
         async def reserve() -> BudgetLease:
-            return await ledger.reserve(estimate)
+            return await ledger.reserve(estimate, turn)
 
         return reserve
 

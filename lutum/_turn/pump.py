@@ -242,6 +242,8 @@ class Pump:
             if phase == "sent":
                 self.counter.sent = True
             else:
+                if phase == "connected":
+                    self.lease.sent()  # before a byte is written: the process may be killed while it is
                 deadlines.arm("connect" if phase == "connecting" else "first_event")
 
         deadlines.arm("first_event")
@@ -260,6 +262,8 @@ class Pump:
         finally:
             # A client that tells no phases may have sent everything, so it is charged as if it had.
             self.counter.sent = self.counter.sent or not marked
+            if not marked:
+                self.lease.sent()
 
     def _is_violated(self) -> bool:
         return self.counter.called is not None and self.prepared.request.tools.choice == "none"

@@ -1,6 +1,8 @@
 """Every exception lutum raises, by whose fault it is.
 
 LutumError
+├── LedgerError                    a shared ledger: its server cannot be reached, or refuses
+│   └── LedgerLost                     its server lost data; an operator must set what was spent
 ├── UsageError (RuntimeError)      you: nothing was sent and nothing was reserved
 │   ├── BadValue (ValueError)          a value names its field
 │   ├── StaleCommit                    the session moved on since the turn was built
@@ -27,6 +29,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from lutum._values.results import PartialResult, Response, Usage
 
 ErrorKind = Literal[
@@ -64,6 +68,14 @@ class BadValue(UsageError, ValueError):
 
     def __reduce__(self) -> tuple[type[BadValue], tuple[str, str]]:
         return type(self), (self.field, self.problem)
+
+
+class LedgerError(LutumError):
+    """A shared ledger cannot answer: its server cannot be reached, or refuses. Nothing was sent."""
+
+
+class LedgerLost(LedgerError):
+    """The server of a shared ledger lost data. Nothing is reserved until an operator sets what was spent."""
 
 
 class ToolError(LutumError):
@@ -173,7 +185,19 @@ class TurnTimeout(TurnError, TimeoutError):
 
 
 class BudgetExceeded(TurnError):
-    """The ledger refused the reservation, or could not grow the lease in mid-stream."""
+    """The ledger refused the reservation, or could not grow the lease in mid-stream.
+
+    Attributes:
+      scope: the name of the shared limit that refused; None for a limit of this process.
+      resets_at: when that limit starts afresh, if it applies per period.
+    """
+
+    def __init__(
+        self, message: str = "", *, scope: str | None = None, resets_at: datetime | None = None
+    ) -> None:
+        super().__init__(message)
+        self.scope = scope
+        self.resets_at = resets_at
 
 
 class OutputLimitExceeded(TurnError):

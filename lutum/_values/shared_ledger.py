@@ -1,0 +1,100 @@
+"""The contract of a ledger that several processes share. `lutum.abc` re-exports it.
+
+No I/O. A ledger derives from `SharedLedger`, its leases from `SharedLease`.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+
+from msgspec import Struct
+
+from lutum._values.errors import BudgetExceeded
+from lutum._values.results import Estimate, Response, Usage
+
+
+class TurnIdentity(Struct, frozen=True, kw_only=True):
+    """The turn that a reservation is for.
+
+    Attributes:
+      model: the model that is asked.
+      label: the turn's label; empty without one.
+      turn: a random id, unique among all processes.
+    """
+
+    model: str = ""
+    label: str = ""
+    turn: str = ""
+
+
+class LedgerState(Struct, frozen=True, kw_only=True):
+    """The figures of a ledger over all its processes, as they were at one moment.
+
+    Attributes:
+      spent: the settled amount; of a limit per period, that of the current period.
+      reserved: what open leases and the processes' slack hold.
+      remaining: what a new reservation may take: tokens under `input_tokens` (`lutum.UNLIMITED` without a
+        limit), US dollars under `cost_usd` (None without a limit).
+      exhausted: nothing can be reserved until a limit is raised or its period ends.
+      stopped: why the ledger was stopped; None while it runs.
+      as_of: when the figures were true, in seconds since the epoch by the server's clock; None for now.
+    """
+
+    spent: Usage = Usage()
+    reserved: Usage = Usage()
+    remaining: Usage = Usage(sys.maxsize)
+    exhausted: bool = False
+    stopped: str | None = None
+    as_of: float | None = None
+
+
+class SharedLease(ABC):
+    """An amount taken from a shared ledger for one turn. All methods are plain calls that never block."""
+
+    @abstractmethod
+    def grow(self, usage: Usage | Estimate) -> bool:
+        """Make the lease cover `usage`; False, and unchanged, if the process holds no slack for it."""
+
+    @abstractmethod
+    def settle(self, usage: Usage) -> None:
+        """Give the lease back and record what was used. The first call counts; it never raises."""
+
+    def sent(self) -> None:  # noqa: B027  # the default does nothing
+        """Record that the request is about to be written, so that the provider may charge for it.
+
+        When its process dies, a lease that was sent is charged in full, another one is released.
+        """
+
+    def on_revoked(self, stop: Callable[[BudgetExceeded], None]) -> None:  # noqa: B027  # the default does nothing
+        """Call `stop` when the ledger ends this turn. The call comes from the ledger's event loop."""
+
+    def reserve_retry(self) -> None:  # noqa: B027  # the default does nothing
+        """Record that another request is sent for the same turn."""
+
+    def update_rates(self, response: Response, wait: float | None = None) -> float | None:
+        """Learn the rates of the account from the head of an answer.
+
+        `wait` is the pause in seconds that the provider asked for after refusing. Return the seconds until
+        the rates allow another request, None if that is not known.
+        """
+        return None
+
+
+class SharedLedger(ABC):
+    """A ledger that several processes share. `Budget` reads its figures from `state`."""
+
+    @abstractmethod
+    def reserve(self, estimate: Estimate, turn: TurnIdentity) -> Awaitable[SharedLease]:
+        """Take an amount; implement it as an `async def`. Cancelled, it has taken nothing.
+
+        Raises:
+          BudgetExceeded: the amount does not fit, or the ledger was stopped.
+          LedgerError: the ledger cannot answer.
+        """
+
+    @property
+    @abstractmethod
+    def state(self) -> LedgerState:
+        """The figures, as they are known to this process. A plain read without I/O."""
