@@ -33,7 +33,12 @@ from lutum._lutum import Lutum as Lutum
 from lutum._run import run as run
 from lutum._schema.partial import Partial as Partial
 from lutum._session import Session as Session
-from lutum._tools.call import CallIssue as CallIssue, ToolCall as ToolCall
+from lutum._tools.call import (
+    Approved as Approved,
+    CallIssue as CallIssue,
+    Started as Started,
+    ToolCall as ToolCall,
+)
 from lutum._tools.function import (
     Arguments as Arguments,
     FunctionTool as FunctionTool,
@@ -41,6 +46,7 @@ from lutum._tools.function import (
     tool as tool,
 )
 from lutum._tools.hooks import ToolHooks as ToolHooks
+from lutum._tools.journal import RoundJournal as RoundJournal
 from lutum._tools.round import (
     Finished as Finished,
     NeedsTools as NeedsTools,
@@ -81,7 +87,9 @@ from lutum._turn.preview import Preview as Preview
 from lutum._turn.stream import Stream as Stream
 from lutum._values.errors import (
     BadValue as BadValue,
+    BranchExists as BranchExists,
     BudgetExceeded as BudgetExceeded,
+    CallTaken as CallTaken,
     ContractViolation as ContractViolation,
     ErrorKind as ErrorKind,
     EstimateRequired as EstimateRequired,
@@ -91,12 +99,20 @@ from lutum._values.errors import (
     LedgerLost as LedgerLost,
     LutumError as LutumError,
     NetworkError as NetworkError,
+    NoSuchBranch as NoSuchBranch,
     OutputInvalid as OutputInvalid,
     OutputLimitExceeded as OutputLimitExceeded,
     ProviderError as ProviderError,
     Refused as Refused,
+    RoundOpen as RoundOpen,
+    StaleBranch as StaleBranch,
     StaleCommit as StaleCommit,
     Stopped as Stopped,
+    StoreBusy as StoreBusy,
+    StoreCorrupt as StoreCorrupt,
+    StoreError as StoreError,
+    StoreFormat as StoreFormat,
+    StoreValue as StoreValue,
     ToolError as ToolError,
     TranscriptError as TranscriptError,
     TurnError as TurnError,

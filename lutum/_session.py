@@ -1,6 +1,7 @@
 """A cursor over a transcript that moves only when you say so.
 
-Commit is a compare-and-set: a result may be committed where its turn was built, and nowhere else.
+Commit is a compare-and-set: a result may be committed where its turn was built, and nowhere else. Digests
+are compared, so that a result that was made or loaded in another process can be committed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from collections.abc import Iterable
 from typing import Any, TypeVar, final
 
 from lutum._lutum import Lutum, context_of
-from lutum._tools.round import RoundPlan, ToolRound
+from lutum._tools.round import RoundPlan, ToolRound, open_round
+from lutum._tools.toolset import Toolset
 from lutum._turn.builder import StructuredTurn, TextTurn, structured_turn, text_turn
 from lutum._turn.plan import TurnSpec
 from lutum._turn.preview import open_items
@@ -21,6 +23,7 @@ from lutum._values.settings import Settings
 from lutum._values.transcript import Transcript
 from lutum.abc import TurnRequest
 
+I = TypeVar("I")
 T = TypeVar("T")
 
 logger = logging.getLogger("lutum")
@@ -182,7 +185,17 @@ class Session:
         """
         if not isinstance(round, ToolRound | RoundPlan):
             raise UsageError(f"commit_round: {type(round).__name__} is no round; it is in `outcome.round`")
-        self._commit(round.result, round.answered(results))
+        whole = round.round if isinstance(round, RoundPlan) else round
+        self._commit(round.result, round.answered(results), whole)
+
+    def open_round(self, tools: Toolset[I]) -> ToolRound[I]:
+        """The round of the last turn, when some of its calls have no result yet; such as in a transcript that
+        was loaded. `commit_round` then appends the results only.
+
+        Raises:
+          UsageError: no call waits for a result.
+        """
+        return open_round(self._transcript, tools)
 
     def fork(self, llm: Lutum | None = None) -> Session:
         """Another cursor on the same transcript, with the same ephemerals and defaults; O(1)."""
@@ -213,13 +226,16 @@ class Session:
     def _push_ephemeral(self, item: Item) -> None:
         self._ephemerals = (*self._ephemerals, (len(self._transcript), item))
 
-    def _commit(self, result: TextResult, results: tuple[ToolResult, ...]) -> None:
-        if self._transcript is not result.base:
+    def _commit(
+        self, result: TextResult, results: tuple[ToolResult, ...], round: ToolRound[Any] | None = None
+    ) -> None:
+        if self._transcript != result.base:
             raise StaleCommit(_moved(result.base, self._transcript))
-        transcript = self._transcript.append(result.turn)
-        for answer in results:
-            transcript = transcript.append(answer)
-        carried = result._request.ephemerals
+        if round is None:
+            transcript = self._transcript.append(result.turn)
+        else:
+            transcript = round.append_to(self._transcript, results)
+        carried = () if result._request is None else result._request.ephemerals
         self._ephemerals = tuple(pair for pair in self._ephemerals if not any(pair is c for c in carried))
         self._committed = result._request
         self._transcript = transcript
@@ -228,8 +244,6 @@ class Session:
 
 
 def _moved(base: Transcript, now: Transcript) -> str:
-    if base == now:
-        return "commit: the turn was built on another transcript with the same items; see `push_turn`"
     shared = len(base.common_prefix(now))
     return (
         "commit: the session moved on since the turn was built:"

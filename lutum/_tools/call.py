@@ -7,6 +7,8 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import Any, Generic, cast, final
 
 import anyio
@@ -15,9 +17,11 @@ from typing_extensions import TypeVar
 
 from lutum._telemetry.spans import span
 from lutum._tools.tool import BadArguments, Tool, encodable
+from lutum._tools.toolset import Toolset
 from lutum._values.errors import BadValue, ToolError, UsageError
 from lutum._values.items import Document, Image, Raw, Text, ToolResult, parts
-from lutum._values.results import IssueReason
+from lutum._values.results import CommittedTurn, IssueReason
+from lutum._values.transcript import Transcript
 
 I = TypeVar("I", default=dict[str, Any])
 
@@ -27,19 +31,63 @@ QUOTED = 200
 _encode = msgspec.json.Encoder(enc_hook=encodable).encode
 
 
-class _State:
-    """What became of a call: shared by the copies that `with_input` makes of it."""
+class Started(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A start of a call that the round knows of.
 
-    __slots__ = ("answer", "began", "limit", "running", "scope")
+    Attributes:
+      by: who started it, such as a host and a process id; empty where that is not known.
+      at: when, by the clock of whoever recorded it.
+      alive: whether that run goes on.
+      token: the claim's random id.
+    """
+
+    by: str
+    at: datetime
+    alive: bool = False
+    token: str = ""
+
+
+class Approved(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Somebody's approval of a call: who, and when."""
+
+    by: str
+    at: datetime
+
+
+class CallState:
+    """What became of a call: shared by the copies that `with_input` makes of it.
+
+    `place` is what comes before the call's turn, the turn unless that is its end already, and the position.
+    `started` is what a journal or a dump recorded, `own_start` the last run of this object. `unrecorded` is
+    True while a journal has claimed the call and has not recorded its result.
+    """
+
+    __slots__ = (
+        "answer",
+        "approved",
+        "began",
+        "limit",
+        "own_start",
+        "place",
+        "running",
+        "scope",
+        "started",
+        "unrecorded",
+    )
 
     def __init__(self) -> None:
         self.answer: ToolResult | None = None
+        self.approved: Approved | None = None
+        self.place: tuple[Transcript, CommittedTurn | None, int] | None = None
+        self.own_start: Started | None = None
+        self.started: Started | None = None
+        self.unrecorded = False
         self.began = 0.0
         self.limit: anyio.CancelScope | None = None
         self.running: anyio.Event | None = None
         self.scope: anyio.CancelScope | None = None
 
-    def __deepcopy__(self, memo: object) -> _State:
+    def __deepcopy__(self, memo: object) -> CallState:
         return self  # a copy is the same call
 
 
@@ -58,7 +106,37 @@ class ToolCall(Generic[I]):
     input: I
     _tool: Tool[I] | None = field(default=None, repr=False, compare=False)
     _bound: Mapping[str, object] = field(default_factory=dict[str, object], repr=False, compare=False)
-    _state: _State = field(default_factory=_State, repr=False, compare=False)
+    _state: CallState = field(default_factory=CallState, repr=False, compare=False)
+
+    @property
+    def key(self) -> str:
+        """The call's stable key: a digest of everything up to its turn, and its position in the turn.
+
+        It is the same in every process that holds the round, and can be given on as an idempotency key.
+        Provider ids are no such key, because some hosts repeat them. Two forks that got equal answers have
+        equal keys.
+
+        Raises:
+          UsageError: the turn has not completed, or no turn made this call.
+        """
+        if self._state.place is None:
+            raise UsageError(f"tool {self.name!r}: a call has a key once its turn has completed")
+        base, turn, position = self._state.place
+        return call_key((base if turn is None else base.append(turn)).digest, position)
+
+    @property
+    def approved(self) -> Approved | None:
+        """The approval that was recorded with `approve` or in a store; None without one."""
+        return self._state.approved
+
+    @property
+    def started(self) -> Started | None:
+        """The start that a journal or a dump recorded; None where none is recorded."""
+        return self._state.started
+
+    def approve(self, by: str = "") -> None:
+        """Record an approval on the round. It runs nothing; `dump` keeps it."""
+        self._state.approved = Approved(by, datetime.now(UTC))
 
     @property
     def answer(self) -> ToolResult | None:
@@ -159,12 +237,13 @@ class ToolCall(Generic[I]):
     async def _outcome(self, tool: Tool[I], timeout: float | None) -> ToolResult:
         state = self._state
         state.began = anyio.current_time()
+        state.own_start = Started("", datetime.now(UTC))
         state.limit = limit = anyio.CancelScope(deadline=state.began + (timeout or math.inf))
         if self.cancel_scope.cancel_called:
             return self._answered((Text("cancelled"),), is_error=True)
         with self.cancel_scope as scope, limit:
             try:
-                return self.complete(await tool.run(self.input, self._bound))
+                return self.complete(await tool.run_call(self, self.input, self._bound))
             except Exception as exc:
                 return self.fail(exc)
             except anyio.get_cancelled_exc_class() as exc:
@@ -179,6 +258,11 @@ class ToolCall(Generic[I]):
         assert limit.cancelled_caught
         text = f"timed out after {limit.deadline - state.began:g} s{left}"
         return self._answered((Text(text),), is_error=True, exception=TimeoutError(text))
+
+    def _may_have_happened(self) -> ToolResult:
+        from lutum._tools.journal import MAY_HAVE_HAPPENED  # it knows calls
+
+        return self._answered((Text(MAY_HAVE_HAPPENED),), is_error=True)
 
     def _answered(
         self, content: tuple[Any, ...], *, is_error: bool, exception: BaseException | None = None
@@ -215,6 +299,27 @@ class CallIssue:
     def answer(self) -> ToolResult:
         """What is committed unless you answer it yourself."""
         return ToolResult(self.id, (Text(self.message),), True, self.name, self.arguments)
+
+
+def call_key(digest: str, position: int) -> str:
+    """Return the key of the call at `position` of the turn that a transcript of this digest ends in."""
+    return blake2b(f"{digest} {position}".encode(), digest_size=16).hexdigest()
+
+
+def typed_call(
+    id: str, name: str, arguments: str, toolset: Toolset[I], available: Sequence[str] | None = None
+) -> CallIssue | ToolCall[I]:
+    """Return a call with its input decoded, or the issue that no tool of the set can run it."""
+    tool = toolset.get(name)
+    if tool is None:
+        return CallIssue(id, name, arguments, "unknown_tool")
+    if available is not None and name not in available:
+        return CallIssue(id, name, arguments, "not_available")
+    try:
+        input = tool.decode(arguments)
+    except BadArguments as exc:
+        return CallIssue(id, name, arguments, exc.reason, exc.detail)
+    return ToolCall(id, name, arguments, input, tool, toolset.bound)
 
 
 def check_runs(call: ToolCall[Any]) -> None:

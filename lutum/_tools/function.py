@@ -26,6 +26,7 @@ import anyio.to_thread
 import msgspec
 from msgspec import NODEFAULT, Struct
 
+from lutum._tools.call import ToolCall
 from lutum._tools.docstrings import parse
 from lutum._tools.tool import TypedTool
 from lutum._values.errors import BadValue
@@ -51,7 +52,11 @@ else:
 
 @final
 class Injected:
-    """`db: Annotated[Db, lutum.Injected]`: the model does not see it, `tools.bind(db=...)` fills it."""
+    """`db: Annotated[Db, lutum.Injected]`: the model does not see it, `tools.bind(db=...)` fills it.
+
+    `call: Annotated[lutum.ToolCall, lutum.Injected]` is filled with the call itself, so that the tool can
+    give `call.key` on as an idempotency key.
+    """
 
 
 @final
@@ -90,7 +95,7 @@ class FunctionTool(TypedTool[Arguments[P]], Generic[P, O]):
                 f"tool {name!r}: abandon", "only a thread can be left running; give thread=True too"
             )
         text, of = parse(getattr(inner, "__doc__", None))
-        fields, injected = _fields(fn, name, of, local_names)
+        fields, injected, self._calls = _fields(fn, name, of, local_names)
         title = "".join(part[:1].upper() + part[1:] for part in name.replace("-", "_").split("_"))
         made = msgspec.defstruct(
             title or "Input",
@@ -120,8 +125,15 @@ class FunctionTool(TypedTool[Arguments[P]], Generic[P, O]):
 
         Cancelled, a function in a thread is waited for, unless the tool abandons it.
         """
-        keywords = {name: getattr(input, name) for name in self._names}
-        keywords.update((name, bound[name]) for name in self.dependencies)
+        return await self._run(input, {name: bound[name] for name in self.dependencies})
+
+    async def run_call(self, call: ToolCall[Any], input: Any, bound: Mapping[str, object]) -> object:
+        """As `run`, with the call for the parameters that ask for it."""
+        injected = {name: bound[name] for name in self.dependencies}
+        return await self._run(input, injected | dict.fromkeys(self._calls, call))
+
+    async def _run(self, input: Any, injected: Mapping[str, object]) -> object:
+        keywords = {name: getattr(input, name) for name in self._names} | dict(injected)
         call = functools.partial(cast("Callable[..., Any]", self.__wrapped__), **keywords)
         if self._thread:
             # In a list: trio takes no coroutine from a thread, and a wrapper may give one.
@@ -191,8 +203,8 @@ class Decorator(typing.Protocol):
 
 def _fields(
     fn: Any, tool: str, texts: dict[str, str], local_names: Mapping[str, object]
-) -> tuple[list[tuple[str, Any, Any]], frozenset[str]]:
-    """The Struct's fields, and the names of the injected parameters."""
+) -> tuple[list[tuple[str, Any, Any]], frozenset[str], frozenset[str]]:
+    """The Struct's fields, the names of the parameters to bind, and of those that are given their call."""
     inner = _unwrapped(fn)
     target = inner if inspect.isroutine(inner) else type(inner).__call__
     try:
@@ -201,7 +213,7 @@ def _fields(
         told = f"an annotation cannot be resolved: {exc}; it has to be there at run time, too"
         raise BadValue(f"tool {tool!r}", told) from None
     fields = list[tuple[str, Any, Any]]()
-    injected = set[str]()
+    injected, calls = set[str](), set[str]()
     for parameter in inspect.signature(fn).parameters.values():
         name = parameter.name
         where = f"tool {tool!r}: parameter {name!r}"
@@ -211,20 +223,26 @@ def _fields(
             told = "; decorate the bound method: lutum.tool(obj.method)" if name == "self" else ""
             raise BadValue(where, f"has no annotation{told}")
         if _is_injected(hints[name]):
-            injected.add(name)
+            (calls if _is_call(hints[name]) else injected).add(name)
             continue
         if _holds_injected(hints[name]):
             raise BadValue(where, "write Annotated[<its whole type>, lutum.Injected]")
         if name.startswith("__"):
             raise BadValue(where, "begins with __, which is Python's; give it another name")
         fields.append((name, _annotated(hints[name], texts.get(name)), _default(parameter.default)))
-    return fields, frozenset(injected)
+    return fields, frozenset(injected), frozenset(calls)
 
 
 def _is_injected(hint: Any) -> bool:
     return get_origin(hint) is Annotated and any(
         one is Injected or isinstance(one, Injected) for one in get_args(hint)[1:]
     )
+
+
+def _is_call(hint: Any) -> bool:
+    """Whether the type of an injected parameter is `ToolCall`, of any input."""
+    type = get_args(hint)[0]
+    return type is ToolCall or get_origin(type) is ToolCall
 
 
 def _holds_injected(hint: Any) -> bool:

@@ -8,23 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, final
+from typing import Any, Generic, final
 
-import anyio
-from anyio import get_cancelled_exc_class
+import msgspec
 from typing_extensions import TypeVar
 
 from lutum._telemetry.spans import span
-from lutum._tools.call import CallIssue, ToolCall, check_runs, check_seconds, only
-from lutum._values.errors import BadValue, ToolError, UsageError
+from lutum._tools.call import CallIssue, ToolCall, typed_call
+from lutum._tools.journal import Restarted, RoundJournal
+from lutum._tools.round_file import CallRecord, dump_round, read_round, result_of, result_of_turn
+from lutum._tools.run import OnError as OnError, Only, run_calls, selected
+from lutum._tools.toolset import Toolset
+from lutum._values.errors import UsageError
 from lutum._values.items import ModelInput, ToolResult
 from lutum._values.results import CommittedTurn, TextResult, ToolCallItem, Usage
 from lutum._values.transcript import Transcript
 
 I = TypeVar("I", default=dict[str, Any])
 R = TypeVar("R", default=TextResult)
-
-OnError = Literal["result", "raise"]
 
 ToolHook = Callable[[ToolCall[Any]], Awaitable[ToolCall[Any] | ToolResult | None]]
 """Looks at a call before it is run: None lets it be, `call.with_input(...)` edits it, and
@@ -34,11 +35,24 @@ ToolHook = Callable[[ToolCall[Any]], Awaitable[ToolCall[Any] | ToolResult | None
 @final
 @dataclass(frozen=True, slots=True)
 class ToolRound(Generic[I]):
-    """A turn that waits for results: its calls, in order, and the issues that are answered for you."""
+    """A turn that waits for results: its calls, in order, and the issues that are answered for you.
+
+    `placed`: the turn is in `base` already, so that only results are committed; see `Session.open_round`.
+    """
 
     result: TextResult
     calls: tuple[ToolCall[I], ...]
     issues: tuple[CallIssue, ...] = ()
+    placed: bool = False
+
+    def __post_init__(self) -> None:
+        base, turn = self.base, None if self.placed else self.turn
+        if self.placed:
+            base = base.prefix(_end_of_turn(base))
+        waiting = list(self.calls)
+        for position, item in enumerate(self.turn.tool_calls):
+            if waiting and waiting[0].id == item.id:
+                waiting.pop(0)._state.place = (base, turn, position)
 
     @property
     def turn(self) -> CommittedTurn:
@@ -60,6 +74,62 @@ class ToolRound(Generic[I]):
         """The transcript the turn was built on."""
         return self.result.base
 
+    @property
+    def unanswered(self) -> tuple[ToolCall[I], ...]:
+        """The calls without a result, in call order."""
+        return tuple(call for call in self.calls if call.answer is None)
+
+    @property
+    def results(self) -> tuple[ToolResult, ...]:
+        """The results so far, in call order."""
+        return tuple(call.answer for call in self.calls if call.answer is not None)
+
+    def dump(self) -> bytes:
+        """The round as bytes: its turn, its usage, and what became of its calls. Without `base`.
+
+        A result is stored without its `exception`, a failed attempt only as usage, and an input that
+        `with_input` changed as the model gave it.
+
+        Raises:
+          TranscriptError: a value cannot be stored.
+        """
+        calls = tuple(
+            CallRecord(
+                call.id,
+                call.approved,
+                call._state.started or call._state.own_start,
+                None if call.answer is None else msgspec.structs.replace(call.answer, exception=None),
+            )
+            for call in self.calls
+        )
+        return dump_round(self.result, self.placed, self.issues, calls)
+
+    @staticmethod
+    def load(data: bytes, tools: Toolset[I], *, base: Transcript) -> ToolRound[I]:
+        """The round of a dump, on its base; commit it with `Session.commit_round`.
+
+        A call of a tool that is no longer in `tools`, or whose arguments no longer fit, becomes an issue. A
+        dump cannot know whether a call that was started goes on elsewhere; a journal can.
+
+        Raises:
+          TranscriptError: not a dumped round, a newer version, or `base` is not its base.
+        """
+        record = read_round(data, base)
+        result = result_of(record, base)
+        known = {one.id: one for one in record.calls}
+        calls, issues = list[ToolCall[I]](), list[CallIssue]()
+        stored = {issue.id: issue for issue in record.issues}
+        for item in result.turn.tool_calls:
+            made = stored.get(item.id) or typed_call(item.id, item.name, item.arguments, tools)
+            if isinstance(made, CallIssue):
+                issues.append(made)
+                continue
+            if (one := known.get(item.id)) is not None:
+                state = made._state
+                state.approved, state.started, state.answer = one.approved, one.started, one.result
+            calls.append(made)
+        return ToolRound(result, tuple(calls), tuple(issues), record.placed)
+
     def expect_one(self) -> ToolCall[I]:
         """The only call. Raises UsageError when there are none or several."""
         if len(self.calls) != 1:
@@ -76,22 +146,40 @@ class ToolRound(Generic[I]):
         limit: int = 16,
         timeout: float | None = None,
         on_error: OnError = "result",
+        only: Only | None = None,
+        journal: RoundJournal | None = None,
+        restarted: Restarted = "refuse",
     ) -> tuple[ToolResult, ...]:
         """Run the calls at once, those not answered yet, and give every result in call order.
 
-        Cancelled, the tools are cancelled and nothing is committed; what was answered stays answered.
+        Cancelled, the tools are cancelled and nothing is committed; what was answered stays answered, and
+        its record in the journal is completed first.
 
         Args:
           limit: how many run at the same time.
           timeout: seconds for each call, from its own start and not from its wait for a slot.
           on_error: what the exception of a tool does: it becomes its call's result, or cancels the other
             calls and is raised as it is. A `ToolError` is a result always.
+          only: the calls to run, as calls, keys or a function of the call; only their results are returned.
+          journal: claims each call before it runs and records its result. If it fails, no further call
+            starts, those that run end first, and its error is raised.
+          restarted: what to do with a call that, by a journal or a dump, was started elsewhere and has no
+            result: `"refuse"` raises CallTaken, `"run"` runs it again, `"report"` answers that it may have
+            happened; or a function of the call that returns one of these.
 
         Raises:
           UsageError: a tool is no function and its call is not answered, or two calls have one id.
+          CallTaken: another run has a call, or `restarted` refuses it.
         """
         _check_ids(self.turn.tool_calls)
-        return await _run_calls(self.calls, limit=limit, timeout=timeout, on_error=on_error)
+        return await run_calls(
+            selected(self.calls, only),
+            limit=limit,
+            timeout=timeout,
+            on_error=on_error,
+            journal=journal,
+            restarted=restarted,
+        )
 
     async def apply_hooks(self, hook: ToolHook) -> RoundPlan[I]:
         """Ask a hook, such as a `ToolHooks`, about each call in order. Runs and commits nothing.
@@ -108,10 +196,17 @@ class ToolRound(Generic[I]):
         Raises:
           UsageError: a result is missing, double, extra or altered.
         """
-        transcript = base.transcript.append(self.turn)
-        for result in self.answered(results):
-            transcript = transcript.append(result)
-        return ModelInput(transcript)
+        return ModelInput(self.append_to(base.transcript, self.answered(results)))
+
+    def append_to(self, transcript: Transcript, results: Iterable[ToolResult]) -> Transcript:
+        """`transcript` with what it lacks of the turn and of results that `answered` has checked."""
+        if not self.placed:
+            transcript = transcript.append(self.turn)
+        waiting = set(transcript.open_calls)
+        for result in results:
+            if result.call_id in waiting:
+                transcript = transcript.append(result)
+        return transcript
 
     def answered(self, results: Iterable[ToolResult]) -> tuple[ToolResult, ...]:
         """One result a call, in call order, with issues answered where you did not.
@@ -132,6 +227,11 @@ class ToolRound(Generic[I]):
             if result.call_id in given:
                 raise UsageError(f"round: two results for call {result.call_id!r} of {call.name!r}")
             given[result.call_id] = _bare(call, result)
+        if self.placed:
+            there = set(self.base.open_calls)
+            for call in self.calls:
+                if call.id not in there and call.answer is not None:
+                    given.setdefault(call.id, _bare(wanted[call.id], call.answer))
         for issue in self.issues:
             given.setdefault(issue.id, _bare(wanted[issue.id], issue.answer()))
         for call in self.turn.tool_calls:
@@ -188,52 +288,29 @@ class RoundPlan(Generic[I]):
         return RoundPlan(self.round, tuple(pending), tuple(handled), tuple(rejected))
 
     async def run(
-        self, *, limit: int = 16, timeout: float | None = None, on_error: OnError = "result"
+        self,
+        *,
+        limit: int = 16,
+        timeout: float | None = None,
+        on_error: OnError = "result",
+        only: Only | None = None,
+        journal: RoundJournal | None = None,
+        restarted: Restarted = "refuse",
     ) -> tuple[ToolResult, ...]:
         """Run what is pending, with the inputs as they are now. As `ToolRound.run`."""
         _check_ids(self.round.turn.tool_calls)
-        return await _run_calls(self.pending, limit=limit, timeout=timeout, on_error=on_error)
+        return await run_calls(
+            selected(self.pending, only),
+            limit=limit,
+            timeout=timeout,
+            on_error=on_error,
+            journal=journal,
+            restarted=restarted,
+        )
 
     def answered(self, results: Iterable[ToolResult]) -> tuple[ToolResult, ...]:
         """Those results and the hooks', in call order. Raises as `ToolRound.answered`."""
         return self.round.answered([*self.handled, *self.rejected, *results])
-
-
-async def _run_calls(
-    calls: Sequence[ToolCall[I]], *, limit: int, timeout: float | None, on_error: OnError
-) -> tuple[ToolResult, ...]:
-    """The results of calls, in order, at most `limit` running at once. As `ToolRound.run`."""
-    if limit < 1:
-        raise BadValue("limit", f"{limit} is below 1")
-    check_seconds("timeout", timeout)
-    if on_error not in ("result", "raise"):
-        raise BadValue("on_error", f"{on_error!r} is neither 'result' nor 'raise'")
-    for call in calls:
-        check_runs(call)
-    slots = anyio.CapacityLimiter(limit)
-    raised = list[BaseException]()
-
-    async def one(call: ToolCall[I]) -> None:
-        try:
-            async with slots:
-                result = await call.run(timeout=timeout)
-        except get_cancelled_exc_class():
-            raise
-        except BaseException as exc:  # KeyboardInterrupt too: it comes out as it is, and not in a group
-            raised.append(exc)
-            group.cancel_scope.cancel()
-            return
-        failure = result.exception
-        if on_error == "raise" and failure is not None and not isinstance(only(failure), ToolError):
-            raised.append(failure)
-            group.cancel_scope.cancel()
-
-    async with anyio.create_task_group() as group:
-        for call in calls:
-            group.start_soon(one, call, name=f"lutum tool {call.name}")
-    if raised:
-        raise raised[0]
-    return tuple(call.answer for call in calls if call.answer is not None)
 
 
 async def _decided(hook: ToolHook, call: ToolCall[I]) -> ToolCall[I] | ToolResult:
@@ -253,6 +330,42 @@ async def _decided(hook: ToolHook, call: ToolCall[I]) -> ToolCall[I] | ToolResul
             answered = isinstance(decided, ToolResult) and ("reject" if decided.is_error else "complete")
             opened.set(decision=answered or ("edit" if edited else "run"))
         return decided
+
+
+def open_round(transcript: Transcript, tools: Toolset[I]) -> ToolRound[I]:
+    """Return the round of the last turn of a transcript. See `Session.open_round`.
+
+    Raises:
+      UsageError: no call of the transcript waits for a result.
+    """
+    if not transcript.open_calls:
+        raise UsageError("open_round: no call of the transcript waits for a result")
+    end = _end_of_turn(transcript)
+    turn = transcript[end - 1]
+    assert isinstance(turn, CommittedTurn)
+    answers = [
+        item
+        for item in [transcript[at] for at in range(end, len(transcript))]
+        if isinstance(item, ToolResult)
+    ]
+    given = {answer.call_id: answer for answer in answers}
+    calls, issues = list[ToolCall[I]](), list[CallIssue]()
+    for item in turn.tool_calls:
+        made = typed_call(item.id, item.name, item.arguments, tools)
+        if isinstance(made, ToolCall):
+            made._state.answer = given.get(item.id)
+            calls.append(made)
+        elif item.id not in given:
+            issues.append(made)
+    return ToolRound(result_of_turn(turn, transcript), tuple(calls), tuple(issues), placed=True)
+
+
+def _end_of_turn(transcript: Transcript) -> int:
+    """How many items there are up to the last turn and with it."""
+    end = len(transcript)
+    while end and isinstance(transcript[end - 1], ToolResult):
+        end -= 1
+    return end
 
 
 def _check_ids(calls: Sequence[ToolCallItem]) -> None:

@@ -72,6 +72,10 @@ class Tool(Generic[I_co]):
         """Run it. Raises what it raises."""
         raise NotImplementedError  # who has a function overrides it, and `check_runs` looks for that
 
+    async def run_call(self, call: Any, input: Any, bound: Mapping[str, object]) -> object:
+        """Run it for a call, which a function can ask for. Raises what it raises."""
+        return await self.run(input, bound)
+
     def checked(self, output: object) -> object:
         """The output as it goes to the model. Raises BadValue when it is not of the declared type."""
         return output

@@ -9,8 +9,7 @@ from msgspec import UNSET, UnsetType
 from lutum._schema.partial import as_partial
 from lutum._schema.partial_json import PartialJson
 from lutum._schema.shape import Shape
-from lutum._tools.call import CallIssue, ToolCall
-from lutum._tools.tool import BadArguments
+from lutum._tools.call import CallIssue, ToolCall, typed_call
 from lutum._tools.toolset import Toolset
 from lutum._values.errors import OutputInvalid, OutputLimitExceeded, UsageError
 from lutum._values.events import (
@@ -141,24 +140,12 @@ class Reducer:
         self._seen.append(ToolCallItem(ready.id, ready.name, ready.arguments))
         if self.toolset is None:
             return ready
-        call = self._typed(ready, self.toolset)
+        call = typed_call(ready.id, ready.name, ready.arguments, self.toolset, self.available)
         if isinstance(call, ToolCall):
             self.calls.append(call)
             return ToolCallReady(ready.id, ready.name, ready.arguments, call)
         self.issues.append(call)
         return ToolCallIssue(call.id, call.name, call.arguments, call.reason, call.detail)
-
-    def _typed(self, ready: ToolCallReady, toolset: Toolset[Any]) -> CallIssue | ToolCall[Any]:
-        tool = toolset.get(ready.name)
-        if tool is None:
-            return CallIssue(ready.id, ready.name, ready.arguments, "unknown_tool")
-        if self.available is not None and ready.name not in self.available:
-            return CallIssue(ready.id, ready.name, ready.arguments, "not_available")
-        try:
-            input = tool.decode(ready.arguments)
-        except BadArguments as exc:
-            return CallIssue(ready.id, ready.name, ready.arguments, exc.reason, exc.detail)
-        return ToolCall(ready.id, ready.name, ready.arguments, input, tool, toolset.bound)
 
     @property
     def text(self) -> str:

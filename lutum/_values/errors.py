@@ -11,6 +11,16 @@ LutumError
 │   ├── UnpricedModel                  a cost limit, and no price for the model
 │   ├── HookBusy                       a stateful hook was called while it runs
 │   └── TranscriptError (ValueError)   a transcript that may not be built or loaded
+├── CallTaken                      a call was claimed by another run, or may have happened already
+├── StoreError                     a store of branches; nothing is half written
+│   ├── StoreValue (BadValue)          a URL, a name or a value that the store does not take
+│   ├── StaleBranch                    the branch moved since the session was made or last saved
+│   ├── NoSuchBranch                   there is no branch of that name
+│   ├── BranchExists                   there is a branch of that name already
+│   ├── RoundOpen                      the branch holds an open round that this would pass over
+│   ├── StoreBusy                      the database is locked by others for too long
+│   ├── StoreFormat                    not a store, or the store of a newer version
+│   └── StoreCorrupt                   a row is damaged; the message names it
 └── TurnError                      the turn began; carries partial, usage and response
     ├── ProviderError                  the provider: a status, an error event, malformed data
     ├── NetworkError                   no connection, or it failed before the response head
@@ -112,6 +122,70 @@ class HookBusy(UsageError):
 
 class TranscriptError(UsageError, ValueError):
     """A transcript operation or file that would break a rule; the message names item and reason."""
+
+
+class CallTaken(LutumError):
+    """A call was claimed by another run, or was started by one that ended without a result.
+
+    Attributes:
+      key: the key of the call.
+      by: who started it, as far as that is known.
+      alive: whether that run goes on.
+    """
+
+    def __init__(self, message: str, *, key: str = "", by: str = "", alive: bool = True) -> None:
+        super().__init__(message)
+        self.key = key
+        self.by = by
+        self.alive = alive
+
+
+class StoreError(LutumError):
+    """A store could not do what was asked; nothing is half written."""
+
+
+class StoreValue(StoreError, BadValue):
+    """A URL, a name, a digest or a value that the store does not take; `field` names it."""
+
+
+class StaleBranch(StoreError):
+    """The branch moved since the session was made from it or last saved to it; nothing changed.
+
+    Attributes:
+      expected: the digest of the head that the session was made from or last saved at.
+      found: the digest of the head of the branch.
+      common: how many items both begin with.
+    """
+
+    def __init__(self, message: str, *, expected: str = "", found: str = "", common: int = 0) -> None:
+        super().__init__(message)
+        self.expected = expected
+        self.found = found
+        self.common = common
+
+
+class NoSuchBranch(StoreError):
+    """The store has no branch of that name."""
+
+
+class BranchExists(StoreError):
+    """The store has a branch of that name already."""
+
+
+class RoundOpen(StoreError):
+    """The branch holds an open round: commit and save it, or drop it with `discard`."""
+
+
+class StoreBusy(StoreError):
+    """The database was locked by others for longer than the store waits."""
+
+
+class StoreFormat(StoreError):
+    """Not a store, or one that a newer version wrote."""
+
+
+class StoreCorrupt(StoreError):
+    """A row of the store is damaged; the message names it."""
 
 
 class TurnError(LutumError):

@@ -28,7 +28,7 @@ class _TranscriptHeader(Struct, frozen=True):
     version: int
 
 
-class _Turn(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True, tag="turn"):
+class TurnRecord(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True, tag="turn"):
     """CommittedTurn with its wire as text, not base64."""
 
     adapter: str
@@ -43,7 +43,7 @@ class _Turn(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fi
 
 
 class _Line(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    item: Message | ToolResult | Raw | _Turn
+    item: Message | ToolResult | Raw | TurnRecord
     digest: str
 
 
@@ -128,14 +128,22 @@ def _line(item: Item, digest: str) -> bytes:
 def _encoded(item: Item, digest: str) -> bytes:
     if not isinstance(item, CommittedTurn):
         return _encode(_Line(item, digest))
-    fields = msgspec.structs.asdict(item)
-    fields |= {"wire": item.wire.decode(), "preface": item.preface.decode()}
-    return _encode(_Line(_Turn(**fields), digest))
+    return _encode(_Line(record_of(item), digest))
 
 
-def _item(stored: Message | ToolResult | Raw | _Turn) -> Item:
-    if not isinstance(stored, _Turn):
-        return stored
-    fields = msgspec.structs.asdict(stored)
-    fields |= {"wire": stored.wire.encode(), "preface": stored.preface.encode()}
+def record_of(turn: CommittedTurn) -> TurnRecord:
+    """Return the form in which a turn is stored. Raises UnicodeError for a wire that is not text."""
+    fields = msgspec.structs.asdict(turn)
+    fields |= {"wire": turn.wire.decode(), "preface": turn.preface.decode()}
+    return TurnRecord(**fields)
+
+
+def turn_of(record: TurnRecord) -> CommittedTurn:
+    """Return the turn that was stored."""
+    fields = msgspec.structs.asdict(record)
+    fields |= {"wire": record.wire.encode(), "preface": record.preface.encode()}
     return CommittedTurn(**fields)
+
+
+def _item(stored: Message | ToolResult | Raw | TurnRecord) -> Item:
+    return turn_of(stored) if isinstance(stored, TurnRecord) else stored

@@ -236,7 +236,7 @@ class TextResult:
       usage: the request that completed; `cumulative_usage` adds the failed attempts before it.
       attempts: every request sent for this turn, in order.
       turn: what `commit_text` stores.
-      base: the transcript the turn was built on; a commit compares it by identity.
+      base: the transcript the turn was built on; a commit compares its digest.
       open_items: provider calls that wait for an answer from you, as raw JSON.
     """
 
@@ -252,7 +252,8 @@ class TextResult:
     turn: CommittedTurn
     base: Transcript
     open_items: tuple[bytes, ...] = ()
-    _request: TurnRequest = dc_field(repr=False, compare=False)
+    _request: TurnRequest | None = dc_field(repr=False, compare=False)
+    _turn_id: str = dc_field(default="", repr=False, compare=False)
 
     @property
     def request_id(self) -> str | None:

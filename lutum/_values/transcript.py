@@ -69,7 +69,7 @@ class Transcript:
     a turn with one id, or a value that no dump could hold.
     """
 
-    __slots__ = ("_digest", "_item", "_jump", "_len", "_memo", "_parent", "_rules")
+    __slots__ = ("__weakref__", "_digest", "_item", "_jump", "_len", "_memo", "_parent", "_rules")
 
     _parent: Transcript
     _jump: Transcript
@@ -133,6 +133,16 @@ class Transcript:
                 later = msgspec.structs.replace(later, inexact_reason=f"item {index} before it was replaced")
             node = node.append(later)
         return node
+
+    def prefix(self, length: int) -> Transcript:
+        """The first `length` items; O(log n). Unlike a slice, it may part a call from its result.
+
+        Raises:
+          IndexError: there are not so many items.
+        """
+        if not 0 <= length <= self._len:
+            raise IndexError(f"{length} items of a transcript of {self._len}")
+        return self._ancestor(length)
 
     def common_prefix(self, other: Transcript) -> Transcript:
         """The longest transcript that both begin with."""
