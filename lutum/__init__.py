@@ -145,12 +145,12 @@ from lutum._values.items import (
     Image as Image,
     Item as Item,
     Message as Message,
-    ModelInput as ModelInput,
     Part as Part,
     Raw as Raw,
     Text as Text,
     ToolResult as ToolResult,
 )
+from lutum._values.model_input import ModelInput as ModelInput
 from lutum._values.results import (
     Attempt as Attempt,
     CommittedTurn as CommittedTurn,

@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast, final, overload
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, cast, final, overload
 
+from lutum._hooks.dispatch import HookPlan
 from lutum._hooks.signature import check_hook, is_threaded
 from lutum._values.errors import BadValue, HookBusy
-
-if TYPE_CHECKING:
-    from lutum._hooks.hook_set import Definition, HookSet
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
 L = TypeVar("L")
 R_co = TypeVar("R_co", covariant=True)
-S = TypeVar("S", bound="HookSet")
-S_contra = TypeVar("S_contra", bound="HookSet", contravariant=True)
+
+
+class SlotOwner(Protocol):
+    """A hook set, as far as its slots know it."""
+
+    def _add(self, hook: Hook[Any, ..., Any]) -> None: ...
+
+
+class SlotDefinition(Protocol):
+    """The definition of a slot: its name, its signature without `self`, and how its hooks run."""
+
+    name: str
+    signature: inspect.Signature
+    plan: HookPlan
+
+
+S = TypeVar("S", bound=SlotOwner)
+S_contra = TypeVar("S_contra", bound=SlotOwner, contravariant=True)
 
 
 class Stateful:
@@ -101,7 +115,7 @@ class Slot(Generic[S, P, R]):
     What is decorated is checked at once: its parameters are the slot's, by the same names.
     """
 
-    def __init__(self, definition: Definition[Any, Any, Any], owner: type[S]) -> None:
+    def __init__(self, definition: SlotDefinition, owner: type[S]) -> None:
         self.definition = definition
         self.owner = owner
 

@@ -31,6 +31,11 @@ QUOTED = 200
 _encode = msgspec.json.Encoder(enc_hook=encodable).encode
 
 
+MAY_HAVE_HAPPENED = (
+    "This call was started before and its outcome was lost. It may have happened. It was not run again."
+)
+
+
 class Started(msgspec.Struct, frozen=True, omit_defaults=True):
     """A start of a call that the round knows of.
 
@@ -260,8 +265,6 @@ class ToolCall(Generic[I]):
         return self._answered((Text(text),), is_error=True, exception=TimeoutError(text))
 
     def _may_have_happened(self) -> ToolResult:
-        from lutum._tools.journal import MAY_HAVE_HAPPENED  # it knows calls
-
         return self._answered((Text(MAY_HAVE_HAPPENED),), is_error=True)
 
     def _answered(

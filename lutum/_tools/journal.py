@@ -17,7 +17,7 @@ import anyio
 import msgspec
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from lutum._tools.call import Started, ToolCall
+from lutum._tools.call import MAY_HAVE_HAPPENED as MAY_HAVE_HAPPENED, Started, ToolCall
 from lutum._values.errors import BadValue, CallTaken
 from lutum._values.items import ToolResult
 
@@ -31,10 +31,6 @@ Decision = Literal["refuse", "run", "report"]
 return to the model that it may have happened."""
 
 Restarted = Decision | Callable[[ToolCall[Any]], Decision]
-
-MAY_HAVE_HAPPENED = (
-    "This call was started before and its outcome was lost. It may have happened. It was not run again."
-)
 
 
 class RoundJournal(Protocol):

@@ -20,7 +20,8 @@ from lutum._tools.round_file import CallRecord, dump_round, read_round, result_o
 from lutum._tools.run import OnError as OnError, Only, run_calls, selected
 from lutum._tools.toolset import Toolset
 from lutum._values.errors import UsageError
-from lutum._values.items import ModelInput, ToolResult
+from lutum._values.items import ToolResult
+from lutum._values.model_input import ModelInput
 from lutum._values.results import CommittedTurn, TextResult, ToolCallItem, Usage
 from lutum._values.transcript import Transcript
 

@@ -12,7 +12,8 @@ import msgspec
 from lutum._schema.shape import Shape, shape_of
 from lutum._tools.toolset import Toolset
 from lutum._values.errors import BadValue, UsageError
-from lutum._values.items import Item, ModelInput
+from lutum._values.items import Item
+from lutum._values.model_input import ModelInput
 from lutum._values.results import ToolDef
 from lutum._values.settings import Settings
 from lutum._values.transcript import Transcript

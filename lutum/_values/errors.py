@@ -38,10 +38,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from lutum._values.answer import PartialResult, Response, Usage
+
 if TYPE_CHECKING:
     from datetime import datetime
-
-    from lutum._values.results import PartialResult, Response, Usage
 
 ErrorKind = Literal[
     "invalid_request",
@@ -198,8 +198,8 @@ class TurnError(LutumError):
       started: True once a semantic event was delivered to the consumer.
     """
 
-    partial: PartialResult  # their defaults, empty ones, are set where the types are defined
-    usage: Usage
+    partial: PartialResult = PartialResult()
+    usage: Usage = Usage()
     response: Response | None = None
     started: bool = False
 

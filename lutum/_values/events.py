@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from lutum._values.results import CommittedTurn, FinishReason, IssueReason, Response, Usage
+from lutum._values.answer import FinishReason, IssueReason, Response, Usage
+from lutum._values.committed import CommittedTurn
 
 
 class TurnStarted(Struct, frozen=True, array_like=True, tag="start"):

@@ -8,19 +8,19 @@ tuples make no cycles, and the collector would otherwise walk every item of ever
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 from msgspec import Struct
 
+from lutum._values.committed import CommittedTurn
 from lutum._values.errors import BadValue
 from lutum._values.media import check_text, checked_url, not_blank, read_file, sniff
-from lutum._values.results import CommittedTurn
 
 if TYPE_CHECKING:
-    from lutum._values.transcript import Transcript
+    pass
 
 Role = Literal["system", "developer", "user", "assistant"]
 
@@ -245,72 +245,3 @@ def raw(adapter: str, json: str | bytes) -> Raw:
     except (UnicodeError, RecursionError, msgspec.DecodeError) as exc:
         raise BadValue("raw.json", f"not JSON: {exc}") from None
     return Raw(not_blank("raw.adapter", adapter), text)
-
-
-class ModelInput:
-    """Ordered items for one request: a transcript without a session. Immutable; each method returns
-    a longer one, and all that grew from the same start share it."""
-
-    __slots__ = ("transcript",)
-
-    transcript: Transcript
-
-    def __init__(self, items: Iterable[Item] | Transcript = ()) -> None:
-        from lutum._values.transcript import Transcript  # _transcript imports the items from here
-
-        self.transcript = items if isinstance(items, Transcript) else Transcript(items)
-
-    def item(self, item: Item) -> ModelInput:
-        """With any item at the end. Raises TranscriptError as `Transcript.append`."""
-        return ModelInput(self.transcript.append(item))
-
-    def system(self, content: Content) -> ModelInput:
-        """A system item; before any other item it is part of the head."""
-        return self.item(message("system", content))
-
-    def developer(self, content: Content) -> ModelInput:
-        """A developer item; where a provider knows none, it goes out as a system item."""
-        return self.item(message("developer", content))
-
-    def user(self, content: Content) -> ModelInput:
-        """A user item: text, or parts."""
-        return self.item(message("user", content))
-
-    def assistant(self, text: str) -> ModelInput:
-        """Words put into the assistant's mouth; a turn it made goes in with `turn`."""
-        return self.item(message("assistant", text))
-
-    def tool_result(
-        self,
-        call_id: str,
-        content: Content,
-        *,
-        is_error: bool = False,
-        name: str | None = None,
-        arguments: str | None = None,
-    ) -> ModelInput:
-        """The answer to an open call; with `name` and `arguments`, to one that no turn holds."""
-        return self.item(tool_result(call_id, content, is_error=is_error, name=name, arguments=arguments))
-
-    def turn(self, turn: CommittedTurn) -> ModelInput:
-        """A committed turn, in its exact form where that may be."""
-        return self.item(turn)
-
-    def raw(self, adapter: str, json: str | bytes) -> ModelInput:
-        """JSON of one adapter's own protocol, sent by that adapter as it is."""
-        return self.item(raw(adapter, json))
-
-    def __len__(self) -> int:
-        return len(self.transcript)
-
-    def __iter__(self) -> Iterator[Item]:
-        return iter(self.transcript)
-
-    def __eq__(self, other: object) -> bool:
-        return self.transcript == other.transcript if isinstance(other, ModelInput) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self.transcript)
-
-    def __repr__(self) -> str:
-        return f"<ModelInput of {len(self)} items>"

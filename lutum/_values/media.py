@@ -4,16 +4,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lutum._values.errors import BadValue
-
-if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
-    pass
-
 
 # Larger than any provider takes in one request (Claude: 32 MB a request, OpenAI: 50 MB a file);
 # the adapters know their own limits, this one only keeps a wrong path from filling the memory.

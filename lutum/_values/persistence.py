@@ -12,13 +12,16 @@ so a line that is altered, moved or missing is found and named.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Protocol, Self, TypeVar
+
 import msgspec
 from msgspec import Struct
 
+from lutum._values.answer import ViewItem
+from lutum._values.committed import CommittedTurn, ToolDef
 from lutum._values.errors import TranscriptError
 from lutum._values.items import Item, Message, Raw, ToolResult
-from lutum._values.results import CommittedTurn, ToolDef, ViewItem
-from lutum._values.transcript import Transcript
 
 VERSION = 1
 
@@ -51,26 +54,41 @@ _encode = msgspec.json.Encoder().encode
 _decode_line = msgspec.json.Decoder(_Line).decode
 
 
-def dump_lines(transcript: Transcript, since: Transcript | None) -> bytes:
-    start = 0
-    lines = list[bytes]()
-    if since is None:
-        lines.append(_encode(_TranscriptHeader("transcript", VERSION)))
-    else:
-        start = len(since)
-        if len(transcript) < start or transcript.common_prefix(since) != since:
-            raise TranscriptError("dump: the transcript does not begin with `since`")
-    lines += [_line(item, digest) for item, digest in transcript.with_digests(start)]
-    lines.append(b"")
-    return b"\n".join(lines)
+class ItemChain(Protocol):
+    """A transcript, as far as reading a file needs it."""
+
+    @property
+    def digest(self) -> str: ...
+
+    def __len__(self) -> int: ...
+
+    def append(self, item: Item) -> Self: ...
 
 
-def load_lines(data: bytes, digest: str | None) -> Transcript:
+C = TypeVar("C", bound=ItemChain)
+
+
+def dump_header() -> bytes:
+    """Return the first line of a file."""
+    return _encode(_TranscriptHeader("transcript", VERSION)) + b"\n"
+
+
+def dump_items(items: Iterable[tuple[Item, str]]) -> bytes:
+    """Return items with their digests, a line each.
+
+    Raises:
+      TranscriptError: an item cannot be stored without loss.
+    """
+    return b"".join(_line(item, digest) + b"\n" for item, digest in items)
+
+
+def load_lines(data: bytes, digest: str | None, empty: C) -> C:
+    """Return `empty` with the items of a file. Raises as `Transcript.load`."""
     lines = data.split(b"\n")
     check_header(lines[0])
     if lines[-1]:
         raise TranscriptError(f"line {len(lines)}: cut, it has no line end")
-    transcript = Transcript()
+    transcript = empty
     for number, line in enumerate(lines[1:-1], 2):
         try:
             transcript = read_line(line, transcript)
@@ -83,7 +101,7 @@ def load_lines(data: bytes, digest: str | None) -> Transcript:
     return transcript
 
 
-def read_line(line: bytes, before: Transcript) -> Transcript:
+def read_line(line: bytes, before: C) -> C:
     """`before` with the item of one more line.
 
     Raises:

@@ -11,8 +11,26 @@ from typing import TypeVar
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from lutum._values.errors import BadValue, Interrupted, NetworkError, ProviderError, TurnError
-from lutum._values.results import Estimate
+from lutum._values.answer import (
+    FinishReason as FinishReason,
+    IssueReason as IssueReason,
+    Known as Known,
+    PartialResult as PartialResult,
+    ReasoningItem as ReasoningItem,
+    RefusalItem as RefusalItem,
+    Response as Response,
+    TextItem as TextItem,
+    ToolCallItem as ToolCallItem,
+    Usage as Usage,
+    ViewItem as ViewItem,
+)
+from lutum._values.errors import (
+    BadValue,
+    Interrupted,
+    NetworkError,
+    ProviderError,
+    TurnError,
+)
 
 O = TypeVar("O")
 
@@ -157,3 +175,22 @@ def is_retryable(error: TurnError) -> bool:
     if isinstance(error, ProviderError):
         return error.kind in _RETRYABLE
     return isinstance(error, NetworkError | Interrupted)
+
+
+class Estimate(Struct, frozen=True, omit_defaults=True):
+    """What a request is expected to use at most; this is what a turn reserves."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("input_tokens", "output_tokens"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 0:
+                raise BadValue(f"estimate.{name}", f"{value!r} is no number of tokens")
+
+    @property
+    def total_tokens(self) -> int:
+        """Input and output together."""
+        return self.input_tokens + self.output_tokens

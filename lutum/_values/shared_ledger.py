@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable
 
 from msgspec import Struct
 
+from lutum._values.answer import Response, Usage
 from lutum._values.errors import BudgetExceeded
-from lutum._values.results import Estimate, Response, Usage
+from lutum._values.settings import Estimate
 
 
 class TurnIdentity(Struct, frozen=True, kw_only=True):

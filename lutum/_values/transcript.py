@@ -19,9 +19,10 @@ from typing import Any, TypeVar, cast, final, overload
 import msgspec
 from msgspec import Struct
 
+from lutum._values.committed import CommittedTurn, ToolDef
 from lutum._values.errors import TranscriptError
 from lutum._values.items import Document, Image, Item, Message, Raw, Text, ToolResult
-from lutum._values.results import CommittedTurn, ToolDef
+from lutum._values.persistence import dump_header, dump_items, load_lines
 
 M = TypeVar("M")
 
@@ -235,9 +236,11 @@ class Transcript:
         Raises:
           TranscriptError: this transcript does not begin with `since`.
         """
-        from lutum._values.persistence import dump_lines  # it builds transcripts
-
-        return dump_lines(self, since)
+        if since is None:
+            return dump_header() + dump_items(self.with_digests())
+        if len(self) < len(since) or self.common_prefix(since) != since:
+            raise TranscriptError("dump: the transcript does not begin with `since`")
+        return dump_items(self.with_digests(len(since)))
 
     @staticmethod
     def load(data: bytes, *, digest: str | None = None) -> Transcript:
@@ -250,9 +253,7 @@ class Transcript:
           TranscriptError: not a transcript file, a newer version, cut, reordered or altered; the
             message names the line.
         """
-        from lutum._values.persistence import load_lines
-
-        return load_lines(data, digest)
+        return load_lines(data, digest, Transcript())
 
     def __len__(self) -> int:
         return self._len

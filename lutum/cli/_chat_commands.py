@@ -5,12 +5,27 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import lutum
+from lutum import trace
+from lutum.cli._terminal import Terminal
 
-if TYPE_CHECKING:
-    from lutum.cli._chat import Chat
+
+class ChatState(Protocol):
+    """The branches of a chat, the current one, and what its commands change."""
+
+    out: Terminal
+    budget: lutum.Budget
+    trace: trace.Trace | None
+    branches: dict[str, lutum.Transcript]
+    current: str
+
+    @property
+    def here(self) -> lutum.Transcript: ...
+
+    def move(self, branch: str, at: lutum.Transcript) -> None: ...
+
 
 HELP = """\
 /branch NAME   begin a branch here, and go on in it
@@ -26,7 +41,7 @@ Ctrl-C stops an answer. A line that begins with a space is never a command."""
 _NAME = re.compile(r"[\w.-]{1,40}")
 
 
-def obey(chat: Chat, line: str) -> bool:
+def obey(chat: ChatState, line: str) -> bool:
     """Do what a line says; returns whether to go on.
 
     Raises:
@@ -47,12 +62,12 @@ def obey(chat: Chat, line: str) -> bool:
     return True
 
 
-def _help(chat: Chat, _: str) -> None:
+def _help(chat: ChatState, _: str) -> None:
     for line in HELP.split("\n"):
         chat.out.note(line)
 
 
-def _branch(chat: Chat, name: str) -> None:
+def _branch(chat: ChatState, name: str) -> None:
     if not _NAME.fullmatch(name):
         chat.out.note("A branch is named by letters, digits, and any of _ . -")
     elif name in chat.branches:
@@ -63,14 +78,14 @@ def _branch(chat: Chat, name: str) -> None:
         chat.out.note(f"On {name}, which begins where {before} stands.")
 
 
-def _branches(chat: Chat, _: str) -> None:
+def _branches(chat: ChatState, _: str) -> None:
     for name, transcript in chat.branches.items():
         mark = "*" if name == chat.current else "-"
         last = _last_words(transcript)
         chat.out.note(f"{mark} {name}: {len(transcript)} items{f', last: {last}' if last else ''}")
 
 
-def _switch(chat: Chat, name: str) -> None:
+def _switch(chat: ChatState, name: str) -> None:
     if name not in chat.branches:
         chat.out.note(f"There is no branch {name}; there are: {', '.join(chat.branches)}.")
         return
@@ -79,7 +94,7 @@ def _switch(chat: Chat, name: str) -> None:
     chat.out.note(f"On {name}, {len(chat.here)} items{f'; last: {last}' if last else ''}.")
 
 
-def _undo(chat: Chat, _: str) -> None:
+def _undo(chat: ChatState, _: str) -> None:
     for at in range(len(chat.here) - 1, -1, -1):
         item = chat.here[at]
         if isinstance(item, lutum.Message) and item.role == "user":
@@ -89,20 +104,20 @@ def _undo(chat: Chat, _: str) -> None:
     chat.out.note("There is nothing to take back.")
 
 
-def _budget(chat: Chat, _: str) -> None:
+def _budget(chat: ChatState, _: str) -> None:
     used = chat.budget.spent
     cost = "" if used.cost_usd is None else f", ${used.cost_usd}"
     chat.out.note(f"{used.input_tokens:,} tokens in, {used.output_tokens:,} out{cost}; {used.known}.")
 
 
-def _trace(chat: Chat, _: str) -> None:
+def _trace(chat: ChatState, _: str) -> None:
     if chat.trace is None:
         chat.out.note("There was no turn yet.")
     else:
         chat.out.write(chat.trace.render(chat.out.width, color=chat.out.color) + "\n")
 
 
-def _save(chat: Chat, name: str) -> None:
+def _save(chat: ChatState, name: str) -> None:
     path = Path(name).expanduser()
     with path.open("xb") as file:
         file.write(chat.here.dump())
@@ -121,7 +136,7 @@ def _short(text: str) -> str:
     return text if len(text) <= 50 else text[:49] + "\u2026"
 
 
-_COMMANDS: dict[str, tuple[str, Callable[[Chat, str], None]]] = {
+_COMMANDS: dict[str, tuple[str, Callable[[ChatState, str], None]]] = {
     "/help": ("", _help),
     "/branch": ("NAME", _branch),
     "/branches": ("", _branches),

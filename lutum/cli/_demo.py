@@ -14,9 +14,10 @@ from typing import Literal, cast
 import anyio
 
 import lutum
-from lutum.cli import _providers, _replay, _scripts, installed_version
+from lutum.cli import _providers, _replay, _scripts
 from lutum.cli._report import report
 from lutum.cli._terminal import GREEN, RED, Terminal
+from lutum.cli._version import installed_version
 from lutum.testing.wire import WireServer
 
 

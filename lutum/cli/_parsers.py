@@ -147,7 +147,7 @@ class _Version(argparse.Action):
     """`--version`, which finds out only when it is asked."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        from lutum.cli import installed_version
+        from lutum.cli._version import installed_version
 
         print(f"lutum {installed_version()}")
         parser.exit()

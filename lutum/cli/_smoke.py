@@ -13,10 +13,11 @@ import msgspec
 import lutum
 from lutum import trace
 from lutum.abc import Adapter
-from lutum.cli import _connect, installed_version
+from lutum.cli import _connect
 from lutum.cli._report import report as report_error
 from lutum.cli._smoke_cases import CASES, Bench, Verdict, blocks, failed_twice, judged, worth_repeating
 from lutum.cli._terminal import BOLD, DIM, GREEN, RED, Terminal
+from lutum.cli._version import installed_version
 
 TOKENS = 20_000
 """What one case may use at most; all together use a few thousand."""

@@ -7,8 +7,8 @@ It costs nothing where nobody captures.
 from __future__ import annotations
 
 from lutum._telemetry.spans import RawCapture as RawCapture, event as event, span as span
-from lutum.trace._capture import Subscription as Subscription, capture as capture
-from lutum.trace._file import load as load
+from lutum.trace._capture import capture as capture
+from lutum.trace._trace import Subscription as Subscription, Trace as Trace, load as load
 from lutum.trace._tree import (
     Change as Change,
     Note as Note,
@@ -19,7 +19,6 @@ from lutum.trace._tree import (
     SpanOpened as SpanOpened,
     SpanRecorded as SpanRecorded,
     Status as Status,
-    Trace as Trace,
 )
 
 __all__ = [

@@ -18,6 +18,7 @@ from typing import Any, final
 
 from lutum._telemetry.spans import CURRENT, LiveSpan, RawCapture
 from lutum._values.errors import UsageError
+from lutum.trace._trace import Subscription, Trace
 from lutum.trace._tree import (
     Change,
     Note,
@@ -25,7 +26,6 @@ from lutum.trace._tree import (
     RawEntry,
     Span,
     SpanOpened,
-    Trace,
     _longer,
     _masked,
 )
@@ -73,7 +73,7 @@ class capture:
         found = CURRENT.get()
         outer = found if isinstance(found, Span | Root) else None
         around = None if outer is None else outer._recorder
-        if around is None or around.closed:
+        if not isinstance(around, Capturing) or around.closed:
             outer = around = None
         clock = loop_clock()
         trace = Trace(time.time(), clock())
@@ -106,10 +106,10 @@ class Capturing:
 
     __slots__ = (
         "_callbacks",
+        "_clock",
         "_inner",
         "_over",
         "around",
-        "clock",
         "closed",
         "content",
         "own_raw",
@@ -131,7 +131,7 @@ class Capturing:
     ) -> None:
         outer = around
         self.trace: Trace = trace
-        self.clock: Callable[[], float] = clock
+        self._clock = clock
         self.around: Capturing | None = outer
         self.own_raw = raw
         self.content: bool = content or (outer is not None and outer.content)
@@ -145,6 +145,10 @@ class Capturing:
         self._inner = list[Capturing]()
         if outer is not None:
             outer._inner.append(self)
+
+    def clock(self) -> float:
+        """Return the time of the event loop that the capture runs on."""
+        return self._clock()
 
     def tell(self, change: Change) -> None:
         """Tell those who watch, of this capture and of those around it."""
@@ -286,26 +290,6 @@ class Root:
             self._outer._note(note)
         elif self._outer is not None:
             self._outer.notes.append(note)
-
-
-@final
-class Subscription:
-    """Made by `Trace.subscribe`; `close()` ends it, as leaving it as a context manager does."""
-
-    __slots__ = ("_end",)
-
-    def __init__(self, end: Callable[[], None]) -> None:
-        self._end = end
-
-    def close(self) -> None:
-        """Tell no more. Again is nothing."""
-        self._end()
-
-    def __enter__(self) -> Subscription:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._end()
 
 
 def loop_clock() -> Callable[[], float]:

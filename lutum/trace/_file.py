@@ -12,16 +12,29 @@ from __future__ import annotations
 
 import base64
 import logging
+from collections.abc import Callable
 from os import PathLike
-from typing import Any, Final, final
+from typing import Any, Final, TypeVar, final
 
 import msgspec
 from msgspec import Struct, field
 
 from lutum._values.errors import BadValue
-from lutum.trace._tree import Change, Note, Noted, RawEntry, Span, SpanEnded, SpanOpened, SpanRecorded, Trace
+from lutum.trace._tree import (
+    Change,
+    Note,
+    Noted,
+    RawEntry,
+    Span,
+    SpanEnded,
+    SpanOpened,
+    SpanRecorded,
+    SpanTree,
+)
 
 logger = logging.getLogger("lutum.trace")
+
+T = TypeVar("T", bound=SpanTree)
 
 VERSION: Final = 1
 
@@ -116,7 +129,7 @@ def plain(value: Any, depth: int = 20) -> Any:
     return _other(value)
 
 
-def dump(trace: Trace) -> bytes:
+def dump(trace: SpanTree) -> bytes:
     """A trace as it is now. Open spans are left open."""
     lines = [_line(_TraceHeader(VERSION, trace.wall, trace.started, trace.ended))]
     ids: dict[Span | None, int | None] = {None: None}
@@ -132,14 +145,14 @@ def dump(trace: Trace) -> bytes:
     return b"".join(lines)
 
 
-def load(data: bytes) -> Trace:
-    """What `dump` made, or `capture(to=...)` wrote, whole or cut.
+def load(data: bytes, make: Callable[..., T]) -> T:
+    """Return what `dump` made, or `capture(to=...)` wrote, whole or cut; `make` makes the empty trace.
 
     Raises:
       BadValue: it is something else; the line is named.
     """
     number, lines = 0, data.split(b"\n")
-    trace: Trace | None = None
+    trace: T | None = None
     spans: dict[int, Span] = {}
     for number, text in enumerate(lines, 1):
         if not text:
@@ -147,7 +160,7 @@ def load(data: bytes) -> Trace:
         try:
             line = _decoder.decode(text)
             if trace is None:
-                trace = _begun(line)
+                trace = _begun(line, make)
             else:
                 _apply(trace, spans, line)
         except (msgspec.MsgspecError, UnicodeError, RecursionError, KeyError) as exc:
@@ -160,18 +173,18 @@ def load(data: bytes) -> Trace:
     return trace
 
 
-def _begun(line: _Line) -> Trace:
+def _begun(line: _Line, make: Callable[..., T]) -> T:
     if not isinstance(line, _TraceHeader):
         raise BadValue("trace: line 1", "a trace begins with its header")
     if line.version != VERSION:
         raise BadValue("trace: version", f"{line.version} is not {VERSION}, which this lutum reads")
     why = "it was still running when this was written" if line.ended is None else ""
-    trace = Trace(line.wall, line.started, unfinished=why)
+    trace = make(line.wall, line.started, unfinished=why)
     trace.ended = line.ended
     return trace
 
 
-def _apply(trace: Trace, spans: dict[int, Span], line: _Line) -> None:
+def _apply(trace: SpanTree, spans: dict[int, Span], line: _Line) -> None:
     """Raises KeyError for a span that was not opened."""
     match line:
         case _Whole():
@@ -194,7 +207,7 @@ def _apply(trace: Trace, spans: dict[int, Span], line: _Line) -> None:
             trace.raw.append(RawEntry(line.kind, line.at, at, _as_bytes(line.data)))
         case _End():
             trace.ended = line.ended
-            trace._unfinished = ""
+            trace.unfinished = ""
         case _TraceHeader():
             raise BadValue("trace", "has a second header")
 
@@ -203,7 +216,7 @@ def _apply(trace: Trace, spans: dict[int, Span], line: _Line) -> None:
 class Writer:
     """Writes the changes of a trace as they happen, each line at once."""
 
-    def __init__(self, trace: Trace, path: str | PathLike[str]) -> None:
+    def __init__(self, trace: SpanTree, path: str | PathLike[str]) -> None:
         self._trace = trace
         self._broken = False
         self._ids: dict[Span, int] = {}

@@ -20,7 +20,7 @@ import msgspec
 from lutum._text import printable
 from lutum.trace._file import plain
 from lutum.trace._say import failure, label, single, summary, tokens
-from lutum.trace._tree import Note, Span, Trace
+from lutum.trace._tree import Note, Span, SpanTree
 
 LONGEST: Final = 4_000
 """Characters of one text in the page, so that a page of 1,000 spans stays below 1 MB; a dump has it all."""
@@ -83,12 +83,12 @@ script-src '{script_digest}'; style-src '{style_digest}'; base-uri 'none'; form-
 """
 
 
-def write_html(trace: Trace, path: str | PathLike[str], title: str = "Trace") -> None:
+def write_html(trace: SpanTree, path: str | PathLike[str], title: str = "SpanTree") -> None:
     """Write the page. Raises OSError."""
     Path(path).write_text(page(trace, title), "utf-8")
 
 
-def page(trace: Trace, title: str = "Trace") -> str:
+def page(trace: SpanTree, title: str = "SpanTree") -> str:
     """The page as text."""
     style, script = _part("page.css"), _part("page.js")
     sums = "".join(
@@ -120,7 +120,7 @@ def _embedded(data: object) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _data(trace: Trace) -> dict[str, Any]:
+def _data(trace: SpanTree) -> dict[str, Any]:
     room, last = MOST, trace.last
     spans = list[dict[str, Any]]()
     numbers: dict[int, int] = {}
@@ -142,7 +142,7 @@ def _data(trace: Trace) -> dict[str, Any]:
     }
 
 
-def _drawn(trace: Trace, last: float, span: Span, parent: int) -> dict[str, Any]:
+def _drawn(trace: SpanTree, last: float, span: Span, parent: int) -> dict[str, Any]:
     """What its line in the picture needs."""
     end = last if span.ended is None else span.ended
     drawn: dict[str, Any] = {

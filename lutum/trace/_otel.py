@@ -17,7 +17,7 @@ import msgspec
 from lutum._values.errors import UsageError
 from lutum.trace._file import plain
 from lutum.trace._say import label
-from lutum.trace._tree import Span, Trace
+from lutum.trace._tree import Span, SpanTree
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span as OTelSpan, SpanKind, TracerProvider
@@ -65,7 +65,7 @@ _CONTENT: Final = {
 }
 
 
-def export(trace: Trace, provider: TracerProvider | None, *, content: bool) -> None:
+def export(trace: SpanTree, provider: TracerProvider | None, *, content: bool) -> None:
     """Start and end an OpenTelemetry span for each span that ended, parents first, children ended first.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Final
 
 from lutum._text import cells, printable, wrap
 from lutum.trace._say import failure, label, seconds, single, summary, tokens
-from lutum.trace._tree import Note, Span, Trace
+from lutum.trace._tree import Note, Span, SpanTree
 
 _NARROWEST: Final = 24
 
@@ -18,13 +18,13 @@ _NARROWEST: Final = 24
 _STYLES: Final = {"error": "31", "cancelled": "33", "open": "36", "wait": "2", "dim": "2", "ok": "32"}
 
 
-def render(trace: Trace, width: int = 80, *, color: bool = False) -> str:
+def render(trace: SpanTree, width: int = 80, *, color: bool = False) -> str:
     """A trace in lines of at most `width` cells (24 at least)."""
     return "\n".join(_Picture(trace, max(width, _NARROWEST), color=color).lines())
 
 
 class _Picture:
-    def __init__(self, trace: Trace, width: int, *, color: bool) -> None:
+    def __init__(self, trace: SpanTree, width: int, *, color: bool) -> None:
         self._trace = trace
         self._color = color
         self._width = width
@@ -112,7 +112,7 @@ class _Picture:
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self._color and text.strip() else text
 
 
-def _rows(trace: Trace) -> list[tuple[str, Span]]:
+def _rows(trace: SpanTree) -> list[tuple[str, Span]]:
     """What is shown, each with the branches before it."""
     rows = list[tuple[str, Span]]()
     waiting = [("", "", span) for span in reversed(trace.roots)]

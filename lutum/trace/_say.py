@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
-from lutum.trace._tree import Span, Trace
+from lutum.trace._tree import Span, SpanTree
 
 _ENDS: Final = frozenset({"error", "message", "cancelled"})
 _LONGEST: Final = 200
@@ -72,7 +72,7 @@ def single(span: Span) -> bool:
     return span.name == "turn" and sum(child.name == "attempt" for child in span.children) == 1
 
 
-def summary(trace: Trace) -> list[tuple[str, str]]:
+def summary(trace: SpanTree) -> list[tuple[str, str]]:
     """The sums of a trace: what, and how much of it."""
     spans = list(trace.walk())
     turns = [span for span in spans if span.name == "turn"]

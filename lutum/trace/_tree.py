@@ -5,17 +5,13 @@ A live span is written by the code it is about and may be read at any time. Noth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from os import PathLike
-from typing import TYPE_CHECKING, Any, Final, Literal, cast, final
+from typing import Any, Final, Literal, Protocol, cast, final
 
 from lutum._telemetry.redact import SHORTEST, masked_value
 from lutum._telemetry.spans import RawCapture
-
-if TYPE_CHECKING:
-    from lutum.trace._capture import Capturing, Subscription
 
 Status = Literal["open", "ok", "error", "cancelled"]
 
@@ -88,6 +84,25 @@ class SpanEnded:
 Change = SpanOpened | SpanRecorded | Noted | SpanEnded
 
 
+class Recorder(Protocol):
+    """The capture that a live span belongs to."""
+
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def content(self) -> bool: ...
+    @property
+    def raw(self) -> RawCapture | None: ...
+    @property
+    def secrets(self) -> set[str]: ...
+    @property
+    def watched(self) -> bool: ...
+
+    def clock(self) -> float: ...
+    def tell(self, change: Change) -> None: ...
+    def keep(self, entry: RawEntry) -> None: ...
+
+
 @final
 class Span:
     """Something that took time: `name`, `fields`, `notes` of what happened in it, and `children`.
@@ -104,7 +119,7 @@ class Span:
         fields: dict[str, Any],
         started: float,
         parent: Span | None = None,
-        recorder: Capturing | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.name = name
         self.fields = fields
@@ -232,7 +247,7 @@ class Span:
         if recorder.watched:
             recorder.tell(SpanEnded(self))
 
-    def _fail(self, error: BaseException, recorder: Capturing) -> None:
+    def _fail(self, error: BaseException, recorder: Recorder) -> None:
         error = _innermost(error)
         if type(error).__name__ in _CANCELLED:
             self.fields["cancelled"] = True
@@ -243,9 +258,10 @@ class Span:
             self.fields.update(_masked(said, recorder.secrets) if recorder.secrets else said)
 
 
-@final
-class Trace:
-    """What a capture saw: `roots`, the spans that are under none of its own, and `notes` outside of any.
+class SpanTree:
+    """What a capture recorded, for reading.
+
+    `roots` are the spans that are under none of its own, `notes` happened outside of any span.
 
     Attributes:
       wall: seconds since the epoch when it began.
@@ -254,7 +270,7 @@ class Trace:
       open_reason: why spans are open, if some are; "" where none is.
     """
 
-    __slots__ = ("_subscribe", "_unfinished", "ended", "notes", "raw", "roots", "started", "wall")
+    __slots__ = ("ended", "notes", "raw", "roots", "started", "unfinished", "wall")
 
     def __init__(self, wall: float, started: float, *, unfinished: str = "") -> None:
         self.wall = wall
@@ -263,8 +279,7 @@ class Trace:
         self.roots = list[Span]()
         self.notes = list[Note]()
         self.raw = list[RawEntry]()
-        self._unfinished = unfinished
-        self._subscribe: Callable[[Callable[[Change], object]], Subscription] | None = None
+        self.unfinished = unfinished
 
     def walk(self) -> Iterator[Span]:
         """Every span, depth first, in the order they were opened."""
@@ -296,8 +311,8 @@ class Trace:
         """Why spans of it are open; empty when all are closed."""
         if all(span.ended is not None for span in self.walk()):
             return ""
-        if self._unfinished:
-            return self._unfinished
+        if self.unfinished:
+            return self.unfinished
         if self.ended is None:
             return "the trace is still being captured"
         return "its task ran on when the capture ended"
@@ -311,60 +326,6 @@ class Trace:
             for note in span.notes:
                 latest = max(latest, note.at)
         return latest
-
-    def subscribe(self, callback: Callable[[Change], object]) -> Subscription:
-        """Have `callback` told of every change from now on, as it happens, in the task that makes it.
-
-        It must not block: send into a memory object stream to work on changes elsewhere. One that raises is
-        logged and told no more.
-
-        Raises:
-          UsageError: the capture is over.
-        """
-        if self._subscribe is None:
-            from lutum._values.errors import UsageError
-
-            raise UsageError("subscribe: this trace is not being captured any more")
-        return self._subscribe(callback)
-
-    def render(self, width: int = 80, *, color: bool = False) -> str:
-        """A waterfall for a terminal, of at most `width` cells a line. Control characters are taken out."""
-        from lutum.trace._render import render
-
-        return render(self, width, color=color)
-
-    def to_html(self, path: str | PathLike[str], *, title: str = "Trace") -> None:
-        """Write one page that needs nothing else: no network, no script from elsewhere. Raises OSError."""
-        from lutum.trace._html import write_html
-
-        write_html(self, path, title)
-
-    def to_otel(self, tracer_provider: Any = None, *, content: bool = False) -> None:
-        """Hand every span to OpenTelemetry, in the terms of its GenAI conventions, under the span that is
-        current there; open spans are left out. `content` sends prompts and answers too, if the capture
-        kept them. Needs the extra `otel`.
-        """
-        from lutum.trace._otel import export
-
-        export(self, tracer_provider, content=content)
-
-    def dump(self) -> bytes:
-        """As JSON lines; `load` reads them. Secrets are masked, prompts are in it only if they were kept."""
-        from lutum.trace._file import dump
-
-        return dump(self)
-
-    @staticmethod
-    def load(data: bytes) -> Trace:
-        """What `dump` made, or `capture(to=...)` wrote. Raises BadValue, which names the line."""
-        from lutum.trace._file import load
-
-        return load(data)
-
-    def __repr__(self) -> str:
-        spans = list(self.walk())
-        still = sum(span.ended is None for span in spans)
-        return f"<Trace of {len(spans)} spans{f', {still} open' if still else ''}>"
 
 
 def _walk(spans: Iterable[Span]) -> Iterator[Span]:

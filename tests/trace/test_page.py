@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -198,7 +197,7 @@ def test_its_policy(browser: Any, tmp_path: Path) -> None:
 
 
 def test_a_thousand_spans(browser: Any, tmp_path: Path) -> None:
-    """1,000 spans with all their fields are less than 1 MB and open in less than a second."""
+    """1,000 spans with all their fields are less than 1 MB, and opening draws few elements for each."""
     fields = {f"field_{number}": "value " * 5 for number in range(14)}
     spans: list[dict[str, Any]] = []
     for number in range(1000):
@@ -213,11 +212,9 @@ def test_a_thousand_spans(browser: Any, tmp_path: Path) -> None:
     path = tmp_path / "t.html"
     made(spans).to_html(path)
     assert path.stat().st_size < 1_000_000
-    Opened(browser, path).page.close()
-    start = time.monotonic()
     opened = Opened(browser, path)
     assert len(opened.labels()) >= 250
-    assert time.monotonic() - start < 1
+    assert opened.page.evaluate("document.querySelectorAll('*').length") < 12_000
     opened.page.click("#all")
     assert len(opened.labels()) == 1000
     assert opened.problems == []

@@ -1,0 +1,92 @@
+"""Committed turns, and the tool definitions that are stored with them. Frozen values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from lutum._values.answer import (
+    FinishReason as FinishReason,
+    IssueReason as IssueReason,
+    Known as Known,
+    PartialResult as PartialResult,
+    ReasoningItem as ReasoningItem,
+    RefusalItem as RefusalItem,
+    Response as Response,
+    TextItem as TextItem,
+    ToolCallItem as ToolCallItem,
+    Usage as Usage,
+    ViewItem as ViewItem,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+class ToolDef(Struct, frozen=True, gc=False, omit_defaults=True):
+    """A tool as the provider sees it; `schema` is the JSON schema of its input, as JSON text.
+
+    `strict` schemas are of the form that strict modes take: objects closed, every property required.
+    """
+
+    name: str
+    schema: str
+    description: str = ""
+    strict: bool = False
+
+
+class CommittedTurn(Struct, frozen=True, gc=False, omit_defaults=True, tag="turn"):
+    """An assistant turn, as its adapter will send it back and as everyone else may read it.
+
+    Attributes:
+      adapter: name of the adapter that owns `wire`.
+      scope: endpoint and account family that signed it.
+      model: the model that answered.
+      wire: the adapter's own JSON of the turn, with everything received.
+      items: the semantic view, in order.
+      inexact_reason: why `wire` may not be replayed as it is; None when it may.
+      prefix: digest of the transcript before it, when the provider bound the turn to what it was sent.
+      preface: the adapter's JSON of what it sent right before the turn and no item holds (a tool change,
+        a one-turn instruction); it goes out again with every exact replay.
+      tools: the tools sent with it, kept on the first turn of a transcript only.
+    """
+
+    adapter: str
+    scope: str
+    model: str
+    wire: bytes
+    items: tuple[ViewItem, ...] = ()
+    inexact_reason: str | None = None
+    prefix: str | None = None
+    preface: bytes = b""
+    tools: tuple[ToolDef, ...] = ()
+
+    def __repr__(self) -> str:
+        form = "exact" if self.exact else f"inexact: {self.inexact_reason}"
+        return f"<CommittedTurn of {self.model} by {self.adapter}, {len(self.items)} items, {form}>"
+
+    @property
+    def exact(self) -> bool:
+        """True when the turn goes back to where it came from without loss."""
+        return self.inexact_reason is None
+
+    @property
+    def text(self) -> str:
+        """What the model said, joined."""
+        return "".join(item.text for item in self.items if isinstance(item, TextItem))
+
+    @property
+    def reasoning(self) -> str:
+        """Its readable reasoning, joined."""
+        return "".join(item.text for item in self.items if isinstance(item, ReasoningItem))
+
+    @property
+    def refusal(self) -> str:
+        """Its words of refusal, joined."""
+        return "".join(item.text for item in self.items if isinstance(item, RefusalItem))
+
+    @property
+    def tool_calls(self) -> tuple[ToolCallItem, ...]:
+        """The calls of your tools, in order; a result is due for each."""
+        return tuple(item for item in self.items if isinstance(item, ToolCallItem))

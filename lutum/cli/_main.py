@@ -1,0 +1,74 @@
+"""The `lutum` command. argparse, and nothing heavy before a subcommand is chosen."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from lutum.cli import _parsers
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    try:
+        return _main(argv)
+    except KeyboardInterrupt:
+        if sys.stderr.isatty():
+            print(file=sys.stderr)  # the terminal wrote ^C
+        return 130  # 128 + SIGINT, as shells say it
+    except BrokenPipeError:
+        # Whoever read has left. Python would flush once more at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # 128 + SIGPIPE
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    parser = _parsers.parser()
+    args = parser.parse_args(argv)
+    # Imported where it is known which one is wanted: --help should not wait for an HTTP client.
+    match args.command:
+        case "demo":
+            return _run_demo(args, parser)
+        case "chat" | "smoke":
+            return _run_at_an_endpoint(args, parser)
+        case "show":
+            from lutum.cli import _show
+
+            return _show.run_show(args.file, raw=args.raw)
+        case "trace":
+            from lutum.cli import _trace
+
+            return _trace.run_trace(args.file, args.html)
+        case "completion":
+            from lutum.cli import _completion
+
+            return _completion.run_completion(args.shell)
+        case _:
+            parser.print_help(sys.stderr)
+            return 2
+
+
+def _run_demo(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    if args.model is not None and args.provider != "claude":
+        parser.error("--model is for --provider claude: the wire server has no models")
+    from lutum.cli import _demo
+
+    return _demo.run_demo(args.backend, args.provider, args.model or _parsers.MODELS[args.provider])
+
+
+def _run_at_an_endpoint(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    model = _parsers.model_of(args, parser.error)
+    from lutum.cli._connect import Endpoint
+
+    endpoint = Endpoint(args.provider, model, args.base_url)
+    if args.command == "chat":
+        from lutum.cli import _chat
+
+        return _chat.run_chat(endpoint, system=args.system, session=args.session, raw=args.raw)
+    from lutum.cli import _smoke
+
+    return _smoke.run_smoke(
+        endpoint, only=args.only or (), as_json=args.json, dump=args.dump, strict=args.strict
+    )
