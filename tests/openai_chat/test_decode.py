@@ -11,7 +11,7 @@ from openai_chat.chat_wire import DONE, USAGE, call, chunk, completed, decode, d
 
 import lutum
 from lutum_openai.chat import _decode, _turn
-from lutum_openai.chat._profiles import UNKNOWN
+from lutum_openai._profiles import UNKNOWN
 
 
 def wire(events: list[lutum.Event]) -> Any:

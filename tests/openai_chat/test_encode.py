@@ -12,7 +12,8 @@ import lutum
 from lutum.abc import OutputFormat, ToolPlan
 from lutum_openai import OpenAIOptions
 from lutum_openai.chat import _items, _turn
-from lutum_openai.chat._profiles import PROFILES, UNKNOWN, Profile, profile_of
+from lutum_openai._hosts import PROFILES, profile_of
+from lutum_openai._profiles import UNKNOWN, Profile
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 16
 GOLDEN = (

@@ -14,7 +14,8 @@ from lutum_openai import _common, _messages
 from lutum_openai._hooks import OpenAIHooks
 from lutum_openai._options import OpenAIOptions
 from lutum_openai.chat import _decode, _encode, _turn, _unanswered, _wire
-from lutum_openai.chat._profiles import Profile, profile_of
+from lutum_openai._hosts import named_profile, profile_of
+from lutum_openai._profiles import Profile
 
 if TYPE_CHECKING:
     import httpx

@@ -18,7 +18,7 @@ from lutum import CommittedTurn, ReasoningItem, RefusalItem, TextItem, ToolCallI
 from lutum.abc import ReplayForm
 from lutum_openai import _common
 from lutum_openai.chat import _wire
-from lutum_openai.chat._profiles import Profile
+from lutum_openai._profiles import Profile
 
 T = TypeVar("T")
 
