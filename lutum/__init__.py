@@ -122,6 +122,7 @@ from lutum._values.errors import (
     UsageError as UsageError,
 )
 from lutum._values.events import (
+    CitationAdded as CitationAdded,
     Completed as Completed,
     Event as Event,
     ProviderEvent as ProviderEvent,
@@ -153,6 +154,7 @@ from lutum._values.items import (
 from lutum._values.model_input import ModelInput as ModelInput
 from lutum._values.results import (
     Attempt as Attempt,
+    Citation as Citation,
     CommittedTurn as CommittedTurn,
     Estimate as Estimate,
     FinishReason as FinishReason,
@@ -169,6 +171,7 @@ from lutum._values.results import (
     ViewItem as ViewItem,
 )
 from lutum._values.settings import (
+    Effort as Effort,
     RequestBudget as RequestBudget,
     RetryPolicy as RetryPolicy,
     Settings as Settings,

@@ -71,6 +71,7 @@ class TurnRequest(Struct, frozen=True, kw_only=True):
       settings: turn over session over Lutum; what is UNSET is the adapter's to choose.
       output: asked for by structured turns.
       operation: what it is for; nothing on the wire depends on it.
+      limited: a budget limits the turn, so the request must bound its output.
     """
 
     transcript: Transcript
@@ -79,6 +80,7 @@ class TurnRequest(Struct, frozen=True, kw_only=True):
     tools: ToolPlan = ToolPlan()
     output: OutputFormat | None = None
     operation: Operation = "text_turn"
+    limited: bool = True
 
 
 class ReplayForm(Struct, frozen=True):
@@ -104,6 +106,7 @@ class Prepared(Struct, frozen=True, kw_only=True):
       hidden_reasoning: the model is billed for reasoning that the stream does not show in full.
       structured: the option by which a structured value is asked for, as a user writes it.
       dropped_constraints: schema constraints the provider does not take; enforced on decode.
+      implicit_bound: the output bound that is sent although neither the turn nor the adapter's owner set one.
     """
 
     request: TurnRequest
@@ -121,6 +124,7 @@ class Prepared(Struct, frozen=True, kw_only=True):
     hidden_reasoning: bool = False
     structured: str = ""
     dropped_constraints: tuple[str, ...] = ()
+    implicit_bound: int | None = None
 
 
 class Decoder(Protocol):
@@ -242,6 +246,15 @@ class ListsOpenItems(Protocol):
 
     def open_items(self, transcript: Transcript) -> tuple[bytes, ...]:
         """Those of the last turn that nothing behind it answers yet, as they came. Pure."""
+        ...
+
+
+class ReadsOptions(Protocol):
+    """An adapter that says which provider options it reads, so that `preview()` can list the others."""
+
+    @property
+    def option_types(self) -> tuple[type, ...]:
+        """The types of options that it reads."""
         ...
 
 

@@ -225,11 +225,30 @@ def _part(block: object) -> Part:
         case TextContent(text=text):
             return Text(text)
         case ImageContent(data=data, mime_type=media_type):
-            return Image.from_bytes(base64.b64decode(data), media_type=media_type)
+            return _image(data, media_type)
         case EmbeddedResource(resource=TextResourceContents(text=text)):
             return Text(text)
         case EmbeddedResource(resource=BlobResourceContents(blob=blob, mime_type="application/pdf")):
-            return Document.from_bytes(base64.b64decode(blob))
+            return _pdf(blob)
+        case EmbeddedResource(resource=BlobResourceContents(blob=blob, mime_type=str(media_type))) if (
+            media_type.startswith("image/")
+        ):
+            return _image(blob, media_type)
         case _:  # audio, links: no part says them, so the model gets what the server said
             told: Any = block
             return Text(told.model_dump_json(by_alias=True, exclude_none=True))
+
+
+def _image(data: str, media_type: str) -> Part:
+    """An image of a server. What is not an image becomes text, so that no later request is refused."""
+    try:
+        return Image.from_bytes(base64.b64decode(data, validate=True), media_type=media_type)
+    except ValueError as exc:  # BadValue is one too
+        return Text(f"[an image of type {media_type} that cannot be shown: {exc}]")
+
+
+def _pdf(data: str) -> Part:
+    try:
+        return Document.from_bytes(base64.b64decode(data, validate=True), media_type="application/pdf")
+    except ValueError as exc:
+        return Text(f"[a PDF that cannot be read: {exc}]")

@@ -92,7 +92,7 @@ FAULTS = {
     nursery: "take another",
     stale: "failed: StaleCommit",
     empty: "failed: ToolError",
-    torn: "half ? of it",
+    torn: "half � of it",
     unspeakable: "failed: Unspeakable",
     cancelled_task: "failed: RuntimeError",
 }

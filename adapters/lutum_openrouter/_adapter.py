@@ -114,6 +114,11 @@ class OpenRouterAdapter(HttpAdapter):
     def name(self) -> str:
         return self._inner.name
 
+    @property
+    def option_types(self) -> tuple[type, ...]:
+        """OpenRouter's options, and OpenAI's beside them."""
+        return OpenRouterOptions, OpenAIOptions
+
     def _prepare(self, request: TurnRequest) -> Prepared:
         """`Prepared.request` carries the options in OpenAI's terms."""
         return self._inner.prepare(self._translated(request))

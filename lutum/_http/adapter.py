@@ -119,6 +119,11 @@ class HttpAdapter(ABC):
         """JSON path in `later` of the first thing that is not as `earlier` sent it. Pure."""
 
     @property
+    def option_types(self) -> tuple[type, ...]:
+        """The types of provider options that the adapter reads."""
+        return () if self._options is None else (type(self._options),)
+
+    @property
     def settings_hooks(self) -> tuple[str, ...]:
         """The slots of the hooks that have one."""
         found: tuple[str, ...] = () if self._hooks is None else self._hooks.registered

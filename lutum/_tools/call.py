@@ -19,7 +19,8 @@ from lutum._telemetry.spans import span
 from lutum._tools.tool import BadArguments, Tool, encodable
 from lutum._tools.toolset import Toolset
 from lutum._values.errors import BadValue, ToolError, UsageError
-from lutum._values.items import Document, Image, Raw, Text, ToolResult, parts
+from lutum._values.items import Document, Image, Part, Raw, Text, ToolResult, parts
+from lutum._values.media import IMAGE_TYPES, repaired, type_of
 from lutum._values.results import CommittedTurn, IssueReason
 from lutum._values.transcript import Transcript
 
@@ -186,7 +187,7 @@ class ToolCall(Generic[I]):
 
     def reject(self, why: str) -> ToolResult:
         """Tell the model that the call was not run."""
-        return self._answered(parts("why", f"rejected: {why}"), is_error=True)
+        return self._answered(parts("why", repaired(f"rejected: {why}")), is_error=True)
 
     def fail(self, exc: BaseException) -> ToolResult:
         """Tell the model that the tool failed. Of the exception it learns the type only, of a `ToolError`
@@ -353,7 +354,7 @@ def only(exc: BaseException) -> BaseException:
 def _words(exc: BaseException) -> str:
     """What an exception says, as text that can be sent; nothing where its own code fails."""
     try:
-        return str(exc).encode(errors="replace").decode()
+        return repaired(str(exc))
     except Exception:
         return ""
 
@@ -370,15 +371,50 @@ def _is_cancelled(exc: BaseException) -> bool:
     return task is None or task.cancelling() > 0
 
 
-def _content(tool: str, output: object) -> tuple[Any, ...]:
+def _content(tool: str, output: object) -> tuple[Part, ...]:
+    """The output of a tool as parts that can be sent, to every provider and in every later request."""
+    field = f"output of {tool!r}"
     if isinstance(output, str | Text | Image | Document | Raw):
-        return parts(f"output of {tool!r}", output)
+        return parts(field, _sendable(output))
     if isinstance(output, list | tuple):
         several = cast("Sequence[object]", output)
         if any(isinstance(part, Text | Image | Document | Raw) for part in several):
-            words = [Text(part) if isinstance(part, str) else part for part in several]
-            return parts(f"output of {tool!r}", cast("Any", words))
+            return parts(field, cast("Any", [_sendable(part) for part in several]))
     try:
         return (Text(_encode(output).decode()),)
+    except UnicodeEncodeError:  # a file name that is not UTF-8 somewhere in the output
+        return (Text(_encode(_repaired(msgspec.to_builtins(output, enc_hook=encodable))).decode()),)
     except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as exc:
-        raise BadValue(f"output of {tool!r}", str(exc)) from None
+        raise BadValue(field, str(exc)) from None
+
+
+def _sendable(part: object) -> Any:
+    match part:
+        case str(text) | Text(text=text):
+            return Text(repaired(text))
+        case Image(data=bytes(data), media_type=media_type) if media_type not in IMAGE_TYPES:
+            return _as_text(part, data)
+        case _:
+            return part
+
+
+def _as_text(image: Image, data: bytes) -> Image | Text:
+    """An image of a type that providers refuse, as text. The type is checked against the bytes first."""
+    kind = image.media_type.partition(";")[0].strip().lower()
+    if type_of(data) in IMAGE_TYPES or kind in (*IMAGE_TYPES, "image/jpg"):
+        return image  # `parts` gives it the type of its bytes, or refuses it
+    if kind == "image/svg+xml":
+        return Text(data.decode(errors="replace"))
+    return Text(f"[an image of type {image.media_type}, {len(data):,} bytes, which cannot be shown]")
+
+
+def _repaired(value: object) -> object:
+    """A JSON value without lone surrogates."""
+    if isinstance(value, str):
+        return repaired(value)
+    if isinstance(value, list | tuple):
+        return [_repaired(one) for one in cast("Sequence[object]", value)]
+    if isinstance(value, dict):
+        members = cast("dict[object, object]", value)
+        return {_repaired(name): _repaired(one) for name, one in members.items()}
+    return value

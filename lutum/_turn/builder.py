@@ -22,7 +22,7 @@ from lutum._turn.stream import Stream
 from lutum._values.errors import BadValue, Stopped, UsageError
 from lutum._values.events import Completed, Event
 from lutum._values.results import Estimate, PartialResult, StructuredResult, TextResult, Usage
-from lutum._values.settings import RequestBudget, RetryPolicy, Settings, Timeouts
+from lutum._values.settings import Effort, RequestBudget, RetryPolicy, Settings, Timeouts
 
 R = TypeVar("R", default=TextResult, covariant=True)
 I = TypeVar("I")
@@ -94,6 +94,10 @@ class Builder(Generic[R]):
     def seed(self, value: int) -> Self:
         """Ask for a repeatable answer, where the provider can."""
         return self._set(seed=value)
+
+    def effort(self, level: Effort) -> Self:
+        """Let the model reason this much. Each adapter sends its provider's own setting, or refuses."""
+        return self._set(effort=level)
 
     def timeout(
         self,

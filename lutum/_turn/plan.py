@@ -15,9 +15,10 @@ from lutum._values.errors import BadValue, UsageError
 from lutum._values.items import Item
 from lutum._values.model_input import ModelInput
 from lutum._values.results import ToolDef
-from lutum._values.settings import Settings
+from lutum._values.settings import RequestBudget, Settings
 from lutum._values.transcript import Transcript
 from lutum.abc import Operation, OutputFormat, ToolPlan, TurnRequest
+from lutum.dialect.json import same_value
 
 T = TypeVar("T")
 
@@ -83,8 +84,11 @@ def structured(type: type[T], spec: TurnSpec, operation: Operation) -> tuple[Sha
     return shape, msgspec.structs.replace(spec, output=output, shape=shape, operation=operation)
 
 
-def request_of(spec: TurnSpec, defaults: Settings) -> TurnRequest:
+def request_of(spec: TurnSpec, defaults: Settings, *, limited: bool) -> TurnRequest:
     """Return the request of a plan, with `defaults` where the plan sets nothing.
+
+    Args:
+      limited: a ledger limits the turn.
 
     Raises:
       BadValue: the input is empty, or a required tool is not available.
@@ -94,13 +98,15 @@ def request_of(spec: TurnSpec, defaults: Settings) -> TurnRequest:
         raise BadValue("input", "is empty: give a message, or push_user() one first")
     if spec.base.open_calls:
         raise UsageError(f"input: call {spec.base.open_calls[0]!r} has no result yet")
+    settings = spec.settings.over(defaults)
     return TurnRequest(
         transcript=spec.base,
         ephemerals=spec.ephemerals,
-        settings=spec.settings.over(defaults),
+        settings=settings,
         tools=plan_tools(spec),
         output=spec.output,
         operation=spec.operation,
+        limited=limited or isinstance(settings.limit, RequestBudget),
     )
 
 
@@ -123,10 +129,23 @@ def plan_tools(spec: TurnSpec) -> ToolPlan:
         raise BadValue("require", "no tool is available in this turn")
     if head is None:
         head = plain
-    new = tuple(tool for tool in wanted if tool not in head)
+    new = tuple(tool for tool in wanted if not any(_is_same(tool, known) for known in head))
     missing = {tool.name for tool in (*head, *plain)} - set(names)
     available = names if missing or spec.only is not None else None
     return ToolPlan(head=head, new=new, available=available, choice=spec.choice, tool=spec.tool)
+
+
+def _is_same(tool: ToolDef, known: ToolDef) -> bool:
+    """Whether a tool is the one of the head, which is sent as it stands there.
+
+    A stored body has its own white space and member order. It may not say `strict`, as most hosts do not.
+    """
+    return (
+        tool.name == known.name
+        and tool.description == known.description
+        and (tool.strict == known.strict or not known.strict)
+        and same_value(tool.schema.encode(), known.schema.encode())
+    )
 
 
 def _described(tool: ToolDef, spec: TurnSpec) -> ToolDef:

@@ -23,7 +23,7 @@ from lutum._schema.shape import Shape
 from lutum._telemetry.spans import span
 from lutum._turn.plan import TurnSpec, request_of
 from lutum._turn.preview import Preview, open_items, preview
-from lutum._values.errors import EstimateRequired, TurnTimeout, UnpricedModel, UsageError
+from lutum._values.errors import BudgetExceeded, EstimateRequired, TurnTimeout, UnpricedModel, UsageError
 from lutum._values.results import Estimate
 from lutum._values.settings import RequestBudget, Settings
 from lutum._values.transcript import Transcript
@@ -116,7 +116,7 @@ class TurnContext(Struct, frozen=True):
         Raises:
           UsageError: the provider does not take the request; the message names the field.
         """
-        return self.adapter.prepare(request_of(spec, self.settings))
+        return self.adapter.prepare(request_of(spec, self.settings, limited=self.budget.limited))
 
     async def resolve(self, spec: TurnSpec) -> TurnSpec:
         """Return the plan as the adapter's hooks change it. Cancelled, nothing was reserved.
@@ -126,7 +126,7 @@ class TurnContext(Struct, frozen=True):
         """
         if spec.resolved or not settings_hooks(self.adapter):
             return spec
-        request = request_of(spec, self.settings)
+        request = request_of(spec, self.settings, limited=self.budget.limited)
         settings = await _bounded(lambda: resolve_settings(self.adapter, request), request.settings)
         return msgspec.structs.replace(spec, settings=settings, resolved=True)
 
@@ -151,9 +151,7 @@ class TurnContext(Struct, frozen=True):
         _check_open_items(self.adapter, spec.base)
         if spec.shape is not None:
             _log_dropped(self.adapter, spec.shape, prepared)
-        own = prepared.request.settings.limit
-        limited = isinstance(own, RequestBudget) or self.budget.limited
-        estimate = await self._estimate(prepared, limited=limited)
+        estimate = await self._estimate(prepared, limited=prepared.request.limited)
         prepared = msgspec.structs.replace(prepared, estimate=estimate)
         return PreparedTurn(self.adapter, prepared, self._reservation(prepared), self.pricing, self.recovery)
 
@@ -185,9 +183,18 @@ class TurnContext(Struct, frozen=True):
         turn = TurnIdentity(model=prepared.model)
 
         async def reserve() -> BudgetLease:
-            return await ledger.reserve(estimate, turn)
+            try:
+                return await ledger.reserve(estimate, turn)
+            except BudgetExceeded as error:
+                if prepared.implicit_bound is not None and prepared.implicit_bound <= estimate.output_tokens:
+                    error.args = (f"{error}; {_implicit(prepared.implicit_bound)}",)
+                raise
 
         return reserve
+
+
+def _implicit(bound: int) -> str:
+    return f"this model reserves {bound:,} output tokens; set .max_output_tokens(n) or raise the limit"
 
 
 async def _bounded(ask: Callable[[], Awaitable[T]], settings: Settings) -> T:

@@ -8,7 +8,8 @@ from typing import cast
 from lutum._telemetry.redact import MASK, masked, masked_body, masked_headers, masked_url, secrets_sent
 from lutum._values.results import Estimate
 from lutum._values.transcript import Transcript
-from lutum.abc import Adapter, ListsOpenItems, Prepared, ReplayForm
+from lutum.abc import Adapter, ListsOpenItems, Prepared, ReadsOptions, ReplayForm
+from lutum.dialect.options import ProviderOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,7 @@ class Preview:
         request; None when this one only adds, or there was none.
       dropped_constraints: schema constraints the provider does not take; enforced on decode.
       open_items: provider calls of the last turn that wait for an answer from you; the turn is refused.
+      unused_options: options of other providers, which change nothing in this request.
       pending_hooks: slots of the adapter that have hooks, which run when the turn starts and may change what
         is shown here. `(await turn.resolve()).preview()` shows what they make of it, and has none.
     """
@@ -41,6 +43,7 @@ class Preview:
     dropped_constraints: tuple[str, ...]
     open_items: tuple[bytes, ...] = ()
     pending_hooks: tuple[str, ...] = ()
+    unused_options: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         headers = "".join(f"\n{name}: {value}" for name, value in self.headers.items())
@@ -72,7 +75,17 @@ def preview(
         dropped_constraints=(() if output is None else output.dropped) + prepared.dropped_constraints,
         open_items=open_items(adapter, prepared.request.transcript),
         pending_hooks=pending,
+        unused_options=_unused(adapter, prepared.request.settings.ext),
     )
+
+
+def _unused(adapter: Adapter, ext: tuple[object, ...]) -> tuple[str, ...]:
+    """The provider options that the adapter does not read. Your own types are for your hooks, not listed."""
+    if not hasattr(adapter, "option_types"):
+        return ()
+    read = cast("ReadsOptions", adapter).option_types
+    others = (one for one in ext if isinstance(one, ProviderOptions) and not isinstance(one, read))
+    return tuple(type(one).__name__ for one in others)
 
 
 def logged(adapter: Adapter, prepared: Prepared) -> Preview:

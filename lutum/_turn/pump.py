@@ -225,8 +225,8 @@ class Pump:
                     channel.put(encode_frame(events))
             if events:
                 self._check()
-                if type(events[-1]) is Completed:
-                    return
+                if isinstance(last := events[-1], Completed):
+                    return self._note_cut(last)
             if channel.full:
                 deadlines.hold()
                 await channel.wait_taken()
@@ -281,6 +281,17 @@ class Pump:
             self.lease.mark_spent()
             raise BudgetExceeded(f"the budget cannot grow past {self.lease.bound} for this turn")
         self._held = max(self._held, so_far.total_tokens)
+
+    def _note_cut(self, completed: Completed) -> None:
+        """Log that the answer was cut at a bound that nobody set."""
+        if completed.finish_reason == "length" and (bound := self.prepared.implicit_bound) is not None:
+            logger.warning(
+                "%s %s: the answer was cut at %s output tokens, the bound that lutum sends when none is set;"
+                " set .max_output_tokens(n)",
+                self.adapter.name,
+                self.prepared.model,
+                f"{bound:,}",
+            )
 
     def _top_up(self) -> bool:
         """Reserve another whole attempt on top of what the failed ones are charged."""

@@ -13,6 +13,7 @@ from lutum._tools.call import CallIssue, ToolCall, typed_call
 from lutum._tools.toolset import Toolset
 from lutum._values.errors import OutputInvalid, OutputLimitExceeded, UsageError
 from lutum._values.events import (
+    CitationAdded,
     Completed,
     Event,
     ReasoningDelta,
@@ -26,7 +27,15 @@ from lutum._values.events import (
     UsageUpdate,
     WillRetry,
 )
-from lutum._values.results import FinishReason, PartialResult, Response, TextItem, ToolCallItem, Usage
+from lutum._values.results import (
+    COMMENTARY,
+    FinishReason,
+    PartialResult,
+    Response,
+    TextItem,
+    ToolCallItem,
+    Usage,
+)
 
 T = TypeVar("T")
 
@@ -98,8 +107,11 @@ class Reducer:
             self.started = True
             return event
         match event:
-            case TextDelta(text=text):
-                self._text.append(text)
+            case TextDelta(text=text, phase=phase):
+                self.started = True
+                if phase != COMMENTARY:
+                    self._text.append(text)
+            case CitationAdded():
                 self.started = True
             case ReasoningDelta(text=text):
                 self._reasoning.append(text)
@@ -130,11 +142,12 @@ class Reducer:
                 pass
         return event
 
-    def take_text(self, text: str) -> None:
-        """`apply(TextDelta(text))`, for the path that most events take."""
+    def take_text(self, event: TextDelta) -> None:
+        """`apply(event)`, for the path that most events take."""
         self.count += 1
-        self._text.append(text)
         self.started = True
+        if event.phase != COMMENTARY:
+            self._text.append(event.text)
 
     def _call(self, ready: ToolCallReady) -> Event:
         self._seen.append(ToolCallItem(ready.id, ready.name, ready.arguments))

@@ -29,7 +29,7 @@ from lutum._turn.pump import Pump
 from lutum._turn.reducer import Reducer
 from lutum._values.errors import BudgetExceeded, Interrupted, TurnError, TurnNotFinished, UsageError
 from lutum._values.events import Completed, Event, StructuredReady, TextDelta, decode_frame
-from lutum._values.results import PartialResult, TextResult, Usage
+from lutum._values.results import COMMENTARY, PartialResult, TextResult, Usage
 
 R = TypeVar("R", default=TextResult, covariant=True)
 
@@ -281,7 +281,7 @@ class Stream(Generic[R]):
 
     def _see(self, event: Event) -> Event:
         if type(event) is TextDelta:
-            self._reducer.take_text(event.text)
+            self._reducer.take_text(event)
             return event
         if isinstance(event, Completed) and self._pump is not None:
             if self._due is None:
@@ -368,5 +368,5 @@ class TextPieces:
         """The next piece. As `Stream.__anext__`, whose other events it passes over."""
         while True:
             event = await self._stream.__anext__()
-            if isinstance(event, TextDelta):
+            if isinstance(event, TextDelta) and event.phase != COMMENTARY:
                 return event.text

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from lutum._values.errors import ProviderError, UsageError
 from lutum._values.events import (
+    CitationAdded,
     Completed,
     Event,
     ReasoningDelta,
@@ -84,6 +85,8 @@ class UsageCounter:
                     self.response = response
                 case ToolCallReady(name=name) | ToolCallIssue(name=name):
                     self.called = name
+                    self.started = True
+                case CitationAdded():
                     self.started = True
                 case _:
                     pass

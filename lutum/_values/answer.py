@@ -79,10 +79,46 @@ class Response(Struct, frozen=True, omit_defaults=True):
     headers: dict[str, str] = field(default_factory=dict[str, str])
 
 
-class TextItem(Struct, frozen=True, gc=False, tag="text"):
-    """Text the model said."""
+COMMENTARY = "commentary"
+"""The phase of text that the model says between its steps."""
+
+
+class Citation(Struct, frozen=True, gc=False, omit_defaults=True):
+    """A source that the model names for a part of its text.
+
+    Attributes:
+      title: the title of the source.
+      url: its address, for a web page.
+      document: the index of the cited document among the documents of the request, from 0.
+      file_id: the provider's id of the cited file.
+      quote: the words of the source that are cited.
+      start, end: where the cited part stands in the text of its answer, in characters; None where the
+        provider does not say.
+      type: the provider's word for the kind of citation, such as `web_search_result_location`.
+      data: the provider's own JSON, with all members.
+    """
+
+    title: str = ""
+    url: str = ""
+    document: int | None = None
+    file_id: str = ""
+    quote: str = ""
+    start: int | None = None
+    end: int | None = None
+    type: str = ""
+    data: bytes = b""
+
+
+class TextItem(Struct, frozen=True, gc=False, omit_defaults=True, tag="text"):
+    """Text of the model, with the sources that it cites.
+
+    `phase` is the provider's word for the part of a long turn that the text belongs to. Text of the phase
+    `commentary` is what the model says between its steps; it is not the answer.
+    """
 
     text: str
+    citations: tuple[Citation, ...] = ()
+    phase: str = ""
 
 
 class ReasoningItem(Struct, frozen=True, gc=False, tag="reasoning"):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from lutum._values.answer import (
+    COMMENTARY as COMMENTARY,
+    Citation as Citation,
     FinishReason as FinishReason,
     IssueReason as IssueReason,
     Known as Known,
@@ -73,8 +75,23 @@ class CommittedTurn(Struct, frozen=True, gc=False, omit_defaults=True, tag="turn
 
     @property
     def text(self) -> str:
-        """What the model said, joined."""
-        return "".join(item.text for item in self.items if isinstance(item, TextItem))
+        """The text of the answer, joined. `commentary` has what the model said between its steps."""
+        return "".join(
+            item.text for item in self.items if isinstance(item, TextItem) and item.phase != COMMENTARY
+        )
+
+    @property
+    def commentary(self) -> str:
+        """What the model said between its steps, joined, where the provider marks it."""
+        return "".join(
+            item.text for item in self.items if isinstance(item, TextItem) and item.phase == COMMENTARY
+        )
+
+    @property
+    def citations(self) -> tuple[Citation, ...]:
+        """The sources that the text cites, in order."""
+        texts = (item for item in self.items if isinstance(item, TextItem))
+        return tuple(citation for item in texts for citation in item.citations)
 
     @property
     def reasoning(self) -> str:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from lutum._values.answer import FinishReason, IssueReason, Response, Usage
-from lutum._values.committed import CommittedTurn
+from lutum._values.committed import Citation, CommittedTurn
 
 
 class TurnStarted(Struct, frozen=True, array_like=True, tag="start"):
@@ -24,9 +24,16 @@ class TurnStarted(Struct, frozen=True, array_like=True, tag="start"):
 
 
 class TextDelta(Struct, frozen=True, array_like=True, gc=False, tag="text"):
-    """A piece of the model's text."""
+    """A piece of the model's text. `phase` as in `TextItem`: `commentary` is not the answer."""
 
     text: str
+    phase: str = ""
+
+
+class CitationAdded(Struct, frozen=True, array_like=True, tag="citation"):
+    """The model named a source for its text."""
+
+    citation: Citation
 
 
 class ReasoningDelta(Struct, frozen=True, array_like=True, gc=False, tag="reasoning"):
@@ -119,6 +126,7 @@ class Completed(Struct, frozen=True, array_like=True, tag="completed"):
 Event = (
     TurnStarted
     | TextDelta
+    | CitationAdded
     | ReasoningDelta
     | RefusalDelta
     | ToolCallDelta

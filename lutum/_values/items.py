@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from lutum._values.committed import CommittedTurn
 from lutum._values.errors import BadValue
-from lutum._values.media import check_text, checked_url, not_blank, read_file, sniff
+from lutum._values.media import check_text, checked_url, not_blank, read_file, sniff, true_type
 
 if TYPE_CHECKING:
     pass
@@ -192,10 +192,10 @@ Item = Message | ToolResult | CommittedTurn | Raw
 
 
 def parts(field: str, content: Content) -> tuple[Part, ...]:
-    """Content as a tuple of parts.
+    """Content as a tuple of parts, each image and document with the media type that its bytes have.
 
     Raises:
-      BadValue: there is none, or one of them is no part.
+      BadValue: there is none, one of them is no part, or bytes are not of their media type.
     """
     if isinstance(content, str):
         check_text(field, content)
@@ -208,12 +208,21 @@ def parts(field: str, content: Content) -> tuple[Part, ...]:
         found = tuple(content)
     if not found:
         raise BadValue(field, "has no parts")
+    found = tuple(_typed(f"{field}[{i}]", part) for i, part in enumerate(found))
     for i, part in enumerate(found):
         if not isinstance(part, Text | Image | Document | Raw):
             raise BadValue(f"{field}[{i}]", f"{type(part).__name__} is no Text, Image, Document or Raw")
         if isinstance(part, Text):
             check_text(f"{field}[{i}]", part.text)
     return found
+
+
+def _typed(field: str, part: Part) -> Part:
+    """A part with the media type of its bytes: a wrong one would make every later request fail."""
+    if not isinstance(part, Image | Document) or not isinstance(part.data, bytes) or not part.media_type:
+        return part
+    media_type = true_type(f"{field}.data", part.data, part.media_type)
+    return part if media_type == part.media_type else msgspec.structs.replace(part, media_type=media_type)
 
 
 def message(role: Role, content: Content) -> Message:

@@ -23,6 +23,50 @@ _SIGNATURES: tuple[tuple[bytes, int, str], ...] = (
 )
 
 
+IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+"""The image types that every provider with images reads."""
+
+_PDF = "application/pdf"
+_PDF_HEAD = 1024  # readers accept that many bytes before the signature (PDF 1.7, implementation note 13)
+
+
+def type_of(data: bytes) -> str | None:
+    """Return the media type of which the data has the signature; None when it has none of the known ones."""
+    for signature, at, media_type in _SIGNATURES:
+        if data.startswith(signature, at):
+            return media_type
+    return _PDF if b"%PDF-" in data[:_PDF_HEAD] else None
+
+
+def true_type(field: str, data: bytes, given: str) -> str:
+    """Return the media type of data that is said to be of the type `given`. The signature decides.
+
+    Providers look at the bytes and refuse a request whose media type is another one.
+
+    Raises:
+      BadValue: the data has not the signature of `given`, or it is another kind of media.
+    """
+    found, kind = type_of(data), given.partition(";")[0].strip().lower()
+    if found is None:
+        if kind in IMAGE_TYPES or kind in (_PDF, "image/jpg"):
+            raise BadValue(field, f"is not {given}: its first bytes are {data[:8].hex(' ')}")
+        return given
+    if found == given:
+        return given
+    if found.partition("/")[0] != kind.partition("/")[0]:
+        raise BadValue(field, f"is {found}, not {given}")
+    return found
+
+
+def repaired(text: str) -> str:
+    """Return text without lone surrogates: two halves of a pair are joined, others become U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
 def sniff(field: str, data: bytes, given: str | None, prefix: str, *, text: bool = False) -> str:
     if not isinstance(data, bytes):
         raise BadValue(field, f"{type(data).__name__} is no bytes")
@@ -33,10 +77,10 @@ def sniff(field: str, data: bytes, given: str | None, prefix: str, *, text: bool
     if given is not None:
         if "/" not in given:
             raise BadValue(f"{field}.media_type", f"{given!r} is no type/subtype")
-        return given
-    for signature, at, media_type in _SIGNATURES:
-        if data.startswith(signature, at) and media_type.startswith(prefix):
-            return media_type
+        return true_type(field, data, given)
+    found = type_of(data)
+    if found is not None and found.startswith(prefix):
+        return found
     if text:
         try:
             data.decode()

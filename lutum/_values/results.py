@@ -10,6 +10,8 @@ from msgspec import UNSET, UnsetType
 from typing_extensions import TypeVar
 
 from lutum._values.answer import (
+    COMMENTARY as COMMENTARY,
+    Citation as Citation,
     FinishReason as FinishReason,
     IssueReason as IssueReason,
     Known as Known,

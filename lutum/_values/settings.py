@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Callable
 from decimal import Decimal
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -71,11 +71,15 @@ class RequestBudget(Struct, frozen=True, kw_only=True):
     cost_usd: Decimal | str | int | float | None = None
 
 
+Effort = Literal["none", "low", "medium", "high", "max"]
+"""How much a model may reason, in words that every adapter maps or refuses."""
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """Generation settings and limits of a turn; a `Session` has them as `defaults`.
 
     UNSET means "as the session, the Lutum or the adapter has it". `ext` holds provider options
-    (`ClaudeOptions(...)`), one of a type.
+    (`ClaudeOptions(...)`), one of a type. Where the options of a turn set an effort too, theirs counts.
     """
 
     model: str | UnsetType = UNSET
@@ -84,6 +88,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_output_tokens: int | UnsetType = UNSET
     stop: tuple[str, ...] | UnsetType = UNSET
     seed: int | UnsetType = UNSET
+    effort: Effort | UnsetType = UNSET
     timeout: Timeouts = Timeouts()
     retry: RetryPolicy | UnsetType | None = UNSET
     estimate: Estimate | UnsetType = UNSET
@@ -99,6 +104,8 @@ class Settings(Struct, frozen=True, kw_only=True):
             raise BadValue("max_output_tokens", f"{self.max_output_tokens} is below 1")
         if self.stop is not UNSET and not all(self.stop):
             raise BadValue("stop", "has an empty sequence")
+        if self.effort is not UNSET and self.effort not in get_args(Effort):
+            raise BadValue("effort", f"{self.effort!r} is not one of {', '.join(get_args(Effort))}")
 
     def over(self, base: Settings) -> Settings:
         """These, and the base's where nothing is said here."""
