@@ -37,6 +37,8 @@ def draw(event: lutum.Event) -> None:
             print(f"\n[cannot call {name}: {reason}]")
         case lutum.StructuredDelta(json=json):
             print(json, end="", flush=True)
+        case lutum.CitationAdded(citation=citation):
+            print(f"[{citation.title or citation.url}]", end="", flush=True)
         case lutum.StructuredReady() | lutum.UsageUpdate() | lutum.ProviderEvent():
             pass
         case lutum.Completed(finish_reason=reason, usage=usage):

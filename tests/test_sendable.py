@@ -43,7 +43,8 @@ def call() -> lutum.ToolCall[Any]:
 def test_half_a_surrogate_pair_of_a_tool(output: object, text: str) -> None:
     """The model gets all other characters; the half becomes U+FFFD, as UTF-8 decoders write it."""
     result = call().complete(output)
-    assert result.text == text and not result.is_error
+    assert result.text == text
+    assert not result.is_error
     json.dumps(result.text).encode()
 
 
@@ -72,17 +73,18 @@ def test_bytes_decide_the_media_type(data: bytes, given: str, sent: str) -> None
     session = Session(lutum.Lutum(ScriptedAdapter([])))
     session.push_user([Text("x"), image])
     pushed = session.transcript[0]
-    assert isinstance(pushed, lutum.Message) and isinstance(part := pushed.content[1], Image)
-    assert part.media_type == sent and part.data == data
+    assert isinstance(pushed, lutum.Message)
+    assert isinstance(part := pushed.content[1], Image)
+    assert part.media_type == sent
+    assert part.data == data
     assert Image.from_bytes(data, media_type=given).media_type == sent
 
 
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        (Image(data=b"not an image", media_type="image/png"), "is not image/png"),
         (Image(data=b"%PDF-1.7", media_type="image/png"), "is application/pdf, not image/png"),
-        (Document(data=b"words", media_type="application/pdf"), "is not application/pdf"),
+        (Document(data=PNG, media_type="application/pdf"), "is image/png, not application/pdf"),
     ],
 )
 def test_bytes_of_no_such_media(made: Image | Document, said: str) -> None:
@@ -98,6 +100,8 @@ def test_images_of_tools_that_no_provider_takes() -> None:
     assert svg == Text(SVG.decode())
     (other,) = call().complete([Image(data=b"\0\0\0 ftypheic", media_type="image/heic")]).content
     assert other == Text("[an image of type image/heic, 12 bytes, which cannot be shown]")
+    (none,) = call().complete(Image(data=b"<html>", media_type="image/png")).content
+    assert none == Text("[an image of type image/png, 6 bytes, which cannot be shown]")
     (png,) = call().complete(Image(data=PNG, media_type="image/jpeg")).content
     assert png == Image("image/png", PNG)
 
@@ -108,7 +112,7 @@ def test_images_of_tools_that_no_provider_takes() -> None:
         ("image/png", base64.b64encode(JPEG).decode(), Image("image/jpeg", JPEG)),
         ("image/jpg", base64.b64encode(JPEG).decode(), Image("image/jpeg", JPEG)),
         ("image/png", "!!", "cannot be shown"),
-        ("image/png", base64.b64encode(b"<html>").decode(), "cannot be shown"),
+        ("image/png", base64.b64encode(b"%PDF-1").decode(), "cannot be shown"),
     ],
 )
 @pytest.mark.parametrize("embedded", [False, True])
@@ -122,7 +126,8 @@ def test_images_of_mcp_servers(mime: str, data: str, part: Image | str, embedded
     if isinstance(part, Image):
         assert made == part
     else:
-        assert isinstance(made, Text) and part in made.text
+        assert isinstance(made, Text)
+        assert part in made.text
 
 
 # --- tools --------------------------------------------------------------------------------------
@@ -144,7 +149,8 @@ def planned(stored: str, strict: bool = False, **now: Any) -> lutum.abc.ToolPlan
 def test_one_tool_in_other_white_space(stored: str) -> None:
     """A stored body has its own white space and member order; its tool is the same and is sent as stored."""
     plan = planned(stored)
-    assert plan.new == () and plan.head[0].schema == stored
+    assert plan.new == ()
+    assert plan.head[0].schema == stored
 
 
 def test_another_tool() -> None:

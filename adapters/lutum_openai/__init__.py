@@ -9,8 +9,8 @@ chat       `OpenAIChatAdapter` (developers.openai.com/api/reference/resources/ch
 
 from lutum_openai._hooks import OpenAIHooks as OpenAIHooks
 from lutum_openai._options import OpenAIOptions as OpenAIOptions
-from lutum_openai.chat._adapter import OpenAIChatAdapter as OpenAIChatAdapter
 from lutum_openai._profiles import Profile as Profile
+from lutum_openai.chat._adapter import OpenAIChatAdapter as OpenAIChatAdapter
 from lutum_openai.completions._adapter import OpenAICompletionsAdapter as OpenAICompletionsAdapter
 from lutum_openai.responses._adapter import OpenAIAdapter as OpenAIAdapter
 

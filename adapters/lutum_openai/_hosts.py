@@ -112,7 +112,7 @@ HOSTS: tuple[HostRow, ...] = (
         ("openrouter.ai",),
         reasoning=(
             ("reasoning_details", "reasoning"),
-            "openrouter.ai/docs, Preserving reasoning: the whole sequence of reasoning_details, or the string",
+            "openrouter.ai/docs, Preserving reasoning: the whole reasoning_details, or the string",
         ),
         default_output=("unlimited", "openrouter.ai/docs, API parameters: max_tokens is optional"),
         system=("any", _RECORDED),
@@ -213,7 +213,7 @@ HOSTS: tuple[HostRow, ...] = (
             "platform.minimax.io/docs, Tool use and interleaved thinking: the whole message goes back",
         ),
         think=(("think",), "platform.minimax.io/docs, Compatible OpenAI API: <think> in content"),
-        note="OpenAIOptions(extra_body={'reasoning_split': True}) sends the reasoning in a member of its own.",
+        note="OpenAIOptions(extra_body={'reasoning_split': True}) has the reasoning sent in its own member.",
     ),
     _row(
         "xai",
@@ -281,7 +281,7 @@ HOSTS: tuple[HostRow, ...] = (
         "NVIDIA NIM",
         ("integrate.api.nvidia.com",),
         string_content=(True, "marimo#7036, qwen-code#2320: some models refuse a list as content"),
-        note="strict is left out: gajae-code#2760. Mistral's models keep their own rules (hermes-agent#20154).",
+        note="strict is left out: gajae-code#2760. Mistral's models keep their rules: hermes-agent#20154.",
     ),
     _row(
         "copilot",

@@ -13,8 +13,8 @@ from lutum import BadValue, CommittedTurn, Event, ProviderError, Response, Trans
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
 from lutum.transport import Credential, HttpAdapter, Secret, check_base_url, no_key
 from lutum_openai import OpenAIAdapter, OpenAIOptions, _common
-from lutum_openai.chat._adapter import OpenAIChatAdapter
 from lutum_openai._hosts import PROFILES
+from lutum_openai.chat._adapter import OpenAIChatAdapter
 from lutum_openrouter import _generation
 from lutum_openrouter._hooks import OpenRouterHooks
 from lutum_openrouter._options import OpenRouterOptions

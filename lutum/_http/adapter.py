@@ -121,7 +121,8 @@ class HttpAdapter(ABC):
     @property
     def option_types(self) -> tuple[type, ...]:
         """The types of provider options that the adapter reads."""
-        return () if self._options is None else (type(self._options),)
+        options: object = self._options
+        return () if options is None else (type(options),)
 
     @property
     def settings_hooks(self) -> tuple[str, ...]:

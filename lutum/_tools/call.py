@@ -392,18 +392,15 @@ def _sendable(part: object) -> Any:
     match part:
         case str(text) | Text(text=text):
             return Text(repaired(text))
-        case Image(data=bytes(data), media_type=media_type) if media_type not in IMAGE_TYPES:
+        case Image(data=bytes(data)) if type_of(data) not in IMAGE_TYPES:
             return _as_text(part, data)
         case _:
             return part
 
 
-def _as_text(image: Image, data: bytes) -> Image | Text:
-    """An image of a type that providers refuse, as text. The type is checked against the bytes first."""
-    kind = image.media_type.partition(";")[0].strip().lower()
-    if type_of(data) in IMAGE_TYPES or kind in (*IMAGE_TYPES, "image/jpg"):
-        return image  # `parts` gives it the type of its bytes, or refuses it
-    if kind == "image/svg+xml":
+def _as_text(image: Image, data: bytes) -> Text:
+    """An image that some provider refuses, as text. It would stay in the transcript and block the session."""
+    if image.media_type.partition(";")[0].strip().lower() == "image/svg+xml":
         return Text(data.decode(errors="replace"))
     return Text(f"[an image of type {image.media_type}, {len(data):,} bytes, which cannot be shown]")
 

@@ -11,8 +11,8 @@ from openai_chat.chat_wire import DONE, adapter, completed, decode, decoder, of,
 
 import lutum
 from lutum_openai import _common
-from lutum_openai.chat import _decode, _turn
 from lutum_openai._hosts import profile_of
+from lutum_openai.chat import _decode, _turn
 
 pytestmark = pytest.mark.corpus
 

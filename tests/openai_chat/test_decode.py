@@ -10,8 +10,8 @@ from hypothesis import given, strategies as st
 from openai_chat.chat_wire import DONE, USAGE, call, chunk, completed, decode, decoder, of, stream
 
 import lutum
-from lutum_openai.chat import _decode, _turn
 from lutum_openai._profiles import UNKNOWN
+from lutum_openai.chat import _decode, _turn
 
 
 def wire(events: list[lutum.Event]) -> Any:

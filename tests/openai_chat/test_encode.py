@@ -11,9 +11,9 @@ from openai_chat.chat_wire import MODEL, SCHEMA, SCOPE, adapter, body, call, pre
 import lutum
 from lutum.abc import OutputFormat, ToolPlan
 from lutum_openai import OpenAIOptions
-from lutum_openai.chat import _items, _turn
 from lutum_openai._hosts import PROFILES, profile_of
 from lutum_openai._profiles import UNKNOWN, Profile
+from lutum_openai.chat import _items, _turn
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 16
 GOLDEN = (
@@ -130,7 +130,7 @@ REASONED = {
     ("host", "members"),
     [
         ("api.groq.com", set()),
-        ("api.cerebras.ai", set()),
+        ("api.cerebras.ai", {"reasoning"}),
         ("api.deepseek.com", {"reasoning_content"}),
         ("openrouter.ai", {"reasoning_details"}),
         ("api.z.ai", {"reasoning_content"}),
@@ -171,7 +171,8 @@ def test_profiles_by_host() -> None:
     """An entry is for a host and all under it, whatever the port."""
     assert profile_of("x.openai.azure.com") is PROFILES["openai.azure.com"]
     assert profile_of("API.OPENAI.COM:443") is PROFILES["api.openai.com"]
-    assert profile_of("localhost:8080") is UNKNOWN
+    assert profile_of("localhost:8080") is PROFILES["llama.cpp"]
+    assert profile_of("gateway.example") is UNKNOWN
     assert profile_of("notapi.openai.com.evil.example") is UNKNOWN
 
 

@@ -12,10 +12,10 @@ from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
 from lutum.transport import HttpAdapter, Secret, check_base_url
 from lutum_openai import _common, _messages
 from lutum_openai._hooks import OpenAIHooks
+from lutum_openai._hosts import profile_of
 from lutum_openai._options import OpenAIOptions
-from lutum_openai.chat import _decode, _encode, _turn, _unanswered, _wire
-from lutum_openai._hosts import named_profile, profile_of
 from lutum_openai._profiles import Profile
+from lutum_openai.chat import _decode, _encode, _turn, _unanswered, _wire
 
 if TYPE_CHECKING:
     import httpx

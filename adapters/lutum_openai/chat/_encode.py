@@ -22,9 +22,9 @@ from lutum_openai import _common
 from lutum_openai._hidden_prompt import hidden_prompt_tokens
 from lutum_openai._items import OpenAIPiece
 from lutum_openai._options import OpenAIOptions, json_bytes
+from lutum_openai._profiles import UNKNOWN, Profile, Structured
 from lutum_openai.chat import _wire
 from lutum_openai.chat._items import ChatItemEncoder
-from lutum_openai._profiles import UNKNOWN, Profile, Structured
 
 DEFAULT_OUTPUT = 4_096
 """What is sent where nobody says: the smallest maximum of a model still sold (gpt-4o's first, gpt-3.5)."""

@@ -7,8 +7,8 @@ from typing import final
 from lutum import BadValue, CommittedTurn, Document, Image, Message, Part, Text, ToolResult, Transcript
 from lutum_openai import _common, _items
 from lutum_openai._items import Content, ItemEncoder, OpenAIPiece
-from lutum_openai.chat import _turn, _wire
 from lutum_openai._profiles import Profile
+from lutum_openai.chat import _turn, _wire
 
 ELSEWHERE = "(in the next user message)"
 """What a tool message says whose result is nothing but media that no tool message may hold."""

@@ -26,10 +26,10 @@ from lutum import (
     Turn,
 )
 from lutum_openai import _common, _messages
+from lutum_openai._hosts import profile_of
 from lutum_openai._messages import FAULTS, Json, Said, string
 from lutum_openai.chat import _turn, _wire
 from lutum_openai.chat._items import ChatItemEncoder
-from lutum_openai._hosts import profile_of
 
 _ROLES = frozenset({"user", "system", "developer"})
 # What is written is for whoever takes the dialect as its owner defines it.

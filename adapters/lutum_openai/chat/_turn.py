@@ -17,8 +17,8 @@ from msgspec import Raw
 from lutum import CommittedTurn, ReasoningItem, RefusalItem, TextItem, ToolCallItem, ViewItem
 from lutum.abc import ReplayForm
 from lutum_openai import _common
-from lutum_openai.chat import _wire
 from lutum_openai._profiles import Profile
+from lutum_openai.chat import _wire
 
 T = TypeVar("T")
 
