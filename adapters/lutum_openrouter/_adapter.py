@@ -13,7 +13,6 @@ from lutum import BadValue, CommittedTurn, Event, ProviderError, Response, Trans
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
 from lutum.transport import Credential, HttpAdapter, Secret, check_base_url, no_key
 from lutum_openai import OpenAIAdapter, OpenAIOptions, _common
-from lutum_openai._hosts import PROFILES
 from lutum_openai.chat._adapter import OpenAIChatAdapter
 from lutum_openrouter import _generation
 from lutum_openrouter._hooks import OpenRouterHooks
@@ -80,7 +79,7 @@ class OpenRouterAdapter(HttpAdapter):
                 model,
                 api_key=key,
                 base_url=base,
-                profile=PROFILES[HOST],
+                profile="openrouter",
                 http_client=http_client,
                 replay_scope=replay_scope,
                 default_max_output_tokens=default_max_output_tokens,

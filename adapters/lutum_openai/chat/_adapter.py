@@ -12,7 +12,7 @@ from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
 from lutum.transport import HttpAdapter, Secret, check_base_url
 from lutum_openai import _common, _messages
 from lutum_openai._hooks import OpenAIHooks
-from lutum_openai._hosts import profile_of
+from lutum_openai._hosts import named_profile, profile_of
 from lutum_openai._options import OpenAIOptions
 from lutum_openai._profiles import Profile
 from lutum_openai.chat import _decode, _encode, _turn, _unanswered, _wire
@@ -33,7 +33,8 @@ class OpenAIChatAdapter(HttpAdapter):
       base_url: `https://api.openai.com/v1`, or `OPENAI_BASE_URL`. On Azure `https://NAME.openai.azure.com`
         and `api_version`, or with `/openai/v1` behind it; the key then goes in an `api-key` header.
       api_version: Azure's `api-version`.
-      profile: what the host takes; known for many, by the URL's host.
+      profile: a `Profile`, or the name of a known host (docs/hosts.md). Without it, the row of the URL's
+        host, with what is known about the model's chat template.
       organization, project: `OpenAI-Organization` and `OpenAI-Project`; for api.openai.com also from
         `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID`.
       http_client: an `httpx.AsyncClient` of yours.
@@ -58,7 +59,7 @@ class OpenAIChatAdapter(HttpAdapter):
         api_key: Secret | None = None,
         base_url: str | None = None,
         api_version: str | None = None,
-        profile: Profile | None = None,
+        profile: Profile | str | None = None,
         organization: str | None = None,
         project: str | None = None,
         http_client: httpx.AsyncClient | Any | None = None,
@@ -87,7 +88,7 @@ class OpenAIChatAdapter(HttpAdapter):
             organization = organization or os.environ.get("OPENAI_ORG_ID") or None
             project = project or os.environ.get("OPENAI_PROJECT_ID") or None
         said = (("openai-organization", organization), ("openai-project", project))
-        known = profile_of(self._endpoint.host) if profile is None else profile
+        known = profile_of(self._endpoint.host) if profile is None else named_profile(profile)
         if max_tokens_field != "auto":
             known = known.with_max_tokens(max_tokens_field)
         self._config = _encode.ChatConfig(
