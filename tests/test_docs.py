@@ -166,7 +166,7 @@ ROWS = {
     **{"OAR": 23, "OAC": 13, "OAP": 4, "ORT": 5, "MCK": 16, "TRC": 24, "TEL": 10, "EVL": 30},
     **{"EVR": 8, "ERR": 14, "SMK": 15, "DMO": 18, "EXM": 30, "LIM": 31, "DOC": 11},
 }
-PARITY = ROOT / "docs" / "parity.md"
+PARITY = ROOT / "tests" / "parity.md"
 
 
 def parity_rows() -> Iterator[tuple[list[str], str, str]]:

@@ -755,7 +755,7 @@ async def test_own_scope_cancelled_at_every_step() -> None:
 
 
 async def generate(house: House) -> AsyncGenerator[lutum.Event]:
-    """What DESIGN warns of: an async generator that yields inside a turn."""
+    """An async generator that yields inside a turn."""
     async with house.stream() as turn:
         async for event in turn:
             yield event

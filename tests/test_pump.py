@@ -253,7 +253,7 @@ async def test_events_before_a_fault_are_seen() -> None:
     assert error.started
 
 
-# How a stream may be read (DESIGN, the end of section 3).
+# How a stream may be read.
 
 
 async def test_a_second_task_that_reads() -> None:

@@ -1,8 +1,8 @@
 """Leases: what a turn holds on every ledger of a chain, and how it gets it.
 
 Taken on all of them in one step or not at all, given back in one step, and always settled at what the
-provider bills. A reservation that does not fit stands in line where its ledgers keep one; who waits, and
-in which order, is `_line`'s.
+provider bills. A reservation that does not fit stands in line where its ledgers keep one; `wait_queue`
+decides who is served next.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Hook sets: classes of named, typed, async slots, and the hooks that are put into them.
 
 A set is a value: what it holds is said when it is made, and a change makes another set. So it may be
-shared between tasks, and a dispatch is never disturbed. Slots and hooks are in `_hooks_slots`, how a slot
-asks its hooks in `_hooks_dispatch`, how one is defined in `_hooks_define`.
+shared between tasks, and a dispatch is never disturbed. Slots and hooks are in `slots`, how a slot
+runs its hooks in `dispatch`, how one is defined in `define`.
 """
 
 from __future__ import annotations

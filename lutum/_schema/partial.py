@@ -43,11 +43,6 @@ class Partial(Struct, Generic[T], frozen=True):
         def __getattr__(self, name: str) -> Any: ...
 
 
-def partial_type(type: type[T]) -> Any:
-    """`Partial[T]` as a class for an object type; for a list or a scalar what stands in its place."""
-    return _kind(type).annotation()
-
-
 def as_partial(type: type[T], data: object) -> Any:
     """Build a `Partial[T]` from a view of its JSON; UNSET where nothing fits yet."""
     return _kind(type).build(data, 0)

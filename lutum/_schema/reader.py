@@ -19,7 +19,7 @@ from lutum._schema.strict import Node
 
 
 class TypeReader:
-    """Type information to the plain nodes `_strict` takes, with the definitions they refer to.
+    """Type information to the plain nodes that `strict` takes, with the definitions they refer to.
 
     `$model` marks a pydantic model that stands in a type msgspec reads.
     """

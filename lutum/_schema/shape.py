@@ -1,6 +1,6 @@
 """PURE: a type to the schema that is sent for it, and the JSON that comes back to a value of it.
 
-`msgspec.inspect` reads the type (a pydantic model says its own schema), `_strict` makes the schema,
+`msgspec.inspect` reads the type (a pydantic model says its own schema), `strict` makes the schema,
 and msgspec decodes. In between stands what msgspec does not do: a duplicate key is an error, a null
 becomes the default of a field that has one, and a pydantic model is validated by pydantic.
 """

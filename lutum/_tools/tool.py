@@ -1,6 +1,6 @@
 """Tools: what a model may call, and how its arguments become typed inputs.
 
-A tool is a function (`_functions`), a type decorated with `tool_input`, or a name with a JSON schema.
+A tool is a function (`function`), a type decorated with `tool_input`, or a name with a JSON schema.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from lutum._backend import Backend
 
-# Frames untaken at which the pump stops reading the socket; DESIGN's figure, four 64 KiB reads.
+# Frames untaken at which the pump stops reading the socket; four reads of 64 KiB.
 FULL = 256 * 1024
 
 

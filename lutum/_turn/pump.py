@@ -230,7 +230,6 @@ class Pump:
             if channel.full:
                 deadlines.hold()
                 await channel.wait_taken()
-                deadlines.progress("idle")
         raise Interrupted("the response ended without its terminal event")
 
     async def _open(self, exchange: Exchange, deadlines: Deadlines) -> None:

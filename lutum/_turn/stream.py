@@ -2,7 +2,7 @@
 
 Entering opens a task group with the pump as its only child, and inside it the turn's own cancel scope.
 Leaving happens in the order that lets every exception come out as it went in; each step is there
-because another order lost one (DESIGN, "Cancellation").
+because another order lost one; docs/design.md, "How a turn is entered and left", has the reasons.
 """
 
 from __future__ import annotations
