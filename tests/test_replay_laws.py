@@ -154,7 +154,7 @@ def claude(model: str, server: WireServer) -> Iterator[ClaudeAdapter]:
 
 
 def flat(prepared: Prepared) -> tuple[Any, list[Any]]:
-    """The part of a request that later requests repeat, read from its body: the head, and (role, block) one after the other."""
+    """The part of a request that later requests repeat: the head, then (role, block) in order."""
     body = without_marks(json.loads(prepared.body, parse_float=str, parse_int=str))
     blocks = [(message["role"], block) for message in body["messages"] for block in message["content"]]
     return (body.get("system"), body.get("tools")), blocks
