@@ -23,8 +23,8 @@ def take(text: str) -> int:
 
 # Where each adapter asks whether a call's arguments are one JSON object.
 CHECKS = {
-    "claude": "lutum_claude._turn.is_object",
-    "openai-chat": "lutum_openai._common.is_object",
+    "claude": "lutum_claude._decode.is_object",
+    "openai-chat": "lutum_openai.chat._decode.is_object",
     "openai-responses": "lutum_openai.responses._decode.is_object",
 }
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import TYPE_CHECKING, Any, Self, final
 
 import msgspec
 
-from lutum import CommittedTurn, Event, ProviderError, Response
+from lutum import CommittedTurn, Event, Response
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
+from lutum.dialect.errors import body_error
+from lutum.dialect.json import decode_object, encode
 from lutum.transport import Credential, HttpAdapter, Secret
 from lutum_claude import _decode, _encode, _messages, _turn, _wire
-from lutum_claude._errors import body_error, http_error
-from lutum_claude._hooks import ClaudeHooks
-from lutum_claude._options import ClaudeOptions
+from lutum_claude._errors import ERRORS
+from lutum_claude._options import ClaudeHooks, ClaudeOptions
 
 if TYPE_CHECKING:
     import httpx
@@ -66,6 +66,8 @@ class ClaudeAdapter(HttpAdapter):
     Raises:
       BadValue: a blank model, a URL that is none, a client that is none, a key that no header can hold.
     """
+
+    errors = ERRORS
 
     def __init__(
         self,
@@ -173,7 +175,7 @@ class ClaudeAdapter(HttpAdapter):
         out = list[Event]()
         if _messages.is_message(body):
             self.decoder(prepared, Response()).feed(_messages.stream_of(body), out)
-        elif (error := body_error(body, Response())) is not None:
+        elif (error := body_error(body, Response(), ERRORS)) is not None:
             raise error
         return out
 
@@ -187,14 +189,14 @@ class ClaudeAdapter(HttpAdapter):
           NetworkError: no connection, or it failed before the answer was whole.
           BadValue: the function given as the key raised, or gave none.
         """
-        members = _wire.decode_object(prepared.body)
+        members = decode_object(prepared.body)
         sent = {name: value for name, value in members.items() if name in _COUNTED}
         if self._config.vertex:
-            sent = {"model": msgspec.Raw(_wire.encode(prepared.model)), **sent}
+            sent = {"model": msgspec.Raw(encode(prepared.model)), **sent}
             sent["anthropic_version"] = members["anthropic_version"]
         headers = [header for header in prepared.headers if header[0] != "accept"]
         counted = await self._ask(
-            "POST", self._count_url, _decode_counted, headers=headers, body=_wire.encode(sent)
+            "POST", self._count_url, _decode_counted, headers=headers, body=encode(sent)
         )
         return counted.input_tokens
 
@@ -213,10 +215,9 @@ class ClaudeAdapter(HttpAdapter):
             preface=prepared.preface,
             structured=output is not None and not by_tool,
             value_tool=output.name if output is not None and by_tool else None,
+            estimate=prepared.estimate,
+            hidden_reasoning=prepared.hidden_reasoning,
         )
-
-    def _fault(self, response: Response, body: bytes) -> ProviderError:
-        return http_error(response, body, time.time())
 
 
 # Multi-region and global endpoints have hosts of their own (Vertex AI, "Anthropic's Claude models").

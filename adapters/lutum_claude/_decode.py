@@ -7,15 +7,15 @@ touches keep their bytes, so unknown ones keep their number lexemes, and equal s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
 from io import StringIO
-from typing import Final, NoReturn, TypeGuard, final
+from typing import Final, NoReturn, final
 
 import msgspec
 from msgspec import Raw
 
 from lutum import (
     Completed,
+    Estimate,
     Event,
     ProviderError,
     ProviderEvent,
@@ -28,12 +28,24 @@ from lutum import (
     ToolCallIssue,
     ToolCallReady,
     TurnStarted,
-    Usage,
-    UsageUpdate,
 )
+from lutum.dialect.errors import body_error, stream_error
+from lutum.dialect.json import (
+    FAULTS,
+    copied,
+    decode_array,
+    decode_object,
+    decode_str,
+    encode,
+    is_object,
+    starts_with,
+    string,
+)
+from lutum.dialect.usage import UsageReports, count, is_odd
 from lutum.sse import SSEDecoder, SSEError
 from lutum_claude import _turn, _wire
-from lutum_claude._errors import body_error, stream_error
+from lutum_claude._errors import ERRORS
+from lutum_claude._usage import COUNTS, read_usage
 
 _SILENT = frozenset({"text", "thinking", "tool_use"})  # have events of their own
 _CALLS = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
@@ -50,7 +62,7 @@ class _Block:
 
     def __init__(self, start: bytes, value_tool: str | None) -> None:
         self.kind = _wire.decode_tag(start).type
-        self.members = _wire.decode_object(start)
+        self.members = decode_object(start)
         self.streamed = StringIO()  # a string for each delta would be six times as large
         self.went_on = False  # a delta of its text came, if only an empty one
         self.citations = list[bytes]()
@@ -74,18 +86,18 @@ class _Block:
         members = dict(self.members)
         if self.kind in _CALLS:
             arguments = self.arguments
-            members["input"] = Raw(arguments.encode() if _turn.is_object(arguments) else b"{}")
+            members["input"] = Raw(arguments.encode() if is_object(arguments) else b"{}")
         elif self.went_on:
-            before = _wire.string(members.get(self.kind)) or ""
-            members[self.kind] = Raw(_wire.encode(before + self.streamed.getvalue()))
+            before = string(members.get(self.kind)) or ""
+            members[self.kind] = Raw(encode(before + self.streamed.getvalue()))
         if self.signature is not None:
-            members["signature"] = Raw(_wire.encode(self.signature))
+            members["signature"] = Raw(encode(self.signature))
         if self.citations:
             first = members.get("citations")
-            earlier = _wire.decode_array(first) if _is(first, b"[") else []
+            earlier = decode_array(first) if starts_with(first, b"[") else []
             joined = [*map(bytes, earlier), *self.citations]
             members["citations"] = Raw(b"[" + b",".join(joined) + b"]")
-        return _wire.encode(members)
+        return encode(members)
 
 
 @final
@@ -98,6 +110,8 @@ class ClaudeDecoder:
       scope, inexact_reason, prefix, preface: go into the committed turn.
       structured: the text is the JSON of a value.
       value_tool: the forced tool whose input is the value.
+      estimate: the request's own estimate, for figures that the stream does not report.
+      hidden_reasoning: the stream does not show all reasoning, so that counts are lower bounds.
     """
 
     def __init__(
@@ -111,6 +125,8 @@ class ClaudeDecoder:
         preface: bytes = b"",
         structured: bool = False,
         value_tool: str | None = None,
+        estimate: Estimate = Estimate(),
+        hidden_reasoning: bool = False,
     ) -> None:
         self._sse = SSEDecoder()
         self._response = response
@@ -123,7 +139,8 @@ class ClaudeDecoder:
         self._value_tool = value_tool
         self._message: dict[str, Raw] | None = None
         self._usage = dict[str, Raw]()
-        self._exact = False  # a final report came, and all of it is counts
+        self._reports = UsageReports(estimate, hidden=hidden_reasoning)
+        self._deltas = 0
         self._blank = True  # nothing but space has come
         self._json: bytearray | None = None  # a body that is JSON and no stream
         self._open = dict[int, _Block]()
@@ -168,7 +185,7 @@ class ClaudeDecoder:
             return
         if self._json is not None:
             self._done = True
-            if (error := body_error(bytes(self._json), self._response)) is not None:
+            if (error := body_error(bytes(self._json), self._response, ERRORS)) is not None:
                 raise error
             return
         try:
@@ -178,7 +195,7 @@ class ClaudeDecoder:
         for name, payload in events:
             try:
                 _wire.decode_tag(payload)
-            except (msgspec.DecodeError, UnicodeError, RecursionError):
+            except FAULTS:
                 return  # cut, which is the connection's fault
             self._take(name, payload, out)
 
@@ -186,7 +203,7 @@ class ClaudeDecoder:
         self._count += 1
         try:
             event = _wire.decode_event(data)
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
+        except FAULTS as exc:
             self._unknown(name, data, exc, out)
             return
         if type(event) is _wire.BlockDelta:
@@ -200,12 +217,14 @@ class ClaudeDecoder:
                 block.streamed.write(delta.text)
                 if delta.text:
                     self._spoke = True
+                    self._deltas += 1
                     out.append(self._text(delta.text))
             elif type(delta) is _wire.JsonDelta and kind in _CALLS:
                 piece = delta.partial_json
                 block.streamed.write(piece)
                 if piece and kind == "tool_use":
                     self._spoke = True
+                    self._deltas += 1
                     out.append(
                         StructuredDelta(piece) if block.value else ToolCallDelta(block.id, block.name, piece)
                     )
@@ -213,6 +232,7 @@ class ClaudeDecoder:
                 block.went_on = True
                 block.streamed.write(delta.thinking)
                 if delta.thinking:
+                    self._deltas += 1
                     out.append(ReasoningDelta(delta.thinking))
             else:
                 try:
@@ -222,22 +242,22 @@ class ClaudeDecoder:
             return
         try:
             self._rare(event, data, out)
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
+        except FAULTS as exc:
             self._fail(data, str(exc))
 
     def _rare_delta(self, block: _Block, delta: _wire.Delta, data: bytes, out: list[Event]) -> None:
         match delta:
             case _wire.SignatureDelta(signature=signature) if block.kind == "thinking":
-                if (signed := _wire.string(_copied(signature))) is None:
+                if (signed := string(copied(signature))) is None:
                     self._left_out("signature_delta", block, data, out)
                 else:
                     block.signature = signed
             case _wire.CitationsDelta(citation=citation) if block.kind == "text":
-                block.citations.append(_copied(citation))
+                block.citations.append(copied(citation))
                 out.append(ProviderEvent("citations_delta", block.citations[-1]))
             case _wire.CompactionDelta() if block.kind == "compaction":
                 for name in ("content", "encrypted_content"):
-                    if value := _copied(getattr(delta, name)):
+                    if value := copied(getattr(delta, name)):
                         block.members[name] = Raw(value)
             case _:
                 self._left_out(delta.__struct_config__.tag, block, data, out)
@@ -253,12 +273,12 @@ class ClaudeDecoder:
             case _wire.MessageStart(message=message):
                 if self._message is not None:
                     self._fail(data, "a second message_start")
-                self._begin(_copied(message), out)
+                self._begin(copied(message), out)
             case _wire.BlockStart(index=index, content_block=start):
                 self._started(out)
                 if index in self._open or index in self._whole:
                     self._fail(data, f"block {index} starts twice")
-                self._start(index, _copied(start), out)
+                self._start(index, copied(start), out)
             case _wire.BlockStop(index=index):
                 if index not in self._open:
                     self._fail(data, f"the end of block {index}, which is not open")
@@ -269,40 +289,42 @@ class ClaudeDecoder:
                 self._complete(out)
             case _wire.ClaudeErrorEvent():
                 self._done = True
-                raise stream_error(data.strip(), self._response)
+                raise stream_error(data.strip(), self._response, ERRORS)
             case _wire.BlockDelta():
                 raise AssertionError("taken before")
 
     def _started(self, out: list[Event]) -> dict[str, Raw]:
         """The message; some proxies begin without one."""
         if self._message is None:
-            self._begin(_NO_MESSAGE % _wire.encode(self._model), out)
+            self._begin(_NO_MESSAGE % encode(self._model), out)
         assert self._message is not None
         return self._message
 
     def _begin(self, message: bytes, out: list[Event]) -> None:
-        self._message = members = _wire.decode_object(message)
-        model = _wire.string(members.get("model")) or self._model
-        id = _wire.string(members.get("id")) or None
+        self._message = members = decode_object(message)
+        model = string(members.get("model")) or self._model
+        id = string(members.get("id")) or None
         members.setdefault("content", Raw(b"[]"))
         out.append(TurnStarted(model, msgspec.structs.replace(self._response, id=id)))
         _report_dropped(members.get("input_transformations"), out)
         content = members["content"]
-        for index, block in enumerate(_wire.decode_array(content) if _is(content, b"[") else ()):
+        for index, block in enumerate(decode_array(content) if starts_with(content, b"[") else ()):
             self._start(index, bytes(block), out)
             self._stop(index, out)
-        if _is(usage := members.get("usage"), b"{"):
-            self._report(_wire.decode_object(usage), out)
+        if starts_with(usage := members.get("usage"), b"{"):
+            self._report(decode_object(usage), out)
 
     def _start(self, index: int, start: bytes, out: list[Event]) -> None:
         self._open[index] = block = _Block(start, self._value_tool)
         for name in _turn.STRINGS.get(block.kind, ()):
-            if _wire.string(value := block.members.get(name, Raw(b'""'))) is None and bytes(value) != b"null":
+            if string(value := block.members.get(name, Raw(b'""'))) is None and bytes(value) != b"null":
                 self._left_out(f"{name} that is no string", block, start, out)
-        if block.kind == "text" and (text := _wire.string(block.members.get("text"))):
+        if block.kind == "text" and (text := string(block.members.get("text"))):
             self._spoke = True
+            self._deltas += 1
             out.append(self._text(text))
-        elif block.kind == "thinking" and (text := _wire.string(block.members.get("thinking"))):
+        elif block.kind == "thinking" and (text := string(block.members.get("thinking"))):
+            self._deltas += 1
             out.append(ReasoningDelta(text))
 
     def _stop(self, index: int, out: list[Event]) -> None:
@@ -311,26 +333,27 @@ class ClaudeDecoder:
         if block.kind == "tool_use":
             self._call(block, out)
         elif block.kind not in _SILENT:
-            if block.kind in _CALLS and not _turn.is_object(block.arguments):
+            if block.kind in _CALLS and not is_object(block.arguments):
                 self._inexact = (
                     self._inexact or f"the input of {block.kind} {block.id!r} is not a JSON object"
                 )
             out.append(ProviderEvent(block.kind, whole))
         if block.kind == "fallback" and self._message is not None:
             # The non-stream answer names the model that took over, and that is who signs what follows.
-            taker = _wire.decode_object(to) if _is(to := block.members.get("to"), b"{") else {}
+            taker = decode_object(to) if starts_with(to := block.members.get("to"), b"{") else {}
             self._message["model"] = taker.get("model", self._message.get("model", Raw(b'""')))
 
     def _call(self, block: _Block, out: list[Event]) -> None:
         self._spoke = True
         arguments = block.arguments
         if not block.streamed.tell():
+            self._deltas += 1
             out.append(
                 StructuredDelta(arguments) if block.value else ToolCallDelta(block.id, block.name, arguments)
             )
         if block.value:
             self._inexact = self._inexact or f"the value came as a call of the forced tool {block.name!r}"
-        elif _turn.is_object(arguments):
+        elif is_object(arguments):
             out.append(ToolCallReady(block.id, block.name, arguments))
         else:
             self._malformed[block.id] = arguments
@@ -340,22 +363,28 @@ class ClaudeDecoder:
     def _message_delta(self, event: _wire.MessageDelta, data: bytes, out: list[Event]) -> None:
         message = self._started(out)
         if delta := bytes(event.delta):
-            message.update(_wire.decode_object(_copied(event.delta)))
-        for name, value in _wire.decode_object(data).items():
+            message.update(decode_object(copied(event.delta)))
+        for name, value in decode_object(data).items():
             if name not in ("type", "delta", "usage"):
-                message[name] = Raw(_copied(value))
+                message[name] = Raw(copied(value))
                 if name == "input_transformations":
                     _report_dropped(value, out)
-        if _is(event.usage, b"{"):
-            self._report(_wire.decode_object(_copied(event.usage)), out)
-            message["usage"] = Raw(_wire.encode(self._usage))
+        if starts_with(event.usage, b"{"):
+            self._report(decode_object(copied(event.usage)), out)
+            message["usage"] = Raw(encode(self._usage))
         if delta and self._stop_reason == "refusal" and not self._spoke:
             self._spoke = True
+            self._deltas += 1
             out.append(RefusalDelta(_turn.refusal_words(bytes(message.get("stop_details", b"")))))
 
     @property
+    def _free(self) -> bool:
+        """Whether all of the answer is calls of a program that an earlier response paid for."""
+        return bool(self._whole) and all(map(_turn.is_by_program, self._whole.values()))
+
+    @property
     def _stop_reason(self) -> str | None:
-        return _wire.string((self._message or {}).get("stop_reason")) or None
+        return string((self._message or {}).get("stop_reason")) or None
 
     def _complete(self, out: list[Event]) -> None:
         message = self._started(out)
@@ -363,10 +392,10 @@ class ClaudeDecoder:
             self._stop(index, out)
         content = b",".join(self._whole[index] for index in sorted(self._whole))
         message["content"] = Raw(b"[" + content + b"]")
-        if not _wire.string(message.get("model")):
-            message["model"] = Raw(_wire.encode(self._model))
+        if not string(message.get("model")):
+            message["model"] = Raw(encode(self._model))
         turn = _turn.turn_from_message(
-            _wire.encode(message),
+            encode(message),
             scope=self._scope,
             inexact_reason=self._inexact,
             prefix=self._prefix,
@@ -379,26 +408,20 @@ class ClaudeDecoder:
         if finish == "tool_calls" and self._value_tool and not turn.tool_calls:
             finish = "stop"
         self._done = True
-        out.append(Completed(finish, usage_of(self._usage, exact=self._exact), turn))
+        out.append(Completed(finish, self._reports.settle(self._deltas, free=self._free), turn))
 
     def _report(self, reported: dict[str, Raw], out: list[Event]) -> None:
         """Lay a report over the earlier ones; what is no count does not stand for one."""
         for name, value in reported.items():
-            known = _wire.count(self._usage.get(name)) is not None
-            odd = name in _wire.COUNTS and _wire.count(value) is None
+            known = count(self._usage.get(name)) is not None
+            odd = name in COUNTS and count(value) is None
             if name not in self._usage or not (bytes(value) == b"null" or (known and odd)):
                 self._usage[name] = value
-        self._exact = (
-            self._stop_reason is not None
-            and _wire.count(reported.get("output_tokens")) is not None
-            and _wire.count(self._usage.get("input_tokens")) is not None
-            and all(
-                bytes(reported[name]) == b"null" or _wire.count(reported[name]) is not None
-                for name in _wire.COUNTS
-                if name in reported
-            )
-        )
-        out.append(UsageUpdate(usage_of(self._usage, exact=self._exact), self._exact))
+        final = self._stop_reason is not None and count(reported.get("output_tokens")) is not None
+        found = read_usage(self._usage)
+        if any(is_odd(reported.get(name)) for name in COUNTS):
+            found = msgspec.structs.replace(found, odd=True)
+        self._reports.take(found, encode(reported), out, counted=self._deltas, final=final, free=self._free)
 
     def _unknown(self, name: bytes, data: bytes, exc: Exception, out: list[Event]) -> None:
         """An event of a type, or with a delta of a type, that is not known; else it is malformed."""
@@ -407,7 +430,7 @@ class ClaudeDecoder:
         try:
             kind = _wire.decode_tag(data).type
             loose = _wire.decode_loose_delta(data) if kind == "content_block_delta" else None
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as problem:
+        except FAULTS as problem:
             self._fail(data, str(problem))
         if loose is not None and loose.delta.type not in _wire.DELTA_TYPES:
             if (block := self._open.get(loose.index)) is None:
@@ -423,49 +446,12 @@ class ClaudeDecoder:
         raise ProviderError(f"event {self._count} of the stream: {problem}", kind="malformed", body=data)
 
 
-def usage_of(reported: Mapping[str, Raw], *, exact: bool) -> Usage:
-    """The API's usage as lutum counts: cache reads and writes are input too. No count counts as 0."""
-    fresh, output, written, read = (_wire.count(reported.get(name)) or 0 for name in _wire.COUNTS)
-    details = reported.get("output_tokens_details")
-    thought = _wire.decode_object(details).get("thinking_tokens") if _is(details, b"{") else None
-    return Usage(
-        input_tokens=fresh + read + written,
-        output_tokens=output,
-        cache_read_tokens=read,
-        cache_write_tokens=written,
-        reasoning_tokens=_wire.count(thought) or 0,
-        cost_usd=_cost(bytes(reported.get("cost", b""))),
-        known="exact" if exact else "lower_bound",
-    )
-
-
-def _is(value: Raw | None, opening: bytes) -> TypeGuard[Raw]:
-    """Whether a member is there and is the object or array that begins so."""
-    return value is not None and bytes(value).startswith(opening)
-
-
 def _string(members: Mapping[str, Raw], name: str) -> str:
     value = members.get(name)
-    return "" if value is None or bytes(value) == b"null" else _wire.decode_str(value)
-
-
-def _copied(raw: Raw) -> bytes:
-    """Its bytes, out of the buffer it pins. Raises UnicodeDecodeError, which a Raw passes over."""
-    copy = bytes(raw)
-    copy.decode()
-    return copy
+    return "" if value is None or bytes(value) == b"null" else decode_str(value)
 
 
 def _report_dropped(entries: Raw | None, out: list[Event]) -> None:
     """One event for each block of the request that the API did not show the model."""
     if entries is not None and bytes(entries).startswith(b"["):
-        out += [ProviderEvent("input_transformations", bytes(entry)) for entry in _wire.decode_array(entries)]
-
-
-def _cost(lexeme: bytes) -> Decimal | None:
-    """A gateway's price in US dollars, by its digits; the API itself sends none."""
-    try:
-        cost = Decimal(lexeme.decode().strip('"'))
-    except (InvalidOperation, UnicodeDecodeError):
-        return None
-    return cost if cost.is_finite() and cost > 0 else None
+        out += [ProviderEvent("input_transformations", bytes(entry)) for entry in decode_array(entries)]

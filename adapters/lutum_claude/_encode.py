@@ -15,10 +15,11 @@ from msgspec import UNSET, Struct
 
 from lutum import BadValue, CommittedTurn, Estimate, Item, Message
 from lutum.abc import Prepared, TurnRequest, narrow
+from lutum.dialect.json import encode, to_bytes
 from lutum_claude import _estimate, _models, _request_options, _tools, _wire
 from lutum_claude._ids import distinct
 from lutum_claude._items import ClaudeItemEncoder, ClaudePiece, ContentBlock, system_texts
-from lutum_claude._options import ClaudeOptions, json_bytes
+from lutum_claude._options import ClaudeOptions
 from lutum_claude._request_body import BREAKPOINT, Ephemerals, Join, JoinSpec, mark, note
 
 _STREAM = b',"stream":true}'
@@ -50,9 +51,7 @@ def prepare(request: TurnRequest, config: ClaudeConfig) -> Prepared:
     model = config.model if settings.model is UNSET else settings.model
     capable = _models.capabilities(model)
     options = options_of(request, config)
-    server_tools = tuple(
-        json_bytes(f"server_tools[{i}]", t) for i, t in enumerate(options.server_tools or ())
-    )
+    server_tools = tuple(to_bytes(f"server_tools[{i}]", t) for i, t in enumerate(options.server_tools or ()))
 
     encoder = ClaudeItemEncoder(config.scope, model)
     transcript = request.transcript
@@ -156,7 +155,7 @@ def binding(prepared: Prepared, config: ClaudeConfig) -> str:
     """
     transcript = prepared.request.transcript
     server_tools = options_of(prepared.request, config).server_tools or ()
-    extra = b",".join(json_bytes("server_tools", tool) for tool in server_tools)
+    extra = b",".join(to_bytes("server_tools", tool) for tool in server_tools)
     lost = list[int]()
     if not all(form.exact for form in prepared.forms):
         turns = (item for item in transcript if isinstance(item, CommittedTurn))
@@ -207,10 +206,10 @@ def _ephemerals(
 def _one_turn(item: Item) -> bytes:
     assert isinstance(item, Message)
     text = "\n\n".join(system_texts(item, "ephemerals"))
-    return _wire.encode({"role": "system", "content": text, "clear_at": "next_user_message"})
+    return encode({"role": "system", "content": text, "clear_at": "next_user_message"})
 
 
-_ROLE = {role: _wire.encode(role) for role in ("user", "assistant", "system")}
+_ROLE = {role: encode(role) for role in ("user", "assistant", "system")}
 
 
 def _body(
@@ -225,9 +224,9 @@ def _body(
     if options.cache != "off":
         mark(tool_blocks, join, BREAKPOINT[options.cache or "5m"])
     if config.vertex:
-        out = [b'{"anthropic_version":' + _wire.encode(_wire.VERTEX_VERSION)]
+        out = [b'{"anthropic_version":' + encode(_wire.VERTEX_VERSION)]
     else:
-        out = [b'{"model":' + _wire.encode(model)]
+        out = [b'{"model":' + encode(model)]
     if tools:
         out.append(b',"tools":[%b]' % _joined(tool_blocks))
     if join.system:
@@ -241,7 +240,7 @@ def _body(
     ]
     out[-1] = out[-1][:-1]
     out.append(b"]")
-    out += [b",%b:%b" % (_wire.encode(name), value) for name, value in tail.items()]
+    out += [b",%b:%b" % (encode(name), value) for name, value in tail.items()]
     out.append(_STREAM)
     return b"".join(out)
 

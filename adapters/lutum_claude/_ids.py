@@ -11,6 +11,8 @@ from functools import lru_cache
 import msgspec
 from msgspec import Raw
 
+from lutum.dialect.ids import CallIds
+from lutum.dialect.json import decode_object, encode, string
 from lutum_claude import _wire
 from lutum_claude._items import ClaudePiece, ContentBlock
 
@@ -18,29 +20,18 @@ _MEMBERS = {"tool_use": "id", "tool_result": "tool_use_id"}
 
 
 def distinct(pieces: list[ClaudePiece]) -> list[ClaudePiece]:
-    """The pieces of a whole transcript, with the turn's place in an id that an earlier call has.
-
-    Decided by what stands before alone, so that the next request says the same.
-    """
+    """The pieces of a whole transcript, with the turn's place in an id that an earlier call has."""
     if not any(piece.calls for piece in pieces):
         return pieces
-    found, seen, renamed = list[ClaudePiece](), set[str](), dict[str, str]()
+    found, renamed = list[ClaudePiece](), dict[str, str]()
+    ids = CallIds()
     for at, piece in enumerate(pieces):
         if piece.calls:
-            renamed = (
-                {} if piece.home else {id: _free(f"{id}_{at}", seen) for id in piece.calls if id in seen}
-            )
-            seen.update(renamed.get(id, id) for id in piece.calls)
+            renamed = ids.rename(piece.calls, at, keep=piece.home)
         elif not piece.answers:
             renamed = {}
         found.append(_renamed(piece, tuple(renamed.items())) if renamed else piece)
     return found
-
-
-def _free(id: str, seen: set[str]) -> str:
-    while id in seen:
-        id += "_"
-    return id
 
 
 def _renamed(piece: ClaudePiece, ids: tuple[tuple[str, str], ...]) -> ClaudePiece:
@@ -56,8 +47,8 @@ def _block(block: ContentBlock, ids: tuple[tuple[str, str], ...]) -> ContentBloc
     member = _MEMBERS.get(_wire.decode_tag(block.json).type)
     if member is None:
         return block
-    members = _wire.decode_object(block.json)
-    id = _wire.string(members.get(member))
+    members = decode_object(block.json)
+    id = string(members.get(member))
     if id is None or (new := dict(ids).get(id)) is None:
         return block
-    return ContentBlock(_wire.encode({**members, member: Raw(_wire.encode(new))}), block.markable)
+    return ContentBlock(encode({**members, member: Raw(encode(new))}), block.markable)

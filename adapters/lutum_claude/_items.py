@@ -25,6 +25,7 @@ from lutum import (
     Transcript,
 )
 from lutum.abc import ReplayForm
+from lutum.dialect.json import decode_array, decode_object, encode, string
 from lutum_claude import _estimate, _models, _turn, _wire
 
 
@@ -154,7 +155,7 @@ class ClaudeItemEncoder:
 
 def preface_messages(preface: bytes) -> tuple[bytes, ...]:
     """The messages of `CommittedTurn.preface`, which is a JSON array of them."""
-    return tuple(map(bytes, _wire.decode_array(preface))) if preface else ()
+    return tuple(map(bytes, decode_array(preface))) if preface else ()
 
 
 def system_texts(item: Message, field: str) -> list[str]:
@@ -208,7 +209,7 @@ def _as_read(piece: ClaudePiece, wire: Raw | None) -> ClaudePiece:
     if json.startswith(b"["):
         blocks = _blocks(json)
     else:
-        members = _wire.decode_object(json)
+        members = decode_object(json)
         blocks = _content_blocks(bytes(members.get("content", b"null")))
         if set(members) - {"role", "content"}:
             return msgspec.structs.replace(piece, groups=((f"raw {role}", (ContentBlock(json, False),)),))
@@ -216,13 +217,13 @@ def _as_read(piece: ClaudePiece, wire: Raw | None) -> ClaudePiece:
 
 
 def _content_blocks(content: bytes) -> tuple[ContentBlock, ...]:
-    if (text := _wire.string(content)) is not None:
+    if (text := string(content)) is not None:
         return (ContentBlock(_turn.text_block(text)),) if text.strip() else ()
     return _blocks(content)
 
 
 def _blocks(array: bytes) -> tuple[ContentBlock, ...]:
-    blocks = map(bytes, _wire.decode_array(array))
+    blocks = map(bytes, decode_array(array))
     return tuple(ContentBlock(block, b'"cache_control"' not in block) for block in blocks)
 
 
@@ -231,13 +232,13 @@ def _result(item: ToolResult, field: str, open_calls: tuple[str, ...], *, own_id
     if all(isinstance(part, Text) for part in item.content):
         # "tool_result: content cannot be empty if `is_error` is true", answers the API with a 400.
         text = item.text if item.text.strip() or not item.is_error else "failed"
-        content = _wire.encode(text)
+        content = encode(text)
         tokens = _estimate.text_tokens(text)
     else:
         blocks, tokens, unbounded = _parts(item.content, field)
         content = b"[" + b",".join(block.json for block in blocks) + b"]"
     result = b'{"type":"tool_result","tool_use_id":%b,"content":%b%b}' % (
-        _wire.encode(item.call_id if own_id else _turn.call_id(item.call_id)),
+        encode(item.call_id if own_id else _turn.call_id(item.call_id)),
         content,
         b',"is_error":true' if item.is_error else b"",
     )
@@ -258,16 +259,16 @@ def _result(item: ToolResult, field: str, open_calls: tuple[str, ...], *, own_id
 
 def _raw_message(item: Raw, field: str) -> ClaudePiece:
     json = _own_json(item, field)
-    members = _wire.decode_object(json)
-    role, content = _wire.string(members.get("role")), bytes(members.get("content", b""))
+    members = decode_object(json)
+    role, content = string(members.get("role")), bytes(members.get("content", b""))
     if not role:
         raise BadValue(field, "a raw message has a role")
     if content.startswith(b"["):
-        blocks = tuple(ContentBlock(bytes(block), False) for block in _wire.decode_array(content))
+        blocks = tuple(ContentBlock(bytes(block), False) for block in decode_array(content))
         for j, block in enumerate(blocks):
             if not block.json.startswith(b"{"):
                 raise BadValue(f"{field}.content[{j}]", "is no JSON object")
-    elif (text := _wire.string(content)) is not None:
+    elif (text := string(content)) is not None:
         blocks = (ContentBlock(_turn.text_block(text)),)
     else:
         raise BadValue(f"{field}.content", "a raw message holds a string or an array of blocks")
@@ -359,16 +360,16 @@ def _document(document: Document, field: str) -> bytes:
         members["context"] = document.context
     if document.citations:
         members["citations"] = {"enabled": True}
-    return _wire.encode(members)
+    return encode(members)
 
 
 def _source(media: Image | Document) -> bytes:
     if media.url is not None:
-        return _wire.encode({"type": "url", "url": media.url})
+        return encode({"type": "url", "url": media.url})
     if media.file_id is not None:
-        return _wire.encode({"type": "file", "file_id": media.file_id})
+        return encode({"type": "file", "file_id": media.file_id})
     data = b64encode(media.data or b"").decode()
-    return _wire.encode({"type": "base64", "media_type": media.media_type, "data": data})
+    return encode({"type": "base64", "media_type": media.media_type, "data": data})
 
 
 def _document_tokens(document: Document) -> int | None:

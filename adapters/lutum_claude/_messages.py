@@ -8,7 +8,6 @@ something open. What no item can say stays a `Raw` item.
 from __future__ import annotations
 
 import binascii
-import json
 import re
 from base64 import b64decode
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,19 +31,25 @@ from lutum import (
     Transcript,
     Turn,
 )
+from lutum.dialect.json import (
+    FAULTS,
+    Json,
+    decode_array,
+    decode_object,
+    encode,
+    members_of,
+    same_value,
+    string,
+)
 from lutum_claude import _turn, _wire
 from lutum_claude._items import ClaudeItemEncoder, ClaudePiece, preface_messages
-
-Json = bytes | str | Sequence[Any] | Mapping[str, Any]
-"""JSON text, or what it decodes to. Text keeps the digits of its numbers."""
 
 HOST = "api.anthropic.com"
 
 _CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # api/creating-message-batches, `custom_id`
 _NOT_IN_A_BATCH = frozenset({"stream"})  # build-with-claude/batch-processing, "What can be batched"
 _ANSWER = frozenset({"id", "stop_reason", "usage"})  # members that an answer has and a request has not
-_FAULTS = (msgspec.MsgspecError, UnicodeError, RecursionError)
-_UNREADABLE = (*_FAULTS, BadValue, binascii.Error, KeyError)
+_UNREADABLE = (*FAULTS, BadValue, binascii.Error, KeyError)
 
 
 def from_messages(
@@ -66,19 +71,19 @@ def from_messages(
     Raises:
       BadValue: not JSON, or no messages; the field is named.
     """
-    body = _body(messages)
+    body = members_of("messages", messages, "messages")
     array = bytes(body.get("messages", b"null"))
-    entries = [bytes(entry) for entry in _wire.decode_array(array)] if array.startswith(b"[") else None
+    entries = [bytes(entry) for entry in decode_array(array)] if array.startswith(b"[") else None
     if entries is None or not all(entry.startswith(b"{") for entry in entries):
         raise BadValue("messages", "is no array of messages")
     if tools is None:
         tools = _tools(body.get("tools"))
-    reader = _ClaudeReader(scope, model or _wire.string(body.get("model")) or "", tuple(tools))
+    reader = _ClaudeReader(scope, model or string(body.get("model")) or "", tuple(tools))
     if (system := body.get("system")) is not None and bytes(system) != b"null":
         reader.system(bytes(system))
     try:
         reader.run(list(map(_ClaudeEntry, entries)))
-    except _FAULTS as exc:
+    except FAULTS as exc:
         raise BadValue("messages", f"cannot be read: {exc}") from None
     return Transcript(reader.items)
 
@@ -118,7 +123,7 @@ def to_system(transcript: Transcript) -> bytes | None:
     if not items:
         return None
     if len(items) == 1 and isinstance(items[0], Message) and (wire := _own_wire(items[0])) is not None:
-        return bytes(_wire.decode_object(wire).get("content", b"null"))
+        return bytes(decode_object(wire).get("content", b"null"))
     encoder = ClaudeItemEncoder("", "")
     blocks = list[bytes]()
     for i, item in enumerate(items):
@@ -142,20 +147,17 @@ def batch_line(turn: Turn[Any], id: str) -> bytes:
     preview = turn.preview()
     if not preview.url.endswith("/v1/messages"):
         raise BadValue("turn", f"{preview.url} takes no batches of the Messages API")
-    params = _wire.decode_object(preview.body)
+    params = decode_object(preview.body)
     sent = {name: value for name, value in params.items() if name not in _NOT_IN_A_BATCH}
-    return b'{"custom_id":%b,"params":%b}' % (_wire.encode(id), _wire.encode(sent))
+    return b'{"custom_id":%b,"params":%b}' % (encode(id), encode(sent))
 
 
 def is_message(body: bytes) -> bool:
     """Whether a body is a whole message."""
     try:
-        members = _wire.decode_object(body)
-        return (
-            _wire.string(members.get("type")) == "message"
-            and _wire.string(members.get("stop_reason")) is not None
-        )
-    except _FAULTS:
+        members = decode_object(body)
+        return string(members.get("type")) == "message" and string(members.get("stop_reason")) is not None
+    except FAULTS:
         return False
 
 
@@ -175,15 +177,15 @@ class _ClaudeEntry:
     __slots__ = ("blocks", "content", "extra", "json", "results", "role")
 
     def __init__(self, json: bytes) -> None:
-        members = _wire.decode_object(json)
+        members = decode_object(json)
         self.json = json
-        self.role = _wire.string(members.get("role")) or ""
+        self.role = string(members.get("role")) or ""
         self.content = bytes(members.get("content", b"null"))
         self.extra = {name: value for name, value in members.items() if name not in ("role", "content")}
         self.blocks: list[bytes] | None = None
         self.results: list[str] | None = []
         if self.content.startswith(b"["):
-            blocks = [bytes(block) for block in _wire.decode_array(self.content)]
+            blocks = [bytes(block) for block in decode_array(self.content)]
             if all(block.startswith(b"{") for block in blocks):
                 self.blocks = blocks
                 answers = [_answered(block) for block in blocks]
@@ -193,10 +195,10 @@ class _ClaudeEntry:
 
 def _answered(block: bytes) -> str | None:
     """The call that a block answers."""
-    members = _wire.decode_object(block)
-    if _wire.string(members.get("type")) != "tool_result":
+    members = decode_object(block)
+    if string(members.get("type")) != "tool_result":
         return None
-    return _wire.string(members.get("tool_use_id")) or ""
+    return string(members.get("tool_use_id")) or ""
 
 
 class _ClaudeReader:
@@ -235,7 +237,7 @@ class _ClaudeReader:
         """A turn; kept as it is where its calls are not answered as an item can say it."""
         try:
             turn = _turn.turn_from_message(message.json, scope=self._scope)
-        except _FAULTS:
+        except FAULTS:
             self._keep(message)
             return
         calls = [call.id for call in turn.tool_calls]
@@ -262,10 +264,10 @@ class _ClaudeReader:
             array = b"[" + b",".join(group) + b"]"
             if i == 0 and message.extra:
                 members = {"role": RawJson(b'"user"'), "content": RawJson(array), **message.extra}
-                wire: bytes | None = _wire.encode(members)
+                wire: bytes | None = encode(members)
             else:
                 said = _content(self._piece(item))
-                wire = None if said is not None and _same(said, array) else array
+                wire = None if said is not None and same_value(said, array) else array
                 if wire is not None and i == 0:
                     wire = b'{"role":"user","content":%b}' % wire
             self.items.append(_with_wire(item, wire))
@@ -276,7 +278,7 @@ class _ClaudeReader:
         content: tuple[Part, ...]
         if message.blocks is not None:
             content = tuple(map(_part, message.blocks))
-        elif (text := _wire.string(message.content)) is not None:
+        elif (text := string(message.content)) is not None:
             content = (Text(text),)
         else:
             self._keep(message)
@@ -287,7 +289,7 @@ class _ClaudeReader:
         role: Literal["system", "user"] = "system" if message.role == "system" else "user"
         item = Message(role, content or (Text(""),))
         said = _content(self._piece(item))
-        plain = not begins and not message.extra and said is not None and _same(said, message.content)
+        plain = not begins and not message.extra and said is not None and same_value(said, message.content)
         self.items.append(_with_wire(item, None if plain else message.json))
 
     def _piece(self, item: Message | ToolResult) -> ClaudePiece | None:
@@ -311,23 +313,23 @@ def _with_wire(item: Message | ToolResult, wire: bytes | None) -> Message | Tool
 
 
 def _result(block: bytes) -> ToolResult:
-    members = _wire.decode_object(block)
+    members = decode_object(block)
     content = bytes(members.get("content", b"null"))
     said: tuple[Part, ...] = ()
     if content.startswith(b"["):
-        said = tuple(_part(bytes(part)) for part in _wire.decode_array(content))
-    elif text := _wire.string(content):
+        said = tuple(_part(bytes(part)) for part in decode_array(content))
+    elif text := string(content):
         said = (Text(text),)
     error = bytes(members.get("is_error", b"")) == b"true"
-    return ToolResult(_wire.string(members["tool_use_id"]) or "", said or (Text(""),), error)
+    return ToolResult(string(members["tool_use_id"]) or "", said or (Text(""),), error)
 
 
 def _part(block: bytes) -> Part:
     """A block as a part; raw where no part says it."""
     try:
-        members = _wire.decode_object(block)
-        kind = _wire.string(members.get("type"))
-        if kind == "text" and (text := _wire.string(members.get("text"))) is not None:
+        members = decode_object(block)
+        kind = string(members.get("type"))
+        if kind == "text" and (text := string(members.get("text"))) is not None:
             return Text(text)
         if kind in ("image", "document") and (media := _media(members, document=kind == "document")):
             return media
@@ -337,17 +339,17 @@ def _part(block: bytes) -> Part:
 
 
 def _media(members: Mapping[str, RawJson], *, document: bool) -> Image | Document | None:
-    source = _wire.decode_object(members["source"])
-    kind, media_type = _wire.string(source.get("type")), _wire.string(source.get("media_type")) or ""
+    source = decode_object(members["source"])
+    kind, media_type = string(source.get("type")), string(source.get("media_type")) or ""
     data = url = file_id = None
     if kind == "base64":
-        data = b64decode(_wire.string(source.get("data")) or "", validate=True)
+        data = b64decode(string(source.get("data")) or "", validate=True)
     elif kind == "text" and document:
-        data = (_wire.string(source.get("data")) or "").encode()
+        data = (string(source.get("data")) or "").encode()
     elif kind == "url":
-        url, media_type = _wire.string(source.get("url")), ""
+        url, media_type = string(source.get("url")), ""
     elif kind == "file":
-        file_id, media_type = _wire.string(source.get("file_id")), ""
+        file_id, media_type = string(source.get("file_id")), ""
     else:
         return None
     if not document:
@@ -358,8 +360,8 @@ def _media(members: Mapping[str, RawJson], *, document: bool) -> Image | Documen
         data,
         url,
         file_id,
-        title=_wire.string(members.get("title")),
-        context=_wire.string(members.get("context")),
+        title=string(members.get("title")),
+        context=string(members.get("context")),
         citations=cited is not None and b"true" in bytes(cited),
     )
 
@@ -370,7 +372,7 @@ class _Written:
     __slots__ = ("blocks", "members", "whole")
 
     def __init__(self, role: str, blocks: Iterable[bytes]) -> None:
-        self.members: dict[str, RawJson] = {"role": RawJson(_wire.encode(role))}
+        self.members: dict[str, RawJson] = {"role": RawJson(encode(role))}
         self.blocks = list(blocks)
         self.whole = b""
 
@@ -378,9 +380,9 @@ class _Written:
     def read(cls, wire: bytes) -> _Written:
         """From a message, or from an array of blocks of one."""
         array = wire if wire.startswith(b"[") else b"null"
-        members = {} if wire.startswith(b"[") else _wire.decode_object(wire)
+        members = {} if wire.startswith(b"[") else decode_object(wire)
         content = array if array != b"null" else bytes(members.get("content", b"null"))
-        written = cls("user", map(bytes, _wire.decode_array(content)) if content.startswith(b"[") else ())
+        written = cls("user", map(bytes, decode_array(content)) if content.startswith(b"[") else ())
         if members:
             written.members = members
             written.whole = b"" if content.startswith(b"[") else wire
@@ -388,13 +390,13 @@ class _Written:
 
     @property
     def role(self) -> str | None:
-        return _wire.string(self.members.get("role"))
+        return string(self.members.get("role"))
 
     def json(self) -> bytes:
         if self.whole:
             return self.whole
         content = RawJson(b"[" + b",".join(self.blocks) + b"]")
-        return _wire.encode({**self.members, "content": content})
+        return encode({**self.members, "content": content})
 
 
 def _add(written: list[_Written], role: str, blocks: Sequence[bytes]) -> None:
@@ -411,7 +413,7 @@ def _add_turn(written: list[_Written], turn: CommittedTurn) -> None:
     if turn.adapter != _wire.NAME:
         _add(written, "assistant", _turn.view_blocks(turn))
         return
-    members = _wire.decode_object(turn.wire)
+    members = decode_object(turn.wire)
     if not _ANSWER & members.keys():
         written.append(_Written.read(turn.wire))
         return
@@ -426,20 +428,6 @@ def _own_wire(item: Item) -> bytes | None:
     return raw.json.strip().encode() if raw is not None and raw.adapter == _wire.NAME else None
 
 
-def _body(messages: Json) -> Mapping[str, RawJson]:
-    """The members of a request; of a list, that it has messages."""
-    try:
-        text = messages.encode() if isinstance(messages, str) else messages
-        json = (text if isinstance(text, bytes) else _wire.encode(text)).strip()
-        return (
-            _wire.decode_object(json)
-            if json.startswith(b"{")
-            else {"messages": msgspec.json.decode(json, type=RawJson)}
-        )
-    except (*_FAULTS, TypeError) as exc:
-        raise BadValue("messages", f"not JSON: {exc}") from None
-
-
 class _GivenTool(msgspec.Struct):
     name: str
     input_schema: RawJson
@@ -450,7 +438,7 @@ class _GivenTool(msgspec.Struct):
 def _tools(tools: RawJson | None) -> tuple[ToolDef, ...]:
     """The tools of a request that have a schema; the others run at the provider."""
     found = list[ToolDef]()
-    for tool in _wire.decode_array(tools) if tools is not None and bytes(tools).startswith(b"[") else ():
+    for tool in decode_array(tools) if tools is not None and bytes(tools).startswith(b"[") else ():
         try:
             read = msgspec.json.decode(tool, type=_GivenTool)
         except msgspec.MsgspecError:
@@ -458,16 +446,3 @@ def _tools(tools: RawJson | None) -> tuple[ToolDef, ...]:
         if read.type == "custom":
             found.append(ToolDef(read.name, bytes(read.input_schema).decode(), read.description))
     return tuple(found)
-
-
-def _same(a: bytes, b: bytes) -> bool:
-    """Whether two texts are one JSON value, the digits of its numbers included."""
-    return a == b or _value(a) == _value(b)
-
-
-def _value(text: bytes) -> object:
-    return json.loads(text, parse_float=_number, parse_int=_number)
-
-
-def _number(digits: str) -> tuple[str]:
-    return (digits,)  # no other JSON value is a tuple

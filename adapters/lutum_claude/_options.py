@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from collections.abc import Sequence
+from typing import Literal, cast
 
-import msgspec
 from msgspec import Struct
 
 from lutum import BadValue
+from lutum.dialect.headers import check_extra_headers, is_value
+from lutum.dialect.json import Json, to_bytes
+from lutum.dialect.options import ProviderOptions, SettingsHooks, check_extra_body
 from lutum_claude import _wire
-
-Json = str | Mapping[str, Any] | Sequence[Any]
-"""JSON as text, sent as it is, or a value."""
 
 Display = Literal["summarized", "omitted", "updates"]
 
@@ -35,7 +34,7 @@ class Thinking(Struct, frozen=True):
     budget_tokens: int | None = None
 
 
-class ClaudeOptions(Struct, frozen=True, kw_only=True):
+class ClaudeOptions(ProviderOptions, frozen=True, kw_only=True):
     """Options of one turn (`.ext(ClaudeOptions(...))`) or of an adapter (`options=`); None is "not said".
 
     A turn's options are laid over the adapter's, field by field. What a known model refuses is refused
@@ -54,8 +53,6 @@ class ClaudeOptions(Struct, frozen=True, kw_only=True):
       user_id: `metadata.user_id`.
       server_tools: entries put before your tools; say the same ones in every turn of a transcript.
       structured: ask for structured values by `format`, the default, or by a forced `tool`.
-      extra_body: members added to the request's body, over those lutum writes.
-      extra_headers: headers added to the request, over those lutum writes.
     """
 
     thinking: Literal["adaptive", "disabled", "between_tools"] | int | Thinking | None = None
@@ -76,8 +73,6 @@ class ClaudeOptions(Struct, frozen=True, kw_only=True):
     top_k: int | None = None
     parallel_tool_calls: bool | None = None
     structured: Literal["format", "tool"] | None = None
-    extra_body: dict[str, Any] | None = None
-    extra_headers: dict[str, str] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.thinking, int):
@@ -91,27 +86,19 @@ class ClaudeOptions(Struct, frozen=True, kw_only=True):
             raise BadValue("top_k", f"{self.top_k} is below 1")
         for name in ("context_management", "mcp_servers", "fallbacks", "task_budget"):
             if (value := getattr(self, name)) is not None:
-                json_bytes(name, value)
+                to_bytes(name, value)
         for i, tool in enumerate(self.server_tools or ()):
-            if not json_bytes(f"server_tools[{i}]", tool).startswith(b"{"):
-                raise BadValue(f"server_tools[{i}]", "is no JSON object")
-        for name, value in (self.extra_body or {}).items():
-            if name in _OURS:
-                raise BadValue(f"extra_body.{name}", f"is written by lutum: {_OURS[name]}")
-            json_bytes(f"extra_body.{name}", [value])
-        _check_headers(self.extra_headers)
+            if not to_bytes(f"server_tools[{i}]", tool).startswith(b"{"):
+                raise BadValue(f"server_tools[{i}]", "is not a JSON object")
+        check_extra_body(self.extra_body, _OURS)
+        check_extra_headers(self.extra_headers, secret=_SECRET_HEADERS, instead="api_key= or auth_token=")
         _check_betas(self.betas)
 
     def __repr__(self) -> str:
-        said = {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
-        if "mcp_servers" in said:
-            said["mcp_servers"] = ...  # holds authorization tokens
-        return f"ClaudeOptions({', '.join(f'{name}={value!r}' for name, value in said.items())})"
-
-    def over(self, base: ClaudeOptions) -> ClaudeOptions:
-        """These, and the base's where nothing is said here."""
-        said = {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
-        return msgspec.structs.replace(base, **said)
+        given = self.given()
+        if "mcp_servers" in given:
+            given["mcp_servers"] = ...  # holds authorization tokens
+        return f"ClaudeOptions({', '.join(f'{name}={value!r}' for name, value in given.items())})"
 
     def thinking_type(self) -> tuple[str | None, int | None]:
         """The type and the budget asked for."""
@@ -124,50 +111,20 @@ class ClaudeOptions(Struct, frozen=True, kw_only=True):
                 return type, None
 
 
-def json_bytes(field: str, value: object) -> bytes:
-    """JSON text as it is, or a value as JSON.
-
-    Raises:
-      BadValue: it is neither.
-    """
-    try:
-        if not isinstance(value, str):
-            return _wire.encode(value)
-        msgspec.json.decode(value)
-        return value.strip().encode()
-    except (msgspec.MsgspecError, TypeError, UnicodeError, RecursionError, OverflowError) as exc:
-        raise BadValue(field, f"not JSON: {exc}") from None
-
-
-def _check_headers(headers: object) -> None:
-    if headers is None:
-        return
-    if not isinstance(headers, Mapping):
-        raise BadValue("extra_headers", f"names and values, not {type(headers).__name__}")
-    for name, value in cast("Mapping[object, object]", headers).items():
-        field = f"extra_headers[{name!r}]"
-        if not isinstance(name, str) or not _wire.HEADER_NAME.fullmatch(name):
-            raise BadValue(field, "is not the name of a header")
-        if name.lower() in _SECRET_HEADERS:
-            raise BadValue(field, "would be shown: give api_key= or auth_token=")
-        if name.lower() in _wire.OWN_HEADERS:
-            raise BadValue(field, "is the connection's own")
-        if not isinstance(value, str):
-            raise BadValue(field, f"is a str, not {type(value).__name__}")
-        if value and not _wire.HEADER_VALUE.fullmatch(value):
-            raise BadValue(field, "a header holds printable ASCII without spaces or a line end around it")
-
-
 def _check_betas(betas: object) -> None:
     if betas is None:
         return
     if not isinstance(betas, tuple | list):
         raise BadValue("betas", f"a tuple of names, not {type(betas).__name__}")
     for i, beta in enumerate(cast("Sequence[object]", betas)):
-        if not isinstance(beta, str) or not _wire.HEADER_VALUE.fullmatch(beta):
+        if not isinstance(beta, str) or not beta or not is_value(beta):
             raise BadValue(f"betas[{i}]", f"{beta!r} is not the name of a beta")
 
 
 def _check_budget(tokens: int) -> None:
     if tokens < _wire.MIN_BUDGET:
         raise BadValue("thinking.budget_tokens", f"{tokens} is below {_wire.MIN_BUDGET}")
+
+
+class ClaudeHooks(SettingsHooks[ClaudeOptions]):
+    """Hooks of `ClaudeAdapter(hooks=)`: they choose a turn's model and options."""

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from lutum import Item
 from lutum.abc import ReplayForm
+from lutum.dialect.json import encode
 from lutum_claude import _estimate, _wire
 from lutum_claude._items import ClaudePiece, ContentBlock
 
@@ -195,7 +196,7 @@ def note(extra: bytes, lost: Sequence[int]) -> str:
     """Goes behind a digest: server tools, and turns that went out without their thinking."""
     if not extra and not lost:
         return ""
-    return "-" + blake2b(_wire.encode([extra.decode(), list(lost)]), digest_size=8).hexdigest()
+    return "-" + blake2b(encode([extra.decode(), list(lost)]), digest_size=8).hexdigest()
 
 
 def mark(tools: list[ContentBlock], join: Join, breakpoint: bytes) -> None:

@@ -13,8 +13,9 @@ from msgspec import UNSET, Struct, UnsetType
 
 from lutum import BadValue
 from lutum.abc import TurnRequest, narrow
+from lutum.dialect.json import encode, to_bytes
 from lutum_claude import _models, _wire
-from lutum_claude._options import ClaudeOptions, json_bytes
+from lutum_claude._options import ClaudeOptions
 
 # The API has no default for max_tokens. 4,096 answers most questions; a model that thinks unasked
 # thinks within the same limit.
@@ -83,29 +84,29 @@ def members(context: Context) -> dict[str, bytes]:
       BadValue: the model takes no such thing; names the field.
     """
     options, settings = context.options, context.request.settings
-    found: dict[str, bytes] = {"max_tokens": _wire.encode(_max_tokens(context))}
+    found: dict[str, bytes] = {"max_tokens": encode(_max_tokens(context))}
     if context.thinking:
-        found["thinking"] = _wire.encode(context.thinking)
+        found["thinking"] = encode(context.thinking)
     if output := _output_config(context):
         found["output_config"] = output
     _sampling(context, found)
     if settings.stop is not UNSET and settings.stop:
-        found["stop_sequences"] = _wire.encode(settings.stop)
+        found["stop_sequences"] = encode(settings.stop)
     if choice := _tool_choice(context):
-        found["tool_choice"] = _wire.encode(choice)
+        found["tool_choice"] = encode(choice)
     if options.user_id is not None:
-        found["metadata"] = _wire.encode({"user_id": options.user_id})
+        found["metadata"] = encode({"user_id": options.user_id})
     if options.service_tier is not None:
-        found["service_tier"] = _wire.encode(options.service_tier)
+        found["service_tier"] = encode(options.service_tier)
     if options.container is not None:
         found["container"] = _container(options.container)
     for name in ("context_management", "mcp_servers", "fallbacks"):
         if (value := getattr(options, name)) is not None:
-            found[name] = json_bytes(name, value)
+            found[name] = to_bytes(name, value)
     if options.inference_geo is not None:
-        found["inference_geo"] = _wire.encode(options.inference_geo)
+        found["inference_geo"] = encode(options.inference_geo)
     for name, value in (options.extra_body or {}).items():
-        found[name] = _wire.encode(value)
+        found[name] = encode(value)
     return found
 
 
@@ -169,12 +170,12 @@ def _output_config(context: Context) -> bytes:
     options, output = context.options, context.request.output
     found = list[bytes]()
     if options.effort is not None:
-        found.append(b'"effort":' + _wire.encode(options.effort))
+        found.append(b'"effort":' + encode(options.effort))
     if output is not None and options.structured != "tool":
         schema, _ = narrow(output.schema, "anthropic")
         found.append(b'"format":{"type":"json_schema","schema":%b}' % schema.encode())
     if options.task_budget is not None:
-        found.append(b'"task_budget":' + json_bytes("task_budget", options.task_budget))
+        found.append(b'"task_budget":' + to_bytes("task_budget", options.task_budget))
     return b"{%b}" % b",".join(found) if found else b""
 
 
@@ -199,7 +200,7 @@ def _sampling(context: Context, found: dict[str, bytes]) -> None:
                 raise BadValue(name, f"{model} does not take {value} with thinking")
     if temperature is not None and top_p is not None and _models.family(model) in _models.ONE_OF_TWO:
         raise BadValue("top_p", f"{model} takes temperature or top_p, not both")
-    found.update({name: _wire.encode(value) for name, value in given.items() if value is not None})
+    found.update({name: encode(value) for name, value in given.items() if value is not None})
 
 
 def _tool_choice(context: Context) -> dict[str, Any]:
@@ -232,8 +233,8 @@ def _with_budget(context: Context) -> bool:
 
 def _container(value: object) -> bytes:
     if isinstance(value, str) and not value.lstrip().startswith(("{", '"')):
-        return _wire.encode(value)  # an id, not JSON
-    return json_bytes("container", value)
+        return encode(value)  # an id, not JSON
+    return to_bytes("container", value)
 
 
 def _number(value: float | UnsetType) -> float | None:

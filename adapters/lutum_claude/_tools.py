@@ -17,7 +17,8 @@ from msgspec import Raw, Struct
 
 from lutum import BadValue, ToolDef
 from lutum.abc import OutputFormat, ToolPlan, TurnRequest
-from lutum_claude import _estimate, _turn, _wire
+from lutum.dialect.json import decode_object, encode, is_object
+from lutum_claude import _estimate, _wire
 
 _KEY = "1 to 64 of A-Z a-z 0-9 _ . -"
 # One other key and the API refuses the whole request: "tools.0.custom.input_schema.properties: Property keys
@@ -76,18 +77,18 @@ def tool_json(tool: ToolDef) -> bytes:
         raise BadValue(
             "tools", f"the name {tool.name!r} has more than letters, digits, _ and -, or is too long"
         )
-    if not _turn.is_object(tool.schema):
+    if not is_object(tool.schema):
         raise BadValue("tools", f"the schema of {tool.name!r} is no JSON object")
     for key in _properties(tool.schema):
         if not _PROPERTY.fullmatch(key):
             raise BadValue("tools", f"a parameter of {tool.name!r} is called {key!r}; Claude takes {_KEY}")
-    described = b',"description":' + _wire.encode(tool.description) if tool.description else b""
-    return b'{"name":%b%b,"input_schema":%b}' % (_wire.encode(tool.name), described, tool.schema.encode())
+    described = b',"description":' + encode(tool.description) if tool.description else b""
+    return b'{"name":%b%b,"input_schema":%b}' % (encode(tool.name), described, tool.schema.encode())
 
 
 def _properties(schema: str) -> Iterable[str]:
-    properties = bytes(_wire.decode_object(schema).get("properties", b""))
-    return _wire.decode_object(properties) if properties.startswith(b"{") else ()
+    properties = bytes(decode_object(schema).get("properties", b""))
+    return decode_object(properties) if properties.startswith(b"{") else ()
 
 
 @lru_cache(maxsize=1024)
@@ -188,7 +189,7 @@ def _difference(tools: ToolPlan, now: Offer) -> list[bytes]:
 
 
 def _reference(kind: str, name: str) -> bytes:
-    return _wire.encode({"type": kind, "tool": {"type": "tool_reference", "name": name}})
+    return encode({"type": kind, "tool": {"type": "tool_reference", "name": name}})
 
 
 @lru_cache(maxsize=1024)

@@ -13,6 +13,7 @@ from msgspec import Raw
 
 from lutum import CommittedTurn, ReasoningItem, RefusalItem, TextItem, ToolCallItem, ViewItem
 from lutum.abc import ReplayForm
+from lutum.dialect.json import decode_object, encode, is_object, starts_with, string
 from lutum_claude import _models, _wire
 
 THINKING = frozenset({"thinking", "redacted_thinking", "connector_text"})
@@ -81,7 +82,7 @@ def turn_from_message(
     return CommittedTurn(
         adapter=_wire.NAME,
         scope=scope,
-        model=_wire.string(read.model) or "",
+        model=string(read.model) or "",
         wire=message,
         items=_view(blocks, read, malformed or {}, value_tool),
         inexact_reason=inexact_reason,
@@ -92,10 +93,10 @@ def turn_from_message(
 
 def refusal_words(stop_details: bytes) -> str:
     """What the API says about a refusal, for one that says nothing itself."""
-    details = _wire.decode_object(stop_details) if stop_details.startswith(b"{") else {}
-    if explanation := _wire.string(details.get("explanation")):
+    details = decode_object(stop_details) if stop_details.startswith(b"{") else {}
+    if explanation := string(details.get("explanation")):
         return explanation
-    category = _wire.string(details.get("category"))
+    category = string(details.get("category"))
     return f"The request was refused ({category})." if category else "The request was refused."
 
 
@@ -161,14 +162,14 @@ def view_blocks(turn: CommittedTurn) -> list[bytes]:
 
 
 def text_block(text: str) -> bytes:
-    return b'{"type":"text","text":' + _wire.encode(text) + b"}"
+    return b'{"type":"text","text":' + encode(text) + b"}"
 
 
 def call_block(id: str, name: str, arguments: str) -> bytes:
     """A tool_use; arguments that are no JSON object go out as `{}`, the API takes nothing else."""
     return b'{"type":"tool_use","id":%b,"name":%b,"input":%b}' % (
-        _wire.encode(call_id(id)),
-        _wire.encode(name),
+        encode(call_id(id)),
+        encode(name),
         arguments.encode() if is_object(arguments) else b"{}",
     )
 
@@ -183,13 +184,12 @@ def takes_id(id: str) -> bool:
     return _wire.CALL_ID.fullmatch(id) is not None
 
 
-def is_object(text: str) -> bool:
-    """Whether `text` is one JSON object."""
-    try:
-        _wire.decode_object(text)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+def is_by_program(block: bytes) -> bool:
+    """Return whether a block is a call made by a program that the model wrote in an earlier response."""
+    if _wire.decode_tag(block).type != "tool_use" or b'"caller"' not in block:
         return False
-    return True
+    caller = decode_object(block).get("caller")
+    return starts_with(caller, b"{") and string(decode_object(caller).get("type")) not in (None, "direct")
 
 
 def _blocks(message: _MessageBody) -> list[bytes]:
@@ -213,21 +213,21 @@ def _live(blocks: Sequence[bytes]) -> list[tuple[str, bytes]]:
 
 
 def _id(block: bytes, member: str) -> bytes | None:
-    found = _wire.decode_object(block).get(member)
+    found = decode_object(block).get(member)
     return None if found is None else bytes(found)
 
 
 def _without_response_members(block: bytes) -> bytes:
     if b'"file_id"' not in block:
         return block
-    members = _wire.decode_object(block)
+    members = decode_object(block)
     try:
         citations = msgspec.json.decode(members["citations"], type=list[dict[str, Raw]])
     except (KeyError, msgspec.DecodeError):
         return block
     kept = [{k: v for k, v in c.items() if k not in RESPONSE_ONLY_CITATION_MEMBERS} for c in citations]
-    members["citations"] = Raw(_wire.encode(kept))
-    return _wire.encode(members)
+    members["citations"] = Raw(encode(kept))
+    return encode(members)
 
 
 def _view(
@@ -256,11 +256,11 @@ def _view(
 
 
 def _said(block: bytes, member: str) -> str:
-    return _wire.string(_wire.decode_object(block).get(member)) or ""
+    return string(decode_object(block).get(member)) or ""
 
 
 def _stopped(message: _MessageBody) -> str | None:
-    return _wire.string(message.stop_reason)
+    return string(message.stop_reason)
 
 
 def _signed(block: bytes) -> bool:

@@ -12,8 +12,6 @@ from typing import get_args
 import msgspec
 from msgspec import Raw, Struct
 
-from lutum import ErrorKind
-
 NAME = "claude"
 
 VERSION = "2023-06-01"
@@ -111,60 +109,8 @@ class _LooseDelta(Struct):
 
 decode_tag = msgspec.json.Decoder(_Tagged).decode
 decode_loose_delta = msgspec.json.Decoder(_LooseDelta).decode
-decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
-decode_array = msgspec.json.Decoder(list[Raw]).decode
-decode_str = msgspec.json.Decoder(str).decode
-encode = msgspec.json.Encoder().encode
 
-
-COUNTS = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-"""Members of `usage` that hold a number of tokens."""
-
-_COUNT = re.compile(rb"[0-9]{1,15}")
-
-
-def string(value: Raw | bytes | None) -> str | None:
-    """A member that should be a string; None where it is something else, or not there."""
-    if value is None or not bytes(value).startswith(b'"'):
-        return None
-    return decode_str(value)
-
-
-def count(value: Raw | None) -> int | None:
-    """A number of tokens; None where it is something else, or not there."""
-    digits = b"" if value is None else bytes(value)
-    return int(digits) if _COUNT.fullmatch(digits) else None
-
-
-# --- errors (api/errors) -----------------------------------------------------------------------
-
-
-class ClaudeErrorObject(Struct):
-    type: str | None = None
-    message: str = ""
-    code: str | None = None
-
-
-ERRORS: dict[str, tuple[ErrorKind, int]] = {
-    "invalid_request_error": ("invalid_request", 400),
-    "authentication_error": ("authentication", 401),
-    "billing_error": ("billing", 402),
-    "permission_error": ("permission", 403),
-    "not_found_error": ("not_found", 404),
-    "conflict_error": ("invalid_request", 409),
-    "request_too_large": ("too_large", 413),
-    "rate_limit_error": ("rate_limit", 429),
-    "api_error": ("server", 500),
-    "timeout_error": ("timeout", 504),
-    "overloaded_error": ("overloaded", 529),
-}
-"""What an error's type means: its class, and the HTTP status it stands for."""
-
-STATUSES: dict[int, ErrorKind] = {
-    **{status: kind for kind, status in ERRORS.values()},
-    408: "timeout",
-    422: "invalid_request",
-}
+# --- the end of a turn ----------------------------------------------------------------------
 
 FINISH = {
     "end_turn": "stop",
@@ -175,13 +121,6 @@ FINISH = {
     "pause_turn": "paused",
 }
 """`stop_reason` in lutum's words; others keep the provider's."""
-
-# --- headers (RFC 9110, 5.6.2 and 5.5, ASCII only) -----------------------------------------------
-
-HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-HEADER_VALUE = re.compile(r"[!-~](?:[ \t!-~]*[!-~])?")
-OWN_HEADERS = frozenset({"connection", "content-length", "host", "transfer-encoding"})
-"""Those that belong to the connection: the HTTP library writes them."""
 
 # --- betas (api/beta-headers) ------------------------------------------------------------------
 

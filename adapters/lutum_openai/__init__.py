@@ -1,20 +1,22 @@
-"""OpenAI for lutum: the Responses API, and Chat Completions with all that speak it.
+"""OpenAI for lutum: the Responses API, and Chat Completions with all servers that speak it.
 
-_options   `OpenAIOptions`, for both; _hooks: `OpenAIHooks`
-_common    PURE: errors, usage, hosts and token counts, for both
-responses  `OpenAIAdapter` (developers.openai.com/api/reference/resources/responses)
+responses    `OpenAIAdapter` (developers.openai.com/api/reference/resources/responses)
+chat         `OpenAIChatAdapter` (developers.openai.com/api/reference/resources/chat)
 completions  `OpenAICompletionsAdapter`, for `Lutum(completion=)`
-chat       `OpenAIChatAdapter` (developers.openai.com/api/reference/resources/chat)
+_options     `OpenAIOptions` and `OpenAIHooks`, for all of them
+_endpoint    where requests go; _profiles, _hosts: what is known about each host
+_errors, _usage, _estimate, _hidden_prompt, _items, _messages   what they share; none of them does I/O
 """
 
-from lutum_openai._hooks import OpenAIHooks as OpenAIHooks
-from lutum_openai._options import OpenAIOptions as OpenAIOptions
+from lutum_openai._errors import ERRORS as ERRORS
+from lutum_openai._options import OpenAIHooks as OpenAIHooks, OpenAIOptions as OpenAIOptions
 from lutum_openai._profiles import Profile as Profile
 from lutum_openai.chat._adapter import OpenAIChatAdapter as OpenAIChatAdapter
 from lutum_openai.completions._adapter import OpenAICompletionsAdapter as OpenAICompletionsAdapter
 from lutum_openai.responses._adapter import OpenAIAdapter as OpenAIAdapter
 
 __all__ = [
+    "ERRORS",
     "OpenAIAdapter",
     "OpenAIChatAdapter",
     "OpenAICompletionsAdapter",

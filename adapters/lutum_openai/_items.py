@@ -28,7 +28,7 @@ from lutum import (
     Transcript,
 )
 from lutum.abc import ReplayForm
-from lutum_openai import _common
+from lutum_openai import _estimate
 
 ERROR_MARK = "ERROR: "
 """Begins the text of a tool result that is an error: the dialects have no flag for it."""
@@ -75,7 +75,7 @@ class Content(Struct, frozen=True):
 
     def piece(self, *sent: bytes, answers: bool = False, more: int = 0) -> OpenAIPiece:
         """The piece that holds it; `more` tokens stand beside it."""
-        tokens = self.tokens + _common.MESSAGE_TOKENS + more
+        tokens = self.tokens + _estimate.MESSAGE_TOKENS + more
         return OpenAIPiece(sent, answers, tokens=tokens, images=self.images, unbounded=self.unbounded)
 
 
@@ -160,7 +160,7 @@ class ItemEncoder(ABC):
         if raw.adapter != self.name:
             raise BadValue(field, f"raw JSON of the adapter {raw.adapter!r} cannot go to {self.api}")
         json = raw.json.strip().encode()
-        return json, None if any(mark in json for mark in self.sizeless) else _common.json_tokens(json)
+        return json, None if any(mark in json for mark in self.sizeless) else _estimate.json_tokens(json)
 
     def _content(self, parts: tuple[Part, ...], field: str, role: str) -> Content:
         sent, tokens, images, unbounded = list[bytes](), 0, 0, list[str]()
@@ -170,7 +170,7 @@ class ItemEncoder(ABC):
             match part:
                 case Text(text=text):
                     sent.append(self._text(text, role))
-                    known = _common.text_tokens(text)
+                    known = _estimate.text_tokens(text)
                 case Raw():
                     json, known = self._raw(part, at)
                     sent.append(json)
@@ -189,6 +189,14 @@ class ItemEncoder(ABC):
         return Content(tuple(sent), tokens, images, tuple(unbounded))
 
 
+def json_instruction(schema: str) -> str:
+    """Return the instruction for JSON mode, which has no schema and is refused where no message says "JSON".
+
+    It goes last in the input, for its request alone.
+    """
+    return f"Answer with one JSON object, and nothing else, that fits this JSON schema:\n{schema}"
+
+
 def result_parts(result: ToolResult) -> tuple[Part, ...]:
     """What a tool result says: one text where it is nothing else."""
     mark = ERROR_MARK if result.is_error else ""
@@ -199,17 +207,17 @@ def result_parts(result: ToolResult) -> tuple[Part, ...]:
 
 def message_tokens(json: bytes) -> int:
     """Tokens of a whole message or item that is sent as JSON."""
-    return _common.json_tokens(json)
+    return _estimate.json_tokens(json)
 
 
 def document_tokens(document: Document) -> int | None:
     """Tokens of a document; None where nobody here can see its text."""
     if document.data is None:
         return None
-    context = _common.text_tokens(document.context) if document.context else 0
+    context = _estimate.text_tokens(document.context) if document.context else 0
     if document.media_type == "text/plain":
-        return context + _common.text_tokens(document.data.decode(errors="replace"))
-    pages = _common.pdf_tokens(document.data)
+        return context + _estimate.text_tokens(document.data.decode(errors="replace"))
+    pages = _estimate.pdf_tokens(document.data)
     return None if pages is None else context + pages
 
 

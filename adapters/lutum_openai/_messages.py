@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import binascii
-import json
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -13,47 +11,11 @@ from msgspec import Raw as RawJson
 
 from lutum import BadValue, Document, Event, Image, Message, Raw, ToolDef, ToolResult, Turn
 from lutum.abc import Decoder
-from lutum_openai._common import decode_array, decode_object, encode
+from lutum.dialect.json import FAULTS, decode_object, encode, objects, same_value
 
 Said = TypeVar("Said", Message, ToolResult)
 
-Json = bytes | str | Sequence[Any] | Mapping[str, Any]
-"""JSON text, or what it decodes to. Text keeps the digits of its numbers."""
-
-FAULTS = (msgspec.MsgspecError, UnicodeError, RecursionError)
-
 _NOT_IN_A_BATCH = frozenset({"stream", "stream_options"})
-
-_decode_str = msgspec.json.Decoder(str).decode
-
-
-def body_of(messages: Json, name: str) -> Mapping[str, RawJson]:
-    """The members of a request's body; a list, or a string, is its member `name`.
-
-    Raises:
-      BadValue: not JSON.
-    """
-    try:
-        text = messages.encode() if isinstance(messages, str) else messages
-        whole = (text if isinstance(text, bytes) else encode(text)).strip()
-        if whole.startswith(b"{"):
-            return decode_object(whole)
-        return {name: msgspec.json.decode(whole, type=RawJson)}
-    except (*FAULTS, TypeError) as exc:
-        raise BadValue("messages", f"not JSON: {exc}") from None
-
-
-def string(value: RawJson | None) -> str | None:
-    """A member that should be a string; None where it is something else, or not there."""
-    return _decode_str(value) if value is not None and bytes(value).startswith(b'"') else None
-
-
-def objects(value: bytes) -> list[bytes] | None:
-    """The entries of an array of objects; None where it is something else."""
-    if not value.startswith(b"["):
-        return None
-    entries = [bytes(entry) for entry in decode_array(value)]
-    return entries if all(entry.startswith(b"{") for entry in entries) else None
 
 
 def image_of(url: str) -> Image:
@@ -83,7 +45,7 @@ UNREADABLE = (*FAULTS, BadValue, binascii.Error, KeyError)
 
 def with_wire(item: Said, name: str, rendered: bytes | None, received: bytes) -> Said:
     """An item with the JSON it was read from, unless it is sent as just that."""
-    if rendered is not None and same(rendered, received):
+    if rendered is not None and same_value(rendered, received):
         return item
     return msgspec.structs.replace(item, wire=Raw(name, received.decode()))
 
@@ -115,19 +77,6 @@ def tools_of(tools: RawJson | None) -> tuple[ToolDef, ...]:
             schema = bytes(tool.parameters).decode()
             found.append(ToolDef(tool.name, "{}" if schema == "null" else schema, tool.description or ""))
     return tuple(found)
-
-
-def same(a: bytes, b: bytes) -> bool:
-    """Whether two texts are one JSON value, the digits of its numbers included."""
-    return a == b or _value(a) == _value(b)
-
-
-def _value(text: bytes) -> object:
-    return json.loads(text, parse_float=_number, parse_int=_number)
-
-
-def _number(digits: str) -> tuple[str]:
-    return (digits,)  # no other JSON value is a tuple
 
 
 def batch_line(turn: Turn[Any], id: str, path: str) -> bytes:

@@ -1,17 +1,13 @@
-"""`OpenAIOptions`: what OpenAI's APIs offer and no other provider has; both adapters read it."""
+"""`OpenAIOptions`, for all of OpenAI's APIs, and the hooks that choose them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
-
-import msgspec
-from msgspec import Struct
+from typing import Literal
 
 from lutum import BadValue
-
-Json = str | Mapping[str, Any]
-"""JSON as text, sent as it is, or a value."""
+from lutum.dialect.headers import check_extra_headers
+from lutum.dialect.json import Json, to_bytes
+from lutum.dialect.options import ProviderOptions, SettingsHooks, check_extra_body
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Summary = Literal["auto", "concise", "detailed"]
@@ -32,7 +28,7 @@ _OURS = {
 _SECRET_HEADERS = frozenset({"api-key", "authorization"})
 
 
-class OpenAIOptions(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
+class OpenAIOptions(ProviderOptions, frozen=True, kw_only=True, repr_omit_defaults=True):
     """Options of one turn (`.ext(OpenAIOptions(...))`) or of an adapter (`options=`); None is "not said".
 
     A turn's options are laid over the adapter's, field by field. They are sent as given: which model takes
@@ -57,8 +53,6 @@ class OpenAIOptions(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
       user: the older end-user id, for the servers that know no `safety_identifier`.
       server_tools: tools that the provider runs, put before yours; say the same ones in every turn of a
         transcript. Responses only.
-      extra_body: members added to the request's body, over those lutum writes.
-      extra_headers: headers added to the request, over those lutum writes.
     """
 
     effort: Effort | None = None
@@ -77,38 +71,15 @@ class OpenAIOptions(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
     user: str | None = None
     safety_identifier: str | None = None
     server_tools: tuple[Json, ...] | None = None
-    extra_body: dict[str, Any] | None = None
-    extra_headers: dict[str, str] | None = None
 
     def __post_init__(self) -> None:
         if self.top_logprobs is not None and not 0 <= self.top_logprobs <= 20:
             raise BadValue("top_logprobs", f"{self.top_logprobs} is not between 0 and 20")
         for i, tool in enumerate(self.server_tools or ()):
-            json_bytes(f"server_tools[{i}]", tool)
-        for name, value in (self.extra_body or {}).items():
-            if name in _OURS:
-                raise BadValue(f"extra_body.{name}", f"is written by lutum: {_OURS[name]}")
-            json_bytes(f"extra_body.{name}", [value])
-        for name in self.extra_headers or {}:
-            if name.lower() in _SECRET_HEADERS:
-                raise BadValue(f"extra_headers.{name}", "would be shown: give api_key=")
-
-    def over(self, base: OpenAIOptions) -> OpenAIOptions:
-        """These, and the base's where nothing is said here."""
-        said = {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
-        return msgspec.structs.replace(base, **said)
+            to_bytes(f"server_tools[{i}]", tool)
+        check_extra_body(self.extra_body, _OURS)
+        check_extra_headers(self.extra_headers, secret=_SECRET_HEADERS)
 
 
-def json_bytes(field: str, value: object) -> bytes:
-    """JSON text as it is, or a value as JSON.
-
-    Raises:
-      BadValue: it is neither.
-    """
-    try:
-        if not isinstance(value, str):
-            return msgspec.json.encode(value)
-        msgspec.json.decode(value)
-        return value.strip().encode()
-    except (msgspec.MsgspecError, TypeError, UnicodeError, RecursionError, OverflowError) as exc:
-        raise BadValue(field, f"not JSON: {exc}") from None
+class OpenAIHooks(SettingsHooks[OpenAIOptions]):
+    """Hooks of `OpenAIAdapter(hooks=)` and its siblings: they choose a turn's model and options."""

@@ -1,17 +1,19 @@
 """OpenRouter for lutum: OpenAI's dialects at openrouter.ai, with its routing and its usage records.
 
-_options   `OpenRouterOptions`; _hooks: `OpenRouterHooks`
-_generation  PURE: the record of a generation to `Usage`
-_messages  PURE: chat messages of OpenRouter, in and out; it has no batches
-_adapter   the I/O: `OpenRouterAdapter`
+_options     `OpenRouterOptions` and `OpenRouterHooks`
+_generation  the record of a generation to `Usage`
+_messages    chat messages of OpenRouter, in and out; it has no batches
+_adapter     the I/O: `OpenRouterAdapter`
 """
 
 from lutum import result_from_body as result_from_body
 from lutum_openai.chat import to_messages as to_messages
 from lutum_openrouter._adapter import OpenRouterAdapter as OpenRouterAdapter
-from lutum_openrouter._hooks import OpenRouterHooks as OpenRouterHooks
 from lutum_openrouter._messages import from_messages as from_messages
-from lutum_openrouter._options import OpenRouterOptions as OpenRouterOptions
+from lutum_openrouter._options import (
+    OpenRouterHooks as OpenRouterHooks,
+    OpenRouterOptions as OpenRouterOptions,
+)
 
 __all__ = [
     "OpenRouterAdapter",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Final, Literal, final
 from urllib.parse import quote
 
@@ -12,11 +11,9 @@ import msgspec
 from lutum import BadValue, CommittedTurn, Event, ProviderError, Response, Transcript, Usage
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
 from lutum.transport import Credential, HttpAdapter, Secret, check_base_url, no_key
-from lutum_openai import OpenAIAdapter, OpenAIOptions, _common
-from lutum_openai.chat._adapter import OpenAIChatAdapter
+from lutum_openai import ERRORS, OpenAIAdapter, OpenAIChatAdapter, OpenAIOptions
 from lutum_openrouter import _generation
-from lutum_openrouter._hooks import OpenRouterHooks
-from lutum_openrouter._options import OpenRouterOptions
+from lutum_openrouter._options import OpenRouterHooks, OpenRouterOptions
 
 if TYPE_CHECKING:
     import httpx
@@ -55,6 +52,8 @@ class OpenRouterAdapter(HttpAdapter):
     Raises:
       BadValue: a blank model, a URL that is none, a client that is none, `cache_control` with `responses`.
     """
+
+    errors = ERRORS
 
     def __init__(
         self,
@@ -125,9 +124,6 @@ class OpenRouterAdapter(HttpAdapter):
     def decoder(self, prepared: Prepared, response: Response) -> Decoder:
         """The decoder of a successful answer to a request. Pure."""
         return self._inner.decoder(prepared, response)
-
-    def _fault(self, response: Response, body: bytes) -> ProviderError:
-        return _common.http_error(response, body, time.time())
 
     def read_body(self, prepared: Prepared, body: bytes) -> list[Event]:
         """The events of an answer that came whole. Pure.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from lutum import ToolDef, Transcript
+from lutum.dialect.json import Json
 from lutum_openai import chat
-from lutum_openai._messages import Json
 
 HOST = "openrouter.ai"
 

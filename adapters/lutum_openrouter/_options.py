@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-from msgspec import Struct
-
 from lutum import BadValue
+from lutum.dialect.options import ProviderOptions, SettingsHooks
 from lutum_openai import OpenAIOptions
 
 
-class OpenRouterOptions(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
+class OpenRouterOptions(ProviderOptions, frozen=True, kw_only=True, repr_omit_defaults=True):
     """Options of one turn (`.ext(OpenRouterOptions(...))`) or of an adapter (`options=`); None is "not said".
 
     A turn's options are laid over the adapter's, field by field. What OpenRouter shares with OpenAI is in
@@ -34,19 +32,12 @@ class OpenRouterOptions(Struct, frozen=True, kw_only=True, repr_omit_defaults=Tr
     plugins: tuple[dict[str, Any], ...] | None = None
     usage_include: bool | None = None
     reasoning: dict[str, Any] | None = None
-    extra_body: dict[str, Any] | None = None
-    extra_headers: dict[str, str] | None = None
 
     def __post_init__(self) -> None:
         if self.models is not None and not all(model.strip() for model in self.models):
             raise BadValue("models", "has a blank one")
         # OpenAIOptions refuses what is no JSON, what lutum writes itself, and secrets in headers.
         OpenAIOptions(extra_body=self.body(usage=False), extra_headers=self.extra_headers)
-
-    def over(self, base: OpenRouterOptions) -> OpenRouterOptions:
-        """These, and the base's where nothing is said here."""
-        said = {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
-        return msgspec.structs.replace(base, **said)
 
     def body(self, *, usage: bool) -> dict[str, Any]:
         """The members of the request's body; `usage` where it has one that asks for the cost."""
@@ -60,3 +51,7 @@ class OpenRouterOptions(Struct, frozen=True, kw_only=True, repr_omit_defaults=Tr
         if usage:
             said["usage"] = {"include": self.usage_include is not False}
         return {name: value for name, value in said.items() if value is not None} | (self.extra_body or {})
+
+
+class OpenRouterHooks(SettingsHooks[OpenRouterOptions]):
+    """Hooks of `OpenRouterAdapter(hooks=)`: they choose a turn's model and options."""

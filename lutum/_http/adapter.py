@@ -5,10 +5,11 @@ Loads no httpx: `HttpAdapter`'s constructor does, so that an adapter's package c
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -18,6 +19,7 @@ from lutum._values.errors import BadValue, ProviderError
 from lutum._values.results import CommittedTurn, Response
 from lutum._values.settings import Settings
 from lutum.abc import Decoder, Exchange, Prepared, ReplayForm, TurnRequest
+from lutum.dialect.errors import ErrorTable, http_error
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -27,7 +29,7 @@ T = TypeVar("T")
 
 class HttpAdapter(ABC):
     """An adapter over HTTP, but for its dialect: `lutum.abc.Adapter` when a subclass says `name`, `_prepare`,
-    `decoder`, `_fault`, `replay_form` and `first_difference`.
+    `decoder`, `replay_form` and `first_difference`.
 
     Args:
       model: used where a turn names none.
@@ -45,6 +47,9 @@ class HttpAdapter(ABC):
     Raises:
       BadValue: a blank model, a URL that is none, a client that is none, a bound below 1.
     """
+
+    errors: ClassVar[ErrorTable] = ErrorTable()
+    """The provider's error words."""
 
     def __init__(
         self,
@@ -106,9 +111,9 @@ class HttpAdapter(ABC):
     def decoder(self, prepared: Prepared, response: Response) -> Decoder:
         """The decoder of a successful answer to a request. Pure."""
 
-    @abstractmethod
     def _fault(self, response: Response, body: bytes) -> ProviderError:
-        """The error that any other answer stands for."""
+        """Return the error of a response with an error status."""
+        return http_error(response, body, time.time(), self.errors)
 
     @abstractmethod
     def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:

@@ -182,7 +182,7 @@ def _provider_error(
         status=status,
         type=error.type,
         code=error.code,
-        request_id=response.request_id or error.request_id,
+        request_id=error.request_id or response.request_id,
         retry_after=wait,
         body=body,
     )

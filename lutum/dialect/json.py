@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 from msgspec import Raw
@@ -52,7 +52,7 @@ def is_null(value: Raw | bytes | None) -> bool:
     return value is None or bytes(value) in (b"", b"null")
 
 
-def starts_with(value: Raw | bytes | None, opening: bytes) -> bool:
+def starts_with(value: Raw | bytes | None, opening: bytes) -> TypeGuard[Raw | bytes]:
     """Return whether a member is present and begins with `opening`: `{` for an object, `[` for an array."""
     return value is not None and bytes(value).startswith(opening)
 
@@ -62,7 +62,7 @@ def string(value: Raw | bytes | None) -> str | None:
     return decode_str(value) if value is not None and bytes(value).startswith(b'"') else None
 
 
-def copied(raw: Raw) -> bytes:
+def copied(raw: Raw | bytes) -> bytes:
     """Copy a raw value out of its buffer.
 
     Raises:

@@ -14,10 +14,23 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, Struct
 
+from lutum._values.events import Event, ProviderEvent, UsageUpdate
 from lutum._values.results import Estimate, Known, Usage
 from lutum.dialect.json import FAULTS, decode_object, is_null, starts_with
 
-__all__ = ["MOST", "Reported", "cost", "count", "is_odd", "largest", "member", "settle", "total"]
+__all__ = [
+    "MOST",
+    "Reported",
+    "UsageReports",
+    "cost",
+    "count",
+    "is_odd",
+    "largest",
+    "member",
+    "recovered",
+    "settle",
+    "total",
+]
 
 MOST: Final = 2**53
 """The largest count that is read: the integers that JSON in every language holds exactly."""
@@ -88,7 +101,7 @@ def member(members: Mapping[str, Raw], *path: str) -> Raw | None:
     *outer, last = path
     for name in outer:
         inner = members.get(name)
-        if not starts_with(inner, b"{") or inner is None:
+        if not starts_with(inner, b"{"):
             return None
         try:
             members = decode_object(inner)
@@ -158,6 +171,7 @@ def settle(
     *,
     final: bool = True,
     hidden: bool = False,
+    free: bool = False,
 ) -> Usage:
     """Return the usage of a turn, and how it is known.
 
@@ -174,8 +188,12 @@ def settle(
       final: the report covers the whole turn. Otherwise content may have followed it, so the larger of report
         and count is the output, and the label is `lower_bound`, or `estimated` when the count is larger.
       hidden: the model reasons out of sight, so that every count is a lower bound.
+      free: the response holds only calls of a program that an earlier response paid for, so that reported
+        zeros are true.
     """
     found = Reported() if reported is None else reported
+    if free and final and found.empty and found.input_tokens == found.output_tokens == 0:
+        return Usage(cost_usd=found.cost_usd)
     input_tokens, output_tokens = found.input_tokens, found.output_tokens
     cached = found.cache_read_tokens or 0
     known: Known = "exact" if final else "lower_bound"
@@ -204,8 +222,12 @@ def settle(
     if missing_output or (not final and counted > (output_tokens or 0)):
         output_tokens, known = counted, "lower_bound" if hidden else "estimated"
     written = found.cache_write_tokens or 0
+    input_tokens = input_tokens or cached + written
+    # Some hosts report more cache reads than input. Only the input is billed in full.
+    cached = min(cached, input_tokens)
+    written = min(written, input_tokens - cached)
     return Usage(
-        input_tokens=max(input_tokens or 0, cached + written),
+        input_tokens=input_tokens,
         output_tokens=output_tokens or 0,
         cache_read_tokens=cached,
         cache_write_tokens=written,
@@ -213,3 +235,71 @@ def settle(
         cost_usd=found.cost_usd,
         known=known,
     )
+
+
+def recovered(reported: Reported | None) -> Usage | None:
+    """Return the usage in a provider's record of a past request; None when the record has no figure yet."""
+    if reported is None or reported.empty:
+        return None
+    return msgspec.structs.replace(settle(reported, 0, Estimate()), known="recovered")
+
+
+class UsageReports:
+    """The usage reports of one response: shows each as an event, and settles the last one.
+
+    A report of zeros after another report does not count, because some servers send one last.
+
+    Args:
+      estimate: the request's own estimate.
+      hidden: the model reasons out of sight.
+    """
+
+    __slots__ = ("_estimate", "_final", "_hidden", "_last")
+
+    def __init__(self, estimate: Estimate, *, hidden: bool = False) -> None:
+        self._estimate = estimate
+        self._hidden = hidden
+        self._last: Reported | None = None
+        self._final = False
+
+    @property
+    def final(self) -> bool:
+        """Whether the last report covers the whole turn."""
+        return self._final
+
+    def take(
+        self,
+        reported: Reported | None,
+        raw: bytes,
+        out: list[Event],
+        *,
+        counted: int,
+        final: bool,
+        free: bool = False,
+    ) -> None:
+        """Take a report; append a `UsageUpdate` if it is new, and a `ProviderEvent` if a member is odd.
+
+        Args:
+          raw: the report's JSON.
+          counted: non-empty content deltas so far.
+          final: content can no longer follow.
+          free: see `settle`.
+        """
+        if reported is None:
+            return
+        if reported.odd:
+            out.append(ProviderEvent("usage", raw))
+        if reported.empty and (self._last is not None or not final):
+            return
+        new = reported != self._last or final != self._final
+        self._last, self._final = reported, final
+        if new and (free or not reported.empty):
+            out.append(UsageUpdate(self.settle(counted, free=free), final))
+
+    def mark_final(self) -> None:
+        """Take the last report as one of the whole turn, because the response came whole."""
+        self._final = self._last is not None
+
+    def settle(self, counted: int, *, free: bool = False) -> Usage:
+        """Return the usage of the response as it is known now; the arguments are those of `settle`."""
+        return settle(self._last, counted, self._estimate, final=self._final, hidden=self._hidden, free=free)

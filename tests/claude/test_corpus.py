@@ -10,6 +10,7 @@ from claude.claude_wire import SCOPE, decode, decoder
 
 import lutum
 from lutum.abc import TurnRequest
+from lutum.dialect.errors import http_error
 from lutum_claude import ClaudeAdapter, _errors, _estimate, _turn
 
 pytestmark = pytest.mark.corpus
@@ -107,6 +108,7 @@ def test_usage_is_final() -> None:
         read, written = (usage.get(f"cache_{what}_input_tokens") or 0 for what in ("read", "creation"))
         assert done.usage.input_tokens == usage["input_tokens"] + read + written, record["id"]
         assert done.usage.output_tokens == usage["output_tokens"], record["id"]
+        assert done.usage.known == "exact", record["id"]
         assert (done.usage.cache_read_tokens, done.usage.cache_write_tokens) == (read, written)
 
 
@@ -181,7 +183,7 @@ def test_errors_are_classed() -> None:
     assert len(errors) >= 17
     for record in errors:
         body = json.dumps(record["json"]).encode()
-        error = _errors.http_error(lutum.Response(status=record["status"]), body, 0.0)
+        error = http_error(lutum.Response(status=record["status"]), body, 0.0, _errors.ERRORS)
         said = record["json"]
         assert error.kind == kinds[record["status"]], record["id"]
         assert (str(error), error.type) == (said["error"]["message"], said["error"]["type"])

@@ -478,17 +478,52 @@ def last(usage: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         sse(start(), *WORDS, *last(None)),
         sse(start(), *WORDS, *last({})),
         sse(start(), *WORDS, *last("odd")),
-        sse(start(usage=None), *WORDS, *last({"output_tokens": 7})),
-        sse(start(usage="odd"), *WORDS, *last({"output_tokens": 7})),
-        sse(*WORDS, *last({"output_tokens": 7})),
-        sse(start(), *WORDS, *last({"input_tokens": 3, "output_tokens": "7"})),
-        sse(start(), *WORDS, *last({"input_tokens": 3, "output_tokens": 7, "cache_read_input_tokens": 5.0})),
     ],
 )
-def test_usage_that_is_not_whole_is_not_exact(stream: bytes) -> None:
-    """Without a final report of both counts, what is known is a lower bound and no update is final."""
+def test_usage_without_a_final_report_is_a_lower_bound(stream: bytes) -> None:
+    """Without a final report of the output, no update is final."""
+    assert known(stream) == (lutum.Usage(3, 1, known="lower_bound"), False)
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [
+        (sse(start(usage=None), *WORDS, *last({"output_tokens": 7})), "estimated"),
+        (sse(start(usage="odd"), *WORDS, *last({"output_tokens": 7})), "estimated"),
+        (sse(*WORDS, *last({"output_tokens": 7})), "estimated"),
+        (sse(start(), *WORDS, *last({"input_tokens": 3, "output_tokens": "7"})), "exact"),
+        (
+            sse(
+                start(),
+                *WORDS,
+                *last({"input_tokens": 3, "output_tokens": 7, "cache_read_input_tokens": 5.0}),
+            ),
+            "exact",
+        ),
+        (
+            sse(
+                start(), *WORDS, *last({"input_tokens": 3, "output_tokens": 7, "cache_read_input_tokens": []})
+            ),
+            "estimated",
+        ),
+    ],
+)
+def test_a_final_report_is_as_exact_as_its_figures(stream: bytes, expected: str) -> None:
+    """A figure that is not reported is estimated; whole floats and digits in a string are counts."""
     usage, final = known(stream)
-    assert (usage.known, final) == ("lower_bound", False)
+    assert (usage.known, usage.output_tokens, final) == (expected, 7, True)
+
+
+def test_a_call_by_a_program_was_paid_for_before() -> None:
+    """The API continues the response of the program that the model wrote, and reports a true zero."""
+    zeros = {"input_tokens": 0, "output_tokens": 0}
+    for caller, found in (
+        ("code_execution_20250825", lutum.Usage()),
+        ("direct", lutum.Usage(0, 1, known="estimated")),
+    ):
+        block = {"type": "tool_use", "id": "t", "name": "n", "input": {"a": 1}, "caller": {"type": caller}}
+        message = start(content=[block], stop_reason="tool_use", usage=zeros)
+        assert known(sse(message, {"type": "message_stop"}))[0] == found
 
 
 def test_usage_in_the_start_of_a_finished_message() -> None:
@@ -497,13 +532,14 @@ def test_usage_in_the_start_of_a_finished_message() -> None:
     assert (usage, final) == (lutum.Usage(3, 1), True)
 
 
-@pytest.mark.parametrize("odd", [-5000, 5.0, "7", [], {}, True, 1e300])
+@pytest.mark.parametrize("odd", [-5000, 5.5, "many", [], {}, True, 1e300])
 def test_what_is_no_count_is_not_reported(odd: Any) -> None:
-    """A count that is none leaves the earlier one standing, is 0 without one, and never raises."""
-    usage, _ = known(sse(start(), *WORDS, *last({"input_tokens": odd, "output_tokens": 7})))
-    assert usage == lutum.Usage(3, 7, known="lower_bound")
+    """A count that cannot be read leaves the earlier one standing, is estimated without one, and is shown."""
+    stream = sse(start(), *WORDS, *last({"input_tokens": odd, "output_tokens": 7}))
+    assert known(stream)[0] == lutum.Usage(3, 7)
+    assert "usage" in [event.name for event in decode(stream) if isinstance(event, ProviderEvent)]
     usage, _ = known(sse(start(usage={"input_tokens": odd}), *WORDS, *last({"output_tokens": 7})))
-    assert usage == lutum.Usage(0, 7, known="lower_bound")
+    assert usage == lutum.Usage(0, 7, known="estimated")
 
 
 def test_json_instead_of_a_stream() -> None:
@@ -517,7 +553,7 @@ def test_json_instead_of_a_stream() -> None:
             reading.eof(out)
         assert (caught.value.kind, caught.value.status, out) == ("overloaded", 529, [])
     assert decode(body[:40]) == []
-    with pytest.raises(lutum.ProviderError, match="no event stream"):
+    with pytest.raises(lutum.ProviderError, match="not an event stream"):
         decode(b'{"type":"message","content":[]}')
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 import lutum
+from lutum.dialect.errors import http_error
 from lutum_claude import _errors
 
 NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
@@ -10,7 +11,7 @@ NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 
 def fault(status: int, body: bytes = b"", **headers: str) -> lutum.ProviderError:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return _errors.http_error(lutum.Response(status, "req_1", None, named), body, NOW)
+    return http_error(lutum.Response(status, "req_1", None, named), body, NOW, _errors.ERRORS)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,20 @@ import pytest
 from hypothesis import given, strategies as st
 from msgspec import Raw
 
-from lutum import Estimate, Usage
-from lutum.dialect.usage import MOST, Reported, cost, count, is_odd, largest, member, settle, total
+from lutum import Estimate, Event, ProviderEvent, Usage, UsageUpdate
+from lutum.dialect.usage import (
+    MOST,
+    Reported,
+    UsageReports,
+    cost,
+    count,
+    is_odd,
+    largest,
+    member,
+    recovered,
+    settle,
+    total,
+)
 
 ESTIMATE = Estimate(input_tokens=40, output_tokens=1000)
 
@@ -86,7 +98,8 @@ def test_members_of_objects_in_objects() -> None:
             3,
             Usage(10, 5, 6, 1, 4, Decimal(0)),
         ),
-        # The input holds cache reads and writes, whatever the provider says.
+        # The input holds cache reads and writes. No more of them than the input is believed.
+        (Reported(input_tokens=10, output_tokens=5, cache_read_tokens=20), 3, Usage(10, 5, 10)),
         (Reported(input_tokens=0, output_tokens=5, cache_read_tokens=20), 3, Usage(20, 5, 20)),
         # No report for a figure.
         (None, 3, Usage(40, 3, known="estimated")),
@@ -178,3 +191,47 @@ def test_no_member_raises(lexeme: bytes) -> None:
     found = count(Raw(lexeme))
     assert found is None or 0 <= found <= MOST
     assert (amount := cost(Raw(lexeme))) is None or amount >= 0
+
+
+def test_a_true_zero() -> None:
+    """A call by a program that was paid for before costs nothing. Any other zero is no report."""
+    zeros = Reported(input_tokens=0, output_tokens=0)
+    assert settle(zeros, 1, ESTIMATE, free=True) == Usage()
+    assert settle(zeros, 1, ESTIMATE) == Usage(40, 1, known="estimated")
+    assert settle(None, 1, ESTIMATE, free=True) == Usage(40, 1, known="estimated")
+    assert settle(Reported(input_tokens=3, output_tokens=1), 1, ESTIMATE, free=True) == Usage(3, 1)
+
+
+def test_reports_of_one_response() -> None:
+    """Each new report is an event; zeros after a report do not count; an odd member is shown."""
+    reports, out = UsageReports(ESTIMATE), list[Event]()
+    first, last = Reported(input_tokens=10, output_tokens=1), Reported(input_tokens=10, output_tokens=9)
+    reports.take(None, b"null", out, counted=0, final=False)
+    reports.take(Reported(input_tokens=0, output_tokens=0), b"{}", out, counted=0, final=False)
+    assert (out, reports.final) == ([], False)
+    reports.take(first, b"1", out, counted=0, final=False)
+    reports.take(first, b"1", out, counted=5, final=False)
+    assert out == [UsageUpdate(Usage(10, 1, known="lower_bound"))]
+    assert reports.settle(5) == Usage(10, 5, known="estimated")
+    reports.take(last, b"2", out, counted=5, final=True)
+    reports.take(Reported(input_tokens=0, output_tokens=0), b"3", out, counted=5, final=True)
+    assert out[1:] == [UsageUpdate(Usage(10, 9), True)]
+    assert (reports.settle(5), reports.final) == (Usage(10, 9), True)
+    reports.take(Reported(odd=True), b"4", out, counted=5, final=True)
+    assert out[2:] == [ProviderEvent("usage", b"4")]
+    assert reports.settle(5) == Usage(10, 9)
+
+
+def test_the_report_of_a_whole_body_is_final() -> None:
+    reports = UsageReports(ESTIMATE, hidden=True)
+    reports.mark_final()
+    assert reports.settle(2) == Usage(40, 2, known="lower_bound")
+    reports.take(Reported(input_tokens=10, output_tokens=1), b"", [], counted=1, final=False)
+    reports.mark_final()
+    assert reports.settle(2) == Usage(10, 1)
+
+
+def test_records_of_past_requests() -> None:
+    assert recovered(None) is None
+    assert recovered(Reported()) is None
+    assert recovered(Reported(input_tokens=3, output_tokens=4)) == Usage(3, 4, known="recovered")

@@ -11,7 +11,7 @@ from openai_chat.chat_wire import DONE, USAGE, call, chunk, completed, decode, d
 
 import lutum
 from lutum_openai._profiles import UNKNOWN
-from lutum_openai.chat import _decode, _turn
+from lutum_openai.chat import _turn
 
 
 def wire(events: list[lutum.Event]) -> Any:
@@ -523,9 +523,9 @@ def test_usage_in_other_places() -> None:
     assert completed(decode(data)).usage == lutum.Usage(7, 3)
     data = chunk({"content": "x"}, "stop") + chunk({}, None, x_groq={"id": "r", "usage": USAGE}) + DONE
     assert completed(decode(data)).usage == lutum.Usage(7, 3)
-    cost = _decode.usage_of(b'{"prompt_tokens":1,"completion_tokens":1,"cost":{"total_cost":0.00510}}')
-    assert cost is not None
-    assert cost.cost_usd == Decimal("0.00510")
+    priced = {"prompt_tokens": 1, "completion_tokens": 1, "cost": {"total_cost": 0.0051}}
+    data = chunk({"content": "x"}, "stop", usage=priced) + DONE
+    assert completed(decode(data)).usage.cost_usd == Decimal("0.0051")
 
 
 def test_unreadable_usage_is_kept() -> None:

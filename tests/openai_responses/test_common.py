@@ -9,8 +9,11 @@ from hypothesis import given, strategies as st
 
 import lutum
 from lutum import Response, Usage
+from lutum.dialect.errors import http_error
+from lutum.dialect.usage import settle
 from lutum.transport import no_key
-from lutum_openai import _common
+from lutum_openai import ERRORS, _endpoint, _estimate
+from lutum_openai._usage import read_usage
 
 
 @pytest.mark.parametrize(
@@ -46,7 +49,7 @@ from lutum_openai import _common
 )
 async def test_endpoints(base: str, version: str | None, header: str, url: str) -> None:
     """The key's header and the URL of a path follow from the host; Azure's version is a query."""
-    found = _common.endpoint(base, version)
+    found = _endpoint.endpoint(base, version)
     assert (found.url("/responses"), found.own) == (url, "api.openai.com" in base)
     credential = found.credential("k")
     assert credential is not None
@@ -130,7 +133,7 @@ def test_http_errors(
 ) -> None:
     """An error of any shape is classed by its status and its code, with what it says."""
     raw = msgspec.json.encode(body)
-    error = _common.http_error(Response(status=status, request_id="req_1"), raw, 0.0)
+    error = http_error(Response(status=status, request_id="req_1"), raw, 0.0, ERRORS)
     assert (error.kind, error.status, str(error)) == (kind, status, message)
     assert (error.type, error.code, error.request_id, error.body) == (type, code, "req_1", raw)
 
@@ -138,33 +141,15 @@ def test_http_errors(
 @given(st.binary(max_size=60))
 def test_any_error_body(body: bytes) -> None:
     """No body makes the error fail."""
-    error = _common.http_error(Response(status=500), body, 0.0)
+    error = http_error(Response(status=500), body, 0.0, ERRORS)
     assert error.kind == "server"
     assert str(error)
 
 
 def test_request_id_of_the_body() -> None:
     """An id that only the body has counts."""
-    error = _common.http_error(Response(status=500), b'{"error":{"message":"m"},"request_id":"r"}', 0.0)
+    error = http_error(Response(status=500), b'{"error":{"message":"m"},"request_id":"r"}', 0.0, ERRORS)
     assert error.request_id == "r"
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({"retry-after": "7"}, 7.0),
-        ({"retry-after-ms": "250", "retry-after": "7"}, 0.25),
-        ({"retry-after": "Thu, 01 Jan 1970 00:00:30 GMT"}, 20.0),
-        ({"retry-after": "Thu, 01 Jan 1970 00:00:30 GMT", "date": "Thu, 01 Jan 1970 00:00:25 GMT"}, 5.0),
-        ({"retry-after": "Thu, 01 Jan 1970 00:00:00 GMT"}, 0.0),
-        ({"retry-after": "soon"}, None),
-        ({}, None),
-    ],
-)
-def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
-    """Both forms of Retry-After, and the one in milliseconds; a date that is past is no wait."""
-    assert _common.retry_after(headers, 10.0) == seconds
-    assert _common.http_error(Response(status=429, headers=headers), b"{}", 10.0).retry_after == seconds
 
 
 @pytest.mark.parametrize(
@@ -189,45 +174,40 @@ def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
             },
             Usage(10, 5, 3, cost_usd=Decimal("0.00075")),
         ),
-        ({"prompt_tokens": 10, "total_tokens": 15, "prompt_cache_hit_tokens": 4}, Usage(10, 5, 4)),
+        (
+            {"prompt_tokens": 10, "total_tokens": 15, "prompt_cache_hit_tokens": 4},
+            Usage(10, 5, 4, known="estimated"),
+        ),
         (
             {"input_tokens": 1, "output_tokens": 1, "cost_in_usd_ticks": 7_515_000},
             Usage(1, 1, cost_usd=Decimal("0.0007515")),
         ),
-        ({"input_tokens": 1, "output_tokens": 1, "cost": 0}, Usage(1, 1)),
-        ({"input_tokens": 0, "output_tokens": 0}, Usage()),
+        ({"input_tokens": 1, "output_tokens": 1, "cost": 0}, Usage(1, 1, cost_usd=Decimal(0))),
+        (
+            {"prompt_tokens": 1, "completion_tokens": 1, "cost": {"total_cost": 0.00510}},
+            Usage(1, 1, cost_usd=Decimal("0.0051")),
+        ),
+        ({"prompt_tokens": "1", "completion_tokens": 1.0}, Usage(1, 1)),
+        ({"prompt_tokens": -1, "completion_tokens": 1}, Usage(9, 1, known="estimated")),
+        ({"input_tokens": 0, "output_tokens": 0}, Usage(9, 2, known="estimated")),
+        ([1], Usage(9, 2, known="estimated")),
         ({}, None),
         (None, None),
     ],
 )
 def test_usage(reported: Any, usage: Usage | None) -> None:
     """Both spellings, the details under their names, and what a gateway billed."""
-    assert _common.usage_of(msgspec.json.encode(reported)) == usage
-
-
-def test_schema_names() -> None:
-    """A name has only letters, digits, _ and -, and at most 64 of them."""
-    assert _common.schema_name("List[Ü.b]") == "List___b_"
-    assert _common.schema_name("x" * 99) == "x" * 64
-    assert _common.schema_name("") == "schema"
-
-
-def test_call_ids() -> None:
-    """An id that is too long becomes the same short one each time."""
-    assert _common.call_id("c") == "c"
-    long = _common.call_id("c" * 65)
-    assert long == _common.call_id("c" * 65) != _common.call_id("d" * 65)
-    assert len(long) == 64
-    assert len(_common.call_id("c" * 65, 40)) == 40
+    found = read_usage(msgspec.json.encode(reported))
+    assert (None if found is None else settle(found, 2, lutum.Estimate(9))) == usage
 
 
 def test_tokens() -> None:
     """Text counts by its characters, a PDF by its pages, an image by the most its model takes."""
-    assert _common.text_tokens("x" * 31) == 11
-    assert _common.text_tokens("語" * 10) >= 10
-    assert _common.pdf_tokens(b"%PDF /Type /Page /Type/Page /Type /Pages") == 2 * _common.PAGE_TOKENS
-    assert _common.pdf_tokens(b"%PDF") is None
-    assert _common.image_tokens("gpt-4o-mini") > _common.image_tokens("gpt-5")
+    assert _estimate.text_tokens("x" * 31) == 11
+    assert _estimate.text_tokens("語" * 10) >= 10
+    assert _estimate.pdf_tokens(b"%PDF /Type /Page /Type/Page /Type /Pages") == 2 * _estimate.PAGE_TOKENS
+    assert _estimate.pdf_tokens(b"%PDF") is None
+    assert _estimate.image_tokens("gpt-4o-mini") > _estimate.image_tokens("gpt-5")
 
 
 def test_options_over_options() -> None:

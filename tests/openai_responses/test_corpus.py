@@ -11,7 +11,8 @@ from openai_responses.responses_wire import SCOPE, adapter, decode, decoder, fin
 
 import lutum
 from lutum.abc import TurnRequest
-from lutum_openai import _common
+from lutum.dialect.errors import http_error
+from lutum_openai import ERRORS
 from lutum_openai.responses import _turn
 
 pytestmark = pytest.mark.corpus
@@ -285,7 +286,7 @@ def test_errors_are_classed() -> None:
         whole = record["json"]
         headers = {name.lower(): value for name, value in (record["response_headers"] or {}).items()}
         head = lutum.Response(status=record["status"], request_id=headers.get("x-request-id"))
-        error = _common.http_error(head, json.dumps(whole).encode(), 0.0)
+        error = http_error(head, json.dumps(whole).encode(), 0.0, ERRORS)
         said = whole.get("error", whole)
         if isinstance(said, str):
             said = {"message": said, "code": whole.get("code")}

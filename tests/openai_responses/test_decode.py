@@ -482,16 +482,16 @@ def test_blank_data_and_done() -> None:
 def test_missing_usage_is_counted() -> None:
     """A response that never says what it used is not recorded as nothing."""
     last = completed(usage=None)
-    found = finished(decode(sse(created(), *WORDS, last), input_tokens=30))
+    found = finished(decode(sse(created(), *WORDS, last), estimate=lutum.Estimate(30)))
     assert found.usage == Usage(30, 2, known="estimated")
     zeros = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
     events = decode(sse(created(usage=zeros), *WORDS, completed(usage=zeros)))
     assert finished(events).usage == Usage(0, 2, known="estimated")
     assert not any(isinstance(e, UsageUpdate) for e in events)
-    assert (
-        finished(decode(sse(completed(call(), usage=zeros)))).usage == Usage()
-    )  # a program's call costs nothing
-    found = finished(decode(sse(created(), *WORDS, last), input_tokens=30, hidden=True))
+    by_program = call(caller={"type": "program", "caller_id": "call_0"})
+    assert finished(decode(sse(completed(by_program, usage=zeros)))).usage == Usage()  # paid for before
+    assert finished(decode(sse(completed(call(), usage=zeros)))).usage == Usage(0, 1, known="estimated")
+    found = finished(decode(sse(created(), *WORDS, last), estimate=lutum.Estimate(30), hidden=True))
     assert found.usage.known == "lower_bound"
 
 

@@ -440,7 +440,7 @@ def test_options() -> None:
     [
         ("extra_body.instructions", {"extra_body": {"instructions": "x"}}),
         ("extra_body.x", {"extra_body": {"x": object()}}),
-        ("extra_headers.Authorization", {"extra_headers": {"Authorization": "x"}}),
+        ("extra_headers['Authorization']", {"extra_headers": {"Authorization": "x"}}),
         ("server_tools[0]", {"server_tools": ("{",)}),
         ("top_logprobs", {"top_logprobs": 21}),
     ],

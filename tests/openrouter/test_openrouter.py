@@ -211,9 +211,9 @@ async def test_recovery_is_refused() -> None:
 
 
 def test_records() -> None:
-    """Native counts are what is billed; older records have others, and no cost is no cost."""
+    """Native counts are what is billed; older records have others. A cost of 0 is known."""
     old = b'{"data":{"tokens_prompt":9,"tokens_completion":4,"cached_tokens":1,"total_cost":0}}'
-    assert _generation.usage_of(old) == lutum.Usage(9, 4, 1, known="recovered")
+    assert _generation.usage_of(old) == lutum.Usage(9, 4, 1, cost_usd=Decimal(0), known="recovered")
     assert _generation.usage_of(b'{"data":null}') is None
     odd = _generation.usage_of(b'{"data":{"tokens_prompt":9,"total_cost":"1.10"}}')
     assert odd is not None

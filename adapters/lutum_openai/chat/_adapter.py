@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import TYPE_CHECKING, Any, Literal, final
 from urllib.parse import urlsplit
 
-from lutum import BadValue, CommittedTurn, Event, ProviderError, Response, Transcript
+from lutum import BadValue, CommittedTurn, Event, Response, Transcript
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
 from lutum.transport import HttpAdapter, Secret, check_base_url
-from lutum_openai import _common, _messages
-from lutum_openai._hooks import OpenAIHooks
+from lutum_openai import _endpoint, _messages
+from lutum_openai._errors import ERRORS
 from lutum_openai._hosts import named_profile, profile_of
-from lutum_openai._options import OpenAIOptions
+from lutum_openai._options import OpenAIHooks, OpenAIOptions
 from lutum_openai._profiles import Profile
 from lutum_openai.chat import _decode, _encode, _turn, _unanswered, _wire
 
@@ -52,6 +51,8 @@ class OpenAIChatAdapter(HttpAdapter):
       BadValue: a blank model, a URL that is none, Azure without a version, a client that is none.
     """
 
+    errors = ERRORS
+
     def __init__(
         self,
         model: str,
@@ -70,14 +71,14 @@ class OpenAIChatAdapter(HttpAdapter):
         options: OpenAIOptions = OpenAIOptions(),
         hooks: OpenAIHooks = OpenAIHooks(),
     ) -> None:
-        base = base_url or os.environ.get("OPENAI_BASE_URL") or _common.OWN_BASE_URL
-        self._endpoint = _common.endpoint(check_base_url(base), api_version)
+        base = base_url or os.environ.get("OPENAI_BASE_URL") or _endpoint.OWN_BASE_URL
+        self._endpoint = _endpoint.endpoint(check_base_url(base), api_version)
         super().__init__(
             model,
             base,
             scope=replay_scope or self._endpoint.host,
             credential=self._endpoint.credential(api_key),
-            own_host=_common.OWN_HOST,
+            own_host=_endpoint.OWN_HOST,
             variable="OPENAI_API_KEY",
             http_client=http_client,
             default_max_output_tokens=default_max_output_tokens,
@@ -134,11 +135,8 @@ class OpenAIChatAdapter(HttpAdapter):
         """The decoder of a successful answer to a request. Pure."""
         return decoder_for(prepared, response, self._config)
 
-    def _fault(self, response: Response, body: bytes) -> ProviderError:
-        return _common.http_error(response, body, time.time())
 
-
-def chat_url(endpoint: _common.OpenAIEndpoint) -> str:
+def chat_url(endpoint: _endpoint.OpenAIEndpoint) -> str:
     """Where an endpoint takes requests; Azure has the model in the URL, or its own `/openai/v1`.
 
     Raises:

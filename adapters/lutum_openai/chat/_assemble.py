@@ -11,6 +11,7 @@ from typing import Literal
 
 from msgspec import Raw
 
+from lutum.dialect.json import copied, decode_array, decode_object, decode_str, encode, is_null
 from lutum_openai.chat import _turn, _wire
 
 Shown = tuple[Literal["text", "reasoning", "refusal", "other"], str, bytes]
@@ -55,24 +56,24 @@ class ReceivedCall:
         """Take a delta; returns the piece of the arguments that it held."""
         piece = ""
         for name, raw in members.items():
-            if name in ("index", "id") or _wire.is_null(raw):
+            if name in ("index", "id") or is_null(raw):
                 continue
             if name == "function":
-                piece = self._take_function(_wire.decode_object(raw), self._function, "arguments")
+                piece = self._take_function(decode_object(raw), self._function, "arguments")
             elif name == "custom" and _text(members.get("type") or self._members.get("type")) == "custom":
                 self.custom = True
-                piece = self._take_function(_wire.decode_object(raw), self._function, "input")
+                piece = self._take_function(decode_object(raw), self._function, "input")
             else:
-                self._members[name] = Raw(_wire.copied(raw))
+                self._members[name] = Raw(copied(raw))
         return piece
 
     def _take_function(self, members: dict[str, Raw], known: dict[str, Raw], streamed: str) -> str:
         piece = ""
         for name, raw in members.items():
-            if _wire.is_null(raw):
+            if is_null(raw):
                 continue
             if name == "name":
-                said = _wire.decode_str(raw)
+                said = decode_str(raw)
                 # Some servers repeat the name in every delta; a name in pieces comes before the arguments.
                 if not self.name:
                     self.name = said
@@ -80,13 +81,13 @@ class ReceivedCall:
                     self.name += said
                 known.setdefault(name, Raw())
             elif name != streamed:
-                known[name] = Raw(_wire.copied(raw))
+                known[name] = Raw(copied(raw))
             elif bytes(raw)[:1] == b'"':
-                piece = _wire.decode_str(raw)
+                piece = decode_str(raw)
                 self._pieces.append(piece)
                 known.setdefault(name, Raw())
             else:
-                self._whole = _wire.copied(raw)
+                self._whole = copied(raw)
                 piece = self._whole.decode()
                 known.setdefault(name, Raw())
         return piece
@@ -95,11 +96,11 @@ class ReceivedCall:
         """The whole call."""
         streamed = "input" if self.custom else "arguments"
         function = dict(self._function)
-        function["name"] = Raw(_wire.encode(self.name))
-        function[streamed] = Raw(_wire.encode("".join(self._pieces)) if self._whole is None else self._whole)
-        members = {"id": Raw(_wire.encode(self.id)), "type": Raw(b'"function"')} | self._members
-        members["custom" if self.custom else "function"] = Raw(_wire.encode(function))
-        return _wire.encode(members)
+        function["name"] = Raw(encode(self.name))
+        function[streamed] = Raw(encode("".join(self._pieces)) if self._whole is None else self._whole)
+        members = {"id": Raw(encode(self.id)), "type": Raw(b'"function"')} | self._members
+        members["custom" if self.custom else "function"] = Raw(encode(function))
+        return encode(members)
 
 
 class ReceivedMessage:
@@ -131,12 +132,12 @@ class ReceivedMessage:
                 self._order.setdefault(name)
                 if name == "role":
                     continue
-                self._others.setdefault(name, _wire.copied(raw))
+                self._others.setdefault(name, copied(raw))
                 continue
             self._order.setdefault(name)
             first = bytes(raw)[:1]
             if first == b'"' and name in _JOINED:
-                text = _wire.decode_str(raw)
+                text = decode_str(raw)
                 if name == "content":
                     self._take_text(text)
                     kind: Literal["text", "reasoning", "refusal"] = "text"
@@ -147,14 +148,14 @@ class ReceivedMessage:
                     reasoned = reasoned or kind == "reasoning"
                     yield kind, text, b""
             elif name == "content" and first == b"[":
-                for part in _wire.decode_array(raw):
-                    yield from self._take_part(_wire.copied(part))
+                for part in decode_array(raw):
+                    yield from self._take_part(copied(part))
             elif name == "audio" and first == b"{":
                 yield from self._take_audio(raw)
             elif first == b"[":
                 yield from self._take_list(name, raw, silent=worded)
             else:
-                self._take_other(name, _wire.copied(raw))
+                self._take_other(name, copied(raw))
 
     def goes_on(self, name: str, text: str) -> bool:
         """Take a further piece of a string member; False where there is none yet, or it is parts."""
@@ -207,7 +208,7 @@ class ReceivedMessage:
             value = self._member(name)
             if value is not None:
                 members[name] = Raw(value)
-        return _wire.encode(members)
+        return encode(members)
 
     def _member(self, name: str) -> bytes | None:
         if name == "role":
@@ -218,14 +219,14 @@ class ReceivedMessage:
             return b"[" + b",".join(call.json() for call in self.calls) + b"]"
         if name == "function_call" and self.function is not None:
             function = {"name": self.function.name, "arguments": self.function.arguments}
-            return _wire.encode(function)
+            return encode(function)
         if name in self._texts:
-            return _wire.encode("".join(self._texts[name]))
+            return encode("".join(self._texts[name]))
         if name in self._lists:
             return b"[" + b",".join(entry.json() for entry in self._lists[name]) + b"]"
         if name == "audio" and self._audio:
-            joined = {key: Raw(_wire.encode("".join(pieces))) for key, pieces in self._audio_text.items()}
-            return _wire.encode(self._audio | joined)
+            joined = {key: Raw(encode("".join(pieces))) for key, pieces in self._audio_text.items()}
+            return encode(self._audio | joined)
         return self._others.get(name)
 
     def _take_text(self, text: str) -> None:
@@ -240,7 +241,7 @@ class ReceivedMessage:
             if before := "".join(self._texts.pop("content", ())):
                 self._add_part(_Part("text", {"type": Raw(b'"text"')}, [before]))
         read = _wire.decode_part(part)
-        members = _wire.decode_object(part)
+        members = decode_object(part)
         if read.type == "text" and read.text is not None:
             self._add_part(_Part("text", members, [read.text]))
             if read.text:
@@ -263,21 +264,21 @@ class ReceivedMessage:
 
     def _take_audio(self, raw: Raw) -> Iterator[Shown]:
         """`data` and `transcript` come in pieces; what is said aloud is text."""
-        for name, value in _wire.decode_object(raw).items():
-            if name in ("data", "transcript") and not _wire.is_null(value):
-                piece = _wire.decode_str(value)
+        for name, value in decode_object(raw).items():
+            if name in ("data", "transcript") and not is_null(value):
+                piece = decode_str(value)
                 self._audio_text.setdefault(name, []).append(piece)
                 if piece and name == "transcript":
                     yield "text", piece, b""
                 elif piece:
-                    yield "other", "audio", _wire.copied(raw)
-            elif not _wire.is_null(value):
-                self._audio[name] = Raw(_wire.copied(value))
+                    yield "other", "audio", copied(raw)
+            elif not is_null(value):
+                self._audio[name] = Raw(copied(value))
 
     def _take_list(self, name: str, raw: Raw, *, silent: bool) -> Iterator[Shown]:
         entries = self._lists.setdefault(name, [])
-        for value in _wire.decode_array(raw):
-            new = _Entry(_wire.copied(value))
+        for value in decode_array(raw):
+            new = _Entry(copied(value))
             if name != "reasoning_details":
                 if new.index is not None and any(entry.index == new.index for entry in entries):
                     self._left_out(name)
@@ -317,7 +318,7 @@ class _Part:
 
     def __init__(self, kind: str, members: dict[str, Raw], pieces: list[str]) -> None:
         self.kind = kind
-        self.members = {name: Raw(_wire.copied(raw)) for name, raw in members.items()}
+        self.members = {name: Raw(copied(raw)) for name, raw in members.items()}
         self.pieces = pieces
 
     def go_on(self, part: _Part) -> bool:
@@ -332,14 +333,14 @@ class _Part:
 
     def json(self) -> bytes:
         if not self.kind:
-            return _wire.encode(self.members)
-        text = _wire.encode("".join(self.pieces))
+            return encode(self.members)
+        text = encode("".join(self.pieces))
         members = dict(self.members)
         was_list = bytes(members.get("thinking", b"["))[:1] == b"["
         if self.kind == "thinking" and was_list:
             text = b'[{"type":"text","text":' + text + b"}]"
         members[self.kind] = Raw(text)
-        return _wire.encode(members)
+        return encode(members)
 
 
 class _Entry:
@@ -355,11 +356,11 @@ class _Entry:
         self.index: bytes | None = None
         if not raw.startswith(b"{"):
             return
-        self._members = _wire.decode_object(raw)
+        self._members = decode_object(raw)
         self.kind = _text(self._members.get("type"))
         self.id = _text(self._members.get("id"))
         index = self._members.get("index")
-        self.index = None if _wire.is_null(index) or index is None else bytes(index)
+        self.index = None if is_null(index) or index is None else bytes(index)
         self._streamed = _STREAMED_DETAILS.get(self.kind)
         if self._streamed and self._streamed in self._members:
             self._pieces.append(_text(self._members[self._streamed]))
@@ -396,12 +397,12 @@ class _Entry:
             return self.raw
         members = dict(self._members)
         if self._pieces and self._streamed:
-            members[self._streamed] = Raw(_wire.encode(self.text))
-        return _wire.encode(members)
+            members[self._streamed] = Raw(encode(self.text))
+        return encode(members)
 
 
 def _text(raw: Raw | None) -> str:
     """A string member; empty where it is absent, null or something else."""
     if raw is None or not bytes(raw).startswith(b'"'):
         return ""
-    return _wire.decode_str(raw)
+    return decode_str(raw)

@@ -11,7 +11,6 @@ Everything else is a cut stream, and gives no `Completed`.
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
 from typing import NoReturn, final
 
 import msgspec
@@ -32,11 +31,21 @@ from lutum import (
     ToolCallIssue,
     ToolCallReady,
     TurnStarted,
-    Usage,
-    UsageUpdate,
 )
+from lutum.dialect.errors import stream_error
+from lutum.dialect.json import (
+    FAULTS,
+    copied,
+    decode_array,
+    decode_object,
+    is_null,
+    is_object,
+    string,
+)
+from lutum.dialect.usage import UsageReports
 from lutum.sse import SSEDecoder, SSEError
-from lutum_openai import _common
+from lutum_openai._errors import ERRORS
+from lutum_openai._usage import read_usage
 from lutum_openai.chat import _turn, _wire
 from lutum_openai.chat._assemble import ReceivedCall, ReceivedMessage
 
@@ -49,7 +58,6 @@ PATIENCE = 8
 # Members of a chunk that have events of their own, or say nothing that is not in one.
 _PLAIN = frozenset({"id", "object", "created", "model", "choices", "usage", "error"})
 _PADDING = frozenset({"obfuscation", "p"})  # against traffic analysis: OpenAI, Mistral
-_FAULTS = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
 @final
@@ -84,8 +92,6 @@ class ChatDecoder:
         self._inexact = inexact_reason
         self._text = StructuredDelta if structured else TextDelta
         self._value_tool = value_tool
-        self._estimate = estimate
-        self._hidden = hidden_reasoning
 
         self._sse = SSEDecoder()
         self._body: bytearray | None = bytearray()  # None once it is known to be a stream
@@ -97,8 +103,7 @@ class ChatDecoder:
         self._seen = dict[str, bytes]()
         self._started = False
         self._finish = ""
-        self._usage: Usage | None = None
-        self._usage_final = False
+        self._usage = UsageReports(estimate, hidden=hidden_reasoning)
         self._deltas = 0
         self._count = 0
         self._done = False
@@ -156,22 +161,22 @@ class ChatDecoder:
         for name, payload in events:
             if payload.strip() != _wire.DONE:
                 try:
-                    _wire.decode_object(payload)
-                except _FAULTS:
+                    decode_object(payload)
+                except FAULTS:
                     return  # cut, which is the connection's fault
             self._take(name, payload, out)
         whole = events or self._tail in (b"", b":")
-        if self._finish and whole and not self._done and (self._usage_final or self._finish != "tool_calls"):
+        if self._finish and whole and not self._done and (self._usage.final or self._finish != "tool_calls"):
             self._complete(out)
 
     def _whole_body(self, body: bytes, out: list[Event]) -> None:
         try:
-            members = _wire.decode_object(body)
-        except _FAULTS:
+            members = decode_object(body)
+        except FAULTS:
             return  # cut, as a stream would be
         self._chunk(b"", body, members, out)
         if self._started:
-            self._usage_final = self._usage is not None
+            self._usage.mark_final()
             self._complete(out)
 
     def _take(self, name: bytes, data: bytes, out: list[Event]) -> None:
@@ -183,12 +188,12 @@ class ChatDecoder:
             return
         if stripped == _wire.DONE:
             self._done = True
-            if self._finish or (self._started and self._usage_final):
+            if self._finish or (self._started and self._usage.final):
                 self._complete(out)
             return
         try:
-            members = _wire.decode_object(data)
-        except _FAULTS as exc:
+            members = decode_object(data)
+        except FAULTS as exc:
             if name == b"error":
                 self._raise(stripped)
             self._fail(data, str(exc))
@@ -203,7 +208,7 @@ class ChatDecoder:
             return False
         try:
             chunk = _wire.decode_plain(data)
-        except _FAULTS:
+        except FAULTS:
             self._plain -= 1
             return False
         choice = chunk.choices[0]
@@ -251,21 +256,21 @@ class ChatDecoder:
             for at, choice in enumerate(choices or ()):
                 if choice.index:
                     assert raw_choices is not None
-                    other = _wire.copied(_wire.decode_array(raw_choices)[at])
+                    other = copied(decode_array(raw_choices)[at])
                     out.append(ProviderEvent(f"choice.{choice.index}", other))
                 else:
                     self._choice(choice, data, out)
-            if not _wire.is_null(members.get("usage")):
-                self._report(bytes(members["usage"]), out, alone=not choices)
-        except _FAULTS as exc:
+            if not is_null(members.get("usage")):
+                self._report(members["usage"], out, alone=not choices)
+        except FAULTS as exc:
             self._fail(data, str(exc))
 
     def _start(self, members: dict[str, Raw], out: list[Event]) -> None:
         if self._started:
             return
         self._started = True
-        self._model = _string(members, "model") or self._model
-        self._response = msgspec.structs.replace(self._response, id=_string(members, "id") or None)
+        self._model = string(members.get("model")) or self._model
+        self._response = msgspec.structs.replace(self._response, id=string(members.get("id")) or None)
         out.append(TurnStarted(self._model, self._response))
 
     def _extras(self, members: dict[str, Raw], out: list[Event]) -> None:
@@ -273,24 +278,24 @@ class ChatDecoder:
         for name, raw in members.items():
             if name in _PLAIN or name in _PADDING:
                 continue
-            value = _wire.copied(raw)
+            value = copied(raw)
             if value in (b"null", b'""', b"[]", b"{}") or self._seen.get(name) == value:
                 continue
             self._seen[name] = value
             out.append(ProviderEvent(name, value))
             if name == "x_groq" and "usage" not in members and b'"usage"' in value:
-                inner = _wire.decode_object(value).get("usage")
-                if inner is not None and not _wire.is_null(inner):
-                    self._report(bytes(inner), out, alone=False)
+                inner = decode_object(value).get("usage")
+                if inner is not None and not is_null(inner):
+                    self._report(inner, out, alone=False)
 
     def _choice(self, choice: _wire.Choice, data: bytes, out: list[Event]) -> None:
         if bytes(choice.error) not in (b"", b"null"):
-            self._raise(b'{"error":' + _wire.copied(choice.error) + b"}")
+            self._raise(b'{"error":' + copied(choice.error) + b"}")
         # Perplexity sends both: a delta, and in `message` the whole so far; in its bodies the delta is empty.
-        whole = self._is_body or _wire.is_null(choice.delta)
-        delta = choice.message if whole and not _wire.is_null(choice.message) else choice.delta
-        if not _wire.is_null(delta):
-            members = _wire.decode_object(delta)
+        whole = self._is_body or is_null(choice.delta)
+        delta = choice.message if whole and not is_null(choice.message) else choice.delta
+        if not is_null(delta):
+            members = decode_object(delta)
             for kind, text, json in self._message.take(members):
                 if kind == "other":
                     out.append(ProviderEvent(text, json))
@@ -302,8 +307,8 @@ class ChatDecoder:
                     out.append(ReasoningDelta(text))
                 else:
                     out.append(RefusalDelta(text))
-            if not _wire.is_null(calls := members.get("tool_calls")) and calls is not None:
-                for raw in _wire.decode_array(calls):
+            if not is_null(calls := members.get("tool_calls")) and calls is not None:
+                for raw in decode_array(calls):
                     self._call_delta(raw, out)
             legacy = members.get("function_call")
             if legacy is not None and not _turn.no_function(
@@ -313,8 +318,8 @@ class ChatDecoder:
                 if not self._message.calls:  # llama-cpp-python says each call in both forms
                     self._show_piece(call, piece, out)
         if bytes(choice.logprobs) not in (b"", b"null", b"[]", b"{}"):
-            logprobs = _wire.copied(choice.logprobs)
-            if not set(map(bytes, _wire.decode_object(logprobs).values())) <= {b"null", b"[]"}:
+            logprobs = copied(choice.logprobs)
+            if not set(map(bytes, decode_object(logprobs).values())) <= {b"null", b"[]"}:
                 out.append(ProviderEvent("logprobs", logprobs))
         if choice.finish_reason == "error":  # OpenRouter, Mistral and vLLM: the model failed, this is no end
             self._done = True
@@ -328,14 +333,14 @@ class ChatDecoder:
         if choice.finish_reason:
             self._finish = _wire.FINISH.get(choice.finish_reason, choice.finish_reason)
             self._finish_calls(out)
-        if not _wire.is_null(choice.usage):
-            self._report(bytes(choice.usage), out, alone=False)
+        if not is_null(choice.usage):
+            self._report(choice.usage, out, alone=False)
 
     def _call_delta(self, raw: Raw, out: list[Event]) -> None:
         delta = _wire.decode_call(raw)
         number = len(self._message.calls)
         call = self._message.call_for(delta, f"call_{number}_{self._response.id or 'answer'}")
-        self._show_piece(call, call.take(_wire.decode_object(raw)), out)
+        self._show_piece(call, call.take(decode_object(raw)), out)
 
     def _show_piece(self, call: ReceivedCall, piece: str, out: list[Event]) -> None:
         if not piece or call.custom:
@@ -360,24 +365,14 @@ class ChatDecoder:
                 out.append(ProviderEvent("custom_tool_call", call.json()))
             elif call.name == self._value_tool:
                 self._inexact = self._inexact or f"the value came as a call of the forced tool {call.name!r}"
-            elif _common.is_object(arguments) and not (call.blank and self._finish == "length"):
+            elif is_object(arguments) and not (call.blank and self._finish == "length"):
                 out.append(ToolCallReady(call.id, call.name, arguments))
             else:
                 out.append(ToolCallIssue(call.id, call.name, arguments, "malformed_arguments"))
 
-    def _report(self, reported: bytes, out: list[Event], *, alone: bool) -> None:
-        try:
-            usage = usage_of(reported)
-        except _FAULTS:
-            out.append(ProviderEvent("usage", reported))
-            return
-        if usage is None:
-            return
+    def _report(self, reported: Raw, out: list[Event], *, alone: bool) -> None:
         final = bool(self._finish) or (alone and self._started)
-        if usage != self._usage or final != self._usage_final:
-            told = usage if final else msgspec.structs.replace(usage, known="lower_bound")
-            out.append(UsageUpdate(told, final))
-        self._usage, self._usage_final = usage, final
+        self._usage.take(read_usage(reported), copied(reported), out, counted=self._deltas, final=final)
 
     def _complete(self, out: list[Event]) -> None:
         self._done = True
@@ -391,67 +386,19 @@ class ChatDecoder:
                 inexact_reason=self._inexact or self._message.inexact,
                 value_tool=self._value_tool,
             )
-        except _FAULTS as exc:
+        except FAULTS as exc:
             self._fail(message, str(exc))
         calls = bool(turn.tool_calls)
         finish = self._finish or ("tool_calls" if calls else "stop")
         if finish == "tool_calls" and self._value_tool and not calls:
             finish = "stop"
         custom = tuple(call.json() for call in self._message.calls if call.custom)
-        out.append(Completed(finish, self._settled(), turn, custom))
-
-    def _settled(self) -> Usage:
-        """The usage of the whole answer; a count where the server never said, which is not nothing."""
-        usage = self._usage
-        if usage is not None and self._usage_final:
-            return usage
-        if usage is None:
-            return Usage(
-                self._estimate.input_tokens,
-                self._deltas,
-                known="lower_bound" if self._hidden else "estimated",
-            )
-        counted = self._deltas > usage.output_tokens and not self._hidden
-        return msgspec.structs.replace(
-            usage,
-            output_tokens=max(usage.output_tokens, self._deltas),
-            known="estimated" if counted else "lower_bound",
-        )
+        out.append(Completed(finish, self._usage.settle(self._deltas), turn, custom))
 
     def _raise(self, data: bytes) -> NoReturn:
         self._done = True
-        raise _common.stream_error(data, self._response)
+        raise stream_error(data, self._response, ERRORS)
 
     def _fail(self, data: bytes, problem: str) -> NoReturn:
         self._done = True
         raise ProviderError(f"event {self._count} of the stream: {problem}", kind="malformed", body=data)
-
-
-class _Cost(msgspec.Struct):
-    total_cost: Raw = Raw()
-
-
-class _Costly(msgspec.Struct):
-    cost: _Cost
-
-
-def usage_of(reported: bytes) -> Usage | None:
-    """A usage object as lutum counts; also where the cost is an object with a sum, as Perplexity's.
-
-    Raises:
-      msgspec.DecodeError: it is no usage object.
-    """
-    usage = _common.usage_of(reported)
-    if usage is None or usage.cost_usd is not None or b'"total_cost"' not in reported:
-        return usage
-    try:
-        lexeme = bytes(msgspec.json.decode(reported, type=_Costly).cost.total_cost)
-        cost = Decimal(lexeme.decode())
-    except (msgspec.DecodeError, InvalidOperation, UnicodeError):
-        return usage
-    return msgspec.structs.replace(usage, cost_usd=cost) if cost.is_finite() and cost > 0 else usage
-
-
-def _string(members: dict[str, Raw], name: str) -> str:
-    raw = members.get(name)
-    return _wire.decode_str(raw) if raw is not None and bytes(raw).startswith(b'"') else ""

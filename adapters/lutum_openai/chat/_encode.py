@@ -18,10 +18,12 @@ from msgspec import UNSET, Raw, Struct
 
 from lutum import BadValue, Estimate, ToolDef
 from lutum.abc import Prepared, ToolPlan, TurnRequest, narrow
-from lutum_openai import _common
+from lutum.dialect.ids import schema_name
+from lutum.dialect.json import decode_array, decode_object, encode, is_object, to_bytes
+from lutum_openai import _estimate
 from lutum_openai._hidden_prompt import hidden_prompt_tokens
-from lutum_openai._items import OpenAIPiece
-from lutum_openai._options import OpenAIOptions, json_bytes
+from lutum_openai._items import OpenAIPiece, json_instruction
+from lutum_openai._options import OpenAIOptions
 from lutum_openai._profiles import UNKNOWN, Profile, Structured
 from lutum_openai.chat import _wire
 from lutum_openai.chat._items import ChatItemEncoder
@@ -92,13 +94,13 @@ def prepare(request: TurnRequest, config: ChatConfig) -> Prepared:
     output, dropped = b"", tuple[str, ...]()
     if request.output is not None and forced is None:
         if structured == "json_object":
-            text = _common.json_instruction(request.output.schema)
-            messages.append(b'{"role":"system","content":%b}' % _wire.encode(text))
+            text = json_instruction(request.output.schema)
+            messages.append(b'{"role":"system","content":%b}' % encode(text))
             output = b'{"type":"json_object"}'
         else:
             schema, dropped = narrow(request.output.schema, "openai")
             output = b'{"type":"json_schema","json_schema":{"name":%b,"schema":%b,"strict":true}}' % (
-                _wire.encode(_common.schema_name(request.output.name)),
+                encode(schema_name(request.output.name)),
                 schema.encode(),
             )
 
@@ -108,28 +110,28 @@ def prepare(request: TurnRequest, config: ChatConfig) -> Prepared:
     if output:
         tail["response_format"] = output
     bound = _bound(request, config, model, options)
-    tail[config.profile.max_tokens] = _wire.encode(bound)
+    tail[config.profile.max_tokens] = encode(bound)
     tail |= _settings(request, config, options)
     for name, value in (options.extra_body or {}).items():
-        tail[name] = json_bytes(f"extra_body.{name}", [value])[1:-1]
+        tail[name] = to_bytes(f"extra_body.{name}", [value])[1:-1]
 
-    body = [b'{"model":', _wire.encode(model)]
+    body = [b'{"model":', encode(model)]
     if tools:
         body += [b',"tools":[', b",".join(tools), b"]"]
     body += [b',"messages":[', b",".join(messages), b"]"]
     for name, value in tail.items():
-        body += [b",", _wire.encode(name), b":", value]
+        body += [b",", encode(name), b":", value]
     body.append(b',"stream":true')
     if config.profile.usage and "stream_options" not in tail:
         body.append(b',"stream_options":{"include_usage":true}')
     body.append(b"}")
 
-    images = sum(piece.images for piece in joined) * _common.image_tokens(model)
+    images = sum(piece.images for piece in joined) * _estimate.image_tokens(model)
     tokens = sum(piece.tokens for piece in joined) + images
     shown = bool(tools) and request.tools.choice != "none"
     tokens += hidden_prompt_tokens(urlsplit(config.url).hostname or "", model, tools=shown)
-    tokens += sum(map(_common.tool_tokens, tools))
-    tokens += _common.json_tokens(output) + (_common.json_tokens(messages[-1]) if output else 0)
+    tokens += sum(map(_estimate.tool_tokens, tools))
+    tokens += _estimate.json_tokens(output) + (_estimate.json_tokens(messages[-1]) if output else 0)
     return Prepared(
         request=request,
         url=config.url.replace("{model}", quote(model, safe="")),
@@ -165,7 +167,7 @@ def value_tool(request: TurnRequest, config: ChatConfig) -> str | None:
     """The forced tool whose arguments are the structured value, where it is asked for so."""
     if request.output is None or structured_mode(request, config) != "tool":
         return None
-    return _common.schema_name(request.output.name)
+    return schema_name(request.output.name)
 
 
 def first_difference(earlier: Prepared, later: Prepared, config: ChatConfig) -> str | None:
@@ -233,23 +235,23 @@ def _mark(messages: list[bytes], stable: int | None, head: int, breakpoint: byte
 
 
 def _marked(message: bytes, breakpoint: bytes) -> bytes | None:
-    members = _wire.decode_object(message)
+    members = decode_object(message)
     content = bytes(members.get("content", b""))
     if content.startswith(b'"'):
         if content == b'""':
             return None
         members["content"] = Raw(b'[{"type":"text","text":%b,"cache_control":%b}]' % (content, breakpoint))
-        return _wire.encode(members)
+        return encode(members)
     if not content.startswith(b"["):
         return None
-    parts = list(map(bytes, _wire.decode_array(content)))
+    parts = list(map(bytes, decode_array(content)))
     for i in range(len(parts) - 1, -1, -1):
         if _wire.decode_part(parts[i]).type == "text":
-            part = _wire.decode_object(parts[i])
+            part = decode_object(parts[i])
             part["cache_control"] = Raw(breakpoint)
-            parts[i] = _wire.encode(part)
+            parts[i] = encode(part)
             members["content"] = Raw(b"[" + b",".join(parts) + b"]")
-            return _wire.encode(members)
+            return encode(members)
     return None
 
 
@@ -259,11 +261,11 @@ def _tool_json(tool: ToolDef) -> bytes:
         raise BadValue(
             "tools", f"the name {tool.name!r} is too long or has more than letters, digits, _ and -"
         )
-    if not _common.is_object(tool.schema):
+    if not is_object(tool.schema):
         raise BadValue("tools", f"the schema of {tool.name!r} is no JSON object")
-    described = b',"description":' + _wire.encode(tool.description) if tool.description else b""
+    described = b',"description":' + encode(tool.description) if tool.description else b""
     return b'{"type":"function","function":{"name":%b%b,"parameters":%b}}' % (
-        _wire.encode(tool.name),
+        encode(tool.name),
         described,
         tool.schema.encode(),
     )
@@ -306,7 +308,7 @@ def _tool_choice(plan: ToolPlan, profile: Profile, value_tool: str | None) -> by
 
 
 def _named(name: str) -> bytes:
-    return b'{"type":"function","function":{"name":%b}}' % _wire.encode(name)
+    return b'{"type":"function","function":{"name":%b}}' % encode(name)
 
 
 def _bound(request: TurnRequest, config: ChatConfig, model: str, options: OpenAIOptions) -> int:
@@ -351,7 +353,7 @@ def _settings(request: TurnRequest, config: ChatConfig, options: OpenAIOptions) 
     }
     found = {name: value for name, value in found.items() if value is not UNSET and value != ()}
     found |= {name: value for name, value in said.items() if value is not None}
-    return {name: _wire.encode(value) for name, value in found.items()}
+    return {name: encode(value) for name, value in found.items()}
 
 
 def _headers(config: ChatConfig, options: OpenAIOptions) -> tuple[tuple[str, str], ...]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import final
 
 from lutum import BadValue, CommittedTurn, Document, Image, Message, Part, Text, ToolResult, Transcript
-from lutum_openai import _common, _items
+from lutum.dialect.json import encode
+from lutum_openai import _estimate, _items
 from lutum_openai._items import Content, ItemEncoder, OpenAIPiece
 from lutum_openai._profiles import Profile
 from lutum_openai.chat import _turn, _wire
@@ -57,14 +58,14 @@ class ChatItemEncoder(ItemEncoder):
         json = _json(said, content)
         if item.call_id.startswith(_wire.FUNCTION_ID):
             name = item.call_id.removeprefix(_wire.FUNCTION_ID)
-            sent = [_message("function", b'"name":%b,"content":%b' % (_wire.encode(name), json))]
+            sent = [_message("function", b'"name":%b,"content":%b' % (encode(name), json))]
         else:
             id = self._call_id(item, before)
-            sent = [_message("tool", b'"tool_call_id":%b,"content":%b' % (_wire.encode(id), json))]
+            sent = [_message("tool", b'"tool_call_id":%b,"content":%b' % (encode(id), json))]
             if not answers and item.name is not None and item.arguments is not None:
                 call = b'"tool_calls":[%b]' % _turn.call_json(id, item.name, item.arguments)
                 if self.profile.required is not None:
-                    call = _wire.encode(self.profile.required) + b':"",' + call
+                    call = encode(self.profile.required) + b':"",' + call
                 if self.profile.null_content:
                     call = b'"content":null,' + call
                 sent.insert(0, _message("assistant", call))
@@ -77,7 +78,7 @@ class ChatItemEncoder(ItemEncoder):
                 content.images + media.images,
                 (*content.unbounded, *media.unbounded),
             )
-            more += _common.MESSAGE_TOKENS
+            more += _estimate.MESSAGE_TOKENS
         return content.piece(*sent, answers=answers, more=more)
 
     def _media(self, round: tuple[ToolResult, ...], field: str, before: Transcript) -> Content | None:
@@ -98,12 +99,12 @@ class ChatItemEncoder(ItemEncoder):
         return id if before.open_calls and self._as_received(before) else sent
 
     def _text(self, text: str, role: str) -> bytes:
-        return b'{"type":"text","text":%b}' % _wire.encode(text)
+        return b'{"type":"text","text":%b}' % encode(text)
 
     def _image(self, image: Image, field: str) -> bytes:
         if (url := _items.image_url(image, field)) is None:
             raise BadValue(field, "Chat Completions takes no image by file id: give its bytes or a URL")
-        return b'{"type":"image_url","image_url":{"url":%b}}' % _wire.encode(url)
+        return b'{"type":"image_url","image_url":{"url":%b}}' % encode(url)
 
     def _document(self, document: Document, field: str) -> tuple[bytes, ...]:
         """A file part; plain text goes in as text, which every model reads. Chat knows no citations of it."""
@@ -127,7 +128,7 @@ class ChatItemEncoder(ItemEncoder):
             file = {"filename": title, "file_data": document.url}
         else:
             raise BadValue(field, "Chat Completions takes no document by URL: give its bytes")
-        return (b'{"type":"file","file":%b}' % _wire.encode(file),)
+        return (b'{"type":"file","file":%b}' % encode(file),)
 
 
 def _round(before: Transcript, last: ToolResult) -> tuple[ToolResult, ...]:
@@ -147,7 +148,7 @@ def _is_media(part: Part) -> bool:
 def _json(parts: tuple[Part, ...], content: Content) -> bytes:
     """A string where it is one text, which every server takes, else parts."""
     if len(parts) == 1 and isinstance(text := parts[0], Text):
-        return _wire.encode(text.text)
+        return encode(text.text)
     return content.array
 
 

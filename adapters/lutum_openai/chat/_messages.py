@@ -25,21 +25,22 @@ from lutum import (
     Transcript,
     Turn,
 )
-from lutum_openai import _common, _messages
+from lutum.dialect.json import FAULTS, Json, decode_object, decode_str, members_of, objects, string
+from lutum_openai import _endpoint, _messages
 from lutum_openai._hosts import profile_of
-from lutum_openai._messages import FAULTS, Json, Said, string
+from lutum_openai._messages import Said
 from lutum_openai.chat import _turn, _wire
 from lutum_openai.chat._items import ChatItemEncoder
 
 _ROLES = frozenset({"user", "system", "developer"})
 # What is written is for whoever takes the dialect as its owner defines it.
-_PROFILE = profile_of(_common.OWN_HOST)
+_PROFILE = profile_of(_endpoint.OWN_HOST)
 
 
 def from_messages(
     messages: Json,
     *,
-    scope: str = _common.OWN_HOST,
+    scope: str = _endpoint.OWN_HOST,
     model: str = "",
     tools: Iterable[ToolDef] | None = None,
 ) -> Transcript:
@@ -58,11 +59,11 @@ def from_messages(
     Raises:
       BadValue: not JSON, or no messages; the field is named.
     """
-    body = _messages.body_of(messages, "messages")
+    body = members_of("messages", messages, "messages")
     if tools is None:
         tools = _messages.tools_of(body.get("tools"))
     try:
-        entries = _messages.objects(bytes(body.get("messages", b"null")))
+        entries = objects(bytes(body.get("messages", b"null")))
         if entries is None:
             raise BadValue("messages", "is no array of messages")
         reader = _ChatReader(scope, model or string(body.get("model")) or "", tuple(tools))
@@ -113,7 +114,7 @@ class _ChatEntry:
     __slots__ = ("answers", "content", "json", "role")
 
     def __init__(self, json: bytes) -> None:
-        members = _wire.decode_object(json)
+        members = decode_object(json)
         self.json = json
         self.role = string(members.get("role")) or ""
         self.content = bytes(members.get("content", b"null"))
@@ -177,22 +178,22 @@ class _ChatReader:
 def _parts(content: bytes) -> tuple[Part, ...] | None:
     """The parts of a content; None where it is neither text nor an array of objects."""
     if content.startswith(b'"'):
-        return (Text(_wire.decode_str(content)),)
-    entries = _messages.objects(content)
+        return (Text(decode_str(content)),)
+    entries = objects(content)
     return None if entries is None else tuple(map(_part, entries)) or (Text(""),)
 
 
 def _part(json: bytes) -> Part:
     """A part; raw where none of ours says it."""
     try:
-        members = _wire.decode_object(json)
+        members = decode_object(json)
         kind = string(members.get("type"))
         if kind == "text" and (text := string(members.get("text"))) is not None:
             return Text(text)
         if kind == "image_url":
-            return _messages.image_of(string(_wire.decode_object(members["image_url"])["url"]) or "")
+            return _messages.image_of(string(decode_object(members["image_url"])["url"]) or "")
         if kind == "file":
-            file = _wire.decode_object(members["file"])
+            file = decode_object(members["file"])
             if (file_id := string(file.get("file_id"))) is not None:
                 return Document(file_id=file_id)
             return _messages.document_of(string(file["file_data"]) or "", string(file.get("filename")))

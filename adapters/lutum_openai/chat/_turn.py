@@ -16,7 +16,7 @@ from msgspec import Raw
 
 from lutum import CommittedTurn, ReasoningItem, RefusalItem, TextItem, ToolCallItem, ViewItem
 from lutum.abc import ReplayForm
-from lutum_openai import _common
+from lutum.dialect.json import decode_array, decode_object, decode_str, encode, is_null, is_object
 from lutum_openai._profiles import Profile
 from lutum_openai.chat import _wire
 
@@ -96,10 +96,10 @@ def turn_from_message(
     Raises:
       msgspec.DecodeError: not a message.
     """
-    members = _wire.decode_object(message)
+    members = decode_object(message)
     items = _view(members, value_tool)
     for item in items:
-        if isinstance(item, ToolCallItem) and not _common.is_object(item.arguments):
+        if isinstance(item, ToolCallItem) and not is_object(item.arguments):
             inexact_reason = inexact_reason or f"the arguments of call {item.id!r} are not a JSON object"
     return CommittedTurn(
         adapter=_wire.NAME,
@@ -124,7 +124,7 @@ def replay_form(turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
 
 def replay_message(turn: CommittedTurn, profile: Profile) -> bytes:
     """The wire as it goes back, its members in a fixed order, unknown ones last."""
-    members = _wire.decode_object(turn.wire)
+    members = decode_object(turn.wire)
     sent = {name: bytes(members[name]) for name in _ORDER if name in members}
     sent |= {name: bytes(raw) for name, raw in members.items() if name not in sent}
     listed = sent.get("tool_calls", b"null") not in _EMPTY
@@ -143,13 +143,13 @@ def replay_message(turn: CommittedTurn, profile: Profile) -> bytes:
                 kept[name] = b'""'
         elif name == "tool_calls":
             if value not in _EMPTY:
-                kept[name] = b"[" + b",".join(map(_replay_call, _wire.decode_array(value))) + b"]"
+                kept[name] = b"[" + b",".join(map(_replay_call, decode_array(value))) + b"]"
         elif name == "function_call":
             if not no_function(value):
                 kept[name] = value
         elif name == "audio":
             if id := (_read(_decode_audio, members[name]) or _Audio()).id:
-                kept[name] = _wire.encode({AUDIO_KEEPS: id})
+                kept[name] = encode({AUDIO_KEEPS: id})
         elif value != b"null" and not (name == "refusal" and value == b'""'):
             kept[name] = value
     if "content" not in kept and not calls and "audio" not in kept:
@@ -158,7 +158,7 @@ def replay_message(turn: CommittedTurn, profile: Profile) -> bytes:
         kept[name] = sent.get(name, b'""') if sent.get(name) != b"null" else b'""'
     ordered = [name for name in _ORDER if name in kept]
     ordered += [name for name in kept if name not in _ORDER]
-    return b"{" + b",".join(_wire.encode(name) + b":" + kept[name] for name in ordered) + b"}"
+    return b"{" + b",".join(encode(name) + b":" + kept[name] for name in ordered) + b"}"
 
 
 def view_message(turn: CommittedTurn, profile: Profile) -> bytes:
@@ -167,12 +167,12 @@ def view_message(turn: CommittedTurn, profile: Profile) -> bytes:
     calls = [item for item in turn.items if isinstance(item, ToolCallItem)]
     members = [b'"role":"assistant"']
     if words or not calls:
-        members.append(b'"content":' + _wire.encode(words))
+        members.append(b'"content":' + encode(words))
     elif profile.null_content:
         members.append(b'"content":null')
     if calls:
         if profile.required is not None:  # there, but empty: what another model thought stays with its host
-            members.append(_wire.encode(profile.required) + b':""')
+            members.append(encode(profile.required) + b':""')
         members.append(
             b'"tool_calls":[%b]'
             % b",".join(call_json(call_id(call.id, profile), call.name, call.arguments) for call in calls)
@@ -190,9 +190,9 @@ def call_id(id: str, profile: Profile) -> str:
 def call_json(id: str, name: str, arguments: str) -> bytes:
     """A tool call; its arguments are a string, so whatever was received can stand in it."""
     return b'{"id":%b,"type":"function","function":{"name":%b,"arguments":%b}}' % (
-        _wire.encode(id),
-        _wire.encode(name),
-        _wire.encode(arguments),
+        encode(id),
+        encode(name),
+        encode(arguments),
     )
 
 
@@ -202,7 +202,7 @@ def thinking_text(raw: Raw | None) -> str | None:
         return None
     try:
         if bytes(raw).startswith(b'"'):
-            return _wire.decode_str(raw)
+            return decode_str(raw)
         parts = msgspec.json.decode(raw, type=list[_wire.ChatPart])
     except (msgspec.DecodeError, UnicodeError):
         return None
@@ -231,16 +231,16 @@ def no_function(value: bytes | None, begun: bool = False) -> bool:
 
 
 def _replay_call(call: Raw) -> bytes:
-    members = _wire.decode_object(call)
+    members = decode_object(call)
     kind = bytes(members.get("type", b""))
     dropped = set(RESPONSE_ONLY_IN_CALL)
     if kind != b'"custom"':
         dropped.add("custom")  # an empty one stands in function calls of servers written in Go
-    kept = {name: raw for name, raw in members.items() if name not in dropped and not _wire.is_null(raw)}
+    kept = {name: raw for name, raw in members.items() if name not in dropped and not is_null(raw)}
     order = list[str]()
     order += [name for name in ("id", "type", "function", "custom") if name in kept]
     order += [name for name in kept if name not in order]
-    return _wire.encode({name: kept[name] for name in order})
+    return encode({name: kept[name] for name in order})
 
 
 def _view(members: dict[str, Raw], value_tool: str | None) -> tuple[ViewItem, ...]:
@@ -249,7 +249,7 @@ def _view(members: dict[str, Raw], value_tool: str | None) -> tuple[ViewItem, ..
     for name in _wire.REASONING_TEXT:
         raw = members.get(name)
         if raw is not None and bytes(raw).startswith(b'"'):
-            text = _wire.decode_str(raw)
+            text = decode_str(raw)
             if text and text not in said:
                 said.append(text)
     details = members.get("reasoning_details")
@@ -263,7 +263,7 @@ def _view(members: dict[str, Raw], value_tool: str | None) -> tuple[ViewItem, ..
     if spoken is not None and spoken.transcript:
         items.append(TextItem(spoken.transcript))
     refusal = members.get("refusal")
-    if refusal is not None and bytes(refusal).startswith(b'"') and (text := _wire.decode_str(refusal)):
+    if refusal is not None and bytes(refusal).startswith(b'"') and (text := decode_str(refusal)):
         items.append(RefusalItem(text))
     items += _call_items(members, value_tool)
     return tuple(items)
@@ -278,22 +278,22 @@ def _read(decode: Callable[[Raw], T], raw: Raw | None) -> T | None:
 
 
 def _content_items(content: Raw | None) -> list[ViewItem]:
-    if content is None or _wire.is_null(content):
+    if content is None or is_null(content):
         return []
     if bytes(content).startswith(b'"'):
-        text = _wire.decode_str(content)
+        text = decode_str(content)
         return [TextItem(text)] if text else []
     items = list[ViewItem]()
     if not bytes(content).startswith(b"["):
         return items
-    for raw in _wire.decode_array(content):
+    for raw in decode_array(content):
         part = _wire.decode_part(raw)
         if part.type == "text" and part.text:
             items.append(TextItem(part.text))
         elif part.type == "refusal" and part.refusal:
             items.append(RefusalItem(part.refusal))
         elif part.type == "thinking":
-            thought = thinking_text(_wire.decode_object(raw).get("thinking"))
+            thought = thinking_text(decode_object(raw).get("thinking"))
             if thought:
                 items.append(ReasoningItem(thought))
     return items
@@ -323,5 +323,5 @@ def arguments_text(value: bytes) -> str:
     """Arguments as the tools get them: blank or absent ones, as for a tool without parameters, are `{}`."""
     if value in (b"", b"null"):
         return "{}"
-    text = _wire.decode_str(value) if value.startswith(b'"') else value.decode()
+    text = decode_str(value) if value.startswith(b'"') else value.decode()
     return text if text.strip() else "{}"

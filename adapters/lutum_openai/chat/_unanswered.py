@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lutum import CommittedTurn, Raw, Transcript
-from lutum_openai._messages import FAULTS, objects, string
+from lutum.dialect.json import FAULTS, decode_object, objects, string
 from lutum_openai.chat import _wire
 
 
@@ -27,12 +27,12 @@ def unanswered_items(transcript: Transcript, scope: str) -> tuple[bytes, ...]:
 def _custom(message: bytes) -> list[bytes]:
     if b'"custom"' not in message:
         return []
-    calls = objects(bytes(_wire.decode_object(message).get("tool_calls", b"null"))) or []
-    return [call for call in calls if string(_wire.decode_object(call).get("type")) == "custom"]
+    calls = objects(bytes(decode_object(message).get("tool_calls", b"null"))) or []
+    return [call for call in calls if string(decode_object(call).get("type")) == "custom"]
 
 
 def _id(json: bytes, member: str) -> str | None:
     try:
-        return string(_wire.decode_object(json).get(member))
+        return string(decode_object(json).get(member))
     except FAULTS:
         return None

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import TYPE_CHECKING, Any, final
 from urllib.parse import urlsplit
 
-from lutum import BadValue, CommittedTurn, ProviderError, Response
+from lutum import BadValue, CommittedTurn, Response
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
 from lutum.transport import HttpAdapter, Secret, check_base_url
-from lutum_openai import _common
-from lutum_openai._hooks import OpenAIHooks
-from lutum_openai._options import OpenAIOptions
+from lutum_openai import _endpoint
+from lutum_openai._errors import ERRORS
+from lutum_openai._options import OpenAIHooks, OpenAIOptions
 from lutum_openai.completions import _decode, _encode
 
 if TYPE_CHECKING:
@@ -44,6 +43,8 @@ class OpenAICompletionsAdapter(HttpAdapter):
       BadValue: a blank model, a URL that is none, Azure without a version, a client that is none.
     """
 
+    errors = ERRORS
+
     def __init__(
         self,
         model: str,
@@ -56,14 +57,14 @@ class OpenAICompletionsAdapter(HttpAdapter):
         options: OpenAIOptions = OpenAIOptions(),
         hooks: OpenAIHooks = OpenAIHooks(),
     ) -> None:
-        base = base_url or os.environ.get("OPENAI_BASE_URL") or _common.OWN_BASE_URL
-        self._endpoint = _common.endpoint(check_base_url(base), api_version)
+        base = base_url or os.environ.get("OPENAI_BASE_URL") or _endpoint.OWN_BASE_URL
+        self._endpoint = _endpoint.endpoint(check_base_url(base), api_version)
         super().__init__(
             model,
             base,
             scope=self._endpoint.host,
             credential=self._endpoint.credential(api_key),
-            own_host=_common.OWN_HOST,
+            own_host=_endpoint.OWN_HOST,
             variable="OPENAI_API_KEY",
             http_client=http_client,
             default_max_output_tokens=default_max_output_tokens,
@@ -100,11 +101,8 @@ class OpenAICompletionsAdapter(HttpAdapter):
             response, model=prepared.model, scope=self.scope, estimate=prepared.estimate
         )
 
-    def _fault(self, response: Response, body: bytes) -> ProviderError:
-        return _common.http_error(response, body, time.time())
 
-
-def completions_url(endpoint: _common.OpenAIEndpoint) -> str:
+def completions_url(endpoint: _endpoint.OpenAIEndpoint) -> str:
     """Where an endpoint takes requests; Azure has the model in the URL, or its own `/openai/v1`.
 
     Raises:

@@ -23,11 +23,13 @@ from lutum import (
     TextDelta,
     TextItem,
     TurnStarted,
-    Usage,
-    UsageUpdate,
 )
+from lutum.dialect.errors import stream_error
+from lutum.dialect.json import FAULTS, copied, decode_array, decode_object, encode, string
+from lutum.dialect.usage import UsageReports
 from lutum.sse import SSEDecoder, SSEError
-from lutum_openai import _common
+from lutum_openai._errors import ERRORS
+from lutum_openai._usage import read_usage
 from lutum_openai.completions._encode import NAME, NO_REPLAY
 
 DONE = b"[DONE]"
@@ -39,7 +41,6 @@ FINISH: dict[str, str] = {
 }
 """`finish_reason` in lutum's words; others keep the server's."""
 
-_FAULTS = (msgspec.DecodeError, UnicodeError, RecursionError)
 _SILENT = frozenset({"id", "object", "created", "model", "choices", "usage", "error", "obfuscation"})
 _NOTHING = (b"", b"null", b'""', b"[]", b"{}", b"false")
 
@@ -54,7 +55,6 @@ class _Choice(Struct):
 
 
 _decode_choices = msgspec.json.Decoder(list[_Choice] | None).decode
-_decode_str = msgspec.json.Decoder(str).decode
 
 
 @final
@@ -73,13 +73,11 @@ class CompletionsDecoder:
         self._response = response
         self._model = model
         self._scope = scope
-        self._estimate = estimate
         self._pieces = list[str]()
         self._seen = dict[str, bytes]()
         self._started = False
         self._finish = ""
-        self._usage: Usage | None = None
-        self._usage_final = False
+        self._usage = UsageReports(estimate)
         self._count = 0
         self._done = False
 
@@ -115,8 +113,8 @@ class CompletionsDecoder:
         for name, payload in events:
             if payload.strip() != DONE:
                 try:
-                    _common.decode_object(payload)
-                except _FAULTS:
+                    decode_object(payload)
+                except FAULTS:
                     return  # cut, which is the connection's fault
             self._take(name, payload.strip(), out)
         if self._finish and not self._done:
@@ -132,8 +130,8 @@ class CompletionsDecoder:
                 self._complete(out)
             return
         try:
-            self._chunk(name, data, _common.decode_object(data), out)
-        except _FAULTS as exc:
+            self._chunk(name, data, decode_object(data), out)
+        except FAULTS as exc:
             if name == b"error":
                 self._raise(data)
             self._fail(data, str(exc))
@@ -149,34 +147,31 @@ class CompletionsDecoder:
         if read:
             self._start(members, out)
         for key, raw in members.items():
-            if key not in _SILENT and (value := _copied(raw)) not in (*_NOTHING, self._seen.get(key)):
+            if key not in _SILENT and (value := copied(raw)) not in (*_NOTHING, self._seen.get(key)):
                 self._seen[key] = value
                 out.append(ProviderEvent(key, value))
         for at, choice in enumerate(read or ()):
             if choice.index:
-                other = _common.decode_array(choices)[at]
-                out.append(ProviderEvent(f"choice.{choice.index}", _copied(other)))
+                other = decode_array(choices)[at]
+                out.append(ProviderEvent(f"choice.{choice.index}", copied(other)))
                 continue
             if choice.text:
                 self._pieces.append(choice.text)
                 out.append(TextDelta(choice.text))
             if bytes(choice.logprobs) not in _NOTHING:
-                out.append(ProviderEvent("logprobs", _copied(choice.logprobs)))
+                out.append(ProviderEvent("logprobs", copied(choice.logprobs)))
             if reason := choice.finish_reason or "":
                 self._finish = FINISH.get(reason) or reason
-        usage = _common.usage_of(bytes(members.get("usage", b"null")))
-        if usage is not None:
-            final = bool(self._finish)
-            if (usage, final) != (self._usage, self._usage_final):
-                out.append(UsageUpdate(usage, final))
-            self._usage, self._usage_final = usage, final
+        if (reported := members.get("usage")) is not None:
+            counted, final = len(self._pieces), bool(self._finish)
+            self._usage.take(read_usage(reported), copied(reported), out, counted=counted, final=final)
 
     def _start(self, members: dict[str, Raw], out: list[Event]) -> None:
         if self._started:
             return
         self._started = True
-        self._model = _string(members, "model") or self._model
-        self._response = msgspec.structs.replace(self._response, id=_string(members, "id") or None)
+        self._model = string(members.get("model")) or self._model
+        self._response = msgspec.structs.replace(self._response, id=string(members.get("id")) or None)
         out.append(TurnStarted(self._model, self._response))
 
     def _complete(self, out: list[Event]) -> None:
@@ -186,42 +181,16 @@ class CompletionsDecoder:
             adapter=NAME,
             scope=self._scope,
             model=self._model,
-            wire=_common.encode({"text": text, "finish_reason": self._finish}),
+            wire=encode({"text": text, "finish_reason": self._finish}),
             items=(TextItem(text),) if text else (),
             inexact_reason=NO_REPLAY,
         )
-        out.append(Completed(self._finish, self._settled(), turn))
-
-    def _settled(self) -> Usage:
-        """The usage of the whole answer; a count where the server never said, which is not nothing."""
-        usage, counted = self._usage, len(self._pieces)
-        if usage is None:
-            return Usage(self._estimate.input_tokens, counted, known="estimated")
-        if self._usage_final:
-            return usage
-        more = counted > usage.output_tokens
-        return msgspec.structs.replace(
-            usage,
-            output_tokens=max(usage.output_tokens, counted),
-            known="estimated" if more else "lower_bound",
-        )
+        out.append(Completed(self._finish, self._usage.settle(len(self._pieces)), turn))
 
     def _raise(self, data: bytes) -> NoReturn:
         self._done = True
-        raise _common.stream_error(data, self._response)
+        raise stream_error(data, self._response, ERRORS)
 
     def _fail(self, data: bytes, problem: str) -> NoReturn:
         self._done = True
         raise ProviderError(f"event {self._count} of the stream: {problem}", kind="malformed", body=data)
-
-
-def _string(members: dict[str, Raw], name: str) -> str:
-    raw = members.get(name)
-    return _decode_str(raw) if raw is not None and bytes(raw).startswith(b'"') else ""
-
-
-def _copied(raw: Raw) -> bytes:
-    """Its bytes, out of the buffer it pins. Raises UnicodeDecodeError, which a Raw passes over."""
-    copy = bytes(raw)
-    copy.decode()
-    return copy

@@ -12,8 +12,9 @@ from msgspec import UNSET, Struct
 
 from lutum import BadValue, CommittedTurn, Estimate, Message, Text
 from lutum.abc import Prepared, ReplayForm, TurnRequest
-from lutum_openai import _common
-from lutum_openai._options import OpenAIOptions, json_bytes
+from lutum.dialect.json import encode, to_bytes
+from lutum_openai import _estimate
+from lutum_openai._options import OpenAIOptions
 
 NAME = "openai-completions"
 
@@ -63,10 +64,10 @@ def prepare(request: TurnRequest, config: CompletionsConfig) -> Prepared:
         "seed": settings.seed,
         "user": options.user or UNSET,
     }
-    members = {name: _common.encode(value) for name, value in body.items() if value is not UNSET}
+    members = {name: encode(value) for name, value in body.items() if value is not UNSET}
     extra = options.extra_body or {}
     for name, value in extra.items():
-        members[name] = json_bytes(f"extra_body.{name}", [value])[1:-1]
+        members[name] = to_bytes(f"extra_body.{name}", [value])[1:-1]
     members.setdefault("stream_options", b'{"include_usage":true}')
     members["stream"] = b"true"
     headers = {"content-type": "application/json", "accept": "text/event-stream", **dict(config.headers)}
@@ -80,7 +81,7 @@ def prepare(request: TurnRequest, config: CompletionsConfig) -> Prepared:
         headers=tuple(headers.items()),
         secret_headers=config.secret_headers,
         inexact_reason=NO_REPLAY,
-        estimate=Estimate(_common.text_tokens(prompt), bound * answers),
+        estimate=Estimate(_estimate.text_tokens(prompt), bound * answers),
     )
 
 

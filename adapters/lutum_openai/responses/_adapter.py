@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import TYPE_CHECKING, Any, final
 from urllib.parse import quote
 
@@ -11,10 +10,13 @@ import msgspec
 
 from lutum import CommittedTurn, Event, ProviderError, Response, Transcript, Usage
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
+from lutum.dialect.json import decode_object, encode
+from lutum.dialect.usage import recovered
 from lutum.transport import HttpAdapter, Secret, check_base_url
-from lutum_openai import _common, _messages
-from lutum_openai._hooks import OpenAIHooks
-from lutum_openai._options import OpenAIOptions
+from lutum_openai import _endpoint, _messages
+from lutum_openai._errors import ERRORS
+from lutum_openai._options import OpenAIHooks, OpenAIOptions
+from lutum_openai._usage import read_usage
 from lutum_openai.responses import _decode, _encode, _turn, _unanswered, _wire
 
 if TYPE_CHECKING:
@@ -76,6 +78,8 @@ class OpenAIAdapter(HttpAdapter):
       BadValue: a blank model, a URL that is none, a client that is none.
     """
 
+    errors = ERRORS
+
     def __init__(
         self,
         model: str,
@@ -91,14 +95,14 @@ class OpenAIAdapter(HttpAdapter):
         options: OpenAIOptions = OpenAIOptions(),
         hooks: OpenAIHooks = OpenAIHooks(),
     ) -> None:
-        base = base_url or os.environ.get("OPENAI_BASE_URL") or _common.OWN_BASE_URL
-        endpoint = _common.endpoint(check_base_url(base), api_version)
+        base = base_url or os.environ.get("OPENAI_BASE_URL") or _endpoint.OWN_BASE_URL
+        endpoint = _endpoint.endpoint(check_base_url(base), api_version)
         super().__init__(
             model,
             base,
             scope=replay_scope or endpoint.host,
             credential=endpoint.credential(api_key),
-            own_host=_common.OWN_HOST,
+            own_host=_endpoint.OWN_HOST,
             variable="OPENAI_API_KEY",
             http_client=http_client,
             default_max_output_tokens=default_max_output_tokens,
@@ -177,8 +181,8 @@ class OpenAIAdapter(HttpAdapter):
           ProviderError: the API refused, or answered with something else.
           NetworkError: no connection, or it failed before the answer was whole.
         """
-        members = _common.decode_object(prepared.body)
-        sent = _common.encode({name: value for name, value in members.items() if name in _COUNTED})
+        members = decode_object(prepared.body)
+        sent = encode({name: value for name, value in members.items() if name in _COUNTED})
         headers = [("content-type", "application/json"), *self._config.headers]
         url = self._config.endpoint.url("/responses/input_tokens")
         return (await self._ask("POST", url, _decode_counted, headers=headers, body=sent)).input_tokens
@@ -186,9 +190,6 @@ class OpenAIAdapter(HttpAdapter):
     def decoder(self, prepared: Prepared, response: Response) -> Decoder:
         """The decoder of a successful answer to a request. Pure."""
         return decoder_for(prepared, response, self._config)
-
-    def _fault(self, response: Response, body: bytes) -> ProviderError:
-        return _common.http_error(response, body, time.time())
 
 
 def decoder_for(prepared: Prepared, response: Response, config: _encode.ResponsesConfig) -> Decoder:
@@ -204,11 +205,11 @@ def decoder_for(prepared: Prepared, response: Response, config: _encode.Response
         preface=prepared.preface,
         structured=request.output is not None and value_tool is None,
         value_tool=value_tool,
-        input_tokens=prepared.estimate.input_tokens,
+        estimate=prepared.estimate,
         hidden=prepared.hidden_reasoning,
     )
 
 
 def _recorded(body: bytes) -> Usage | None:
-    """What a stored response says it used."""
-    return _common.usage_of(bytes(_wire.decode_head(body).usage) or b"null")
+    """Return the usage of a stored response."""
+    return recovered(read_usage(_wire.decode_head(body).usage))

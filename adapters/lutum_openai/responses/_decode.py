@@ -13,6 +13,7 @@ from msgspec import Raw
 
 from lutum import (
     Completed,
+    Estimate,
     Event,
     ProviderError,
     ProviderEvent,
@@ -25,11 +26,13 @@ from lutum import (
     ToolCallIssue,
     ToolCallReady,
     TurnStarted,
-    Usage,
-    UsageUpdate,
 )
+from lutum.dialect.errors import stream_error
+from lutum.dialect.json import copied, decode_object, encode, is_object
+from lutum.dialect.usage import UsageReports
 from lutum.sse import SSEDecoder, SSEError
-from lutum_openai._common import decode_object, encode, is_object, stream_error, usage_of
+from lutum_openai._errors import ERRORS
+from lutum_openai._usage import read_usage
 from lutum_openai.responses import _turn, _wire
 from lutum_openai.responses._received import Place, ReceivedItem, places
 
@@ -57,7 +60,7 @@ class ResponsesDecoder:
       stored: whether the request asked to store the response.
       structured: the text is the JSON of a value.
       value_tool: the forced tool whose arguments are the value.
-      input_tokens: what the request was estimated at, for a response that never says what it used.
+      estimate: the request's own estimate, for figures that the response does not report.
       hidden: the model reasons out of sight, so that a count is a lower bound.
     """
 
@@ -72,7 +75,7 @@ class ResponsesDecoder:
         preface: bytes = b"",
         structured: bool = False,
         value_tool: str | None = None,
-        input_tokens: int = 0,
+        estimate: Estimate = Estimate(),
         hidden: bool = False,
     ) -> None:
         self._sse = SSEDecoder()
@@ -86,8 +89,7 @@ class ResponsesDecoder:
         self._preface = preface
         self._structured = structured
         self._value_tool = value_tool
-        self._input_tokens = input_tokens
-        self._hidden = hidden
+        self._usage = UsageReports(estimate, hidden=hidden)
         self._items = list[ReceivedItem]()
         self._by_id = dict[str, ReceivedItem]()
         self._by_call = dict[tuple[str, str | None], ReceivedItem]()  # a call and its output have one call_id
@@ -162,7 +164,7 @@ class ResponsesDecoder:
             return
         if bytes(head.error) not in (b"", b"null") and head.output is None:
             self._done = True
-            raise stream_error(body, self._response)
+            raise stream_error(body, self._response, ERRORS)
         if head.status in ("queued", "in_progress") or (head.status is None and head.output is None):
             return
         try:
@@ -205,12 +207,12 @@ class ResponsesDecoder:
                 self._whole(item, ("arguments", 0), arguments, out)
             case _wire.AnnotationAdded(item_id=id, output_index=index, content_index=i, annotation=noted):
                 item = self._find("message", id, index, out)
-                item.annotations.setdefault(i, []).append(_copied(noted))
+                item.annotations.setdefault(i, []).append(copied(noted))
                 out.append(ProviderEvent("response.output_text.annotation.added", data.strip()))
             case _wire.ItemAdded(item=raw, output_index=index):
-                self._added(_copied(raw), index, out)
+                self._added(copied(raw), index, out)
             case _wire.ItemDone(item=raw, output_index=index):
-                self._item_done(_copied(raw), index, data, out)
+                self._item_done(copied(raw), index, data, out)
             case _wire.Created() | _wire.InProgress():
                 self._begin(event.response, out)
             case _wire.Queued():
@@ -222,7 +224,7 @@ class ResponsesDecoder:
                 self._failed(event.response, data, out)
             case _wire.ResponsesErrorEvent():
                 self._done = True
-                raise stream_error(data.strip(), self._response)
+                raise stream_error(data.strip(), self._response, ERRORS)
             case _wire.ResponsesTextDelta():
                 raise AssertionError("taken before")
 
@@ -231,7 +233,7 @@ class ResponsesDecoder:
     def _begin(self, response: Raw, out: list[Event]) -> None:
         head = _wire.decode_head(response) if bytes(response) else _wire.ResponseHead()
         self._start(head, out)
-        self._usage(head, out, final=False)
+        self._report(head, out, final=False)
 
     def _start(self, head: _wire.ResponseHead, out: list[Event]) -> None:
         self._answer.id = head.id or self._answer.id
@@ -241,16 +243,12 @@ class ResponsesDecoder:
             told = msgspec.structs.replace(self._response, id=self._answer.id)
             out.append(TurnStarted(self._answer.model, told))
 
-    def _usage(self, head: _wire.ResponseHead, out: list[Event], *, final: bool) -> Usage | None:
-        usage = usage_of(bytes(head.usage) or b"null")
-        if usage is None or not (usage.total_tokens or (final and not self._spoke)):
-            return None  # some servers fill it with zeros where they do not know
-        told = usage if final else msgspec.structs.replace(usage, known="lower_bound")
-        out.append(UsageUpdate(told, final))
-        return usage
+    def _report(self, head: _wire.ResponseHead, out: list[Event], *, final: bool) -> None:
+        raw = bytes(head.usage)
+        self._usage.take(read_usage(raw), raw, out, counted=self._deltas, final=final)
 
     def _end(self, response: Raw, data: bytes, out: list[Event]) -> None:
-        whole = _copied(response)
+        whole = copied(response)
         head = _wire.decode_head(whole)
         if head.status in ("failed", "cancelled"):
             self._failed(response, data, out)
@@ -269,11 +267,8 @@ class ResponsesDecoder:
         )
         dropped = head.input_transformations or ()
         out += [ProviderEvent("input_transformations", bytes(entry)) for entry in dropped]
-        usage = self._usage(head, out, final=True)
-        if usage is None:
-            usage = Usage(
-                self._input_tokens, self._deltas, known="lower_bound" if self._hidden else "estimated"
-            )
+        self._report(head, out, final=True)
+        usage = self._usage.settle(self._deltas, free=all(map(_turn.is_by_program, output)))
         finish = _turn.finish_reason(head, turn, usage)
         self._done = True
         out.append(Completed(finish, usage, turn, _turn.open_items(turn)))
@@ -281,7 +276,7 @@ class ResponsesDecoder:
     def _failed(self, response: Raw, data: bytes, out: list[Event]) -> NoReturn:
         self._done = True
         head = _wire.decode_head(response)
-        self._usage(head, out, final=True)
+        self._report(head, out, final=True)
         error = bytes(head.error)
         if error in (b"", b"null"):
             raise ProviderError(
@@ -289,7 +284,7 @@ class ResponsesDecoder:
                 request_id=self._response.request_id,
                 body=data,
             )
-        raise stream_error(error, self._response)
+        raise stream_error(error, self._response, ERRORS)
 
     def _output(self, final: list[bytes], out: list[Event]) -> list[bytes]:
         """The items of the whole response, in order, telling what no event told of them.
@@ -325,11 +320,6 @@ class ResponsesDecoder:
 
     def _unfinished(self, kind: str) -> ReceivedItem | None:
         return next((item for item in self._items if item.done is None and item.kind == kind), None)
-
-    @property
-    def _spoke(self) -> bool:
-        """Whether the model said or thought something; a call may also come from a program that it wrote."""
-        return any(kind != "arguments" for item in self._items for kind, _ in item.pieces)
 
     # --- items -----------------------------------------------------------------------------------
 
@@ -468,7 +458,7 @@ class ResponsesDecoder:
             self._fail(data, str(problem))
         if kind == "error" or "error" in members:
             self._done = True
-            raise stream_error(blank, self._response)
+            raise stream_error(blank, self._response, ERRORS)
         if kind in _wire.EVENT_TYPES:
             self._fail(data, str(exc))
         if kind not in _wire.REPEATS:
@@ -482,10 +472,3 @@ class ResponsesDecoder:
             request_id=self._response.request_id,
             body=data,
         )
-
-
-def _copied(raw: Raw) -> bytes:
-    """Its bytes, out of the buffer it pins. Raises UnicodeDecodeError, which a Raw passes over."""
-    copy = bytes(raw)
-    copy.decode()
-    return copy

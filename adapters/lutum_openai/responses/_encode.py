@@ -23,11 +23,13 @@ from msgspec import UNSET, Struct
 
 from lutum import BadValue, Estimate, ToolDef, Transcript
 from lutum.abc import Prepared, ReplayForm, TurnRequest, narrow
-from lutum_openai import _common
-from lutum_openai._common import OpenAIEndpoint, encode
+from lutum.dialect.ids import schema_name
+from lutum.dialect.json import encode, is_object, to_bytes
+from lutum_openai import _estimate
+from lutum_openai._endpoint import OpenAIEndpoint
 from lutum_openai._hidden_prompt import hidden_prompt_tokens
-from lutum_openai._items import OpenAIPiece, message_tokens
-from lutum_openai._options import OpenAIOptions, json_bytes
+from lutum_openai._items import OpenAIPiece, json_instruction, message_tokens
+from lutum_openai._options import OpenAIOptions
 from lutum_openai.responses import _wire
 from lutum_openai.responses._ids import distinct
 from lutum_openai.responses._items import ResponsesItemEncoder
@@ -111,7 +113,7 @@ def value_tool(request: TurnRequest, config: ResponsesConfig) -> str | None:
     """The forced tool whose arguments are the structured value, where it is asked for so."""
     if request.output is None or options_of(request, config).structured != "tool":
         return None
-    return _common.schema_name(request.output.name)
+    return schema_name(request.output.name)
 
 
 def prepare(request: TurnRequest, config: ResponsesConfig) -> Prepared:
@@ -139,9 +141,9 @@ def prepare(request: TurnRequest, config: ResponsesConfig) -> Prepared:
         added = b'{"type":"additional_tools","role":"developer","tools":[%b]}' % b",".join(tools.added)
         input.items.append(added)
         preface = b"[" + added + b"]"
-    input_tokens = input.tokens + input.images * _common.image_tokens(model)
+    input_tokens = input.tokens + input.images * _estimate.image_tokens(model)
     if request.output is not None and options.structured == "json_object":
-        text = _common.json_instruction(request.output.schema)
+        text = json_instruction(request.output.schema)
         said = b'{"type":"message","role":"system","content":%b}' % encode(text)
         input.items.append(said)
         input_tokens += message_tokens(said)
@@ -157,7 +159,7 @@ def prepare(request: TurnRequest, config: ResponsesConfig) -> Prepared:
     unbounded = [f"server_tools[{i}] ({name})" for i, name in enumerate(server_tools)] + input.unbounded
     unbounded += [name for name in _UNBOUNDED_MEMBERS if name in tail]
     entries = (*tools.entries, *tools.added)
-    tool_tokens = sum(map(_common.tool_tokens, entries))
+    tool_tokens = sum(map(_estimate.tool_tokens, entries))
     shown = bool(entries) and request.tools.choice != "none"
     hidden = hidden_prompt_tokens(config.endpoint.host, model, tools=shown)
     return Prepared(
@@ -273,7 +275,7 @@ def _tail(
     ):
         if (value := getattr(options, name)) is not None:
             tail[name] = encode(value)
-    return tail, _common.json_tokens(tail["text"]) if text else 0, dropped
+    return tail, _estimate.json_tokens(tail["text"]) if text else 0, dropped
 
 
 def _structured(request: TurnRequest, options: OpenAIOptions) -> str:
@@ -292,7 +294,7 @@ def _text(
         else:
             schema, dropped = narrow(request.output.schema, "openai")
             text["format"] = b'{"type":"json_schema","name":%b,"schema":%b,"strict":true}' % (
-                encode(_common.schema_name(request.output.name)),
+                encode(schema_name(request.output.name)),
                 schema.encode(),
             )
     if options.verbosity is not None:
@@ -307,7 +309,7 @@ def _tools(
     request: TurnRequest, config: ResponsesConfig, options: OpenAIOptions, declared: Mapping[str, bytes]
 ) -> _Tools:
     plan = request.tools
-    server = [json_bytes(f"server_tools[{i}]", tool) for i, tool in enumerate(options.server_tools or ())]
+    server = [to_bytes(f"server_tools[{i}]", tool) for i, tool in enumerate(options.server_tools or ())]
     head = {tool.name: tool_json(tool) for tool in plan.head}
     wanted = {tool.name: tool_json(tool) for tool in plan.new}
     new = {name: entry for name, entry in wanted.items() if declared.get(name) != entry}
@@ -376,7 +378,7 @@ def tool_json(tool: ToolDef) -> bytes:
         raise BadValue(
             "tools", f"the name {tool.name!r} has more than letters, digits, _ and -, or is too long"
         )
-    if not _common.is_object(tool.schema):
+    if not is_object(tool.schema):
         raise BadValue("tools", f"the schema of {tool.name!r} is no JSON object")
     described = b',"description":' + encode(tool.description) if tool.description else b""
     schema = narrow(tool.schema, "openai")[0] if tool.strict else tool.schema.strip()

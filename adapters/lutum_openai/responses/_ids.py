@@ -11,37 +11,28 @@ from functools import lru_cache
 import msgspec
 from msgspec import Raw
 
-from lutum_openai._common import call_id, decode_object, encode
+from lutum.dialect.ids import CallIds
+from lutum.dialect.json import decode_object, encode, string
 from lutum_openai._items import OpenAIPiece
-from lutum_openai._messages import string
+from lutum_openai.responses._wire import call_id
 
 _KINDS = frozenset({"function_call", "function_call_output"})
 
 
 def distinct(pieces: list[OpenAIPiece]) -> list[OpenAIPiece]:
-    """The pieces of a whole transcript, with the turn's place in an id that an earlier call has.
-
-    Decided by what stands before alone, so that the next request says the same.
-    """
-    found, seen, renamed = list[OpenAIPiece](), set[str](), dict[str, str]()
+    """The pieces of a whole transcript, with the turn's place in an id that an earlier call has."""
+    found, renamed = list[OpenAIPiece](), dict[str, str]()
+    ids = CallIds(call_id)
     for at, piece in enumerate(pieces):
         if piece.calls:
-            renamed = {} if piece.whole else {id: _free(id, at, seen) for id in piece.calls if id in seen}
-            seen.update(renamed.get(id, id) for id in piece.calls)
+            renamed = ids.rename(piece.calls, at, keep=piece.whole)
         elif not piece.answers:
             renamed = {}
         if renamed:
-            ids = tuple(renamed.items())
-            piece = msgspec.structs.replace(piece, sent=tuple(_item(item, ids) for item in piece.sent))
+            changed = tuple(renamed.items())
+            piece = msgspec.structs.replace(piece, sent=tuple(_item(item, changed) for item in piece.sent))
         found.append(piece)
     return found
-
-
-def _free(id: str, at: int, seen: set[str]) -> str:
-    new = f"{id}_{at}"
-    while call_id(new) in seen:
-        new += "_"
-    return call_id(new)
 
 
 @lru_cache(maxsize=4096)

@@ -7,10 +7,11 @@ from typing import final
 import msgspec
 
 from lutum import BadValue, CommittedTurn, Document, Image, Message, Text, ToolResult, Transcript
-from lutum_openai import _common, _items
-from lutum_openai._common import encode
+from lutum.dialect.json import encode
+from lutum_openai import _estimate, _items
 from lutum_openai._items import ItemEncoder, OpenAIPiece
 from lutum_openai.responses import _turn, _wire
+from lutum_openai.responses._wire import call_id
 
 
 @final
@@ -53,7 +54,7 @@ class ResponsesItemEncoder(ItemEncoder):
             form=form,
             preface=tuple(preface),
             tokens=tokens,
-            calls=tuple(call.id if whole else _common.call_id(call.id) for call in turn.tool_calls),
+            calls=tuple(call.id if whole else call_id(call.id) for call in turn.tool_calls),
             whole=whole,
         )
 
@@ -71,7 +72,7 @@ class ResponsesItemEncoder(ItemEncoder):
         parts = _items.result_parts(item)
         content = self._content(parts, field, "tool")
         plain = len(parts) == 1 and isinstance(parts[0], Text)
-        id = item.call_id if answers and self._as_received(before) else _common.call_id(item.call_id)
+        id = item.call_id if answers and self._as_received(before) else call_id(item.call_id)
         result = b'{"type":"function_call_output","call_id":%b,"output":%b}' % (
             encode(id),
             encode(parts[0].text) if plain and isinstance(parts[0], Text) else content.array,
@@ -81,7 +82,7 @@ class ResponsesItemEncoder(ItemEncoder):
         if item.name is None or item.arguments is None:
             raise BadValue(field, f"result {item.call_id!r} has no call before it")
         call = _turn.call_item(item.call_id, item.name, item.arguments)
-        piece = content.piece(call, result, more=_common.json_tokens(call))
+        piece = content.piece(call, result, more=_estimate.json_tokens(call))
         return msgspec.structs.replace(piece, calls=(id,))
 
     def _takes_media(self, role: str) -> bool:

@@ -28,9 +28,9 @@ from lutum import (
     Transcript,
     Turn,
 )
-from lutum_openai import _common, _messages
-from lutum_openai._common import decode_object, encode
-from lutum_openai._messages import FAULTS, Json, Said, string
+from lutum.dialect.json import FAULTS, Json, decode_object, decode_str, encode, members_of, objects, string
+from lutum_openai import _endpoint, _messages
+from lutum_openai._messages import Said
 from lutum_openai.responses import _turn, _wire
 from lutum_openai.responses._items import ResponsesItemEncoder
 
@@ -62,7 +62,7 @@ _ANSWER = frozenset({"id", "status", "object"})  # members that an answer has an
 def from_messages(
     messages: Json,
     *,
-    scope: str = _common.OWN_HOST,
+    scope: str = _endpoint.OWN_HOST,
     model: str = "",
     tools: Iterable[ToolDef] | None = None,
 ) -> Transcript:
@@ -82,7 +82,7 @@ def from_messages(
     Raises:
       BadValue: not JSON, or no input; the field is named.
     """
-    body = _messages.body_of(messages, "input")
+    body = members_of("messages", messages, "input")
     if tools is None:
         tools = _messages.tools_of(body.get("tools"))
     given = body.get("input", RawJson(b"null"))
@@ -90,7 +90,7 @@ def from_messages(
         if (text := string(given)) is not None:
             entries: list[bytes] | None = [b'{"type":"message","role":"user","content":%b}' % encode(text)]
         else:
-            entries = _messages.objects(bytes(given))
+            entries = objects(bytes(given))
         if entries is None:
             raise BadValue("messages", "is no text and no array of items")
         reader = _ResponsesReader(scope, model or string(body.get("model")) or "", tuple(tools))
@@ -242,8 +242,8 @@ class _ResponsesReader:
 def _parts(content: bytes) -> tuple[Part, ...] | None:
     """The parts of a content or an output; None where it is neither text nor an array of objects."""
     if content.startswith(b'"'):
-        return (Text(_wire.decode_str(content)),)
-    entries = _messages.objects(content)
+        return (Text(decode_str(content)),)
+    entries = objects(content)
     return None if entries is None else tuple(map(_part, entries)) or (Text(""),)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from msgspec import Raw
 
-from lutum_openai._common import decode_object, encode
+from lutum.dialect.json import decode_object, encode
 from lutum_openai.responses import _turn, _wire
 
 Place = tuple[str, int]

@@ -13,8 +13,9 @@ from msgspec import Raw
 
 from lutum import CommittedTurn, ReasoningItem, RefusalItem, TextItem, ToolCallItem, Usage, ViewItem
 from lutum.abc import ReplayForm
-from lutum_openai._common import call_id, decode_array, decode_object, encode, is_object
+from lutum.dialect.json import decode_array, decode_object, decode_str, encode, is_object
 from lutum_openai.responses import _wire
+from lutum_openai.responses._wire import call_id
 
 REQUEST_ECHO = frozenset(
     {
@@ -139,6 +140,11 @@ def wire_items(turn: CommittedTurn) -> list[bytes]:
     return [bytes(item) for item in _wire.decode_head(turn.wire).output or ()]
 
 
+def is_by_program(item: bytes) -> bool:
+    """Return whether an item is a call made by a program that the model wrote in an earlier response."""
+    return _wire.decode_tag(item).type == "function_call" and _wire.caller_of(item) == "program"
+
+
 def has_reasoning(turn: CommittedTurn) -> bool:
     """Whether the wire holds an item that only models that reason can read."""
     return any(_wire.decode_tag(item).type == "reasoning" for item in wire_items(turn))
@@ -215,7 +221,7 @@ def call_item(id: str, name: str, arguments: str) -> bytes:
 def call_of(item: _wire.ItemHead) -> ToolCallItem:
     """What a function_call calls."""
     given = bytes(item.arguments)
-    arguments = _wire.decode_str(given) if given[:1] == b'"' else given.decode()
+    arguments = decode_str(given) if given[:1] == b'"' else given.decode()
     if arguments in ("", "null"):
         arguments = "{}"
     return ToolCallItem(item.call_id or item.id or "", item.name or "", arguments)
@@ -265,7 +271,7 @@ def parts(content: Raw) -> list[_wire.ResponsesPart]:
     """The parts of an item's `content` or `summary`; a string is one text."""
     json = bytes(content)
     if json[:1] == b'"':
-        return [_wire.ResponsesPart("output_text", _wire.decode_str(json))]
+        return [_wire.ResponsesPart("output_text", decode_str(json))]
     return [_wire.read_part(bytes(part)) for part in decode_array(json)] if json[:1] == b"[" else []
 
 

@@ -7,8 +7,7 @@ call_..." (diegosouzapw/OmniRoute#8946).
 from __future__ import annotations
 
 from lutum import CommittedTurn, Raw, Transcript
-from lutum_openai._common import decode_object
-from lutum_openai._messages import string
+from lutum.dialect.json import decode_object, string
 from lutum_openai.responses import _turn, _wire
 
 

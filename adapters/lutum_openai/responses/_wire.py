@@ -14,7 +14,18 @@ from typing import get_args
 import msgspec
 from msgspec import Raw, Struct
 
+from lutum.dialect.ids import bounded
+
 NAME = "openai-responses"
+
+CALL_ID_CHARACTERS = 64
+"""A longer `call_id` is refused ("string too long"); ids of other providers may be."""
+
+
+def call_id(id: str) -> str:
+    """Return a call's id as the API accepts it."""
+    return bounded(id, CALL_ID_CHARACTERS)
+
 
 # --- stream events -----------------------------------------------------------------------------
 
@@ -241,6 +252,22 @@ class ResponsesPart(Struct):
 
 
 _decode_part = msgspec.json.Decoder(ResponsesPart).decode
+
+
+class _Called(Struct):
+    caller: Tagged | None = None
+
+
+_decode_called = msgspec.json.Decoder(_Called).decode
+
+
+def caller_of(json: bytes) -> str:
+    """Return the type of a call's caller; empty when it is the model, or unreadable."""
+    try:
+        caller = _decode_called(json).caller
+    except msgspec.DecodeError:
+        return ""
+    return "" if caller is None else caller.type
 
 
 def read_part(json: bytes) -> ResponsesPart:

@@ -1,0 +1,56 @@
+"""Where requests go: OpenAI, Azure or any server that speaks its APIs."""
+
+from __future__ import annotations
+
+from urllib.parse import quote, urlsplit
+
+from msgspec import Struct
+
+from lutum.transport import Credential, Secret
+
+OWN_BASE_URL = "https://api.openai.com/v1"
+OWN_HOST = "api.openai.com"
+
+_AZURE_HOSTS = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com")
+
+
+class OpenAIEndpoint(Struct, frozen=True):
+    """Where requests go.
+
+    Attributes:
+      base_url: without a slash at its end.
+      host: with its port, where the URL names one.
+      azure: authenticates with an `api-key` header instead of a bearer token.
+      api_version: Azure's, in the query; its `/openai/v1` URLs need none.
+    """
+
+    base_url: str
+    host: str
+    azure: bool = False
+    api_version: str | None = None
+
+    @property
+    def own(self) -> bool:
+        """OpenAI's own, where a key is required."""
+        return self.host == OWN_HOST
+
+    def credential(self, api_key: Secret | None) -> Credential | None:
+        """The key that was given, or `OPENAI_API_KEY`."""
+        if (secret := Credential.find(api_key, "OPENAI_API_KEY")) is None:
+            return None
+        return Credential(secret, header="api-key", scheme="") if self.azure else Credential(secret)
+
+    def url(self, path: str) -> str:
+        """The URL of a path that begins with a slash."""
+        query = f"?api-version={quote(self.api_version, safe='')}" if self.api_version else ""
+        return self.base_url + path + query
+
+
+def endpoint(base_url: str, api_version: str | None = None) -> OpenAIEndpoint:
+    """The endpoint of a checked base URL."""
+    parts = urlsplit(base_url)
+    host = (parts.hostname or "").lower()
+    azure = host.endswith(_AZURE_HOSTS)
+    if parts.port is not None:
+        host = f"{host}:{parts.port}"
+    return OpenAIEndpoint(base_url, host, azure, api_version)
