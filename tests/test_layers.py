@@ -42,11 +42,7 @@ PENDING = {
     ("lutum.abc", "lutum._schema.strict"),
     ("lutum._http.adapter", "lutum.transport"),
     ("lutum._budget.lease", "lutum._budget.budget"),
-    ("lutum_openrouter._adapter", "lutum_openai._common"),
-    ("lutum_openrouter._adapter", "lutum_openai.chat._adapter"),
-    ("lutum_openrouter._adapter", "lutum_openai.chat._profiles"),
     ("lutum_openrouter._messages", "lutum_openai.chat._messages"),
-    ("lutum_openrouter._messages", "lutum_openai._messages"),
 }
 TOGETHER = [{"lutum._values", "lutum.abc"}, {"lutum._http", "lutum.transport"}]
 """Packages of one layer that may import each other: a private one and the public module that exports it."""
