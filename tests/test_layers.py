@@ -42,7 +42,6 @@ PENDING = {
     ("lutum.abc", "lutum._schema.strict"),
     ("lutum._http.adapter", "lutum.transport"),
     ("lutum._budget.lease", "lutum._budget.budget"),
-    ("lutum_openrouter._messages", "lutum_openai.chat._messages"),
 }
 TOGETHER = [{"lutum._values", "lutum.abc"}, {"lutum._http", "lutum.transport"}]
 """Packages of one layer that may import each other: a private one and the public module that exports it."""
