@@ -78,6 +78,7 @@ from lutum._turn.completion import (
     StructuredCompletionResult as StructuredCompletionResult,
 )
 from lutum._turn.from_body import result_from_body as result_from_body
+from lutum._turn.gate import PrefixGate as PrefixGate
 from lutum._turn.prepare import (
     Estimator as Estimator,
     LutumHooks as LutumHooks,

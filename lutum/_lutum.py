@@ -17,7 +17,7 @@ from lutum._budget.pricing import Pricing
 from lutum._budget.scope import BudgetScope
 from lutum._turn.builder import StructuredTurn, TextTurn, structured_turn, text_turn
 from lutum._turn.completion import Completion, StructuredCompletion, completion, structured_completion
-from lutum._turn.plan import Input, TurnSpec, as_transcript
+from lutum._turn.plan import Input, TurnSpec, as_transcript, join_label
 from lutum._turn.prepare import Estimator, LutumHooks, TurnContext
 from lutum._values.errors import BadValue, UsageError
 from lutum._values.settings import DEFAULT_TIMEOUTS, RetryPolicy, Settings, Timeouts
@@ -119,6 +119,12 @@ class Lutum:
           BadValue: the prompt is blank, or no schema can say the type; the message has the path.
         """
         return structured_completion(self._completing(), type, prompt)
+
+    def labelled(self, *parts: str | int) -> Lutum:
+        """Return a Lutum whose turns carry a label, before the label of each turn; see `TextTurn.label`."""
+        llm = copy.copy(self)
+        llm._context = replace(self._context, label=join_label(self._context.label, parts))
+        return llm
 
     def within(
         self,

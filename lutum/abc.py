@@ -72,6 +72,7 @@ class TurnRequest(Struct, frozen=True, kw_only=True):
       output: asked for by structured turns.
       operation: what it is for; nothing on the wire depends on it.
       limited: a budget limits the turn, so the request must bound its output.
+      label: the turn's name in traces, recordings and stores; nothing on the wire depends on it.
     """
 
     transcript: Transcript
@@ -81,6 +82,7 @@ class TurnRequest(Struct, frozen=True, kw_only=True):
     output: OutputFormat | None = None
     operation: Operation = "text_turn"
     limited: bool = True
+    label: str = ""
 
 
 class ReplayForm(Struct, frozen=True):
@@ -107,6 +109,7 @@ class Prepared(Struct, frozen=True, kw_only=True):
       structured: the option by which a structured value is asked for, as a user writes it.
       dropped_constraints: schema constraints the provider does not take; enforced on decode.
       implicit_bound: the output bound that is sent although neither the turn nor the adapter's owner set one.
+      cacheable: the prefix is long enough for the provider's prompt cache, so waiting at a gate pays.
     """
 
     request: TurnRequest
@@ -125,6 +128,7 @@ class Prepared(Struct, frozen=True, kw_only=True):
     structured: str = ""
     dropped_constraints: tuple[str, ...] = ()
     implicit_bound: int | None = None
+    cacheable: bool = False
 
 
 class Decoder(Protocol):

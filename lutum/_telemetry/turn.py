@@ -74,6 +74,7 @@ class TurnSpan:
             kind=prepared.request.operation,
             adapter=adapter,
             model=prepared.model,
+            **({"label": prepared.request.label} if prepared.request.label else {}),
             **estimate_fields(prepared.estimate),
             **settings_fields(prepared.request.settings),
             **({"replay": replay_runs(prepared.forms)} if prepared.forms else {}),

@@ -13,8 +13,9 @@ from typing_extensions import TypeVar
 
 from lutum._tools.round import Finished, NeedsTools
 from lutum._tools.toolset import Selector, Toolset
+from lutum._turn.gate import PrefixGate
 from lutum._turn.outcome import Finish, structured_result, text_result, with_tools
-from lutum._turn.plan import TurnSpec, structured
+from lutum._turn.plan import TurnSpec, join_label, structured
 from lutum._turn.prepare import TurnContext
 from lutum._turn.preview import Preview
 from lutum._turn.reducer import Reducer
@@ -127,6 +128,26 @@ class Builder(Generic[R]):
         """Provider options, one of a type; a later one replaces an earlier one of its type."""
         merged = Settings(ext=options).over(self._spec.settings)
         return self._set(ext=merged.ext)
+
+    def label(self, *parts: str | int) -> Self:
+        """Name the turn in traces, recordings and stores: parts with slashes between them, 200 bytes at most.
+
+        Nothing that is sent depends on it. It stands behind the label of the `Lutum`; a second call
+        replaces the first.
+        """
+        return self._replace(label=join_label("", parts))
+
+    def after(self, gate: PrefixGate) -> Self:
+        """Wait at a gate before reserving, so that turns with one prefix write the prompt cache once.
+
+        Raises:
+          UsageError: the turn waits at a gate already.
+        """
+        if not isinstance(gate, PrefixGate):
+            raise BadValue("after", f"takes a lutum.PrefixGate, not {type(gate).__name__}")
+        if self._spec.gate is not None:
+            raise UsageError("after: this turn waits at a gate already; give it one gate")
+        return self._replace(gate=gate)
 
     def stream(self) -> Stream[R]:
         """The turn as an async context manager; each call is a new turn, and sends nothing yet."""

@@ -11,6 +11,7 @@ import msgspec
 
 from lutum._schema.shape import Shape, shape_of
 from lutum._tools.toolset import Toolset
+from lutum._turn.gate import PrefixGate
 from lutum._values.errors import BadValue, UsageError
 from lutum._values.items import Item
 from lutum._values.model_input import ModelInput
@@ -42,6 +43,8 @@ class TurnSpec(msgspec.Struct, frozen=True, kw_only=True):
     committed: TurnRequest | None = None
     operation: Operation = "text_turn"
     resolved: bool = False
+    label: str = ""
+    gate: PrefixGate | None = None
 
     @property
     def available(self) -> tuple[str, ...] | None:
@@ -84,11 +87,33 @@ def structured(type: type[T], spec: TurnSpec, operation: Operation) -> tuple[Sha
     return shape, msgspec.structs.replace(spec, output=output, shape=shape, operation=operation)
 
 
-def request_of(spec: TurnSpec, defaults: Settings, *, limited: bool) -> TurnRequest:
+LONGEST_LABEL = 200
+"""Bytes of a label in UTF-8, its parts and the slashes between them."""
+
+
+def join_label(before: str, parts: tuple[object, ...]) -> str:
+    """Return a label with more parts behind it, a slash between two.
+
+    Raises:
+      BadValue: a part is empty or not printable, there is none, or the label is longer than 200 bytes.
+    """
+    texts = [str(part) for part in parts]
+    if not texts or not all(text.strip() for text in texts):
+        raise BadValue("label", "has an empty part; give text or numbers")
+    label = "/".join([before, *texts] if before else texts)
+    if not label.isprintable():
+        raise BadValue("label", f"{label[:50]!r} contains control characters; remove them")
+    if (size := len(label.encode(errors="replace"))) > LONGEST_LABEL:
+        raise BadValue("label", f"is {size} bytes long; at most {LONGEST_LABEL} are allowed")
+    return label
+
+
+def request_of(spec: TurnSpec, defaults: Settings, *, limited: bool, label: str = "") -> TurnRequest:
     """Return the request of a plan, with `defaults` where the plan sets nothing.
 
     Args:
       limited: a ledger limits the turn.
+      label: stands before the label of the plan.
 
     Raises:
       BadValue: the input is empty, or a required tool is not available.
@@ -106,6 +131,7 @@ def request_of(spec: TurnSpec, defaults: Settings, *, limited: bool) -> TurnRequ
         tools=plan_tools(spec),
         output=spec.output,
         operation=spec.operation,
+        label=join_label(label, (spec.label,)) if label and spec.label else label or spec.label,
         limited=limited or isinstance(settings.limit, RequestBudget),
     )
 

@@ -21,6 +21,7 @@ from lutum._hooks.define import hook
 from lutum._hooks.hook_set import HookSet
 from lutum._schema.shape import Shape
 from lutum._telemetry.spans import span
+from lutum._turn.gate import PrefixGate
 from lutum._turn.plan import TurnSpec, request_of
 from lutum._turn.preview import Preview, open_items, preview
 from lutum._values.errors import BudgetExceeded, EstimateRequired, TurnTimeout, UnpricedModel, UsageError
@@ -98,6 +99,7 @@ class PreparedTurn(Struct, frozen=True):
     reserve: Callable[[], Awaitable[BudgetLease]]
     pricing: Pricing | None
     recovery: RecoversUsage | None
+    gate: PrefixGate | None = None
 
 
 class TurnContext(Struct, frozen=True):
@@ -109,6 +111,7 @@ class TurnContext(Struct, frozen=True):
     estimator: Estimator | None = None
     pricing: Pricing | None = None
     recovery: RecoversUsage | None = None
+    label: str = ""
 
     def prepare(self, spec: TurnSpec) -> Prepared:
         """Encode the request of a plan. No I/O.
@@ -116,7 +119,7 @@ class TurnContext(Struct, frozen=True):
         Raises:
           UsageError: the provider does not take the request; the message names the field.
         """
-        return self.adapter.prepare(request_of(spec, self.settings, limited=self.budget.limited))
+        return self.adapter.prepare(self._request(spec))
 
     async def resolve(self, spec: TurnSpec) -> TurnSpec:
         """Return the plan as the adapter's hooks change it. Cancelled, nothing was reserved.
@@ -126,7 +129,7 @@ class TurnContext(Struct, frozen=True):
         """
         if spec.resolved or not settings_hooks(self.adapter):
             return spec
-        request = request_of(spec, self.settings, limited=self.budget.limited)
+        request = self._request(spec)
         settings = await _bounded(lambda: resolve_settings(self.adapter, request), request.settings)
         return msgspec.structs.replace(spec, settings=settings, resolved=True)
 
@@ -153,7 +156,13 @@ class TurnContext(Struct, frozen=True):
             _log_dropped(self.adapter, spec.shape, prepared)
         estimate = await self._estimate(prepared, limited=prepared.request.limited)
         prepared = msgspec.structs.replace(prepared, estimate=estimate)
-        return PreparedTurn(self.adapter, prepared, self._reservation(prepared), self.pricing, self.recovery)
+        gate = spec.gate if prepared.cacheable else None
+        return PreparedTurn(
+            self.adapter, prepared, self._reservation(prepared), self.pricing, self.recovery, gate
+        )
+
+    def _request(self, spec: TurnSpec) -> TurnRequest:
+        return request_of(spec, self.settings, limited=self.budget.limited, label=self.label)
 
     async def _estimate(self, prepared: Prepared, *, limited: bool) -> Estimate:
         given, estimator = prepared.request.settings.estimate, self.estimator

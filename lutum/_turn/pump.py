@@ -20,6 +20,7 @@ from lutum._telemetry.spans import span
 from lutum._telemetry.turn import TracedExchange, TurnSpan
 from lutum._turn.channel import FrameChannel
 from lutum._turn.deadlines import Deadlines
+from lutum._turn.gate import Lead
 from lutum._turn.outcome import Answered
 from lutum._turn.usage_counter import UsageCounter
 from lutum._values.errors import (
@@ -61,6 +62,7 @@ class Pump:
         pricing: Pricing | None = None,
         recovery: RecoversUsage | None = None,
         turn_span: TurnSpan | None = None,
+        lead: Lead | None = None,
     ) -> None:
         self.adapter = adapter
         self.prepared = prepared
@@ -81,6 +83,7 @@ class Pump:
         self._held = prepared.estimate.total_tokens
         self._exchange: Exchange | None = None
         self._span = turn_span
+        self._lead = lead
         self._traced: TracedExchange | None = None
         self._renew()
         lease.stop = self.stop
@@ -106,6 +109,8 @@ class Pump:
             self.failure = exc
         finally:
             self.lease.stop = None
+            if self._lead is not None:
+                self._lead.left()
             try:
                 self._record(self.failure)
                 if self._recovery is not None and self.attempts[-1].usage.known != "exact":
@@ -194,6 +199,8 @@ class Pump:
                     error.add_note("not sent again: the budget does not take another attempt")
                     raise
                 self._announce(number + 1, pause, error)
+                if self._lead is not None:
+                    self._lead.left()
             self.lease.reserve_retry()  # before the pause, so that who waits does not take its place
             await self._close()
             deadlines.hold()
@@ -220,6 +227,9 @@ class Pump:
                 if events:
                     deadlines.progress("idle")
                     counter.see(events)
+                    if self._lead is not None and counter.response is not None:
+                        self._lead.started()
+                        self._lead = None
                     if self._is_violated() and type(events[-1]) is Completed:
                         events.pop()  # in one piece with the call or in the next, it must not be a result
                     channel.put(encode_frame(events))

@@ -19,9 +19,10 @@ from msgspec import UNSET
 from typing_extensions import TypeVar
 
 from lutum._backend import running_backend
-from lutum._telemetry.spans import CURRENT, open_span
+from lutum._telemetry.spans import CURRENT, open_span, span
 from lutum._telemetry.turn import TurnSpan
 from lutum._turn.channel import FrameChannel
+from lutum._turn.gate import Lead, PrefixGate
 from lutum._turn.outcome import Finish
 from lutum._turn.prepare import PreparedTurn
 from lutum._turn.preview import logged
@@ -121,10 +122,20 @@ class Stream(Generic[R]):
 
     async def _enter(self, turn_span: TurnSpan | None) -> None:
         start = await self._start()
+        if turn_span is not None:
+            turn_span.prepared(start.adapter.name, start.prepared)
+        lead = None if start.gate is None else await _wait_for_prefix(start.gate)
+        try:
+            await self._begin(start, turn_span, lead)
+        except BaseException:
+            if lead is not None:
+                lead.left()
+            raise
+
+    async def _begin(self, start: PreparedTurn, turn_span: TurnSpan | None, lead: Lead | None) -> None:
         if turn_span is None:
             lease = await start.reserve()
         else:
-            turn_span.prepared(start.adapter.name, start.prepared)
             lease = await turn_span.wait(start.reserve())
         backend = running_backend()
         channel = FrameChannel(backend)
@@ -138,6 +149,7 @@ class Stream(Generic[R]):
                 pricing=start.pricing,
                 recovery=start.recovery,
                 turn_span=turn_span,
+                lead=lead,
             )
             if logger.isEnabledFor(logging.DEBUG):
                 logger.debug("%s", logged(start.adapter, start.prepared))
@@ -349,6 +361,11 @@ class Stream(Generic[R]):
             "stream: left in another task than it was entered in (an abandoned async generator?);"
             " see docs/execution-model.md, 'One task'"
         )
+
+
+async def _wait_for_prefix(gate: PrefixGate) -> Lead | None:
+    with span("wait", reason="prefix"):
+        return await gate.enter()
 
 
 @final

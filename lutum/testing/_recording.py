@@ -1,36 +1,64 @@
-"""Frame logs: what one turn streamed, kept and played again.
+"""Frame logs: what turns streamed, kept and played again in any schedule.
 
-A frame log is the bytes the consumer saw, so a replay shows what was seen live. Where one frame ends
-is timing, not content: compare events.
+A frame log is the bytes the consumer saw, so a replay shows what was seen live. Where one frame ends is
+timing, not content: compare events. A log is found by the turn's label, the bytes of its request and how
+often both were sent before, so turns may overlap in another order than when they were recorded.
 """
 
 from __future__ import annotations
 
+import random
+from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal, final
 
 import msgspec
 from anyio.lowlevel import checkpoint
 from msgspec import Struct
 
 from lutum._turn.prepare import resolve_settings, settings_hooks
-from lutum._values.errors import BadValue
+from lutum._values.errors import BadValue, ErrorKind, Interrupted, NetworkError, ProviderError, TurnError
 from lutum._values.events import Completed, Event, decode_frame, encode_frame
 from lutum._values.results import CommittedTurn, Response
 from lutum._values.settings import Settings
 from lutum.abc import Adapter, Exchange, Phase, Prepared, ReplayForm, TurnRequest
 
 
-class FrameLog(Struct, frozen=True):
-    """One turn's frames, in order, with the body it answered and whether it ended by itself.
+class Failure(Struct, frozen=True, omit_defaults=True):
+    """The error that ended a recorded request. `error` is `provider`, `network` or `interrupted`."""
 
-    `ended` is False when the turn failed or was left; its replay ends there without a terminal event.
+    error: Literal["provider", "network", "interrupted"]
+    message: str
+    kind: ErrorKind = "unknown"
+    status: int | None = None
+    type: str | None = None
+    code: str | None = None
+    request_id: str | None = None
+    retry_after: float | None = None
+
+    def raised(self) -> TurnError:
+        """Return the error again."""
+        if self.error == "provider":
+            fields = {name: getattr(self, name) for name in self.__struct_fields__[2:]}
+            return ProviderError(self.message, **fields)
+        return NetworkError(self.message) if self.error == "network" else Interrupted(self.message)
+
+
+class FrameLog(Struct, frozen=True):
+    """The frames of one request, in order, with the body that it sent.
+
+    Attributes:
+      ended: it ended by itself. Otherwise it failed or was left, and its replay ends there too.
+      label: the label of its turn.
+      failure: the error that ended it, if the provider or the network did.
     """
 
     body: bytes
     frames: tuple[bytes, ...]
     ended: bool
+    label: str = ""
+    failure: Failure | None = None
 
     @property
     def events(self) -> list[Event]:
@@ -56,11 +84,16 @@ def load_logs(path: str | Path) -> list[FrameLog]:
 
 @final
 class RecordingAdapter:
-    """Another adapter, with every turn kept in `logs`."""
+    """Another adapter, with the requests of every turn kept in `logs`."""
 
     def __init__(self, adapter: Adapter) -> None:
-        self.logs: list[FrameLog] = []
+        self._begun = list[_Recording]()
         self._adapter = adapter
+
+    @property
+    def logs(self) -> list[FrameLog]:
+        """The logs of the requests that have ended, in the order in which they began."""
+        return [one.log for one in self._begun if one.log is not None]
 
     @property
     def name(self) -> str:
@@ -81,7 +114,9 @@ class RecordingAdapter:
         return self._adapter.prepare(request)
 
     def exchange(self, prepared: Prepared) -> Exchange:
-        return _Recording(self._adapter.exchange(prepared), prepared, self.logs)
+        recording = _Recording(self._adapter.exchange(prepared), prepared)
+        self._begun.append(recording)
+        return recording
 
     def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
         return self._adapter.replay_form(turn, scope, model)
@@ -95,15 +130,27 @@ class RecordingAdapter:
 
 @final
 class ReplayAdapter:
-    """Answers from frame logs, in order, without a network.
+    """Answers from frame logs, without a network, in any schedule.
 
-    It prepares requests as the adapter that it stands for. A request whose body is not the recorded
-    one raises LookupError with the JSON path of the first difference, before anything is replayed.
+    It prepares requests as the adapter that it stands for. A request takes the first unused log with its
+    label and its body. One that has none raises LookupError, which names the label and the JSON path of the
+    first difference. Turns that send equal requests at once need labels: nothing else tells them apart.
+
+    Args:
+      adapter: what prepares the requests.
+      logs: what was recorded; logs without labels play for turns without labels.
+      delays: a seed. Requests and pieces then wait for a random number of checkpoints, so that a test can
+        show that its program does not depend on the schedule.
     """
 
-    def __init__(self, adapter: Adapter, logs: Iterable[FrameLog]) -> None:
+    def __init__(self, adapter: Adapter, logs: Iterable[FrameLog], *, delays: int | None = None) -> None:
         self._adapter = adapter
-        self._logs = list(logs)
+        self._tape = _Tape(logs, None if delays is None else random.Random(delays))
+
+    @property
+    def unused(self) -> list[FrameLog]:
+        """The logs that no request has asked for, in order."""
+        return list(self._tape.unused.values())
 
     @property
     def name(self) -> str:
@@ -124,7 +171,7 @@ class ReplayAdapter:
         return self._adapter.prepare(request)
 
     def exchange(self, prepared: Prepared) -> Exchange:
-        return _Replay(prepared, self._logs)
+        return _Replay(prepared, self._tape)
 
     def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
         return self._adapter.replay_form(turn, scope, model)
@@ -136,25 +183,58 @@ class ReplayAdapter:
         await self._adapter.aclose()
 
 
+class _Tape:
+    """The logs that were not played yet, and where the schedule is shuffled."""
+
+    def __init__(self, logs: Iterable[FrameLog], chance: random.Random | None) -> None:
+        self.unused = dict(enumerate(logs))
+        self._at = dict[tuple[str, bytes], deque[int]]()
+        self._chance = chance
+        for at, log in self.unused.items():
+            self._at.setdefault((log.label, log.body), deque()).append(at)
+
+    def take(self, label: str, body: bytes) -> FrameLog:
+        if found := self._at.get((label, body)):
+            return self.unused.pop(found.popleft())
+        turn = f"turn {label!r}" if label else "a turn without a label"
+        same = [log for log in self.unused.values() if log.label == label]
+        if not same:
+            raise LookupError(f"ReplayAdapter: no frame log is left for {turn}")
+        path = json_difference(same[0].body, body)
+        raise LookupError(f"ReplayAdapter: the request of {turn} differs from the recorded one at {path}")
+
+    async def wait(self, most: int) -> None:
+        for _ in range(1 if self._chance is None else self._chance.randint(1, most)):
+            await checkpoint()
+
+
 class _Recording:
-    def __init__(self, inner: Exchange, prepared: Prepared, logs: list[FrameLog]) -> None:
+    def __init__(self, inner: Exchange, prepared: Prepared) -> None:
+        self.log: FrameLog | None = None
         self._inner = inner
         self._prepared = prepared
-        self._logs = logs
-        self._frames: list[bytes] = []
+        self._frames = list[bytes]()
         self._ended = False
+        self._failure: Failure | None = None
 
     @property
     def response(self) -> Response | None:
         return self._inner.response
 
     async def open(self, mark: Callable[[Phase], None]) -> None:
-        await self._inner.open(mark)
+        try:
+            await self._inner.open(mark)
+        except TurnError as error:
+            self._failure = _failure(error)
+            raise
 
     async def receive(self, out: list[Event]) -> bool:
         at = len(out)
         try:
             more = await self._inner.receive(out)
+        except TurnError as error:
+            self._failure = _failure(error)
+            raise
         finally:
             if len(out) > at:
                 self._frames.append(encode_frame(out[at:]))
@@ -162,34 +242,48 @@ class _Recording:
         return more
 
     async def aclose(self) -> None:
-        self._logs.append(FrameLog(self._prepared.body, tuple(self._frames), self._ended))
+        prepared = self._prepared
+        frames = tuple(self._frames)
+        self.log = FrameLog(prepared.body, frames, self._ended, prepared.request.label, self._failure)
         await self._inner.aclose()
 
 
+def _failure(error: TurnError) -> Failure | None:
+    match error:
+        case ProviderError():
+            fields = {name: getattr(error, name) for name in Failure.__struct_fields__[2:]}
+            return Failure("provider", str(error), **fields)
+        case NetworkError():
+            return Failure("network", str(error))
+        case Interrupted():
+            return Failure("interrupted", str(error))
+        case _:
+            return None
+
+
 class _Replay:
-    def __init__(self, prepared: Prepared, logs: list[FrameLog]) -> None:
+    def __init__(self, prepared: Prepared, tape: _Tape) -> None:
         self.response: Response | None = None
         self._prepared = prepared
-        self._logs = logs
-        self._frames: list[bytes] = []
+        self._tape = tape
+        self._frames = list[bytes]()
+        self._failure: Failure | None = None
 
     async def open(self, mark: Callable[[Phase], None]) -> None:
+        log = self._tape.take(self._prepared.request.label, self._prepared.body)
         mark("connected")
-        await checkpoint()
+        await self._tape.wait(20)
         mark("sent")
-        if not self._logs:
-            raise LookupError("ReplayAdapter: no frame log left for this request")
-        log = self._logs[0]
-        if log.body != self._prepared.body:
-            path = json_difference(log.body, self._prepared.body)
-            raise LookupError(f"ReplayAdapter: the request differs from the recorded one at {path}")
-        self._logs.pop(0)
+        if log.failure is not None and not log.frames:
+            raise log.failure.raised()
         self.response = Response()
-        self._frames = list(log.frames)
+        self._frames, self._failure = list(log.frames), log.failure
 
     async def receive(self, out: list[Event]) -> bool:
-        await checkpoint()
+        await self._tape.wait(4)
         if not self._frames:
+            if self._failure is not None:
+                raise self._failure.raised()
             return False
         out += decode_frame(self._frames.pop(0))
         return True

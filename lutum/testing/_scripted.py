@@ -64,13 +64,17 @@ class ScriptedAdapter:
 
     A script is a `Script`, or just its steps: `ScriptedAdapter([["Hel", "lo"], ["bye", CUT]])`. All
     copies of a turn share the queue. When it is empty, a request raises LookupError.
+
+    For turns that overlap give a function of the request instead, `ScriptedAdapter(lambda request: [...])`:
+    it returns the script of that request, whatever the order in which requests arrive.
     """
 
     name = "scripted"
 
     def __init__(
         self,
-        scripts: Iterable[Script | Sequence[Step | _Cut]] = (),
+        scripts: Iterable[Script | Sequence[Step | _Cut]]
+        | Callable[[TurnRequest], Script | Sequence[Step | _Cut]] = (),
         *,
         scope: str = "scripted",
         model: str = "scripted-1",
@@ -80,7 +84,8 @@ class ScriptedAdapter:
         self.requests: list[TurnRequest] = []
         self._model = model
         self._bound = default_max_output_tokens
-        self._scripts = [_script(script) for script in scripts]
+        self._answer = scripts if callable(scripts) else None
+        self._scripts = [] if callable(scripts) else [_script(script) for script in scripts]
 
     def prepare(self, request: TurnRequest) -> Prepared:
         settings = request.settings
@@ -122,6 +127,8 @@ class ScriptedAdapter:
 
     def _next(self, request: TurnRequest) -> tuple[Step | _Cut, ...]:
         self.requests.append(request)
+        if self._answer is not None:
+            return _script(self._answer(request))
         if not self._scripts:
             raise LookupError(f"ScriptedAdapter: no script for request {len(self.requests)}")
         return self._scripts.pop(0)
