@@ -230,9 +230,9 @@ class ToolRound(Generic[I]):
             given[result.call_id] = _bare(call, result)
         if self.placed:
             there = set(self.base.open_calls)
-            for call in self.calls:
-                if call.id not in there and call.answer is not None:
-                    given.setdefault(call.id, _bare(wanted[call.id], call.answer))
+            for typed in self.calls:
+                if typed.id not in there and typed.answer is not None:
+                    given.setdefault(typed.id, _bare(wanted[typed.id], typed.answer))
         for issue in self.issues:
             given.setdefault(issue.id, _bare(wanted[issue.id], issue.answer()))
         for call in self.turn.tool_calls:
