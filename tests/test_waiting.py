@@ -80,28 +80,28 @@ class Line:
         self.fates[number] = "waits"
         self.waiting.append((number, cap, amount))
 
-    def leave(self, number: int, fate: str = "left") -> None:
-        gone = next(each for each in self.waiting if each[0] == number)
-        assert fate == "left" or any(payer.hopeless(gone[2]) for payer in gone[1].chain)
-        self.waiting.remove(gone)
-        self.fates[number] = fate
+    def leave(self, number: int) -> None:
+        self.waiting.remove(next(each for each in self.waiting if each[0] == number))
+        self.fates[number] = "left"
 
-    def look(self, changed: list[Cap]) -> None:
-        """Grant whoever fits and is not behind somebody on the ledger that blocks that one. Whoever can
-        never fit is told so when the ledger that it is blocked on changes, at the latest."""
+    def look(self) -> None:
+        """Refuse each waiter that can never fit, whoever is ahead of it. Grant each that fits and is not
+        behind somebody on the ledger that blocks that one."""
+        for each in list(self.waiting):
+            if any(payer.hopeless(each[2]) for payer in each[1].chain):
+                self.waiting.remove(each)
+                self.fates[each[0]] = "refused"
         blocked = list[Cap]()
         for each in list(self.waiting):
             number, cap, amount = each
             if any(payer in blocked for payer in cap.chain):
                 continue
             tight = next((payer for payer in cap.chain if not payer.fits(amount)), None)
-            hopeless = any(payer.hopeless(amount) for payer in cap.chain)
-            if tight is None or (hopeless and tight in changed):
+            if tight is None:
                 self.waiting.remove(each)
-                self.fates[number] = "refused" if hopeless else "has"
-                if not hopeless:
-                    for payer in cap.chain:
-                        payer.held += amount
+                self.fates[number] = "has"
+                for payer in cap.chain:
+                    payer.held += amount
             else:
                 blocked.append(tight)
 
@@ -140,13 +140,11 @@ async def test_the_line_against_a_model(
 
     async with anyio.create_task_group() as group:
         for name, one, two in program:
-            changed = list[Cap]()
             if name == "ask":
                 place = one % len(budgets)
                 asker = Asker(len(askers), budgets[place], two)
                 askers.append(asker)
                 group.start_soon(asker.run)
-                changed = caps[place].chain
                 line.arrive(asker.number, caps[place], two)
             elif name == "settle" and (
                 having := [each for each in askers if each.got is not None and not each.got.settled]
@@ -154,20 +152,15 @@ async def test_the_line_against_a_model(
                 asker = having[one % len(having)]
                 assert asker.got is not None
                 asker.got.settle(Usage(two))
-                changed = caps[budgets.index(asker.budget)].chain
-                for payer in changed:
+                for payer in caps[budgets.index(asker.budget)].chain:
                     payer.held -= asker.amount
                     payer.spent += two
             elif name == "cancel" and (waiting := [each for each in askers if each.fate == "waits"]):
                 asker = waiting[one % len(waiting)]
                 asker.scope.cancel()
-                changed = caps[budgets.index(asker.budget)].chain
                 line.leave(asker.number)
             await settled()
-            for asker in askers:
-                if (asker.fate, line.fates[asker.number]) == ("refused", "waits"):
-                    line.leave(asker.number, "refused")  # told earlier than it must be
-            line.look(changed)
+            line.look()
             assert {each.number: each.fate for each in askers} == line.fates
             assert all(
                 cap.spent + cap.held == _used(budget) for cap, budget in zip(caps, budgets, strict=True)

@@ -16,6 +16,7 @@ from anyio.lowlevel import EventLoopToken, current_token
 from msgspec import Struct
 
 from lutum._budget.amounts import PICO, UNLIMITED, Amount, pico_usd
+from lutum._budget.largest import Largest
 from lutum._budget.lease import BudgetLease, Claim, Reservation, try_grant
 from lutum._budget.rate_limits import RateLimits
 from lutum._budget.wait_queue import Waiter, wake
@@ -84,6 +85,8 @@ class Budget:
         "_claims",
         "_exhausted",
         "_idle",
+        "_largest_cost",
+        "_largest_tokens",
         "_leases",
         "_limit_pico",
         "_limit_tokens",
@@ -124,6 +127,7 @@ class Budget:
         self._reserved = Amount()
         self._leases = set[BudgetLease]()
         self._claims = dict[Claim, None]()  # who waits for a lease of this ledger, in order of arrival
+        self._largest_tokens, self._largest_cost = Largest[Claim](), Largest[Claim]()
         self._idle: Event | None = None
         self._refused = 0
         self._loop: EventLoopToken | None = None
@@ -370,6 +374,28 @@ class Budget:
         if self.when_spent is not None:
             self.when_spent()
             self._end_claims(f"the budget is spent: {self!r}")
+
+    def _admit(self, claim: Claim) -> None:
+        """Note a claim that waits for a lease of this ledger."""
+        if self._limit_tokens is not None:
+            self._largest_tokens.add(claim.amount.tokens, claim, len(self._claims))
+        if self._limit_pico is not None:
+            self._largest_cost.add(claim.amount.pico, claim, len(self._claims))
+        self._claims[claim] = None
+
+    def _refuse_hopeless(self) -> None:
+        """Refuse each waiter that can never fit in what is left here, in whichever queue it stands."""
+        hopeless = list[Claim]()
+        if self._limit_tokens is not None:
+            hopeless += self._largest_tokens.pop_above(self._limit_tokens - self._spent.total_tokens)
+        if self._limit_pico is not None:
+            hopeless += self._largest_cost.pop_above(self._limit_pico - self._spent_pico)
+        for claim in hopeless:
+            claim.finish(BudgetExceeded(f"the budget refuses: {self._hopeless(claim.amount)}"))
+        if hopeless:
+            self._run_dry()
+        for claim in hopeless:
+            wake(claim.ledgers, try_grant)
 
     def _end_claims(self, why: str) -> None:
         """Refuse everybody who waits for a lease of this ledger, and offer their places to the next."""

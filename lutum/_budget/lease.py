@@ -7,6 +7,7 @@ decides who is served next.
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections.abc import Callable, Generator
@@ -190,6 +191,8 @@ class BudgetLease:
             if self._foreign is not None:
                 self._foreign.settle(usage)
         finally:  # who waits here is not to wait for somebody else's ledger
+            for ledger in self._chain:
+                ledger._refuse_hopeless()
             wake(self._chain, try_grant)
 
     def release(self) -> None:
@@ -225,7 +228,7 @@ def try_grant(waiter: Waiter) -> Budget | None:
     if (blocking := blocking_ledger(waiter.ledgers, waiter.amount)) is not None:
         return blocking
     if (due := waiter.ledgers[-1]._late(waiter.amount)) is not None:
-        waiter.sleep_until(due)
+        waiter.due = due
         return waiter.ledgers[-1]
     waiter.lease = BudgetLease(waiter.ledgers, waiter.amount)
     waiter.finish()
@@ -289,7 +292,7 @@ class Reservation:
                 raise BudgetExceeded(f"the budget refuses: {why}")
         claim = Claim(chain, place, amount)
         for ledger in chain:
-            ledger._claims[claim] = None
+            ledger._admit(claim)
         try:
             await self._stand(claim)
         except BaseException:
@@ -315,6 +318,7 @@ class Reservation:
             with CancelScope(deadline=claim.due):
                 await claim.wait()
             if not claim.gone and current_time() >= claim.due:
+                claim.due = math.inf  # behind somebody else it is not offered, and must not wake again
                 wake(claim.ledgers, try_grant)
 
     def __await__(self) -> Generator[Any, Any, BudgetLease]:

@@ -34,7 +34,8 @@ P = TypeVar("P", bound=WaitQueue)
 class Waiter:
     """Somebody who waits for an amount on a chain of ledgers; `gone` once it was granted or refused, or left.
 
-    `due` is when it wakes by itself, because only time is in its way.
+    `due` is when it wakes by itself, because only time is in its way; infinite while something else is.
+    Each offer sets it anew, so that a time that has passed never stays.
     """
 
     __slots__ = ("_woken", "arrival", "chain", "due", "error", "gone", "place")
@@ -54,24 +55,21 @@ class Waiter:
         self._woken = anyio.Event()
         await self._woken.wait()
 
-    def sleep_until(self, due: float) -> None:
-        if due != self.due:
-            self.due = due
-            self._wake()
-
     def finish(self, error: BudgetExceeded | None = None) -> None:
         if not self.gone:
             self.error = error
             self.gone = True
-            self._wake()
+            self.stir()
 
-    def _wake(self) -> None:
+    def stir(self) -> None:
+        """Let `wait` return."""
         if self._woken is not None:
             self._woken.set()
 
 
 Grant = Callable[[Waiter], "WaitQueue | None"]
-"""Grants the waiter or refuses it for good (it is `gone` then), or says which ledger blocks it."""
+"""Grants the waiter or refuses it for good (it is `gone` then), or returns the ledger that blocks it. If only
+time blocks it, `due` is set."""
 
 
 def first(place: WaitQueue) -> Waiter | None:
@@ -102,11 +100,14 @@ def wake(freed: Sequence[WaitQueue], try_grant: Grant) -> None:
             return
         waiter = min(heads)[1]
         place, chain = waiter.place, waiter.chain
+        due, waiter.due = waiter.due, math.inf
         blocking = ahead((other for other in chain if other is not place), waiter.arrival) or try_grant(
             waiter
         )
         if not waiter.gone:
             assert blocking is not None
+            if waiter.due != due:
+                waiter.stir()
             if blocking is not place:
                 waiter.place = blocking
                 heappush(blocking.queued, (waiter.arrival, waiter))
