@@ -9,12 +9,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, final
 
 from anyio.lowlevel import current_token
 
 if TYPE_CHECKING:
     import asyncio
+
+
+TIE: Final = 1e-7
+"""Seconds by which each timeout of lutum is late.
+
+Events, sleeps and scopes of yours that are due at the same instant then come first, on both backends. Equal
+deadlines have no such order: trio sorts them by address, asyncio by their place in a heap.
+"""
 
 
 class Wakeup(Protocol):

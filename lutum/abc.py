@@ -26,9 +26,17 @@ from lutum._values.shared_ledger import (
 )
 from lutum._values.transcript import Transcript
 
-Phase = Literal["connecting", "connected", "sent"]
-"""Where a request is: `connecting` (TCP and TLS), `connected` (it has its connection), `sent`
-(the whole request is written, so the provider may charge for it)."""
+Phase = Literal["preparing", "handed", "connecting", "connected", "sent", "refused"]
+"""Where a request is.
+
+- `preparing`: nothing is sent yet, for instance while a key is fetched.
+- `handed`: the request is with a client that may report no further phase, so it counts as sent.
+- `connecting`: TCP and TLS.
+- `connected`: it has its connection.
+- `sent`: the whole request is written, so the provider may charge for it.
+- `refused`: the head of the answer has an error status. Its body is read without a timeout but `total`; give
+  that reading a bound of your own.
+"""
 
 
 Operation = Literal["text_turn", "structured_turn", "completion", "structured_completion"]
@@ -292,7 +300,11 @@ class Lease(Protocol):
         ...
 
     def settle(self, usage: Usage) -> None:
-        """Give the lease back and record what was used. The first call counts."""
+        """Give the lease back and record what was used. The first call counts.
+
+        What it raises never costs the caller the answer: it is logged, noted on the turn's last attempt, and
+        raised once by the next turn that would reserve on the ledger.
+        """
         ...
 
 
@@ -301,6 +313,9 @@ class Ledger(Protocol):
 
     def reserve(self, estimate: Estimate) -> Awaitable[Lease]:
         """Take an amount; an `async def` does. Cancelled, it has taken nothing.
+
+        A ledger bounds its own round trips. `Timeouts(reserve=)`, which is not set by default, bounds the
+        whole wait of a turn.
 
         Raises:
           BudgetExceeded: it does not fit.

@@ -204,13 +204,16 @@ class HttpExchange:
           UsageError: the client you gave is closed, or a header holds what HTTP does not allow.
         """
         call, prepared = self._call, self._prepared
+        mark("preparing")
         secrets = await self._secrets()
         span = CURRENT.get()
         if span is not None:
             span.hide(*secrets.values())
         headers = [*prepared.headers, *secrets.items()]
+        mark("handed")
         self.response = response = await call.send(prepared.method, headers, prepared.body, mark)
         if not 200 <= response.status < 300:
+            mark("refused")
             body = bytearray()
             with anyio.move_on_after(ERROR_BODY_SECONDS):
                 try:

@@ -640,3 +640,41 @@ def test_costs_are_rounded_up(cost: Decimal) -> None:
 def test_a_float_is_its_repr(cost: float) -> None:
     """The same limit as its repr as text."""
     assert Budget(cost_usd=cost).statistics() == Budget(cost_usd=repr(cost)).statistics()
+
+
+# What was spent before, and figures that are not amounts.
+
+
+async def test_what_was_spent_before_counts() -> None:
+    """A budget that goes on from another one's figures is as full as that one was."""
+    before = Usage(60, 20, cost_usd=Decimal("0.5"), known="estimated")
+    budget = Budget(tokens=100, cost_usd=1, spent=before)
+    assert budget.spent == before
+    assert budget.remaining == Usage(20, cost_usd=Decimal("0.5"))
+    with pytest.raises(lutum.BudgetExceeded):
+        await budget.reserve(Estimate(21))
+    (await budget.reserve(Estimate(20))).settle(Usage(20))
+    assert budget.spent == Usage(80, 20, cost_usd=Decimal("0.5"), known="estimated")
+    over = Budget(tokens=10, spent=Usage(11))
+    assert over.statistics().overdraft_tokens == 1
+    with pytest.raises(lutum.BudgetExceeded):
+        await over.reserve(Estimate())
+
+
+@pytest.mark.parametrize(
+    ("field", "options"),
+    [
+        ("tokens", {"tokens": 1.5}),
+        ("tokens", {"tokens": True}),
+        ("tokens", {"tokens": "5"}),
+        ("cost_usd", {"cost_usd": True}),
+        ("spent", {"spent": 5}),
+        ("spent", {"spent": Estimate(5)}),
+        ("tokens_per_minute", {"tokens_per_minute": 1.5}),
+        ("requests_per_minute", {"requests_per_minute": True}),
+    ],
+)
+def test_figures_are_checked(field: str, options: dict[str, Any]) -> None:
+    """Here, and not by the first turn; the error names the field."""
+    with pytest.raises(lutum.BadValue, match=rf"^{field}: "):
+        Budget(**options)

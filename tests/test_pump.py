@@ -575,7 +575,7 @@ async def test_a_turn_without_tools_that_calls_one() -> None:
 
 
 async def test_a_ledger_that_fails_to_settle() -> None:
-    """Somebody else's ledger may fail: the connection is closed, and its error comes out as it is."""
+    """The answer is not lost: the error is noted on the attempt, and the next reservation raises it once."""
 
     class Lease:
         def grow(self, usage: Any) -> bool:
@@ -585,17 +585,26 @@ async def test_a_ledger_that_fails_to_settle() -> None:
             raise ZeroDivisionError
 
     class Ledger:
+        asked = 0
+
         async def reserve(self, estimate: lutum.Estimate) -> Lease:
+            self.asked += 1
             return Lease()
 
-    adapter = FakeAdapter(STALLED)
-    house = House(adapter, budget=Ledger())
-    with pytest.raises(ZeroDivisionError):
-        await lutum.Lutum(FakeAdapter(WHOLE), budget=Ledger()).text_turn("hello").collect()
-    async with house.stream() as turn:
-        await anext(turn)
+    ledger, adapter = Ledger(), FakeAdapter(WHOLE)
+    turn = lutum.Lutum(adapter, budget=ledger).text_turn("hello")
+    result = await turn.collect()
+    assert result.text == "hi"
+    assert result.attempts[-1].notes == ("the ledger could not settle it: ZeroDivisionError()",)
     assert adapter.exchanges[0].closed is not None
-    assert house.llm.budget.reserved == lutum.Usage(known="estimated")
+    # Another Lutum on the same ledger meets it too.
+    other = lutum.Lutum(FakeAdapter(WHOLE), budget=ledger)
+    with pytest.raises(ZeroDivisionError) as info:
+        await other.text_turn("hello").collect()
+    assert "nothing was sent" in info.value.__notes__[0]
+    assert (ledger.asked, len(adapter.exchanges)) == (1, 1)
+    assert other.budget.reserved.total_tokens == 0
+    assert (await turn.collect()).text == "hi"
 
 
 @pytest.mark.parametrize(

@@ -312,3 +312,128 @@ async def test_the_same_error_again() -> None:
         async with house.stream() as turn:
             assert await end(turn) is await end(turn)
         assert turn.partial.text == "ab"
+
+
+BUSY = lutum.ProviderError("busy", kind="overloaded", status=529)
+
+
+def again(*plays: Sequence[Step], close: float = 0, **timeouts: float) -> House:
+    """A turn that is sent again at once."""
+    retry = lutum.RetryPolicy(initial=0, jitter=0)
+    return House(FakeAdapter(*plays, close=close), retry=retry, timeout=lutum.Timeouts(**timeouts))
+
+
+class Both(FakeAdapter):
+    """Its first piece holds an event and the error."""
+
+    def exchange(self, prepared: Any) -> Any:
+        exchange = super().exchange(prepared)
+        receive = exchange.receive
+
+        async def with_error(out: list[lutum.Event]) -> bool:
+            more = await receive(out)
+            if len(self.exchanges) == 1:
+                raise BUSY
+            return more
+
+        exchange.receive = with_error  # type: ignore[method-assign]  # of this one
+        return exchange
+
+
+async def test_a_retry_starts_its_timeouts_anew() -> None:
+    """The first attempt ended behind an event. The second one has the whole `first_event` again."""
+    adapter = Both([STARTED], [Wait(20), STARTED, done()])
+    retry = lutum.RetryPolicy(initial=0, jitter=0)
+    with House(adapter, retry=retry, timeout=lutum.Timeouts(first_event=60, idle=5)) as house:
+        assert (await house.llm.text_turn("hello").collect()).text == "hi"
+    adapter = Both([STARTED], [STALL])
+    with House(adapter, retry=retry, timeout=lutum.Timeouts(first_event=60, idle=5)) as house:
+        with pytest.raises(lutum.TurnTimeout) as info:
+            await house.llm.text_turn("hello").collect()
+        assert (info.value.reason, info.value.seconds) == ("first_event", 60)
+        assert len(info.value.args) == 1
+
+
+@pytest.mark.parametrize("close", [0.5, 1.9, 5.0])
+@pytest.mark.parametrize("late", [0.0, 0.2, 1.0])
+async def test_a_deadline_that_passes_while_the_failed_attempt_closes(close: float, late: float) -> None:
+    """It belongs to the attempt that has ended: the retry is not lost."""
+    house = again([Wait(3 - late), BUSY], [STARTED, done()], close=close, first_event=3)
+    assert (await house.llm.text_turn("hello").collect()).text == "hi"
+    assert len(house.adapter.exchanges) == 2
+
+
+async def test_total_passes_while_the_failed_attempt_closes() -> None:
+    """`total` bounds all attempts, and the message has its figure."""
+    house = again([Wait(3), BUSY], [STARTED, done()], close=1, total=3.5)
+    with pytest.raises(lutum.TurnTimeout, match=r"^total timeout: 3.5 s passed$"):
+        await house.llm.text_turn("hello").collect()
+
+
+@pytest.mark.parametrize(
+    ("opening", "play", "timeouts", "ends"),
+    [
+        (SENT, [Wait(5), STARTED, done()], {"first_event": 5}, "hi"),
+        (SENT, [STARTED, Wait(5), done()], {"idle": 5}, "hi"),
+        (SENT, [STARTED, Wait(5), done()], {"total": 5}, "hi"),
+        (["connecting", Wait(5), "connected"], [STARTED, done()], {"connect": 5}, "hi"),
+        (["connecting", STALL], [], {"connect": 5, "total": 5}, "total"),
+        (SENT, [STALL], {"first_event": 5, "total": 5}, "total"),
+        (SENT, [STARTED, STALL], {"idle": 5, "total": 5}, "total"),
+    ],
+)
+async def test_two_timers_at_one_instant(
+    opening: Sequence[OpenStep], play: list[Step], timeouts: dict[str, float], ends: str
+) -> None:
+    """What arrives at the instant of a timeout comes first, and `total` comes before the other timeouts."""
+    with House(FakeAdapter(play, opening=opening), timeout=lutum.Timeouts(**timeouts)) as house:
+        try:
+            said = (await house.llm.text_turn("hello").collect()).text
+        except lutum.TurnTimeout as error:
+            said = error.reason
+        assert said == ends
+
+
+async def test_an_error_status_whose_body_stalls() -> None:
+    """The head has come, so it is that status and not a timeout, and it costs nothing."""
+
+    class Stalled(FakeAdapter):
+        def exchange(self, prepared: Any) -> Any:
+            exchange = super().exchange(prepared)
+            if len(self.exchanges) == 1:
+
+                async def open(mark: Any) -> None:
+                    mark("connected")
+                    mark("sent")
+                    mark("refused")
+                    await anyio.sleep(5)
+                    raise BUSY
+
+                exchange.open = open  # type: ignore[method-assign]  # of this one
+            return exchange
+
+    retry = lutum.RetryPolicy(initial=0, jitter=0)
+    with House(Stalled(WHOLE), retry=retry, timeout=lutum.Timeouts(first_event=2)) as house:
+        result = await house.llm.text_turn("hello").collect()
+        assert [attempt.usage.total_tokens for attempt in result.attempts] == [0, 17]
+    with House(Stalled(WHOLE), timeout=lutum.Timeouts(first_event=2)) as house:
+        with pytest.raises(lutum.ProviderError):
+            await house.llm.text_turn("hello").collect()
+        assert house.budget.spent == lutum.Usage()
+    with House(Stalled(WHOLE), timeout=lutum.Timeouts(total=2)) as house:
+        with pytest.raises(lutum.TurnTimeout):
+            await house.llm.text_turn("hello").collect()
+        assert house.budget.spent == lutum.Usage()
+
+
+@pytest.mark.parametrize("phases", [["preparing"], ["preparing", "connecting"]])
+async def test_a_turn_that_ends_before_its_first_byte_costs_nothing(phases: list[OpenStep]) -> None:
+    """Such as one that is cancelled while the function for its key runs."""
+    with House(FakeAdapter(WHOLE, opening=[*phases, STALL])) as house:
+        with anyio.move_on_after(1):
+            await house.llm.text_turn("hello").collect()
+        assert house.budget.spent == lutum.Usage()
+    with House(FakeAdapter(WHOLE, opening=[*phases, "handed", STALL])) as house:
+        with anyio.move_on_after(1):
+            await house.llm.text_turn("hello").collect()
+        assert house.budget.spent == lutum.Usage(10, known="estimated")

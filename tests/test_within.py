@@ -3,16 +3,19 @@ are left while their turns still run."""
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import Any, Literal
 
 import anyio
 import httpx
 import pytest
-from fakes import STARTED, VIRTUAL, FakeAdapter, done
+from fakes import STALLED, STARTED, VIRTUAL, FakeAdapter, done
 from hypothesis import given, strategies as st
 
 import lutum
 from lutum import Budget, Estimate, Usage
+from lutum.testing import virtual_time
 from lutum.testing.wire import Answer, Pause, Reply, Say, WireRequest, WireServer
 from lutum_claude import ClaudeAdapter
 
@@ -570,3 +573,74 @@ async def test_the_first_turn_that_ends_a_block_is_not_a_group() -> None:
                 outer.start_soon(house.one, scoped, "growing")
                 inner.start_soon(anyio.sleep_forever)
     house.over(scoped.budget)
+
+
+@VIRTUAL
+@pytest.mark.parametrize("recovers", [False, True])
+async def test_a_block_waits_until_outside_connections_are_closed(recovers: bool) -> None:
+    """Not only until their leases are settled."""
+
+    class Bills:
+        async def recover_usage(self, response: lutum.Response) -> Usage | None:
+            await anyio.sleep(1)
+            return Usage(3, 4)
+
+    adapter = FakeAdapter(STALLED, close=1.5)
+    llm = lutum.Lutum(adapter, recovery=Bills() if recovers else None)
+
+    async def outside(scoped: lutum.Lutum) -> None:
+        with pytest.raises(lutum.BudgetExceeded):
+            await scoped.text_turn("hello").collect()
+
+    async with anyio.create_task_group() as group:
+        async with llm.within(tokens=1000) as scoped:
+            group.start_soon(outside, scoped)
+            await anyio.sleep(1)
+        assert adapter.exchanges[0].closed is not None
+    assert adapter.exchanges[0].closed is not None
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", virtual_time("asyncio"))], ids=["asyncio-virtual"])
+@pytest.mark.parametrize("way", ["task.cancel", "asyncio.timeout", "sibling"])
+async def test_a_native_cancellation_of_the_exit(way: str) -> None:
+    """It comes out as it is, after the connections of outside turns are closed."""
+    adapter = FakeAdapter(STALLED, close=1.5)
+    llm = lutum.Lutum(adapter)
+    closed = list[object]()
+
+    async def outside(scoped: lutum.Lutum) -> None:
+        with suppress(lutum.LutumError):
+            await scoped.text_turn("hello").collect()
+
+    async def body() -> None:
+        async with anyio.create_task_group() as group:
+            try:
+                async with llm.within(tokens=1000) as scoped:
+                    group.start_soon(outside, scoped)
+                    await anyio.sleep(1)
+            finally:
+                closed.append(adapter.exchanges[0].closed)
+
+    async def fails() -> None:
+        await asyncio.sleep(2)
+        raise KeyError("sibling")
+
+    if way == "task.cancel":
+        task = asyncio.ensure_future(body())
+        await asyncio.sleep(2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    elif way == "asyncio.timeout":
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2):
+                await body()
+    else:
+        with pytest.raises(ExceptionGroup) as info:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(body())
+                group.create_task(fails())
+        assert [type(exc) for exc in info.value.exceptions] == [KeyError]
+    assert closed != [None]
+    assert llm.budget.reserved.total_tokens == 0
+    assert llm.budget.statistics().children == ()

@@ -19,12 +19,24 @@ UNLIMITED = sys.maxsize
 def pico_usd(cost: Decimal | str | int | float, field: str = "cost_usd") -> int:
     """US dollars as integer pico-USD, rounded up; a float is read by its repr."""
     try:
+        if isinstance(cost, bool):
+            raise TypeError
         value = Decimal(repr(cost) if isinstance(cost, float) else cost)
     except (ArithmeticError, ValueError, TypeError):
         raise BadValue(field, f"{cost!r} is no amount of US dollars") from None
     if not value.is_finite() or value < 0:
         raise BadValue(field, f"{cost!r} is no amount of US dollars")
     return int((value * PICO).to_integral_value(ROUND_CEILING))
+
+
+def check_whole(field: str, value: object, least: int = 0) -> None:
+    """Raise BadValue unless the value is None or an integer of at least `least`."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise BadValue(field, f"{value!r} is not an integer")
+    if value < least:
+        raise BadValue(field, f"{value} is below {least}")
 
 
 class Amount(Struct, frozen=True):

@@ -15,7 +15,7 @@ from anyio import Event, current_time
 from anyio.lowlevel import EventLoopToken, current_token
 from msgspec import Struct
 
-from lutum._budget.amounts import PICO, UNLIMITED, Amount, pico_usd
+from lutum._budget.amounts import PICO, UNLIMITED, Amount, check_whole, pico_usd
 from lutum._budget.largest import Largest
 from lutum._budget.lease import BudgetLease, Claim, Reservation, try_grant
 from lutum._budget.rate_limits import RateLimits
@@ -76,6 +76,7 @@ class Budget:
       requests_per_minute: likewise, requests.
       follow_rate_limits: learn the rates from the headers of the provider's answers; the first turn goes
         alone. For a ledger whose turns go to one provider; needs "wait".
+      spent: what was spent before, for instance by the process before this one; it counts against the limits.
 
     Raises:
       BadValue: a limit below zero, or not an amount; names the field.
@@ -97,6 +98,7 @@ class Budget:
         "_reserved",
         "_root",
         "_spent",
+        "_turns",
         "_wait",
         "children",
         "closed",
@@ -113,9 +115,11 @@ class Budget:
         tokens_per_minute: int | None = None,
         requests_per_minute: int | None = None,
         follow_rate_limits: bool = False,
+        spent: Usage | None = None,
     ) -> None:
-        if tokens is not None and tokens < 0:
-            raise BadValue("tokens", f"{tokens} is below 0")
+        check_whole("tokens", tokens)
+        if spent is not None and not isinstance(spent, Usage):
+            raise BadValue("spent", f"{spent!r} is not a lutum.Usage")
         if on_exhausted not in ("refuse", "wait"):
             raise BadValue("on_exhausted", f"{on_exhausted!r} is neither 'refuse' nor 'wait'")
         self._limit_tokens = tokens
@@ -123,9 +127,10 @@ class Budget:
         self._parent: Budget | None = None
         self._root: Ledger | SharedLedger | None = None
         self._exhausted = False
-        self._spent = Usage()
+        self._spent = spent or Usage()
         self._reserved = Amount()
         self._leases = set[BudgetLease]()
+        self._turns = set[BudgetLease]()  # whose connections are not closed yet
         self._claims = dict[Claim, None]()  # who waits for a lease of this ledger, in order of arrival
         self._largest_tokens, self._largest_cost = Largest[Claim](), Largest[Claim]()
         self._idle: Event | None = None
@@ -275,15 +280,15 @@ class Budget:
         return Reservation(self, estimate, turn)
 
     async def close(self) -> None:
-        """End the turns that hold leases here or wait for one, and wait until all are settled. From the
-        first step on nothing can be reserved."""
+        """End the turns that hold leases here or wait for one, and wait until all are settled and their
+        connections are closed. From the first step on nothing can be reserved. Cancelled, the turns end all
+        the same."""
         self.closed = True
         why = "the block of its budget has ended"
         self._end_claims(why)
         for lease in tuple(self._leases):
-            if lease.stop is not None:
-                lease.stop(BudgetExceeded(why))
-        if self._leases:
+            lease.revoke(BudgetExceeded(why))
+        while self._leases or self._turns:
             self._idle = Event()
             await self._idle.wait()
 
@@ -374,6 +379,11 @@ class Budget:
         if self.when_spent is not None:
             self.when_spent()
             self._end_claims(f"the budget is spent: {self!r}")
+
+    def _note_idle(self) -> None:
+        """Wake whoever waits for the last turn to end."""
+        if self._idle is not None and not self._leases and not self._turns:
+            self._idle.set()
 
     def _admit(self, claim: Claim) -> None:
         """Note a claim that waits for a lease of this ledger."""

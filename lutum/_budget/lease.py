@@ -20,6 +20,7 @@ from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
 from lutum._budget.amounts import PICO, Amount, amount_of
+from lutum._budget.foreign import keep_failure, raise_failure
 from lutum._budget.wait_queue import Waiter, ahead, wake
 from lutum._values.errors import BudgetExceeded
 from lutum._values.results import Estimate, Response, Usage
@@ -45,6 +46,7 @@ class BudgetLease:
         "_short",
         "_stop",
         "_what",
+        "failure",
     )
 
     def __init__(self, chain: list[Budget], amount: Amount) -> None:
@@ -63,6 +65,20 @@ class BudgetLease:
         self._short: Budget | None = None  # whom and what the last growth failed for
         self._what: Literal["tokens", "cost"] = "tokens"
         self._stop: Callable[[BudgetExceeded], None] | None = None
+        self.failure: Exception | None = None  # of a foreign ledger that could not settle it
+
+    def begin_turn(self, stop: Callable[[BudgetExceeded], None]) -> None:
+        """Record that a turn runs on this lease, and how to end it. A block waits for `end_turn`."""
+        for ledger in self._chain:
+            ledger._turns.add(self)
+        self.stop = stop
+
+    def end_turn(self) -> None:
+        """Record that the turn has closed its connection."""
+        self._stop = None
+        for ledger in self._chain:
+            ledger._turns.discard(self)
+            ledger._note_idle()
 
     @property
     def stop(self) -> Callable[[BudgetExceeded], None] | None:
@@ -158,7 +174,7 @@ class BudgetLease:
         return again
 
     def revoke(self, error: BudgetExceeded) -> None:
-        """End the turn that holds the lease, or will."""
+        """End the turn that holds the lease, or the one that is still reserving."""
         self._revoked = error
         if self._stop is not None:
             self._stop(error)
@@ -185,11 +201,13 @@ class BudgetLease:
             ledger._reserved -= self._amount
             ledger._leases.discard(self)
             ledger._spent += usage
-            if ledger._idle is not None and not ledger._leases:
-                ledger._idle.set()
+            ledger._note_idle()
         try:
             if self._foreign is not None:
                 self._foreign.settle(usage)
+        except Exception as exc:
+            self.failure = exc
+            keep_failure(self._chain[-1]._root, exc)
         finally:  # who waits here is not to wait for somebody else's ledger
             for ledger in self._chain:
                 ledger._refuse_hopeless()
@@ -267,9 +285,22 @@ class Reservation:
             except BaseException:
                 lease.release()
                 raise
+        elif lease._revoked is not None:  # its block ended in the step that granted it
+            lease.release()
+            raise lease._revoked
         return lease
 
     async def _reserve_foreign(self, root: Ledger | SharedLedger, lease: BudgetLease) -> None:
+        """Reserve on the ledger at the end of the chain. A block that ends meanwhile ends the wait."""
+        raise_failure(root)
+        with CancelScope() as scope:
+            lease.stop = lambda error: scope.cancel()
+            await self._ask(root, lease)
+        lease.stop = None
+        if lease._revoked is not None:  # also if the ledger granted in the same step
+            raise lease._revoked
+
+    async def _ask(self, root: Ledger | SharedLedger, lease: BudgetLease) -> None:
         if not isinstance(root, SharedLedger):
             lease._foreign = await root.reserve(self._estimate)
             return

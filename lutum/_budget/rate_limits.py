@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from lutum._values.errors import BadValue
+from lutum._budget.amounts import check_whole
 
 Kind = Literal["requests", "tokens", "input", "output"]
 
@@ -153,8 +153,7 @@ class RateLimits:
 
     def __init__(self, tokens: int | None, requests: int | None, *, follow: bool) -> None:
         for field, limit in (("tokens_per_minute", tokens), ("requests_per_minute", requests)):
-            if limit is not None and limit < 1:
-                raise BadValue(field, f"{limit} is below 1")
+            check_whole(field, limit, 1)
         # By period too: Groq says of requests how many a day, and yours may say how many a minute.
         self._buckets = dict[tuple[Kind, float], _Bucket]()
         if tokens is not None:

@@ -85,17 +85,36 @@ class BudgetScope(Generic[L]):
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> bool:
         assert self._scope is not None
-        try:
-            with anyio.move_on_after(ENDING, shield=True):
-                await self._budget.close()
-        finally:
-            self._parent.children.remove(self._budget)
-            if self._held is not None:
-                self._held.settle(self._budget.spent)
+        interrupted = await self._close()
+        self._parent.children.remove(self._budget)
+        if self._held is not None:
+            self._held.settle(self._budget.spent)
+        if interrupted is not None:
+            self._scope.__exit__(type(interrupted), interrupted, interrupted.__traceback__)
+            raise interrupted
         quiet = bool(self._scope.__exit__(kind, exc, trace))
         if self._on_spent == "raise" and self._budget.exhausted and (exc is None or quiet):
             raise BudgetExceeded(f"the budget of this block is spent: {self._budget!r}")
         return quiet
+
+    async def _close(self) -> BaseException | None:
+        """Close the budget, and return what interrupted the wait.
+
+        A native cancellation on asyncio, or a KeyboardInterrupt on trio, gets through the shield. The turns
+        outside the block have been told to end, so their connections are still waited for; the second
+        interruption ends the wait.
+        """
+        interrupted: BaseException | None = None
+        deadline = anyio.current_time() + ENDING
+        while True:
+            try:
+                with anyio.CancelScope(deadline=deadline, shield=True):
+                    await self._budget.close()
+                return interrupted
+            except BaseException as exc:
+                if interrupted is not None:
+                    return exc
+                interrupted = exc
 
     def _spent(self) -> None:
         if self._on_spent != "drain" and self._scope is not None:

@@ -107,9 +107,10 @@ class Builder(Generic[R]):
         first_event: float | msgspec.UnsetType | None = msgspec.UNSET,
         idle: float | msgspec.UnsetType | None = msgspec.UNSET,
         connect: float | msgspec.UnsetType | None = msgspec.UNSET,
+        reserve: float | msgspec.UnsetType | None = msgspec.UNSET,
     ) -> Self:
         """Seconds, see `Timeouts`; None means none, what is not given stays."""
-        given = Timeouts(total=total, first_event=first_event, idle=idle, connect=connect)
+        given = Timeouts(total=total, first_event=first_event, idle=idle, connect=connect, reserve=reserve)
         return self._set(timeout=given.over(self._spec.settings.timeout))
 
     def retry(self, policy: RetryPolicy | None) -> Self:

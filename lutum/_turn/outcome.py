@@ -6,6 +6,7 @@ No I/O, no clock, no tasks. The same functions serve streams and answers that ca
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -86,6 +87,28 @@ def with_tools(finish: Finish[R], toolset: Toolset[I]) -> Finish[Finished[R] | N
         return NeedsTools(ToolRound(text_result(reducer, answered), calls, tuple(reducer.issues)))
 
     return finished
+
+
+def with_settled(result: R, answered: Answered) -> R:
+    """Return the result with the figures that were settled; the same object if they are in it already.
+
+    Turn, base and value stay, so a commit is not affected.
+    """
+    if isinstance(result, Finished):
+        finished = cast("Finished[Any]", result)
+        inner = with_settled(finished.result, answered)
+        return result if inner is finished.result else cast("R", Finished(inner))
+    if isinstance(result, NeedsTools):
+        needs = cast("NeedsTools[Any]", result)
+        text = with_settled(needs.round.result, answered)
+        return (
+            result if text is needs.round.result else cast("R", NeedsTools(replace(needs.round, result=text)))
+        )
+    held = cast("Any", result)
+    if (held.attempts, held.cumulative_usage) == (answered.attempts, answered.usage):
+        return result
+    usage = answered.attempts[-1].usage
+    return cast("R", replace(held, usage=usage, cumulative_usage=answered.usage, attempts=answered.attempts))
 
 
 def _refusal(turn: CommittedTurn, finish_reason: str) -> str | None:

@@ -14,6 +14,7 @@ import anyio
 import msgspec
 from msgspec import Struct
 
+from lutum._backend import TIE
 from lutum._budget.budget import Budget
 from lutum._budget.lease import BudgetLease
 from lutum._budget.pricing import Pricing
@@ -191,9 +192,14 @@ class TurnContext(Struct, frozen=True):
 
         turn = TurnIdentity(model=prepared.model)
 
+        given = prepared.request.settings.timeout.reserve
+        limit = given if isinstance(given, float | int) else math.inf
+
         async def reserve() -> BudgetLease:
             try:
-                return await ledger.reserve(estimate, turn)
+                with anyio.move_on_after(limit + TIE):
+                    return await ledger.reserve(estimate, turn)
+                raise TurnTimeout("reserve", limit)
             except BudgetExceeded as error:
                 if prepared.implicit_bound is not None and prepared.implicit_bound <= estimate.output_tokens:
                     error.args = (f"{error}; {_implicit(prepared.implicit_bound)}",)
@@ -211,7 +217,7 @@ async def _bounded(ask: Callable[[], Awaitable[T]], settings: Settings) -> T:
     timeouts = settings.timeout
     limits = [limit for limit in (timeouts.first_event, timeouts.total) if isinstance(limit, float | int)]
     limit = min(limits, default=math.inf)
-    with anyio.move_on_after(limit):
+    with anyio.move_on_after(limit + TIE):
         return await ask()
     raise TurnTimeout("total" if limit == timeouts.total else "first_event", limit)
 

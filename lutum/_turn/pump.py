@@ -86,7 +86,7 @@ class Pump:
         self._lead = lead
         self._traced: TracedExchange | None = None
         self._renew()
-        lease.stop = self.stop
+        lease.begin_turn(self.stop)
 
     async def run(self) -> None:
         """Pump until the turn ends. Cancelled, the socket is closed and the lease settled."""
@@ -96,7 +96,7 @@ class Pump:
             with self.scope:
                 await self._attempts(deadlines)
             if self.scope.cancelled_caught and not self._stopped:
-                self.failure = deadlines.error()
+                self.failure = deadlines.error("total")
         except get_cancelled_exc_class():
             raise
         except BaseExceptionGroup as group:
@@ -119,10 +119,10 @@ class Pump:
             finally:
                 self._settle()
                 self.channel.end()
-            await self._close()
-            self._ended = True
-            if self._wait is not None:
-                self._wait.set()
+            try:
+                await self._close()
+            finally:
+                self._end()
 
     def so_far(self) -> Usage:
         """What is known to be used, over all attempts; once the pump has ended, what was settled."""
@@ -153,13 +153,23 @@ class Pump:
             self.lease.settle(self.usage)
             if self._traced is not None:
                 self._traced.finish()
+            self._end()
+
+    def _end(self) -> None:
+        self.lease.end_turn()
+        self._ended = True
+        if self._wait is not None:
+            self._wait.set()
 
     def _settle(self) -> None:
         self.usage = self._charged
         try:
             self.lease.settle(self._charged)
-        except Exception as exc:  # somebody else's ledger: the connection is closed all the same
+        except BaseException as exc:  # a KeyboardInterrupt: the connection is closed all the same
             self.failure = self.failure or exc
+        if self.lease.failure is not None and self.attempts:
+            note = f"the ledger could not settle it: {self.lease.failure!r}"
+            self.attempts = (*self.attempts[:-1], replace(self.attempts[-1], notes=(note,)))
 
     async def _recover(self, recovery: RecoversUsage) -> None:
         """Ask what the last attempt was billed; a failure to know never replaces what is known."""
@@ -188,7 +198,11 @@ class Pump:
         policy = self.prepared.request.settings.retry
         while True:
             try:
-                return await self._attempt(deadlines)
+                with deadlines.attempt() as scope:
+                    return await self._attempt(deadlines)
+                if scope.cancelled_caught:
+                    raise deadlines.error(deadlines.reason)
+                return
             except TurnError as error:
                 number = len(self.attempts) + 1
                 pause = policy.delay(number, error) if isinstance(policy, RetryPolicy) else None
@@ -203,7 +217,6 @@ class Pump:
                     self._lead.left()
             self.lease.reserve_retry()  # before the pause, so that who waits does not take its place
             await self._close()
-            deadlines.hold()
             with span("wait", reason="retry", seconds=pause):
                 await anyio.sleep(pause)
             self._renew()
@@ -234,26 +247,39 @@ class Pump:
                         events.pop()  # in one piece with the call or in the next, it must not be a result
                     channel.put(encode_frame(events))
             if events:
-                self._check()
+                if self._is_violated():
+                    raise ContractViolation(f"the model called {counter.called!r} in a turn without tools")
                 if isinstance(last := events[-1], Completed):
+                    # Whatever it is billed: nothing more can come, and the answer is paid for.
                     return self._note_cut(last)
+                self._cover()
             if channel.full:
                 deadlines.hold()
                 await channel.wait_taken()
         raise Interrupted("the response ended without its terminal event")
 
     async def _open(self, exchange: Exchange, deadlines: Deadlines) -> None:
-        marked = False
+        # Whether the request may have been sent although no phase says so, as with a client that has none.
+        silent = True
 
         def mark(phase: Phase) -> None:
-            nonlocal marked
-            marked = True
-            if phase == "sent":
-                self.counter.sent = True
-            else:
-                if phase == "connected":
+            nonlocal silent
+            silent = phase == "handed"
+            match phase:
+                case "preparing":
+                    pass
+                case "handed":
+                    self.lease.sent()
+                case "connecting":
+                    deadlines.arm("connect")
+                case "connected":
                     self.lease.sent()  # before a byte is written: the process may be killed while it is
-                deadlines.arm("connect" if phase == "connecting" else "first_event")
+                    deadlines.arm("first_event")
+                case "sent":
+                    self.counter.sent = True
+                case "refused":
+                    self.counter.refused = True
+                    deadlines.hold()
 
         deadlines.arm("first_event")
         try:
@@ -269,19 +295,16 @@ class Pump:
             if exchange.response is not None:
                 self.lease.update_rates(exchange.response)
         finally:
-            # A client that tells no phases may have sent everything, so it is charged as if it had.
-            self.counter.sent = self.counter.sent or not marked
-            if not marked:
+            self.counter.sent = self.counter.sent or silent
+            if silent:
                 self.lease.sent()
 
     def _is_violated(self) -> bool:
         return self.counter.called is not None and self.prepared.request.tools.choice == "none"
 
-    def _check(self) -> None:
-        """Raises when the turn must not go on: a call nobody offered, or a lease that cannot grow."""
+    def _cover(self) -> None:
+        """Grow the lease to what the turn has used. Raises BudgetExceeded if it cannot grow."""
         counter = self.counter
-        if self._is_violated():
-            raise ContractViolation(f"the model called {counter.called!r} in a turn without tools")
         fits = self._charged.total_tokens + counter.tokens <= self._held
         if counter.final or (fits and not self._cost_limited):
             return

@@ -23,7 +23,7 @@ from lutum._telemetry.spans import CURRENT, open_span, span
 from lutum._telemetry.turn import TurnSpan
 from lutum._turn.channel import FrameChannel
 from lutum._turn.gate import Lead, PrefixGate
-from lutum._turn.outcome import Finish
+from lutum._turn.outcome import Finish, with_settled
 from lutum._turn.prepare import PreparedTurn
 from lutum._turn.preview import logged
 from lutum._turn.pump import Pump
@@ -157,6 +157,7 @@ class Stream(Generic[R]):
             await self._group.__aenter__()
         except BaseException:
             lease.settle(Usage())
+            lease.end_turn()
             channel.end()
             channel.close()
             raise
@@ -203,6 +204,8 @@ class Stream(Generic[R]):
             finally:  # a native cancellation may come out of the group
                 self._pump.settle_unstarted()
                 self._channel.end()
+                if self._error is not None:
+                    self._error.usage = self._pump.so_far()
         failure = self._pump.failure
         if failure is None or isinstance(failure, Exception) or failure is self._met:
             return quiet
@@ -252,6 +255,9 @@ class Stream(Generic[R]):
     def result(self) -> R:
         """What the turn amounts to, once its consumer has reached `Completed`.
 
+        Its usage is what is known then. Once the budget is settled, which recovery may delay to the end of
+        the block, this returns a value with the settled figures.
+
         Raises:
           TurnNotFinished: it has not, though the turn may have been paid for.
           TurnError: the one that ended the turn.
@@ -259,6 +265,8 @@ class Stream(Generic[R]):
         if self._error is not None:
             raise self._error
         if self._result is not None:
+            if self._pump is not None and self._pump.usage is not None:
+                self._result = with_settled(self._result, self._pump.answered())
             return self._result
         raise TurnNotFinished("turn: its consumer has not reached `Completed`; read the stream to its end")
 

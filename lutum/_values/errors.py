@@ -249,7 +249,9 @@ class Interrupted(TurnError):
 class TurnTimeout(TurnError, TimeoutError):
     """A deadline of `Timeouts` passed; `reason` says which."""
 
-    def __init__(self, reason: Literal["total", "first_event", "idle", "connect"], seconds: float) -> None:
+    def __init__(
+        self, reason: Literal["total", "first_event", "idle", "connect", "reserve"], seconds: float
+    ) -> None:
         super().__init__(f"{reason} timeout: {seconds:g} s passed")
         self.reason = reason
         self.seconds = seconds

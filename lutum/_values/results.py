@@ -37,13 +37,15 @@ T = TypeVar("T")
 class Attempt:
     """One request that was sent for a turn: how it ended and what it is charged.
 
-    `error` is None for the attempt that completed.
+    `error` is None for the attempt that completed. `notes` are sentences about it, such as that a foreign
+    ledger could not settle it.
     """
 
     number: int
     usage: Usage
     response: Response | None = None
     error: TurnError | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,13 +40,15 @@ class Timeouts(Struct, frozen=True, kw_only=True):
 
     `total` runs from the start of the first attempt to the last event; `first_event` and `idle` only
     while the pump waits for the socket, and pings do not count as progress; `connect` covers TCP and TLS.
-    Inherited by default: connect 10, first_event 600, idle 600, no total.
+    `reserve` bounds the wait for a reservation, on local and foreign ledgers together, which `total` leaves
+    out. Inherited by default: connect 10, first_event 600, idle 600, no total, no reserve.
     """
 
     total: float | UnsetType | None = UNSET
     first_event: float | UnsetType | None = UNSET
     idle: float | UnsetType | None = UNSET
     connect: float | UnsetType | None = UNSET
+    reserve: float | UnsetType | None = UNSET
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
@@ -194,7 +196,7 @@ class Estimate(Struct, frozen=True, omit_defaults=True):
     def __post_init__(self) -> None:
         for name in ("input_tokens", "output_tokens"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 0:
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                 raise BadValue(f"estimate.{name}", f"{value!r} is no number of tokens")
 
     @property
