@@ -97,13 +97,12 @@ def with_settled(result: R, answered: Answered) -> R:
     if isinstance(result, Finished):
         finished = cast("Finished[Any]", result)
         inner = with_settled(finished.result, answered)
-        return result if inner is finished.result else cast("R", Finished(inner))
+        return cast("R", finished if inner is finished.result else Finished(inner))
     if isinstance(result, NeedsTools):
         needs = cast("NeedsTools[Any]", result)
         text = with_settled(needs.round.result, answered)
-        return (
-            result if text is needs.round.result else cast("R", NeedsTools(replace(needs.round, result=text)))
-        )
+        same = text is needs.round.result
+        return cast("R", needs if same else NeedsTools(replace(needs.round, result=text)))
     held = cast("Any", result)
     if (held.attempts, held.cumulative_usage) == (answered.attempts, answered.usage):
         return result
