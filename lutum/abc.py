@@ -26,17 +26,9 @@ from lutum._values.shared_ledger import (
 )
 from lutum._values.transcript import Transcript
 
-Phase = Literal["preparing", "handed", "connecting", "connected", "sent", "refused"]
-"""Where a request is.
-
-- `preparing`: nothing is sent yet, for instance while a key is fetched.
-- `handed`: the request is with a client that may report no further phase, so it counts as sent.
-- `connecting`: TCP and TLS.
-- `connected`: it has its connection.
-- `sent`: the whole request is written, so the provider may charge for it.
-- `refused`: the head of the answer has an error status. Its body is read without a timeout but `total`; give
-  that reading a bound of your own.
-"""
+Phase = Literal["connecting", "connected", "sent"]
+"""Where a request is: `connecting` (TCP and TLS), `connected` (it has its connection), `sent`
+(the whole request is written, so the provider may charge for it)."""
 
 
 Operation = Literal["text_turn", "structured_turn", "completion", "structured_completion"]
@@ -159,7 +151,13 @@ class Decoder(Protocol):
 
 
 class Exchange(Protocol):
-    """One request in flight. The pump opens it, receives until it ends, and always closes it."""
+    """One request in flight. The pump opens it, receives until it ends, and always closes it.
+
+    Two more attributes are read where an exchange has them. `unsent: bool` is True while nothing can have
+    been sent, whether or not phases are marked, for instance while a key is fetched. `refusal:
+    ProviderError | None` is the error status of an answer whose body is still being read; if a timeout cuts
+    that short, the turn raises it in place of the timeout.
+    """
 
     @property
     def response(self) -> Response | None:

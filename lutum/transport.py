@@ -183,6 +183,8 @@ class HttpExchange:
         fault: Callable[[Response, bytes], ProviderError],
     ) -> None:
         self.response: Response | None = None
+        self.refusal: ProviderError | None = None
+        self.unsent = True
         self._prepared = prepared
         self._secrets = secrets
         self._make_decoder = decoder
@@ -204,24 +206,25 @@ class HttpExchange:
           UsageError: the client you gave is closed, or a header holds what HTTP does not allow.
         """
         call, prepared = self._call, self._prepared
-        mark("preparing")
         secrets = await self._secrets()
         span = CURRENT.get()
         if span is not None:
             span.hide(*secrets.values())
         headers = [*prepared.headers, *secrets.items()]
-        mark("handed")
+        self.unsent = False
         self.response = response = await call.send(prepared.method, headers, prepared.body, mark)
         if not 200 <= response.status < 300:
-            mark("refused")
             body = bytearray()
-            with anyio.move_on_after(ERROR_BODY_SECONDS):
-                try:
-                    await call.read(ERROR_BODY_BYTES, body)
-                except Exception as exc:
-                    if call.error(exc) is exc:
-                        raise
-            raise self._fault(response, bytes(body))
+            try:
+                with anyio.move_on_after(ERROR_BODY_SECONDS):
+                    try:
+                        await call.read(ERROR_BODY_BYTES, body)
+                    except Exception as exc:
+                        if call.error(exc) is exc:
+                            raise
+            finally:  # if a timeout of the turn cuts it short, the status is what it says
+                self.refusal = self._fault(response, bytes(body))
+            raise self.refusal
         decoder = self._make_decoder(response)
         self._decoder = decoder if span is None else CountingDecoder(decoder, span)
         call.start()

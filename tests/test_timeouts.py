@@ -394,46 +394,59 @@ async def test_two_timers_at_one_instant(
         assert said == ends
 
 
+class Refused(FakeAdapter):
+    """The head of its first answer has an error status; the body never ends."""
+
+    def exchange(self, prepared: Any) -> Any:
+        exchange: Any = super().exchange(prepared)
+        if len(self.exchanges) == 1:
+
+            async def open(mark: Any) -> None:
+                mark("connected")
+                mark("sent")
+                exchange.refusal = BUSY
+                await anyio.sleep_forever()
+
+            exchange.open = open
+        return exchange
+
+
 async def test_an_error_status_whose_body_stalls() -> None:
-    """The head has come, so it is that status and not a timeout, and it costs nothing."""
-
-    class Stalled(FakeAdapter):
-        def exchange(self, prepared: Any) -> Any:
-            exchange = super().exchange(prepared)
-            if len(self.exchanges) == 1:
-
-                async def open(mark: Any) -> None:
-                    mark("connected")
-                    mark("sent")
-                    mark("refused")
-                    await anyio.sleep(5)
-                    raise BUSY
-
-                exchange.open = open  # type: ignore[method-assign]  # of this one
-            return exchange
-
+    """The head has come, so it is that status and not a timeout; it is retried, and it costs nothing."""
     retry = lutum.RetryPolicy(initial=0, jitter=0)
-    with House(Stalled(WHOLE), retry=retry, timeout=lutum.Timeouts(first_event=2)) as house:
+    with House(Refused(WHOLE), retry=retry, timeout=lutum.Timeouts(first_event=2)) as house:
         result = await house.llm.text_turn("hello").collect()
         assert [attempt.usage.total_tokens for attempt in result.attempts] == [0, 17]
-    with House(Stalled(WHOLE), timeout=lutum.Timeouts(first_event=2)) as house:
-        with pytest.raises(lutum.ProviderError):
-            await house.llm.text_turn("hello").collect()
-        assert house.budget.spent == lutum.Usage()
-    with House(Stalled(WHOLE), timeout=lutum.Timeouts(total=2)) as house:
-        with pytest.raises(lutum.TurnTimeout):
-            await house.llm.text_turn("hello").collect()
-        assert house.budget.spent == lutum.Usage()
+    for timeouts in ({"first_event": 2.0}, {"total": 2.0}):
+        with House(Refused(WHOLE), timeout=lutum.Timeouts(**timeouts)) as house:
+            with pytest.raises(lutum.ProviderError, match="busy"):
+                await house.llm.text_turn("hello").collect()
+            assert house.budget.spent == lutum.Usage()
 
 
-@pytest.mark.parametrize("phases", [["preparing"], ["preparing", "connecting"]])
-async def test_a_turn_that_ends_before_its_first_byte_costs_nothing(phases: list[OpenStep]) -> None:
-    """Such as one that is cancelled while the function for its key runs."""
-    with House(FakeAdapter(WHOLE, opening=[*phases, STALL])) as house:
+class NoKeyYet(FakeAdapter):
+    """Its key is still being fetched."""
+
+    unsent = True
+
+    def exchange(self, prepared: Any) -> Any:
+        exchange: Any = super().exchange(prepared)
+        exchange.unsent = self.unsent
+        return exchange
+
+
+@pytest.mark.parametrize("opening", [[STALL], ["connecting", STALL]])
+async def test_a_turn_that_ends_before_its_first_byte_costs_nothing(opening: list[OpenStep]) -> None:
+    """Such as one that is cancelled while the function for its key runs. Afterwards, a client that tells no
+    phases may have sent everything."""
+    with House(NoKeyYet(WHOLE, opening=opening)) as house:
         with anyio.move_on_after(1):
             await house.llm.text_turn("hello").collect()
         assert house.budget.spent == lutum.Usage()
-    with House(FakeAdapter(WHOLE, opening=[*phases, "handed", STALL])) as house:
-        with anyio.move_on_after(1):
-            await house.llm.text_turn("hello").collect()
-        assert house.budget.spent == lutum.Usage(10, known="estimated")
+    if opening == [STALL]:
+        adapter = NoKeyYet(WHOLE, opening=opening)
+        adapter.unsent = False
+        with House(adapter) as house:
+            with anyio.move_on_after(1):
+                await house.llm.text_turn("hello").collect()
+            assert house.budget.spent == lutum.Usage(10, known="estimated")

@@ -82,6 +82,7 @@ class Pump:
         self._cost_limited = lease.cost_limited
         self._held = prepared.estimate.total_tokens
         self._exchange: Exchange | None = None
+        self._untraced: Exchange | None = None
         self._span = turn_span
         self._lead = lead
         self._traced: TracedExchange | None = None
@@ -96,7 +97,7 @@ class Pump:
             with self.scope:
                 await self._attempts(deadlines)
             if self.scope.cancelled_caught and not self._stopped:
-                self.failure = deadlines.error("total")
+                self.failure = self._refusal() or deadlines.error("total")
         except get_cancelled_exc_class():
             raise
         except BaseExceptionGroup as group:
@@ -198,11 +199,9 @@ class Pump:
         policy = self.prepared.request.settings.retry
         while True:
             try:
-                with deadlines.attempt() as scope:
+                with deadlines.attempt():
                     return await self._attempt(deadlines)
-                if scope.cancelled_caught:
-                    raise deadlines.error(deadlines.reason)
-                return
+                raise self._refusal() or deadlines.error(deadlines.reason)
             except TurnError as error:
                 number = len(self.attempts) + 1
                 pause = policy.delay(number, error) if isinstance(policy, RetryPolicy) else None
@@ -259,27 +258,17 @@ class Pump:
         raise Interrupted("the response ended without its terminal event")
 
     async def _open(self, exchange: Exchange, deadlines: Deadlines) -> None:
-        # Whether the request may have been sent although no phase says so, as with a client that has none.
-        silent = True
+        marked = False
 
         def mark(phase: Phase) -> None:
-            nonlocal silent
-            silent = phase == "handed"
-            match phase:
-                case "preparing":
-                    pass
-                case "handed":
-                    self.lease.sent()
-                case "connecting":
-                    deadlines.arm("connect")
-                case "connected":
+            nonlocal marked
+            marked = True
+            if phase == "sent":
+                self.counter.sent = True
+            else:
+                if phase == "connected":
                     self.lease.sent()  # before a byte is written: the process may be killed while it is
-                    deadlines.arm("first_event")
-                case "sent":
-                    self.counter.sent = True
-                case "refused":
-                    self.counter.refused = True
-                    deadlines.hold()
+                deadlines.arm("connect" if phase == "connecting" else "first_event")
 
         deadlines.arm("first_event")
         try:
@@ -295,9 +284,14 @@ class Pump:
             if exchange.response is not None:
                 self.lease.update_rates(exchange.response)
         finally:
-            self.counter.sent = self.counter.sent or silent
-            if silent:
+            # A client that tells no phases may have sent everything, so it is charged as if it had.
+            if not marked and not getattr(self._untraced, "unsent", False):
+                self.counter.sent = True
                 self.lease.sent()
+
+    def _refusal(self) -> ProviderError | None:
+        """Return the error status whose body a timeout cut short: it says more than the timeout."""
+        return None if self.counter.answered else getattr(self._untraced, "refusal", None)
 
     def _is_violated(self) -> bool:
         return self.counter.called is not None and self.prepared.request.tools.choice == "none"
@@ -338,7 +332,7 @@ class Pump:
     def _renew(self) -> None:
         """Make ready for an attempt."""
         self.counter = UsageCounter(self.prepared.estimate, hidden=self.prepared.hidden_reasoning)
-        self._exchange = self.adapter.exchange(self.prepared)
+        self._exchange = self._untraced = self.adapter.exchange(self.prepared)
         if self._span is not None:
             self._traced = self._span.attempt(self._exchange, self.prepared, len(self.attempts) + 1)
             self._exchange = self._traced

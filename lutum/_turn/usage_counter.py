@@ -39,8 +39,7 @@ _CONTENT: dict[type, str] = {
 
 class UsageCounter:
     """One attempt's count; `called` is a tool that was called, `sent` and `answered` how far it got,
-    `refused` that the answer has an error status, `started` that a piece of the answer was seen, an empty one
-    included: somebody may have acted on it.
+    `started` that a piece of the answer was seen, an empty one included: somebody may have acted on it.
 
     `hidden` says that the model reasons out of sight, so counts are lower bounds."""
 
@@ -52,7 +51,6 @@ class UsageCounter:
         "_reported",
         "answered",
         "called",
-        "refused",
         "response",
         "sent",
         "started",
@@ -69,7 +67,6 @@ class UsageCounter:
         self.started = False
         self.sent = False
         self.answered = False
-        self.refused = False
 
     def see(self, events: Iterable[Event]) -> None:
         for event in events:
@@ -139,7 +136,7 @@ class UsageCounter:
         UsageError was raised in its place; the input estimate when no answer came; else what was reported
         or counted, whichever is more.
         """
-        if self.refused or (not self.sent and not self.answered):
+        if not self.sent and not self.answered:
             return Usage()
         if isinstance(failure, ProviderError | UsageError) and not self.answered:
             return Usage()
