@@ -13,6 +13,7 @@ from typing import Any, TypeVar, final
 from lutum._lutum import Lutum, context_of
 from lutum._tools.round import RoundPlan, ToolRound, open_round
 from lutum._tools.toolset import Toolset
+from lutum._turn.bills import Bills
 from lutum._turn.builder import StructuredTurn, TextTurn, structured_turn, text_turn
 from lutum._turn.plan import TurnSpec
 from lutum._turn.preview import open_items
@@ -37,13 +38,15 @@ class Session:
     are the settings its turns inherit.
     """
 
-    __slots__ = ("_committed", "_ephemerals", "_llm", "_transcript", "defaults")
+    __slots__ = ("_bills", "_committed", "_ephemerals", "_llm", "_stored", "_transcript", "defaults")
 
     def __init__(self, llm: Lutum, transcript: Transcript | None = None) -> None:
         self._llm = llm
         self._transcript = Transcript() if transcript is None else transcript
         self._ephemerals: tuple[tuple[int, Item], ...] = ()
         self._committed: TurnRequest | None = None
+        self._bills = Bills()
+        self._stored: tuple[object, Transcript] | None = None  # a branch, and where it was last saved to
         self.defaults = Settings()
 
     @property
@@ -202,6 +205,7 @@ class Session:
         fork = Session(self._llm if llm is None else llm, self._transcript)
         fork._ephemerals = self._ephemerals
         fork._committed = self._committed
+        fork._stored = self._stored
         fork.defaults = self.defaults
         return fork
 
@@ -218,6 +222,7 @@ class Session:
             ephemerals=self._ephemerals,
             settings=self.defaults,
             committed=self._committed,
+            bills=self._bills,
         )
 
     def _push(self, item: Item) -> None:
@@ -235,6 +240,8 @@ class Session:
             transcript = self._transcript.append(result.turn)
         else:
             transcript = round.append_to(self._transcript, results)
+        if round is None or not round.placed:
+            self._bills.committed(result, transcript.prefix(len(self._transcript) + 1))
         carried = () if result._request is None else result._request.ephemerals
         self._ephemerals = tuple(pair for pair in self._ephemerals if not any(pair is c for c in carried))
         self._committed = result._request

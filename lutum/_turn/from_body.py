@@ -6,6 +6,7 @@ reducer and conclusion that a stream goes through make the same result of it.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
@@ -59,7 +60,7 @@ def result_from_body(body: bytes | str, turn: Turn[R]) -> R:
             reducer.apply(event)
         if prepared.request.tools.choice == "none" and (called := _called(events)) is not None:
             raise ContractViolation(f"the model called {called!r} in a turn without tools")
-        return turn._finish(reducer, Answered(prepared, (Attempt(1, usage),), usage))
+        return turn._finish(reducer, Answered(prepared, (Attempt(1, usage),), usage, secrets.token_hex(16)))
     except TurnError as error:
         error.partial, error.usage, error.started = reducer.partial(), usage, reducer.started
         error.response = reducer.response

@@ -26,11 +26,12 @@ I = TypeVar("I")
 
 
 class Answered(Struct, frozen=True):
-    """A request, its attempts in order, and the usage of all of them."""
+    """A request, its attempts in order, the usage of all of them, and the random id of the turn."""
 
     prepared: Prepared
     attempts: tuple[Attempt, ...]
     usage: Usage
+    turn_id: str = ""
 
 
 Finish = Callable[[Reducer, Answered], R]
@@ -59,6 +60,7 @@ def text_result(reducer: Reducer, answered: Answered) -> TextResult:
         base=request.transcript,
         open_items=completed.open_items,
         _request=request,
+        _turn_id=answered.turn_id,
     )
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from lutum._schema.shape import Shape, shape_of
 from lutum._tools.toolset import Toolset
+from lutum._turn.bills import Bills
 from lutum._turn.gate import PrefixGate
 from lutum._values.errors import BadValue, UsageError
 from lutum._values.items import Item
@@ -28,7 +29,10 @@ Input = str | ModelInput | Transcript
 
 
 class TurnSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a builder holds. `resolved`: the adapter's hooks have settled it."""
+    """Everything a builder holds.
+
+    `resolved`: the adapter's hooks have settled it. `bills`: where the session keeps what its turns cost.
+    """
 
     base: Transcript
     ephemerals: tuple[tuple[int, Item], ...] = ()
@@ -45,6 +49,7 @@ class TurnSpec(msgspec.Struct, frozen=True, kw_only=True):
     resolved: bool = False
     label: str = ""
     gate: PrefixGate | None = None
+    bills: Bills | None = None
 
     @property
     def available(self) -> tuple[str, ...] | None:

@@ -22,6 +22,7 @@ from lutum._hooks.define import hook
 from lutum._hooks.hook_set import HookSet
 from lutum._schema.shape import Shape
 from lutum._telemetry.spans import span
+from lutum._turn.bills import Bills
 from lutum._turn.gate import PrefixGate
 from lutum._turn.plan import TurnSpec, request_of
 from lutum._turn.preview import Preview, open_items, preview
@@ -101,6 +102,7 @@ class PreparedTurn(Struct, frozen=True):
     pricing: Pricing | None
     recovery: RecoversUsage | None
     gate: PrefixGate | None = None
+    bills: Bills | None = None
 
 
 class TurnContext(Struct, frozen=True):
@@ -158,9 +160,8 @@ class TurnContext(Struct, frozen=True):
         estimate = await self._estimate(prepared, limited=prepared.request.limited)
         prepared = msgspec.structs.replace(prepared, estimate=estimate)
         gate = spec.gate if prepared.cacheable else None
-        return PreparedTurn(
-            self.adapter, prepared, self._reservation(prepared), self.pricing, self.recovery, gate
-        )
+        reserve = self._reservation(prepared)
+        return PreparedTurn(self.adapter, prepared, reserve, self.pricing, self.recovery, gate, spec.bills)
 
     def _request(self, spec: TurnSpec) -> TurnRequest:
         return request_of(spec, self.settings, limited=self.budget.limited, label=self.label)

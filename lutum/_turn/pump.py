@@ -7,6 +7,7 @@ it after the events that came before. However it ends, the socket is closed and 
 from __future__ import annotations
 
 import logging
+import secrets
 from dataclasses import replace
 
 import anyio
@@ -68,6 +69,7 @@ class Pump:
         self.prepared = prepared
         self.lease = lease
         self.channel = channel
+        self.turn_id = secrets.token_hex(16)
         self.failure: BaseException | None = None
         self.usage: Usage | None = None
         self.attempts: tuple[Attempt, ...] = ()
@@ -133,7 +135,7 @@ class Pump:
 
     def answered(self) -> Answered:
         """The request and its attempts so far."""
-        return Answered(self.prepared, self.attempts, self.so_far())
+        return Answered(self.prepared, self.attempts, self.so_far(), self.turn_id)
 
     def stop(self, error: BudgetExceeded | None = None) -> None:
         """End the turn from outside, with that error; its block is not touched."""

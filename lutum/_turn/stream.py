@@ -21,6 +21,7 @@ from typing_extensions import TypeVar
 from lutum._backend import running_backend
 from lutum._telemetry.spans import CURRENT, open_span, span
 from lutum._telemetry.turn import TurnSpan
+from lutum._turn.bills import Bills
 from lutum._turn.channel import FrameChannel
 from lutum._turn.gate import Lead, PrefixGate
 from lutum._turn.outcome import Finish, with_settled
@@ -51,6 +52,7 @@ class Stream(Generic[R]):
     """
 
     __slots__ = (
+        "_bills",
         "_channel",
         "_consumer",
         "_current_task",
@@ -81,6 +83,7 @@ class Stream(Generic[R]):
         self._start = start
         self._reducer = reducer
         self._finish = finish
+        self._bills: Bills | None = None
         self._scope: anyio.CancelScope | None = None
         self._channel: FrameChannel | None = None
         self._frames: Iterator[bytes] = iter(())
@@ -122,6 +125,7 @@ class Stream(Generic[R]):
 
     async def _enter(self, turn_span: TurnSpan | None) -> None:
         start = await self._start()
+        self._bills = start.bills
         if turn_span is not None:
             turn_span.prepared(start.adapter.name, start.prepared)
         lead = None if start.gate is None else await _wait_for_prefix(start.gate)
@@ -175,10 +179,18 @@ class Stream(Generic[R]):
         try:
             return await self._leave(kind, exc, trace)
         finally:
+            if self._bills is not None and self._pump is not None:
+                self._bill(self._bills, self._pump, exc)
             if self._span is not None and self._pump is not None and self._scope is not None:
                 failure = self._pump.failure or self._error
                 stopped, read = self._scope.cancel_called, self._result is not None
                 self._span.ended(self._pump.usage, failure, exc, stopped=stopped, read=read)
+
+    def _bill(self, bills: Bills, pump: Pump, exc: BaseException | None) -> None:
+        error = pump.failure or self._error
+        if error is None and self._result is None:  # left or cancelled before its end
+            error = exc or TurnNotFinished("left")
+        bills.settled(pump.turn_id, pump.adapter.name, pump.prepared.model, pump.so_far(), error)
 
     async def _leave(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None

@@ -1,0 +1,77 @@
+"""Bills: what the turns of a session were charged, until a store has them.
+
+A bill belongs to one turn, by its random id, because two forks can get equal answers.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import final
+
+from msgspec import Struct
+
+from lutum._values.results import TextResult, Usage
+from lutum._values.transcript import Transcript
+
+# What a session keeps that is never saved: the newest ones.
+KEPT = 4096
+
+
+class Bill(Struct, frozen=True):
+    """What one turn was charged.
+
+    Attributes:
+      turn: the random id of the turn.
+      at: when it was settled.
+      usage: all its attempts, with the label of how they are known.
+      error: the class of the error that ended it; empty for a turn that completed.
+      committed: the transcript that ends in the turn, once it was committed.
+    """
+
+    turn: str
+    at: datetime
+    adapter: str
+    model: str
+    usage: Usage
+    error: str = ""
+    committed: Transcript | None = None
+
+
+@final
+class Bills:
+    """The bills of a session that no store has. Those that a store is about to write stay until it has."""
+
+    __slots__ = ("_kept",)
+
+    def __init__(self) -> None:
+        self._kept = dict[str, Bill]()
+
+    def settled(self, turn: str, adapter: str, model: str, usage: Usage, error: BaseException | None) -> None:
+        """Add the bill of a turn that ended, however it ended."""
+        known = self._kept.get(turn)
+        name = "" if error is None else type(error).__name__
+        committed = None if known is None else known.committed
+        self._keep(Bill(turn, datetime.now(UTC), adapter, model, usage, name, committed))
+
+    def committed(self, result: TextResult, transcript: Transcript) -> None:
+        """Add the transcript that a result was committed to. A result of another session brings its bill."""
+        if result._turn_id:
+            usage, turn = result.cumulative_usage, result.turn
+            bill = Bill(result._turn_id, datetime.now(UTC), turn.adapter, turn.model, usage, "", transcript)
+            self._keep(bill)
+
+    def pending(self) -> tuple[Bill, ...]:
+        """The bills that no store has, in the order in which they came."""
+        return tuple(self._kept.values())
+
+    def written(self, bills: tuple[Bill, ...]) -> None:
+        """Drop what a store has written, but not what changed since."""
+        for bill in bills:
+            if self._kept.get(bill.turn) is bill:
+                del self._kept[bill.turn]
+
+    def _keep(self, bill: Bill) -> None:
+        self._kept.pop(bill.turn, None)
+        self._kept[bill.turn] = bill
+        if len(self._kept) > KEPT:
+            del self._kept[next(iter(self._kept))]
