@@ -216,7 +216,7 @@ _LAZY = {
 }
 
 
-_MODULES = frozenset({"abc", "dialect", "eval", "mcp", "sse", "testing", "trace", "transport"})
+_MODULES = frozenset({"abc", "dialect", "eval", "mcp", "sse", "store", "testing", "trace", "transport"})
 
 
 def __dir__() -> list[str]:

@@ -122,6 +122,7 @@ async def run_recorded(
         report = chosen == "report"
     if journal is None:
         return call._may_have_happened() if report else await call.run(timeout=timeout)
+    before = state.started
     await _start(call, journal)
     began = False
     try:
@@ -132,7 +133,7 @@ async def run_recorded(
         if state.started is not None:
             state.started = msgspec.structs.replace(state.started, alive=False)
         if state.answer is None:
-            await _release(call, journal, began)
+            await _release(call, journal, before, began=began)
     await _finish(call, journal, result)
     return result
 
@@ -179,13 +180,16 @@ async def _finish(call: ToolCall[Any], journal: RoundJournal, result: ToolResult
     call._state.unrecorded = False
 
 
-async def _release(call: ToolCall[Any], journal: RoundJournal, began: bool) -> None:
-    if not began:
-        call._state.started, call._state.unrecorded = None, False
-    if not isinstance(journal, ReleasesClaims):
-        return
-    with suppress(TimeoutError), anyio.fail_after(BOUND, shield=True):
-        try:
-            await cast("ReleasesClaims", journal).release(call, began=began)
-        except Exception as exc:  # it must not replace what ended the call
-            logger.warning("round: the end of call %r of %r was not recorded: %s", call.id, call.name, exc)
+async def _release(
+    call: ToolCall[Any], journal: RoundJournal, before: Started | None, *, began: bool
+) -> None:
+    try:
+        if isinstance(journal, ReleasesClaims):
+            with suppress(TimeoutError), anyio.fail_after(BOUND, shield=True):
+                await cast("ReleasesClaims", journal).release(call, began=began)
+    except Exception as exc:  # it must not replace what ended the call
+        logger.warning("round: the end of call %r of %r was not recorded: %s", call.id, call.name, exc)
+    finally:
+        if not began:
+            call._state.started = before
+        call._state.unrecorded = False

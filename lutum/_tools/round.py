@@ -26,6 +26,7 @@ from lutum._values.results import CommittedTurn, TextResult, ToolCallItem, Usage
 from lutum._values.transcript import Transcript
 
 I = TypeVar("I", default=dict[str, Any])
+J = TypeVar("J", default=dict[str, Any])
 R = TypeVar("R", default=TextResult)
 
 ToolHook = Callable[[ToolCall[Any]], Awaitable[ToolCall[Any] | ToolResult | None]]
@@ -106,7 +107,7 @@ class ToolRound(Generic[I]):
         return dump_round(self.result, self.placed, self.issues, calls)
 
     @staticmethod
-    def load(data: bytes, tools: Toolset[I], *, base: Transcript) -> ToolRound[I]:
+    def load(data: bytes, tools: Toolset[J], *, base: Transcript) -> ToolRound[J]:
         """The round of a dump, on its base; commit it with `Session.commit_round`.
 
         A call of a tool that is no longer in `tools`, or whose arguments no longer fit, becomes an issue. A
@@ -118,7 +119,7 @@ class ToolRound(Generic[I]):
         record = read_round(data, base)
         result = result_of(record, base)
         known = {one.id: one for one in record.calls}
-        calls, issues = list[ToolCall[I]](), list[CallIssue]()
+        calls, issues = list[ToolCall[J]](), list[CallIssue]()
         stored = {issue.id: issue for issue in record.issues}
         for item in result.turn.tool_calls:
             made = stored.get(item.id) or typed_call(item.id, item.name, item.arguments, tools)

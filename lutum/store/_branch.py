@@ -1,0 +1,308 @@
+"""A branch of a store: what its head is, its open round, and the journal of that round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, final
+
+import anyio
+
+from lutum._lutum import Lutum
+from lutum._session import Session
+from lutum._tools.call import Started, ToolCall
+from lutum._tools.round import RoundPlan, ToolRound
+from lutum._tools.toolset import Toolset
+from lutum._values.errors import StaleCommit, StoreValue, UsageError
+from lutum._values.items import ToolResult
+from lutum._values.results import Usage
+from lutum._values.transcript import Transcript
+from lutum.store import _branches, _rounds
+from lutum.store._branches import BranchInfo, Sibling
+from lutum.store._database import Transaction
+from lutum.store._nodes import raw
+
+if TYPE_CHECKING:
+    from lutum.store._store import Store
+
+I = TypeVar("I")
+
+
+@final
+class StoredBranch:
+    """A branch of a store. It is also the journal of its open round: `round.run(journal=branch)`.
+
+    Attributes:
+      name: its name.
+      transcript: its head as this object last read or saved it; `pull` reads it again.
+    """
+
+    def __init__(self, store: Store, name: str, transcript: Transcript) -> None:
+        self.name = name
+        self.transcript = transcript
+        self._store = store
+        self._key = (store.url, name)
+
+    def session(self, llm: Lutum, *, at: Transcript | int | None = None) -> Session:
+        """A session on the head, or on an earlier place of this branch.
+
+        Session defaults and ephemerals are not stored. `save` requires that the branch is where it was now.
+
+        Args:
+          at: a transcript, such as of `await branch.at(digest)`, or a number of items of the head.
+        """
+        place = self.transcript if at is None else at
+        if isinstance(place, int):
+            if not 0 <= place <= len(self.transcript):
+                raise StoreValue("at", f"{place} is not within the {len(self.transcript)} items of the head")
+            place = self.transcript.prefix(place)
+        session = Session(llm, place)
+        session._stored = (self._key, self.transcript)
+        return session
+
+    async def pull(self) -> Transcript:
+        """Read the head again, and return it. Reads the rows that this process lacks.
+
+        Raises:
+          NoSuchBranch: the branch was deleted.
+        """
+        nodes = self._store.nodes
+
+        def load(at: Transaction, whole: bool) -> Transcript:
+            return nodes.load(at, _branches.find(at, self.name).head)
+
+        self.transcript = await self._store.do(load, write=False)
+        return self.transcript
+
+    async def save(self, session: Session) -> None:
+        """Store the session's transcript as the head, and what its turns were charged.
+
+        The head must be where the session was made from or last saved, or the session's transcript must begin
+        with it. Saving a head that is there already is success. An open round that the transcript contains is
+        dropped in the same transaction. Cancelled, it was stored or not; the next call shows which.
+
+        Raises:
+          StaleBranch: somebody else moved the branch; it names both heads. Nothing changed.
+          RoundOpen: the branch holds a round that the transcript does not contain.
+        """
+        target, bills = session.transcript, session._bills.pending()
+        expected, nodes = self._expected(session), self._store.nodes
+        await self._store.do(
+            lambda at, whole: _branches.save(at, nodes, self.name, target, expected, bills, whole=whole)
+        )
+        session._bills.written(bills)
+        session._stored = (self._key, target)
+        self.transcript = target
+
+    async def move(self, to: Transcript | str, *, expected: Transcript | str | None = None) -> Transcript:
+        """Move the head to another place of this branch's own tree, and return the transcript there.
+
+        The end that the head leaves stays reachable by `siblings` and `at`.
+
+        Args:
+          to: a transcript or its digest.
+          expected: where the head must be; by default where this object knows it.
+
+        Raises:
+          StaleBranch: the head is elsewhere.
+          StoreValue: the branch never held `to`.
+          RoundOpen: the branch holds a round that `to` does not contain.
+        """
+        place, nodes = _digest("to", to), self._store.nodes
+        known = raw(self.transcript) if expected is None else _digest("expected", expected)
+        self.transcript = await self._store.do(
+            lambda at, whole: _branches.move(at, nodes, self.name, place, known)
+        )
+        return self.transcript
+
+    async def fork(
+        self,
+        name: str,
+        *,
+        at: Transcript | str | int | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> StoredBranch:
+        """Create a branch that begins here, with the same rows; it costs one row.
+
+        Args:
+          at: a transcript, a digest of this branch's own tree, or a number of items; by default the head.
+
+        Raises:
+          BranchExists: there is one of that name.
+          StoreValue: the branch never held that place.
+        """
+        from lutum.store._store import check_metadata, check_name  # it makes branches
+
+        check_name(name)
+        given, nodes = check_metadata(metadata), self._store.nodes
+        place = self.transcript.prefix(at) if isinstance(at, int) else at
+
+        def make(tx: Transaction, whole: bool) -> StoredBranch:
+            branch = _branches.find(tx, self.name)
+            digest = branch.head if place is None else _digest("at", place)
+            head = _branches.own(tx, nodes, branch, digest)
+            _branches.create(tx, name, given, digest, self.name, len(head))
+            return StoredBranch(self._store, name, head)
+
+        return await self._store.do(make)
+
+    async def siblings(self, index: int) -> list[Sibling]:
+        """The items at `index`: the head's, and those of ends that the head left. The oldest first.
+
+        After an edit or another answer to the same question, the earlier ones are found here.
+
+        Raises:
+          StoreValue: the head has no such place.
+        """
+        nodes = self._store.nodes
+        return await self._store.do(
+            lambda at, whole: _branches.siblings(at, nodes, self.name, index), write=False
+        )
+
+    async def at(self, digest: str) -> Transcript:
+        """The transcript of a digest of this branch's own tree.
+
+        Raises:
+          StoreValue: this branch never held it, whatever other branches hold.
+        """
+        place, nodes = _digest("digest", digest), self._store.nodes
+
+        def load(at: Transaction, whole: bool) -> Transcript:
+            return _branches.own(at, nodes, _branches.find(at, self.name), place)
+
+        return await self._store.do(load, write=False)
+
+    async def info(self) -> BranchInfo:
+        """Its metadata, times and sizes. Raises NoSuchBranch when it was deleted."""
+        return await self._store.do(lambda at, whole: _branches.info(at, self.name), write=False)
+
+    async def usage(self) -> Usage:
+        """What the turns of this branch's sessions were charged, as far as they were saved.
+
+        Failed and cancelled turns are in it. A ledger is the bill, and not the store: what a process did not
+        save before it died is not here.
+        """
+        nodes = self._store.nodes
+        return await self._store.do(lambda at, whole: _branches.usage(at, nodes, self.name), write=False)
+
+    # The open round.
+
+    async def hold(self, session: Session, round: ToolRound[Any] | RoundPlan[Any]) -> None:
+        """Store an open round, and the items before it, before its tools run. One transaction.
+
+        Raises:
+          RoundOpen: the branch holds one already.
+          StaleCommit: the session is not where the round's turn was built.
+          StaleBranch: as `save`.
+        """
+        whole_round = round.round if isinstance(round, RoundPlan) else round
+        if not isinstance(whole_round, ToolRound):
+            raise UsageError(f"hold: {type(round).__name__} is not a round; it is in `outcome.round`")
+        if session.transcript != whole_round.base:
+            raise StaleCommit("hold: the session is not where the round's turn was built")
+        bills, nodes, expected = session._bills.pending(), self._store.nodes, self._expected(session)
+        await self._store.do(
+            lambda at, whole: _rounds.hold(at, nodes, self.name, expected, whole_round, bills, whole=whole)
+        )
+        session._bills.written(bills)
+        session._stored = (self._key, whole_round.base)
+        self.transcript = whole_round.base
+
+    async def held(self, tools: Toolset[I]) -> ToolRound[I] | None:
+        """The open round, with approvals, claims and results; None without one. Pulls the head too.
+
+        A call whose tool is gone, or whose arguments no longer fit, is an issue of the round.
+        """
+        nodes, alive = self._store.nodes, self._store.is_alive
+        round, self.transcript = await self._store.do(
+            lambda at, whole: _rounds.held(at, nodes, self.name, tools, alive), write=False
+        )
+        return round
+
+    async def answer(self, key: str, given: Literal["approved"] | ToolResult, *, by: str = "") -> None:
+        """Record for a call of the open round that it is approved, or its result.
+
+        Args:
+          key: the key of the call.
+          given: `"approved"`, which `call.approved` then shows, or a result such as `call.reject(why)`.
+          by: who approved it.
+
+        Raises:
+          StoreValue: the branch holds no round with that call, or the result answers another one.
+          CallTaken: the call runs, or has a result.
+        """
+        if given != "approved" and not isinstance(given, ToolResult):
+            raise StoreValue("given", f"{given!r} is neither 'approved' nor a ToolResult")
+        nodes, alive = self._store.nodes, self._store.is_alive
+        await self._store.do(lambda at, whole: _rounds.answer(at, nodes, self.name, key, given, by, alive))
+
+    async def discard(self) -> bool:
+        """Drop the open round. Returns whether there was one."""
+        return await self._store.do(lambda at, whole: _rounds.discard(at, self.name))
+
+    # The journal of the open round, see `lutum.RoundJournal`.
+
+    async def start(self, call: ToolCall[Any]) -> Started:
+        """Claim a call before it runs. Cancelled, it is not claimed.
+
+        Raises:
+          CallTaken: another run has it, or it has a result, or the round is not held any more.
+        """
+        store, made = self._store, list[Started]()
+
+        def claim(at: Transaction, whole: bool) -> Started:
+            store.keep_alive()
+            return _rounds.claim(at, self.name, call, store.runner, store.is_alive)
+
+        def record() -> None:
+            made.append(store.attempt(claim, write=True))
+            store.running.add(made[0].token)
+
+        try:
+            await store.threads.run(record)
+        except BaseException:
+            if made:
+                with anyio.CancelScope(shield=True):
+                    await self._release(call.key, made[0].token, began=False)
+            raise
+        return made[0]
+
+    async def finish(self, call: ToolCall[Any], result: ToolResult) -> None:
+        """Record the result of a call that was claimed. Cancelled, it is recorded or not.
+
+        Raises:
+          CallTaken: the claim is another run's by now.
+        """
+        nodes, token = self._store.nodes, _token(call)
+        self._store.running.discard(token)
+        await self._store.do(lambda at, whole: _rounds.finish(at, nodes, self.name, call, token, result))
+
+    async def release(self, call: ToolCall[Any], *, began: bool) -> None:
+        """Record that the run of a claimed call ended without a result."""
+        if call.started is not None:
+            await self._release(call.key, call.started.token, began=began)
+
+    async def _release(self, key: str, token: str, *, began: bool) -> None:
+        self._store.running.discard(token)
+        await self._store.do(lambda at, whole: _rounds.release(at, self.name, key, token, began=began))
+
+    def _expected(self, session: Session) -> Transcript | None:
+        stored = session._stored
+        return stored[1] if stored is not None and stored[0] == self._key else None
+
+    def __repr__(self) -> str:
+        return f"<StoredBranch {self.name!r} at {self.transcript!r}>"
+
+
+def _token(call: ToolCall[Any]) -> str:
+    if call.started is None:
+        raise UsageError(f"call {call.id!r} of {call.name!r} was not claimed")
+    return call.started.token
+
+
+def _digest(field: str, place: Transcript | str) -> bytes:
+    if isinstance(place, Transcript):
+        return raw(place)
+    try:
+        return bytes.fromhex(place)
+    except (ValueError, TypeError):
+        raise StoreValue(field, f"{place!r} is not a transcript, nor the digest of one") from None

@@ -1,0 +1,71 @@
+"""Locked files beside a database, by which other processes see that a process lives.
+
+A lock ends with its process, whatever kills it, and holds while the process is paused. A process id would not
+do: containers that share a file number their processes independently.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import final
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(file: int, *, shared: bool) -> None:
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+else:
+    import fcntl
+
+    def _lock(file: int, *, shared: bool) -> None:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+
+
+@final
+class LockFile:
+    """The locked file of one store. It is there while the store is open and has claimed a call."""
+
+    def __init__(self, database: str, runner: int) -> None:
+        self._path = _place(database, runner)
+        self._path.parent.mkdir(exist_ok=True)
+        self._file = os.open(self._path, os.O_CREAT | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o600)
+        _lock(self._file, shared=False)
+
+    def release(self) -> None:
+        """Let the lock go, and remove the file."""
+        with suppress(OSError):
+            self._path.unlink()
+        os.close(self._file)
+        with suppress(OSError):
+            self._path.parent.rmdir()
+
+    @staticmethod
+    def is_held(database: str, runner: int) -> bool:
+        """Return whether a living process holds the lock of that runner."""
+        try:
+            file = os.open(_place(database, runner), os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            _lock(file, shared=True)
+        except OSError:
+            return True
+        finally:
+            os.close(file)
+        return False
+
+
+def sweep(database: str) -> None:
+    """Remove the files of dead processes."""
+    folder = Path(f"{database}.runs")
+    for path in folder.iterdir() if folder.is_dir() else ():
+        with suppress(OSError, ValueError):
+            if not LockFile.is_held(database, int(path.name, 16)):
+                path.unlink()
+
+
+def _place(database: str, runner: int) -> Path:
+    return Path(f"{database}.runs", f"{runner:016x}")
