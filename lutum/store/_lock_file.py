@@ -31,7 +31,7 @@ class LockFile:
     def __init__(self, database: str, runner: int) -> None:
         self._path = _place(database, runner)
         self._path.parent.mkdir(exist_ok=True)
-        self._file = os.open(self._path, os.O_CREAT | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o600)
+        self._file = os.open(self._path, os.O_CREAT | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o666)
         _lock(self._file, shared=False)
 
     def release(self) -> None:
@@ -46,9 +46,11 @@ class LockFile:
     def is_held(database: str, runner: int) -> bool:
         """Return whether a living process holds the lock of that runner."""
         try:
-            file = os.open(_place(database, runner), os.O_RDWR)
+            file = os.open(_place(database, runner), os.O_RDONLY)
         except FileNotFoundError:
             return False
+        except PermissionError:  # another user's: it cannot be known, and a call must not run twice
+            return True
         try:
             _lock(file, shared=True)
         except OSError:

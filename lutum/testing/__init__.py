@@ -27,6 +27,7 @@ from lutum.testing._virtual_time import cancel_at as cancel_at, virtual_time as 
 
 if TYPE_CHECKING:
     from lutum.testing._check_adapter import check_adapter as check_adapter
+    from lutum.testing._check_store import check_store as check_store
     from lutum.testing.wire import (
         WireServer as WireServer,
         check_claude_request as check_claude_request,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 _LAZY = {
     "check_adapter": "lutum.testing._check_adapter",
+    "check_store": "lutum.testing._check_store",
     "WireServer": "lutum.testing.wire",
     "check_claude_request": "lutum.testing.wire",
     "check_openai_chat_request": "lutum.testing.wire",
