@@ -61,6 +61,7 @@ LATE = {
     "importlib",
     "mcp",
     "opentelemetry",
+    "psycopg",
     "pydantic",
     "readline",
     "shtab",

@@ -60,14 +60,14 @@ async def run_calls(
         check_runs(call)
     slots = anyio.CapacityLimiter(limit)
     raised = list[BaseException]()
-    unrecorded = list[Exception]()
+    unrecorded = dict[int, Exception]()
 
-    async def one(call: ToolCall[I]) -> None:
+    async def one(place: int, call: ToolCall[I]) -> None:
         try:
             async with slots:
                 if unrecorded and call.answer is None:
                     return  # the journal failed: no further call starts, and those that run may end
-                result = await _one(call)
+                result = await recorded(place, call)
         except get_cancelled_exc_class():
             raise
         except BaseException as exc:  # KeyboardInterrupt too: it comes out as it is, and not in a group
@@ -79,22 +79,23 @@ async def run_calls(
             raised.append(failure)
             group.cancel_scope.cancel()
 
-    async def _one(call: ToolCall[I]) -> ToolResult | None:
+    async def recorded(place: int, call: ToolCall[I]) -> ToolResult | None:
         if journal is None and call.started is None:
             return await call.run(timeout=timeout)
         try:
             return await run_recorded(call, journal, restarted, timeout)
         except Exception as exc:
-            unrecorded.append(exc)
+            unrecorded[place] = exc
             return None
 
     async with anyio.create_task_group() as group:
-        for call in calls:
-            group.start_soon(one, call, name=f"lutum tool {call.name}")
+        for place, call in enumerate(calls):
+            group.start_soon(one, place, call, name=f"lutum tool {call.name}")
     if raised:
         raise raised[0]
     if unrecorded:
-        for other in unrecorded[1:]:
-            unrecorded[0].add_note(f"also: {type(other).__name__}: {other}")
-        raise unrecorded[0]
+        first, *others = (unrecorded[place] for place in sorted(unrecorded))
+        for other in others:
+            first.add_note(f"also: {type(other).__name__}: {other}")
+        raise first
     return tuple(call.answer for call in calls if call.answer is not None)

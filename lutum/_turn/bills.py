@@ -17,7 +17,7 @@ from lutum._values.transcript import Transcript
 KEPT = 4096
 
 
-class Bill(Struct, frozen=True):
+class TurnBill(Struct, frozen=True):
     """What one turn was charged.
 
     Attributes:
@@ -44,33 +44,35 @@ class Bills:
     __slots__ = ("_kept",)
 
     def __init__(self) -> None:
-        self._kept = dict[str, Bill]()
+        self._kept = dict[str, TurnBill]()
 
     def settled(self, turn: str, adapter: str, model: str, usage: Usage, error: BaseException | None) -> None:
         """Add the bill of a turn that ended, however it ended."""
         known = self._kept.get(turn)
         name = "" if error is None else type(error).__name__
         committed = None if known is None else known.committed
-        self._keep(Bill(turn, datetime.now(UTC), adapter, model, usage, name, committed))
+        self._keep(TurnBill(turn, datetime.now(UTC), adapter, model, usage, name, committed))
 
     def committed(self, result: TextResult, transcript: Transcript) -> None:
         """Add the transcript that a result was committed to. A result of another session brings its bill."""
         if result._turn_id:
             usage, turn = result.cumulative_usage, result.turn
-            bill = Bill(result._turn_id, datetime.now(UTC), turn.adapter, turn.model, usage, "", transcript)
+            bill = TurnBill(
+                result._turn_id, datetime.now(UTC), turn.adapter, turn.model, usage, "", transcript
+            )
             self._keep(bill)
 
-    def pending(self) -> tuple[Bill, ...]:
+    def pending(self) -> tuple[TurnBill, ...]:
         """The bills that no store has, in the order in which they came."""
         return tuple(self._kept.values())
 
-    def written(self, bills: tuple[Bill, ...]) -> None:
+    def written(self, bills: tuple[TurnBill, ...]) -> None:
         """Drop what a store has written, but not what changed since."""
         for bill in bills:
             if self._kept.get(bill.turn) is bill:
                 del self._kept[bill.turn]
 
-    def _keep(self, bill: Bill) -> None:
+    def _keep(self, bill: TurnBill) -> None:
         self._kept.pop(bill.turn, None)
         self._kept[bill.turn] = bill
         if len(self._kept) > KEPT:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, final
+from typing import Any, Literal, TypeVar, final
 
 import anyio
 
@@ -19,10 +19,9 @@ from lutum._values.transcript import Transcript
 from lutum.store import _branches, _rounds
 from lutum.store._branches import BranchInfo, Sibling
 from lutum.store._database import Transaction
+from lutum.store._engine import Engine
+from lutum.store._names import check_metadata, check_name
 from lutum.store._nodes import raw
-
-if TYPE_CHECKING:
-    from lutum.store._store import Store
 
 I = TypeVar("I")
 
@@ -36,11 +35,11 @@ class StoredBranch:
       transcript: its head as this object last read or saved it; `pull` reads it again.
     """
 
-    def __init__(self, store: Store, name: str, transcript: Transcript) -> None:
+    def __init__(self, engine: Engine, name: str, transcript: Transcript) -> None:
         self.name = name
         self.transcript = transcript
-        self._store = store
-        self._key = (store.url, name)
+        self._engine = engine
+        self._key = (engine.url, name)
 
     def session(self, llm: Lutum, *, at: Transcript | int | None = None) -> Session:
         """A session on the head, or on an earlier place of this branch.
@@ -65,12 +64,12 @@ class StoredBranch:
         Raises:
           NoSuchBranch: the branch was deleted.
         """
-        nodes = self._store.nodes
+        nodes = self._engine.nodes
 
         def load(at: Transaction, whole: bool) -> Transcript:
             return nodes.load(at, _branches.find(at, self.name).head)
 
-        self.transcript = await self._store.do(load, write=False)
+        self.transcript = await self._engine.do(load, write=False)
         return self.transcript
 
     async def save(self, session: Session) -> None:
@@ -85,8 +84,8 @@ class StoredBranch:
           RoundOpen: the branch holds a round that the transcript does not contain.
         """
         target, bills = session.transcript, session._bills.pending()
-        expected, nodes = self._expected(session), self._store.nodes
-        await self._store.do(
+        expected, nodes = self._expected(session), self._engine.nodes
+        await self._engine.do(
             lambda at, whole: _branches.save(at, nodes, self.name, target, expected, bills, whole=whole)
         )
         session._bills.written(bills)
@@ -107,9 +106,9 @@ class StoredBranch:
           StoreValue: the branch never held `to`.
           RoundOpen: the branch holds a round that `to` does not contain.
         """
-        place, nodes = _digest("to", to), self._store.nodes
+        place, nodes = _digest("to", to), self._engine.nodes
         known = raw(self.transcript) if expected is None else _digest("expected", expected)
-        self.transcript = await self._store.do(
+        self.transcript = await self._engine.do(
             lambda at, whole: _branches.move(at, nodes, self.name, place, known)
         )
         return self.transcript
@@ -130,10 +129,8 @@ class StoredBranch:
           BranchExists: there is one of that name.
           StoreValue: the branch never held that place.
         """
-        from lutum.store._store import check_metadata, check_name  # it makes branches
-
         check_name(name)
-        given, nodes = check_metadata(metadata), self._store.nodes
+        given, nodes = check_metadata(metadata), self._engine.nodes
         place = self.transcript.prefix(at) if isinstance(at, int) else at
 
         def make(tx: Transaction, whole: bool) -> StoredBranch:
@@ -141,9 +138,9 @@ class StoredBranch:
             digest = branch.head if place is None else _digest("at", place)
             head = _branches.own(tx, nodes, branch, digest)
             _branches.create(tx, name, given, digest, self.name, len(head))
-            return StoredBranch(self._store, name, head)
+            return StoredBranch(self._engine, name, head)
 
-        return await self._store.do(make)
+        return await self._engine.do(make)
 
     async def siblings(self, index: int) -> list[Sibling]:
         """The items at `index`: the head's, and those of ends that the head left. The oldest first.
@@ -153,8 +150,8 @@ class StoredBranch:
         Raises:
           StoreValue: the head has no such place.
         """
-        nodes = self._store.nodes
-        return await self._store.do(
+        nodes = self._engine.nodes
+        return await self._engine.do(
             lambda at, whole: _branches.siblings(at, nodes, self.name, index), write=False
         )
 
@@ -164,16 +161,16 @@ class StoredBranch:
         Raises:
           StoreValue: this branch never held it, whatever other branches hold.
         """
-        place, nodes = _digest("digest", digest), self._store.nodes
+        place, nodes = _digest("digest", digest), self._engine.nodes
 
         def load(at: Transaction, whole: bool) -> Transcript:
             return _branches.own(at, nodes, _branches.find(at, self.name), place)
 
-        return await self._store.do(load, write=False)
+        return await self._engine.do(load, write=False)
 
     async def info(self) -> BranchInfo:
         """Its metadata, times and sizes. Raises NoSuchBranch when it was deleted."""
-        return await self._store.do(lambda at, whole: _branches.info(at, self.name), write=False)
+        return await self._engine.do(lambda at, whole: _branches.info(at, self.name), write=False)
 
     async def usage(self) -> Usage:
         """What the turns of this branch's sessions were charged, as far as they were saved.
@@ -181,8 +178,8 @@ class StoredBranch:
         Failed and cancelled turns are in it. A ledger is the bill, and not the store: what a process did not
         save before it died is not here.
         """
-        nodes = self._store.nodes
-        return await self._store.do(lambda at, whole: _branches.usage(at, nodes, self.name), write=False)
+        nodes = self._engine.nodes
+        return await self._engine.do(lambda at, whole: _branches.usage(at, nodes, self.name), write=False)
 
     # The open round.
 
@@ -199,8 +196,8 @@ class StoredBranch:
             raise UsageError(f"hold: {type(round).__name__} is not a round; it is in `outcome.round`")
         if session.transcript != whole_round.base:
             raise StaleCommit("hold: the session is not where the round's turn was built")
-        bills, nodes, expected = session._bills.pending(), self._store.nodes, self._expected(session)
-        await self._store.do(
+        bills, nodes, expected = session._bills.pending(), self._engine.nodes, self._expected(session)
+        await self._engine.do(
             lambda at, whole: _rounds.hold(at, nodes, self.name, expected, whole_round, bills, whole=whole)
         )
         session._bills.written(bills)
@@ -212,8 +209,8 @@ class StoredBranch:
 
         A call whose tool is gone, or whose arguments no longer fit, is an issue of the round.
         """
-        nodes, alive = self._store.nodes, self._store.is_alive
-        round, self.transcript = await self._store.do(
+        nodes, alive = self._engine.nodes, self._engine.is_alive
+        round, self.transcript = await self._engine.do(
             lambda at, whole: _rounds.held(at, nodes, self.name, tools, alive), write=False
         )
         return round
@@ -232,12 +229,12 @@ class StoredBranch:
         """
         if given != "approved" and not isinstance(given, ToolResult):
             raise StoreValue("given", f"{given!r} is neither 'approved' nor a ToolResult")
-        nodes, alive = self._store.nodes, self._store.is_alive
-        await self._store.do(lambda at, whole: _rounds.answer(at, nodes, self.name, key, given, by, alive))
+        nodes, alive = self._engine.nodes, self._engine.is_alive
+        await self._engine.do(lambda at, whole: _rounds.answer(at, nodes, self.name, key, given, by, alive))
 
     async def discard(self) -> bool:
         """Drop the open round. Returns whether there was one."""
-        return await self._store.do(lambda at, whole: _rounds.discard(at, self.name))
+        return await self._engine.do(lambda at, whole: _rounds.discard(at, self.name))
 
     # The journal of the open round, see `lutum.RoundJournal`.
 
@@ -247,18 +244,18 @@ class StoredBranch:
         Raises:
           CallTaken: another run has it, or it has a result, or the round is not held any more.
         """
-        store, made = self._store, list[Started]()
+        engine, made = self._engine, list[Started]()
 
         def claim(at: Transaction, whole: bool) -> Started:
-            store.keep_alive()
-            return _rounds.claim(at, self.name, call, store.runner, store.is_alive)
+            engine.keep_alive()
+            return _rounds.claim(at, self.name, call, engine.runner, engine.is_alive)
 
         def record() -> None:
-            made.append(store.attempt(claim, write=True))
-            store.running.add(made[0].token)
+            made.append(engine.attempt(claim, write=True))
+            engine.running.add(made[0].token)
 
         try:
-            await store.threads.run(record)
+            await engine.threads.run(record)
         except BaseException:
             if made:
                 with anyio.CancelScope(shield=True):
@@ -272,9 +269,9 @@ class StoredBranch:
         Raises:
           CallTaken: the claim is another run's by now.
         """
-        nodes, token = self._store.nodes, _token(call)
-        self._store.running.discard(token)
-        await self._store.do(lambda at, whole: _rounds.finish(at, nodes, self.name, call, token, result))
+        nodes, token = self._engine.nodes, _token(call)
+        self._engine.running.discard(token)
+        await self._engine.do(lambda at, whole: _rounds.finish(at, nodes, self.name, call, token, result))
 
     async def release(self, call: ToolCall[Any], *, began: bool) -> None:
         """Record that the run of a claimed call ended without a result."""
@@ -282,8 +279,10 @@ class StoredBranch:
             await self._release(call.key, call.started.token, began=began)
 
     async def _release(self, key: str, token: str, *, began: bool) -> None:
-        self._store.running.discard(token)
-        await self._store.do(lambda at, whole: _rounds.release(at, self.name, key, token, began=began))
+        self._engine.running.discard(token)
+        await self._engine.do(
+            lambda at, whole: _rounds.release(at, self.name, key, token, began=began), always=True
+        )
 
     def _expected(self, session: Session) -> Transcript | None:
         stored = session._stored

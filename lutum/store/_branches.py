@@ -10,7 +10,7 @@ from typing import final
 import msgspec
 from msgspec import Struct
 
-from lutum._turn.bills import Bill
+from lutum._turn.bills import TurnBill
 from lutum._values.errors import BranchExists, NoSuchBranch, RoundOpen, StaleBranch, StoreValue
 from lutum._values.items import Item
 from lutum._values.results import Usage
@@ -153,7 +153,7 @@ def save(
     name: str,
     target: Transcript,
     expected: Transcript | None,
-    bills: tuple[Bill, ...],
+    bills: tuple[TurnBill, ...],
     *,
     whole: bool = False,
 ) -> None:
@@ -179,7 +179,7 @@ def save(
     write_bills(at, nodes, branch.id, bills)
 
 
-def write_bills(at: Transaction, nodes: Nodes, branch: int, bills: tuple[Bill, ...]) -> None:
+def write_bills(at: Transaction, nodes: Nodes, branch: int, bills: tuple[TurnBill, ...]) -> None:
     """Insert bills; one that is there gets what is newer: its usage, and where it was committed."""
     rows = [
         (

@@ -86,12 +86,13 @@ class Postgres:
     def _connect(self) -> Any:
         try:
             import psycopg
+            from psycopg.conninfo import conninfo_to_dict
         except ImportError as exc:
             raise StoreError(
                 "postgresql: psycopg is not installed: pip install 'lutum[postgres]' 'psycopg[binary]'"
             ) from exc
         limit = int(self._timeout * 1000)
-        given = psycopg.conninfo.conninfo_to_dict(self.url)
+        given = conninfo_to_dict(self.url)
         options = f"-c statement_timeout={limit} -c lock_timeout={limit} {given.get('options') or ''}"
         return psycopg.connect(
             self.url, autocommit=True, connect_timeout=max(2, int(self._timeout)), options=options

@@ -14,7 +14,7 @@ from lutum._tools.call import Approved, Started, ToolCall
 from lutum._tools.journal import me
 from lutum._tools.round import ToolRound
 from lutum._tools.toolset import Toolset
-from lutum._turn.bills import Bill
+from lutum._turn.bills import TurnBill
 from lutum._values.errors import CallTaken, RoundOpen, StoreCorrupt, StoreValue, TranscriptError
 from lutum._values.items import ToolResult
 from lutum._values.transcript import Transcript
@@ -37,7 +37,7 @@ def hold(
     name: str,
     expected: Transcript | None,
     round: ToolRound[Any],
-    bills: tuple[Bill, ...],
+    bills: tuple[TurnBill, ...],
     *,
     whole: bool = False,
 ) -> None:

@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-import random
 import secrets
 import time
 from collections.abc import Mapping
 from datetime import timedelta
 from types import TracebackType
-from typing import Protocol, Self, TypeVar, final
+from typing import Self, final
 
-import anyio
-
-from lutum._values.errors import NoSuchBranch, StoreBusy, StoreValue, UsageError
+from lutum._values.errors import NoSuchBranch, StoreValue
 from lutum.store import _branches
 from lutum.store._branch import StoredBranch
 from lutum.store._branches import BranchInfo
-from lutum.store._database import Database, Missing, Retry, Transaction
+from lutum.store._database import Database, Transaction
+from lutum.store._engine import Engine
+from lutum.store._names import check_metadata, check_name, masked
 from lutum.store._nodes import Codec, Nodes, Plain
 from lutum.store._postgres import Postgres
-from lutum.store._schema import migrate
 from lutum.store._sqlite import Sqlite
-from lutum.store._threads import Threads
-
-T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
-
-# A branch's name: shown in lists, and given on command lines.
-LONGEST_NAME = 500
-
-_TRIES = 10
-
-
-class Operation(Protocol[T_co]):
-    """What one transaction does; `whole` is set when rows were missing that the process took for stored."""
-
-    def __call__(self, at: Transaction, /, whole: bool) -> T_co: ...
 
 
 def connect(url: str, *, create: bool = True, codec: Codec | None = None, timeout: float = 8) -> Store:
@@ -57,7 +40,7 @@ def connect(url: str, *, create: bool = True, codec: Codec | None = None, timeou
     kind, colon, rest = url.partition(":")
     if not colon or kind not in ("sqlite", "memory", "postgresql", "postgres"):
         known = "sqlite:PATH, postgresql://... or memory:"
-        raise StoreValue("url", f"{_masked(url)!r} is not one of {known}")
+        raise StoreValue("url", f"{masked(url)!r} is not one of {known}")
     if kind == "memory":
         return Store(Sqlite(None, timeout), "memory:" + secrets.token_hex(8), create, codec)
     if kind == "sqlite":
@@ -77,31 +60,21 @@ class Store:
     """
 
     def __init__(self, database: Database, url: str, create: bool, codec: Codec | None) -> None:
-        self.url = url
-        self._database = database
-        self._create = create
-        self._nodes = Nodes(codec or Plain())
-        self._threads: Threads | None = None
-        self._runner = secrets.randbits(62)
-        self._running = set[str]()
+        self._engine = Engine(database, url, Nodes(codec or Plain()), create=create)
+
+    @property
+    def url(self) -> str:
+        """What it was opened with."""
+        return self._engine.url
 
     async def __aenter__(self) -> Self:
-        if self._threads is not None:
-            raise UsageError("store: it is open already")
-        self._threads = threads = Threads(self._database.threads)
-        try:
-            await threads.run(self._open)
-        except BaseException:
-            await self._close(threads)
-            raise
+        await self._engine.open()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        threads, self._threads = self._threads, None
-        if threads is not None:
-            await self._close(threads)
+        await self._engine.close()
 
     async def create(self, name: str, *, metadata: Mapping[str, str] | None = None) -> StoredBranch:
         """Create an empty branch. Cancelled, there is one or there is none.
@@ -112,7 +85,7 @@ class Store:
         """
         check_name(name)
         given = check_metadata(metadata)
-        await self.do(lambda at, whole: _branches.create(at, name, given))
+        await self._engine.do(lambda at, whole: _branches.create(at, name, given))
         return await self.branch(name)
 
     async def branch(self, name: str, *, create: bool = False) -> StoredBranch:
@@ -127,14 +100,14 @@ class Store:
             if create and not at.rows("select 1 from lutum_branch where name = ?", name):
                 _branches.create(at, name, {})
             found = _branches.find(at, name)
-            return StoredBranch(self, name, self._nodes.load(at, found.head))
+            return StoredBranch(self._engine, name, self._engine.nodes.load(at, found.head))
 
         try:
-            return await self.do(load, write=False)
+            return await self._engine.do(load, write=False)
         except NoSuchBranch:
             if not create:
                 raise
-        return await self.do(load)
+        return await self._engine.do(load)
 
     async def branches(
         self, prefix: str = "", *, after: str | None = None, limit: int = 100
@@ -142,7 +115,7 @@ class Store:
         """The branches whose names begin with `prefix`, by name, at most `limit` of them behind `after`."""
         if limit < 1:
             raise StoreValue("limit", f"{limit} is below 1")
-        return await self.do(lambda at, whole: _branches.infos(at, prefix, after, limit), write=False)
+        return await self._engine.do(lambda at, whole: _branches.infos(at, prefix, after, limit), write=False)
 
     async def delete(self, name: str) -> None:
         """Delete a branch, its bills and its open round. Rows that other branches share stay.
@@ -150,7 +123,7 @@ class Store:
         Raises:
           NoSuchBranch: there is none.
         """
-        await self.do(lambda at, whole: _branches.delete(at, name))
+        await self._engine.do(lambda at, whole: _branches.delete(at, name))
 
     async def vacuum(self, *, older_than: float | timedelta = timedelta(days=1)) -> int:
         """Delete the rows that no branch can reach, if they are older than that. Returns how many.
@@ -164,110 +137,19 @@ class Store:
         def sweep(at: Transaction, whole: bool) -> int:
             return _branches.vacuum(at, time.time() - seconds)
 
-        removed = await self.do(sweep)
-        await self.threads.run(self._database.sweep)
+        removed = await self._engine.do(sweep)
+        await self._engine.threads.run(self._engine.sweep)
         return removed
 
     @property
     def rows_read(self) -> int:
         """How many rows of items this store has read. For tests of what a load costs."""
-        return self._nodes.read
+        return self._engine.nodes.read
 
     @property
     def rows_written(self) -> int:
         """How many rows of items this store has sent. For tests of what a save costs."""
-        return self._nodes.written
+        return self._engine.nodes.written
 
     def __repr__(self) -> str:
-        return f"<Store {_masked(self.url)}>"
-
-    # For the branches of this store.
-
-    @property
-    def threads(self) -> Threads:
-        """The store's threads. Raises UsageError outside of its block."""
-        if self._threads is None:
-            raise UsageError("store: use it inside `async with lutum.store.connect(...) as store`")
-        return self._threads
-
-    @property
-    def nodes(self) -> Nodes:
-        """The reader and writer of items."""
-        return self._nodes
-
-    @property
-    def runner(self) -> int:
-        """The random id of this store, under which its claims stand."""
-        return self._runner
-
-    @property
-    def running(self) -> set[str]:
-        """The claims of this store whose runs go on."""
-        return self._running
-
-    def is_alive(self, runner: int, claim: str) -> bool:
-        """Return whether the run of a claim goes on."""
-        return claim in self._running if runner == self._runner else self._database.is_alive(runner)
-
-    def keep_alive(self) -> None:
-        """Show to other processes that this one lives."""
-        self._database.keep_alive(self._runner)
-
-    async def do(self, operation: Operation[T], *, write: bool = True) -> T:
-        """Run an operation in one transaction, and again when it met another one."""
-        return await self.threads.run(lambda: self.attempt(operation, write=write))
-
-    def attempt(self, operation: Operation[T], *, write: bool) -> T:
-        """Run an operation in this thread, and again when it met another one."""
-        whole, met = False, ""
-        for number in range(_TRIES):
-            try:
-                with self._database.transaction(write=write) as at:
-                    return operation(at, whole)
-            except Retry as exc:
-                met = str(exc)
-            except Missing as exc:
-                whole, met = True, str(exc)
-            if self._database.threads:
-                time.sleep(random.uniform(0, 0.005 * 2**number))
-        raise StoreBusy(f"store: {_TRIES} tries met other transactions: {met}")
-
-    def _open(self) -> None:
-        self._database.open(self._create)
-        migrate(self._database, create=self._create)
-
-    async def _close(self, threads: Threads) -> None:
-        with anyio.CancelScope(shield=True):
-            try:
-                await threads.run(self._database.close)
-            finally:
-                threads.close()
-
-
-def check_name(name: str) -> None:
-    """Raises StoreValue for a name that no branch can have."""
-    if not isinstance(name, str) or not name.strip():
-        raise StoreValue("name", f"{name!r} is blank")
-    if len(name) > LONGEST_NAME:
-        raise StoreValue("name", f"has {len(name)} characters; {LONGEST_NAME} are allowed")
-    if any(ord(one) < 32 or 127 <= ord(one) < 160 or 0xD800 <= ord(one) < 0xE000 for one in name):
-        raise StoreValue("name", f"{name!r} has control characters")
-
-
-def check_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
-    """Return a copy. Raises StoreValue when a key or a value is not a text."""
-    found = dict(metadata or {})
-    for key, value in found.items():
-        for text in (key, value):
-            if not isinstance(text, str) or any(0xD800 <= ord(one) < 0xE000 for one in text):
-                raise StoreValue("metadata", f"{key!r}: keys and values are texts")
-    return found
-
-
-def _masked(url: str) -> str:
-    """The URL without its password."""
-    head, at, host = url.rpartition("@")
-    if not at:
-        return url
-    scheme, slashes, user = head.partition("://")
-    return f"{scheme}{slashes}{user.partition(':')[0]}@{host}"
+        return f"<Store {masked(self.url)}>"

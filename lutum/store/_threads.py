@@ -25,9 +25,13 @@ class Threads:
     def __init__(self, limit: int) -> None:
         self._executor = ThreadPoolExecutor(limit, "lutum store") if limit else None
 
-    async def run(self, fn: Callable[[], T]) -> T:
-        """Run a function. Cancelled before it starts, it does not run; later, it runs to its end."""
-        await checkpoint()
+    async def run(self, fn: Callable[[], T], *, always: bool = False) -> T:
+        """Run a function. Cancelled before it starts, it does not run; cancelled later, it runs to its end.
+
+        `always`: run it even if the task is cancelled already.
+        """
+        if not always:
+            await checkpoint()
         if self._executor is None:
             return fn()
         done = anyio.Event()

@@ -11,7 +11,6 @@ import anyio
 import msgspec
 
 from lutum._lutum import Lutum
-from lutum._tools.call import ToolCall
 from lutum._tools.function import tool
 from lutum._tools.round import NeedsTools, ToolRound
 from lutum._tools.toolset import Toolset
@@ -25,9 +24,8 @@ from lutum._values.errors import (
     StoreError,
 )
 from lutum._values.events import ToolCallReady
-from lutum._values.items import Message, Text
+from lutum._values.items import Text
 from lutum._values.results import CommittedTurn, TextItem, Usage
-from lutum._values.transcript import Transcript
 from lutum.store import Store, StoredBranch
 from lutum.testing._scripted import CUT, ScriptedAdapter
 
@@ -244,18 +242,18 @@ async def _a_lost_call_is_the_callers_decision(one: Store, two: Store, name: str
     branch, _, _ = await _held(one, name, runs)
     round = await branch.held(runs.tools)
     assert round is not None
+    there = await two.branch(name)
     async with anyio.create_task_group() as group:
         group.start_soon(_run_to_cancellation, round, branch)
         with anyio.fail_after(30):
             await runs.hanging.wait()
-        there = await two.branch(name)
         seen = await there.held(runs.tools)
         assert seen is not None
         started = seen.calls[0].started
         assert started is not None, "a claim is not seen"
         assert started.alive, "a run that goes on is taken for dead"
         with anyio.fail_after(30):
-            while len((await _again(there, runs)).unanswered) > 1:
+            while len((await _again(there, runs)).unanswered) > 1:  # noqa: ASYNC110  # another process's
                 await anyio.sleep(0.01)
         await _raises(
             CallTaken,
@@ -374,5 +372,3 @@ def _naming(what: str) -> Generator[None]:
         yield
     except AssertionError as exc:
         raise AssertionError(f"{what}: {exc}") from exc
-
-

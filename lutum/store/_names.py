@@ -1,0 +1,39 @@
+"""What names and metadata a branch can have, and how a URL is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lutum._values.errors import StoreValue
+
+# A branch's name is shown in lists, and given on command lines.
+LONGEST_NAME = 500
+
+
+def check_name(name: str) -> None:
+    """Raises StoreValue for a name that no branch can have."""
+    if not isinstance(name, str) or not name.strip():
+        raise StoreValue("name", f"{name!r} is blank")
+    if len(name) > LONGEST_NAME:
+        raise StoreValue("name", f"has {len(name)} characters; {LONGEST_NAME} are allowed")
+    if any(ord(one) < 32 or 127 <= ord(one) < 160 or 0xD800 <= ord(one) < 0xE000 for one in name):
+        raise StoreValue("name", f"{name!r} has control characters")
+
+
+def check_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
+    """Return a copy. Raises StoreValue when a key or a value is not a text."""
+    found = dict(metadata or {})
+    for key, value in found.items():
+        for text in (key, value):
+            if not isinstance(text, str) or any(0xD800 <= ord(one) < 0xE000 for one in text):
+                raise StoreValue("metadata", f"{key!r}: keys and values are texts")
+    return found
+
+
+def masked(url: str) -> str:
+    """The URL without its password."""
+    head, at, host = url.rpartition("@")
+    if not at:
+        return url
+    scheme, slashes, user = head.partition("://")
+    return f"{scheme}{slashes}{user.partition(':')[0]}@{host}"
