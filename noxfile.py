@@ -7,6 +7,7 @@ import nox
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)  # read from the classifiers
+NEXT = ["3.14", "3.14t"]  # tested where they are installed, not promised yet
 LINT = nox.project.dependency_groups(PYPROJECT, "lint")
 DOCS = nox.project.dependency_groups(PYPROJECT, "docs")
 
@@ -31,10 +32,17 @@ print("lutum", version("lutum"), "from", lutum.__file__)
 """
 
 
-@nox.session(python=PYTHONS)
+@nox.session(python=[*PYTHONS, *NEXT])
 def tests(session: nox.Session) -> None:
     """Run the tests against the built package, on each Python that is here."""
     session.install(".[test]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python=PYTHONS[0], venv_backend="uv", default=False)
+def lowest(session: nox.Session) -> None:
+    """Run the tests on the lowest version of each dependency that pyproject.toml declares."""
+    session.install(".[test]", "--resolution=lowest-direct")
     session.run("pytest", *session.posargs)
 
 
