@@ -8,6 +8,7 @@ _server    scripts, the request log, the listener         _socket and _memory ca
 
 from lutum.testing.wire._claude_check import check_claude_request
 from lutum.testing.wire._error import WireError
+from lutum.testing.wire._gemini_check import check_gemini_request
 from lutum.testing.wire._memory import WireTransport
 from lutum.testing.wire._openai_chat_check import (
     check_openai_chat_request,
@@ -80,6 +81,7 @@ __all__ = [
     "WireServer",
     "WireTransport",
     "check_claude_request",
+    "check_gemini_request",
     "check_openai_chat_request",
     "check_openai_completions_request",
     "check_openai_responses_request",

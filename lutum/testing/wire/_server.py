@@ -18,6 +18,7 @@ from lutum.testing.wire._claude import ClaudeDialect
 from lutum.testing.wire._claude_batches import ClaudeBatchesDialect
 from lutum.testing.wire._dialect import Dialect
 from lutum.testing.wire._error import WireError
+from lutum.testing.wire._gemini import GeminiDialect
 from lutum.testing.wire._memory import WireTransport
 from lutum.testing.wire._openai import Bills
 from lutum.testing.wire._openai_batches import OpenAIBatchesDialect
@@ -67,10 +68,11 @@ class WireServer:
     with `bind_prefix` also when they come back behind anything but what they were made behind, for every
     model. With `api_key`, requests must bring it.
 
-    It speaks Claude's Messages, OpenAI's Responses, Chat Completions and Completions, each on its paths, and
-    OpenRouter's record of a generation, which is not there for the first `generation_misses` questions. It
-    takes batches of Claude's and OpenAI's: each entry is a request of its own, in the log too, answered when
-    the batch is made; the first `batch_polls` questions after a batch find it in progress.
+    It speaks Claude's Messages, OpenAI's Responses, Chat Completions and Completions, and Gemini's
+    `generateContent`, each on its paths, and OpenRouter's record of a generation, which is not there for the
+    first `generation_misses` questions. It takes batches of Claude's and OpenAI's: each entry is a request of
+    its own, in the log too, answered when the batch is made; the first `batch_polls` questions after a batch
+    find it in progress.
     `chat_reasoning` is the member in which Chat Completions shows reasoning: unless said, OpenRouter's
     `reasoning_details` below `/api/v1/`, else `reasoning_content`.
     """
@@ -97,6 +99,7 @@ class WireServer:
             OpenAIResponsesDialect(signing=signing, api_key=api_key, bills=bills),
             OpenAIChatDialect(signing=signing, api_key=api_key, reasoning=chat_reasoning, bills=bills),
             OpenAICompletionsDialect(api_key=api_key),
+            GeminiDialect(signing=signing, api_key=api_key),
             OpenRouterGenerationDialect(api_key=api_key, misses=generation_misses, bills=bills),
             ClaudeBatchesDialect(self._inner, polls=batch_polls, api_key=api_key),
             OpenAIBatchesDialect(self._inner, polls=batch_polls, api_key=api_key),

@@ -1,0 +1,27 @@
+"""Gemini for lutum, on the Gemini API and on Vertex AI.
+
+generate   the dialect `generateContent`: `GeminiAdapter`
+_options   `GeminiOptions`; _hooks: `GeminiHooks`
+"""
+
+from lutum import result_from_body as result_from_body
+from lutum_gemini._hooks import GeminiHooks as GeminiHooks
+from lutum_gemini._options import GeminiOptions as GeminiOptions
+from lutum_gemini.generate import (
+    GeminiAdapter as GeminiAdapter,
+    batch_line as batch_line,
+    from_messages as from_messages,
+    to_messages as to_messages,
+    to_system as to_system,
+)
+
+__all__ = [
+    "GeminiAdapter",
+    "GeminiHooks",
+    "GeminiOptions",
+    "batch_line",
+    "from_messages",
+    "result_from_body",
+    "to_messages",
+    "to_system",
+]

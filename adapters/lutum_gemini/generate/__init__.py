@@ -1,0 +1,19 @@
+"""The dialect `generateContent`.
+
+_wire      JSON of the API, finish reasons, limits; _models: what each model accepts
+_encode    a request to bytes, from _items (one item), _contents (their order), _tools, _config and _schema
+_decode    bytes to events; _parts: the parts of an answer; _usage and _errors
+_turn      the committed turn, from wire to view and how it goes back
+_messages  the API's own JSON, in and out
+_adapter   the I/O: `GeminiAdapter`
+"""
+
+from lutum_gemini.generate._adapter import GeminiAdapter as GeminiAdapter
+from lutum_gemini.generate._messages import (
+    batch_line as batch_line,
+    from_messages as from_messages,
+    to_messages as to_messages,
+    to_system as to_system,
+)
+
+__all__ = ["GeminiAdapter", "batch_line", "from_messages", "to_messages", "to_system"]

@@ -1,0 +1,238 @@
+"""`GeminiAdapter`: where requests go, with which key, over which transport. The only module with I/O."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any, Final, Self, final
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from lutum import BadValue, CommittedTurn, Event, ProviderError, Response
+from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
+from lutum.dialect.json import FAULTS, decode_object, encode
+from lutum.dialect.options import options_of
+from lutum.transport import Credential, HttpAdapter, Secret, check_base_url
+from lutum_gemini._hooks import GeminiHooks
+from lutum_gemini._options import GeminiOptions
+from lutum_gemini.generate import _decode, _encode, _errors, _tools, _turn, _wire
+
+if TYPE_CHECKING:
+    import httpx
+
+API_HOST: Final = "generativelanguage.googleapis.com"
+
+# Members of a request that countTokens accepts.
+_COUNTED: Final = frozenset(
+    {
+        "contents",
+        "systemInstruction",
+        "tools",
+        "toolConfig",
+        "generationConfig",
+        "safetySettings",
+        "cachedContent",
+    }
+)
+# Multi-region and global endpoints have hosts of their own (Vertex AI, "Locations").
+_VERTEX_HOSTS: Final = {
+    "global": "aiplatform.googleapis.com",
+    "us": "aiplatform.us.rep.googleapis.com",
+    "eu": "aiplatform.eu.rep.googleapis.com",
+}
+
+
+class _GeminiCount(msgspec.Struct):
+    totalTokens: int
+
+
+_decode_counted = msgspec.json.Decoder(_GeminiCount).decode
+
+
+@final
+class GeminiAdapter(HttpAdapter):
+    """Gemini, over `generateContent` of the Gemini API; `GeminiAdapter.vertex` is the door of Vertex AI.
+
+    Its name, as in `Raw`, is `gemini`.
+
+    Args:
+      model: the model of turns that name none.
+      api_key: sent as `x-goog-api-key`, never in the URL. Default: `GOOGLE_API_KEY`, else `GEMINI_API_KEY`. A
+        function is called for each request.
+      token: an OAuth access token, sent as `authorization: Bearer` instead of a key.
+      base_url: the host, without a version. Default: `GOOGLE_GEMINI_BASE_URL`, else Google's. Only Google's
+        host demands a key.
+      api_version: the version in the URL.
+      http_client: your own `httpx.AsyncClient`.
+      replay_scope: the endpoint and account family whose turns are replayed exactly. Default: the URL's host.
+        Signatures of one account can be refused with the key of another.
+      default_max_output_tokens: the limit of turns that give none. Default: 4,096, or 16,384 for a model that
+        thinks.
+      options: the options under those of each turn.
+      hooks: choose the model and the options of a turn when it starts.
+
+    It opens nothing before its first request and works without `async with`. `aclose` closes its idle
+    connections. The environment is read here and never again.
+
+    Raises:
+      BadValue: the model or the key is blank, `base_url` is not a URL, or `http_client` is not a client.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        api_key: Secret | None = None,
+        token: Secret | None = None,
+        base_url: str | None = None,
+        api_version: str = _wire.API_VERSION,
+        http_client: httpx.AsyncClient | Any | None = None,
+        replay_scope: str | None = None,
+        default_max_output_tokens: int | None = None,
+        options: GeminiOptions = GeminiOptions(),
+        hooks: GeminiHooks = GeminiHooks(),
+    ) -> None:
+        credential = None
+        if token is not None:
+            credential = Credential(token, field="token")
+        elif (key := Credential.find(api_key, "GOOGLE_API_KEY", "GEMINI_API_KEY")) is not None:
+            credential = Credential(key, header="x-goog-api-key", scheme="")
+        base = check_base_url(base_url or os.environ.get("GOOGLE_GEMINI_BASE_URL") or f"https://{API_HOST}")
+        super().__init__(
+            model,
+            base,
+            scope=replay_scope,
+            credential=credential,
+            own_host=API_HOST,
+            variable="GOOGLE_API_KEY or GEMINI_API_KEY",
+            http_client=http_client,
+            default_max_output_tokens=default_max_output_tokens,
+            hooks=hooks,
+            options=options,
+        )
+        self._config = _encode.GeminiConfig(
+            scope=self.scope,
+            models=f"{base}/{quote(api_version, safe='/')}/models/",
+            model=model,
+            options=options,
+            default_max_output_tokens=default_max_output_tokens,
+            secret_headers=self._secret_headers,
+        )
+
+    @classmethod
+    def vertex(
+        cls,
+        model: str,
+        *,
+        project: str,
+        region: str = "global",
+        token: Secret,
+        base_url: str | None = None,
+        http_client: httpx.AsyncClient | Any | None = None,
+        replay_scope: str | None = None,
+        default_max_output_tokens: int | None = None,
+        options: GeminiOptions = GeminiOptions(),
+        hooks: GeminiHooks = GeminiHooks(),
+    ) -> Self:
+        """Gemini on Google Cloud's Vertex AI.
+
+        Args:
+          project: the id of the project. It is part of the scope: signatures belong to it.
+          region: `global`, a multi-region (`us`, `eu`) or a region.
+          token: an access token, or a function that is called for each request.
+          base_url: the host, if it is not Google's.
+
+        Raises:
+          BadValue: `project` or `region` is blank, and as the constructor.
+        """
+        for field, value in (("project", project), ("region", region)):
+            if not value.strip() or "/" in value:
+                raise BadValue(field, f"{value!r} is not the id of a {field}")
+        host = _VERTEX_HOSTS.get(region, f"{region}-aiplatform.googleapis.com")
+        base = check_base_url(base_url or f"https://{host}")
+        adapter = cls(
+            model,
+            token=token,
+            base_url=base,
+            http_client=http_client,
+            replay_scope=replay_scope or f"{urlsplit(base).hostname}/{project}",
+            default_max_output_tokens=default_max_output_tokens,
+            options=options,
+            hooks=hooks,
+        )
+        place = f"projects/{quote(project, safe='')}/locations/{quote(region, safe='')}"
+        adapter._config = msgspec.structs.replace(
+            adapter._config,
+            models=f"{base}/{_wire.VERTEX_VERSION}/{place}/publishers/google/models/",
+            location=region,
+        )
+        return adapter
+
+    @property
+    def name(self) -> str:
+        """`gemini`."""
+        return _wire.NAME
+
+    def _prepare(self, request: TurnRequest) -> Prepared:
+        return _encode.prepare(request, self._config)
+
+    def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
+        """Return whether `turn` goes back exactly to that scope and model."""
+        return _turn.replay_form(turn, scope, model)
+
+    def first_difference(self, earlier: Prepared, later: Prepared) -> str | None:
+        """Return the JSON path in `later` of the first thing that is not as `earlier` sent it."""
+        return _encode.first_difference(earlier, later, self._config)
+
+    def decoder(self, prepared: Prepared, response: Response) -> Decoder:
+        """Return the decoder of a successful answer to a request."""
+        return self._decoder(prepared, response, streamed=True)
+
+    def read_body(self, prepared: Prepared, body: bytes) -> list[Event]:
+        """Return the events of an answer that came whole, such as one of a batch.
+
+        Raises:
+          ProviderError: the body is an error, or not an answer.
+        """
+        out = list[Event]()
+        try:
+            decode_object(body) if body.strip().startswith(b"{") else msgspec.json.decode(body)
+        except FAULTS:
+            return out
+        self._decoder(prepared, Response(), streamed=False).take_body(body, out)
+        return out
+
+    async def count_input_tokens(self, prepared: Prepared) -> int:
+        """Ask the API how many input tokens the request has: one small request, not billed.
+
+        Cancelled, it leaves nothing open.
+
+        Raises:
+          ProviderError: the API refused, or answered with something else.
+          NetworkError: no connection, or it failed before the answer was whole.
+          BadValue: the function given as the key raised, or gave none.
+        """
+        members = decode_object(prepared.body)
+        counted = {name: value for name, value in members.items() if name in _COUNTED}
+        body = encode(counted)
+        if not self._config.vertex:
+            # System instruction and tools are counted only in this form.
+            model = prepared.model if "/" in prepared.model else f"models/{prepared.model}"
+            body = encode({"generateContentRequest": {"model": model, **counted}})
+        url = self._config.url(prepared.model, "countTokens")
+        headers = [("content-type", "application/json"), ("accept", "application/json")]
+        return (await self._ask("POST", url, _decode_counted, headers=headers, body=body)).totalTokens
+
+    def _decoder(self, prepared: Prepared, response: Response, *, streamed: bool) -> _decode.GeminiDecoder:
+        options = options_of(prepared.request, self._config.options)
+        return _decode.GeminiDecoder(
+            response,
+            prepared,
+            scope=self._config.scope,
+            value_tool=_tools.value_tool_of(prepared.request.output, options),
+            streamed=streamed,
+        )
+
+    def _fault(self, response: Response, body: bytes) -> ProviderError:
+        return _errors.http_error(response, body, time.time())

@@ -1,0 +1,176 @@
+"""`generationConfig` and the other members behind the contents.
+
+Nothing is sent that was not asked for, except the output limit: the newest models refuse old defaults.
+Whatever a known model refuses is refused here, before anything is reserved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from msgspec import UNSET, Struct
+
+from lutum import BadValue
+from lutum.abc import TurnRequest
+from lutum.dialect.json import encode, to_bytes
+from lutum_gemini._options import GeminiOptions
+from lutum_gemini.generate import _models, _schema
+from lutum_gemini.generate._tools import ToolWire
+
+DEFAULT_MAX_OUTPUT: Final = 4_096
+DEFAULT_MAX_OUTPUT_THINKING: Final = 16_384
+"""Thoughts count inside the limit: a low one can be used up by them, and the answer is empty but billed."""
+
+
+class Generation(Struct, frozen=True):
+    """What decides the members behind the contents."""
+
+    request: TurnRequest
+    model: str
+    options: GeminiOptions
+    tools: ToolWire
+    default_max_output_tokens: int | None
+    vertex: bool
+
+    @property
+    def capable(self) -> _models.GeminiModel:
+        """What the model accepts."""
+        return _models.capabilities(self.model)
+
+    @property
+    def thinks(self) -> bool:
+        """The model thinks in this request, as far as it is known."""
+        options = self.options
+        if options.thinking_budget is not None:
+            return options.thinking_budget != 0
+        return options.thinking_level is not None or self.capable.thinks
+
+
+def generation_config(spec: Generation) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """Return the members of `generationConfig`, in order, and the constraints that the schema lost.
+
+    Raises:
+      BadValue: the model does not accept a setting; the field is named.
+    """
+    settings, options = spec.request.settings, spec.options
+    found: dict[str, bytes] = {"maxOutputTokens": encode(max_output_tokens(spec))}
+    if settings.temperature is not UNSET:
+        if not 0 <= settings.temperature <= 2:
+            raise BadValue("temperature", f"{settings.temperature} is not between 0 and 2, Gemini's range")
+        found["temperature"] = encode(settings.temperature)
+    if settings.top_p is not UNSET:
+        found["topP"] = encode(settings.top_p)
+    if options.top_k is not None:
+        found["topK"] = encode(options.top_k)
+    if settings.stop is not UNSET and settings.stop:
+        if len(settings.stop) > 5:
+            raise BadValue("stop", f"{len(settings.stop)} sequences are more than the 5 that Gemini accepts")
+        found["stopSequences"] = encode(settings.stop)
+    if settings.seed is not UNSET:
+        found["seed"] = encode(settings.seed)
+    for field, name in (("presence_penalty", "presencePenalty"), ("frequency_penalty", "frequencyPenalty")):
+        if (value := getattr(options, field)) is not None:
+            if not spec.capable.penalties:
+                raise BadValue(field, f"{spec.model} does not accept penalties")
+            found[name] = encode(value)
+    if thinking := _thinking(spec):
+        found["thinkingConfig"] = encode(thinking)
+    dropped = _structured(spec, found)
+    if options.response_modalities is not None:
+        found["responseModalities"] = encode(options.response_modalities)
+    if options.media_resolution is not None:
+        found["mediaResolution"] = encode(options.media_resolution)
+    if options.logprobs is not None:
+        found["responseLogprobs"] = b"true"
+        found["logprobs"] = encode(options.logprobs)
+    for name, value in (options.generation_config or {}).items():
+        found[name] = to_bytes(f"generation_config.{name}", value)
+    return found, dropped
+
+
+def others(spec: Generation) -> dict[str, bytes]:
+    """Return the members of the body beside contents, tools and `generationConfig`, in order.
+
+    Raises:
+      BadValue: the door does not accept one; the field is named.
+    """
+    options = spec.options
+    found = dict[str, bytes]()
+    settings = options.safety_settings
+    if isinstance(settings, Mapping):
+        entries = [{"category": name, "threshold": value} for name, value in settings.items()]
+        found["safetySettings"] = encode(entries)
+    elif settings is not None:
+        listed = [to_bytes(f"safety_settings[{i}]", one) for i, one in enumerate(settings)]
+        found["safetySettings"] = b"[" + b",".join(listed) + b"]"
+    if options.cached_content is not None:
+        found["cachedContent"] = encode(options.cached_content)
+    if options.service_tier is not None:
+        found["serviceTier"] = encode(options.service_tier)
+    if options.labels is not None:
+        if not spec.vertex:
+            raise BadValue("labels", "are available on Vertex AI only")
+        found["labels"] = encode(options.labels)
+    for name, value in (options.extra_body or {}).items():
+        found[name] = encode(value)
+    return found
+
+
+def max_output_tokens(spec: Generation) -> int:
+    """Return the output limit that is sent."""
+    asked, most = spec.request.settings.max_output_tokens, spec.capable.max_output
+    if asked is not UNSET:
+        if most is not None and asked > most:
+            raise BadValue("max_output_tokens", f"{asked} is more than the {most} of {spec.model}")
+        return asked
+    budget = spec.options.thinking_budget or 0
+    default = DEFAULT_MAX_OUTPUT_THINKING if spec.thinks else DEFAULT_MAX_OUTPUT
+    limit = spec.default_max_output_tokens or max(default, budget + DEFAULT_MAX_OUTPUT)
+    return limit if most is None else min(limit, most)
+
+
+def structured_by(request: TurnRequest, options: GeminiOptions) -> str:
+    """Return the option that asks for a structured value, as a user writes it."""
+    if request.output is None:
+        return ""
+    return f"GeminiOptions(structured={options.structured or 'json_schema'!r})"
+
+
+def _thinking(spec: Generation) -> dict[str, object]:
+    options, capable, model = spec.options, spec.capable, spec.model
+    found = dict[str, object]()
+    if options.include_thoughts is not None:
+        found["includeThoughts"] = options.include_thoughts
+    if (budget := options.thinking_budget) is not None:
+        if capable.budget is None:
+            instead = "use thinking_level" if capable.levels else "it does not think"
+            raise BadValue("thinking_budget", f"{model} does not accept a budget: {instead}")
+        if budget == 0 and not capable.off:
+            raise BadValue("thinking_budget", f"0 is not accepted: {model} cannot stop thinking")
+        if budget > 0 and capable.budget and not capable.budget[0] <= budget <= capable.budget[1]:
+            least, most = capable.budget
+            raise BadValue("thinking_budget", f"{budget} is not between {least} and {most} for {model}")
+        found["thinkingBudget"] = budget
+    if (level := options.thinking_level) is not None:
+        if capable.levels is not None and level not in capable.levels:
+            allowed = ", ".join(sorted(capable.levels)) or "no level: use thinking_budget"
+            raise BadValue("thinking_level", f"{level!r} is not accepted: {model} takes {allowed}")
+        found["thinkingLevel"] = level.upper()
+    return found
+
+
+def _structured(spec: Generation, found: dict[str, bytes]) -> tuple[str, ...]:
+    output = spec.request.output
+    if output is None or spec.tools.value_tool is not None:
+        return ()
+    if spec.tools.has_functions and not spec.capable.tools_with_schema:
+        raise BadValue(
+            "structured",
+            f"{spec.model} does not take functions and a schema in one request: use "
+            "GeminiOptions(structured='tool')",
+        )
+    schema, dropped = _schema.narrowed(output.schema)
+    found["responseMimeType"] = b'"application/json"'
+    found["responseJsonSchema"] = schema
+    return dropped

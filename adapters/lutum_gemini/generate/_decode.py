@@ -1,0 +1,444 @@
+"""One response's bytes to events.
+
+No event ends a stream of this API. A turn is complete if the body ended cleanly, its last frame is whole, and
+the last frame with a candidate names a finish reason, or the prompt was blocked. A finish reason alone is not
+the end: with code execution, gemini-2.5-flash names one in the middle and goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NoReturn, final
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from lutum import (
+    Completed,
+    ErrorKind,
+    Event,
+    ProviderError,
+    ProviderEvent,
+    ReasoningDelta,
+    RefusalDelta,
+    Response,
+    StructuredDelta,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallIssue,
+    ToolCallReady,
+    TurnStarted,
+    Usage,
+    UsageUpdate,
+)
+from lutum.abc import Prepared
+from lutum.dialect.json import (
+    FAULTS,
+    copied,
+    decode_array,
+    decode_object,
+    encode,
+    is_null,
+    is_object,
+    starts_with,
+    string,
+)
+from lutum.dialect.usage import Reported, settle
+from lutum.sse import SSEDecoder, SSEError
+from lutum_gemini.generate import _turn, _usage, _wire
+from lutum_gemini.generate._errors import body_error, is_error, stream_error
+from lutum_gemini.generate._parts import PartialCall, PartList, is_plain, members_of_part, text_of
+
+JSON_BYTES: Final = 64 * 1024
+"""How much of an answer that is not a stream is kept: what `ProviderError.body` keeps."""
+
+_TAIL_BYTES: Final = 8 * 1024
+_AT_ONCE: Final = ("groundingMetadata", "citationMetadata", "urlContextMetadata", "logprobsResult")
+"""Members of a candidate that get an event of their own."""
+_LISTS: Final = ("topCandidates", "chosenCandidates")
+
+
+@final
+class GeminiDecoder:
+    """Decode one answer.
+
+    Args:
+      response: the head of the answer.
+      prepared: the request.
+      scope: goes into the committed turn.
+      value_tool: the forced tool whose arguments are the structured value.
+      streamed: the answer is a stream. Otherwise `take_body` reads it.
+    """
+
+    def __init__(
+        self,
+        response: Response,
+        prepared: Prepared,
+        *,
+        scope: str,
+        value_tool: str | None = None,
+        streamed: bool = True,
+    ) -> None:
+        self._sse = SSEDecoder()
+        self._response = response
+        self._prepared = prepared
+        self._scope = scope
+        self._value_tool = value_tool
+        structured = prepared.request.output is not None and value_tool is None
+        self._text = StructuredDelta if structured else TextDelta
+        self._streamed = streamed
+        self._inexact = prepared.inexact_reason
+        self._parts = PartList()
+        self._top = dict[str, bytes]()
+        self._candidate = dict[str, bytes]()
+        self._content = dict[str, bytes]()
+        self._report: bytes | None = None
+        self._reported: Reported | None = None
+        self._started = False
+        self._id_base = ""
+        self._finish = False
+        self._blocked = False
+        self._calls = 0
+        self._counted = 0
+        self._last_kind = ""
+        self._has_code = False
+        self._frames = 0
+        self._blank = True  # nothing but space has come
+        self._json: bytearray | None = None  # a body that is JSON and not a stream
+        self._recent = b""
+        self._done = False
+
+    def feed(self, data: bytes, out: list[Event]) -> None:
+        """Append the events that `data` completes to `out`.
+
+        Raises:
+          ProviderError: an error frame, or data that is not the protocol. Earlier events are in `out`.
+        """
+        if self._done:
+            return
+        if self._blank and (first := data.lstrip()[:1]):
+            self._blank = False
+            if first in b"{[":
+                self._json = bytearray()
+        if self._json is not None:
+            self._json += data[: JSON_BYTES - len(self._json)]
+            return
+        self._recent = (
+            data[-_TAIL_BYTES:] if len(data) >= _TAIL_BYTES else (self._recent + data)[-_TAIL_BYTES:]
+        )
+        try:
+            events = self._sse.feed(data)
+        except SSEError as exc:
+            self._done = True
+            raise ProviderError(str(exc), kind="malformed") from None
+        for _, payload in events:
+            self._take(payload, out)
+
+    def eof(self, out: list[Event]) -> None:
+        """End the response. A frame without its blank line counts if it is whole.
+
+        Raises:
+          ProviderError: the last frame is an error, the answer is JSON instead of a stream, or the model
+            wrote a call that cannot be read.
+        """
+        if self._done:
+            return
+        if self._json is not None:
+            self._done = True
+            if (error := body_error(bytes(self._json), self._response)) is not None:
+                raise error
+            return
+        try:
+            events = self._sse.flush()
+        except SSEError:
+            return
+        for _, payload in events:
+            try:
+                msgspec.json.decode(payload)
+            except FAULTS:
+                return  # cut, which is the connection's fault
+            self._take(payload, out)
+        self._raise_bare_error()
+        if self._finish and self._last_kind in _wire.CODE_PARTS:
+            return  # the reason stands in the middle: the model goes on after its code has run
+        self._complete(out)
+
+    def take_body(self, body: bytes, out: list[Event]) -> None:
+        """Decode an answer that came whole: a response object, or an array of the frames of a stream.
+
+        Raises:
+          ProviderError: the body is an error, or not such JSON.
+        """
+        if is_error(body):
+            raise stream_error(body, self._response)
+        is_whole = not body.strip().startswith(b"[")
+        for frame in [Raw(body)] if is_whole else decode_array(body):
+            self._take(bytes(frame), out)
+        # Some models leave the reason out. An object with content is whole all the same.
+        self._finish = self._finish or (is_whole and bool(self._last_kind))
+        self._complete(out)
+
+    # --- frames --------------------------------------------------------------------------------
+
+    def _take(self, data: bytes, out: list[Event]) -> None:
+        self._frames += 1
+        try:
+            frame = _wire.decode_text_frame(data)
+        except FAULTS:
+            frame = None
+        if frame is None or not self._take_text(frame, out):
+            try:
+                self._take_any(data, out)
+            except FAULTS as exc:
+                self._fail(data, str(exc))
+
+    def _take_text(self, frame: _wire.TextFrame, out: list[Event]) -> bool:
+        """Take a frame that holds text only; False if it has to be read member by member."""
+        if not self._started or not self._streamed or len(frame.candidates) != 1:
+            return False
+        candidate = frame.candidates[0]
+        parts = candidate.content.parts
+        if len(parts) != 1 or candidate.index or self._parts.partial is not None:
+            return False
+        text, thought = parts[0].text, parts[0].thought
+        if thought is False:
+            return False
+        self._finish = False
+        is_thought = thought is not UNSET
+        self._parts.text(text, is_thought=is_thought, joins=True)
+        if text:
+            self._counted += 1
+            self._last_kind = "text"
+            out.append(ReasoningDelta(text) if is_thought else self._text(text))
+        if bytes(frame.usageMetadata):
+            self._usage(copied(frame.usageMetadata), out, final=False)
+        return True
+
+    def _take_any(self, data: bytes, out: list[Event]) -> None:
+        if data.strip() == b"[DONE]":  # gateways add it
+            return
+        members = decode_object(data)
+        if "error" in members and "candidates" not in members:
+            self._done = True
+            raise stream_error(data, self._response)
+        for name, value in members.items():
+            if name not in ("candidates", "usageMetadata") and not (name == "responseId" and self._started):
+                self._top[name] = copied(value)
+        self._start(out)
+        if starts_with(feedback := members.get("promptFeedback"), b"{") and feedback is not None:
+            self._feedback(copied(feedback), out)
+        found = members.get("candidates")
+        is_last = False
+        for i, raw in enumerate(decode_array(found) if starts_with(found, b"[") and found else ()):
+            candidate = decode_object(raw)
+            if i or bytes(candidate.get("index", b"0")) not in (b"0", b"null"):
+                out.append(ProviderEvent("candidate", copied(raw)))
+                continue
+            self._take_candidate(candidate, out)
+            is_last = self._finish and not self._has_code
+        usage = members.get("usageMetadata")
+        if usage is not None and not is_null(usage):
+            self._usage(copied(usage), out, final=is_last or self._blocked)
+
+    def _start(self, out: list[Event]) -> None:
+        if self._started:
+            return
+        self._started = True
+        id = string(self._top.get("responseId")) or None
+        model = string(self._top.get("modelVersion")) or self._prepared.model
+        self._id_base = _turn.id_base(id)
+        out.append(TurnStarted(model, msgspec.structs.replace(self._response, id=id)))
+
+    def _feedback(self, feedback: bytes, out: list[Event]) -> None:
+        blocked = decode_object(feedback).get("blockReason")
+        self._blocked = self._blocked or (blocked is not None and not is_null(blocked))
+        out.append(ProviderEvent("promptFeedback", feedback))
+
+    def _take_candidate(self, candidate: Mapping[str, Raw], out: list[Event]) -> None:
+        for name, value in candidate.items():
+            if name == "content" or is_null(value):
+                continue
+            json = copied(value)
+            if name in _AT_ONCE:
+                out.append(ProviderEvent(name, json))
+            if name == "logprobsResult" and name in self._candidate:
+                json = _more_logprobs(self._candidate[name], json)
+            self._candidate[name] = json
+        content = candidate.get("content")
+        if content is not None and starts_with(content, b"{"):
+            members = decode_object(content)
+            for name, value in members.items():
+                if name != "parts":
+                    self._content[name] = copied(value)
+            parts = members.get("parts")
+            if parts is not None and starts_with(parts, b"["):
+                for i, raw in enumerate(decode_array(parts)):
+                    self._take_part(copied(raw), out, joins=i == 0 and self._streamed)
+        self._finish = _turn.word(candidate.get("finishReason")) is not None
+
+    # --- parts ---------------------------------------------------------------------------------
+
+    def _take_part(self, part: bytes, out: list[Event], *, joins: bool) -> None:
+        members = members_of_part(part)
+        if (said := text_of(members)) is not None:
+            text, is_thought = said
+            if is_plain(members):
+                self._parts.text(text, is_thought=is_thought, joins=joins, raw=part)
+            else:
+                self._parts.add(part)
+            if text:
+                self._counted += 1
+                self._last_kind = "text"
+                out.append(ReasoningDelta(text) if is_thought else self._text(text))
+            return
+        if starts_with(members.get("functionCall"), b"{"):
+            self._last_kind = "functionCall"
+            self._take_call(part, members, out)
+            return
+        kind = next((name for name in members if not name.startswith("thought")), "part")
+        self._last_kind = kind
+        self._has_code = self._has_code or kind in _wire.CODE_PARTS
+        self._parts.add(part)
+        out.append(ProviderEvent(kind, part))
+
+    def _take_call(self, part: bytes, members: Mapping[str, Raw], out: list[Event]) -> None:
+        call = decode_object(members["functionCall"])
+        goes_on = bytes(call.get("willContinue", b"")) == b"true"
+        partial = self._parts.partial
+        if partial is None and not goes_on and "partialArgs" not in call:
+            self._parts.add(part)
+            self._call(members, out)
+            return
+        if partial is None:
+            self._parts.close()
+            copies = {name: Raw(copied(value)) for name, value in members.items() if name != "functionCall"}
+            partial = PartialCall(copies, {name: Raw(copied(value)) for name, value in call.items()})
+            self._parts.partial = partial
+        partial.add(call)
+        if not goes_on:
+            self._end_partial(partial, out)
+
+    def _end_partial(self, partial: PartialCall, out: list[Event]) -> None:
+        whole = partial.json()
+        self._parts.partial = None
+        self._parts.add(whole)
+        if partial.is_broken:
+            self._inexact = self._inexact or f"{_turn.UNFINISHED}an argument has an unknown place"
+        self._call(members_of_part(whole), out)
+
+    def _call(self, members: Mapping[str, Raw], out: list[Event]) -> None:
+        call = _turn.call_of(members)
+        assert call is not None
+        id = call.id or _turn.made_id(self._id_base, self._calls)
+        self._calls += 1
+        self._counted += 1
+        if call.name == self._value_tool:
+            out.append(StructuredDelta(call.arguments))
+            return
+        out.append(ToolCallDelta(id, call.name, call.arguments))
+        if is_object(call.arguments):
+            out.append(ToolCallReady(id, call.name, call.arguments))
+        else:
+            out.append(ToolCallIssue(id, call.name, call.arguments, "malformed_arguments"))
+
+    # --- usage and the end ---------------------------------------------------------------------
+
+    def _usage(self, report: bytes, out: list[Event], *, final: bool) -> None:
+        """Take a report; one without a count does not replace an earlier one."""
+        reported = _usage.reported(report)
+        if reported is None:
+            if self._report is None:
+                self._report = report
+            return
+        if reported.odd:
+            out.append(ProviderEvent("usageMetadata", report))
+            if reported.empty:
+                return
+        self._report, self._reported = report, reported
+        if final:
+            usage = self._settled()
+            out.append(UsageUpdate(usage, usage.known == "exact"))
+        else:
+            out.append(UsageUpdate(_usage.so_far(reported), False))
+
+    def _settled(self) -> Usage:
+        return settle(
+            self._reported,
+            self._counted,
+            self._prepared.estimate,
+            hidden=self._prepared.hidden_reasoning,
+        )
+
+    def _complete(self, out: list[Event]) -> None:
+        """Append `Completed` if the answer is whole.
+
+        Raises:
+          ProviderError: the model wrote a call that cannot be read.
+        """
+        if not self._finish and not self._blocked:
+            return
+        self._done = True
+        if self._parts.partial is not None:
+            self._inexact = self._inexact or f"{_turn.UNFINISHED}the answer ended within its arguments"
+            self._end_partial(self._parts.partial, out)
+        wire = self._wire()
+        candidate = _turn.candidate_of(wire)
+        reason = candidate.finish or ""
+        if reason == _wire.UNSIGNED or (reason in _wire.FAILED and not self._calls):
+            text = candidate.finish_message or f"the model's answer failed ({reason})"
+            kind: ErrorKind = "invalid_request" if reason == _wire.UNSIGNED else "server"
+            raise ProviderError(text, kind=kind, type=reason, body=wire)
+        turn = _turn.turn_from_response(
+            wire,
+            scope=self._scope,
+            model=self._prepared.model,
+            id_base=self._id_base,
+            inexact_reason=self._inexact,
+            value_tool=self._value_tool,
+        )
+        if turn.refusal:
+            out.append(RefusalDelta(turn.refusal))
+        reason = reason or ("SAFETY" if self._blocked else "STOP")
+        finish = _wire.FINISH.get(reason, reason)
+        if turn.tool_calls and (finish == "stop" or reason in _wire.FAILED):
+            finish = "tool_calls"
+        if finish == "paused" and candidate.continuation is None:
+            finish = "length"
+        out.append(Completed(finish, self._settled(), turn))
+
+    def _wire(self) -> bytes:
+        """The answer as one response object."""
+        content = {name: Raw(value) for name, value in self._content.items()}
+        if parts := self._parts.finish():
+            content = {"parts": Raw(_turn.joined(parts)), **content}
+        candidate: dict[str, object] = {"content": content} if content else {}
+        candidate |= {name: Raw(value) for name, value in self._candidate.items()}
+        wire: dict[str, object] = {"candidates": [candidate]} if candidate else {}
+        wire |= {name: Raw(value) for name, value in self._top.items()}
+        if self._report is not None:
+            wire["usageMetadata"] = Raw(self._report)
+        return encode(wire)
+
+    def _raise_bare_error(self) -> None:
+        """Raise for a JSON error at the end of the stream that is not a frame, which front ends write."""
+        if b'"error"' not in self._recent:
+            return
+        for opening in (b"\n{", b"\n["):
+            at = self._recent.find(opening)
+            if at >= 0 and is_error(self._recent[at:]):
+                self._done = True
+                raise stream_error(self._recent[at:].strip(), self._response)
+
+    def _fail(self, data: bytes, problem: str) -> NoReturn:
+        self._done = True
+        raise ProviderError(f"frame {self._frames} of the stream: {problem}", kind="malformed", body=data)
+
+
+def _more_logprobs(earlier: bytes, later: bytes) -> bytes:
+    """Join the log probabilities of two frames: each holds those of its own tokens."""
+    before, after = decode_object(earlier), decode_object(later)
+    for name in _LISTS:
+        a, b = before.get(name), after.get(name)
+        if a is not None and b is not None and starts_with(a, b"[") and starts_with(b, b"["):
+            after[name] = Raw(encode([*decode_array(a), *decode_array(b)]))
+    return encode({**before, **after})

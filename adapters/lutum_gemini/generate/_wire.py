@@ -1,0 +1,96 @@
+"""JSON of `generateContent`, as far as it is read, and its constants.
+
+Structs name only the members that are read. All others stay raw JSON.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+NAME: Final = "gemini"
+API_VERSION: Final = "v1beta"
+VERTEX_VERSION: Final = "v1beta1"
+
+# --- frames of a stream ------------------------------------------------------------------------
+
+
+class TextPart(Struct, forbid_unknown_fields=True, gc=False):
+    """A part that holds text and nothing else."""
+
+    text: str
+    thought: bool | UnsetType = UNSET
+
+
+class TextContent(Struct, forbid_unknown_fields=True):
+    parts: list[TextPart]
+    role: str = "model"
+
+
+class TextCandidate(Struct, forbid_unknown_fields=True):
+    content: TextContent
+    index: int = 0
+
+
+class TextFrame(Struct, forbid_unknown_fields=True):
+    """Most frames of a stream: one candidate with text only. Any other frame is read member by member."""
+
+    candidates: list[TextCandidate]
+    usageMetadata: Raw = Raw()
+    modelVersion: str = ""
+    responseId: str = ""
+    createTime: str = ""
+    turnToken: Raw = Raw()
+
+
+decode_text_frame: Final = msgspec.json.Decoder(TextFrame).decode
+
+# --- finish reasons (api/generate-content, FinishReason) ---------------------------------------
+
+FINISH: Final = {
+    "STOP": "stop",
+    "MAX_TOKENS": "length",
+    "CONTINUATION": "paused",
+    "SAFETY": "content_filter",
+    "RECITATION": "content_filter",
+    "LANGUAGE": "content_filter",
+    "BLOCKLIST": "content_filter",
+    "PROHIBITED_CONTENT": "content_filter",
+    "SPII": "content_filter",
+    "IMAGE_SAFETY": "content_filter",
+    "IMAGE_PROHIBITED_CONTENT": "content_filter",
+    "IMAGE_RECITATION": "content_filter",
+    "MODEL_ARMOR": "content_filter",
+}
+"""`finishReason` in lutum's words. Other reasons keep the provider's word."""
+
+FAILED: Final = frozenset(
+    {"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "MALFORMED_RESPONSE", "TOO_MANY_TOOL_CALLS"}
+)
+"""Reasons of an answer without a call that can be read, which is not a turn. Another try may work. An
+undeclared function can be read: its call is an issue of the round."""
+
+UNSIGNED: Final = "MISSING_THOUGHT_SIGNATURE"
+"""The reason of an answer to a request that lacks a signature. Another try fails too."""
+
+BYPASS: Final = b"skip_thought_signature_validator"
+"""The documented value that stands for a signature on calls of another provider
+(gemini-api/docs/thought-signatures). Only the first call of a step carries it: on its siblings it makes
+gemini-3.5 answer empty (BerriAI/litellm#37541)."""
+
+# --- limits ------------------------------------------------------------------------------------
+
+REQUEST_BYTES: Final = 100 * 10**6
+"""gemini-api/docs/file-input-methods: the largest request with inline data."""
+
+IMAGE_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"})
+"""gemini-api/docs/image-understanding."""
+
+TOOL_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,127}")
+"""google-genai, types.FunctionDeclaration.name."""
+
+CODE_PARTS: Final = frozenset({"executableCode", "codeExecutionResult"})
+"""Parts after which the model goes on, although a frame before it may name a finish reason."""

@@ -1,0 +1,76 @@
+"""PURE: thought signatures of the Gemini dialect, and whether those that come back are still valid.
+
+A signature covers the model and the content so far: the parts before it and its own part, without summaries
+of thoughts, which may be left out, and with neighbouring texts joined. So a part that was changed, dropped,
+moved or split off is found. The real API's signatures are opaque; it refuses those of another model.
+"""
+
+import base64
+import binascii
+import hmac
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+from lutum.testing.wire._json import Object, is_object
+
+__all__ = ["BYPASS", "is_signed_by", "sign", "signature_of", "signed_parts"]
+
+_KEY: Final = b"lutum.testing.wire.gemini"
+_MAC: Final = 24
+BYPASS: Final = frozenset(
+    {"skip_thought_signature_validator", "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I="}
+)
+"""The documented value that stands for a signature, as a word and in base64."""
+
+
+def sign(model: str, parts: Sequence[bytes | str]) -> str:
+    """Sign the last of `parts`, the content so far."""
+    return base64.b64encode(_mac(model, [_value(part) for part in parts])).decode()
+
+
+def is_signed_by(model: str, parts: Sequence[Object], signature: str) -> bool:
+    """Return whether a signature belongs to the last of `parts`, the content so far, and to the model."""
+    try:
+        given = base64.b64decode(signature, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return hmac.compare_digest(given, _mac(model, list(parts)))
+
+
+def signed_parts(body: bytes) -> list[tuple[str, list[Object]]]:
+    """Return the contents of a request as role and parts, with numbers as their digits."""
+    request = json.loads(body, parse_float=_lexeme, parse_int=_lexeme)
+    return [(content.get("role", "user"), content.get("parts", [])) for content in request["contents"]]
+
+
+def signature_of(part: Object) -> str | None:
+    """Return the signature of a part."""
+    found = part.get("thoughtSignature", part.get("thought_signature"))
+    return found if isinstance(found, str) else None
+
+
+def _mac(model: str, parts: list[Object]) -> bytes:
+    joined: list[Any] = []
+    closed = True
+    for part in parts:
+        if part.get("thought"):
+            continue
+        bare = {name: value for name, value in part.items() if not name.startswith("thought")}
+        is_text = bare.keys() == {"text"}
+        if is_text and joined and not closed:
+            joined[-1] = {"text": joined[-1]["text"] + bare["text"]}
+        else:
+            joined.append(bare)
+        closed = not is_text or signature_of(part) is not None
+    text = json.dumps([model, joined], sort_keys=True, separators=(",", ":"))
+    return hmac.digest(_KEY, text.encode(), "sha256")[:_MAC]
+
+
+def _value(part: bytes | str) -> Object:
+    value = json.loads(part, parse_float=_lexeme, parse_int=_lexeme)
+    return value if is_object(value) else {}
+
+
+def _lexeme(number: str) -> dict[str, str]:
+    return {"\0": number}
