@@ -26,7 +26,7 @@ import lutum
 
 for stray in ("adapters", "benchmarks", "docs", "examples", "tests", "hypothesis", "pytest"):
     assert find_spec(stray) is None, f"{stray} can be imported"
-for package in ("lutum", "lutum_claude", "lutum_openai", "lutum_openrouter"):
+for package in ("lutum", "lutum_claude", "lutum_gemini", "lutum_openai", "lutum_openrouter"):
     assert find_spec(package) is not None, f"{package} cannot be imported"
 print("lutum", version("lutum"), "from", lutum.__file__)
 """
@@ -109,7 +109,7 @@ def sdk_types(session: nox.Session) -> None:
 
     Quick, but no part of the usual checks: a release of theirs must not hold up a change of ours.
     """
-    session.install(".[test]", "openai", "anthropic")
+    session.install(".[test]", "openai", "anthropic", "google-genai")
     session.run("pytest", "-s", "tests/sdk", *session.posargs, env={"LUTUM_SDK": "1"})
 
 

@@ -187,6 +187,11 @@ if TYPE_CHECKING:
         ClaudeHooks as ClaudeHooks,
         ClaudeOptions as ClaudeOptions,
     )
+    from lutum_gemini import (
+        GeminiAdapter as GeminiAdapter,
+        GeminiHooks as GeminiHooks,
+        GeminiOptions as GeminiOptions,
+    )
     from lutum_openai import (
         OpenAIAdapter as OpenAIAdapter,
         OpenAIChatAdapter as OpenAIChatAdapter,
@@ -204,6 +209,9 @@ _LAZY = {
     "ClaudeAdapter": "lutum_claude",
     "ClaudeHooks": "lutum_claude",
     "ClaudeOptions": "lutum_claude",
+    "GeminiAdapter": "lutum_gemini",
+    "GeminiHooks": "lutum_gemini",
+    "GeminiOptions": "lutum_gemini",
     "OpenAIAdapter": "lutum_openai",
     "OpenAIChatAdapter": "lutum_openai",
     "OpenAICompletionsAdapter": "lutum_openai",

@@ -187,7 +187,7 @@ class GeminiAdapter(HttpAdapter):
 
     def decoder(self, prepared: Prepared, response: Response) -> Decoder:
         """Return the decoder of a successful answer to a request."""
-        return self._decoder(prepared, response, streamed=True)
+        return self._decoder(prepared, response)
 
     def read_body(self, prepared: Prepared, body: bytes) -> list[Event]:
         """Return the events of an answer that came whole, such as one of a batch.
@@ -200,7 +200,7 @@ class GeminiAdapter(HttpAdapter):
             decode_object(body) if body.strip().startswith(b"{") else msgspec.json.decode(body)
         except FAULTS:
             return out
-        self._decoder(prepared, Response(), streamed=False).take_body(body, out)
+        self._decoder(prepared, Response()).take_body(body, out)
         return out
 
     async def count_input_tokens(self, prepared: Prepared) -> int:
@@ -224,14 +224,13 @@ class GeminiAdapter(HttpAdapter):
         headers = [("content-type", "application/json"), ("accept", "application/json")]
         return (await self._ask("POST", url, _decode_counted, headers=headers, body=body)).totalTokens
 
-    def _decoder(self, prepared: Prepared, response: Response, *, streamed: bool) -> _decode.GeminiDecoder:
+    def _decoder(self, prepared: Prepared, response: Response) -> _decode.GeminiDecoder:
         options = options_of(prepared.request, self._config.options)
         return _decode.GeminiDecoder(
             response,
             prepared,
             scope=self._config.scope,
             value_tool=_tools.value_tool_of(prepared.request.output, options),
-            streamed=streamed,
         )
 
     def _fault(self, response: Response, body: bytes) -> ProviderError:

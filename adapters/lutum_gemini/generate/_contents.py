@@ -63,7 +63,7 @@ class Contents:
             self._flush()
             return
         self._flush()
-        if piece.system and in_head:
+        if piece.is_system and in_head:
             self.system += piece.system
             return
         if piece.form is not None:

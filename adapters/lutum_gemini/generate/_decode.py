@@ -67,7 +67,6 @@ class GeminiDecoder:
       prepared: the request.
       scope: goes into the committed turn.
       value_tool: the forced tool whose arguments are the structured value.
-      streamed: the answer is a stream. Otherwise `take_body` reads it.
     """
 
     def __init__(
@@ -77,7 +76,6 @@ class GeminiDecoder:
         *,
         scope: str,
         value_tool: str | None = None,
-        streamed: bool = True,
     ) -> None:
         self._sse = SSEDecoder()
         self._response = response
@@ -86,7 +84,7 @@ class GeminiDecoder:
         self._value_tool = value_tool
         structured = prepared.request.output is not None and value_tool is None
         self._text = StructuredDelta if structured else TextDelta
-        self._streamed = streamed
+        self._streamed = True
         self._inexact = prepared.inexact_reason
         self._parts = PartList()
         self._top = dict[str, bytes]()
@@ -172,6 +170,7 @@ class GeminiDecoder:
         if is_error(body):
             raise stream_error(body, self._response)
         is_whole = not body.strip().startswith(b"[")
+        self._streamed = not is_whole
         for frame in [Raw(body)] if is_whole else decode_array(body):
             self._take(bytes(frame), out)
         # Some models leave the reason out. An object with content is whole all the same.

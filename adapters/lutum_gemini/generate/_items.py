@@ -61,6 +61,7 @@ class GeminiPiece(Struct, frozen=True):
 
     contents: tuple[bytes, ...] = ()
     system: tuple[bytes, ...] = ()
+    is_system: bool = False
     answer: Answer | None = None
     form: ReplayForm | None = None
     calls: tuple[str, ...] = ()
@@ -155,7 +156,7 @@ class GeminiItemEncoder:
         if item.role == "assistant" and any(isinstance(part, Image | Document) for part in item.content):
             raise BadValue(field, "an assistant message cannot contain an image or a document")
         sent = self._parts(item.content, field)
-        if not sent.parts and item.role == "user":
+        if not sent.parts and item.role == "user" and item.wire is None:
             raise BadValue(field, "is empty")
         role = "model" if item.role == "assistant" else "user"
         return GeminiPiece(
@@ -170,7 +171,7 @@ class GeminiItemEncoder:
         if wire is None or wire.adapter != _wire.NAME:
             return piece
         json = wire.json.encode()
-        if piece.system:
+        if piece.is_system:
             return msgspec.structs.replace(piece, system=parts_of(json))
         if json.startswith(b"["):
             parts = tuple(map(bytes, decode_array(json)))
@@ -300,6 +301,7 @@ def _system(item: Message, field: str) -> GeminiPiece:
     return GeminiPiece(
         (content("user", wrapped),) if wrapped else (),
         system=tuple(map(_turn.text_part, texts)),
+        is_system=True,
         tokens=sum(map(_estimate.text_tokens, texts)) + 2 * _estimate.CONTENT_TOKENS,
     )
 

@@ -245,9 +245,7 @@ def replay_parts(turn: CommittedTurn, *, thoughts: bool = True) -> list[bytes]:
 
 
 def _goes_back(part: bytes, *, thoughts: bool) -> bool:
-    if part == b"{}":
-        return False
-    if not part.startswith(b'{"text":""') and (thoughts or b'"thought"' not in part):
+    if b'""' not in part and b'"' in part and (thoughts or b'"thought"' not in part):
         return True
     members = members_of_part(part)
     said = text_of(members)
