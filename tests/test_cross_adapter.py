@@ -20,6 +20,7 @@ from lutum import Image, Text, ToolResult
 from lutum.abc import Adapter, Prepared, ToolPlan, TurnRequest
 from lutum.testing.wire import Block, Call, Part, Reply, Think, WireServer
 from lutum_claude import ClaudeAdapter
+from lutum_gemini import GeminiAdapter
 from lutum_openai import OpenAIAdapter, OpenAIChatAdapter
 from lutum_openai.completions import OpenAICompletionsAdapter
 from lutum_openrouter import OpenRouterAdapter
@@ -54,6 +55,10 @@ RESPONSES_FOUND = (
     Block({"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"query": FOUND}}),
 )
 CHAT_FOUND = (Block({"x_found": FOUND}),)
+GEMINI_FOUND = (Block({"executableCode": {"language": "PYTHON", "code": f"print('{FOUND}')"}}),
+    Block({"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "1"}}),
+)  # fmt: skip
+GEMINI_NO = Reply(stop_reason="SAFETY", stop_details={"finishMessage": "REFUSED-WORDS"})
 CLAUDE_NO = Reply("REFUSED-WORDS", stop_reason="refusal")
 RESPONSES_NO = Reply(Block({"type": "refusal", "refusal": "REFUSED-WORDS"}))
 CHAT_NO = Reply(Block({"refusal": "REFUSED-WORDS"}))
@@ -87,6 +92,20 @@ def router(model: str, found: tuple[Part, ...], refusal: Reply, **given: Any) ->
     return Place(make, found, refusal)
 
 
+def gemini(model: str = "gemini-3-flash-preview", **given: Any) -> Place:
+    def make(client: httpx.AsyncClient) -> Adapter:
+        return GeminiAdapter(model, api_key="k", http_client=client, **given)
+
+    return Place(make, GEMINI_FOUND, GEMINI_NO)
+
+
+def vertex(model: str = "gemini-3-flash-preview") -> Place:
+    def make(client: httpx.AsyncClient) -> Adapter:
+        return GeminiAdapter.vertex(model, project="p", token="t", http_client=client)
+
+    return Place(make, GEMINI_FOUND, GEMINI_NO)
+
+
 DEEPSEEK = "https://api.deepseek.com/v1"
 PLACES: dict[str, Place] = {
     "Claude": claude(),
@@ -94,6 +113,7 @@ PLACES: dict[str, Place] = {
     "Chat (OpenAI)": chat("gpt-4.1", "https://api.openai.com/v1", thinks=False),
     "Chat (DeepSeek)": chat("deepseek-reasoner", DEEPSEEK),
     "Chat (Groq)": chat("qwen3", "https://api.groq.com/openai/v1", member="reasoning"),
+    "Gemini": gemini(),
     "OpenRouter (Chat)": router("anthropic/claude-sonnet-4.5", CHAT_FOUND, CHAT_NO),
     "OpenRouter (Responses)": router("openai/gpt-5.5", RESPONSES_FOUND, RESPONSES_NO, api="responses"),
 }
@@ -105,6 +125,9 @@ ELSEWHERE: dict[str, tuple[str, Place]] = {
     "Responses, another model": ("Responses", responses("gpt-5.6")),
     "Responses, a model that does not reason": ("Responses", responses("gpt-4.1")),
     "Responses, another host": ("Responses", responses(base_url=AZURE)),
+    "Gemini, another model": ("Gemini", gemini("gemini-2.5-flash")),
+    "Gemini, another account": ("Gemini", gemini(replay_scope="another")),
+    "Gemini, on Vertex AI": ("Gemini", vertex()),
     "Chat, another model": ("Chat (DeepSeek)", chat("deepseek-chat", DEEPSEEK)),
     "Chat, another account": ("Chat (DeepSeek)", chat("deepseek-chat", DEEPSEEK, replay_scope="another")),
 }
@@ -265,7 +288,8 @@ def row(world: World, transcript: lutum.Transcript) -> tuple[str, ...]:
     def said(mark: str) -> str:
         return (EXACT if exact else KEPT) if mark.encode() in body else LOST
 
-    errors = "flag" if b'"is_error":true' in body else "`ERROR:`" if b"ERROR: BAD-RESULT" in body else LOST
+    flagged = b'"is_error":true' in body or b'"response":{"error":"BAD-RESULT"}' in body
+    errors = "flag" if flagged else "`ERROR:`" if b"ERROR: BAD-RESULT" in body else LOST
     pictures = body.count(b"iVBORw0KGgo")
     aside = b"From the result of the tool call" in body
     images = "kept, results' behind" if pictures == 2 and aside else KEPT if pictures == 2 else LOST

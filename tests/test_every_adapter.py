@@ -30,6 +30,7 @@ from lutum.testing.wire import (
     WireServer,
 )
 from lutum_claude import ClaudeAdapter
+from lutum_gemini import GeminiAdapter
 from lutum_openai import OpenAIAdapter, OpenAIChatAdapter
 from lutum_openrouter import OpenRouterAdapter
 
@@ -58,11 +59,15 @@ def router_responses(server: WireServer) -> Adapter:
     return OpenRouterAdapter("openai/gpt-4.1", api_key="k", base_url=url, http_client=given, api="responses")
 
 
+def gemini(server: WireServer) -> Adapter:
+    return GeminiAdapter("gemini-3.8-flash", api_key="k", base_url=server.url, http_client=client(server))
+
+
 def client(server: WireServer) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=server.transport())
 
 
-ADAPTERS: list[Make] = [claude, responses, chat, router, router_responses]
+ADAPTERS: list[Make] = [claude, responses, chat, router, router_responses, gemini]
 EVERY = pytest.mark.parametrize("make", ADAPTERS)
 RETRY = lutum.RetryPolicy(attempts=3, jitter=0)
 LIMITS = lutum.Timeouts(first_event=30, idle=30, connect=5)
@@ -215,6 +220,8 @@ async def test_twenty_in_a_nursery(make: Make, mode: Any) -> None:
     usage = {"input_tokens": 5, "output_tokens": 15}
     if make in (chat, router):
         usage = {"prompt_tokens": 5, "completion_tokens": 15}
+    if make is gemini:
+        usage = {"promptTokenCount": 5, "candidatesTokenCount": 15}
     llm = lutum.Lutum(make(WireServer(default=Reply("some words", usage=usage))))
     turn, done, refused = lutum.Estimate(5, 20), list[str](), list[lutum.BudgetExceeded]()
 

@@ -119,6 +119,15 @@ def call(name: str = "look", args: Any = None, **more: Any) -> dict[str, Any]:
     return {"functionCall": given, **more}
 
 
+def blocked(reason: str) -> bytes:
+    """The answer to a prompt that was blocked."""
+    whole = {
+        "promptFeedback": {"blockReason": reason},
+        "usageMetadata": {"promptTokenCount": 3, "totalTokenCount": 3},
+    }
+    return b"data: " + json.dumps(whole).encode() + b"\r\n\r\n"
+
+
 USAGE = {"promptTokenCount": 4, "candidatesTokenCount": 3, "thoughtsTokenCount": 5, "totalTokenCount": 12}
 
 
@@ -135,9 +144,7 @@ def turn(*frames: bytes, model: str = TWO, scope: str = SCOPE) -> lutum.Committe
 
 def sent(prepared: Prepared) -> list[tuple[str, Any]]:
     """The flat sequence of role and part."""
-    return [
-        (content["role"], part) for content in body(prepared)["contents"] for part in content["parts"]
-    ]
+    return [(content["role"], part) for content in body(prepared)["contents"] for part in content["parts"]]
 
 
 def bytes_of(record: dict[str, Any]) -> bytes:

@@ -68,14 +68,14 @@ def test_every_exchange_completes_or_says_why() -> None:
         try:
             events = events_of(record)
         except lutum.ProviderError as error:
-            assert error.type in FAILED, (record["id"], error)
-            outcomes["failed"] += 1
+            outcomes["failed" if error.type in FAILED else f"{error} in {record['id']}"] += 1
             continue
         if events and isinstance(events[-1], lutum.Completed):
             outcomes["completed"] += 1
             continue
         assert not last_reason(record), record["id"]
         outcomes["cut"] += 1
+    assert outcomes.keys() <= {"completed", "failed", "cut"}
     assert outcomes["completed"] > 300
     assert outcomes["cut"] <= outcomes["completed"] // 100
     assert outcomes["failed"] <= outcomes["completed"] // 100
@@ -100,7 +100,12 @@ def test_agrees_with_the_sdk() -> None:
         total = (final.get("usage") or {}).get("totalTokenCount")
         if total is not None and end.usage.total_tokens != total and "suspect_synthetic" not in record:
             usage = final["usage"]
-            parts = ("promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount")
+            parts = (
+                "promptTokenCount",
+                "toolUsePromptTokenCount",
+                "candidatesTokenCount",
+                "thoughtsTokenCount",
+            )
             assert sum(usage.get(name) or 0 for name in parts) != total, record["id"]
             reasons["the report's total is not the sum of its parts"] += 1
         assert end.usage.known == "exact" or not total or "suspect_synthetic" in record, record["id"]
@@ -282,11 +287,7 @@ def test_contents_in_and_out() -> None:
     """The contents of each recorded request come back from its transcript as the same JSON."""
     for record in requests():
         given = json.dumps(record["request"])
-        try:
-            transcript = from_messages(given)
-        except lutum.BadValue as error:
-            assert error.field == "systemInstruction" or error.field == "messages", record["id"]
-            continue
+        transcript = from_messages(given)
         written = json.loads(to_messages(transcript))
         assert with_roles(written) == with_roles(record["request"]["contents"]), record["id"]
         system = record["request"].get("systemInstruction", record["request"].get("system_instruction"))
@@ -312,7 +313,7 @@ def test_conversations_are_rebuilt() -> None:
 
 
 def test_signed_turns_are_exact_at_home_only() -> None:
-    """A signed turn goes back to its own model and host, and to no other: there its first call has the bypass."""
+    """A signed turn goes back to its own model and host. Elsewhere its first call has the bypass."""
     seen = 0
     for record, end in completed():
         turn = end.turn

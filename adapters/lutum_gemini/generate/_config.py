@@ -16,7 +16,7 @@ from lutum.abc import TurnRequest
 from lutum.dialect.json import encode, to_bytes
 from lutum_gemini._options import GeminiOptions
 from lutum_gemini.generate import _models, _schema
-from lutum_gemini.generate._tools import ToolWire
+from lutum_gemini.generate._tools import GeminiTools
 
 DEFAULT_MAX_OUTPUT: Final = 4_096
 DEFAULT_MAX_OUTPUT_THINKING: Final = 16_384
@@ -29,7 +29,7 @@ class Generation(Struct, frozen=True):
     request: TurnRequest
     model: str
     options: GeminiOptions
-    tools: ToolWire
+    tools: GeminiTools
     default_max_output_tokens: int | None
     vertex: bool
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lutum.abc import ReplayForm
-from lutum_gemini.generate._items import Answer, GeminiPiece, content, parts_of
+from lutum_gemini.generate._items import GeminiPiece, RoundAnswer, content, parts_of
 
 Placed = Sequence[tuple[int, GeminiPiece]]
 """Ephemeral pieces, each with the index of the item that it stands before."""
@@ -28,7 +28,7 @@ class Contents:
         self.continuation: str | None = None
         self._head = head
         self._calls: tuple[str, ...] = ()
-        self._answers = list[Answer]()
+        self._answers = list[RoundAnswer]()
         self._behind: tuple[bytes, ...] = ()
         self._paused: int | None = None  # index of the content of the paused turn that is last
 

@@ -185,11 +185,11 @@ class GeminiDecoder:
             frame = _wire.decode_text_frame(data)
         except FAULTS:
             frame = None
-        if frame is None or not self._take_text(frame, out):
-            try:
+        try:
+            if frame is None or not self._take_text(frame, out):
                 self._take_any(data, out)
-            except FAULTS as exc:
-                self._fail(data, str(exc))
+        except FAULTS as exc:
+            self._fail(data, str(exc))
 
     def _take_text(self, frame: _wire.TextFrame, out: list[Event]) -> bool:
         """Take a frame that holds text only; False if it has to be read member by member."""

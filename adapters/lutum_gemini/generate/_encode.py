@@ -139,7 +139,7 @@ def _contents(request: TurnRequest, config: GeminiConfig, options: GeminiOptions
 
 
 def _body(
-    joined: Contents, tools: _tools.ToolWire, generation: dict[str, bytes], others: dict[str, bytes]
+    joined: Contents, tools: _tools.GeminiTools, generation: dict[str, bytes], others: dict[str, bytes]
 ) -> bytes:
     out = list[bytes]()
     if joined.system:

@@ -48,7 +48,7 @@ class _Violation(Struct):
     quotaValue: str | int = ""
 
 
-class _Detail(Struct):
+class _StatusDetail(Struct):
     type: str = msgspec.field(name="@type", default="")
     reason: str = ""
     retryDelay: str = ""
@@ -66,7 +66,7 @@ class _Status(Struct):
     is_spent: bool = False
 
 
-_decode_detail = msgspec.json.Decoder(_Detail).decode
+_decode_detail = msgspec.json.Decoder(_StatusDetail).decode
 
 
 def http_error(response: Response, body: bytes, now: float) -> ProviderError:

@@ -36,7 +36,7 @@ ASIDE: Final = "From the result of the tool call "
 _MEDIA: Final = (b'"inlineData"', b'"fileData"', b'"inline_data"', b'"file_data"')
 
 
-class Answer(Struct, frozen=True):
+class RoundAnswer(Struct, frozen=True):
     """The result of a call that is open: its part, and media behind the results of its round."""
 
     call_id: str
@@ -62,7 +62,7 @@ class GeminiPiece(Struct, frozen=True):
     contents: tuple[bytes, ...] = ()
     system: tuple[bytes, ...] = ()
     is_system: bool = False
-    answer: Answer | None = None
+    answer: RoundAnswer | None = None
     form: ReplayForm | None = None
     calls: tuple[str, ...] = ()
     continuation: str | None = None
@@ -72,7 +72,7 @@ class GeminiPiece(Struct, frozen=True):
     behind: tuple[bytes, ...] = ()
 
 
-class _Sent(Struct, frozen=True):
+class _ContentParts(Struct, frozen=True):
     """The parts of a message's content, and their cost."""
 
     parts: tuple[bytes, ...]
@@ -189,7 +189,7 @@ class GeminiItemEncoder:
         keeps_id = turn is not None and self._keeps_id(turn, item.call_id)
         if turn is not None and item.wire is not None and item.wire.adapter == _wire.NAME:
             part = item.wire.json.encode()
-            answer = Answer(item.call_id, part)
+            answer = RoundAnswer(item.call_id, part)
             return GeminiPiece(answer=answer, tokens=_part_tokens(part) + _estimate.CONTENT_TOKENS)
         media = [part for part in item.content if isinstance(part, Image | Document)]
         raws = [part for part in item.content if isinstance(part, Raw)]
@@ -206,7 +206,7 @@ class GeminiItemEncoder:
             members.append(b'"parts":' + _turn.joined(inside))
         part = b'{"functionResponse":{%b}}' % b",".join(members)
         tokens = _estimate.text_tokens(item.text) + sent.tokens + 3 * _estimate.CONTENT_TOKENS
-        answer = Answer(item.call_id, part, aside)
+        answer = RoundAnswer(item.call_id, part, aside)
         if turn is not None:
             return GeminiPiece(answer=answer, tokens=tokens, unbounded=sent.unbounded)
         made = _turn.call_part(name, item.arguments or "", bypass=self._capable.signed)
@@ -222,7 +222,7 @@ class GeminiItemEncoder:
 
     # --- parts ---------------------------------------------------------------------------------
 
-    def _parts(self, parts: tuple[Part, ...], field: str) -> _Sent:
+    def _parts(self, parts: tuple[Part, ...], field: str) -> _ContentParts:
         sent, tokens, unbounded = list[bytes](), 0, list[str]()
         for i, part in enumerate(parts):
             at = f"{field}.content[{i}]"
@@ -251,7 +251,7 @@ class GeminiItemEncoder:
             tokens += known or 0
             if known is None:
                 unbounded.append(at)
-        return _Sent(tuple(sent), tokens, tuple(unbounded))
+        return _ContentParts(tuple(sent), tokens, tuple(unbounded))
 
 
 def content(role: str, parts: list[bytes] | tuple[bytes, ...]) -> bytes:

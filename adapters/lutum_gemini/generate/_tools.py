@@ -18,7 +18,7 @@ from lutum_gemini._options import GeminiOptions
 from lutum_gemini.generate import _estimate, _models, _wire
 
 
-class ToolWire(Struct, frozen=True):
+class GeminiTools(Struct, frozen=True):
     """A plan on the wire.
 
     Attributes:
@@ -64,7 +64,7 @@ def declaration(tool: ToolDef) -> bytes:
 
 def plan(
     request: TurnRequest, options: GeminiOptions, model: str, *, vertex: bool, value_tool: str | None
-) -> ToolWire:
+) -> GeminiTools:
     """Return the wire form of a request's tools.
 
     Raises:
@@ -95,7 +95,7 @@ def plan(
             raise BadValue("server_side_tool_invocations", "is not available on Vertex AI")
         config.append(b'"includeServerSideToolInvocations":' + encode(shown))
     tokens = sum(_estimate.json_tokens(entry) + _estimate.TOOL_TOKENS for entry in declared.values())
-    return ToolWire(
+    return GeminiTools(
         tuple(entries),
         b"{%b}" % b",".join(config) if config else b"",
         reason,

@@ -198,15 +198,19 @@ def _why_not(turn: CommittedTurn, scope: str, model: str) -> str | None:
         return f"it was made at {turn.scope!r}, this is {scope!r}"
     if turn.inexact_reason is not None:
         return turn.inexact_reason
-    if not _is_readable(turn, model):
+    if _is_readable(turn, model):
+        return None
+    if has_signature(turn.wire):
         return f"{model} does not accept the signatures of {turn.model}"
-    return None
+    return f"{model} demands a signature on its calls, and {turn.model} made none"
 
 
 def _is_readable(turn: CommittedTurn, model: str) -> bool:
-    if not has_signature(turn.wire) or _models.reads(model, turn.model):
+    if _models.reads(model, turn.model):
         return True
-    return string(decode_object(turn.wire).get(ASKED)) == _models.base_name(model)
+    if string(decode_object(turn.wire).get(ASKED)) == _models.base_name(model):
+        return True
+    return not has_signature(turn.wire) and not (turn.tool_calls and _models.capabilities(model).signed)
 
 
 def has_signature(json: bytes) -> bool:

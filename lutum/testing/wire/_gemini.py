@@ -62,6 +62,7 @@ class GeminiDialect:
     def __init__(self, *, signing: bool = True, api_key: str | None = None) -> None:
         self._signing = signing
         self._api_key = api_key
+        self._hops: dict[str, list[bytes]] = {}
 
     def matches(self, request: WireRequest) -> bool:
         return _PATH.fullmatch(request.path) is not None
@@ -110,7 +111,12 @@ class GeminiDialect:
         streamed = _method(request) == "streamGenerateContent"
         if streamed and parse_qs(request.query).get("alt") != ["sse"]:
             raise ValueError("without alt=sse the API sends a JSON array, which no client here reads")
-        return GeminiRendering(request, model_of(request), reply, signing=self._signing).render(streamed)
+        earlier = self._hops.get(request.json.get("continuationToken", ""), [])
+        rendering = GeminiRendering(request, model_of(request), reply, earlier, signing=self._signing)
+        rendered = rendering.render(streamed)
+        if rendering.continuation is not None:
+            self._hops[rendering.continuation] = rendering.parts
+        return rendered
 
     def _check_key(self, request: WireRequest) -> WireError | None:
         if self._api_key is None:

@@ -1,7 +1,7 @@
 """A scripted reply as frames of `streamGenerateContent`, or as one response of `generateContent`. PURE."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, final
 
 import msgspec
@@ -35,13 +35,20 @@ _FIRST_WITH_IDS: Final = (3, 6)
 
 @final
 class GeminiRendering:
-    """One reply on its way into frames, and into the parts of the whole answer."""
+    """One reply on its way into frames, and into the parts of the whole answer.
 
-    def __init__(self, request: WireRequest, model: str, reply: Reply, *, signing: bool) -> None:
+    Args:
+      earlier: the parts of the answer that this reply continues.
+    """
+
+    def __init__(
+        self, request: WireRequest, model: str, reply: Reply, earlier: Sequence[bytes] = (), *, signing: bool
+    ) -> None:
         self._request = request
         self._model = model
         self._reply = reply
         self._signing = signing
+        self._earlier = tuple(earlier)
         self._generation = generation_of(model)
         self._items: list[Item] = []
         self._parts: list[bytes] = []
@@ -51,6 +58,17 @@ class GeminiRendering:
         self._calls = 0
         self._has_thoughts = False
         self._given: str | None = None  # a signature of the script
+
+    @property
+    def parts(self) -> list[bytes]:
+        """The parts of the answer so far."""
+        return [*self._earlier, *self._parts]
+
+    @property
+    def continuation(self) -> str | None:
+        """The token with which a client asks for the rest."""
+        token = (self._reply.stop_details or {}).get("continuationToken")
+        return token if isinstance(token, str) and self._reply.stop_reason == "CONTINUATION" else None
 
     def render(self, streamed: bool) -> Rendered:
         """Render the reply."""
@@ -100,7 +118,7 @@ class GeminiRendering:
 
     def _last_signature(self) -> str | None:
         """The signature of an answer without a call: it stands on an empty text at the end."""
-        if self._calls or not self._parts or self._generation < (3, 0):
+        if self._calls or not self._parts or self._generation < (3, 0) or self.continuation is not None:
             return None
         return self._signature(json_bytes({"text": ""}))
 
@@ -109,7 +127,7 @@ class GeminiRendering:
             return self._given or None
         if not self._signing:
             return "c2lnbmF0dXJl"
-        return sign(self._model, [*self._parts, part])
+        return sign(self._model, [*self.parts, part])
 
     def _texts(self, pieces: tuple[str | Step, ...], *, is_thought: bool) -> None:
         for piece in pieces_of_text(pieces):
