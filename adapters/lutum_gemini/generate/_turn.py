@@ -196,10 +196,8 @@ def _why_not(turn: CommittedTurn, scope: str, model: str) -> str | None:
         return f"it was made by the adapter {turn.adapter!r}"
     if turn.scope != scope:
         return f"it was made at {turn.scope!r}, this is {scope!r}"
-    if turn.inexact_reason is not None:
-        return turn.inexact_reason
     if _is_readable(turn, model):
-        return None
+        return turn.inexact_reason
     if has_signature(turn.wire):
         return f"{model} does not accept the signatures of {turn.model}"
     return f"{model} demands a signature on its calls, and {turn.model} made none"
