@@ -1,12 +1,11 @@
 """Gemini for lutum, on the Gemini API and on Vertex AI.
 
 generate   the dialect `generateContent`: `GeminiAdapter`
-_options   `GeminiOptions`; _hooks: `GeminiHooks`
+_options   `GeminiOptions` and `GeminiHooks`
 """
 
 from lutum import result_from_body as result_from_body
-from lutum_gemini._hooks import GeminiHooks as GeminiHooks
-from lutum_gemini._options import GeminiOptions as GeminiOptions
+from lutum_gemini._options import GeminiHooks as GeminiHooks, GeminiOptions as GeminiOptions
 from lutum_gemini.generate import (
     GeminiAdapter as GeminiAdapter,
     batch_line as batch_line,

@@ -1,4 +1,4 @@
-"""`GeminiOptions`: features of the Gemini API that no other provider has."""
+"""`GeminiOptions`: features of the Gemini API that no other provider has; `GeminiHooks` choose them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from lutum import BadValue
 from lutum.dialect.headers import check_extra_headers
 from lutum.dialect.json import Json, to_bytes
-from lutum.dialect.options import ProviderOptions, check_extra_body
+from lutum.dialect.options import ProviderOptions, SettingsHooks, check_extra_body
 
 Level = Literal["minimal", "low", "medium", "high", "xhigh"]
 
@@ -125,3 +125,7 @@ class GeminiOptions(ProviderOptions, frozen=True, kw_only=True, repr_omit_defaul
             to_bytes(f"generation_config.{name}", [value])
         check_extra_body(self.extra_body, _OURS)
         check_extra_headers(self.extra_headers, secret=_SECRET, instead="api_key= or token=")
+
+
+class GeminiHooks(SettingsHooks[GeminiOptions]):
+    """Hooks of `GeminiAdapter(hooks=)`: they choose a turn's model and options."""

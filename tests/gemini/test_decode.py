@@ -180,6 +180,42 @@ def test_grounding_and_log_probabilities() -> None:
     assert names == ["logprobsResult", "groundingMetadata", "logprobsResult"] or "groundingMetadata" in names
 
 
+GROUNDED: dict[str, Any] = {
+    "groundingChunks": [
+        {"web": {"uri": "https://a.example", "title": "A"}},
+        {"retrievedContext": {"title": "B", "text": "words of the source"}},
+    ],
+    "groundingSupports": [
+        {"segment": {"endIndex": 6, "text": "Größ"}, "groundingChunkIndices": [0]},
+        {"segment": {"startIndex": 8, "endIndex": 12, "text": "Tiere"}, "groundingChunkIndices": [1, 7, "x"]},
+        {"segment": {"startIndex": 1, "endIndex": 99, "text": "nowhere"}, "groundingChunkIndices": [0]},
+    ],
+}
+
+
+def test_citations() -> None:
+    """Byte offsets become characters; where they are wrong the words are searched for."""
+    events = decode(frame(text("Größe ")) + frame(text("Tiere."), finish="STOP", groundingMetadata=GROUNDED))
+    made = done(events).turn
+    assert [(one.title, one.url, one.start, one.end, one.quote) for one in made.citations] == [
+        ("A", "https://a.example", 0, 4, "Größ"),
+        ("B", "", 6, 11, "words of the source"),
+        ("A", "https://a.example", None, None, "nowhere"),
+    ]
+    added = [event.citation for event in events if isinstance(event, lutum.CitationAdded)]
+    assert tuple(added) == made.citations
+    sources = {"citationSources": [{"endIndex": 3, "uri": "https://b.example"}]}
+    (cited,) = turn(frame(text("abcd"), finish="STOP", citationMetadata=sources)).citations
+    assert (cited.url, cited.start, cited.end, cited.type) == ("https://b.example", 0, 3, "citation")
+
+
+@pytest.mark.parametrize(
+    "odd", [{"groundingSupports": [1]}, {"groundingSupports": {}}, {"groundingChunks": [1]}, []]
+)
+def test_odd_citations_cost_nothing(odd: Any) -> None:
+    assert turn(frame(text("a"), finish="STOP", groundingMetadata=odd)).citations == ()
+
+
 # --- calls ---------------------------------------------------------------------------------------
 
 
@@ -383,7 +419,7 @@ def test_odd_reports_never_cost_an_answer(odd: Any) -> None:
     """The figure is estimated, and the report is an event."""
     events = decode(frame(text("a"), finish="STOP", usage={**USAGE, "promptTokenCount": odd}))
     assert done(events).turn.text == "a"
-    assert "usageMetadata" in [e.name for e in events if isinstance(e, lutum.ProviderEvent)]
+    assert "usage" in [e.name for e in events if isinstance(e, lutum.ProviderEvent)]
 
 
 @pytest.mark.parametrize(("model", "known"), [("gemini-2.0-flash", "estimated"), (THREE, "lower_bound")])
@@ -394,7 +430,8 @@ def test_no_report(model: str, known: str) -> None:
 
 def test_updates_are_final_at_the_end_only() -> None:
     """While code may follow, a report is not the last one."""
-    events = decode(frame(CODE, usage=USAGE) + frame(text("a"), finish="STOP", usage=USAGE))
+    more = {**USAGE, "candidatesTokenCount": 4, "totalTokenCount": 13}
+    events = decode(frame(CODE, usage=USAGE) + frame(text("a"), finish="STOP", usage=more))
     assert [event.final for event in events if isinstance(event, lutum.UsageUpdate)] == [False, False]
     events = decode(frame(text("a"), usage=USAGE) + frame(text("b"), finish="STOP", usage=USAGE))
     assert [event.final for event in events if isinstance(event, lutum.UsageUpdate)] == [False, True]

@@ -465,6 +465,54 @@ def test_levels(level: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("model", "effort", "thinking"),
+    [
+        (TWO, "none", {"thinkingBudget": 0}),
+        (TWO, "medium", {"thinkingBudget": 8_192}),
+        (TWO, "max", {"thinkingBudget": 24_576}),
+        ("gemini-2.5-pro", "none", None),
+        (THREE, "none", {"thinkingLevel": "MINIMAL"}),
+        (THREE, "max", {"thinkingLevel": "HIGH"}),
+        ("gemini-3-pro-preview", "medium", None),
+        (FOUR, "none", None),
+        (FOUR, "low", {"thinkingLevel": "LOW"}),
+        ("gemini-4-neon", "max", {"thinkingLevel": "XHIGH"}),
+        ("some-model", "high", {"thinkingLevel": "HIGH"}),
+        ("gemini-2.0-flash", "none", {}),
+        ("gemini-2.0-flash", "low", None),
+    ],
+)
+def test_effort(model: str, effort: Any, thinking: Any) -> None:
+    """A portable effort is mapped or refused; options of Gemini go before it."""
+    if thinking is None:
+        with pytest.raises(lutum.BadValue) as failed:
+            asked(model, effort=effort)
+        assert failed.value.field == "effort"
+        return
+    assert body(asked(model, effort=effort))["generationConfig"].get("thinkingConfig", {}) == thinking
+    own = asked(TWO, effort=effort, options=GeminiOptions(thinking_budget=-1))
+    assert body(own)["generationConfig"]["thinkingConfig"] == {"thinkingBudget": -1}
+
+
+def test_without_a_budget_no_limit_is_sent() -> None:
+    """A reservation needs a bound; a turn without one does not."""
+    transcript = ModelInput().user("Hi").transcript
+    free = adapter().prepare(lutum.abc.TurnRequest(transcript=transcript, limited=False))
+    assert body(free)["generationConfig"] == {}
+    assert free.implicit_bound is None
+    assert asked().implicit_bound == 16_384
+    assert asked(max_output_tokens=9).implicit_bound is None
+    assert prepare(ModelInput().user("Hi"), via=adapter(default_max_output_tokens=7)).implicit_bound is None
+
+
+def test_what_is_cached() -> None:
+    """A prefix below the shortest that the API caches is not worth a wait."""
+    assert not asked().cacheable
+    assert prepare(ModelInput().user("word " * 4_000)).cacheable
+    assert not prepare(ModelInput().user("word " * 4_000), "gemini-2.0-flash").cacheable
+
+
+@pytest.mark.parametrize(
     "given",
     [
         {"thinking_level": "low", "thinking_budget": 10},

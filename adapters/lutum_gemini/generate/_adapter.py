@@ -14,8 +14,7 @@ from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
 from lutum.dialect.json import FAULTS, decode_object, encode
 from lutum.dialect.options import options_of
 from lutum.transport import Credential, HttpAdapter, Secret, check_base_url
-from lutum_gemini._hooks import GeminiHooks
-from lutum_gemini._options import GeminiOptions
+from lutum_gemini._options import GeminiHooks, GeminiOptions
 from lutum_gemini.generate import _decode, _encode, _errors, _tools, _turn, _wire
 
 if TYPE_CHECKING:

@@ -22,6 +22,16 @@ DEFAULT_MAX_OUTPUT: Final = 4_096
 DEFAULT_MAX_OUTPUT_THINKING: Final = 16_384
 """Thoughts count inside the limit: a low one can be used up by them, and the answer is empty but billed."""
 
+_BUDGETS: Final = {"none": 0, "low": 1_024, "medium": 8_192, "high": 24_576, "max": 32_768}
+"""Efforts of models with a budget (gemini-api/docs/openai, `reasoning_effort`)."""
+_LEVELS_OF_UNKNOWN: Final = {
+    "none": "minimal",
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "max": "high",
+}
+
 
 class Generation(Struct, frozen=True):
     """What decides the members behind the contents."""
@@ -41,10 +51,10 @@ class Generation(Struct, frozen=True):
     @property
     def thinks(self) -> bool:
         """The model thinks in this request, as far as it is known."""
-        options = self.options
-        if options.thinking_budget is not None:
-            return options.thinking_budget != 0
-        return options.thinking_level is not None or self.capable.thinks
+        level, budget = thinking_of(self)
+        if budget is not None:
+            return budget != 0
+        return level is not None or self.capable.thinks
 
 
 def generation_config(spec: Generation) -> tuple[dict[str, bytes], tuple[str, ...]]:
@@ -54,7 +64,9 @@ def generation_config(spec: Generation) -> tuple[dict[str, bytes], tuple[str, ..
       BadValue: the model does not accept a setting; the field is named.
     """
     settings, options = spec.request.settings, spec.options
-    found: dict[str, bytes] = {"maxOutputTokens": encode(max_output_tokens(spec))}
+    found = dict[str, bytes]()
+    if spec.request.limited or implicit_bound(spec) is None:
+        found["maxOutputTokens"] = encode(max_output_tokens(spec))
     if settings.temperature is not UNSET:
         if not 0 <= settings.temperature <= 2:
             raise BadValue("temperature", f"{settings.temperature} is not between 0 and 2, Gemini's range")
@@ -124,10 +136,20 @@ def max_output_tokens(spec: Generation) -> int:
         if most is not None and asked > most:
             raise BadValue("max_output_tokens", f"{asked} is more than the {most} of {spec.model}")
         return asked
-    budget = spec.options.thinking_budget or 0
+    budget = thinking_of(spec)[1] or 0
     default = DEFAULT_MAX_OUTPUT_THINKING if spec.thinks else DEFAULT_MAX_OUTPUT
     limit = spec.default_max_output_tokens or max(default, budget + DEFAULT_MAX_OUTPUT)
     return limit if most is None else min(limit, most)
+
+
+def implicit_bound(spec: Generation) -> int | None:
+    """Return the output limit that nobody set; None if the turn or the adapter's owner set one.
+
+    It is sent if a budget limits the turn, because a reservation needs a bound.
+    """
+    if spec.request.settings.max_output_tokens is not UNSET or spec.default_max_output_tokens is not None:
+        return None
+    return max_output_tokens(spec)
 
 
 def structured_by(request: TurnRequest, options: GeminiOptions) -> str:
@@ -137,12 +159,38 @@ def structured_by(request: TurnRequest, options: GeminiOptions) -> str:
     return f"GeminiOptions(structured={options.structured or 'json_schema'!r})"
 
 
+def thinking_of(spec: Generation) -> tuple[str | None, int | None]:
+    """Return the thinking level and the budget that are sent.
+
+    Raises:
+      BadValue: the model has no form for the effort that the turn asks for.
+    """
+    options, effort = spec.options, spec.request.settings.effort
+    if options.thinking_level is not None or options.thinking_budget is not None or effort is UNSET:
+        return options.thinking_level, options.thinking_budget
+    levels, budget = spec.capable.levels, spec.capable.budget
+    if levels:
+        level: str = "minimal" if effort == "none" else effort
+        if level == "max":
+            level = "xhigh" if "xhigh" in levels else "high"
+        if level in levels:
+            return level, None
+    elif levels is None:
+        return _LEVELS_OF_UNKNOWN[effort], None
+    elif budget and (effort != "none" or spec.capable.off):
+        return None, min(_BUDGETS[effort], budget[1])
+    elif effort == "none" and not spec.capable.thinks:
+        return None, None
+    raise BadValue("effort", f"{effort!r} has no equivalent at {spec.model}")
+
+
 def _thinking(spec: Generation) -> dict[str, object]:
-    options, capable, model = spec.options, spec.capable, spec.model
+    capable, model = spec.capable, spec.model
+    level, budget = thinking_of(spec)
     found = dict[str, object]()
-    if options.include_thoughts is not None:
-        found["includeThoughts"] = options.include_thoughts
-    if (budget := options.thinking_budget) is not None:
+    if spec.options.include_thoughts is not None:
+        found["includeThoughts"] = spec.options.include_thoughts
+    if budget is not None:
         if capable.budget is None:
             instead = "use thinking_level" if capable.levels else "it does not think"
             raise BadValue("thinking_budget", f"{model} does not accept a budget: {instead}")
@@ -152,7 +200,7 @@ def _thinking(spec: Generation) -> dict[str, object]:
             least, most = capable.budget
             raise BadValue("thinking_budget", f"{budget} is not between {least} and {most} for {model}")
         found["thinkingBudget"] = budget
-    if (level := options.thinking_level) is not None:
+    if level is not None:
         if capable.levels is not None and level not in capable.levels:
             allowed = ", ".join(sorted(capable.levels)) or "no level: use thinking_budget"
             raise BadValue("thinking_level", f"{level!r} is not accepted: {model} takes {allowed}")

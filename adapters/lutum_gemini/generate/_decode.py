@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from lutum import (
+    CitationAdded,
     Completed,
     ErrorKind,
     Event,
@@ -28,8 +29,6 @@ from lutum import (
     ToolCallIssue,
     ToolCallReady,
     TurnStarted,
-    Usage,
-    UsageUpdate,
 )
 from lutum.abc import Prepared
 from lutum.dialect.json import (
@@ -43,7 +42,7 @@ from lutum.dialect.json import (
     starts_with,
     string,
 )
-from lutum.dialect.usage import Reported, settle
+from lutum.dialect.usage import UsageReports
 from lutum.sse import SSEDecoder, SSEError
 from lutum_gemini.generate import _turn, _usage, _wire
 from lutum_gemini.generate._errors import body_error, is_error, stream_error
@@ -91,7 +90,7 @@ class GeminiDecoder:
         self._candidate = dict[str, bytes]()
         self._content = dict[str, bytes]()
         self._report: bytes | None = None
-        self._reported: Reported | None = None
+        self._reports = UsageReports(prepared.estimate, hidden=prepared.hidden_reasoning)
         self._started = False
         self._id_base = ""
         self._finish = False
@@ -224,11 +223,13 @@ class GeminiDecoder:
             if name not in ("candidates", "usageMetadata") and not (name == "responseId" and self._started):
                 self._top[name] = copied(value)
         self._start(out)
-        if starts_with(feedback := members.get("promptFeedback"), b"{") and feedback is not None:
+        feedback = members.get("promptFeedback")
+        if feedback is not None and starts_with(feedback, b"{"):
             self._feedback(copied(feedback), out)
         found = members.get("candidates")
+        candidates = decode_array(found) if found is not None and starts_with(found, b"[") else []
         is_last = False
-        for i, raw in enumerate(decode_array(found) if starts_with(found, b"[") and found else ()):
+        for i, raw in enumerate(candidates):
             candidate = decode_object(raw)
             if i or bytes(candidate.get("index", b"0")) not in (b"0", b"null"):
                 out.append(ProviderEvent("candidate", copied(raw)))
@@ -349,24 +350,9 @@ class GeminiDecoder:
             if self._report is None:
                 self._report = report
             return
-        if reported.odd:
-            out.append(ProviderEvent("usageMetadata", report))
-            if reported.empty:
-                return
-        self._report, self._reported = report, reported
-        if final:
-            usage = self._settled()
-            out.append(UsageUpdate(usage, usage.known == "exact"))
-        else:
-            out.append(UsageUpdate(_usage.so_far(reported), False))
-
-    def _settled(self) -> Usage:
-        return settle(
-            self._reported,
-            self._counted,
-            self._prepared.estimate,
-            hidden=self._prepared.hidden_reasoning,
-        )
+        if not reported.empty:
+            self._report = report
+        self._reports.take(reported, report, out, counted=self._counted, final=final)
 
     def _complete(self, out: list[Event]) -> None:
         """Append `Completed` if the answer is whole.
@@ -403,7 +389,9 @@ class GeminiDecoder:
             finish = "tool_calls"
         if finish == "paused" and candidate.continuation is None:
             finish = "length"
-        out.append(Completed(finish, self._settled(), turn))
+        out += map(CitationAdded, turn.citations)
+        self._reports.mark_final()
+        out.append(Completed(finish, self._reports.settle(self._counted), turn))
 
     def _wire(self) -> bytes:
         """The answer as one response object."""

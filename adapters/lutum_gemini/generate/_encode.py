@@ -98,11 +98,13 @@ def prepare(request: TurnRequest, config: GeminiConfig) -> Prepared:
         secret_headers=config.secret_headers,
         forms=tuple(joined.forms),
         inexact_reason=tools.inexact_reason,
-        estimate=Estimate(tokens, int(generation["maxOutputTokens"])),
+        estimate=Estimate(tokens, _config.max_output_tokens(spec)),
         unbounded=tuple(unbounded),
         hidden_reasoning=spec.thinks,
         structured=_config.structured_by(request, options),
         dropped_constraints=dropped,
+        implicit_bound=_config.implicit_bound(spec) if request.limited else None,
+        cacheable=capable.cache_tokens is not None and tokens >= capable.cache_tokens,
     )
 
 

@@ -34,6 +34,7 @@ class GeminiModel(Struct, frozen=True, kw_only=True):
         `includeServerSideToolInvocations`.
       image_tokens: the most that one image costs; None: tiles of 258 tokens.
       max_output: the largest `maxOutputTokens`.
+      cache_tokens: the shortest prefix that the API caches by itself; None if it caches none.
       locations: the Vertex AI locations that serve it; empty if unknown.
     """
 
@@ -49,6 +50,7 @@ class GeminiModel(Struct, frozen=True, kw_only=True):
     mixes_tools: bool = True
     image_tokens: int | None = 1_120
     max_output: int | None = None
+    cache_tokens: int | None = 4_096
     locations: frozenset[str] = frozenset()
 
 
@@ -66,8 +68,11 @@ _TWO = GeminiModel(
     mixes_tools=False,
     image_tokens=None,
     max_output=8_192,
+    cache_tokens=None,
 )
-_TWO_FIVE = msgspec.structs.replace(_TWO, budget=(0, 24_576), thinks=True, max_output=65_536)
+_TWO_FIVE = msgspec.structs.replace(
+    _TWO, budget=(0, 24_576), thinks=True, max_output=65_536, cache_tokens=2_048
+)
 _THREE = GeminiModel(levels=MINIMAL_TO_HIGH, budget=(0, 32_768), prefill=False, max_output=65_536)
 _THREE_SEVEN = msgspec.structs.replace(_THREE, levels=LOW_TO_HIGH)
 # The token limit is the sum over continued answers (generate-content/long-decode), so it has no cap here.
@@ -76,6 +81,7 @@ _FOUR = GeminiModel(
     budget=None,
     prefill=False,
     penalties=False,
+    cache_tokens=6_144,
     locations=frozenset({"global", "us", "eu"}),
 )
 

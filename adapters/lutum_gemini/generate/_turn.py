@@ -18,6 +18,7 @@ from lutum import CommittedTurn, ReasoningItem, RefusalItem, TextItem, ToolCallI
 from lutum.abc import ReplayForm
 from lutum.dialect.json import decode_array, decode_object, encode, is_null, is_object, starts_with, string
 from lutum_gemini.generate import _models, _wire
+from lutum_gemini.generate._citations import citations_of
 from lutum_gemini.generate._parts import is_plain, members_of_part, text_of
 
 ASKED: Final = "model"
@@ -44,6 +45,7 @@ class WireCandidate(Struct, frozen=True):
     blocked: str | None = None
     block_message: str | None = None
     continuation: str | None = None
+    members: dict[str, Raw] = {}
 
 
 class FunctionCallPart(Struct, frozen=True):
@@ -59,18 +61,17 @@ def candidate_of(response: bytes) -> WireCandidate:
     members = decode_object(response)
     feedback = _members(members.get("promptFeedback"))
     blocked, block_message = word(feedback.get("blockReason")), string(feedback.get("blockReasonMessage"))
-    found = members.get("candidates")
-    candidates = decode_array(found) if starts_with(found, b"[") and found is not None else []
+    candidates = _entries(members.get("candidates"))
     first = _members(candidates[0]) if candidates else {}
     content = _members(first.get("content"))
-    parts = content.get("parts")
     return WireCandidate(
-        tuple(map(bytes, decode_array(parts))) if starts_with(parts, b"[") and parts is not None else (),
+        tuple(map(bytes, _entries(content.get("parts")))),
         word(first.get("finishReason")),
         string(first.get("finishMessage")),
         blocked,
         block_message,
         string(first.get("continuationToken")),
+        first,
     )
 
 
@@ -130,6 +131,11 @@ def view_of(candidate: WireCandidate, id_base: str, value_tool: str | None = Non
             else:
                 items.append(ToolCallItem(call.id or made_id(id_base, calls), call.name, call.arguments))
             calls += 1
+    text = "".join(item.text for item in items if isinstance(item, TextItem))
+    if text and (cited := citations_of(candidate.members, text)):
+        # Offsets count from the beginning of the answer, so the last text holds them all.
+        last, item = [(i, item) for i, item in enumerate(items) if isinstance(item, TextItem)][-1]
+        items[last] = TextItem(item.text, cited)
     spoke = any(isinstance(item, TextItem | ToolCallItem) for item in items)
     if not spoke and (words := refusal_words(candidate)):
         items.append(RefusalItem(words))
@@ -220,8 +226,7 @@ def read_content(turn: CommittedTurn) -> bytes | None:
     """Return the content of a turn that was read from a request, as it was; None for a received answer."""
     if b'"finishReason"' in turn.wire or b'"promptFeedback"' in turn.wire:
         return None
-    found = decode_object(turn.wire).get("candidates", Raw(b"[]"))
-    candidates = decode_array(found) if starts_with(found, b"[") else []
+    candidates = _entries(decode_object(turn.wire).get("candidates"))
     return bytes(decode_object(candidates[0]).get("content", b"")) or None if candidates else None
 
 
@@ -308,6 +313,10 @@ def continuation_of(turn: CommittedTurn) -> str | None:
 def _is_value(part: bytes, value_tool: str) -> bool:
     call = call_of(members_of_part(part))
     return call is not None and call.name == value_tool
+
+
+def _entries(value: Raw | None) -> list[Raw]:
+    return decode_array(value) if value is not None and starts_with(value, b"[") else []
 
 
 def _members(value: Raw | None) -> dict[str, Raw]:

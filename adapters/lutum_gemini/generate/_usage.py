@@ -13,7 +13,6 @@ from typing import Final
 import msgspec
 from msgspec import Raw, Struct
 
-from lutum import Usage
 from lutum.dialect.json import FAULTS, decode_object
 from lutum.dialect.usage import MOST, Reported, count, is_odd
 
@@ -74,14 +73,3 @@ def _figures(report: bytes | Raw) -> tuple[list[int | None], bool]:
         return [None] * len(_COUNTS), True
     odd = any(is_odd(members.get(name)) for name in _COUNTS)
     return [count(members.get(name)) for name in _COUNTS], odd
-
-
-def so_far(report: Reported) -> Usage:
-    """Return the usage that a report in the middle of a stream stands for."""
-    return Usage(
-        input_tokens=report.input_tokens or 0,
-        output_tokens=report.output_tokens or 0,
-        cache_read_tokens=report.cache_read_tokens or 0,
-        reasoning_tokens=report.reasoning_tokens or 0,
-        known="lower_bound",
-    )
