@@ -12,11 +12,11 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from lutum._schema.strict import Provider as Provider, narrow as narrow
 from lutum._values.answer import Response, Usage
 from lutum._values.committed import CommittedTurn, ToolDef
 from lutum._values.events import Event
 from lutum._values.items import Item
+from lutum._values.schema_dialect import SchemaDialect as SchemaDialect
 from lutum._values.settings import Estimate, Settings
 from lutum._values.shared_ledger import (
     LedgerState as LedgerState,

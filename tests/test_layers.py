@@ -39,7 +39,6 @@ LAYERS: list[set[str]] = [
 LEVEL = {package: level for level, packages in enumerate(LAYERS) for package in packages}
 # Being taken apart: the HTTP engine, the public kit and the shared ledgers change these modules now.
 PENDING = {
-    ("lutum.abc", "lutum._schema.strict"),
     ("lutum._http.adapter", "lutum.transport"),
     ("lutum._budget.lease", "lutum._budget.budget"),
 }

@@ -20,6 +20,7 @@ from tool_elsewhere import logged
 
 import lutum
 from lutum import BadValue, Injected, Toolset, UsageError
+from lutum.dialect.schema import narrow
 from lutum_claude import ClaudeAdapter
 
 T = TypeVar("T")
@@ -251,7 +252,7 @@ def test_any_parameters_make_a_strict_schema(one: Any, two: Any) -> None:
     take.__annotations__ = {"first": one[0], "second": two[0] | None}
     tool = lutum.tool(take)
     text = Toolset(tool).definition(tool).schema
-    test_schema.check_openai(text)
+    test_schema.check_openai(narrow(text, test_schema.OPENAI)[0])
 
 
 def test_a_parameter_that_claude_refuses_is_named_before_anything_is_sent() -> None:

@@ -14,8 +14,9 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from lutum import BadValue, CommittedTurn, Estimate, Item, Message
-from lutum.abc import Prepared, TurnRequest, narrow
+from lutum.abc import Prepared, TurnRequest
 from lutum.dialect.json import encode, to_bytes
+from lutum.dialect.schema import narrow
 from lutum_claude import _estimate, _models, _request_options, _tools, _wire
 from lutum_claude._ids import distinct
 from lutum_claude._items import ClaudeItemEncoder, ClaudePiece, ContentBlock, system_texts
@@ -118,7 +119,7 @@ def prepare(request: TurnRequest, config: ClaudeConfig) -> Prepared:
     tokens += _estimate.THINKING_TOKENS if context.thinks else 0
     dropped: tuple[str, ...] = ()
     if request.output is not None and value_tool is None:
-        _, dropped = narrow(request.output.schema, "anthropic")
+        _, dropped = narrow(request.output.schema, _wire.SCHEMAS)
         tokens += _estimate.text_tokens(request.output.schema) + _estimate.FORMAT_TOKENS
     return Prepared(
         request=request,

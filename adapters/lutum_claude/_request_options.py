@@ -12,8 +12,9 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from lutum import BadValue
-from lutum.abc import TurnRequest, narrow
+from lutum.abc import TurnRequest
 from lutum.dialect.json import encode, to_bytes
+from lutum.dialect.schema import narrow
 from lutum_claude import _models, _wire
 from lutum_claude._options import ClaudeOptions
 
@@ -172,7 +173,7 @@ def _output_config(context: Context) -> bytes:
     if options.effort is not None:
         found.append(b'"effort":' + encode(options.effort))
     if output is not None and options.structured != "tool":
-        schema, _ = narrow(output.schema, "anthropic")
+        schema, _ = narrow(output.schema, _wire.SCHEMAS)
         found.append(b'"format":{"type":"json_schema","schema":%b}' % schema.encode())
     if options.task_budget is not None:
         found.append(b'"task_budget":' + to_bytes("task_budget", options.task_budget))

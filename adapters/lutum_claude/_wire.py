@@ -12,6 +12,8 @@ from typing import get_args
 import msgspec
 from msgspec import Raw, Struct
 
+from lutum.abc import SchemaDialect
+
 NAME = "claude"
 
 VERSION = "2023-06-01"
@@ -145,3 +147,14 @@ TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 CALL_ID = re.compile(r"[a-zA-Z0-9_-]+")
 MIN_BUDGET = 1024
 LOOKBACK = 20  # content blocks that a cache breakpoint looks back for an earlier entry
+
+# --- schemas (build-with-claude/structured-outputs, "JSON Schema limitations") ------------------
+
+SCHEMAS = SchemaDialect(
+    name="anthropic",
+    formats=frozenset(
+        {"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"}
+    ),
+    values=(("minItems", (0, 1)),),
+    recursive=False,
+)

@@ -1,35 +1,33 @@
-"""PURE: JSON schemas to the strict form that providers take, and from there to one provider's.
+"""JSON schemas to the strict form that providers accept, and from there to one provider's dialect.
 
-A schema comes in as a tree of plain dicts whose references are names (`{"$ref": "Movie"}`), and
-`$refuse` marks what no strict schema can say. It goes out with every object closed, every property
-required and every enum typed. What a provider does not take is dropped, reported, and said in the
+A schema comes in as a tree of plain dicts whose references are names (`{"$ref": "Movie"}`); `$refuse` marks
+a type that no strict schema can express. It goes out with every object closed, every property required and
+every enum typed. A constraint that a dialect does not accept is dropped, reported, and written into the
 description, so that the model still knows of it; the decoder enforces it.
-
-What is taken follows https://platform.openai.com/docs/guides/structured-outputs (supported schemas)
-and https://platform.claude.com/docs/en/build-with-claude/structured-outputs (limitations).
 """
 
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Iterable
-from typing import Any, Literal, get_args
+from typing import Any
 
 import msgspec
 
 from lutum._schema.partial_json import is_array, is_object
 from lutum._values.errors import BadValue
+from lutum._values.schema_dialect import SchemaDialect
 
 Node = dict[str, Any]
-Provider = Literal["openai", "anthropic"]
 
-_STRINGS = frozenset(["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"])
-_FORMATS = {"openai": _STRINGS, "anthropic": _STRINGS | {"uri"}}
+# Assertions about values (JSON Schema 2020-12, validation, 6 and 7). A strict form keeps them all.
 _CONSTRAINTS = frozenset(
     [
         "pattern",
         "format",
+        "minLength",
+        "maxLength",
+        "uniqueItems",
         "minimum",
         "maximum",
         "exclusiveMinimum",
@@ -39,7 +37,6 @@ _CONSTRAINTS = frozenset(
         "maxItems",
     ]
 )
-_LOOKAROUND = re.compile(r"(?<!\\)(?:\\\\)*\(\?<?[=!]")
 
 # Handled by name, or words about the schema that constrain nothing.
 _HANDLED = frozenset(
@@ -74,15 +71,6 @@ _HANDLED = frozenset(
 _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
 
 
-def takes(provider: Provider, keyword: str, value: object) -> bool:
-    """Whether the provider's strict mode accepts this constraint."""
-    if keyword == "format":
-        return value in _FORMATS[provider]
-    if provider == "anthropic":
-        return keyword == "minItems" and value in (0, 1)
-    return keyword in _CONSTRAINTS and not (keyword == "pattern" and _LOOKAROUND.search(str(value)))
-
-
 def strict(root: Node, defs: dict[str, Node]) -> tuple[Node, bool, tuple[str, ...]]:
     """The strict schema, whether its root is wrapped in `{"value": ...}`, and what was dropped.
 
@@ -104,21 +92,15 @@ def strict(root: Node, defs: dict[str, Node]) -> tuple[Node, bool, tuple[str, ..
     return schema, wrapped, tuple(work.dropped)
 
 
-def narrow(schema: str, provider: Provider) -> tuple[str, tuple[str, ...]]:
-    """A strict schema as one provider takes it, and what it does not take as "path: constraint".
+@functools.lru_cache(maxsize=512)
+def narrow(schema: str, dialect: SchemaDialect) -> tuple[str, tuple[str, ...]]:
+    """Return a strict schema in a provider's dialect, and each dropped constraint as "path: constraint".
 
-    What is dropped is said in the description instead.
+    The description says what was dropped.
 
     Raises:
-      BadValue: the provider takes no recursive schema, and this one is; or an unknown provider.
+      BadValue: the schema is recursive, and the dialect does not accept that.
     """
-    if provider not in get_args(Provider):
-        raise BadValue("provider", f"{provider!r} is none of {', '.join(get_args(Provider))}")
-    return _narrowed(schema, provider)
-
-
-@functools.lru_cache(maxsize=512)
-def _narrowed(schema: str, provider: Provider) -> tuple[str, tuple[str, ...]]:
     root: Node = msgspec.json.decode(schema)
     defs: dict[str, Node] = root.get("$defs", {})
     dropped: list[str] = []
@@ -127,12 +109,12 @@ def _narrowed(schema: str, provider: Provider) -> tuple[str, tuple[str, ...]]:
     def visit(node: Node, path: str, open_: tuple[str, ...]) -> None:
         if "$ref" in node:
             name = _name(node["$ref"])
-            if name in open_ and provider == "anthropic":
-                raise BadValue(path, f"{name} holds itself; {provider} takes no recursive schema")
+            if name in open_ and not dialect.recursive:
+                raise BadValue(path, f"{name} refers to itself; {dialect.name} accepts no recursive schema")
             if name not in seen:
                 seen.add(name)
                 visit(defs[name], path, (*open_, name))
-        refused = [key for key in sorted(node.keys() & _CONSTRAINTS) if not takes(provider, key, node[key])]
+        refused = [key for key in sorted(node.keys() & _CONSTRAINTS) if not dialect.takes(key, node[key])]
         told = [_words(keyword, node.pop(keyword)) for keyword in refused]
         _tell(node, told)
         dropped.extend(f"{path}: {words}" for words in told)
@@ -166,7 +148,7 @@ class _Strict:
         for keyword, value in raw.items():
             if keyword in _HANDLED or keyword.startswith("x-"):
                 continue
-            if "$ref" not in raw and any(takes(provider, keyword, value) for provider in get_args(Provider)):
+            if "$ref" not in raw and keyword in _CONSTRAINTS:
                 made[keyword] = value
             else:
                 told.append(_words(keyword, value))

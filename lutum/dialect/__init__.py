@@ -7,6 +7,7 @@ retry      `Retry-After` in each of its forms
 ids        ids of calls that a provider accepts
 headers    check the headers that a user adds
 tokens     estimate tokens of text, JSON, images and documents
+schema     a strict schema in the provider's dialect
 options    options of one turn over an adapter's, and the hooks that choose them
 
 `lutum.transport.HttpAdapter` is the base class that does the I/O; `lutum.abc` has the interfaces. The page
@@ -20,8 +21,9 @@ from lutum.dialect import (
     json as json,
     options as options,
     retry as retry,
+    schema as schema,
     tokens as tokens,
     usage as usage,
 )
 
-__all__ = ["errors", "headers", "ids", "json", "options", "retry", "tokens", "usage"]
+__all__ = ["errors", "headers", "ids", "json", "options", "retry", "schema", "tokens", "usage"]

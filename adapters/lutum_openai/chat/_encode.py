@@ -17,14 +17,16 @@ from urllib.parse import quote, urlsplit
 from msgspec import UNSET, Raw, Struct
 
 from lutum import BadValue, Estimate, ToolDef
-from lutum.abc import Prepared, ToolPlan, TurnRequest, narrow
+from lutum.abc import Prepared, ToolPlan, TurnRequest
 from lutum.dialect.ids import schema_name
 from lutum.dialect.json import decode_array, decode_object, encode, is_object, to_bytes
+from lutum.dialect.schema import narrow
 from lutum_openai import _estimate
 from lutum_openai._hidden_prompt import hidden_prompt_tokens
 from lutum_openai._items import OpenAIPiece, json_instruction
 from lutum_openai._options import OpenAIOptions
 from lutum_openai._profiles import UNKNOWN, Profile, Structured
+from lutum_openai._schemas import SCHEMAS
 from lutum_openai.chat import _wire
 from lutum_openai.chat._items import ChatItemEncoder
 
@@ -98,7 +100,7 @@ def prepare(request: TurnRequest, config: ChatConfig) -> Prepared:
             messages.append(b'{"role":"system","content":%b}' % encode(text))
             output = b'{"type":"json_object"}'
         else:
-            schema, dropped = narrow(request.output.schema, "openai")
+            schema, dropped = narrow(request.output.schema, SCHEMAS)
             output = b'{"type":"json_schema","json_schema":{"name":%b,"schema":%b,"strict":true}}' % (
                 encode(schema_name(request.output.name)),
                 schema.encode(),

@@ -22,14 +22,16 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from lutum import BadValue, Estimate, ToolDef, Transcript
-from lutum.abc import Prepared, ReplayForm, TurnRequest, narrow
+from lutum.abc import Prepared, ReplayForm, TurnRequest
 from lutum.dialect.ids import schema_name
 from lutum.dialect.json import encode, is_object, to_bytes
+from lutum.dialect.schema import narrow
 from lutum_openai import _estimate
 from lutum_openai._endpoint import OpenAIEndpoint
 from lutum_openai._hidden_prompt import hidden_prompt_tokens
 from lutum_openai._items import OpenAIPiece, json_instruction, message_tokens
 from lutum_openai._options import OpenAIOptions
+from lutum_openai._schemas import SCHEMAS
 from lutum_openai.responses import _wire
 from lutum_openai.responses._ids import distinct
 from lutum_openai.responses._items import ResponsesItemEncoder
@@ -292,7 +294,7 @@ def _text(
         if options.structured == "json_object":
             text["format"] = b'{"type":"json_object"}'
         else:
-            schema, dropped = narrow(request.output.schema, "openai")
+            schema, dropped = narrow(request.output.schema, SCHEMAS)
             text["format"] = b'{"type":"json_schema","name":%b,"schema":%b,"strict":true}' % (
                 encode(schema_name(request.output.name)),
                 schema.encode(),
@@ -381,7 +383,7 @@ def tool_json(tool: ToolDef) -> bytes:
     if not is_object(tool.schema):
         raise BadValue("tools", f"the schema of {tool.name!r} is no JSON object")
     described = b',"description":' + encode(tool.description) if tool.description else b""
-    schema = narrow(tool.schema, "openai")[0] if tool.strict else tool.schema.strip()
+    schema = narrow(tool.schema, SCHEMAS)[0] if tool.strict else tool.schema.strip()
     return b'{"type":"function","name":%b%b,"parameters":%b,"strict":%b}' % (
         encode(tool.name),
         described,
