@@ -7,7 +7,7 @@ bytes into events. The I/O between them is an `Exchange`; `lutum.transport` has 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -16,6 +16,7 @@ from lutum._values.answer import Response, Usage
 from lutum._values.committed import CommittedTurn, ToolDef
 from lutum._values.events import Event
 from lutum._values.items import Item
+from lutum._values.rate_limit import RateKind as RateKind, RateLimit as RateLimit
 from lutum._values.schema_dialect import SchemaDialect as SchemaDialect
 from lutum._values.settings import Estimate, Settings
 from lutum._values.shared_ledger import (
@@ -279,6 +280,19 @@ class ResolvesSettings(Protocol):
     async def resolve_settings(self, request: TurnRequest) -> Settings:
         """The settings to prepare the request with. Asked once a turn, before anything is reserved, and
         waited for as long as for a first event. What a hook raises comes out as it is."""
+        ...
+
+
+class ReadsRateLimits(Protocol):
+    """An adapter that reads the rate limits of the account from response headers, for a `Budget` that follows
+    them."""
+
+    def rate_limits(self, response: Response, now: float) -> Sequence[RateLimit]:
+        """Return the limits that a response reports; none if it reports none. Pure.
+
+        Args:
+          now: seconds since the epoch, for a reset that is an instant.
+        """
         ...
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 from urllib.parse import urlsplit
 
 import anyio
+import msgspec
 
 from lutum._http.adapter import HttpAdapter
 from lutum._http.credential import Credential, Secret, no_key
@@ -25,6 +26,7 @@ from lutum._values.errors import BadValue, Interrupted, NetworkError, ProviderEr
 from lutum._values.events import Completed, Event
 from lutum._values.results import Response
 from lutum.abc import Decoder, Phase, Prepared
+from lutum.dialect.headers import REQUEST_IDS
 
 if TYPE_CHECKING:
     import httpx
@@ -83,6 +85,7 @@ class HttpTransport:
       http_client: an `httpx.AsyncClient` (or `httpx2.AsyncClient`) of yours: its proxies, limits,
         certificates and event hooks then count, and closing it stays with you. Without one: HTTP/1.1,
         no limit on connections, the proxy variables as they are now, no cookies kept.
+      request_ids: response headers that hold the id of a request, in order of preference.
 
     Opens nothing before the first request and works on any number of event loops.
 
@@ -90,7 +93,7 @@ class HttpTransport:
       BadValue: `http_client` is not an asynchronous client, or a proxy variable is broken.
     """
 
-    def __init__(self, http_client: Any | None = None) -> None:
+    def __init__(self, http_client: Any | None = None, *, request_ids: tuple[str, ...] = REQUEST_IDS) -> None:
         import httpx
 
         from lutum._http.foreign_client import HttpRequest  # these load it too
@@ -98,6 +101,7 @@ class HttpTransport:
         from lutum._http.proxies import proxy_mounts
 
         _preload()
+        self._request_ids = request_ids
         self._own: list[httpx.AsyncBaseTransport] = []
         if http_client is not None:
             if not callable(getattr(http_client, "aclose", None)) or not hasattr(
@@ -130,7 +134,7 @@ class HttpTransport:
           decoder: makes the decoder of a successful response from its head.
           fault: makes the error of any other response from its head and the first 64 KiB of its body.
         """
-        return HttpExchange(self._call(prepared.url), prepared, secrets, decoder, fault)
+        return HttpExchange(self._call(prepared.url), prepared, secrets, decoder, fault, self._request_ids)
 
     async def request(
         self, method: str, url: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
@@ -146,7 +150,7 @@ class HttpTransport:
         """
         call = self._call(url)
         try:
-            response = await call.send(method, headers, body, _ignore)
+            response = identified(await call.send(method, headers, body, _ignore), self._request_ids)
             content = bytearray()
             try:
                 await call.read(WHOLE_BODY_BYTES + 1, content)
@@ -181,7 +185,9 @@ class HttpExchange:
         secrets: Secrets,
         decoder: Callable[[Response], Decoder],
         fault: Callable[[Response, bytes], ProviderError],
+        request_ids: tuple[str, ...] = REQUEST_IDS,
     ) -> None:
+        self._request_ids = request_ids
         self.response: Response | None = None
         self.refusal: ProviderError | None = None
         self.unsent = True
@@ -212,7 +218,8 @@ class HttpExchange:
             span.hide(*secrets.values())
         headers = [*prepared.headers, *secrets.items()]
         self.unsent = False
-        self.response = response = await call.send(prepared.method, headers, prepared.body, mark)
+        response = await call.send(prepared.method, headers, prepared.body, mark)
+        self.response = response = identified(response, self._request_ids)
         if not 200 <= response.status < 300:
             body = bytearray()
             try:
@@ -270,6 +277,12 @@ class HttpExchange:
                 while True:
                     await self._call.next()
         await self._call.aclose()
+
+
+def identified(response: Response, names: tuple[str, ...]) -> Response:
+    """Return a response head with its request id, which the first of these headers holds."""
+    found = next((response.headers[name] for name in names if name in response.headers), None)
+    return response if found is None else msgspec.structs.replace(response, request_id=found)
 
 
 def _ignore(phase: Phase) -> None:

@@ -20,7 +20,9 @@ from hypothesis import given, strategies as st
 
 import lutum
 from lutum import Budget, Estimate, Usage
-from lutum._budget.rate_limits import DAY, RateLimit, RateLimits, read_rate_limits
+from lutum._budget.rate_limits import RateLimits
+from lutum.abc import RateLimit
+from lutum.dialect.headers import x_rate_limits
 from lutum.testing.wire import (
     Answer,
     BeforeHead,
@@ -32,6 +34,7 @@ from lutum.testing.wire import (
     WireServer,
 )
 from lutum_claude import ClaudeAdapter
+from lutum_claude._rate_limits import read_rate_limits as read_claude
 
 MODEL = "claude-sonnet-4-5"
 OUTPUT = 40  # billed for each turn
@@ -344,7 +347,7 @@ HEADERS: list[tuple[str, dict[str, str], list[RateLimit]]] = [
             "x-ratelimit-remaining-tokens": "5705",
             "x-ratelimit-reset-tokens": "17.212s",
         },
-        [RateLimit("requests", 1000, 996, DAY), RateLimit("tokens", 8000, 5705)],
+        [RateLimit("requests", 1000, 996, 86_400.0), RateLimit("tokens", 8000, 5705)],
     ),
     (
         "openrouter",
@@ -383,12 +386,17 @@ HEADERS: list[tuple[str, dict[str, str], list[RateLimit]]] = [
 ]
 
 
+def read(headers: dict[str, str], now: float) -> list[RateLimit]:
+    """What the adapters read; no header means something to two of them."""
+    return [*read_claude(headers), *x_rate_limits(headers, now)]
+
+
 @pytest.mark.parametrize(
     ("headers", "expected"), [case[1:] for case in HEADERS], ids=[case[0] for case in HEADERS]
 )
 def test_headers(headers: dict[str, str], expected: list[RateLimit]) -> None:
     """What each provider says, in its own words; what cannot be read is passed over."""
-    found = read_rate_limits(headers, 0.0)
+    found = read(headers, 0.0)
     assert [(each.kind, each.limit, each.left, each.full_in) for each in found] == [
         (each.kind, each.limit, each.left, each.full_in) for each in expected
     ]
@@ -398,10 +406,10 @@ def test_headers(headers: dict[str, str], expected: list[RateLimit]) -> None:
 @given(st.dictionaries(st.sampled_from([name for case in HEADERS for name in case[1]]), st.text(max_size=20)))
 def test_any_headers(headers: dict[str, str]) -> None:
     """Nothing that a server may send makes it fail, or gives a limit that is none."""
-    for read in read_rate_limits(headers, 0.0):
-        assert read.limit > 0
-        assert read.left >= 0
-        assert read.period >= 60
+    for found in read(headers, 0.0):
+        assert found.limit > 0
+        assert found.left >= 0
+        assert found.period >= 60
 
 
 @pytest.mark.corpus
@@ -411,8 +419,8 @@ def test_recorded_headers() -> None:
     for name in ("claude_messages", "openai_chat", "openai_responses"):
         for record in corpus.load(name):
             headers = {key.lower(): str(value) for key, value in (record["response_headers"] or {}).items()}
-            for read in read_rate_limits(headers, 1754667630.0):  # half a minute before the one of OpenRouter
-                kinds[record["host"], read.kind, read.period > 120] += 1
+            for found in read(headers, 1754667630.0):  # half a minute before the one of OpenRouter
+                kinds[record["host"], found.kind, found.period > 120] += 1
     assert kinds["api.anthropic.com", "input", False] > 300
     assert kinds["api.openai.com", "tokens", False] > 100
     assert kinds["api.groq.com", "requests", True] > 0

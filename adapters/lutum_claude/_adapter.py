@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self, final
 
 import msgspec
 
 from lutum import CommittedTurn, Event, Response
-from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
+from lutum.abc import Decoder, Prepared, RateLimit, ReplayForm, TurnRequest
 from lutum.dialect.errors import body_error
+from lutum.dialect.headers import x_rate_limits
 from lutum.dialect.json import decode_object, encode
 from lutum.transport import Credential, HttpAdapter, Secret
 from lutum_claude import _decode, _encode, _messages, _turn, _wire
 from lutum_claude._errors import ERRORS
 from lutum_claude._options import ClaudeHooks, ClaudeOptions
+from lutum_claude._rate_limits import read_rate_limits
 
 if TYPE_CHECKING:
     import httpx
@@ -68,6 +71,7 @@ class ClaudeAdapter(HttpAdapter):
     """
 
     errors = ERRORS
+    request_ids = ("request-id", "x-request-id", "x-amzn-requestid")  # the last at Bedrock
 
     def __init__(
         self,
@@ -199,6 +203,10 @@ class ClaudeAdapter(HttpAdapter):
             "POST", self._count_url, _decode_counted, headers=headers, body=encode(sent)
         )
         return counted.input_tokens
+
+    def rate_limits(self, response: Response, now: float) -> Sequence[RateLimit]:
+        """The rate limits that a response reports. Pure."""
+        return [*read_rate_limits(response.headers), *x_rate_limits(response.headers, now)]
 
     def decoder(self, prepared: Prepared, response: Response) -> Decoder:
         """The decoder of a successful answer to a request. Pure."""

@@ -9,6 +9,9 @@ from msgspec import Struct
 from lutum.transport import Credential, Secret
 
 OWN_BASE_URL = "https://api.openai.com/v1"
+REQUEST_IDS = ("request-id", "x-request-id", "apim-request-id", "x-amzn-requestid")
+"""Response headers with the id of a request; the last two are Azure's and Bedrock's."""
+
 OWN_HOST = "api.openai.com"
 
 _AZURE_HOSTS = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com")

@@ -8,9 +8,8 @@ decides who is served next.
 from __future__ import annotations
 
 import math
-import time
 import uuid
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, final
@@ -24,7 +23,7 @@ from lutum._budget.foreign import keep_failure, raise_failure
 from lutum._budget.wait_queue import Waiter, ahead, wake
 from lutum._values.errors import BudgetExceeded
 from lutum._values.results import Estimate, Response, Usage
-from lutum.abc import Lease, Ledger, SharedLease, SharedLedger, TurnIdentity
+from lutum.abc import Lease, Ledger, RateLimit, SharedLease, SharedLedger, TurnIdentity
 
 if TYPE_CHECKING:
     from lutum._budget.budget import Budget
@@ -160,16 +159,18 @@ class BudgetLease:
         if self._shared is not None:
             self._shared.sent()
 
-    def update_rates(self, response: Response, wait: float | None = None) -> float | None:
-        """Learn the rates from the head of an answer, and how long it asked to wait if it refused.
+    def update_rates(
+        self, response: Response, wait: float | None = None, limits: Sequence[RateLimit] = ()
+    ) -> float | None:
+        """Learn the rates from the limits that a response reports and the pause that a refusal asks for.
 
-        Seconds until they allow another request, if the answer says so.
+        Return the seconds until they allow another request; None if the response reports no limit.
         """
         if self._shared is not None:
-            return self._shared.update_rates(response, wait)
+            return self._shared.update_rates(response, wait, limits)
         if self._rates is None:
             return None
-        again = self._rates.learn(self._number, response.headers, wait, current_time(), time.time())
+        again = self._rates.learn(self._number, limits, wait, current_time())
         wake((self._chain[-1],), try_grant)
         return again
 

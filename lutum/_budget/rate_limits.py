@@ -1,4 +1,4 @@
-"""How fast a ledger may be drawn on, and what the rate-limit headers of providers say about it: PURE.
+"""How fast a ledger may be drawn on, learned from the rate limits that responses report.
 
 A bucket of tokens or requests is one number, the instant at which it is full again; that is also what
 providers report. A draw moves it later, what is given back moves it earlier, and time refills it without
@@ -11,38 +11,18 @@ one, and with each answer one more may be under way.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping
-from typing import Literal, Protocol
-
-from msgspec import Struct
+from collections.abc import Sequence
+from typing import Protocol, get_args
 
 from lutum._budget.amounts import check_whole
+from lutum._values.rate_limit import RateKind, RateLimit
 
-Kind = Literal["requests", "tokens", "input", "output"]
-
-_KINDS: tuple[Kind, ...] = ("requests", "tokens", "input", "output")
+_KINDS: tuple[RateKind, ...] = get_args(RateKind)
 
 MINUTE = 60.0
-DAY = 86_400.0
 
 # Instants are floats, and what is due now may be due a rounding error later.
 _TICK = 1e-6
-
-
-class RateLimit(Struct, frozen=True):
-    """What an answer says of one limit: `limit` in `period` seconds, `left` of it now.
-
-    `full_in` is given by a provider that starts afresh at an instant instead of refilling all the time.
-    `refunds` says that it counts what was written in the end and not what might have been.
-    """
-
-    kind: Kind
-    limit: int
-    left: int
-    period: float = MINUTE
-    full_in: float | None = None
-    refunds: bool = True
 
 
 class Tokens(Protocol):
@@ -129,7 +109,7 @@ class _Sent:
 
     __slots__ = ("amount", "answered")
 
-    def __init__(self, amount: Tokens, answered: dict[Kind, int]) -> None:
+    def __init__(self, amount: Tokens, answered: dict[RateKind, int]) -> None:
         self.amount = amount
         self.answered = answered
 
@@ -154,8 +134,8 @@ class RateLimits:
     def __init__(self, tokens: int | None, requests: int | None, *, follow: bool) -> None:
         for field, limit in (("tokens_per_minute", tokens), ("requests_per_minute", requests)):
             check_whole(field, limit, 1)
-        # By period too: Groq says of requests how many a day, and yours may say how many a minute.
-        self._buckets = dict[tuple[Kind, float], _Bucket]()
+        # By period too: a host counts requests by the day, and your own limit may be by the minute.
+        self._buckets = dict[tuple[RateKind, float], _Bucket]()
         if tokens is not None:
             self._buckets["tokens", MINUTE] = _Bucket(tokens)
         if requests is not None:
@@ -231,13 +211,13 @@ class RateLimits:
                 self._unseen[kind] -= drawn
                 self._answered[kind] += drawn
 
-    def learn(
-        self, number: int, headers: Mapping[str, str], wait: float | None, now: float, wall: float
-    ) -> float | None:
-        """Take over what the answer to that request says. `wait` is what it asked for after refusing, `wall`
-        the time since the epoch.
+    def learn(self, number: int, found: Sequence[RateLimit], wait: float | None, now: float) -> float | None:
+        """Take over the limits that the response to that request reports.
 
-        Seconds until the limits that it names allow the same request; None where it names none.
+        Return the seconds until they allow the same request; None if it reports none.
+
+        Args:
+          wait: the pause in seconds that the provider asked for after refusing.
         """
         sent = self._waiting.get(number)
         # What was answered while this was under way may have been counted before it or after.
@@ -248,10 +228,9 @@ class RateLimits:
         if wait is not None:
             self._not_before = max(self._not_before, now + wait)
         self._slow += 1
-        found = read_rate_limits(headers, wall)
         for reported in found:
             self._unknown = False
-            kind: Kind = reported.kind
+            kind: RateKind = reported.kind
             key = (kind, reported.period)
             unseen = self._unseen[kind] + since[kind] - sent.answered[kind]
             if key in self._fixed:
@@ -280,83 +259,11 @@ class RateLimits:
             for (kind, _), bucket in self._buckets.items()
         ]
 
-    def _draw(self, drawn: dict[Kind, int], now: float) -> None:
+    def _draw(self, drawn: dict[RateKind, int], now: float) -> None:
         for (kind, _), bucket in self._buckets.items():
             bucket.draw(drawn[kind], now)
 
 
-def _drawn(amount: Tokens, requests: int) -> dict[Kind, int]:
+def _drawn(amount: Tokens, requests: int) -> dict[RateKind, int]:
     given, spoken = amount.input, amount.output
     return {"requests": requests, "tokens": given + spoken, "input": given, "output": spoken}
-
-
-def read_rate_limits(headers: Mapping[str, str], wall: float) -> list[RateLimit]:
-    """What the headers of an answer say, in the words of Claude, of OpenAI and Groq, or of OpenRouter.
-
-    `wall` is the time since the epoch, where the answer does not say its own.
-    """
-    found = list[RateLimit]()
-    for kind, said in _CLAUDE.items():
-        names = (f"anthropic-ratelimit-{said}-limit", f"anthropic-ratelimit-{said}-remaining")
-        if (figures := _figures(headers, *names)) is not None:
-            found.append(RateLimit(kind, *figures))
-    for kind in ("requests", "tokens"):
-        names = (f"x-ratelimit-limit-{kind}", f"x-ratelimit-remaining-{kind}")
-        if (figures := _figures(headers, *names)) is not None:
-            reset = _duration(headers.get(f"x-ratelimit-reset-{kind}", ""))
-            found.append(RateLimit(kind, *figures, _period(*figures, reset), refunds=False))
-    if (figures := _figures(headers, "x-ratelimit-limit", "x-ratelimit-remaining")) is not None:
-        if "date" in headers:
-            wall = _date(headers["date"], wall)
-        resets = headers.get("x-ratelimit-reset", "")
-        if resets.isascii() and resets.isdigit() and len(resets) == 13:  # milliseconds since the epoch
-            full_in = max(0.0, int(resets) / 1000 - wall)
-            found.append(RateLimit("requests", *figures, MINUTE if full_in <= MINUTE else DAY, full_in))
-    return found
-
-
-# api/rate-limits: `tokens` is the limit that binds most at the moment, so its size may change.
-_CLAUDE: dict[Kind, str] = {
-    "requests": "requests",
-    "tokens": "tokens",
-    "input": "input-tokens",
-    "output": "output-tokens",
-}
-
-_DURATION = re.compile(
-    r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?", re.ASCII
-)
-
-
-def _period(limit: int, left: int, reset: float | None) -> float:
-    """Seconds in which an empty bucket is full: a minute, unless what is missing takes clearly longer to
-    come back. Groq counts requests by the day under the same names, OpenAI on its lowest tiers."""
-    if not reset or left >= limit:
-        return MINUTE
-    return DAY if reset * limit / (limit - left) > 2 * MINUTE else MINUTE
-
-
-def _duration(text: str) -> float | None:
-    """Seconds of `6m0s`, `17.212s` or `26ms`; None for anything else."""
-    match = _DURATION.fullmatch(text)
-    if match is None or not text:
-        return None
-    units = (86_400.0, 3_600.0, 60.0, 1.0, 0.001)
-    return sum(float(part) * unit for part, unit in zip(match.groups(), units, strict=True) if part)
-
-
-def _figures(headers: Mapping[str, str], limit: str, left: str) -> tuple[int, int] | None:
-    texts = headers.get(limit, ""), headers.get(left, "")
-    if not all(text.isascii() and text.isdigit() and len(text) < 16 for text in texts):
-        return None
-    figures = int(texts[0]), int(texts[1])
-    return figures if figures[0] > 0 else None
-
-
-def _date(text: str, otherwise: float) -> float:
-    from email.utils import parsedate_to_datetime  # which `import lutum` does not load: 9 ms
-
-    try:
-        return parsedate_to_datetime(text).timestamp()
-    except (ValueError, OverflowError):
-        return otherwise

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 from urllib.parse import urlsplit
@@ -18,8 +18,9 @@ from lutum._http.credential import Credential
 from lutum._values.errors import BadValue, ProviderError
 from lutum._values.results import CommittedTurn, Response
 from lutum._values.settings import Settings
-from lutum.abc import Decoder, Exchange, Prepared, ReplayForm, TurnRequest
+from lutum.abc import Decoder, Exchange, Prepared, RateLimit, ReplayForm, TurnRequest
 from lutum.dialect.errors import ErrorTable, http_error
+from lutum.dialect.headers import REQUEST_IDS, x_rate_limits
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -51,6 +52,9 @@ class HttpAdapter(ABC):
     errors: ClassVar[ErrorTable] = ErrorTable()
     """The provider's error words."""
 
+    request_ids: ClassVar[tuple[str, ...]] = REQUEST_IDS
+    """Response headers that hold the id of a request, in order of preference."""
+
     def __init__(
         self,
         model: str,
@@ -78,7 +82,7 @@ class HttpAdapter(ABC):
         self._credential: Final = credential
         self._own_host: Final = own_host if host == own_host else ""
         self._variable: Final = variable
-        self._transport: Final = HttpTransport(http_client)
+        self._transport: Final = HttpTransport(http_client, request_ids=self.request_ids)
         self._hooks: Any = hooks
         self._options: Any = options
 
@@ -151,6 +155,10 @@ class HttpAdapter(ABC):
             request = msgspec.structs.replace(request, settings=settings)
             settings = Settings(ext=(await hooks.resolve_options(request, options),)).over(settings)
         return settings
+
+    def rate_limits(self, response: Response, now: float) -> Sequence[RateLimit]:
+        """Return the rate limits that a response reports. Pure; subclasses read headers of their provider."""
+        return x_rate_limits(response.headers, now)
 
     def exchange(self, prepared: Prepared) -> Exchange:
         """A fresh exchange for one attempt; nothing is sent before its `open`."""

@@ -194,8 +194,6 @@ _FAILURES: Final = frozenset(
 )
 _SOCKET_ERRORS: Final = (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
 
-_REQUEST_IDS: Final = ("request-id", "x-request-id", "x-amzn-requestid", "apim-request-id")
-
 # RFC 9110, 5.6.2 (a name is a token) and 5.5 (what a value may hold), ASCII only.
 _is_name: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _is_value: Final = re.compile(r"(?:[!-~](?:[ \t!-~]*[!-~])?)?").fullmatch
@@ -228,7 +226,6 @@ def _head(response: Any) -> Response:
     headers = {name.lower(): value for name, value in response.headers.items()}
     return Response(
         status=response.status_code,
-        request_id=next((headers[name] for name in _REQUEST_IDS if name in headers), None),
         headers={name: value for name, value in headers.items() if _keeps(name)},
     )
 

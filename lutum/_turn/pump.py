@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import logging
 import secrets
+import time
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import anyio
 import msgspec
@@ -32,9 +35,9 @@ from lutum._values.errors import (
     TurnError,
 )
 from lutum._values.events import Completed, Event, WillRetry, encode_frame
-from lutum._values.results import Attempt, Estimate, Usage
+from lutum._values.results import Attempt, Estimate, Response, Usage
 from lutum._values.settings import RetryPolicy
-from lutum.abc import Adapter, Exchange, Phase, Prepared, RecoversUsage
+from lutum.abc import Adapter, Exchange, Phase, Prepared, RateLimit, RecoversUsage
 
 # Seconds that letting go of a connection may take; that of a client of yours may wait for the other side.
 CLOSE = 2.0
@@ -278,13 +281,16 @@ class Pump:
         except ProviderError as error:
             if exchange.response is not None:
                 refused = error.kind == "rate_limit"
-                wait = self.lease.update_rates(exchange.response, error.retry_after if refused else None)
+                limits = self._rate_limits(exchange.response)
+                wait = self.lease.update_rates(
+                    exchange.response, error.retry_after if refused else None, limits
+                )
                 if refused and error.retry_after is None:
                     error.retry_after = wait or None
             raise
         else:
             if exchange.response is not None:
-                self.lease.update_rates(exchange.response)
+                self.lease.update_rates(exchange.response, None, self._rate_limits(exchange.response))
         finally:
             # A client that tells no phases may have sent everything, so it is charged as if it had.
             if not marked and not getattr(self._untraced, "unsent", False):
@@ -294,6 +300,11 @@ class Pump:
     def _refusal(self) -> ProviderError | None:
         """Return the error status whose body a timeout cut short: it says more than the timeout."""
         return None if self.counter.answered else getattr(self._untraced, "refusal", None)
+
+    def _rate_limits(self, response: Response) -> Sequence[RateLimit]:
+        read: Any = getattr(self.adapter, "rate_limits", None)
+        found: Sequence[RateLimit] = () if read is None else read(response, time.time())
+        return found
 
     def _is_violated(self) -> bool:
         return self.counter.called is not None and self.prepared.request.tools.choice == "none"

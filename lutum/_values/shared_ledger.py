@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from msgspec import Struct
 
 from lutum._values.answer import Response, Usage
 from lutum._values.errors import BudgetExceeded
+from lutum._values.rate_limit import RateLimit
 from lutum._values.settings import Estimate
 
 
@@ -74,11 +75,14 @@ class SharedLease(ABC):
     def reserve_retry(self) -> None:  # noqa: B027  # the default does nothing
         """Record that another request is sent for the same turn."""
 
-    def update_rates(self, response: Response, wait: float | None = None) -> float | None:
+    def update_rates(
+        self, response: Response, wait: float | None = None, limits: Sequence[RateLimit] = ()
+    ) -> float | None:
         """Learn the rates of the account from the head of an answer.
 
-        `wait` is the pause in seconds that the provider asked for after refusing. Return the seconds until
-        the rates allow another request, None if that is not known.
+        `wait` is the pause in seconds that the provider asked for after refusing, `limits` are the rate
+        limits that the adapter read in the head. Return the seconds until the rates allow another request,
+        None if that is not known.
         """
         return None
 

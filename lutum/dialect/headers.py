@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Final, cast
 
 from lutum._values.errors import BadValue
+from lutum._values.rate_limit import RateKind, RateLimit
 
-__all__ = ["REQUEST_IDS", "check_extra_headers", "is_name", "is_value"]
+__all__ = [
+    "REQUEST_IDS",
+    "check_extra_headers",
+    "duration",
+    "http_date",
+    "is_name",
+    "is_value",
+    "two_counts",
+    "x_rate_limits",
+]
 
 REQUEST_IDS: Final = ("request-id", "x-request-id")
 """Response headers that hold the id of the request at most providers, in order of preference."""
@@ -57,3 +68,73 @@ def check_extra_headers(headers: object, *, secret: Collection[str], instead: st
             raise BadValue(field, f"must be a str, not {type(value).__name__}")
         if not is_value(value):
             raise BadValue(field, "must be printable ASCII without spaces or a line end around it")
+
+
+# --- rate limits -------------------------------------------------------------------------------
+
+_DURATION = re.compile(
+    r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?", re.ASCII
+)
+
+
+def two_counts(headers: Mapping[str, str], limit: str, left: str) -> tuple[int, int] | None:
+    """Return the values of two headers, a limit and the rest of it; None unless both are counts."""
+    texts = headers.get(limit, ""), headers.get(left, "")
+    if not all(text.isascii() and text.isdigit() and len(text) < 16 for text in texts):
+        return None
+    figures = int(texts[0]), int(texts[1])
+    return figures if figures[0] > 0 else None
+
+
+def duration(text: str) -> float | None:
+    """Return the seconds of a duration such as `6m0s`, `17.212s` or `26ms`; None for anything else."""
+    match = _DURATION.fullmatch(text)
+    if match is None or not text:
+        return None
+    units = (86_400.0, 3_600.0, 60.0, 1.0, 0.001)
+    return sum(float(part) * unit for part, unit in zip(match.groups(), units, strict=True) if part)
+
+
+def http_date(text: str) -> float | None:
+    """Return an HTTP date in seconds since the epoch; None for anything else."""
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+_MINUTE = 60.0
+_DAY = 86_400.0
+_KINDS: tuple[RateKind, ...] = ("requests", "tokens")
+
+
+def x_rate_limits(headers: Mapping[str, str], now: float) -> list[RateLimit]:
+    """Return the rate limits in `x-ratelimit-*` headers, which most providers and gateways send.
+
+    Args:
+      now: seconds since the epoch, for a response without a date.
+    """
+    found = list[RateLimit]()
+    for kind in _KINDS:
+        names = (f"x-ratelimit-limit-{kind}", f"x-ratelimit-remaining-{kind}")
+        if (figures := two_counts(headers, *names)) is not None:
+            reset = duration(headers.get(f"x-ratelimit-reset-{kind}", ""))
+            found.append(RateLimit(kind, *figures, _period(*figures, reset), refunds=False))
+    if (figures := two_counts(headers, "x-ratelimit-limit", "x-ratelimit-remaining")) is not None:
+        clock = http_date(headers.get("date", "")) or now
+        resets = headers.get("x-ratelimit-reset", "")
+        if resets.isascii() and resets.isdigit() and len(resets) == 13:  # milliseconds since the epoch
+            full_in = max(0.0, int(resets) / 1000 - clock)
+            found.append(RateLimit("requests", *figures, _MINUTE if full_in <= _MINUTE else _DAY, full_in))
+    return found
+
+
+def _period(limit: int, left: int, reset: float | None) -> float:
+    """Return the seconds in which an empty bucket refills.
+
+    This is a minute, unless the missing part takes clearly longer. Some hosts count requests by the day under
+    the same names.
+    """
+    if not reset or left >= limit:
+        return _MINUTE
+    return _DAY if reset * limit / (limit - left) > 2 * _MINUTE else _MINUTE

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
+
+from lutum.dialect.headers import http_date
 
 __all__ = ["retry_after"]
 
@@ -29,9 +30,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     given = headers.get("retry-after", "").strip()
     if _number(given):
         return float(given)
-    try:
-        if (date := headers.get("date")) is not None:
-            now = parsedate_to_datetime(date).timestamp()
-        return max(0.0, parsedate_to_datetime(given).timestamp() - now)
-    except (ValueError, OverflowError):
+    date = http_date(given)
+    if date is None or (clock := http_date(headers["date"]) if "date" in headers else now) is None:
         return None
+    return max(0.0, date - clock)

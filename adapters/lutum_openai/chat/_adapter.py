@@ -52,6 +52,7 @@ class OpenAIChatAdapter(HttpAdapter):
     """
 
     errors = ERRORS
+    request_ids = _endpoint.REQUEST_IDS
 
     def __init__(
         self,

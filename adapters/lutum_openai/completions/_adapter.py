@@ -44,6 +44,7 @@ class OpenAICompletionsAdapter(HttpAdapter):
     """
 
     errors = ERRORS
+    request_ids = _endpoint.REQUEST_IDS
 
     def __init__(
         self,

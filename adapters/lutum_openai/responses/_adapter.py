@@ -79,6 +79,7 @@ class OpenAIAdapter(HttpAdapter):
     """
 
     errors = ERRORS
+    request_ids = _endpoint.REQUEST_IDS
 
     def __init__(
         self,
