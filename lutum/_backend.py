@@ -44,8 +44,9 @@ class Backend(NamedTuple):
 def running_backend() -> Backend:
     """That of the running loop, and for it alone."""
     loop: Any = current_token().native_token
-    trio = sys.modules.get("trio")
-    if trio is not None and isinstance(loop, trio.lowlevel.TrioToken):
+    # By name: another thread may be in the middle of the first import of the backend that does not run here.
+    if type(loop).__module__.partition(".")[0] == "trio":
+        trio = sys.modules["trio"]
         return Backend(trio.lowlevel.current_task, trio.current_time, partial(TrioWakeup, trio.lowlevel))
     import asyncio
 

@@ -91,7 +91,7 @@ def _is_running() -> bool:
     # It knows a loop also where no task runs, in a callback. Where it is not loaded there is none, and
     # loading it is a sixth of the time that `import lutum` takes.
     if (asyncio := sys.modules.get("asyncio")) is not None:
-        with suppress(RuntimeError):
+        with suppress(RuntimeError, AttributeError):  # another thread may be loading it
             asyncio.get_running_loop()
             return True
     return False

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-import sys
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -149,9 +148,13 @@ class TypeReader:
 
 
 def is_model(cls: object) -> bool:
-    """Whether `cls` is a pydantic model; imports nothing, for whoever has one has imported pydantic."""
-    pydantic = sys.modules.get("pydantic")
-    return pydantic is not None and isinstance(cls, type) and issubclass(cls, pydantic.BaseModel)
+    """Whether `cls` is a pydantic model.
+
+    By name, because another thread may be in the middle of the first import of pydantic.
+    """
+    return isinstance(cls, type) and any(
+        (base.__module__, base.__name__) == ("pydantic.main", "BaseModel") for base in cls.__mro__
+    )
 
 
 def renamed(node: Any, names: dict[str, str]) -> Any:

@@ -4,7 +4,6 @@ say `run`."""
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ import anyio
 import msgspec
 from typing_extensions import TypeVar
 
+from lutum._backend import TIE
 from lutum._telemetry.spans import span
 from lutum._tools.tool import BadArguments, Tool, encodable
 from lutum._tools.toolset import Toolset
@@ -216,7 +216,7 @@ class ToolCall(Generic[I]):
         state = self._state
         while state.answer is None and state.running is not None:
             if timeout is not None and state.limit is not None:
-                state.limit.deadline = min(state.limit.deadline, state.began + timeout)
+                state.limit.deadline = min(state.limit.deadline, state.began + timeout + TIE)
             await state.running.wait()
         if state.answer is not None:
             return state.answer
@@ -244,9 +244,10 @@ class ToolCall(Generic[I]):
         state = self._state
         state.began = anyio.current_time()
         state.own_start = Started("", datetime.now(UTC))
-        state.limit = limit = anyio.CancelScope(deadline=state.began + (timeout or math.inf))
+        state.limit = limit = anyio.CancelScope(deadline=state.began + (timeout or math.inf) + TIE)
         if self.cancel_scope.cancel_called:
             return self._answered((Text("cancelled"),), is_error=True)
+        failed: ToolResult | None = None
         with self.cancel_scope as scope, limit:
             try:
                 return self.complete(await tool.run_call(self, self.input, self._bound))
@@ -258,11 +259,20 @@ class ToolCall(Generic[I]):
                 own = RuntimeError("the tool let out a cancellation that was none of its call's")
                 own.__cause__ = exc
                 return self.fail(own)
+            except BaseExceptionGroup as group:
+                # On trio a cancellation and what failed because of it arrive together.
+                cancelled, rest = group.split(anyio.get_cancelled_exc_class())
+                if cancelled is None or not isinstance(rest, Exception):
+                    raise
+                failed = self.fail(rest)
+                raise cancelled from None
+        if failed is not None:
+            return failed
         left = "; its thread was left running" if tool.left_running else ""
         if scope.cancelled_caught:
             return self._answered((Text(f"cancelled{left}"),), is_error=True)
         assert limit.cancelled_caught
-        text = f"timed out after {limit.deadline - state.began:g} s{left}"
+        text = f"timed out after {limit.deadline - TIE - state.began:g} s{left}"
         return self._answered((Text(text),), is_error=True, exception=TimeoutError(text))
 
     def _may_have_happened(self) -> ToolResult:
@@ -364,9 +374,10 @@ def _is_cancelled(exc: BaseException) -> bool:
     that awaits a task which was cancelled."""
     if anyio.current_effective_deadline() == -math.inf:
         return True
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is None or not isinstance(exc, asyncio.CancelledError):
+    if not any(cls.__module__ == "asyncio.exceptions" for cls in type(exc).__mro__):
         return True
+    import asyncio  # which runs here, so it is loaded
+
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
 

@@ -23,7 +23,8 @@ from lutum.testing._scripted import (
     Script as Script,
     ScriptedAdapter as ScriptedAdapter,
 )
-from lutum.testing._virtual_time import cancel_at as cancel_at, virtual_time as virtual_time
+from lutum.testing._cancel_at import cancel_at as cancel_at
+from lutum.testing._virtual_time import virtual_time as virtual_time
 
 if TYPE_CHECKING:
     from lutum.testing._check_adapter import check_adapter as check_adapter

@@ -7,21 +7,29 @@ own protocol: recorded ones, whole and complete, are best.
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager, suppress
 
+import anyio
 import httpx
 from anyio.lowlevel import checkpoint
 
 from lutum._lutum import Lutum
 from lutum._session import Session
 from lutum._turn.builder import TextTurn
+from lutum._turn.plan import as_transcript
 from lutum._values.errors import Interrupted, ProviderError, TurnError
 from lutum._values.events import Completed, Event
 from lutum._values.results import CommittedTurn
 from lutum._values.transcript import Transcript
-from lutum.abc import Adapter, TurnRequest
-from lutum.testing._virtual_time import cancel_at
+from lutum.abc import Adapter, Exchange, TurnRequest
+from lutum.testing._cancel_at import cancel_at
+
+# Steps of the event loop in which a task that was cancelled ends.
+ENDING_STEPS = 5
+
+# Real seconds after which an exchange that was cancelled is taken to have swallowed the cancellation.
+CANCEL_SECONDS = 5.0
 
 Connect = Callable[[httpx.AsyncClient], Adapter]
 
@@ -34,7 +42,9 @@ async def check_adapter(
     seed: int = 0,
     conversation: bool = True,
 ) -> None:
-    """Check promises 1, 2, 3, 5 and 7 on an adapter.
+    """Check promises 1 to 5 and 7 on an adapter.
+
+    Run it while no other task of the event loop starts tasks: a task that is new at the end is a leak.
 
     Args:
       connect: makes the adapter on the HTTP client that it is given, for its default model.
@@ -48,21 +58,27 @@ async def check_adapter(
     """
     chance = random.Random(seed)
     for number, body in enumerate(bodies):
-        with _naming(f"body {number}"):
+        with _naming(f"body {number}"), _no_new_tasks() as check_tasks:
             whole = await _check_splits(connect, body, chance)
-            await _check_cuts(connect, body, chance, cuts)
+            await check_tasks()
+            await _check_cuts(connect, body, chance, cuts, whole)
+            await _check_cancellation(connect, body)
             await _check_exits(connect, body)
+            await check_tasks()
             if conversation:
                 await _check_replay(connect, body)
             else:
                 _check_no_replay(whole[-1])
-    await _check_refusals(connect)
+    with _no_new_tasks() as check_tasks:
+        await _check_refusals(connect)
+        await check_tasks()
 
 
 async def _check_splits(connect: Connect, body: bytes, chance: random.Random) -> list[Event]:
     whole, turn, _ = await _play(connect, [body])
     assert isinstance(whole[-1], Completed), f"promise 1: a complete body does not complete: {whole[-1:]}"
     assert turn is not None
+    _check_usage(whole)
     single = [body[i : i + 1] for i in range(len(body))]
     places = sorted(chance.sample(range(len(body)), min(len(body), 20)))
     random_split = [body[a:b] for a, b in zip([0, *places], [*places, len(body)], strict=True)]
@@ -72,11 +88,27 @@ async def _check_splits(connect: Connect, body: bytes, chance: random.Random) ->
     return whole
 
 
-async def _check_cuts(connect: Connect, body: bytes, chance: random.Random, cuts: int) -> None:
+def _check_usage(events: Sequence[Event]) -> None:
+    end = events[-1]
+    assert isinstance(end, Completed)
+    usage, content = end.usage, any(getattr(event, "text", "") for event in events)
+    if usage.known == "exact":
+        assert usage.input_tokens, "promise 4: the input is reported as zero, and known exactly"
+        assert usage.output_tokens or not content, "promise 4: content was streamed, and the output is zero"
+
+
+async def _check_cuts(
+    connect: Connect, body: bytes, chance: random.Random, cuts: int, whole: Sequence[Event]
+) -> None:
     places = range(len(body)) if len(body) <= cuts else sorted(chance.sample(range(len(body)), cuts))
     for at in places:
         events, turn, error = await _play(connect, [body[:at]])
-        if turn is None:
+        if turn is not None:
+            assert isinstance(end := events[-1], Completed)
+            assert isinstance(complete := whole[-1], Completed)
+            same = (end.turn, end.finish_reason) == (complete.turn, complete.finish_reason)
+            assert same, f"promise 1: cut at byte {at}, it completes as another turn"
+        else:
             assert isinstance(error, Interrupted | ProviderError), f"promise 1: cut at byte {at}: {error!r}"
             assert not any(isinstance(event, Completed) for event in events)
 
@@ -96,10 +128,54 @@ async def _check_exits(connect: Connect, body: bytes) -> None:
         assert llm.budget.reserved.total_tokens == 0, "promise 3: a lease is open after the block was left"
         k, requested = 1, True
         while requested:
-            requested, _ = await cancel_at(llm.text_turn("hello").collect(), k)
-            assert counter.open == 0, f"promise 5: the response is open after a cancel at await {k}"
-            assert llm.budget.reserved.total_tokens == 0, f"promise 3: an open lease, cancelled at await {k}"
+            try:
+                requested, _ = await cancel_at(llm.text_turn("hello").collect(), k)
+            except TurnError as error:
+                raise AssertionError(f"promise 5: cancelled at step {k}, the turn raises {error!r}") from error
+            assert counter.open == 0, f"promise 5: the response is open after a cancel at step {k}"
+            assert llm.budget.reserved.total_tokens == 0, f"promise 3: an open lease, cancelled at step {k}"
             k += 1
+
+
+async def _check_cancellation(connect: Connect, body: bytes) -> None:
+    """Cancel an exchange while it waits for the head, and while it waits in the middle of the body."""
+    request = TurnRequest(transcript=as_transcript("hello"))
+    for pieces in (None, [body[: len(body) // 2]]):
+        with _client(pieces or [], stalls=True, head=pieces is not None) as (client, counter):
+            adapter = connect(client)
+            prepared = adapter.prepare(request)
+            assert prepared.estimate.input_tokens, "promise 3: the estimate of the input is zero"
+            exchange = adapter.exchange(prepared)
+            where = "in the body" if pieces else "before the head"
+            with anyio.move_on_after(CANCEL_SECONDS, shield=True) as bound:
+                await _cancelled_while_it_waits(exchange, counter, where)
+            assert not bound.cancelled_caught, f"promise 5: cancelled {where}, the exchange does not end"
+            await exchange.aclose()
+            assert counter.open == 0, f"promise 5: the response is open after a cancel {where}"
+
+
+async def _cancelled_while_it_waits(exchange: Exchange, counter: _Counter, where: str) -> None:
+    went_on = False
+
+    async def run() -> None:
+        nonlocal went_on
+        with scope, suppress(TurnError):
+            try:
+                await exchange.open(lambda phase: None)
+                out, more = list[Event](), True
+                while more and not scope.cancel_called:
+                    more = await exchange.receive(out)
+                    more = more and not (out and isinstance(out[-1], Completed))
+            finally:
+                counter.waits.set()  # it ended without waiting for what stalls
+            went_on = scope.cancel_called
+
+    scope = anyio.CancelScope()
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        await counter.waits.wait()
+        scope.cancel()
+    assert not went_on, f"promise 5: cancelled {where}, the exchange goes on"
 
 
 def _check_no_replay(end: Event) -> None:
@@ -160,13 +236,22 @@ async def _play(
 
 
 class _Counter:
-    open = 0
+    """How many responses are open, and whether somebody waits for what stalls."""
+
+    def __init__(self) -> None:
+        self.open = 0
+        self.waits = anyio.Event()
+
+    async def stall(self) -> None:
+        self.waits.set()
+        await anyio.sleep_forever()
 
 
 class _PieceBody(httpx.AsyncByteStream):
-    def __init__(self, pieces: Sequence[bytes], counter: _Counter) -> None:
+    def __init__(self, pieces: Sequence[bytes], counter: _Counter, stalls: bool) -> None:
         self._pieces = pieces
         self._counter = counter
+        self._stalls = stalls
         self._closed = False
         counter.open += 1
 
@@ -174,6 +259,8 @@ class _PieceBody(httpx.AsyncByteStream):
         for piece in self._pieces:
             await checkpoint()
             yield piece
+        if self._stalls:
+            await self._counter.stall()
 
     async def aclose(self) -> None:
         if not self._closed:
@@ -182,24 +269,46 @@ class _PieceBody(httpx.AsyncByteStream):
 
 
 class _Player(httpx.AsyncBaseTransport):
-    def __init__(self, pieces: Sequence[bytes], status: int, counter: _Counter) -> None:
+    def __init__(
+        self, pieces: Sequence[bytes], status: int, counter: _Counter, stalls: bool, head: bool
+    ) -> None:
         self._pieces = pieces
         self._status = status
         self._counter = counter
+        self._stalls = stalls
+        self._head = head
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         await checkpoint()
+        if not self._head:
+            await self._counter.stall()
         return httpx.Response(
             self._status,
             headers={"content-type": "text/event-stream"},
-            stream=_PieceBody(self._pieces, self._counter),
+            stream=_PieceBody(self._pieces, self._counter, self._stalls),
         )
 
 
 @contextmanager
-def _client(pieces: Sequence[bytes], *, status: int = 200) -> Generator[tuple[httpx.AsyncClient, _Counter]]:
+def _client(
+    pieces: Sequence[bytes], *, status: int = 200, stalls: bool = False, head: bool = True
+) -> Generator[tuple[httpx.AsyncClient, _Counter]]:
     counter = _Counter()
-    yield httpx.AsyncClient(transport=_Player(pieces, status, counter)), counter
+    yield httpx.AsyncClient(transport=_Player(pieces, status, counter, stalls, head)), counter
+
+
+@contextmanager
+def _no_new_tasks() -> Generator[Callable[[], Awaitable[None]]]:
+    """Yields a check that fails when a task runs that did not run before."""
+    before = {task.id for task in anyio.get_running_tasks()}
+
+    async def check() -> None:
+        for _ in range(ENDING_STEPS):
+            await checkpoint()
+        new = [task.name for task in anyio.get_running_tasks() if task.id not in before]
+        assert not new, f"promise 5: a task outlives its turn: {', '.join(map(str, new[:3]))}"
+
+    yield check
 
 
 @contextmanager

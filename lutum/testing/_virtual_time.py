@@ -1,4 +1,4 @@
-"""Time that jumps instead of passing, and a cancel at the k-th await: on both backends, no patching.
+"""Time that jumps instead of passing, on both backends.
 
 No worker thread and no real socket may run under virtual time: the clock leaps while the kernel is
 still delivering. Use `WireServer.transport()`, the server's face in memory.
@@ -9,14 +9,8 @@ from __future__ import annotations
 import asyncio
 import math
 import selectors
-import types
-from collections.abc import Coroutine, Generator
-from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-import anyio
-
-T = TypeVar("T")
 
 
 def virtual_time(backend: Literal["trio", "asyncio"] | str) -> dict[str, Any]:
@@ -57,42 +51,3 @@ class _JumpingLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._jumping.now
-
-
-async def cancel_at(coro: Coroutine[Any, Any, T], k: int) -> tuple[bool, T | None]:
-    """Run `coro`, cancelling its scope at its k-th suspension (1 is the first).
-
-    Returns whether the cancellation was requested, and the coroutine's value unless it ended it. A
-    test of "a cancel at every await" calls it for k = 1, 2, ... until the first is False.
-    """
-    requested = False
-    value: T | None = None
-    with anyio.CancelScope() as scope:
-
-        def cancel() -> None:
-            nonlocal requested
-            requested = True
-            scope.cancel()
-
-        value = await _counted(coro, k, cancel)
-    return requested, value
-
-
-@types.coroutine
-def _counted(coro: Coroutine[Any, Any, T], k: int, cancel: Any) -> Generator[Any, Any, T]:
-    resume: Any = partial(coro.send, None)
-    suspensions = 0
-    while True:
-        try:
-            trap = resume()
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]  # StopIteration has no type
-        suspensions += 1
-        if suspensions == k:
-            cancel()
-        try:
-            value = yield trap
-        except BaseException as exc:
-            resume = partial(coro.throw, exc)
-        else:
-            resume = partial(coro.send, value)

@@ -1,0 +1,171 @@
+"""A cancel at the k-th step of a coroutine and of the tasks that it starts, on both backends.
+
+trio reports the steps of tasks to an instrument. asyncio has none, so a task factory wraps the coroutines of
+new tasks. Both are public interfaces of their loop; nothing is patched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Generator, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+import anyio
+from anyio.lowlevel import current_token
+
+T = TypeVar("T")
+
+
+async def cancel_at(coro: Coroutine[Any, Any, T], k: int) -> tuple[bool, T | None]:
+    """Run `coro`, cancelling its scope at the k-th step (1 is the first) of it or of a task that it started.
+
+    A step ends where a task gives control to the event loop, or ends. On asyncio the callbacks of the loop
+    between two steps are not counted. Returns whether the cancellation was requested, and the coroutine's
+    value unless the cancellation ended it. A test of "a cancel at every step" calls it for k = 1, 2, ... until
+    the first is False. What `coro` raises comes out as it is.
+    """
+    value: T | None = None
+    with anyio.CancelScope() as scope:
+        steps = _Steps(k, scope)
+        token = _counter.set(steps)
+        try:
+            with _watched() as own:
+                value = await (_Counted(coro, steps) if own else coro)
+        finally:
+            _counter.reset(token)
+    return steps.requested, value
+
+
+class _Steps:
+    """Counts, and cancels once."""
+
+    def __init__(self, k: int, scope: anyio.CancelScope) -> None:
+        self.left = k
+        self.scope = scope
+        self.requested = False
+
+    def step(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.requested = True
+            self.scope.cancel()
+
+
+# Of the steps that count; tasks inherit it from those that start them.
+_counter: ContextVar[_Steps | None] = ContextVar("lutum.testing.cancel_at", default=None)
+
+# How many `cancel_at` watch a loop at once, by its token.
+_watching: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+
+
+@contextmanager
+def _watched() -> Iterator[bool]:
+    """Have the steps of this loop's tasks counted. Yields whether `cancel_at` counts its own."""
+    loop: Any = current_token().native_token
+    start, end, own = _on_trio() if type(loop).__module__.startswith("trio") else _on_asyncio(loop)
+    if loop not in _watching:
+        start()
+    _watching[loop] = _watching.get(loop, 0) + 1
+    try:
+        yield own
+    finally:
+        _watching[loop] -= 1
+        if not _watching[loop]:
+            del _watching[loop]
+            end()
+
+
+def _on_trio() -> tuple[Any, Any, bool]:
+    import trio
+
+    class Watch(trio.abc.Instrument):
+        def after_task_step(self, task: trio.lowlevel.Task) -> None:
+            steps = task.context.get(_counter)
+            if steps is not None:
+                steps.step()
+
+    def end() -> None:
+        trio.lowlevel.remove_instrument(_instruments.pop(trio.lowlevel.current_trio_token()))
+
+    def start() -> None:
+        watch = _instruments[trio.lowlevel.current_trio_token()] = Watch()
+        trio.lowlevel.add_instrument(watch)
+
+    return start, end, False
+
+
+_instruments: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+
+
+def _on_asyncio(loop: asyncio.AbstractEventLoop) -> tuple[Any, Any, bool]:
+    def start() -> None:
+        before = _factories[loop] = loop.get_task_factory()
+
+        def factory(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
+            steps = _counter.get()
+            counted = coro if steps is None else _Counted(coro, steps)
+            if before is not None:
+                return before(loop, counted, **options)
+            return asyncio.Task(counted, loop=loop, **options)
+
+        loop.set_task_factory(factory)
+
+    def end() -> None:
+        loop.set_task_factory(_factories.pop(loop))
+
+    return start, end, True
+
+
+_factories: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+
+
+class _Counted(Coroutine[Any, Any, T]):
+    """A coroutine whose steps are counted. The loop may ask for anything else of the one inside."""
+
+    def __init__(self, inner: Coroutine[Any, Any, T], steps: _Steps) -> None:
+        self._inner = inner
+        self._steps = steps
+
+    def send(self, value: Any) -> Any:
+        try:
+            return self._inner.send(value)
+        finally:
+            self._steps.step()
+
+    def throw(self, *exc: Any) -> Any:
+        try:
+            return self._inner.throw(*exc)
+        finally:
+            self._steps.step()
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return _Main(self)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+class _Main(Generator[Any, Any, T]):
+    """Awaits the coroutine of `cancel_at` itself. Its last step is the caller's, so it does not count."""
+
+    def __init__(self, counted: _Counted[T]) -> None:
+        self._counted = counted
+
+    def send(self, value: Any) -> Any:
+        trap = self._counted._inner.send(value)
+        self._counted._steps.step()
+        return trap
+
+    def throw(self, *exc: Any) -> Any:
+        trap = self._counted._inner.throw(*exc)
+        self._counted._steps.step()
+        return trap
+
+    def close(self) -> None:
+        self._counted.close()
