@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import httpx
@@ -97,7 +97,7 @@ class SwallowsInOpen(Wrapped):
 class LeaksATask(Wrapped):
     """Starts a task in the background, and forgets it."""
 
-    started = list[Any]()
+    started: ClassVar[list[Any]] = []
 
     async def open(self, mark: Callable[[Phase], None]) -> None:
         await self.inner.open(mark)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+import lutum
 from lutum import (
     CommittedTurn,
     Head,
@@ -451,3 +452,51 @@ def test_a_transcript_is_not_a_list() -> None:
         transcript.note = 1
     with pytest.raises(TypeError):
         transcript[0] = say("y")
+
+
+HALF = "half \ud83d"
+MESSAGE: Any = Message
+TEXT: Any = Text
+TURN: Any = CommittedTurn
+RESULT: Any = ToolResult
+ITEM: Any = TextItem
+IMAGE: Any = lutum.Image
+DOCUMENT: Any = lutum.Document
+RAW: Any = Raw
+BAD: list[Any] = [
+    MESSAGE("user", (TEXT(5),)),
+    MESSAGE("user", (TEXT(None),)),
+    MESSAGE("user", (TEXT(HALF),)),
+    MESSAGE("user", (TEXT(b"bytes"),)),
+    MESSAGE("user", (IMAGE(url=7),)),
+    MESSAGE("user", (IMAGE(media_type=object(), data=b"x"),)),
+    MESSAGE("user", (DOCUMENT(data="text"),)),
+    MESSAGE("user", (RAW("claude", 10**40),)),
+    RAW("claude", {"a": {1, 2}}),
+    TURN("a", "s", "m", "text"),
+    TURN("a", "s", "m", b"\xff\xfe"),
+    TURN("a", "s", "m", b"{}", (ITEM(1),)),
+    TURN("a", "s", "m", b"{}", [ITEM("x")]),
+    TURN("a", "s", "m", b"{}", tools=(ITEM("x"),)),
+    TURN(3, "s", "m", b"{}"),
+    RESULT("c", (TEXT("x"),), False, "n", {"x": 1}),
+    RESULT("c", (TEXT("x"),), None, "n", "{}"),
+]
+
+
+@pytest.mark.parametrize("item", BAD)
+@pytest.mark.parametrize("way", ["append", "constructor", "item", "replace"])
+def test_what_no_dump_can_hold_is_refused_at_once(item: Any, way: str) -> None:
+    """By each public way in, with TranscriptError and the index, and not by the dump later."""
+    start = Transcript([Message("user", (Text("hello"),))])
+    with pytest.raises(lutum.TranscriptError, match=r"^item [01]: "):
+        match way:
+            case "append":
+                start.append(item)
+            case "constructor":
+                Transcript([*start, item])
+            case "item":
+                lutum.ModelInput(start).item(item)
+            case _:
+                start.replace(0, item)
+    assert Transcript.load(start.dump()) == start

@@ -62,7 +62,7 @@ class ItemChain(Protocol):
 
     def __len__(self) -> int: ...
 
-    def append(self, item: Item) -> Self: ...
+    def link(self, item: Item) -> Self: ...
 
 
 C = TypeVar("C", bound=ItemChain)
@@ -111,7 +111,7 @@ def read_line(line: bytes, before: C) -> C:
         raise TranscriptError("begins a branch, as in the file of a `lutum chat`; its /save writes one alone")
     try:
         read = _decode_line(line)
-        transcript = before.append(_item(read.item))
+        transcript = before.link(_item(read.item))
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as exc:
         raise TranscriptError(str(exc)) from exc
     if transcript.digest != read.digest:
@@ -131,16 +131,22 @@ def check_header(line: bytes) -> None:
         raise TranscriptError(f"line 1: version {header.version}, this lutum reads {VERSION}")
 
 
-def _line(item: Item, digest: str) -> bytes:
+def _line(item: Item, digest: str, where: str = "dump") -> bytes:
     """One line, read back before it is let out: what cannot be loaded is not dumped."""
     try:
         line = _encoded(item, digest)
         back = _item(_decode_line(line).item)
-    except (msgspec.MsgspecError, UnicodeError, AttributeError, TypeError, RecursionError) as exc:
-        raise TranscriptError(f"dump: {type(item).__name__} cannot be stored: {exc}") from None
+    # ValueError: an integer beyond 64 bits, and BadValue of a part that its own constructor refuses.
+    except (msgspec.MsgspecError, ValueError, AttributeError, TypeError, RecursionError) as exc:
+        raise TranscriptError(f"{where}: {type(item).__name__} cannot be stored: {exc}") from None
     if back != item:
-        raise TranscriptError(f"dump: {type(item).__name__} would be loaded as another value")
+        raise TranscriptError(f"{where}: {type(item).__name__} would be loaded as another value")
     return line
+
+
+def check_item(item: Item, at: int) -> None:
+    """Raise TranscriptError if a file could not hold the item, which would be at index `at`."""
+    _line(item, "", f"item {at}")
 
 
 def _encoded(item: Item, digest: str) -> bytes:

@@ -22,7 +22,7 @@ from msgspec import Struct
 from lutum._values.committed import CommittedTurn, ToolDef
 from lutum._values.errors import TranscriptError
 from lutum._values.items import Document, Image, Item, Message, Raw, Text, ToolResult
-from lutum._values.persistence import dump_header, dump_items, load_lines
+from lutum._values.persistence import check_item, dump_header, dump_items, load_lines
 
 M = TypeVar("M")
 
@@ -100,10 +100,16 @@ class Transcript:
         """This transcript with one more item; O(1).
 
         Raises:
-          TranscriptError: the item cannot stand here.
+          TranscriptError: the item cannot stand here, or no dump could hold it.
         """
         if type(item) is ToolResult and item.exception is not None:
             item = msgspec.structs.replace(item, exception=None)
+        node = self.link(item)
+        check_item(item, self._len)
+        return node
+
+    def link(self, item: Item) -> Transcript:
+        """As `append`, for an item that was in a transcript or a file already."""
         node = object.__new__(Transcript)
         node._rules = _follow(self._rules, item, self._len)
         node._parent = self
@@ -132,7 +138,7 @@ class Transcript:
         for later in self._between(index + 1, self._len):
             if isinstance(later, CommittedTurn) and later.prefix is not None and later.exact:
                 later = msgspec.structs.replace(later, inexact_reason=f"item {index} before it was replaced")
-            node = node.append(later)
+            node = node.link(later)
         return node
 
     def prefix(self, length: int) -> Transcript:
@@ -336,7 +342,7 @@ class Transcript:
         for item in self._between(start, stop):
             if tools is not None and isinstance(item, CommittedTurn):
                 item, tools = msgspec.structs.replace(item, tools=tools), None
-            node = node.append(item)
+            node = node.link(item)
         return node
 
 

@@ -10,6 +10,7 @@ What speaks HTTP is loaded when it is asked for.
 
 from typing import TYPE_CHECKING
 
+from lutum.testing._cancel_at import cancel_at as cancel_at
 from lutum.testing._recording import (
     FrameLog as FrameLog,
     RecordingAdapter as RecordingAdapter,
@@ -23,7 +24,6 @@ from lutum.testing._scripted import (
     Script as Script,
     ScriptedAdapter as ScriptedAdapter,
 )
-from lutum.testing._cancel_at import cancel_at as cancel_at
 from lutum.testing._virtual_time import virtual_time as virtual_time
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ new tasks. Both are public interfaces of their loop; nothing is patched.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Generator, Iterator
+from collections.abc import Coroutine, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -24,12 +24,13 @@ async def cancel_at(coro: Coroutine[Any, Any, T], k: int) -> tuple[bool, T | Non
 
     A step ends where a task gives control to the event loop, or ends. On asyncio the callbacks of the loop
     between two steps are not counted. Returns whether the cancellation was requested, and the coroutine's
-    value unless the cancellation ended it. A test of "a cancel at every step" calls it for k = 1, 2, ... until
-    the first is False. What `coro` raises comes out as it is.
+    value unless the cancellation ended it. A test of "a cancel at every step" calls it for k = 1, 2, ...
+    until the first is False. What `coro` raises comes out as it is.
     """
     value: T | None = None
-    with anyio.CancelScope() as scope:
-        steps = _Steps(k, scope)
+    scope = anyio.CancelScope()
+    steps = _Steps(k, scope)
+    with scope:
         token = _counter.set(steps)
         try:
             with _watched() as own:
@@ -62,7 +63,7 @@ _watching: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 
 
 @contextmanager
-def _watched() -> Iterator[bool]:
+def _watched() -> Generator[bool]:
     """Have the steps of this loop's tasks counted. Yields whether `cancel_at` counts its own."""
     loop: Any = current_token().native_token
     start, end, own = _on_trio() if type(loop).__module__.startswith("trio") else _on_asyncio(loop)

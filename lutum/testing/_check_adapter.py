@@ -104,8 +104,9 @@ async def _check_cuts(
     for at in places:
         events, turn, error = await _play(connect, [body[:at]])
         if turn is not None:
-            assert isinstance(end := events[-1], Completed)
-            assert isinstance(complete := whole[-1], Completed)
+            end, complete = events[-1], whole[-1]
+            assert isinstance(end, Completed)
+            assert isinstance(complete, Completed)
             same = (end.turn, end.finish_reason) == (complete.turn, complete.finish_reason)
             assert same, f"promise 1: cut at byte {at}, it completes as another turn"
         else:
@@ -131,7 +132,7 @@ async def _check_exits(connect: Connect, body: bytes) -> None:
             try:
                 requested, _ = await cancel_at(llm.text_turn("hello").collect(), k)
             except TurnError as error:
-                raise AssertionError(f"promise 5: cancelled at step {k}, the turn raises {error!r}") from error
+                raise AssertionError(f"promise 5: cancelled at step {k}, it raises {error!r}") from error
             assert counter.open == 0, f"promise 5: the response is open after a cancel at step {k}"
             assert llm.budget.reserved.total_tokens == 0, f"promise 3: an open lease, cancelled at step {k}"
             k += 1

@@ -12,7 +12,6 @@ import selectors
 from typing import Any, Literal
 
 
-
 def virtual_time(backend: Literal["trio", "asyncio"] | str) -> dict[str, Any]:
     """The `backend_options` under which `anyio.run` and the anyio pytest plugin never wait.
 
