@@ -181,6 +181,7 @@ from lutum._values.settings import (
 from lutum._values.transcript import Head as Head, Transcript as Transcript
 
 if TYPE_CHECKING:
+    from lutum._adapter_by_name import adapter as adapter
     from lutum._explain import explain as explain
     from lutum_claude import (
         ClaudeAdapter as ClaudeAdapter,
@@ -220,6 +221,7 @@ _LAZY = {
     "OpenRouterAdapter": "lutum_openrouter",
     "OpenRouterHooks": "lutum_openrouter",
     "OpenRouterOptions": "lutum_openrouter",
+    "adapter": "lutum._adapter_by_name",
     "explain": "lutum._explain",
 }
 

@@ -30,7 +30,7 @@ LAYERS: list[set[str]] = [
     {"lutum._session"},
     {"lutum.mcp", "lutum.trace", "lutum.store", "lutum.redis", "lutum.rollout"},
     {"lutum.eval", "lutum.testing"},
-    {"lutum._explain"},
+    {"lutum._explain", "lutum._adapter_by_name"},
     {"lutum"},
     {"lutum_claude", "lutum_openai", "lutum_gemini"},
     {"lutum_openrouter"},
