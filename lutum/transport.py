@@ -1,8 +1,8 @@
-"""HTTP for adapters: the pump between `Prepared` bytes and a decoder, over httpx.
+"""HTTP for adapters: the base class `HttpAdapter`, and `HttpTransport`, its way to the provider.
 
-`HttpAdapter` is what an adapter over HTTP derives from; `HttpTransport` is the way to the provider that it
-holds. Encoding, decoding and classing of errors stay with the adapter, all pure. httpx is loaded by the
-first `HttpTransport`, and its own timeouts are off: deadlines are the turn's.
+Requests go over lutum's own engine, or over a client of the user. Encoding, decoding and the mapping of
+errors stay with the adapter, without I/O. Deadlines belong to the turn: the engine has no timeouts of its
+own, and those of a user's client are off.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import importlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Final, final
 from urllib.parse import urlsplit
 
@@ -20,6 +19,7 @@ import msgspec
 
 from lutum._http.adapter import HttpAdapter
 from lutum._http.credential import Credential, Secret, no_key
+from lutum._http.heads import RequestHeaders
 from lutum._telemetry.spans import CURRENT
 from lutum._telemetry.turn import CountingDecoder
 from lutum._values.errors import BadValue, Interrupted, NetworkError, ProviderError
@@ -29,8 +29,7 @@ from lutum.abc import Decoder, Phase, Prepared
 from lutum.dialect.headers import REQUEST_IDS
 
 if TYPE_CHECKING:
-    import httpx
-
+    from lutum._http.engine import Engine, EngineRequest
     from lutum._http.foreign_client import HttpRequest
 
 __all__ = [
@@ -63,7 +62,7 @@ def check_base_url(url: str) -> str:
     """Return `url` without a slash at its end.
 
     Raises:
-      BadValue: it is not an http or https URL with a host, or has a query or a fragment.
+      BadValue: it is not an http or https URL with a host, or has user info, a query or a fragment.
     """
     try:
         parts = urlsplit(url)
@@ -72,6 +71,9 @@ def check_base_url(url: str) -> str:
         raise BadValue("base_url", f"not a URL: {exc}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise BadValue("base_url", "must start with http:// or https:// and a host")
+    if "@" in parts.netloc:
+        # It would be a password in plain sight: in errors, previews and traces.
+        raise BadValue("base_url", "must not contain a user name or a password")
     if parts.query or parts.fragment:
         raise BadValue("base_url", "must not have a query or a fragment")
     return url.rstrip("/")
@@ -82,9 +84,10 @@ class HttpTransport:
     """An adapter's way to its provider.
 
     Args:
-      http_client: an `httpx.AsyncClient` (or `httpx2.AsyncClient`) of yours: its proxies, limits,
-        certificates and event hooks then count, and closing it stays with you. Without one: HTTP/1.1,
-        no limit on connections, the proxy variables as they are now, no cookies kept.
+      http_client: an `httpx.AsyncClient` or `httpx2.AsyncClient` of the user: its proxies, limits,
+        certificates and event hooks count, and closing it stays with the user. Or a function `connect(host,
+        port)` that returns a byte stream: the engine then works over it, without TCP, TLS and proxies.
+        Without either: HTTP/1.1, no limit on connections, the proxy variables as they are now, no cookies.
       request_ids: response headers that hold the id of a request, in order of preference.
 
     Opens nothing before the first request and works on any number of event loops.
@@ -94,29 +97,20 @@ class HttpTransport:
     """
 
     def __init__(self, http_client: Any | None = None, *, request_ids: tuple[str, ...] = REQUEST_IDS) -> None:
-        import httpx
-
-        from lutum._http.foreign_client import HttpRequest  # these load it too
-        from lutum._http.pool import IdleConnections, PerLoopTransport
-        from lutum._http.proxies import proxy_mounts
-
         _preload()
         self._request_ids = request_ids
-        self._own: list[httpx.AsyncBaseTransport] = []
-        if http_client is not None:
-            if not callable(getattr(http_client, "aclose", None)) or not hasattr(
-                http_client, "build_request"
-            ):
-                raise BadValue("http_client", f"needs an httpx.AsyncClient, not {type(http_client).__name__}")
-            self._call = partial(HttpRequest, http_client)
+        self._engine: Engine | None = None
+        if http_client is None or _is_connector(http_client):
+            from lutum._http.engine import Engine
+
+            self._engine = Engine(http_client)
+            self._request: Callable[[str], EngineRequest | HttpRequest] = self._engine.request
             return
-        direct = PerLoopTransport(IdleConnections)
-        mounts = proxy_mounts(direct)
-        self._own = [direct, *(mount for mount in mounts.values() if mount is not None)]
-        # A cookie would be something that is sent and not in `Prepared`.
-        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
-        client = httpx.AsyncClient(transport=direct, mounts=mounts, cookies=no_cookies, timeout=None)
-        self._call = partial(HttpRequest, client)
+        if not callable(getattr(http_client, "aclose", None)) or not hasattr(http_client, "build_request"):
+            raise BadValue("http_client", f"needs an httpx.AsyncClient, not {type(http_client).__name__}")
+        from lutum._http.foreign_client import HttpRequest
+
+        self._request = partial(HttpRequest, http_client)
 
     def exchange(
         self,
@@ -134,7 +128,7 @@ class HttpTransport:
           decoder: makes the decoder of a successful response from its head.
           fault: makes the error of any other response from its head and the first 64 KiB of its body.
         """
-        return HttpExchange(self._call(prepared.url), prepared, secrets, decoder, fault, self._request_ids)
+        return HttpExchange(self._request(prepared.url), prepared, secrets, decoder, fault, self._request_ids)
 
     async def request(
         self, method: str, url: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
@@ -148,7 +142,9 @@ class HttpTransport:
           ProviderError: the answer is longer than 16 MiB.
           BadValue: a header that HTTP does not allow.
         """
-        call = self._call(url)
+        call = self._request(url)
+        # Only here, because locals stand in tracebacks, and one of the headers is a key.
+        headers = RequestHeaders(headers)
         try:
             response = identified(await call.send(method, headers, body, _ignore), self._request_ids)
             content = bytearray()
@@ -170,8 +166,8 @@ class HttpTransport:
         Open turns keep their connections, which are closed when they end. It may be used again. Cancelled,
         it has closed them all the same.
         """
-        for transport in self._own:
-            await transport.aclose()
+        if self._engine is not None:
+            await self._engine.aclose()
 
 
 @final
@@ -180,7 +176,7 @@ class HttpExchange:
 
     def __init__(
         self,
-        call: HttpRequest,
+        call: EngineRequest | HttpRequest,
         prepared: Prepared,
         secrets: Secrets,
         decoder: Callable[[Response], Decoder],
@@ -203,8 +199,8 @@ class HttpExchange:
     async def open(self, mark: Callable[[Phase], None]) -> None:
         """Send the request and wait for the response head.
 
-        Marks come from httpcore's trace events; over a client that has none, none come. Cancelled, it
-        leaves nothing open once `aclose` has run.
+        A user's client has marks only if its transport emits httpcore's trace events. Cancelled, nothing is
+        open once `aclose` has run.
 
         Raises:
           ProviderError: the status is not 2xx.
@@ -212,11 +208,15 @@ class HttpExchange:
           UsageError: the client you gave is closed, or a header holds what HTTP does not allow.
         """
         call, prepared = self._call, self._prepared
-        secrets = await self._secrets()
+        headers = RequestHeaders(prepared.headers)
         span = CURRENT.get()
-        if span is not None:
-            span.hide(*secrets.values())
-        headers = [*prepared.headers, *secrets.items()]
+        secrets = await self._secrets()
+        try:
+            if span is not None:
+                span.hide(*secrets.values())
+            headers.add(secrets.items())
+        finally:
+            del secrets  # or tracebacks with local variables would show the key
         self.unsent = False
         response = await call.send(prepared.method, headers, prepared.body, mark)
         self.response = response = identified(response, self._request_ids)
@@ -226,6 +226,8 @@ class HttpExchange:
                 with anyio.move_on_after(ERROR_BODY_SECONDS):
                     try:
                         await call.read(ERROR_BODY_BYTES, body)
+                    except ProviderError:
+                        pass  # encoded in a way that nobody asked for; the status says more
                     except Exception as exc:
                         if call.error(exc) is exc:
                             raise
@@ -249,15 +251,15 @@ class HttpExchange:
         """
         try:
             piece = await self._call.next()
-        except StopAsyncIteration:
-            if self._decoder is not None and not self._ended:
-                self._ended = True
-                self._decoder.eof(out)
-            return False
         except Exception as exc:
             if (error := self._call.error(exc)) is exc:
                 raise
             raise error from exc
+        if not piece:
+            if self._decoder is not None and not self._ended:
+                self._ended = True
+                self._decoder.eof(out)
+            return False
         if self._decoder is None:
             return True
         self._decoder.feed(piece, out)
@@ -272,10 +274,10 @@ class HttpExchange:
         the connection can be used again. Otherwise the socket is closed at once.
         """
         if self._completed and not self._ended:
-            # At the end of the body it raises StopAsyncIteration; the turn is complete however it goes.
+            # The turn is complete, however this goes.
             with anyio.move_on_after(REST_SECONDS, shield=True), suppress(Exception):
-                while True:
-                    await self._call.next()
+                while await self._call.next():
+                    pass
         await self._call.aclose()
 
 
@@ -289,15 +291,12 @@ def _ignore(phase: Phase) -> None:
     pass
 
 
+def _is_connector(http_client: object) -> bool:
+    """Return whether it is a function that opens connections; a class is a client that was not made."""
+    return callable(http_client) and not isinstance(http_client, type)
+
+
 def _preload() -> None:
     """Load what a first connection would load: a turn should not wait for the disk."""
-    for name in (
-        "anyio.streams.tls",
-        "certifi",
-        "email.utils",
-        "encodings.idna",
-        "httpcore",
-        "ssl",
-        "stringprep",
-    ):
+    for name in ("certifi", "encodings.idna", "ssl", "stringprep"):
         importlib.import_module(name)

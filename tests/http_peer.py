@@ -203,4 +203,5 @@ async def turn(transport: HttpTransport, url: str, mark: Callable[[Phase], None]
 
 
 def idle(transport: HttpTransport) -> int:
-    return sum(len(local) for own in transport._own for local in own._locals.values())
+    assert transport._engine is not None
+    return len(transport._engine.pool)

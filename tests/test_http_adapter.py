@@ -124,10 +124,12 @@ async def test_the_key_of_a_third_party() -> None:
 
 
 def test_importing_adapters_is_light() -> None:
-    """The packages, and the base they derive from, load no httpx before an adapter is made."""
+    """The packages load no HTTP at all before an adapter is made, and an adapter loads no HTTP library but
+    ours."""
     program = "import sys, lutum.transport, lutum_claude, lutum_openai, lutum_openrouter\n"
-    program += "assert 'httpx' not in sys.modules\n"
-    program += "lutum_claude.ClaudeAdapter('m')\nassert 'httpx' in sys.modules\n"
+    program += "assert 'httptools' not in sys.modules\n"
+    program += "lutum_claude.ClaudeAdapter('m')\nassert 'httptools' in sys.modules\n"
+    program += "assert not {'httpx', 'httpcore', 'h11'} & set(sys.modules)\n"
     subprocess.run([sys.executable, "-c", program], check=True)
 
 

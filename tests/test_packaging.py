@@ -16,7 +16,7 @@ PACKAGES = ["lutum", "lutum_claude"]
 @pytest.mark.parametrize("package", PACKAGES)
 def test_importing_is_light(package: str) -> None:
     """Neither an HTTP client nor a backend nor anything optional is loaded by an import."""
-    heavy = ["httpcore", "httpx", "hypothesis", "opentelemetry", "pydantic", "rich", "trio"]
+    heavy = ["httpcore", "httptools", "httpx", "hypothesis", "opentelemetry", "pydantic", "rich", "trio"]
     program = f"import sys, {package}; print(*[name for name in {heavy} if name in sys.modules])"
     run = subprocess.run(
         [sys.executable, "-I", "-W", "error", "-c", program], capture_output=True, text=True, check=False
@@ -40,9 +40,9 @@ def test_adapters_are_found_by_entry_point() -> None:
 
 
 def test_hard_dependencies() -> None:
-    """What everybody must install is these five."""
+    """What everybody must install is these seven."""
     hard = {line.split(">=")[0] for line in requires("lutum") or () if "extra ==" not in line}
-    assert hard == {"anyio", "httpx", "msgspec", "trio", "typing-extensions"}
+    assert hard == {"anyio", "certifi", "httptools", "httpx", "msgspec", "trio", "typing-extensions"}
 
 
 def imported_by(source: Path) -> set[str]:

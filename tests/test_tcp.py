@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import socket
@@ -295,7 +294,7 @@ class Race:
         self.opened: list[socket.socket] = []
         monkeypatch.setattr(_tcp, "_connect", self.connect)
 
-    async def connect(self, loop: asyncio.AbstractEventLoop, address: tuple[object, str]) -> socket.socket:
+    async def connect(self, address: tuple[object, str]) -> socket.socket:
         name = address[1]
         self.tried.append(name)
         kind = self.kinds[name]
@@ -309,17 +308,13 @@ class Race:
 
     async def run(self) -> socket.socket:
         addresses: list[_tcp.Address] = [(socket.AF_INET, name) for name in self.kinds]
-        return await _tcp._first_to_answer(asyncio.get_running_loop(), addresses)
+        return await _tcp._first_to_answer(addresses)
 
     @property
     def left_open(self) -> list[socket.socket]:
         return [sock for sock in self.opened if sock.fileno() >= 0]
 
 
-only_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"])
-
-
-@only_asyncio
 async def test_the_next_address_is_tried_when_one_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     """At once, and the others are not tried."""
     race = Race(monkeypatch, a="refuses", b="answers", c="answers")
@@ -329,7 +324,6 @@ async def test_the_next_address_is_tried_when_one_refuses(monkeypatch: pytest.Mo
     sock.close()
 
 
-@only_asyncio
 async def test_the_next_address_is_tried_when_one_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever answers first ends the attempts of the others."""
     monkeypatch.setattr(_tcp, "NEXT_ADDRESS_SECONDS", 0.001)
@@ -340,7 +334,6 @@ async def test_the_next_address_is_tried_when_one_is_slow(monkeypatch: pytest.Mo
     sock.close()
 
 
-@only_asyncio
 async def test_when_none_answers_each_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says what became of every address."""
     race = Race(monkeypatch, a="refuses", b="refuses")
@@ -348,7 +341,6 @@ async def test_when_none_answers_each_is_named(monkeypatch: pytest.MonkeyPatch) 
         await race.run()
 
 
-@only_asyncio
 async def test_who_is_cancelled_in_a_race_keeps_no_socket(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when one has answered in the same step."""
     race = Race(monkeypatch, a="hangs", b="answers")

@@ -1,6 +1,7 @@
 """`HttpAdapter`: what every adapter over HTTP does alike: its key, its transport, how it closes.
 
-Loads no httpx: `HttpAdapter`'s constructor does, so that an adapter's package can be imported lightly.
+Loads no TLS and no parser: `HttpAdapter`'s constructor does, so that an adapter's package can be imported
+  lightly.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from lutum._http.credential import Credential
+from lutum._http.heads import RequestHeaders
 from lutum._values.errors import BadValue, ProviderError
 from lutum._values.results import CommittedTurn, Response
 from lutum._values.settings import Settings
@@ -69,7 +71,7 @@ class HttpAdapter(ABC):
         hooks: Any = None,
         options: Any = None,
     ) -> None:
-        from lutum.transport import HttpTransport, check_base_url  # loads httpx
+        from lutum.transport import HttpTransport, check_base_url  # loads the engine
 
         self._base_url: Final = check_base_url(base_url)
         if not model.strip():
@@ -209,7 +211,8 @@ class HttpAdapter(ABC):
           NetworkError: no connection, or it failed before the answer was whole.
           BadValue: the function given as the key raised, or gave none.
         """
-        sent = [*headers, *(await self._secrets()).items()]
+        sent = RequestHeaders(headers)
+        sent.add((await self._secrets()).items())
         response, answer = await self._transport.request(method, url, sent, body)
         if response.status != 200:
             raise self._fault(response, answer)

@@ -1,121 +1,180 @@
-"""A body in chunks (RFC 9112, 7.1), PURE: the bytes of a read are split into what h11 reads and the body.
+"""The parser of one HTTP/1.1 response. No I/O, no clock, no tasks.
 
-h11 and httpcore together spend 30 us on a chunk where an event costs 2, and of 1,000 streams their
-generators are cold each time. So chunks that are plainly chunks are read here. Nothing else is judged: the
-head, the end of the body with its trailers, and whatever is not plainly a chunk go to h11 as they came. Where
-an answer ends is watched too, so that a connection on which more came is not used again.
+httptools (llhttp) parses. The rules here are stricter where two parsers could read the same bytes
+differently, because such an answer could be cut in the wrong place:
+
+- One framing header: one `Content-Length`, or `Transfer-Encoding: chunked`. The latter may stand in several
+  lines, because some proxies add it a second time.
+- HTTP/1.0 and 1.1 only.
+- At most 64 KiB without a byte of the body (heads, trailers, chunk extensions, informational responses).
+  llhttp has no limit.
+- The end of the connection inside the framing is an error.
+- A connection can be used again only if the response was whole and not one byte followed it.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Final, final
 
-HEAD_BYTES: Final = 64 * 1024
-"""A longer response head is not looked at; h11 refuses it a little later."""
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-# Without leading zeros: the chunk of size 0 is the last, and h11 reads it.
-_size_line: Final = re.compile(rb"([1-9a-fA-F][0-9a-fA-F]{0,7})\r\n").match
-_cut_size_line: Final = re.compile(rb"[1-9a-fA-F][0-9a-fA-F]{0,7}\r?").fullmatch
-_LINE_END: Final = b"\r\n"
-_LAST: Final = b"0\r\n\r\n"
-_folded: Final = re.compile(rb"\r\n[ \t]").search
-_has_body: Final = re.compile(rb"HTTP/1\.1 (?!1|204|304)[0-9]{3} ").match
-_framing: Final = re.compile(
-    rb"\r\n(?:transfer-encoding:[ \t]*(chunked)|content-length:[ \t]*([0-9]{1,15}))[ \t]*\r\n", re.IGNORECASE
-).search
+HEAD_BYTES: Final = 64 * 1024
+"""Limit for bytes that carry nothing of the body."""
+
+_FRAMING: Final = (b"transfer-encoding", b"content-length")
+
+
+class MalformedAnswer(Exception):
+    """The bytes are not a response, or could be read in more than one way."""
 
 
 @final
-class Chunks:
-    """What one connection receives. `sent` tells it of requests, so that it knows a head when it comes."""
+class Answer:
+    """One response while its bytes arrive. After `MalformedAnswer` it must not be fed.
 
-    __slots__ = ("_after", "_head", "_left", "_length", "_line", "bad", "plain")
+    Args:
+      bodiless: the response has no body whatever its head says, because the request was a HEAD or a CONNECT.
 
-    def __init__(self) -> None:
-        self.plain = False
-        """The next bytes are of a body in chunks, and are for `body` to read."""
-        self.bad = False
-        """No line end follows a chunk. What stands there may look like one to h11, so it must not read on."""
-        self._head: bytes | None = None  # what came of a head that is not whole
-        self._left = 0  # what is to come of a chunk that was given out in part, its line end included
-        self._line = b""  # the beginning of a chunk's first line
-        self._after: bytes | None = None  # the beginning of what came behind the chunks
-        self._length: int | None = None  # what is to come of a body that says how long it is
+    Attributes:
+      status: the status; 0 before the head.
+      headers: the headers by lower-case name, with repeated ones joined; None before the head.
+      lines: the headers as they came, for clients that need each line.
+      pieces: bytes of the body that the reader has not taken yet.
+      failure: what the next `feed` or `eof` raises, because the pieces before it count.
+      whole: the response is complete.
+      reusable: the connection can carry another request.
+    """
 
-    @property
-    def whole(self) -> bool:
-        """What came since the request is one answer and no byte more, as far as that is plain.
-
-        h11 keeps what came with an answer, and would take it for the answer to the next request.
-        """
-        return self._after == _LAST or self._length == 0
-
-    def sent(self, data: bytes) -> None:
-        """A part of a request is about to be written."""
-        if data.startswith((b"POST ", b"GET ")):  # the answer to a HEAD has no body, whatever its head says
-            self._head, self._after, self._length = b"", None, None
-            self.plain = self.bad = False
-
-    def split(self, data: bytes) -> tuple[bytes, bytes]:
-        """What h11 must read of `data`, which is no body in chunks, and what `body` must."""
-        if self._head is None:
-            if self._length is not None:
-                self._length -= len(data)
-            elif self._after is not None:
-                self._after = (self._after + data)[: len(_LAST) + 1]
-            return data, b""
-        came, self._head = len(self._head), self._head + data
-        end = self._head.find(b"\r\n\r\n", max(0, came - 3)) + 4
-        if end < 4:
-            if len(self._head) > HEAD_BYTES:
-                self._head = None
-            return data, b""
-        head, self._head = self._head[: end - 2], None
-        framing = _framing(head) if _is_plain(head) else None
-        if framing is None:
-            return data, b""
-        rest = data[end - came :]
-        if framing[1] is None:
-            self._length = int(framing[2]) - len(rest)
-            return data, b""
-        self.plain, self._left, self._line = True, 0, b""
-        return data[: end - came], rest
-
-    def body(self, data: bytes) -> tuple[bytes, bytes]:
-        """The body's bytes in `data`, and what follows for h11; nothing does while it is `plain`."""
-        found = list[bytes]()
-        data, at, left = self._line + data, 0, self._left
-        while True:
-            if left:
-                end = at + max(0, left - len(_LINE_END))
-                found.append(data[at:end])
-                if not _LINE_END[-left:].startswith(data[end : at + left]):
-                    self.plain, self.bad = False, True
-                    return b"".join(found[:-1]), b""
-                at += left
-                left = max(0, at - len(data))
-            line = None if left else _size_line(data, at)
-            if line is None:
-                break
-            at, left = line.end(), int(line[1], 16) + len(_LINE_END)
-        rest = data[at:]
-        held = not left and _cut_size_line(rest) is not None
-        self._left, self._line = left, rest if held else b""
-        self.plain = not rest or held
-        if self.plain:
-            return b"".join(found), b""
-        self._after = rest[: len(_LAST) + 1]
-        return b"".join(found), rest
-
-
-def _is_plain(head: bytes) -> bool:
-    """Whether a body follows whose framing is said once, and h11 sees the same head: it takes a bare LF for a
-    line end, and joins folded lines."""
-    names = head.lower()
-    return (
-        _has_body(head) is not None
-        and head.count(b"\n") == head.count(b"\r\n")
-        and _folded(head) is None
-        and names.count(b"\r\ntransfer-encoding") + names.count(b"\r\ncontent-length") == 1
+    __slots__ = (
+        "_bodiless",
+        "_parser",
+        "_until_close",
+        "_without_body",
+        "failure",
+        "headers",
+        "lines",
+        "pieces",
+        "reusable",
+        "status",
+        "whole",
     )
+
+    def __init__(self, *, bodiless: bool = False) -> None:
+        self._bodiless = bodiless
+        self._parser: HttpResponseParser | None = HttpResponseParser(self)
+        self._until_close = False
+        self._without_body = 0
+        self.failure: MalformedAnswer | None = None
+        self.headers: dict[str, str] | None = None
+        self.lines: list[tuple[bytes, bytes]] = []
+        self.pieces: list[bytes] = []
+        self.reusable = False
+        self.status = 0
+        self.whole = False
+
+    def feed(self, data: bytes) -> None:
+        """Parse bytes from the connection.
+
+        Raises:
+          MalformedAnswer: they are not a response; pieces that came before the fault are handed out first.
+        """
+        if self.failure is not None:
+            raise self.failure
+        if self._parser is None:
+            self.reusable = False
+            return
+        before = len(self.pieces)
+        try:
+            # In two steps, because llhttp skips line ends behind a response: if the response ends before the
+            # last byte, something followed it.
+            self._parser.feed_data(data[:-1])
+            if self.whole:
+                self.reusable = False
+            else:
+                self._parser.feed_data(data[-1:])
+        except HttpParserUpgrade:
+            self.failure = MalformedAnswer("the server switches to another protocol")
+        except HttpParserError as exc:
+            if self.whole:
+                self.reusable = False
+            else:
+                self.failure = MalformedAnswer(str(exc.__context__ or exc))
+        self._without_body = 0 if len(self.pieces) > before else self._without_body + len(data)
+        if self._without_body > HEAD_BYTES and not self.whole:
+            self.failure = MalformedAnswer(f"the server sent {HEAD_BYTES} bytes without any of the body")
+        if self.whole or self.failure is not None:
+            self.close()
+        if self.failure is not None and len(self.pieces) == before:
+            raise self.failure
+
+    def eof(self) -> None:
+        """Note the end of the connection.
+
+        Raises:
+          MalformedAnswer: the response is not complete.
+        """
+        if self.failure is not None:
+            raise self.failure
+        self.close()
+        if self._until_close:
+            self.whole = True
+        if not self.whole:
+            raise MalformedAnswer("the server closed the connection")
+
+    def close(self) -> None:
+        """Let go of the parser. It and this object refer to each other, so nothing else would free them."""
+        self._parser = None
+
+    # httptools calls the methods below. What they raise arrives in `feed` as the context of its own error.
+
+    def on_message_begin(self) -> None:
+        if self.whole:
+            raise MalformedAnswer("another response follows")
+        self.lines = []
+
+    def on_header(self, name: bytes, value: bytes | None) -> None:
+        if self.headers is None:  # trailers are not used
+            self.lines.append((name.lower(), b"" if value is None else value.rstrip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        parser = self._parser
+        assert parser is not None
+        status = parser.get_status_code()
+        if parser.get_http_version() not in ("1.1", "1.0"):
+            raise MalformedAnswer(f"the server answers in HTTP/{parser.get_http_version()}")
+        if status < 200:
+            if status < 100 or status == 101:
+                raise MalformedAnswer(f"the server answers with status {status}")
+            return
+        framing = [line for line in self.lines if line[0] in _FRAMING]
+        if framing:
+            name, value = framing[0]
+            if name == _FRAMING[0]:
+                if any(other != name or text.lower() != b"chunked" for other, text in framing):
+                    raise MalformedAnswer("its Transfer-Encoding is not just `chunked`")
+            elif len(framing) > 1:
+                raise MalformedAnswer("it states the length of its body more than once")
+        self.status = status
+        headers = dict[str, str]()
+        for raw, value in self.lines:
+            name, text = raw.decode("latin-1"), value.decode("latin-1")
+            headers[name] = f"{headers[name]}, {text}" if name in headers else text
+        self.headers = headers
+        if self._bodiless:
+            self.whole = True
+        else:
+            self._until_close = not framing and status not in (204, 304)
+
+    def on_body(self, data: bytes) -> None:
+        if self._bodiless:
+            raise MalformedAnswer("a body follows a response that has none")
+        self.pieces.append(data)
+
+    def on_message_complete(self) -> None:
+        parser = self._parser
+        if self.headers is None or parser is None or self._bodiless:
+            return
+        self.whole = True
+        self.reusable = (
+            not self._until_close and parser.get_http_version() == "1.1" and parser.should_keep_alive()
+        )

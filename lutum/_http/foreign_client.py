@@ -6,10 +6,9 @@ name.
 
 from __future__ import annotations
 
-import re
 import sys
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -17,14 +16,12 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from lutum._values.errors import BadValue, Interrupted, NetworkError, ProviderError, UsageError
+from lutum._http.heads import BEFORE_HEAD, RequestHeaders, response_of
+from lutum._values.errors import Interrupted, NetworkError, ProviderError, UsageError
 from lutum._values.results import Response
 from lutum.abc import Phase
 
 T = TypeVar("T")
-
-BODY: Final = "lutum.body"
-"""The extension under which our own transport puts the body, past httpx's wrapping."""
 
 CLOSE_SECONDS: Final = 2.0
 """How long closing a response may take; the connection under it has a bound of its own."""
@@ -40,10 +37,10 @@ class HttpRequest:
         self._phase: Phase | None = None
         self._response: Any = None
         self._iterators: tuple[Any, ...] = ()
-        self.next: Callable[[], Awaitable[bytes]] = _not_open
+        self._begun = False
 
     async def send(
-        self, method: str, headers: Iterable[tuple[str, str]], body: bytes, mark: Callable[[Phase], None]
+        self, method: str, headers: RequestHeaders, body: bytes, mark: Callable[[Phase], None]
     ) -> Response:
         """Send the request; returns when the response head is there."""
         if self._client.is_closed:
@@ -51,7 +48,7 @@ class HttpRequest:
         request = self._client.build_request(
             method,
             self._url,
-            headers=_checked([("accept-encoding", "identity"), *headers]),
+            headers=[("accept-encoding", "identity"), *headers],
             content=body,
             timeout=None,
             extensions={"trace": self._trace(mark)},
@@ -68,17 +65,14 @@ class HttpRequest:
         finally:
             # Nothing is looked for from here on, and a response, which refers to itself, would hold us.
             request.extensions.pop("trace", None)
-        return _head(self._response)
+        response = self._response
+        found = {name.lower(): value for name, value in response.headers.items()}
+        return response_of(response.status_code, found)
 
     def start(self) -> None:
-        """Make `next` give the pieces of the body, past httpx's wrapping unless the body is encoded."""
+        """Make `next` return the pieces of the body, past httpx's wrapping unless the body is encoded."""
         response = self._response
-        body = response.extensions.get(BODY)
-        raw = pieces = response.stream.__aiter__() if body is None else body
-        if body is not None:
-            # While it is read, the request and both heads are held for nothing; and httpx's response refers
-            # to itself, which only the collector would notice.
-            response.stream, self._response = None, body
+        raw = pieces = response.stream.__aiter__()
         encoding = response.headers.get("content-encoding", "identity")
         if encoding.strip().lower() != "identity":
             # Decoded behind the iterator that we hold: when decoding fails, the response is still open,
@@ -86,33 +80,38 @@ class HttpRequest:
             head = {"content-encoding": encoding}
             pieces = type(response)(200, headers=head, content=raw).aiter_bytes().__aiter__()
         self._iterators = (pieces, raw)
-        self.next = self._first
 
-    async def _first(self) -> bytes:
-        following: Callable[[], Awaitable[bytes]] = self._iterators[0].__anext__
-        self.next = following
-
-        async def first() -> bytes:
-            return await following()
-
-        return await without_asyncgen_hooks(first())
+    async def next(self) -> bytes:
+        """Return the next piece of the body; empty at its end."""
+        if not self._iterators:
+            raise UsageError("an exchange can be read between open() and aclose()")
+        try:
+            while True:
+                step = self._iterators[0].__anext__()
+                piece: bytes = await (step if self._begun else without_asyncgen_hooks(_awaited(step)))
+                self._begun = True
+                if piece:
+                    return piece
+        except StopAsyncIteration:
+            return b""
 
     async def read(self, limit: int, into: bytearray) -> None:
         """Append the body to `into`, up to `limit` bytes."""
         self.start()
-        try:
-            while len(into) < limit:
-                into += await self.next()
-        except StopAsyncIteration:
-            pass
+        while len(into) < limit and (piece := await self.next()):
+            into += piece
         del into[limit:]
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the last byte of the answer has arrived: not known."""
+        return False
 
     async def aclose(self) -> None:
         """Close the response, bounded and shielded; nothing can be read after it."""
         self._client = None
         response, self._response = self._response, None
         iterators, self._iterators = self._iterators, ()
-        self.next = _not_open
         if response is None:
             return
         with anyio.move_on_after(CLOSE_SECONDS, shield=True):
@@ -142,7 +141,7 @@ class HttpRequest:
         words = str(exc) or str(exc.__cause__ or "") or type(exc).__name__
         if self._response is not None:
             return Interrupted(f"the connection to {self.host} broke in the middle of the answer: {words}")
-        return NetworkError(_BEFORE_HEAD[self._phase].format(host=self.host, words=words))
+        return NetworkError(BEFORE_HEAD[self._phase].format(host=self.host, words=words))
 
     def _trace(self, mark: Callable[[Phase], None]) -> Callable[[str, Mapping[str, Any]], Awaitable[None]]:
         """httpcore's trace extension: a request through a proxy's tunnel is preceded by the tunnel's own."""
@@ -168,15 +167,6 @@ _PHASES: Final[Mapping[str, Phase]] = {
     "send_request_body.complete": "sent",
 }
 
-_BEFORE_HEAD: Final[Mapping[Phase | None, str]] = {
-    None: "no answer from {host}: {words}. Check base_url, the network and the proxy variables",
-    "connecting": "no connection to {host}: {words}. Check base_url, the network and the proxy variables",
-    "connected": "the connection to {host} broke while the request was written: {words}. It was not"
-    " processed and can be sent again",
-    "sent": "{host} broke the connection before it answered: {words}. The request was written and may"
-    " have been processed; sending it again may be charged again",
-}
-
 # By name, because httpx2 and httpcore2 are not imported here: the roots of what a connection may raise,
 # and httpx's errors for a response that was closed under its reader.
 _CLIENT_PACKAGES: Final = frozenset({"httpx", "httpx2", "httpcore", "httpcore2", "h11"})
@@ -193,41 +183,6 @@ _FAILURES: Final = frozenset(
     }
 )
 _SOCKET_ERRORS: Final = (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
-
-# RFC 9110, 5.6.2 (a name is a token) and 5.5 (what a value may hold), ASCII only.
-_is_name: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
-_is_value: Final = re.compile(r"(?:[!-~](?:[ \t!-~]*[!-~])?)?").fullmatch
-
-
-def _checked(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Refuse here what h11 would refuse with a message that quotes the value, which may be a key."""
-    checked: dict[str, tuple[str, str]] = {}
-    for name, value in headers:
-        if not _is_name(name):
-            raise BadValue("headers", f"{name!r} is not the name of a header")
-        if not _is_value(value):
-            raise BadValue(name, "a header holds printable ASCII without spaces or a line end around it")
-        checked[name.lower()] = (name, value)  # the last one of a name counts
-    return list(checked.values())
-
-
-def _keeps(name: str) -> bool:
-    """Whether a response header is an id, a rate limit, a time or a word about retrying."""
-    return (
-        "request-id" in name
-        or "ratelimit" in name
-        or name.startswith("retry-after")
-        or name.endswith(("-id", "processing-ms", "service-time", "-requestid"))
-        or name in ("cf-ray", "date")  # a Retry-After date counts from the server's own clock
-    ) and name != "set-cookie"
-
-
-def _head(response: Any) -> Response:
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    return Response(
-        status=response.status_code,
-        headers={name: value for name, value in headers.items() if _keeps(name)},
-    )
 
 
 @types.coroutine
@@ -256,5 +211,5 @@ def without_asyncgen_hooks(coroutine: Coroutine[Any, Any, T]) -> Generator[Any, 
             resume = partial(coroutine.throw, exc)
 
 
-async def _not_open() -> bytes:
-    raise UsageError("an exchange can be read between open() and aclose()")
+async def _awaited(step: Awaitable[bytes]) -> bytes:
+    return await step

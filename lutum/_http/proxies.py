@@ -1,154 +1,263 @@
-"""The proxies that the environment names, as transports for httpx's `mounts`.
+"""Proxies: which one the environment names for a URL, and how a connection through one is opened.
 
-A client with a transport of its own ignores the proxy variables, so they are read here. What goes
-through a proxy goes through httpx's own transport and pool.
+The engine opens tunnels itself, so that a handshake that is cancelled closes its socket.
 """
 
 from __future__ import annotations
 
+import base64
 import os
-from collections.abc import AsyncIterator
-from contextlib import suppress
-from functools import partial
-from importlib.util import find_spec
-from urllib.parse import urlsplit
+from collections.abc import Mapping
+from ipaddress import ip_address, ip_network
+from typing import Final, final
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies
 
 import anyio
-import httpx
 
-from lutum._http.pool import CLOSE_SECONDS, IDLE_SECONDS, MAX_IDLE, LoopPool, PerLoopTransport, tls_context
+from lutum._http.answer import Answer, MalformedAnswer
+from lutum._http.heads import RequestHeaders, Target, request_head
+from lutum._http.pool import Connection, Origin
+from lutum._http.socket import TcpStream, connect_tcp
+from lutum._http.tls import start_tls, tls_context
 from lutum._values.errors import BadValue
 
+_PORTS: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
-class ProxyPool(LoopPool):
-    """Connections through one proxy: httpx's own transport, with its curve."""
 
-    def __init__(self, proxy: httpx.Proxy) -> None:
-        super().__init__()
-        self._in_use = 0
-        limits = httpx.Limits(
-            max_connections=None, max_keepalive_connections=MAX_IDLE, keepalive_expiry=IDLE_SECONDS
-        )
-        self._transport = httpx.AsyncHTTPTransport(verify=tls_context(), proxy=proxy, limits=limits)
+class ProxyRefused(Exception):
+    """The proxy answered, and does not connect."""
 
-    def __len__(self) -> int:
-        return int(not self.closed)
 
-    async def handle(self, request: httpx.Request) -> httpx.Response:
-        self._in_use += 1
+@final
+class Proxy:
+    """One proxy. Its repr has no password.
+
+    Args:
+      url: `http`, `https`, `socks5` or `socks5h`, with a host, and with user and password if it wants them.
+
+    Raises:
+      ValueError: it is not such a URL.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in _PORTS or not parts.hostname:
+            raise ValueError("is not the URL of a proxy")
+        self.scheme: Final = parts.scheme
+        self.host: Final = parts.hostname
+        self.port: Final = parts.port or _PORTS[parts.scheme]
+        self._user = unquote(parts.username or "").encode()
+        self._password = unquote(parts.password or "").encode()
+
+    @property
+    def name(self) -> str:
+        """Host and port, for messages."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def forwards(self) -> bool:
+        """Whether it takes plain http requests with whole URLs."""
+        return self.scheme in ("http", "https")
+
+    def __repr__(self) -> str:
+        return f"<Proxy {self.scheme}://{self.name}>"
+
+    def authorize(self, headers: RequestHeaders) -> None:
+        """Add the header with the password, if the proxy has one."""
+        if self._user or self._password:
+            pair = base64.b64encode(self._user + b":" + self._password).decode()
+            headers.add([("proxy-authorization", f"Basic {pair}")])
+
+    async def open(self, origin: Origin) -> Connection:
+        """Open a connection to `origin` through the proxy. Cancelled, or when it fails, nothing of it is
+        left.
+
+        Raises:
+          OSError: no connection to the proxy, or no TLS.
+          ProxyRefused: the proxy does not connect.
+          MalformedAnswer: the proxy does not answer in its protocol.
+        """
+        if "https" in (self.scheme, origin.scheme):
+            tls_context()  # before a connection is opened for nothing
+        stream = await connect_tcp(self.host, self.port)
+        if self.scheme == "https":
+            stream = await start_tls(stream, self.host)
+        if self.forwards and origin.scheme == "http":
+            return Connection(origin, stream)
         try:
-            response = await self._transport.handle_async_request(request)
+            if self.forwards:
+                await self._tunnel(stream, origin)
+            else:
+                await self._socks(stream, origin)
         except BaseException:
-            await self.release()
+            with anyio.CancelScope(shield=True):
+                await stream.aclose()
             raise
-        assert isinstance(response.stream, httpx.AsyncByteStream)
-        response.stream = _ProxiedBody(response.stream, self)
-        return response
+        return Connection(
+            origin, await start_tls(stream, origin.host) if origin.scheme == "https" else stream
+        )
 
-    async def release(self) -> None:
-        """One response less; the last one closes the pool if it is not wanted any more."""
-        self._in_use -= 1
-        if self.closed and not self._in_use:
-            await self.aclose()
-
-    async def aclose(self) -> None:
-        self.closed = True
-        self.forget()
-        if not self._in_use:
-            with anyio.move_on_after(CLOSE_SECONDS, shield=True), suppress(Exception):
-                await self._transport.aclose()
-
-
-class _ProxiedBody(httpx.AsyncByteStream):
-    def __init__(self, stream: httpx.AsyncByteStream, home: ProxyPool) -> None:
-        self._stream: httpx.AsyncByteStream = stream
-        self._home: ProxyPool | None = home
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._stream.__aiter__()
-
-    async def aclose(self) -> None:
-        home, self._home = self._home, None
-        if home is None:
-            return
+    async def _tunnel(self, stream: TcpStream, origin: Origin) -> None:
+        """Ask for a tunnel (RFC 9110, 9.3.6)."""
+        named = f"[{origin.host}]" if ":" in origin.host else origin.host
+        place = f"{named}:{origin.port}"
+        headers = RequestHeaders([("host", place)])
+        self.authorize(headers)
+        target = Target(origin.scheme, origin.host, origin.port, place, place)
+        # A view, because tracebacks with local variables would show the password in the bytes.
+        head = memoryview(request_head("CONNECT", target, headers, 0, absolute=False))
+        await stream.send(head)
+        answer = Answer(bodiless=True)
         try:
-            await self._stream.aclose()
+            while answer.headers is None:
+                answer.feed(await stream.receive())
+        except anyio.EndOfStream:
+            raise MalformedAnswer("it closed the connection") from None
         finally:
-            await home.release()
+            answer.close()
+        if not 200 <= answer.status < 300:
+            advice = ". It wants a user and a password in its URL" if answer.status == 407 else ""
+            raise ProxyRefused(f"status {answer.status}{advice}")
+
+    async def _socks(self, stream: TcpStream, origin: Origin) -> None:
+        """Ask a SOCKS5 proxy (RFC 1928, with the passwords of RFC 1929). It looks the name up."""
+        with_password = bool(self._user or self._password)
+        await stream.send(b"\x05\x01\x02" if with_password else b"\x05\x01\x00")
+        version, method = await _exactly(stream, 2)
+        if version != 5:
+            raise MalformedAnswer("it does not speak SOCKS5")
+        if method != (2 if with_password else 0):
+            raise ProxyRefused("it wants another kind of login")
+        if with_password:
+            if not 0 < len(self._user) < 256 or not len(self._password) < 256:
+                raise ProxyRefused("a user or a password for SOCKS5 has at most 255 bytes")
+            await stream.send(memoryview(b"".join([b"\1", _sized(self._user), _sized(self._password)])))
+            if (await _exactly(stream, 2))[1] != 0:
+                raise ProxyRefused("it does not accept the user and the password")
+        await stream.send(b"\x05\x01\x00" + _socks_address(origin.host) + origin.port.to_bytes(2, "big"))
+        _, reply, _, kind = await _exactly(stream, 4)
+        if reply != 0:
+            raise ProxyRefused(_SOCKS_REPLIES.get(reply, f"SOCKS reply {reply}"))
+        length = {1: 4, 4: 16}.get(kind) or (await _exactly(stream, 1))[0]
+        await _exactly(stream, length + 2)
 
 
-class _Route(httpx.AsyncBaseTransport):
-    """Through the proxy, or directly where `NO_PROXY` says so."""
+_SOCKS_REPLIES: Final[Mapping[int, str]] = {
+    1: "general failure",
+    2: "its rules do not allow the connection",
+    3: "the network is unreachable",
+    4: "the host is unreachable",
+    5: "the host refuses the connection",
+    6: "the TTL expired",
+    7: "it does not support the command",
+    8: "it does not support the kind of address",
+}
 
-    def __init__(
-        self, direct: httpx.AsyncBaseTransport, proxied: httpx.AsyncBaseTransport, no_proxy: str
-    ) -> None:
-        self._direct = direct
-        self._proxied = proxied
-        self._no_proxy = no_proxy
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        url = request.url
-        port = url.port or (443 if url.scheme == "https" else 80)
-        go = self._direct if is_direct(self._no_proxy, url.host, port) else self._proxied
-        return await go.handle_async_request(request)
+def _sized(data: bytes) -> bytes:
+    return bytes([len(data)]) + data
 
-    async def aclose(self) -> None:
-        await self._proxied.aclose()
+
+def _socks_address(host: str) -> bytes:
+    try:
+        address = ip_address(host)
+    except ValueError:
+        name = host.encode("ascii")
+        if len(name) > 255:
+            raise ProxyRefused("a host name for SOCKS5 has at most 255 bytes") from None
+        return b"\3" + _sized(name)
+    return bytes([1 if address.version == 4 else 4]) + address.packed
+
+
+async def _exactly(stream: TcpStream, count: int) -> bytes:
+    """Read as many bytes and no more, because what follows is TLS."""
+    data = b""
+    while len(data) < count:
+        try:
+            data += await stream.receive(count - len(data))
+        except anyio.EndOfStream:
+            raise MalformedAnswer("it closed the connection") from None
+    return data
 
 
 def is_direct(no_proxy: str, host: str, port: int) -> bool:
-    """Whether `NO_PROXY` keeps a host from the proxy. Pure.
+    """Return whether `NO_PROXY` keeps a host from the proxy. No I/O.
 
-    It is a comma-separated list of hosts, each with all its subdomains and, if it names one, for one
-    port only; `*` is every host. Address ranges are not understood.
+    The entries are separated by commas or white space: a host (with all its subdomains, also as `*.host` or
+    `.host`), an address, a range of addresses such as `10.0.0.0/8`, each with a port or without, or `*`.
     """
     host = host.lower().rstrip(".")
-    for entry in no_proxy.lower().split(","):
-        name, wanted = entry.strip(), ""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        address = None
+    for name in no_proxy.lower().replace(",", " ").split():
+        wanted = ""
         if name == "*":
             return True
+        if "/" in name:
+            try:
+                if address is not None and address in ip_network(name, strict=False):
+                    return True
+            except ValueError:  # not a range; a URL, perhaps
+                pass
+            continue
         if name.startswith("["):
             name, _, wanted = name[1:].partition("]")
             wanted = wanted.removeprefix(":")
         elif name.count(":") == 1:
             name, _, wanted = name.partition(":")
-        name = name.strip(".")
-        if name and (host == name or host.endswith(f".{name}")) and wanted in ("", str(port)):
+        name = name.removeprefix("*").strip(".")
+        if not name or wanted not in ("", str(port)):
+            continue
+        if host == name or (address is None and host.endswith(f".{name}")):
+            return True
+        if address is not None and _same_address(name, host):
             return True
     return False
 
 
-def proxy_mounts(direct: httpx.AsyncBaseTransport) -> dict[str, httpx.AsyncBaseTransport | None]:
-    """Transports for the schemes that the environment sends through a proxy now; the rest is `direct`.
+def _same_address(name: str, host: str) -> bool:
+    try:
+        return ip_address(name) == ip_address(host)
+    except ValueError:
+        return False
+
+
+@final
+class Proxies:
+    """The proxies that the environment names at the time of the call.
 
     Raises:
       BadValue: a proxy variable is not the URL of a proxy; names the variable.
     """
-    proxies = getproxies()
-    mounts: dict[str, httpx.AsyncBaseTransport | None] = {}
-    for scheme in ("http", "https"):
-        for key in (scheme, "all"):
-            if url := proxies.get(key):
-                make = partial(ProxyPool, _proxy(url if "://" in url else f"http://{url}", key))
-                mounts[f"{scheme}://"] = _Route(direct, PerLoopTransport(make), proxies.get("no", ""))
-                break
-    return mounts
+
+    def __init__(self) -> None:
+        named = getproxies()
+        self._no_proxy = named.get("no", "")
+        self._by_scheme: dict[str, Proxy] = {}
+        for scheme in ("http", "https"):
+            for key in (scheme, "all"):
+                if url := named.get(key):
+                    self._by_scheme[scheme] = _proxy(url if "://" in url else f"http://{url}", key)
+                    break
+
+    def for_target(self, target: Target) -> Proxy | None:
+        """Return the proxy that a request goes through."""
+        proxy = self._by_scheme.get(target.scheme)
+        if proxy is None or is_direct(self._no_proxy, target.host, target.port):
+            return None
+        return proxy
 
 
-def _proxy(url: str, key: str) -> httpx.Proxy:
+def _proxy(url: str, key: str) -> Proxy:
     # urllib lets the variable in lower case win.
     names = (f"{key}_proxy", f"{key}_proxy".upper())
     name = next((name for name in names if os.environ.get(name)), names[1])
     try:
-        host, _ = urlsplit(url).hostname, urlsplit(url).port
-        proxy = httpx.Proxy(url)
-    except (ValueError, httpx.InvalidURL):
-        host, proxy = None, None
-    if not host or proxy is None:
-        # Not chained: those messages quote the URL, and it may hold a password.
-        raise BadValue(name, "not the URL of a proxy, such as http://host:port")
-    if proxy.url.scheme.startswith("socks") and find_spec("socksio") is None:
-        raise BadValue(name, "a SOCKS proxy needs `pip install httpx[socks]`")
-    return proxy
+        return Proxy(url)
+    except ValueError:
+        pass
+    # Not chained: those messages quote the URL, and it may hold a password.
+    raise BadValue(name, "is not the URL of a proxy, such as http://host:port or socks5://host:port")

@@ -11,7 +11,7 @@ from http_peer import (
     CERTIFICATE,
 )
 
-from lutum._http import pool as _connections
+from lutum._http.tls import tls_context
 from lutum.transport import HttpTransport
 
 
@@ -31,9 +31,9 @@ def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     path = tmp_path / "certificate.pem"
     path.write_text(CERTIFICATE)
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
-    _connections.tls_context.cache_clear()
+    tls_context.cache_clear()
     yield path
-    _connections.tls_context.cache_clear()
+    tls_context.cache_clear()
 
 
 @pytest.fixture

@@ -165,12 +165,12 @@ async def test_two_hundred_at_once(transport: HttpTransport, monkeypatch: pytest
         # Looking for an idle one does not look at the others.
         looked = 0
 
-        def has_expired(self: object) -> bool:
+        def is_quiet(self: object) -> bool:
             nonlocal looked
             looked += 1
-            return False
+            return True
 
-        monkeypatch.setattr("httpcore.AsyncHTTP11Connection.has_expired", has_expired)
+        monkeypatch.setattr("lutum._http.pool.Connection.is_quiet", is_quiet)
         await turn(transport, server.url)
         assert (server.connections, looked) == (200, 1)
 
@@ -182,7 +182,8 @@ async def test_closing_is_cancelled_by_asyncio_itself(transport: HttpTransport) 
         async with anyio.create_task_group() as group:
             for _ in range(4):
                 group.start_soon(turn, transport, server.url)
-        [kept] = [local for own in transport._own for local in own._locals.values()]
+        assert transport._engine is not None
+        kept = transport._engine.pool.here()
         assert len(kept) == 4
         closing = asyncio.ensure_future(transport.aclose())
         await checkpoint()
@@ -192,11 +193,13 @@ async def test_closing_is_cancelled_by_asyncio_itself(transport: HttpTransport) 
         assert len(kept) == 0
 
 
-async def test_old_connections_are_dropped(transport: HttpTransport, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_old_connections_are_dropped(transport: HttpTransport) -> None:
     """What was idle for longer than the limit is closed by the next request."""
     async with serving(answer_all) as server:
         await turn(transport, server.url)
-        monkeypatch.setattr(_connections, "IDLE_SECONDS", -1.0)
+        assert transport._engine is not None
+        [kept] = transport._engine.pool.here()._idle
+        kept.idle_until = 0.0
         await turn(transport, server.url)
         assert (server.connections, idle(transport)) == (2, 1)
 
@@ -213,6 +216,8 @@ async def test_an_answer_that_nobody_asked_for(
 ) -> None:
     """It is not taken for the answer to the next request: the connection is not used again."""
 
+    sent_all = anyio.Event()
+
     async def script(peer: Peer) -> None:
         await peer.request()
         if apart and secure:  # two records in one read, of which the client asks for the first
@@ -225,12 +230,15 @@ async def test_an_answer_that_nobody_asked_for(
             await peer.stream.send(stray)
         else:
             await peer.stream.send(whole + stray)
+        sent_all.set()
         await peer.closed()
 
     async with serving(script, certificate if secure else None) as server:
         for number in (1, 2):
             await turn(transport, server.url)
             assert server.connections == number
+            # What comes after the next request was written looks like its answer.
+            await sent_all.wait()
 
 
 async def test_connections_belong_to_an_origin(transport: HttpTransport) -> None:

@@ -70,13 +70,13 @@ async def test_collected_while_open_it_warns() -> None:
     async with serving(answer_all) as server:
         transport = HttpTransport()
         await turn(transport, server.url)
-        locals_ = [local for own in transport._own for local in own._locals.values()]
+        assert transport._engine is not None
+        kept = transport._engine.pool.here()
         transports = [transport]
         del transport
         with pytest.warns(ResourceWarning, match=r"await adapter\.aclose\(\)"):
             transports.clear()
-        for local in locals_:
-            await local.aclose()
+        await kept.aclose()
 
 
 async def test_collected_when_closed_it_does_not_warn() -> None:

@@ -96,7 +96,7 @@ async def test_a_proxy_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(partial(answer_all, answer=answer)) as proxy:
         monkeypatch.setenv("https_proxy", proxy.url)
         transport = HttpTransport()
-        with pytest.raises(lutum.NetworkError, match=r"no connection to provider\.test: 407"):
+        with pytest.raises(lutum.NetworkError, match=r"provider\.test through the proxy 127\..*407"):
             await turn(transport, "https://provider.test")
         await transport.aclose()
 
@@ -220,11 +220,3 @@ def test_a_broken_proxy(name: str, url: str, monkeypatch: pytest.MonkeyPatch) ->
         HttpTransport()
     assert info.value.field == name
     assert "secret" not in str(info.value)
-
-
-def test_a_socks_proxy_without_socks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says what to install."""
-    monkeypatch.setenv("all_proxy", "socks5://127.0.0.1:9")
-    monkeypatch.setattr(_proxies, "find_spec", lambda name: None)
-    with pytest.raises(lutum.BadValue, match=r"httpx\[socks\]"):
-        HttpTransport()

@@ -1,0 +1,395 @@
+"""One HTTP/1.1 request over a connection of ours: its phases, the pieces of its answer, its errors."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable
+from typing import Final, final
+
+import anyio
+from anyio.abc import ByteStream
+
+from lutum._http.answer import Answer, MalformedAnswer
+from lutum._http.heads import BEFORE_HEAD, RequestHeaders, Target, request_head, response_of
+from lutum._http.pool import Connection, Connector, IdleConnections, LoopPool, Origin, open_connection
+from lutum._http.proxies import Proxies, Proxy, ProxyRefused
+from lutum._values.errors import Interrupted, NetworkError, ProviderError, UsageError
+from lutum._values.results import Response
+from lutum.abc import Phase
+
+ONE_WRITE: Final = 64 * 1024
+"""A longer body is not copied to go out with its head, and the answer is read while it is written."""
+
+WRITE_BYTES: Final = 1024 * 1024
+"""One write of a longer body: TLS encrypts a write at once, and a stopped upload leaves so much behind."""
+
+EARLY_BYTES: Final = 1024 * 1024
+"""How much of an answer is read while its request is still being written."""
+
+PIECE_BYTES: Final = 1024 * 1024
+"""The largest piece that decompression makes."""
+
+FAILURES: Final = (
+    MalformedAnswer,
+    ProxyRefused,
+    OSError,
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+    anyio.EndOfStream,
+)
+"""What a connection may raise."""
+
+
+@final
+class Engine:
+    """Opens connections and keeps idle ones, for any number of event loops.
+
+    Args:
+      connect: opens connections in place of TCP, TLS and proxies.
+
+    Raises:
+      BadValue: a proxy variable is broken.
+    """
+
+    def __init__(self, connect: Connector | None = None) -> None:
+        self._connect = connect
+        self._proxies = None if connect is not None else Proxies()
+        self.pool: Final = LoopPool()
+
+    def request(self, url: str) -> EngineRequest:
+        """Return a request to `url`; nothing is sent before its `send`.
+
+        Raises:
+          BadValue: it is not an http or https URL, or has user info.
+        """
+        target = Target.of(url)
+        proxy = None if self._proxies is None else self._proxies.for_target(target)
+        return EngineRequest(self.pool, target, proxy, self._connect)
+
+    async def aclose(self) -> None:
+        """Close the idle connections of the running loop."""
+        await self.pool.aclose()
+
+
+@final
+class EngineRequest:
+    """One request over a connection of ours, with errors in our terms. Used once."""
+
+    __slots__ = (
+        "_answer",
+        "_connect",
+        "_connection",
+        "_decompress",
+        "_home",
+        "_open",
+        "_phase",
+        "_pool",
+        "_proxy",
+        "_target",
+        "_written",
+        "host",
+    )
+
+    def __init__(
+        self, pool: LoopPool, target: Target, proxy: Proxy | None, connect: Connector | None
+    ) -> None:
+        self.host: Final = target.authority
+        self._target = target
+        self._pool = pool
+        self._proxy = proxy
+        self._connect = connect
+        self._phase: Phase | None = None
+        self._home: IdleConnections | None = None
+        self._connection: Connection | None = None
+        self._answer: Answer | None = None
+        self._decompress: Decompressor | None = None
+        self._open = False
+        self._written = False
+
+    async def send(
+        self, method: str, headers: RequestHeaders, body: bytes, mark: Callable[[Phase], None]
+    ) -> Response:
+        """Send the request and wait for the head of the answer. Cancelled, nothing of it is left.
+
+        Raises:
+          NetworkError: no connection, or it failed before the head.
+        """
+        answer = Answer(bodiless=method == "HEAD")
+        try:
+            connection = await self._connected(mark)
+            self._mark("connected", mark)
+            # A view, because tracebacks with local variables would show the key in the bytes.
+            head = memoryview(self._head(method, headers, body if len(body) <= ONE_WRITE else b"", len(body)))
+            if len(body) <= ONE_WRITE:
+                try:
+                    await connection.send(head)
+                    self._written = True
+                    self._mark("sent", mark)
+                except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                    pass  # a server may answer and close before it has read everything
+                while answer.headers is None:
+                    await self._read(answer)
+            else:
+                await self._exchange(connection, head, body, answer, mark)
+        except BaseException as exc:
+            answer.close()
+            await self._drop()
+            if not isinstance(exc, Exception) or (error := self.error(exc)) is exc:
+                raise
+            raise error from exc
+        assert answer.headers is not None
+        self._answer = answer
+        return response_of(answer.status, answer.headers)
+
+    @property
+    def answer(self) -> Answer | None:
+        """The answer, between `send` and `aclose`."""
+        return self._answer
+
+    def _head(self, method: str, headers: RequestHeaders, body: bytes, length: int) -> bytes:
+        absolute = self._proxy is not None and self._proxy.forwards and self._target.scheme == "http"
+        if absolute and self._proxy is not None:
+            self._proxy.authorize(headers)
+        return request_head(method, self._target, headers, length, absolute=absolute) + body
+
+    async def _connected(self, mark: Callable[[Phase], None]) -> Connection:
+        target, proxy = self._target, self._proxy
+        origin = Origin(target.scheme, target.host, target.port, proxy)
+        self._home = home = self._pool.here()
+        connection = await home.take(origin)
+        if connection is None:
+            self._mark("connecting", mark)
+            if self._connect is not None:
+                stream: ByteStream = await self._connect(target.host, target.port)
+                connection = Connection(origin, stream)
+            elif proxy is not None:
+                connection = await proxy.open(origin)
+            else:
+                connection = await open_connection(origin)
+        self._connection = connection
+        return connection
+
+    async def _exchange(
+        self,
+        connection: Connection,
+        head: memoryview,
+        body: bytes,
+        answer: Answer,
+        mark: Callable[[Phase], None],
+    ) -> None:
+        """Write a long body while the answer is read, because a server may refuse it early and read no more.
+
+        The upload goes on until it is written, fails, or is of no more use: the answer is whole, or refuses.
+        """
+        writing = True
+        failure: Exception | None = None
+
+        async def write() -> None:
+            nonlocal writing
+            try:
+                await connection.send(head)
+                if connection.settles_in:
+                    await anyio.sleep(connection.settles_in)
+                view = memoryview(body)
+                for at in range(0, len(view), WRITE_BYTES):
+                    await connection.send(view[at : at + WRITE_BYTES])
+                self._written = True
+                self._mark("sent", mark)
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                pass
+            writing = False
+            if answer.headers is not None:
+                reading.cancel()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(write)
+            with anyio.CancelScope() as reading:
+                try:
+                    while answer.headers is None or (writing and not _refuses(answer)):
+                        if sum(map(len, answer.pieces)) > EARLY_BYTES:
+                            await anyio.sleep_forever()  # until the upload ends
+                        await self._read(answer)
+                except FAILURES as exc:
+                    failure = exc
+            group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    def start(self) -> None:
+        """Make the body readable by `next`.
+
+        Raises:
+          ProviderError: it is encoded in a way that was not asked for and is not understood.
+        """
+        assert self._answer is not None
+        assert self._answer.headers is not None
+        coding = self._answer.headers.get("content-encoding")
+        if coding is not None:
+            self._decompress = Decompressor.of(coding, self.host)
+        self._open = True
+
+    async def next(self) -> bytes:
+        """Return the next piece of the body; empty at its end. Suspends only to wait for the connection.
+
+        Raises:
+          MalformedAnswer, OSError and others: `error` gives them in our terms.
+        """
+        answer = self._answer
+        if answer is None or not self._open:
+            raise UsageError("an exchange can be read between open() and aclose()")
+        pieces = answer.pieces
+        while True:
+            if self._decompress is not None and (piece := self._decompress.take()):
+                return piece
+            if pieces:
+                piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                pieces.clear()
+                if self._decompress is None:
+                    return piece
+                self._decompress.feed(piece)
+            elif answer.whole:
+                if self._decompress is not None:
+                    self._decompress.end()
+                return b""
+            elif answer.failure is not None:
+                raise answer.failure
+            else:
+                await self._read(answer)
+
+    async def _read(self, answer: Answer) -> None:
+        assert self._connection is not None
+        try:
+            data = await self._connection.receive()
+        except anyio.EndOfStream:
+            answer.eof()
+        else:
+            answer.feed(data)
+
+    async def read(self, limit: int, into: bytearray) -> None:
+        """Append the body to `into`, up to `limit` bytes."""
+        self.start()
+        while len(into) < limit and (piece := await self.next()):
+            into += piece
+        del into[limit:]
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the last byte of the answer has arrived."""
+        return self._answer is not None and self._answer.whole
+
+    async def aclose(self) -> None:
+        """Keep the connection if the answer was read to its end, and close it otherwise."""
+        self._open = False
+        self._decompress = None
+        answer, self._answer = self._answer, None
+        if answer is None:
+            return await self._drop()
+        answer.close()
+        if answer.reusable and self._written and self._home is not None and answer.headers is not None:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                keeps = _keep_alive(answer.headers.get("keep-alive", ""))
+                await self._home.put(connection, None if keeps is None else float(keeps[1]))
+            return None
+        return await self._drop()
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    def _mark(self, phase: Phase, mark: Callable[[Phase], None]) -> None:
+        self._phase = phase
+        mark(phase)
+
+    def error(self, exc: Exception) -> Exception:
+        """Return `exc` in our terms: itself if the network did not cause it."""
+        if isinstance(exc, zlib.error):
+            return ProviderError(
+                f"the answer of {self.host} is not encoded as it says: {exc}", kind="malformed"
+            )
+        if not isinstance(exc, FAILURES):
+            return exc
+        words = str(exc) or str(exc.__cause__ or "") or type(exc).__name__
+        host = self.host if self._proxy is None else f"{self.host} through the proxy {self._proxy.name}"
+        if self._answer is not None:
+            return Interrupted(f"the connection to {host} broke in the middle of the answer: {words}")
+        return NetworkError(BEFORE_HEAD[self._phase].format(host=host, words=words))
+
+
+def _refuses(answer: Answer) -> bool:
+    """Return whether the rest of a request would be written for nothing."""
+    return answer.whole or not 200 <= answer.status < 300
+
+
+_keep_alive: Final = re.compile(r"timeout\s*=\s*([0-9]{1,6})\b").search
+
+
+@final
+class Decompressor:
+    """Decodes a body in pieces of bounded size. gzip and deflate, although only `identity` was asked for."""
+
+    __slots__ = ("_begun", "_full", "_object", "_raw", "_rest")
+
+    def __init__(self, *, deflate: bool) -> None:
+        self._object = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        self._raw = deflate  # some servers send deflate without its header
+        self._begun = False
+        self._full = False  # the last piece was as long as a piece may be, so more may be ready
+        self._rest = b""
+
+    @classmethod
+    def of(cls, coding: str, host: str) -> Decompressor | None:
+        """Return the decoder for a `Content-Encoding`.
+
+        Raises:
+          ProviderError: more than one coding, or an unknown one. Codings in codings are how a few bytes
+            become gigabytes.
+        """
+        names = [name for part in coding.lower().split(",") if (name := part.strip()) not in ("", "identity")]
+        if not names:
+            return None
+        if len(names) > 1 or names[0] not in ("gzip", "x-gzip", "deflate"):
+            raise ProviderError(
+                f"the answer of {host} is encoded as {coding[:100]!r}, which was not asked for",
+                kind="malformed",
+            )
+        return cls(deflate=names[0] == "deflate")
+
+    def feed(self, data: bytes) -> None:
+        """Add encoded bytes, after `take` has returned everything before them."""
+        self._rest = data
+
+    def take(self) -> bytes:
+        """Return at most `PIECE_BYTES` decoded bytes; empty if more encoded ones are needed.
+
+        Raises:
+          zlib.error: the bytes are not encoded as the header says.
+        """
+        while self._rest or self._full:
+            data = self._rest
+            if self._object.eof:  # gzip may have several members
+                self._object = zlib.decompressobj(zlib.MAX_WBITS | 32)
+            try:
+                piece = self._object.decompress(data, PIECE_BYTES)
+            except zlib.error:
+                if self._begun or not self._raw:
+                    raise
+                self._object = zlib.decompressobj(-zlib.MAX_WBITS)
+                piece = self._object.decompress(data, PIECE_BYTES)
+            self._begun = True
+            self._full = len(piece) == PIECE_BYTES and not self._object.eof
+            self._rest = self._object.unused_data if self._object.eof else self._object.unconsumed_tail
+            if piece:
+                return piece
+        return b""
+
+    def end(self) -> None:
+        """Note the end of the body.
+
+        Raises:
+          MalformedAnswer: the encoded data are not complete.
+        """
+        if self._begun and not self._object.eof:
+            raise MalformedAnswer("its compressed body is cut")

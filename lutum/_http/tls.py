@@ -1,0 +1,168 @@
+"""TLS over a byte stream, for HTTP.
+
+anyio's `TLSStream` cannot be read after a send that failed or was cancelled. Here it can, because a server
+that refuses a request answers, and closes, while the request is still being written.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, final
+
+import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
+
+from lutum._http.socket import TcpStream
+from lutum._values.errors import BadValue
+
+
+@cache
+def tls_context() -> ssl.SSLContext:
+    """Return the TLS settings of this process. Made at the first https connection: it takes 10 ms.
+
+    Raises:
+      BadValue: `SSL_CERT_FILE` or `SSL_CERT_DIR` cannot be used.
+    """
+    import certifi
+
+    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    try:
+        if file:
+            context = ssl.create_default_context(cafile=file)
+        elif folder:
+            if not os.path.isdir(folder):
+                raise NotADirectoryError
+            context = ssl.create_default_context(capath=folder)
+        else:
+            context = ssl.create_default_context(cafile=certifi.where())
+    except OSError as exc:
+        name = "SSL_CERT_FILE" if file else "SSL_CERT_DIR"
+        raise BadValue(name, f"no certificates could be read from {os.environ.get(name)!r}") from exc
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+async def start_tls(stream: TcpStream, host: str) -> TlsStream:
+    """Start TLS over `stream` and check that the certificate is for `host`.
+
+    Cancelled, or when it fails, `stream` is closed.
+
+    Raises:
+      OSError: the handshake fails, or the certificate is not trusted.
+      BadValue: a certificate variable cannot be used.
+    """
+    try:
+        secured = TlsStream(stream, tls_context(), host)
+        begun = time.monotonic()
+        await secured.handshake()
+        secured.settles_in = min(max(time.monotonic() - begun, 0.002), 0.05)
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await stream.aclose()
+        raise
+    return secured
+
+
+@final
+class TlsStream(TcpStream):
+    """The client's end. A closed connection without a farewell is an end like any other, because HTTP says
+    where a body ends and many servers just close."""
+
+    def __init__(self, stream: TcpStream, context: ssl.SSLContext, host: str) -> None:
+        self._stream = stream
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self.settles_in = 0.0
+        """Seconds until the server's session tickets are here and acknowledged. Until then its kernel holds
+        back a short answer (Nagle), and drops it if the server closes."""
+        self._lost = False  # what was encrypted was not written, so nothing after it could be decrypted
+
+    async def handshake(self) -> None:
+        """Agree on keys. Cancelled, the stream is of no use.
+
+        Raises:
+          OSError: no agreement, or the certificate is not trusted.
+        """
+        while True:
+            try:
+                self._object.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._flush()
+                await self._fill()
+            except ssl.SSLError:
+                await self._flush()  # the alert tells the server why
+                raise
+            else:
+                return await self._flush()
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        while True:
+            try:
+                data = self._object.read(max_bytes)
+            except ssl.SSLWantReadError:
+                if self._outgoing.pending and not self._lost:
+                    await self._flush()
+                await self._fill()
+            except ssl.SSLError as exc:
+                if isinstance(exc, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+                    raise anyio.EndOfStream from None
+                if exc.reason == "UNEXPECTED_EOF_WHILE_READING":
+                    raise anyio.EndOfStream from None
+                raise
+            else:
+                if not data:
+                    raise anyio.EndOfStream
+                return data
+
+    async def send(self, item: bytes | memoryview) -> None:
+        await checkpoint_if_cancelled()
+        if self._lost:
+            raise anyio.BrokenResourceError
+        try:
+            self._object.write(item)
+        except ssl.SSLError as exc:
+            raise anyio.BrokenResourceError from exc
+        await self._flush()
+
+    async def _flush(self) -> None:
+        if self._outgoing.pending:
+            try:
+                await self._stream.send(self._outgoing.read())
+            except BaseException:
+                self._lost = True
+                raise
+
+    async def _fill(self) -> None:
+        try:
+            self._incoming.write(await self._stream.receive())
+        except anyio.EndOfStream:
+            self._incoming.write_eof()
+
+    async def send_eof(self) -> None:
+        raise NotImplementedError("TLS has no half-closed connections")
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def close_now(self) -> None:
+        self._stream.close_now()
+
+    def is_quiet(self) -> bool:
+        if not self._stream.is_quiet():
+            return False
+        try:
+            self._object.read(1)  # it may hold a record that came with the last one that was read
+        except ssl.SSLWantReadError:
+            return True
+        except ssl.SSLError:
+            pass
+        return False
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        stream: Any = self._stream  # anyio's type has no parameters
+        return {**stream.extra_attributes}
