@@ -156,9 +156,9 @@ class Answer:
                 raise MalformedAnswer("it states the length of its body more than once")
         self.status = status
         headers = dict[str, str]()
-        for raw, value in self.lines:
-            name, text = raw.decode("latin-1"), value.decode("latin-1")
-            headers[name] = f"{headers[name]}, {text}" if name in headers else text
+        for raw_name, raw_value in self.lines:
+            key, text = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+            headers[key] = f"{headers[key]}, {text}" if key in headers else text
         self.headers = headers
         if self._bodiless:
             self.whole = True
