@@ -40,9 +40,18 @@ def test_adapters_are_found_by_entry_point() -> None:
 
 
 def test_hard_dependencies() -> None:
-    """What everybody must install is these seven."""
+    """What everybody must install."""
     hard = {line.split(">=")[0] for line in requires("lutum") or () if "extra ==" not in line}
-    assert hard == {"anyio", "certifi", "httptools", "httpx", "msgspec", "trio", "typing-extensions"}
+    assert hard == {
+        "anyio",
+        "certifi",
+        "httpcore",
+        "httptools",
+        "httpx",
+        "msgspec",
+        "trio",
+        "typing-extensions",
+    }
 
 
 def imported_by(source: Path) -> set[str]:
