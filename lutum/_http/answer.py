@@ -148,7 +148,7 @@ class Answer:
             return
         framing = [line for line in self.lines if line[0] in _FRAMING]
         if framing:
-            name, value = framing[0]
+            name = framing[0][0]
             if name == _FRAMING[0]:
                 if any(other != name or text.lower() != b"chunked" for other, text in framing):
                     raise MalformedAnswer("its Transfer-Encoding is not just `chunked`")
