@@ -298,5 +298,5 @@ def _is_connector(http_client: object) -> bool:
 
 def _preload() -> None:
     """Load what a first connection would load: a turn should not wait for the disk."""
-    for name in ("certifi", "encodings.idna", "ssl", "stringprep"):
+    for name in ("encodings.idna", "stringprep"):
         importlib.import_module(name)

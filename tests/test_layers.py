@@ -55,6 +55,7 @@ LATE = {
     "fcntl",
     "genai_prices",
     "httpx",
+    "idna",  # names of hosts beyond ASCII
     "httpx2",
     "hypothesis",
     "importlib",

@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any, final
 
 import anyio
+import certifi
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from lutum._http.socket import TcpStream
@@ -27,8 +28,6 @@ def tls_context() -> ssl.SSLContext:
     Raises:
       BadValue: `SSL_CERT_FILE` or `SSL_CERT_DIR` cannot be used.
     """
-    import certifi
-
     file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     try:
         if file:
