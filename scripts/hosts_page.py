@@ -1,0 +1,81 @@
+"""Write docs/hosts.md from the tables of known hosts.
+
+    python scripts/hosts_page.py
+
+`tests/test_hosts_page.py` fails when the page is not what this script writes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from lutum_openai._hosts import HOSTS, HostRow
+from lutum_openai._profiles import Profile
+
+PAGE = Path(__file__).parents[1] / "docs" / "hosts.md"
+
+HEAD = """\
+# Hosts
+
+Servers that speak one dialect differ in what they require, accept and refuse. lutum keeps this as data: one row a
+host, each value with its source. This page is generated from the table by `scripts/hosts_page.py`, and a test compares
+the two.
+
+A row is found by the host of `base_url`. A server at a local address is found by its default port. To use another row,
+give its name, as in `OpenAIChatAdapter("m", base_url=..., profile="vllm")`. To override a value, give a profile:
+
+```python
+from lutum_openai import OpenAIChatAdapter, Profile
+
+profile = Profile(system="any", tool_choice="auto")
+adapter = OpenAIChatAdapter("m", base_url="https://gateway.example/v1", profile=profile)
+```
+
+`lutum smoke` tries an endpoint and prints the `Profile(...)` that fits it. What the fields mean is in the
+[reference](reference.md); a host without a row gets the defaults, which most servers accept.
+
+Three rules go with the model instead of the host, at every server that applies the model's own chat template:
+
+- OpenAI's models from o1 and GPT-5 on get `max_completion_tokens`.
+- Gemma 1 to 3 and Mistral's open models get one system message, and user and assistant messages that alternate.
+- Mistral's open models get an assistant message between a tool message and a user message.
+
+"""
+
+
+def page() -> str:
+    """Return the text of the page."""
+    rows = sorted(HOSTS, key=lambda row: row.title.lower())
+    lines = [HEAD, "| name | host | found by |\n|---|---|---|\n"]
+    lines += [f"| `{row.name}` | {row.title} | {_places(row)} |\n" for row in rows]
+    return "".join(lines) + "".join(map(_section, rows))
+
+
+def _places(row: HostRow) -> str:
+    places = [f"`{host}`" for host in row.hosts]
+    places += [f"port {port} of a local address" for port in row.ports]
+    return ", ".join(places)
+
+
+def _section(row: HostRow) -> str:
+    lines = [f"\n## {row.title}\n\n"]
+    default = Profile()
+    for field in Profile.__struct_fields__:
+        value = getattr(row.profile, field)
+        if value != getattr(default, field):
+            lines.append(f"- `{field} = {_shown(value)}`: {row.sources[field]}\n")
+    if len(lines) == 1:
+        lines.append("The defaults.\n")
+    if row.note:
+        lines.append(f"\n{row.note}\n")
+    return "".join(lines)
+
+
+def _shown(value: object) -> str:
+    return msgspec.json.encode(value).decode() if isinstance(value, str) else repr(value)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), "utf-8")
