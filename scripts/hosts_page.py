@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -19,12 +20,13 @@ PAGE = Path(__file__).parents[1] / "docs" / "hosts.md"
 HEAD = """\
 # Hosts
 
-Servers that speak one dialect differ in what they require, accept and refuse. lutum keeps this as data: one row a
-host, each value with its source. This page is generated from the table by `scripts/hosts_page.py`, and a test compares
-the two.
+Servers that speak one dialect differ in what they require, accept and refuse. lutum keeps this as data: one
+row a host, each value with its source. `scripts/hosts_page.py` generates this page from the table, and a test
+compares the two.
 
-A row is found by the host of `base_url`. A server at a local address is found by its default port. To use another row,
-give its name, as in `OpenAIChatAdapter("m", base_url=..., profile="vllm")`. To override a value, give a profile:
+A row is found by the host of `base_url`. A server at a local address is found by its default port. To use
+another row, give its name, as in `OpenAIChatAdapter("m", base_url=..., profile="vllm")`. To override a value,
+give a profile:
 
 ```python
 from lutum_openai import OpenAIChatAdapter, Profile
@@ -39,7 +41,7 @@ adapter = OpenAIChatAdapter("m", base_url="https://gateway.example/v1", profile=
 Three rules go with the model instead of the host, at every server that applies the model's own chat template:
 
 - OpenAI's models from o1 and GPT-5 on get `max_completion_tokens`.
-- Gemma 1 to 3 and Mistral's open models get one system message, and user and assistant messages that alternate.
+- Gemma 1 to 3 and Mistral's open models get one system message, and user and assistant messages alternate.
 - Mistral's open models get an assistant message between a tool message and a user message.
 
 """
@@ -65,12 +67,16 @@ def _section(row: HostRow) -> str:
     for field in Profile.__struct_fields__:
         value = getattr(row.profile, field)
         if value != getattr(default, field):
-            lines.append(f"- `{field} = {_shown(value)}`: {row.sources[field]}\n")
+            lines.append(f"- `{field} = {_shown(value)}`: {_markdown(row.sources[field])}\n")
     if len(lines) == 1:
         lines.append("The defaults.\n")
     if row.note:
         lines.append(f"\n{row.note}\n")
     return "".join(lines)
+
+
+def _markdown(text: str) -> str:
+    return re.sub(r"(<[^>]*>)", r"`\1`", text)
 
 
 def _shown(value: object) -> str:

@@ -265,6 +265,8 @@ async def test_there_and_back(first: str, second: str) -> None:
         session.push_user("Thanks.")
         forms = [form.exact for form in session.text_turn().preview().forms]
         same = (first, second) in SAME or first == second
+        # What the plain adapter was sent as `reasoning_content`, OpenRouter does not take back.
+        same = same and (first, second) != ("router", "chat")
         assert forms == [True, same, True]
         await session.text_turn().collect()
     assert [request.error for request in server.requests] == [None] * 4

@@ -52,6 +52,11 @@ def prepare(request: TurnRequest, config: ClaudeConfig) -> Prepared:
     model = config.model if settings.model is UNSET else settings.model
     capable = _models.capabilities(model)
     options = options_of(request, config)
+    given = settings.option(ClaudeOptions) or ClaudeOptions()
+    if settings.effort is not UNSET and given.effort is None and given.thinking is None:
+        options = _request_options.with_effort(
+            options, settings.effort, model, capable, settings.max_output_tokens
+        )
     server_tools = tuple(to_bytes(f"server_tools[{i}]", t) for i, t in enumerate(options.server_tools or ()))
 
     encoder = ClaudeItemEncoder(config.scope, model)
@@ -93,6 +98,8 @@ def prepare(request: TurnRequest, config: ClaudeConfig) -> Prepared:
         raise BadValue("input", "has nothing to send: Claude takes a user message at least")
     if join.messages[-1].role == "assistant" and not join.paused and not capable.prefill:
         raise BadValue("input", f"ends with an assistant message, which {model} does not continue")
+    if join.messages[-1].role == "assistant" and not join.paused:
+        _check_prefill(join, thinking)
 
     preface = [tools.changes] if tools.changes else []
     preface += [_one_turn(item) for _, item, _ in one_turn]
@@ -136,7 +143,23 @@ def prepare(request: TurnRequest, config: ClaudeConfig) -> Prepared:
         hidden_reasoning=context.thinks,
         structured=_structured(request, options),
         dropped_constraints=dropped,
+        implicit_bound=_request_options.max_tokens(context)[1],
     )
+
+
+class _LastBlock(Struct):
+    type: str = ""
+    text: str = ""
+
+
+def _check_prefill(join: Join, thinking: dict[str, Any]) -> None:
+    """Refuse what the API refuses of a final assistant message, which the model is to continue."""
+    if thinking.get("type") in ("adaptive", "enabled"):
+        raise BadValue("thinking", "is not possible where the input ends with an assistant message")
+    blocks = join.messages[-1].blocks
+    last = msgspec.json.decode(blocks[-1].json, type=_LastBlock) if blocks else _LastBlock()
+    if last.type == "text" and last.text != last.text.rstrip():
+        raise BadValue("input", "ends with white space in a final assistant message; strip it")
 
 
 def _structured(request: TurnRequest, options: ClaudeOptions) -> str:

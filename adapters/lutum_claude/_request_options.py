@@ -12,8 +12,9 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from lutum import BadValue
-from lutum.abc import TurnRequest
+from lutum.abc import ToolPlan, TurnRequest
 from lutum.dialect.json import encode, to_bytes
+from lutum.dialect.options import merge_extra_body
 from lutum.dialect.schema import narrow
 from lutum_claude import _models, _wire
 from lutum_claude._options import ClaudeOptions
@@ -46,6 +47,16 @@ class Context(Struct, frozen=True, kw_only=True):
         """Thinking is on: asked for, or not said and on by itself."""
         kind = self.thinking.get("type")
         return kind in ("adaptive", "enabled") or (kind is None and self.capable.thinks)
+
+    @property
+    def may_think(self) -> bool:
+        """Thinking is on, or nothing is known of the model: those at `/anthropic` endpoints think unasked."""
+        unknown = self.capable is _models.UNKNOWN and self.thinking.get("type") is None
+        return self.thinks or unknown
+
+
+EFFORT_BUDGETS = {"low": 2_048, "medium": 8_192, "high": 16_384, "max": 32_000}
+"""Thinking budgets for models without levels; the docs begin at 1,024 and advise batches above 32,000."""
 
 
 def thinking(model: str, capable: _models.Model, options: ClaudeOptions) -> dict[str, Any]:
@@ -85,13 +96,15 @@ def members(context: Context) -> dict[str, bytes]:
       BadValue: the model takes no such thing; names the field.
     """
     options, settings = context.options, context.request.settings
-    found: dict[str, bytes] = {"max_tokens": encode(_max_tokens(context))}
+    found: dict[str, bytes] = {"max_tokens": encode(max_tokens(context)[0])}
     if context.thinking:
         found["thinking"] = encode(context.thinking)
     if output := _output_config(context):
         found["output_config"] = output
     _sampling(context, found)
     if settings.stop is not UNSET and settings.stop:
+        if blank := next((one for one in settings.stop if not one.strip()), None):
+            raise BadValue("stop", f"has {blank!r}; Claude takes no sequence of white space alone")
         found["stop_sequences"] = encode(settings.stop)
     if choice := _tool_choice(context):
         found["tool_choice"] = encode(choice)
@@ -106,8 +119,7 @@ def members(context: Context) -> dict[str, bytes]:
             found[name] = to_bytes(name, value)
     if options.inference_geo is not None:
         found["inference_geo"] = encode(options.inference_geo)
-    for name, value in (options.extra_body or {}).items():
-        found[name] = encode(value)
+    merge_extra_body(found, options.extra_body)
     return found
 
 
@@ -149,10 +161,47 @@ def unbounded(options: ClaudeOptions, server_tools: Iterable[bytes]) -> tuple[st
         found.append("mcp_servers")
     if options.container is not None:
         found.append("container")
+    extra = options.extra_body or {}
+    edits = [v for v in (options.context_management, extra.get("context_management")) if v is not None]
+    # A compaction reads the whole context once more and writes a summary; both are billed.
+    if any(b'"compact' in to_bytes("context_management", value) for value in edits):
+        found.append("context_management (compaction)")
     return tuple(found)
 
 
-def _max_tokens(context: Context) -> int:
+def with_effort(
+    options: ClaudeOptions, level: str, model: str, capable: _models.Model, asked: int | UnsetType
+) -> ClaudeOptions:
+    """The options with the builder's effort in Claude's terms; `asked` is the turn's output bound.
+
+    Raises:
+      BadValue: the model cannot stop thinking, or cannot think.
+    """
+    types = capable.thinking
+    if level == "none":
+        if types is not None and "disabled" not in types:
+            raise BadValue("effort", f"{model} always thinks; its least is 'low'")
+        off = capable.thinks or types is None
+        return msgspec.structs.replace(options, thinking="disabled" if off else None, effort=None)
+    if types is None:
+        return msgspec.structs.replace(options, effort=level)
+    if "adaptive" in types:
+        kind = options.thinking if capable.thinks else "adaptive"
+        return msgspec.structs.replace(options, thinking=kind, effort=level)
+    if "enabled" not in types:
+        raise BadValue("effort", f"{model} does not think; leave .effort() out")
+    budget = EFFORT_BUDGETS[level]
+    if asked is not UNSET and budget >= asked:
+        budget = max(_wire.MIN_BUDGET, asked // 2)
+    return msgspec.structs.replace(options, thinking=budget, effort=None)
+
+
+def max_tokens(context: Context) -> tuple[int, int | None]:
+    """The output bound, and once more where nobody set it.
+
+    Raises:
+      BadValue: more than the model writes, or not more than its thinking budget.
+    """
     asked, cap = context.request.settings.max_output_tokens, context.capable.max_output
     _, budget = context.options.thinking_type()
     if asked is not UNSET:
@@ -160,11 +209,13 @@ def _max_tokens(context: Context) -> int:
             raise BadValue("max_output_tokens", f"{asked} is more than the {cap} of {context.model}")
         if budget is not None and budget >= asked:
             raise BadValue("thinking.budget_tokens", f"{budget} is not below max_output_tokens, {asked}")
-        return asked
+        return asked, None
+    implicit = context.default_max_output_tokens is None
     default = context.default_max_output_tokens or (
-        DEFAULT_MAX_OUTPUT_THINKING if context.thinks and budget is None else DEFAULT_MAX_OUTPUT
+        DEFAULT_MAX_OUTPUT_THINKING if context.may_think and budget is None else DEFAULT_MAX_OUTPUT
     )
-    return default if budget is None else max(default, budget + _wire.MIN_BUDGET)
+    bound = default if budget is None else max(default, budget + _wire.MIN_BUDGET)
+    return bound, bound if implicit else None
 
 
 def _output_config(context: Context) -> bytes:
@@ -221,11 +272,21 @@ def _tool_choice(context: Context) -> dict[str, Any]:
         return {"type": "none"} if plan.head or plan.new or not context.options.server_tools else {}
     elif plan.choice == "tool":
         found = {"type": "tool", "name": plan.tool}
+    elif plan.choice == "any" and (only := _only(plan, options=context.options)) is not None:
+        found = {"type": "tool", "name": only}
     elif plan.choice == "any" or parallel is not None:
         found = {"type": plan.choice}
     else:
         return {}
     return found if parallel is None else {**found, "disable_parallel_tool_use": not parallel}
+
+
+def _only(plan: ToolPlan, options: ClaudeOptions) -> str | None:
+    """The one tool that may be called, server tools included."""
+    names = plan.available
+    if names is None:
+        names = tuple({tool.name: None for tool in (*plan.head, *plan.new)})
+    return names[0] if len(names) == 1 and not options.server_tools else None
 
 
 def _with_budget(context: Context) -> bool:

@@ -17,13 +17,17 @@ from msgspec import Raw, Struct
 
 from lutum import BadValue, ToolDef
 from lutum.abc import OutputFormat, ToolPlan, TurnRequest
-from lutum.dialect.json import decode_object, encode, is_object
+from lutum.dialect.json import decode_object, encode, is_object, same_value
 from lutum_claude import _estimate, _wire
 
 _KEY = "1 to 64 of A-Z a-z 0-9 _ . -"
 # One other key and the API refuses the whole request: "tools.0.custom.input_schema.properties: Property keys
 # should match pattern '^[a-zA-Z0-9_.-]{1,64}$'". Only the keys right under the schema are looked at.
 _PROPERTY = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
+
+
+# "input_schema does not support oneOf, allOf, or anyOf at the top level"
+_COMBINATORS = ("anyOf", "oneOf", "allOf")
 
 
 class _ChangedTool(Struct):
@@ -79,6 +83,12 @@ def tool_json(tool: ToolDef) -> bytes:
         )
     if not is_object(tool.schema):
         raise BadValue("tools", f"the schema of {tool.name!r} is no JSON object")
+    if combinator := next((key for key in _COMBINATORS if key in decode_object(tool.schema)), None):
+        raise BadValue(
+            "tools",
+            f"the schema of {tool.name!r} has {combinator} at its root, for which Claude refuses the whole"
+            " request; put it into a property",
+        )
     for key in _properties(tool.schema):
         if not _PROPERTY.fullmatch(key):
             raise BadValue("tools", f"a parameter of {tool.name!r} is called {key!r}; Claude takes {_KEY}")
@@ -179,7 +189,7 @@ def _difference(tools: ToolPlan, now: Offer) -> list[bytes]:
     for name, json in wanted.items():
         if name not in names:
             continue
-        if defined.get(name) != json:
+        if name not in defined or not same_value(defined[name], json):
             blocks.append(
                 b'{"type":"tool_addition","tool":{"type":"tool_definition","definition":%b}}' % json
             )

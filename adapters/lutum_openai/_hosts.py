@@ -75,6 +75,7 @@ _OPENAI = _row(
     developer=(True, f"{_API}, role developer"),
     allowed_tools=(True, f"{_API}, tool_choice"),
     strict=(True, f"{_API}, tools.function.strict"),
+    tool_name=(64, f"{_API}, tools.function.name: 64 characters at most"),
     stops=(4, f"{_API}, stop: up to 4 sequences"),
 )
 _AZURE = "learn.microsoft.com, Azure OpenAI reference"
@@ -98,11 +99,11 @@ HOSTS: tuple[HostRow, ...] = (
             "max_completion_tokens",
             f"{_AZURE}; opencode#37964, llm_wiki#610: GPT-5 deployments refuse max_tokens on all three hosts",
         ),
-        default_output=("unlimited", f"{_AZURE}: as OpenAI"),
         system=("any", f"{_AZURE}: as OpenAI"),
         empty_assistant=(True, f"{_AZURE}: as OpenAI"),
         developer=(True, f"{_AZURE}, role developer"),
         strict=(True, f"{_AZURE}, tools.function.strict"),
+        tool_name=(64, f"{_AZURE}, tools.function.name"),
         stops=(4, f"{_AZURE}, stop: up to 4 sequences"),
         note="allowed_tools depends on the api-version, so it is not used.",
     ),
@@ -114,12 +115,12 @@ HOSTS: tuple[HostRow, ...] = (
             ("reasoning_details", "reasoning"),
             "openrouter.ai/docs, Preserving reasoning: the whole reasoning_details, or the string",
         ),
-        default_output=("unlimited", "openrouter.ai/docs, API parameters: max_tokens is optional"),
         system=("any", _RECORDED),
         developer=(True, "openrouter.ai/docs, API reference, roles"),
         strict=(True, "openrouter.ai/docs, Tool calling: as OpenAI; gajae-code#2760 for the exception"),
         file_urls=(True, "openrouter.ai/docs, PDF inputs: file_data may be a URL"),
         tool_media=(True, "recorded exchanges: a tool message with an image was answered"),
+        effort=("openrouter", "openrouter.ai/docs, Reasoning tokens: reasoning.effort"),
         note="A tool without properties is never sent as strict: DeepSeek's models refuse that.",
     ),
     _row(
@@ -130,8 +131,8 @@ HOSTS: tuple[HostRow, ...] = (
             ("reasoning_details", "reasoning"),
             "vercel.com/docs/ai-gateway, OpenAI-compatible API, Reasoning: as OpenRouter",
         ),
-        default_output=("unlimited", "vercel.com/docs/ai-gateway: max_tokens is optional"),
         strict=(True, "vercel.com/docs/ai-gateway: tools as OpenAI; vercel/ai#10817"),
+        effort=("openrouter", "vercel.com/docs/ai-gateway, Reasoning: reasoning.effort"),
     ),
     _row(
         "groq",
@@ -179,6 +180,7 @@ HOSTS: tuple[HostRow, ...] = (
         strict=(True, "api-docs.deepseek.com/guides/tool_calls; vercel/ai#10817"),
         stops=(16, "api-docs.deepseek.com/api/create-chat-completion, stop: up to 16 sequences"),
         structured=("json_object", "api-docs.deepseek.com/guides/json_mode: JSON mode only"),
+        effort=("thinking", "api-docs.deepseek.com/guides/thinking_mode: thinking.type"),
     ),
     _row(
         "moonshot",
@@ -192,6 +194,7 @@ HOSTS: tuple[HostRow, ...] = (
         filler=(" ", 'llmgateway#2093, pi#4178: "" is read as missing, " " is taken'),
         default_output=(1_024, "platform.moonshot.ai/docs/api/chat, max_tokens: 1024 by default"),
         stops=(5, "platform.moonshot.ai/docs/api/chat, stop: up to 5 strings of 32 bytes"),
+        effort=("thinking", "platform.moonshot.ai/docs, Kimi K2.5: thinking.type"),
         note="An empty assistant message is left out: AstrBot#7200, lobehub#8419, kimi-code#1985.",
     ),
     _row(
@@ -202,6 +205,7 @@ HOSTS: tuple[HostRow, ...] = (
         tool_choice=("auto", "docs.z.ai, tool_choice: only auto; hindsight#4246, onyx#14192"),
         stops=(1, "docs.z.ai, Chat completion, stop: one word only"),
         structured=("json_object", "docs.z.ai, Structured output: JSON mode"),
+        effort=("thinking", "docs.z.ai, Thinking mode: thinking.type"),
         note="A late system message becomes user text (Z.ai feedback#97).",
     ),
     _row(
@@ -213,6 +217,7 @@ HOSTS: tuple[HostRow, ...] = (
             "platform.minimax.io/docs, Tool use and interleaved thinking: the whole message goes back",
         ),
         think=(("think",), "platform.minimax.io/docs, Compatible OpenAI API: <think> in content"),
+        effort=("none", "nanobot#3068: MiniMax does not read reasoning_effort"),
         note="OpenAIOptions(extra_body={'reasoning_split': True}) has the reasoning sent in its own member.",
     ),
     _row(
@@ -268,6 +273,7 @@ HOSTS: tuple[HostRow, ...] = (
         ),
         reasoning=(("reasoning_content",), "help.aliyun.com, Deep thinking: reasoning_content"),
         tool_choice=("auto_while_thinking", "eino#994: forced tools are refused while the model thinks"),
+        effort=("enable_thinking", "help.aliyun.com, Deep thinking: enable_thinking"),
     ),
     _row(
         "meta",
@@ -287,22 +293,16 @@ HOSTS: tuple[HostRow, ...] = (
         "copilot",
         "GitHub Copilot",
         ("githubcopilot.com",),
-        default_output=("unlimited", _RECORDED),
     ),
     _row(
         "github-models",
         "GitHub Models",
         ("models.github.ai", "models.inference.ai.azure.com"),
-        default_output=(
-            "unlimited",
-            "docs.github.com, REST API for models inference: max_tokens is optional",
-        ),
     ),
     _row(
         "together",
         "Together AI",
         ("api.together.xyz", "api.together.ai"),
-        default_output=("unlimited", _RECORDED),
         note="The model's chat template decides about system messages.",
     ),
     _row(
@@ -336,14 +336,12 @@ HOSTS: tuple[HostRow, ...] = (
         "bedrock",
         "Amazon Bedrock's OpenAI endpoints",
         ("bedrock-runtime.*.amazonaws.com", "bedrock-mantle.*.api.aws"),
-        default_output=("unlimited", "docs.aws.amazon.com, Bedrock OpenAI models: optional"),
         think=(("reasoning",), "recorded exchanges: gpt-oss has <reasoning> in its text"),
     ),
     _row(
         "databricks",
         "Databricks",
         ("azuredatabricks.net", "cloud.databricks.com", "gcp.databricks.com"),
-        default_output=("unlimited", "docs.databricks.com, Foundation model REST API: optional"),
         note="strict is left out: databricks-ai-bridge#269, ellmer#1108.",
     ),
     _row(
@@ -393,7 +391,6 @@ HOSTS: tuple[HostRow, ...] = (
         "litellm",
         "LiteLLM proxy",
         ports=(4000,),
-        default_output=("unlimited", "docs.litellm.ai: passed on to the upstream"),
         strict=(True, "docs.litellm.ai: passed on to the upstream"),
     ),
 )
@@ -413,6 +410,8 @@ _ALTERNATING = re.compile(
     r"gemma-?[123]\b|mistral|mixtral|ministral|magistral|devstral|codestral|pixtral", re.I
 )
 _MISTRALS = re.compile(r"mistral|mixtral|ministral|magistral|devstral|codestral|pixtral", re.I)
+
+_OLDER_GEMINI = re.compile(r"gemini-[12](?!\d)", re.I)  # they do not check signatures
 
 # OpenAI's models that take `max_completion_tokens` only, also behind a gateway that passes parameters on.
 _COMPLETION_TOKENS = re.compile(r"(^|/|\.)(o[1-9]|gpt-[5-9])", re.I)
@@ -457,10 +456,12 @@ def named_profile(profile: Profile | str) -> Profile:
 def for_model(profile: Profile, host: str, model: str) -> Profile:
     """Return the profile with the rules that a model brings to every server of open models."""
     row = host_row(host)
-    if profile.max_tokens == "max_tokens" and _COMPLETION_TOKENS.search(model):
-        profile = profile.with_max_tokens("max_completion_tokens")
     if row is not None and row.name in _OWN_MODELS:
         return profile
+    if row is not None and row.name == "gemini" and _OLDER_GEMINI.search(model):
+        return msgspec.structs.replace(profile, call_signature=None)
+    if profile.max_tokens == "max_tokens" and _COMPLETION_TOKENS.search(model):
+        profile = profile.with_max_tokens("max_completion_tokens")
     if _ALTERNATING.search(model):
         profile = msgspec.structs.replace(profile, system="one", alternate=True)
     if _MISTRALS.search(model):

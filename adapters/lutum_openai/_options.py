@@ -51,6 +51,8 @@ class OpenAIOptions(ProviderOptions, frozen=True, kw_only=True, repr_omit_defaul
         is only checked on decode; or by a forced `tool`.
       top_logprobs: log probabilities of that many alternatives for each token; 0 is those of the tokens.
       user: the older end-user id, for the servers that know no `safety_identifier`.
+      frequency_penalty, presence_penalty: against words that were used, from -2 to 2. Chat Completions only.
+      logit_bias: makes tokens, by their id, likelier or less likely, from -100 to 100. Chat Completions only.
       server_tools: tools that the provider runs, put before yours; say the same ones in every turn of a
         transcript. Responses only.
     """
@@ -70,11 +72,20 @@ class OpenAIOptions(ProviderOptions, frozen=True, kw_only=True, repr_omit_defaul
     top_logprobs: int | None = None
     user: str | None = None
     safety_identifier: str | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
     server_tools: tuple[Json, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.top_logprobs is not None and not 0 <= self.top_logprobs <= 20:
             raise BadValue("top_logprobs", f"{self.top_logprobs} is not between 0 and 20")
+        for name in ("frequency_penalty", "presence_penalty"):
+            if (value := getattr(self, name)) is not None and not -2 <= value <= 2:
+                raise BadValue(name, f"{value} is not between -2 and 2")
+        for token, bias in (self.logit_bias or {}).items():
+            if not -100 <= bias <= 100:
+                raise BadValue(f"logit_bias.{token}", f"{bias} is not between -100 and 100")
         for i, tool in enumerate(self.server_tools or ()):
             to_bytes(f"server_tools[{i}]", tool)
         check_extra_body(self.extra_body, _OURS)

@@ -13,6 +13,7 @@ from msgspec import Struct, StructMeta
 from lutum import BadValue
 
 Structured = Literal["json_schema", "json_object", "tool"]
+Effort = Literal["reasoning_effort", "openrouter", "thinking", "enable_thinking", "none"]
 Bound = Literal["max_tokens", "max_completion_tokens"]
 
 
@@ -66,6 +67,8 @@ class Profile(Struct, metaclass=ProfileMeta, frozen=True, kw_only=True, repr_omi
         the results of the round.
       usage: takes `stream_options.include_usage`. `increments`: so does this host, but each of its reports
         counts only what is new since the last one.
+      effort: how the portable `.effort()` is sent: by the member `reasoning_effort`; by OpenRouter's object
+        `reasoning`; by `thinking` or `enable_thinking`, which are on or off; or not at all.
       structured: how values are asked for unless `OpenAIOptions.structured` is set.
 
     Raises:
@@ -91,12 +94,13 @@ class Profile(Struct, metaclass=ProfileMeta, frozen=True, kw_only=True, repr_omi
     schema: Literal["openai", "full"] = "openai"
     call_signature: str | None = None
     call_id: str = r".{1,40}"  # "string too long. Expected a string with maximum length 40": api.openai.com
-    tool_name: int = 64
+    tool_name: int = 128
     stops: int | None = None
     seed: str = "seed"
     file_urls: bool = False
     tool_media: bool = False
     usage: bool | Literal["increments"] = True
+    effort: Effort = "reasoning_effort"
     structured: Structured = "json_schema"
 
     def __post_init__(self) -> None:

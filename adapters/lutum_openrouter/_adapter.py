@@ -10,6 +10,7 @@ import msgspec
 
 from lutum import BadValue, CommittedTurn, Event, ProviderError, Response, Transcript, Usage
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
+from lutum.dialect.options import merged
 from lutum.transport import Credential, HttpAdapter, Secret, check_base_url, no_key
 from lutum_openai import ERRORS, OpenAIAdapter, OpenAIChatAdapter, OpenAIOptions
 from lutum_openrouter import _generation
@@ -25,6 +26,9 @@ RECOVERY_SECONDS: Final = 2.0
 """How long a generation's record is waited for: it appears about a second after the answer's end."""
 
 FIRST_PAUSE: Final = 0.1  # seconds, doubled after each 404: five requests in two seconds
+
+
+_EFFORTS = frozenset({"effort", "max_tokens", "enabled"})
 
 
 @final
@@ -179,7 +183,14 @@ class OpenRouterAdapter(HttpAdapter):
         given = settings.option(OpenRouterOptions)
         options = self._options if given is None else given.over(self._options)
         openai = settings.option(OpenAIOptions) or OpenAIOptions()
-        body = (openai.extra_body or {}) | options.body(usage=self._usage_member)
+        if settings.effort is not msgspec.UNSET:
+            said = {} if given is None else given.reasoning or {}
+            if _EFFORTS & said.keys():  # the turn's own options go before its builder
+                settings = msgspec.structs.replace(settings, effort=msgspec.UNSET)
+            elif options.reasoning is not None:
+                kept = {name: value for name, value in options.reasoning.items() if name not in _EFFORTS}
+                options = msgspec.structs.replace(options, reasoning=kept or None)
+        body = merged("extra_body", openai.extra_body or {}, options.body(usage=self._usage_member))
         headers = (openai.extra_headers or {}) | (options.extra_headers or {})
         openai = msgspec.structs.replace(openai, extra_body=body, extra_headers=headers or None)
         others = tuple(option for option in settings.ext if not isinstance(option, OpenAIOptions))

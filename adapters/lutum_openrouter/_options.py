@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lutum import BadValue
-from lutum.dialect.options import ProviderOptions, SettingsHooks
+from lutum.dialect.options import ProviderOptions, SettingsHooks, merged
 from lutum_openai import OpenAIOptions
 
 
@@ -50,7 +50,8 @@ class OpenRouterOptions(ProviderOptions, frozen=True, kw_only=True, repr_omit_de
         }
         if usage:
             said["usage"] = {"include": self.usage_include is not False}
-        return {name: value for name, value in said.items() if value is not None} | (self.extra_body or {})
+        given = {name: value for name, value in said.items() if value is not None}
+        return merged("extra_body", given, self.extra_body)
 
 
 class OpenRouterHooks(SettingsHooks[OpenRouterOptions]):

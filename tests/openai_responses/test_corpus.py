@@ -321,8 +321,11 @@ def expected_input(wire: Any) -> list[Any]:
     for i, item in enumerate(output):
         if item["type"] == "reasoning":
             content = any(part["text"] for part in item.get("content") or ())
-            if i > last or not (item.get("encrypted_content") or content or wire["store"]):
+            readable = item.get("encrypted_content") or content
+            if not (readable or wire["store"]) or (i > last and not readable):
                 continue
+            if i > last:
+                item = {name: value for name, value in item.items() if name != "id"}
         kept.append({name: value for name, value in item.items() if name != "created_by"})
     return kept
 
@@ -343,7 +346,9 @@ def test_turns_are_replayed_exactly() -> None:
         transcript = lutum.Transcript([lutum.Message("user", (lutum.Text("go"),)), turn])
         again = lutum.Transcript.load(transcript.dump())
         prepared = via.prepare(TurnRequest(transcript=again))
-        assert prepared.forms[0].exact
+        if not prepared.forms[0].exact:
+            assert prepared.forms[0].reason == "the API takes no stored reasoning at the end of a turn"
+            continue
         sent = lexemes(prepared.body)["input"]
         assert sent[1:] == expected_input(lexemes(turn.wire))
         replayed += 1

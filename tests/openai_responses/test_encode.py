@@ -177,18 +177,23 @@ def test_exact_turn_and_its_results() -> None:
             False,
             ["reasoning", "function_call"],
         ),
-        ([message("a"), reasoning("hm", encrypted_content="x")], True, ["message"]),
-        ([reasoning(encrypted_content="x")], False, []),
+        ([message("a"), reasoning("hm", encrypted_content="x")], True, ["message", "reasoning"]),
+        ([reasoning(encrypted_content="x")], False, ["reasoning"]),
+        ([message("a"), reasoning("hm")], True, ["message"]),
+        ([reasoning("hm")], False, []),
     ],
 )
 def test_response_only(output: list[dict[str, Any]], stored: bool, kinds: list[str]) -> None:
-    """Reasoning goes back where the provider can still read it, and something of its turn follows it."""
+    """Reasoning goes back where the provider can still read it; at the end of a turn without its id."""
     whole = turn(*output, response={"store": stored})
     results = ModelInput().user("x").turn(whole)
     if whole.tool_calls:
         results = results.tool_result("call_1", "1")
     sent_items = sent(results, THINKS)[1:]
     assert [item["type"] for item in sent_items if item["type"] != "function_call_output"] == kinds
+    assert kinds[-1:] != ["reasoning"] or "id" not in sent_items[-1]
+    lost = stored and output[-1]["type"] == "reasoning" and len(kinds) < len(output)
+    assert prepare(results, THINKS).forms[0].exact is not lost
 
 
 def test_created_by_stays_behind() -> None:
@@ -271,16 +276,22 @@ def test_no_tools() -> None:
             {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "b"}]},
         ),
         (
-            ToolPlan(head=(A, B), available=("b",), choice="any"),
-            {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "b"}]},
+            ToolPlan(head=(A, B, C), available=("b", "c"), choice="any"),
+            {
+                "type": "allowed_tools",
+                "mode": "required",
+                "tools": [{"type": "function", "name": "b"}, {"type": "function", "name": "c"}],
+            },
         ),
+        # One tool is left: naming it says the same.
+        (ToolPlan(head=(A, B), available=("b",), choice="any"), {"type": "function", "name": "b"}),
         (ToolPlan(head=(A, B), available=()), "none"),
     ],
 )
 def test_choice(plan: ToolPlan, choice: Any) -> None:
     """The head's tools are always sent; which of them may be called is said beside them."""
     found = body(prepare(ModelInput().user("x"), tools=plan))
-    assert [entry["name"] for entry in found["tools"]] == ["a", "b"]
+    assert [entry["name"] for entry in found["tools"]] == [one.name for one in plan.head]
     assert found.get("tool_choice") == choice
 
 

@@ -98,6 +98,8 @@ class OpenAIChatAdapter(HttpAdapter):
             url=chat_url(self._endpoint),
             model=model,
             profile=known,
+            host=self._endpoint.host,
+            by_model=profile is None and max_tokens_field == "auto",
             options=options,
             default_max_output_tokens=default_max_output_tokens,
             cache_control=cache_control,
@@ -126,7 +128,8 @@ class OpenAIChatAdapter(HttpAdapter):
 
     def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
         """Whether `turn` goes back exactly to that scope; the model does not matter here. Pure."""
-        return _turn.replay_form(turn, scope, model)
+        form = _turn.replay_form(turn, scope, model)
+        return _turn.form_at(form, turn, _encode.profile_for(self._config, model))
 
     def first_difference(self, earlier: Prepared, later: Prepared) -> str | None:
         """JSON path in `later` of the first thing that is not as `earlier` sent it. Pure."""

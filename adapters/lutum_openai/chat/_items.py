@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import TypeGuard, final
 
-from lutum import BadValue, CommittedTurn, Document, Image, Message, Part, Text, ToolResult, Transcript
+import msgspec
+
+from lutum import BadValue, CommittedTurn, Document, Image, Item, Message, Part, Text, ToolResult, Transcript
 from lutum.dialect.json import encode
 from lutum_openai import _estimate, _items
 from lutum_openai._items import Content, ItemEncoder, OpenAIPiece
 from lutum_openai._profiles import Profile
 from lutum_openai.chat import _turn, _wire
+from lutum_openai.chat._arrange import late_system
 
 ELSEWHERE = "(in the next user message)"
 """What a tool message says whose result is nothing but media that no tool message may hold."""
@@ -29,24 +32,47 @@ class ChatItemEncoder(ItemEncoder):
         super().__init__(scope, profile)
         self.profile = profile
 
+    def piece(self, item: Item, field: str, before: Transcript) -> OpenAIPiece:
+        """The piece of an item that stands at `field`, behind the items of `before`."""
+        if _is_system(item) and self.profile.system == "one" and len(before) > len(before.head.system):
+            return self._late_system(item, field)
+        return super().piece(item, field, before)
+
+    def ephemeral(self, item: Item, field: str) -> OpenAIPiece:
+        """The piece of an item that is sent once. It stands behind the head, whatever its role."""
+        if _is_system(item) and self.profile.system == "one":
+            return self._late_system(item, field)
+        return super().piece(item, field, Transcript())
+
+    def _late_system(self, item: Message, field: str) -> OpenAIPiece:
+        content = self._content(item.content, field, item.role)
+        return content.piece(late_system(item.text))
+
     def _keeps_ids(self, turn: CommittedTurn) -> bool:
         return _turn.replay_form(turn, self.scope, turn.model).exact
 
     def _turn(self, turn: CommittedTurn) -> OpenAIPiece:
         form = _turn.replay_form(turn, self.scope, turn.model)
-        if form.exact:
-            sent = _turn.replay_message(turn, self.profile)
-        else:
-            sent = _turn.view_message(turn, self.profile)
-        spoken = ("a turn with audio",) if form.exact and b'"audio":{' in sent else ()
-        return OpenAIPiece((sent,), form=form, tokens=_items.message_tokens(sent), unbounded=spoken)
+        exact = form.exact
+        sent = _turn.replay_message(turn, self.profile) if exact else _turn.view_message(turn, self.profile)
+        form = _turn.form_at(form, turn, self.profile)
+        calls = tuple(
+            call.id if exact else _turn.call_id(call.id, self.profile)
+            for call in turn.tool_calls
+            if not call.id.startswith(_wire.FUNCTION_ID)
+        )
+        if sent is None:
+            return OpenAIPiece((), form=form)
+        spoken = ("a turn with audio",) if exact and b'"audio":{' in sent else ()
+        tokens = _items.message_tokens(sent)
+        return OpenAIPiece((sent,), form=form, tokens=tokens, unbounded=spoken, calls=calls)
 
     def _message(self, item: Message, field: str) -> OpenAIPiece:
         role = item.role
         if role == "developer" and not self.profile.developer:
             role = "system"
         content = self._content(item.content, field, item.role)
-        return content.piece(_message(role, b'"content":' + _json(item.content, content)))
+        return content.piece(_message(role, b'"content":' + self._json(item.content, content)))
 
     def _result(self, item: ToolResult, field: str, before: Transcript) -> OpenAIPiece:
         answers = item.call_id in before.open_calls
@@ -55,7 +81,7 @@ class ChatItemEncoder(ItemEncoder):
         if not self.profile.tool_media:
             said = tuple(part for part in said if not _is_media(part)) or (Text(ELSEWHERE),)
         content = self._content(said, field, "tool")
-        json = _json(said, content)
+        json = self._json(said, content)
         if item.call_id.startswith(_wire.FUNCTION_ID):
             name = item.call_id.removeprefix(_wire.FUNCTION_ID)
             sent = [_message("function", b'"name":%b,"content":%b' % (encode(name), json))]
@@ -63,9 +89,9 @@ class ChatItemEncoder(ItemEncoder):
             id = self._call_id(item, before)
             sent = [_message("tool", b'"tool_call_id":%b,"content":%b' % (encode(id), json))]
             if not answers and item.name is not None and item.arguments is not None:
-                call = b'"tool_calls":[%b]' % _turn.call_json(id, item.name, item.arguments)
+                call = b'"tool_calls":[%b]' % _turn.call_json(id, item.name, item.arguments, self.profile)
                 if self.profile.required is not None:
-                    call = encode(self.profile.required) + b':"",' + call
+                    call = b"%b:%b,%b" % (encode(self.profile.required), encode(self.profile.filler), call)
                 if self.profile.null_content:
                     call = b'"content":null,' + call
                 sent.insert(0, _message("assistant", call))
@@ -79,7 +105,10 @@ class ChatItemEncoder(ItemEncoder):
                 (*content.unbounded, *media.unbounded),
             )
             more += _estimate.MESSAGE_TOKENS
-        return content.piece(*sent, answers=answers, more=more)
+        piece = content.piece(*sent, answers=answers, more=more)
+        if answers or item.call_id.startswith(_wire.FUNCTION_ID):
+            return piece
+        return msgspec.structs.replace(piece, calls=(self._call_id(item, before),))
 
     def _media(self, round: tuple[ToolResult, ...], field: str, before: Transcript) -> Content | None:
         """What a round's results hold that their tool messages may not, for a user message behind the last:
@@ -97,6 +126,14 @@ class ChatItemEncoder(ItemEncoder):
         if (sent := _turn.call_id(id, self.profile)) == id:
             return id
         return id if before.open_calls and self._as_received(before) else sent
+
+    def _json(self, parts: tuple[Part, ...], content: Content) -> bytes:
+        """A string where it is one text, which every server takes, else parts. A host that takes strings only
+        gets all texts as one; images need a list everywhere."""
+        texts = [part.text for part in parts if isinstance(part, Text)]
+        if len(texts) == len(parts) and (len(parts) == 1 or self.profile.string_content):
+            return encode("\n".join(texts))
+        return content.array
 
     def _text(self, text: str, role: str) -> bytes:
         return b'{"type":"text","text":%b}' % encode(text)
@@ -141,15 +178,12 @@ def _round(before: Transcript, last: ToolResult) -> tuple[ToolResult, ...]:
     return tuple(reversed(found))
 
 
+def _is_system(item: Item) -> TypeGuard[Message]:
+    return isinstance(item, Message) and item.role in ("system", "developer")
+
+
 def _is_media(part: Part) -> bool:
     return isinstance(part, Image) or (isinstance(part, Document) and part.media_type != "text/plain")
-
-
-def _json(parts: tuple[Part, ...], content: Content) -> bytes:
-    """A string where it is one text, which every server takes, else parts."""
-    if len(parts) == 1 and isinstance(text := parts[0], Text):
-        return encode(text.text)
-    return content.array
 
 
 def _message(role: str, members: bytes) -> bytes:

@@ -88,7 +88,8 @@ def to_messages(transcript: Transcript) -> bytes:
         if isinstance(item, CommittedTurn):
             scope = item.scope
             own = item.adapter == _wire.NAME
-            written.append(item.wire if own else _turn.view_message(item, _PROFILE))
+            view = item.wire if own else _turn.view_message(item, _PROFILE)
+            written += [] if view is None else [view]
         elif isinstance(item, Raw) and item.adapter == _wire.NAME:
             written.append(item.json.strip().encode())
         else:

@@ -49,6 +49,9 @@ RESPONSE_ONLY_IN_CALL = frozenset(
 AUDIO_KEEPS = "id"
 """Of `audio` only its id goes back (openai-python, ChatCompletionAssistantMessageParam)."""
 
+SILENCE = b'{"role":"assistant","content":"(no answer)"}'
+"""Stands for a turn without words where roles must alternate."""
+
 _EMPTY = frozenset({b"null", b'""', b"[]", b"{}"})
 _ORDER = ("role", "name", "content", "refusal", *_wire.REASONING, "tool_calls", "function_call", "audio")
 
@@ -122,8 +125,29 @@ def replay_form(turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
     return ReplayForm(True)
 
 
-def replay_message(turn: CommittedTurn, profile: Profile) -> bytes:
-    """The wire as it goes back, its members in a fixed order, unknown ones last."""
+def form_at(form: ReplayForm, turn: CommittedTurn, profile: Profile) -> ReplayForm:
+    """The form in which a turn goes to a host. What stays behind there makes it inexact, with the reason.
+
+    Args:
+      form: its form as far as adapter, scope and the turn itself decide it.
+    """
+    if not form.exact:
+        return form
+    members = decode_object(turn.wire)
+    if _is_empty(members) and not profile.empty_assistant:
+        left = "replaced by a short text" if profile.alternate else "left out"
+        return ReplayForm(False, f"the host refuses an assistant message without words, so it is {left}")
+    has = [name for name in _wire.REASONING if bytes(members.get(name, b"null")) not in _EMPTY]
+    if has and profile.reasoning is not None and not any(name in profile.reasoning for name in has):
+        return ReplayForm(False, f"its reasoning stays behind, because the host does not take {has[0]}")
+    return form
+
+
+def replay_message(turn: CommittedTurn, profile: Profile) -> bytes | None:
+    """The wire as it goes back, its members in a fixed order, unknown ones last.
+
+    None for a message without words at a host that refuses such.
+    """
     members = decode_object(turn.wire)
     sent = {name: bytes(members[name]) for name in _ORDER if name in members}
     sent |= {name: bytes(raw) for name, raw in members.items() if name not in sent}
@@ -143,7 +167,7 @@ def replay_message(turn: CommittedTurn, profile: Profile) -> bytes:
                 kept[name] = b'""'
         elif name == "tool_calls":
             if value not in _EMPTY:
-                kept[name] = b"[" + b",".join(map(_replay_call, decode_array(value))) + b"]"
+                kept[name] = _replay_calls(value, profile)
         elif name == "function_call":
             if not no_function(value):
                 kept[name] = value
@@ -154,28 +178,37 @@ def replay_message(turn: CommittedTurn, profile: Profile) -> bytes:
             kept[name] = value
     if "content" not in kept and not calls and "audio" not in kept:
         kept["content"] = b'""'
+    if _is_empty(members) and not profile.empty_assistant:
+        return SILENCE if profile.alternate else None
     for name in _reasoning_members(sent, profile, calls):
-        kept[name] = sent.get(name, b'""') if sent.get(name) != b"null" else b'""'
+        kept[name] = encode(profile.filler) if sent.get(name, b"null") in _EMPTY else sent[name]
     ordered = [name for name in _ORDER if name in kept]
     ordered += [name for name in kept if name not in _ORDER]
     return b"{" + b",".join(encode(name) + b":" + kept[name] for name in ordered) + b"}"
 
 
-def view_message(turn: CommittedTurn, profile: Profile) -> bytes:
-    """The semantic view as a message: text and refusals, calls with their arguments as received."""
+def view_message(turn: CommittedTurn, profile: Profile) -> bytes | None:
+    """The semantic view as a message: text and refusals, calls with their arguments as received.
+
+    None for a turn without words at a host that refuses such a message.
+    """
     words = "".join(item.text for item in turn.items if isinstance(item, TextItem | RefusalItem))
     calls = [item for item in turn.items if isinstance(item, ToolCallItem)]
     members = [b'"role":"assistant"']
+    if not words and not calls and not profile.empty_assistant:
+        return SILENCE if profile.alternate else None
     if words or not calls:
         members.append(b'"content":' + encode(words))
     elif profile.null_content:
         members.append(b'"content":null')
     if calls:
-        if profile.required is not None:  # there, but empty: what another model thought stays with its host
-            members.append(encode(profile.required) + b':""')
+        if profile.required is not None:  # what another model thought stays with its host
+            members.append(b"%b:%b" % (encode(profile.required), encode(profile.filler)))
         members.append(
             b'"tool_calls":[%b]'
-            % b",".join(call_json(call_id(call.id, profile), call.name, call.arguments) for call in calls)
+            % b",".join(
+                call_json(call_id(call.id, profile), call.name, call.arguments, profile) for call in calls
+            )
         )
     return b"{" + b",".join(members) + b"}"
 
@@ -187,12 +220,14 @@ def call_id(id: str, profile: Profile) -> str:
     return sha256(id.encode()).hexdigest()[:9]
 
 
-def call_json(id: str, name: str, arguments: str) -> bytes:
-    """A tool call; its arguments are a string, so whatever was received can stand in it."""
-    return b'{"id":%b,"type":"function","function":{"name":%b,"arguments":%b}}' % (
+def call_json(id: str, name: str, arguments: str, profile: Profile) -> bytes:
+    """A tool call that was made elsewhere; its arguments are a string, so whatever was received fits."""
+    signed = b"" if profile.call_signature is None else b',"extra_content":' + profile.call_signature.encode()
+    return b'{"id":%b,"type":"function","function":{"name":%b,"arguments":%b}%b}' % (
         encode(id),
         encode(name),
         encode(arguments),
+        signed,
     )
 
 
@@ -228,6 +263,36 @@ def no_function(value: bytes | None, begun: bool = False) -> bool:
         return False
     read = _read(_decode_legacy, Raw(value))
     return read is None or not read.name
+
+
+def _replay_calls(calls: bytes, profile: Profile) -> bytes:
+    """The calls of a turn of this host. Where it demands signatures and none came, as from its older models,
+    each call gets the one for calls that were made elsewhere."""
+    sent = list(map(_replay_call, decode_array(calls)))
+    if profile.call_signature is not None and b'"thought_signature"' not in calls:
+        extra = Raw(profile.call_signature.encode())
+        sent = [encode({"extra_content": extra, **decode_object(call)}) for call in sent]
+    return b"[" + b",".join(sent) + b"]"
+
+
+def _is_empty(members: dict[str, Raw]) -> bool:
+    """A message without text and without a call: the model said nothing, or only thought."""
+    content = members.get("content")
+    words = content is not None and bytes(content) not in _EMPTY and not _is_blank(content)
+    return not words and not any(
+        bytes(members.get(name, b"null")) not in _EMPTY
+        for name in ("refusal", "tool_calls", "audio", "function_call")
+    )
+
+
+def _is_blank(content: Raw) -> bool:
+    """Whether content is a list of nothing but empty text and thinking."""
+    if not bytes(content).startswith(b"["):
+        return False
+    return all(
+        part.type == "thinking" or (part.type == "text" and not part.text)
+        for part in map(_wire.decode_part, decode_array(content))
+    )
 
 
 def _replay_call(call: Raw) -> bytes:

@@ -12,7 +12,8 @@ from msgspec import UNSET, Struct
 
 from lutum import BadValue, CommittedTurn, Estimate, Message, Text
 from lutum.abc import Prepared, ReplayForm, TurnRequest
-from lutum.dialect.json import encode, to_bytes
+from lutum.dialect.json import encode
+from lutum.dialect.options import merge_extra_body
 from lutum_openai import _estimate
 from lutum_openai._options import OpenAIOptions
 
@@ -24,7 +25,8 @@ DEFAULT_OUTPUT = 1_024
 NO_REPLAY = "a completion is no turn of a conversation"
 
 _OURS = frozenset({"prompt"})
-_TAKEN = frozenset({"user", "extra_body", "extra_headers"})
+_PASSED = ("frequency_penalty", "presence_penalty", "logit_bias")
+_TAKEN = frozenset({"user", "extra_body", "extra_headers", *_PASSED})
 
 
 class CompletionsConfig(Struct, frozen=True):
@@ -64,10 +66,12 @@ def prepare(request: TurnRequest, config: CompletionsConfig) -> Prepared:
         "seed": settings.seed,
         "user": options.user or UNSET,
     }
+    if settings.effort not in (UNSET, "none"):
+        raise BadValue("effort", "Completions do not reason; leave .effort() out")
+    body |= {name: value for name in _PASSED if (value := getattr(options, name)) is not None}
     members = {name: encode(value) for name, value in body.items() if value is not UNSET}
     extra = options.extra_body or {}
-    for name, value in extra.items():
-        members[name] = to_bytes(f"extra_body.{name}", [value])[1:-1]
+    merge_extra_body(members, extra)
     members.setdefault("stream_options", b'{"include_usage":true}')
     members["stream"] = b"true"
     headers = {"content-type": "application/json", "accept": "text/event-stream", **dict(config.headers)}

@@ -15,7 +15,9 @@ from lutum.dialect.usage import recovered
 from lutum.transport import HttpAdapter, Secret, check_base_url
 from lutum_openai import _endpoint, _messages
 from lutum_openai._errors import ERRORS
+from lutum_openai._hosts import named_profile, profile_of
 from lutum_openai._options import OpenAIHooks, OpenAIOptions
+from lutum_openai._profiles import Profile
 from lutum_openai._usage import read_usage
 from lutum_openai.responses import _decode, _encode, _turn, _unanswered, _wire
 
@@ -63,6 +65,8 @@ class OpenAIAdapter(HttpAdapter):
       base_url: `https://api.openai.com/v1`, or `OPENAI_BASE_URL`. On Azure `https://NAME.openai.azure.com/
         openai/v1`, or without `/v1` and with `api_version`; the key then goes in an `api-key` header.
       api_version: Azure's `api-version`.
+      profile: a `Profile`, or the name of a known host (docs/hosts.md). Without it, the row of the URL's
+        host. Of its fields this API uses `default_output`, `schema` and `tool_name`.
       organization, project: `OpenAI-Organization` and `OpenAI-Project`; for api.openai.com also from
         `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID`.
       http_client: an `httpx.AsyncClient` of yours.
@@ -88,6 +92,7 @@ class OpenAIAdapter(HttpAdapter):
         api_key: Secret | None = None,
         base_url: str | None = None,
         api_version: str | None = None,
+        profile: Profile | str | None = None,
         organization: str | None = None,
         project: str | None = None,
         http_client: httpx.AsyncClient | Any | None = None,
@@ -120,6 +125,7 @@ class OpenAIAdapter(HttpAdapter):
             model=model,
             options=options,
             default_max_output_tokens=default_max_output_tokens,
+            profile=profile_of(endpoint.host) if profile is None else named_profile(profile),
             headers=tuple((name, value) for name, value in said if value),
             secret_headers=self._secret_headers,
         )

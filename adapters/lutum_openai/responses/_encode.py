@@ -24,14 +24,17 @@ from msgspec import UNSET, Struct
 from lutum import BadValue, Estimate, ToolDef, Transcript
 from lutum.abc import Prepared, ReplayForm, TurnRequest
 from lutum.dialect.ids import schema_name
-from lutum.dialect.json import encode, is_object, to_bytes
+from lutum.dialect.json import encode, is_object, same_value, to_bytes
+from lutum.dialect.options import merge_extra_body
 from lutum.dialect.schema import narrow
 from lutum_openai import _estimate
 from lutum_openai._endpoint import OpenAIEndpoint
 from lutum_openai._hidden_prompt import hidden_prompt_tokens
 from lutum_openai._items import OpenAIPiece, json_instruction, message_tokens
 from lutum_openai._options import OpenAIOptions
+from lutum_openai._profiles import UNKNOWN, Profile
 from lutum_openai._schemas import SCHEMAS
+from lutum_openai._thinking import default_bound, openai_effort, portable_effort
 from lutum_openai.responses import _wire
 from lutum_openai.responses._ids import distinct
 from lutum_openai.responses._items import ResponsesItemEncoder
@@ -42,6 +45,9 @@ _ENCRYPTED = "reasoning.encrypted_content"
 _LOGPROBS = "message.output_text.logprobs"
 # Members of `extra_body` whose size nobody here can see.
 _UNBOUNDED_MEMBERS = ("conversation", "prompt", "previous_response_id")
+
+
+_CHAT_ONLY = ("frequency_penalty", "presence_penalty", "logit_bias")
 
 
 class ResponsesConfig(Struct, frozen=True):
@@ -55,6 +61,7 @@ class ResponsesConfig(Struct, frozen=True):
     model: str
     options: OpenAIOptions = OpenAIOptions()
     default_max_output_tokens: int | None = None
+    profile: Profile = UNKNOWN
     headers: tuple[tuple[str, str], ...] = ()
     secret_headers: tuple[str, ...] = ()
 
@@ -126,6 +133,9 @@ def prepare(request: TurnRequest, config: ResponsesConfig) -> Prepared:
     """
     settings, options = request.settings, options_of(request, config)
     model = config.model if settings.model is UNSET else settings.model
+    for name in _CHAT_ONLY:
+        if getattr(options, name) is not None:
+            raise BadValue(name, "belongs to Chat Completions: use OpenAIChatAdapter")
     for field in ("stop", "seed"):
         if getattr(settings, field) not in (UNSET, ()):
             raise BadValue(field, "the Responses API has no such setting; Chat Completions has")
@@ -137,6 +147,11 @@ def prepare(request: TurnRequest, config: ResponsesConfig) -> Prepared:
     ]
     input = _Input()
     input.run(pieces, ephemerals)
+    for tool in (*request.tools.head, *request.tools.new):
+        if len(tool.name) > config.profile.tool_name:
+            raise BadValue(
+                "tools", f"the name {tool.name!r} is longer than {config.profile.tool_name} characters"
+            )
     tools = _tools(request, config, options, input.declared)
     preface = b""
     if tools.added:
@@ -149,14 +164,15 @@ def prepare(request: TurnRequest, config: ResponsesConfig) -> Prepared:
         said = b'{"type":"message","role":"system","content":%b}' % encode(text)
         input.items.append(said)
         input_tokens += message_tokens(said)
-    limit = _output_limit(request, config, model)
-    tail, format_tokens, dropped = _tail(request, config, options, model, limit)
+    effort = _effort(request, options, model)
+    limit, implicit = _output_limit(request, config, options, model, effort)
+    bounded = implicit is None or request.limited or config.profile.default_output != "unlimited"
+    tail, format_tokens, dropped = _tail(request, config, options, model, limit if bounded else None, effort)
     if tools.choice is not None:
         tail["tool_choice"] = tools.choice
     if options.parallel_tool_calls is not None:
         tail["parallel_tool_calls"] = encode(options.parallel_tool_calls)
-    for name, value in (options.extra_body or {}).items():
-        tail[name] = encode(value)
+    merge_extra_body(tail, options.extra_body)
     server_tools = [_server_tool_name(tool) for tool in options.server_tools or ()]
     unbounded = [f"server_tools[{i}] ({name})" for i, name in enumerate(server_tools)] + input.unbounded
     unbounded += [name for name in _UNBOUNDED_MEMBERS if name in tail]
@@ -179,6 +195,7 @@ def prepare(request: TurnRequest, config: ResponsesConfig) -> Prepared:
         hidden_reasoning=_hidden(model, options),
         structured=_structured(request, options),
         dropped_constraints=dropped,
+        implicit_bound=implicit if bounded else None,
     )
 
 
@@ -223,14 +240,27 @@ def _headers(config: ResponsesConfig, options: OpenAIOptions) -> tuple[tuple[str
     return tuple(headers.items())
 
 
-def _output_limit(request: TurnRequest, config: ResponsesConfig, model: str) -> int:
+def _effort(request: TurnRequest, options: OpenAIOptions, model: str) -> str | None:
+    """The effort of the turn's options, else of its builder, else of the adapter's options."""
+    level = portable_effort(request.settings)
+    given = request.settings.option(OpenAIOptions)
+    if level is None or (given is not None and given.effort is not None):
+        return options.effort
+    return openai_effort(level, model)
+
+
+def _output_limit(
+    request: TurnRequest, config: ResponsesConfig, options: OpenAIOptions, model: str, effort: str | None
+) -> tuple[int, int | None]:
+    """The output bound, and once more where nobody set it."""
     asked = request.settings.max_output_tokens
     limit = config.default_max_output_tokens if asked is UNSET else asked
     if limit is None:
-        return 16_384 if _wire.reasons(model) else 4_096
+        limit = default_bound(model, effort, options.extra_body)
+        return limit, limit
     if limit < _wire.MIN_OUTPUT_TOKENS and (config.endpoint.own or config.endpoint.azure):
         raise BadValue("max_output_tokens", f"{limit} is below {_wire.MIN_OUTPUT_TOKENS}, the API's least")
-    return limit
+    return limit, None
 
 
 def _hidden(model: str, options: OpenAIOptions) -> bool:
@@ -240,11 +270,16 @@ def _hidden(model: str, options: OpenAIOptions) -> bool:
 
 
 def _tail(
-    request: TurnRequest, config: ResponsesConfig, options: OpenAIOptions, model: str, limit: int
+    request: TurnRequest,
+    config: ResponsesConfig,
+    options: OpenAIOptions,
+    model: str,
+    limit: int | None,
+    effort: str | None,
 ) -> tuple[dict[str, bytes], int, tuple[str, ...]]:
     """What stands behind the input, in a fixed order; the tokens of a schema among it, and what that lost."""
     settings = request.settings
-    tail: dict[str, bytes] = {"max_output_tokens": encode(limit)}
+    tail: dict[str, bytes] = {} if limit is None else {"max_output_tokens": encode(limit)}
     if settings.temperature is not UNSET:
         tail["temperature"] = encode(settings.temperature)
     if settings.top_p is not UNSET:
@@ -252,7 +287,7 @@ def _tail(
     text, dropped = _text(request, config, options)
     if text:
         tail["text"] = b"{%b}" % b",".join(b'"%b":%b' % (k.encode(), v) for k, v in text.items())
-    reasoning = {"effort": options.effort, "summary": options.summary}
+    reasoning = {"effort": effort, "summary": options.summary}
     if said := {name: value for name, value in reasoning.items() if value is not None}:
         tail["reasoning"] = encode(said)
     store = stores(options)
@@ -314,7 +349,11 @@ def _tools(
     server = [to_bytes(f"server_tools[{i}]", tool) for i, tool in enumerate(options.server_tools or ())]
     head = {tool.name: tool_json(tool) for tool in plan.head}
     wanted = {tool.name: tool_json(tool) for tool in plan.new}
-    new = {name: entry for name, entry in wanted.items() if declared.get(name) != entry}
+    new = {
+        name: entry
+        for name, entry in wanted.items()
+        if name not in declared or not same_value(declared[name], entry)
+    }
     reason: str | None = None
     if changed := [name for name in new if name in head]:
         reason = f"tool {changed[0]!r} was changed in the middle of the conversation"
@@ -329,7 +368,7 @@ def _tools(
     names = [*head, *(name for name in (*declared, *wanted) if name not in head)]
     value = value_tool(request, config)
     if value is not None and request.output is not None:
-        entry = tool_json(ToolDef(value, request.output.schema, "Gives the answer."))
+        entry = tool_json(ToolDef(value, request.output.schema, "Gives the answer.", strict=True))
         choice: bytes | None = b'{"type":"function","name":%b}' % encode(value)
         return _Tools([*server, *head.values(), entry], added, choice, reason)
     choice = _choice(request, config, options, names, (*plan.head, *plan.new))
@@ -356,6 +395,8 @@ def _choice(
     # Tools that a turn before added stay with the model; they are on offer only where they were asked for.
     offered = [tool.name for tool in planned] if plan.available is None else list(plan.available)
     mode = "required" if plan.choice == "any" else "auto"
+    if mode == "required" and len(offered) == 1 and not server:
+        return b'{"type":"function","name":%b}' % encode(offered[0])
     if set(names) - set(offered) and selects:
         return _allowed(mode, [*server, *({"type": "function", "name": name} for name in offered)])
     # A host without `allowed_tools` may call what is not on offer; such a call comes as an issue.

@@ -162,6 +162,8 @@ def replay_form(turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
         return ReplayForm(False, f"it was made at {turn.scope!r}, this is {scope!r}")
     if turn.inexact_reason is not None:
         return ReplayForm(False, turn.inexact_reason)
+    if loses_trailing(turn):
+        return ReplayForm(False, "the API takes no stored reasoning at the end of a turn")
     if _wire.reasons(model) is False and has_reasoning(turn):
         return ReplayForm(False, f"{model} does not read the reasoning of {turn.model}")
     return ReplayForm(True)
@@ -178,15 +180,32 @@ def replay_items(turn: CommittedTurn, *, reasoning: bool = True) -> list[bytes]:
         if item.type == "reasoning":
             # Reasoning that was not stored, without `encrypted_content` and text, is lost. The API answers
             # 404 "Item with id 'rs_...' not found. Items are not persisted when `store` is set to false".
-            readable = bytes(item.encrypted_content) not in (b"", b"null", b'""') or any(
-                part.text for part in parts(item.content)
-            )
+            readable = _is_readable(item)
+            if not reasoning or not (readable or head.store):
+                continue
             # Reasoning with nothing after it, as when the model ran out of tokens while it thought, gives
             # 400 "Item 'rs_...' of type 'reasoning' was provided without its required following item".
-            if not reasoning or i > last or not (readable or head.store):
-                continue
+            # Without its id it is taken (recorded: five such items before a user message, status 200). The
+            # id of an item that comes whole is not looked up, so leaving it out loses nothing.
+            if i > last:
+                if not readable:
+                    continue
+                json = _without_id(json)
         sent.append(_without_response_members(json))
     return sent
+
+
+def loses_trailing(turn: CommittedTurn) -> bool:
+    """Whether stored reasoning at the end of a turn stays behind: it can be named only, and the API refuses
+    the name of reasoning with nothing behind it."""
+    head = _wire.decode_head(turn.wire)
+    for json in reversed(head.output or ()):
+        item = _wire.read_item(bytes(json))
+        if item.type != "reasoning":
+            return False
+        if head.store and not _is_readable(item):
+            return True
+    return False
 
 
 def view_items(turn: CommittedTurn) -> list[bytes]:
@@ -231,6 +250,18 @@ def _flush(said: list[str], sent: list[bytes]) -> None:
     if words := "".join(said):
         sent.append(b'{"type":"message","role":"assistant","content":%b}' % encode(words))
     said.clear()
+
+
+def _is_readable(item: _wire.ItemHead) -> bool:
+    encrypted = bytes(item.encrypted_content) not in (b"", b"null", b'""')
+    return encrypted or any(part.text for part in parts(item.content))
+
+
+def _without_id(item: bytes) -> bytes:
+    members = decode_object(item)
+    return (
+        encode({name: value for name, value in members.items() if name != "id"}) if "id" in members else item
+    )
 
 
 def _without_response_members(item: bytes) -> bytes:

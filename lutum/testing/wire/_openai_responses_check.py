@@ -196,7 +196,8 @@ def _check_items(items: list[Object], *, own: bool) -> None:
                     param="input",
                 )
             ids.add(given)
-        if kind == "reasoning" and not _follows(items[at + 1 : at + 2], own=own):
+        # Without an id it is taken anywhere: recorded exchanges have reasoning right before a user message.
+        if kind == "reasoning" and given is not None and not _follows(items[at + 1 : at + 2], own=own):
             refuse(
                 f"Item '{given}' of type 'reasoning' was provided without its required following item.",
                 param="input",

@@ -1,0 +1,101 @@
+"""Tools and `tool_choice` of a request. No I/O."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from lutum import BadValue, ToolDef
+from lutum.abc import ToolPlan
+from lutum.dialect.json import decode_object, encode, is_object
+from lutum.dialect.schema import narrow
+from lutum_openai._profiles import Profile
+from lutum_openai.chat import _wire
+
+
+def planned(plan: ToolPlan, profile: Profile) -> tuple[tuple[bytes, ...], str | None]:
+    """The entries of `tools`, the head's first, and why the request is not append-only."""
+    head = tuple(tool_json(tool, profile) for tool in plan.head)
+    if not plan.new:
+        return head, None
+    anew = {tool.name: tool_json(tool, profile) for tool in plan.new}
+    known = {tool.name for tool in plan.head}
+    kept = tuple(anew.get(tool.name) or tool_json(tool, profile) for tool in plan.head)
+    added = tuple(json for name, json in anew.items() if name not in known)
+    return (*kept, *added), f"tools were sent that the first turn had not: {', '.join(anew)}"
+
+
+@lru_cache(maxsize=1024)
+def tool_json(tool: ToolDef, profile: Profile) -> bytes:
+    """An entry of `tools`.
+
+    `strict` is sent where the schema has the strict form and the host takes the member: servers such as vLLM
+    hold arguments to the schema only then. A tool without properties has nothing to enforce.
+
+    Raises:
+      BadValue: a name that the host does not take, or a schema that is not a JSON object.
+    """
+    if not _wire.TOOL_NAME.fullmatch(tool.name):
+        raise BadValue("tools", f"the name {tool.name!r} has more than letters, digits, _ and -")
+    if len(tool.name) > profile.tool_name:
+        raise BadValue("tools", f"the name {tool.name!r} is longer than {profile.tool_name} characters")
+    if not is_object(tool.schema):
+        raise BadValue("tools", f"the schema of {tool.name!r} is no JSON object")
+    described = b',"description":' + encode(tool.description) if tool.description else b""
+    schema, strict = tool.schema, tool.strict and profile.strict and _has_properties(tool.schema)
+    if strict:
+        schema = narrow(schema, schemas_of(profile))[0]
+    return b'{"type":"function","function":{"name":%b%b,"parameters":%b%b}}' % (
+        encode(tool.name),
+        described,
+        schema.encode(),
+        b',"strict":true' if strict else b"",
+    )
+
+
+def tool_choice(
+    plan: ToolPlan, profile: Profile, host: str, *, value_tool: str | None, thinks: bool
+) -> bytes | None:
+    """`tool_choice`; None where it is left out, because the host takes nothing but its default.
+
+    Raises:
+      BadValue: a call is required and the host takes `auto` only.
+    """
+    limited = profile.tool_choice == "auto" or (profile.tool_choice == "auto_while_thinking" and thinks)
+    if limited and (value_tool is not None or plan.choice in ("any", "tool")):
+        raise BadValue(
+            "tool_choice",
+            f"{host} lets nobody require a call"
+            + ("" if profile.tool_choice == "auto" else " while the model thinks; turn thinking off"),
+        )
+    if limited:
+        return None
+    if value_tool is not None:
+        return b'"required"' if plan.choice in ("any", "tool") else _named(value_tool)
+    if plan.choice == "tool" and plan.tool is not None:
+        return _named(plan.tool)
+    if plan.choice == "none" or plan.available == ():
+        return b'"none"'
+    if plan.choice == "any" and (only := _only(plan)) is not None:
+        return _named(only)  # with one tool to call, naming it says the same and more hosts enforce it
+    mode = b'"required"' if plan.choice == "any" else b'"auto"'
+    if plan.available is None or not profile.allowed_tools:
+        return mode  # a call of a tool that is not on offer is answered by the core
+    names = b",".join(map(_named, plan.available))
+    return b'{"type":"allowed_tools","allowed_tools":{"mode":%b,"tools":[%b]}}' % (mode, names)
+
+
+def _only(plan: ToolPlan) -> str | None:
+    """The one tool that may be called."""
+    names = plan.available
+    if names is None:
+        names = tuple({tool.name: None for tool in (*plan.head, *plan.new)})
+    return names[0] if len(names) == 1 else None
+
+
+def _named(name: str) -> bytes:
+    return b'{"type":"function","function":{"name":%b}}' % encode(name)
+
+
+def _has_properties(schema: str) -> bool:
+    properties = bytes(decode_object(schema).get("properties", b""))
+    return properties.startswith(b"{") and bool(decode_object(properties))
