@@ -1,7 +1,11 @@
-"""What OpenAI's strict mode accepts of JSON Schema (guides/structured-outputs, "Supported schemas")."""
+"""What hosts of the OpenAI dialects accept of JSON Schema in strict mode."""
+
+from __future__ import annotations
 
 from lutum.abc import SchemaDialect
+from lutum_openai._profiles import Profile
 
+# guides/structured-outputs, "Supported schemas"
 SCHEMAS = SchemaDialect(
     name="openai",
     keywords=frozenset(
@@ -18,3 +22,15 @@ SCHEMAS = SchemaDialect(
     ),
     formats=frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}),
 )
+
+# Servers that compile a schema into a grammar (xgrammar, llguidance, GBNF). Measured at vLLM 0.32:
+# response_format with maxLength gives strings of that length.
+FULL_SCHEMAS = SchemaDialect(
+    name="full",
+    keywords=SCHEMAS.keywords | {"minLength", "maxLength", "uniqueItems", "format"},
+)
+
+
+def schemas_of(profile: Profile) -> SchemaDialect:
+    """Return the part of JSON Schema that a host accepts."""
+    return FULL_SCHEMAS if profile.schema == "full" else SCHEMAS

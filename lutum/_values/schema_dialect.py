@@ -15,7 +15,7 @@ class SchemaDialect(Struct, frozen=True, kw_only=True):
     Attributes:
       name: stands in errors.
       keywords: constraints that are accepted with any value, such as `minimum`.
-      formats: accepted values of `format`.
+      formats: accepted values of `format`; with `format` among the keywords, every value is.
       values: constraints that are accepted with some values only, each with those values.
       lookaround: accepts patterns with lookahead or lookbehind.
       recursive: accepts a schema that refers to itself.
@@ -30,7 +30,7 @@ class SchemaDialect(Struct, frozen=True, kw_only=True):
 
     def takes(self, keyword: str, value: object) -> bool:
         """Return whether strict mode accepts this constraint."""
-        if keyword == "format":
+        if keyword == "format" and keyword not in self.keywords:
             return value in self.formats
         if keyword == "pattern" and not self.lookaround and _LOOKAROUND.search(str(value)):
             return False

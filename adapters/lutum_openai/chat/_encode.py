@@ -25,7 +25,7 @@ from lutum_openai._hosts import for_model
 from lutum_openai._items import OpenAIPiece, json_instruction
 from lutum_openai._options import OpenAIOptions
 from lutum_openai._profiles import UNKNOWN, Profile, Structured
-from lutum_openai._schemas import SCHEMAS
+from lutum_openai._schemas import schemas_of
 from lutum_openai._thinking import (
     default_bound,
     effort_members,
@@ -99,7 +99,7 @@ def prepare(request: TurnRequest, config: ChatConfig) -> Prepared:
             messages.append(instruction)
             output = b'{"type":"json_object"}'
         else:
-            schema, dropped = narrow(request.output.schema, SCHEMAS)
+            schema, dropped = narrow(request.output.schema, schemas_of(profile))
             output = b'{"type":"json_schema","json_schema":{"name":%b,"schema":%b,"strict":true}}' % (
                 encode(schema_name(request.output.name)),
                 schema.encode(),

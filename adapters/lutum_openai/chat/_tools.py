@@ -9,6 +9,7 @@ from lutum.abc import ToolPlan
 from lutum.dialect.json import decode_object, encode, is_object
 from lutum.dialect.schema import narrow
 from lutum_openai._profiles import Profile
+from lutum_openai._schemas import schemas_of
 from lutum_openai.chat import _wire
 
 

@@ -22,7 +22,7 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from lutum import BadValue, Estimate, ToolDef, Transcript
-from lutum.abc import Prepared, ReplayForm, TurnRequest
+from lutum.abc import Prepared, ReplayForm, SchemaDialect, TurnRequest
 from lutum.dialect.ids import schema_name
 from lutum.dialect.json import encode, is_object, same_value, to_bytes
 from lutum.dialect.options import merge_extra_body
@@ -33,7 +33,7 @@ from lutum_openai._hidden_prompt import hidden_prompt_tokens
 from lutum_openai._items import OpenAIPiece, json_instruction, message_tokens
 from lutum_openai._options import OpenAIOptions
 from lutum_openai._profiles import UNKNOWN, Profile
-from lutum_openai._schemas import SCHEMAS
+from lutum_openai._schemas import schemas_of
 from lutum_openai._thinking import default_bound, openai_effort, portable_effort
 from lutum_openai.responses import _wire
 from lutum_openai.responses._ids import distinct
@@ -329,7 +329,7 @@ def _text(
         if options.structured == "json_object":
             text["format"] = b'{"type":"json_object"}'
         else:
-            schema, dropped = narrow(request.output.schema, SCHEMAS)
+            schema, dropped = narrow(request.output.schema, schemas_of(config.profile))
             text["format"] = b'{"type":"json_schema","name":%b,"schema":%b,"strict":true}' % (
                 encode(schema_name(request.output.name)),
                 schema.encode(),
@@ -345,10 +345,10 @@ def _text(
 def _tools(
     request: TurnRequest, config: ResponsesConfig, options: OpenAIOptions, declared: Mapping[str, bytes]
 ) -> _Tools:
-    plan = request.tools
+    plan, schemas = request.tools, schemas_of(config.profile)
     server = [to_bytes(f"server_tools[{i}]", tool) for i, tool in enumerate(options.server_tools or ())]
-    head = {tool.name: tool_json(tool) for tool in plan.head}
-    wanted = {tool.name: tool_json(tool) for tool in plan.new}
+    head = {tool.name: tool_json(tool, schemas) for tool in plan.head}
+    wanted = {tool.name: tool_json(tool, schemas) for tool in plan.new}
     new = {
         name: entry
         for name, entry in wanted.items()
@@ -368,7 +368,7 @@ def _tools(
     names = [*head, *(name for name in (*declared, *wanted) if name not in head)]
     value = value_tool(request, config)
     if value is not None and request.output is not None:
-        entry = tool_json(ToolDef(value, request.output.schema, "Gives the answer.", strict=True))
+        entry = tool_json(ToolDef(value, request.output.schema, "Gives the answer.", strict=True), schemas)
         choice: bytes | None = b'{"type":"function","name":%b}' % encode(value)
         return _Tools([*server, *head.values(), entry], added, choice, reason)
     choice = _choice(request, config, options, names, (*plan.head, *plan.new))
@@ -410,7 +410,7 @@ def _allowed(mode: str, tools: list[dict[str, str]]) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def tool_json(tool: ToolDef) -> bytes:
+def tool_json(tool: ToolDef, schemas: SchemaDialect) -> bytes:
     """A tool's entry. A schema that was given goes in as it is and is not strict: the API would make every
     optional property required.
 
@@ -424,7 +424,7 @@ def tool_json(tool: ToolDef) -> bytes:
     if not is_object(tool.schema):
         raise BadValue("tools", f"the schema of {tool.name!r} is no JSON object")
     described = b',"description":' + encode(tool.description) if tool.description else b""
-    schema = narrow(tool.schema, SCHEMAS)[0] if tool.strict else tool.schema.strip()
+    schema = narrow(tool.schema, schemas)[0] if tool.strict else tool.schema.strip()
     return b'{"type":"function","name":%b%b,"parameters":%b,"strict":%b}' % (
         encode(tool.name),
         described,
