@@ -97,7 +97,7 @@ def test_completion(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("lutum s", "show smoke"),
         ("lutum chat --se", "--session"),
-        ("lutum chat --provider wire-", "wire-openai wire-openai-chat"),
+        ("lutum chat --provider wire-", "wire-openai wire-openai-chat wire-gemini"),
         ("lutum smoke --only s", "structured"),
         ("lutum completion f", "fish"),
     ],

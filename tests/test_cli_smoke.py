@@ -16,13 +16,15 @@ from lutum.testing.wire import Answer, Call, Cut, Refuse, Reply, Say, Status, Wi
 CASES = ["text", "thinking", "tools", "structured", "replay", "cancel", "usage"]
 Script = Callable[[WireRequest], Answer]
 KEY = "sk-not-to-be-shown"
-PROVIDERS = {"claude": "", "openai": "/v1", "openai-chat": "/v1", "openrouter": "/api/v1"}
+PROVIDERS = {"claude": "", "gemini": "", "openai": "/v1", "openai-chat": "/v1", "openrouter": "/api/v1"}
+
+MODELS = {"gemini": "gemini-3.8-flash"}
 
 
 @pytest.fixture(autouse=True)
 def shell(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of somebody who has every key, and no proxy."""
-    for name in ("ANTHROPIC", "OPENAI", "OPENROUTER"):
+    for name in ("ANTHROPIC", "GOOGLE", "OPENAI", "OPENROUTER"):
         monkeypatch.setenv(f"{name}_API_KEY", KEY)
         monkeypatch.delenv(f"{name}_BASE_URL", raising=False)
     monkeypatch.setenv("no_proxy", "*")
@@ -42,7 +44,14 @@ def smoke(
 ) -> tuple[int, dict[str, Any]]:
     """The exit code, and what `--json` prints."""
     path = PROVIDERS.get(provider, "/v1")
-    where = ["--provider", provider, "--base-url", server.url + path, "--model", "claude-sonnet-4-5"]
+    where = [
+        "--provider",
+        provider,
+        "--base-url",
+        server.url + path,
+        "--model",
+        MODELS.get(provider, "claude-sonnet-4-5"),
+    ]
     code = main(["smoke", *where, "--json", *args])
     out, err = capsys.readouterr()
     assert KEY not in out + err
@@ -54,7 +63,7 @@ def verdicts(report: dict[str, Any]) -> dict[str, str]:
     return {found["case"]: found["verdict"] for found in report["cases"]}
 
 
-@pytest.mark.parametrize("provider", ["wire", "wire-openai", "wire-openai-chat"])
+@pytest.mark.parametrize("provider", ["wire", "wire-openai", "wire-openai-chat", "wire-gemini"])
 def test_without_a_key(provider: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Every case works at the server in this process, in each of its protocols."""
     assert main(["smoke", "--provider", provider]) == 0
@@ -115,6 +124,7 @@ def refusing(member: str, status: int = 400) -> Script:
         ("claude", "tools", "tools"),
         ("openai", "tools", "tools"),
         ("openai-chat", "tools", "tools"),
+        ("gemini", "tools", "tools"),
         ("claude", "output_config", "structured"),
         ("openai", "text", "structured"),
         ("openai-chat", "response_format", "structured"),

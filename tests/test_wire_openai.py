@@ -1069,8 +1069,11 @@ async def test_every_dialect_in_one_server() -> None:
             assert (await llm.text_turn("hello").collect()).text == f"at {path}"
 
 
-def test_the_demo_in_openais_protocols() -> None:
-    """`lutum demo` shows the same scenes in either protocol, and its replay is exact."""
+PROTOCOLS = ("OpenAI's Responses", "Chat Completions", "Gemini's generateContent")
+
+
+def test_the_demo_in_other_protocols() -> None:
+    """`lutum demo` shows the same scenes in each protocol, and its replay is exact."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
     running = [
         subprocess.Popen(
@@ -1084,9 +1087,10 @@ def test_the_demo_in_openais_protocols() -> None:
         for arguments in (
             ["--provider", "wire-openai"],
             ["--provider", "wire-openai-chat", "--backend", "asyncio"],
+            ["--provider", "wire-gemini"],
         )
     ]
-    for program, protocol in zip(running, ("OpenAI's Responses", "Chat Completions"), strict=True):
+    for program, protocol in zip(running, PROTOCOLS, strict=True):
         shown, wrong = program.communicate(timeout=60)
         assert (program.returncode, wrong) == (0, "")
         text = " ".join(shown.split())

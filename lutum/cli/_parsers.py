@@ -6,27 +6,29 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
-PROVIDERS = ("claude", "openai", "openai-chat", "openrouter")
-WIRE = ("wire", "wire-openai", "wire-openai-chat")
+PROVIDERS = ("claude", "gemini", "openai", "openai-chat", "openrouter")
+WIRE = ("wire", "wire-openai", "wire-openai-chat", "wire-gemini")
 CASES = ("text", "thinking", "tools", "structured", "replay", "cancel", "usage")
 SHELLS = ("bash", "zsh", "fish")
 
 MODELS = {
     "claude": "claude-sonnet-4-5",
+    "gemini": "gemini-3.8-flash",
     "openai": "gpt-5.5",
     "openai-chat": "gpt-5.5",
     "openrouter": "anthropic/claude-sonnet-4.5",
     "wire": "claude-sonnet-4-5",
     "wire-openai": "gpt-5.5",
     "wire-openai-chat": "gpt-5.5",
+    "wire-gemini": "gemini-3.8-flash",
 }
 """The model of a provider, where none is named."""
 
 _KEYS = """\
 keys:
-  claude ANTHROPIC_API_KEY, openai and openai-chat OPENAI_API_KEY, openrouter
-  OPENROUTER_API_KEY. The wire providers need none: they are a server inside
-  this process, which repeats what it hears.
+  claude ANTHROPIC_API_KEY, gemini GOOGLE_API_KEY or GEMINI_API_KEY, openai and
+  openai-chat OPENAI_API_KEY, openrouter OPENROUTER_API_KEY. The wire providers
+  need none: they are a server inside this process, which repeats what it hears.
 """
 
 _MAIN = """\
@@ -52,7 +54,8 @@ Runs a conversation from end to end, over real HTTP, and shows it as it streams:
 
 The provider is a wire server inside this process: no key, no network, no cost.
 It speaks Claude's Messages; with --provider wire-openai OpenAI's Responses,
-with --provider wire-openai-chat Chat Completions.
+with --provider wire-openai-chat Chat Completions, with --provider wire-gemini
+Gemini's generateContent.
 With --provider claude it is the real API, at its prices (a few cents), without
 scene 4; the key is read from ANTHROPIC_API_KEY.
 """
@@ -199,7 +202,8 @@ def _demo(demo: argparse.ArgumentParser) -> None:
         "--provider",
         choices=(*WIRE, "claude"),
         default="wire",
-        help="wire, a server inside this process (default), in one of three protocols, or the real claude",
+        metavar="NAME",
+        help=f"one of {', '.join(WIRE)}: a server inside this process (default: wire), or the real claude",
     )
     demo.add_argument("--model", help=f"a model of the real provider (default: {MODELS['claude']})")
 

@@ -6,11 +6,19 @@ from typing import Literal
 
 import lutum
 from lutum_claude import ClaudeAdapter, ClaudeOptions
+from lutum_gemini import GeminiAdapter, GeminiOptions
 from lutum_openai import OpenAIAdapter, OpenAIChatAdapter, OpenAICompletionsAdapter, OpenAIOptions
 from lutum_openrouter import OpenRouterAdapter, OpenRouterOptions
 
-Provider = Literal["wire", "wire-openai", "wire-openai-chat", "claude"]
-Adapter = ClaudeAdapter | OpenAIAdapter | OpenAIChatAdapter | OpenAICompletionsAdapter | OpenRouterAdapter
+Provider = Literal["wire", "wire-openai", "wire-openai-chat", "wire-gemini", "claude"]
+Adapter = (
+    ClaudeAdapter
+    | GeminiAdapter
+    | OpenAIAdapter
+    | OpenAIChatAdapter
+    | OpenAICompletionsAdapter
+    | OpenRouterAdapter
+)
 
 NO_KEY = "the wire server asks for none"
 WIRE = "wire"  # all wire servers are one, on whatever port: a stored chat goes on at the next
@@ -19,6 +27,7 @@ PROTOCOLS: dict[str, str] = {
     "wire": "Claude's Messages",
     "wire-openai": "OpenAI's Responses",
     "wire-openai-chat": "Chat Completions",
+    "wire-gemini": "Gemini's generateContent",
 }
 """What the wire server is asked to speak."""
 
@@ -34,8 +43,12 @@ def adapter(provider: str, url: str, model: str) -> Adapter:
             return OpenAIAdapter(model, base_url=f"{url}/v1", api_key=NO_KEY, replay_scope=WIRE)
         case "wire-openai-chat":
             return OpenAIChatAdapter(model, base_url=f"{url}/v1", api_key=NO_KEY, replay_scope=WIRE)
+        case "wire-gemini":
+            return GeminiAdapter(model, base_url=url, api_key=NO_KEY, replay_scope=WIRE)
         case "wire":
             return ClaudeAdapter(model=model, base_url=url or None, api_key=NO_KEY, replay_scope=WIRE)
+        case "gemini":
+            return GeminiAdapter(model, base_url=url or None)
         case "openai":
             return OpenAIAdapter(model, base_url=url or None)
         case "openai-chat":
@@ -68,13 +81,27 @@ def reasoning(provider: str, turn: lutum.TextTurn) -> lutum.TextTurn:
             return turn.ext(OpenAIOptions(effort="low"))
         case "openrouter":
             return turn.ext(OpenRouterOptions(reasoning={"effort": "low"}))
+        case "gemini" | "wire-gemini":
+            return _first_accepted(
+                turn,
+                GeminiOptions(thinking_level="low", include_thoughts=True),
+                GeminiOptions(thinking_budget=1024, include_thoughts=True),
+            )
         case _:
-            pass
-    for options in (ClaudeOptions(thinking=1024), ClaudeOptions(thinking="adaptive", display="summarized")):
+            return _first_accepted(
+                turn,
+                ClaudeOptions(thinking=1024),
+                ClaudeOptions(thinking="adaptive", display="summarized"),
+            )
+
+
+def _first_accepted(turn: lutum.TextTurn, *forms: ClaudeOptions | GeminiOptions) -> lutum.TextTurn:
+    """The turn with the first options whose form of thinking the model takes; without, if it takes none."""
+    for options in forms:
         try:
             turn.ext(options).preview()
         except lutum.BadValue as error:
-            if error.field != "thinking":
+            if not error.field.startswith("thinking"):
                 raise
         else:
             return turn.ext(options)

@@ -64,6 +64,7 @@ def _paced(text: str) -> list[str | Step]:
 
 
 def _last_words(body: Any) -> str:
-    said = body.get("messages") or body["input"]
-    content = [message for message in said if message.get("role") == "user"][-1]["content"]
+    said = body.get("messages") or body.get("input") or body["contents"]
+    message = [message for message in said if message.get("role") == "user"][-1]
+    content = message["parts"] if "contents" in body else message["content"]
     return content if isinstance(content, str) else content[-1].get("text", "")

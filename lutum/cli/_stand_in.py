@@ -65,6 +65,14 @@ class _Asked(msgspec.Struct):
     thinking: Object | None = None
     reasoning: Object | None = None
     reasoning_effort: str | None = None
+    contents: list[Object] | None = None
+    toolConfig: Object | None = None
+    generationConfig: Object | None = None
+
+    @property
+    def generation(self) -> Object:
+        """Gemini's settings."""
+        return self.generationConfig or {}
 
 
 _decode = msgspec.json.Decoder(_Asked).decode
@@ -88,6 +96,8 @@ def answer(request: WireRequest, pace: float = 0.0) -> Answer:
 
 def _tool_to_call(asked: _Asked) -> str:
     """The tool that the model is made to call; empty where it is free."""
+    if asked.contents is not None:
+        return _function_to_call(asked)
     choice = asked.tool_choice
     if not asked.tools or choice is None or choice in ("auto", "none"):
         return ""
@@ -96,11 +106,22 @@ def _tool_to_call(asked: _Asked) -> str:
     return "" if choice.get("type") in ("auto", "none") else _name(choice) or _name(asked.tools[0])
 
 
+def _function_to_call(asked: _Asked) -> str:
+    """The function that Gemini is made to call."""
+    config = (asked.toolConfig or {}).get("functionCallingConfig", {})
+    if config.get("mode") != "ANY":
+        return ""
+    declared = [_name(one) for tool in asked.tools or () for one in tool.get("functionDeclarations", ())]
+    return str([*config.get("allowedFunctionNames", ()), *declared][0])
+
+
 def _name(tool: Object) -> str:
     return str(tool.get("name") or tool.get("function", {}).get("name", ""))
 
 
 def _wants_value(asked: _Asked) -> bool:
+    if "responseJsonSchema" in asked.generation:
+        return True
     form = (
         asked.response_format or (asked.text or {}).get("format") or (asked.output_config or {}).get("format")
     )
@@ -108,6 +129,8 @@ def _wants_value(asked: _Asked) -> bool:
 
 
 def _thinks(asked: _Asked) -> bool:
+    if "thinkingConfig" in asked.generation:
+        return True
     effort = asked.reasoning_effort or (asked.reasoning or {}).get("effort") or "none"
     return effort != "none" or (asked.thinking or {}).get("type", "disabled") != "disabled"
 
@@ -116,8 +139,9 @@ def _heard(asked: _Asked) -> tuple[str, int]:
     """The words of the last user message, and how many messages there are."""
     if asked.prompt is not None:
         return asked.prompt, 1
-    said = asked.messages or asked.input or []
-    content: str | list[Object] = [one for one in said if one.get("role") == "user"][-1]["content"]
+    said = asked.messages or asked.input or asked.contents or []
+    last = [one for one in said if one.get("role") == "user"][-1]
+    content: str | list[Object] = last["parts"] if asked.contents else last["content"]
     if isinstance(content, str):
         return content, len(said)
     texts = [str(part.get("text", "")) for part in content]
