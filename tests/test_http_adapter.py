@@ -16,6 +16,7 @@ from lutum.abc import Decoder, Event, Prepared, ReplayForm, TurnRequest
 from lutum.testing import check_adapter
 from lutum.transport import Credential, HttpAdapter, no_key
 from lutum_claude import ClaudeAdapter
+from lutum_gemini import GeminiAdapter
 from lutum_openai import OpenAIAdapter, OpenAIChatAdapter
 from lutum_openai.completions import OpenAICompletionsAdapter
 from lutum_openrouter import OpenRouterAdapter
@@ -126,7 +127,7 @@ async def test_the_key_of_a_third_party() -> None:
 def test_importing_adapters_is_light() -> None:
     """The packages load no HTTP at all before an adapter is made, and an adapter loads no HTTP library but
     ours."""
-    program = "import sys, lutum.transport, lutum_claude, lutum_openai, lutum_openrouter\n"
+    program = "import sys, lutum.transport, lutum_claude, lutum_gemini, lutum_openai, lutum_openrouter\n"
     program += "assert 'httptools' not in sys.modules\n"
     program += "lutum_claude.ClaudeAdapter('m')\nassert 'httptools' in sys.modules\n"
     program += "assert not {'httpx', 'httpcore', 'h11'} & set(sys.modules)\n"
@@ -135,6 +136,7 @@ def test_importing_adapters_is_light() -> None:
 
 MAKERS: dict[str, tuple[Callable[..., HttpAdapter], str]] = {
     "claude": (ClaudeAdapter, "ANTHROPIC_API_KEY"),
+    "gemini": (GeminiAdapter, "GOOGLE_API_KEY"),
     "responses": (OpenAIAdapter, "OPENAI_API_KEY"),
     "chat": (OpenAIChatAdapter, "OPENAI_API_KEY"),
     "completions": (OpenAICompletionsAdapter, "OPENAI_API_KEY"),
@@ -145,7 +147,7 @@ EACH = pytest.mark.parametrize(("make", "variable"), MAKERS.values(), ids=MAKERS
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("ANTHROPIC", "OPENAI", "OPENROUTER"):
+    for name in ("ANTHROPIC", "GEMINI", "GOOGLE", "OPENAI", "OPENROUTER"):
         for what in ("API_KEY", "AUTH_TOKEN", "BASE_URL"):
             monkeypatch.delenv(f"{name}_{what}", raising=False)
 

@@ -23,6 +23,7 @@ from lutum._schema.shape import shape_of
 from lutum.testing import ScriptedAdapter
 from lutum.testing.wire import Block, Call, Reply, Say, Status, WireServer
 from lutum_claude import ClaudeAdapter, ClaudeOptions
+from lutum_gemini import GeminiAdapter, GeminiOptions
 from lutum_openai import OpenAIAdapter, OpenAIChatAdapter, OpenAIOptions
 
 
@@ -77,6 +78,13 @@ def ways() -> list[Way]:
             tool=True,
         ),
     ]
+    for mode in ("json_schema", "tool"):
+        refused = {"stop_reason": "SAFETY", "stop_details": {"finishMessage": "I would rather not."}}
+        options = GeminiOptions(structured=mode)
+        model, length = "gemini-3.8-flash", "MAX_TOKENS"
+        made.append(
+            Way(f"gemini-{mode}", GeminiAdapter, model, options, length, refused, tool=mode == "tool")
+        )
     for name, adapter, length, refused in (
         ("responses", OpenAIAdapter, "max_output_tokens", responses),
         ("chat", OpenAIChatAdapter, "length", chat),

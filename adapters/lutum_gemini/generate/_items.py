@@ -189,8 +189,9 @@ class GeminiItemEncoder:
         keeps_id = turn is not None and self._keeps_id(turn, item.call_id)
         if turn is not None and item.wire is not None and item.wire.adapter == _wire.NAME:
             part = item.wire.json.encode()
-            answer = RoundAnswer(item.call_id, part)
-            return GeminiPiece(answer=answer, tokens=_part_tokens(part) + _estimate.CONTENT_TOKENS)
+            tokens = _part_tokens(part) + _estimate.CONTENT_TOKENS
+            unknown = (field,) if has_media(part) else ()
+            return GeminiPiece(answer=RoundAnswer(item.call_id, part), tokens=tokens, unbounded=unknown)
         media = [part for part in item.content if isinstance(part, Image | Document)]
         raws = [part for part in item.content if isinstance(part, Raw)]
         sent = self._parts((*media, *raws), field)
@@ -334,7 +335,9 @@ def _aside(name: str) -> bytes:
 
 
 def _part_tokens(part: bytes) -> int:
-    """Tokens of a part of a turn; a signature is opaque and costs less than text."""
+    """Tokens of a part of a turn. A signature costs less than text, and an image has its own cost."""
+    if b'"inlineData"' in part:
+        return _estimate.UNKNOWN_IMAGE_TOKENS
     if b'"thoughtSignature"' not in part:
         return _estimate.json_tokens(part)
     members = decode_object(part)

@@ -54,6 +54,8 @@ class FunctionCallPart(Struct, frozen=True):
     id: str | None
     name: str
     arguments: str
+    goes_back: bool = True
+    """The arguments are an object, as the API demands of a request."""
 
 
 def candidate_of(response: bytes) -> WireCandidate:
@@ -103,9 +105,9 @@ def turn_from_response(
     if inexact_reason is None and value_tool and any(_is_value(part, value_tool) for part in candidate.parts):
         inexact_reason = f"{VALUE_CALL}{value_tool!r}"
     if inexact_reason is None:
-        bad = (item for item in view if isinstance(item, ToolCallItem) and not is_object(item.arguments))
-        if call := next(bad, None):
-            inexact_reason = f"{MALFORMED}{call.id!r} are not a JSON object"
+        calls = [call for part in candidate.parts if (call := call_of(members_of_part(part))) is not None]
+        if bad := next((call for call in calls if not call.goes_back), None):
+            inexact_reason = f"{MALFORMED}{bad.name!r} are not a JSON object"
     return CommittedTurn(
         adapter=_wire.NAME,
         scope=scope,
@@ -136,8 +138,8 @@ def view_of(candidate: WireCandidate, id_base: str, value_tool: str | None = Non
         # Offsets count from the beginning of the answer, so the last text holds them all.
         last, item = [(i, item) for i, item in enumerate(items) if isinstance(item, TextItem)][-1]
         items[last] = TextItem(item.text, cited)
-    spoke = any(isinstance(item, TextItem | ToolCallItem) for item in items)
-    if not spoke and (words := refusal_words(candidate)):
+    called = any(isinstance(item, ToolCallItem) for item in items)
+    if not called and (words := refusal_words(candidate)):
         items.append(RefusalItem(words))
     return tuple(items)
 
@@ -148,12 +150,15 @@ def call_of(members: Mapping[str, Raw]) -> FunctionCallPart | None:
     if found is None or not starts_with(found, b"{"):
         return None
     call = decode_object(found)
-    arguments = call.get("args")
-    return FunctionCallPart(
-        string(call.get("id")) or None,
-        string(call.get("name")) or "",
-        "{}" if arguments is None or is_null(arguments) else bytes(arguments).decode(),
-    )
+    given = call.get("args")
+    if given is None or is_null(given):
+        arguments, are_json = "{}", True
+    else:
+        # Gateways in front of other models send a string, as OpenAI does. The API takes objects only.
+        text = string(given)
+        arguments, are_json = (bytes(given).decode(), True) if text is None else (text, False)
+    id, name = string(call.get("id")) or None, string(call.get("name")) or ""
+    return FunctionCallPart(id, name, arguments, are_json and is_object(arguments))
 
 
 def made_id(base: str, number: int) -> str:

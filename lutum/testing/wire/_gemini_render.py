@@ -1,6 +1,5 @@
 """A scripted reply as frames of `streamGenerateContent`, or as one response of `generateContent`. PURE."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, final
 
@@ -204,7 +203,7 @@ class GeminiRendering:
 def _arguments(text: str) -> Any:
     """The arguments as they are if they are JSON, else as a string: the API's own are always an object."""
     try:
-        json.loads(text)
-    except ValueError:
+        msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
         return text
     return msgspec.Raw(text.encode())
