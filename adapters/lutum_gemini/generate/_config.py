@@ -14,8 +14,9 @@ from msgspec import UNSET, Struct
 from lutum import BadValue
 from lutum.abc import TurnRequest
 from lutum.dialect.json import encode, to_bytes
+from lutum.dialect.schema import narrow
 from lutum_gemini._options import GeminiOptions
-from lutum_gemini.generate import _models, _schema
+from lutum_gemini.generate import _models, _wire
 from lutum_gemini.generate._tools import GeminiTools
 
 DEFAULT_MAX_OUTPUT: Final = 4_096
@@ -218,7 +219,7 @@ def _structured(spec: Generation, found: dict[str, bytes]) -> tuple[str, ...]:
             f"{spec.model} does not take functions and a schema in one request: use "
             "GeminiOptions(structured='tool')",
         )
-    schema, dropped = _schema.narrowed(output.schema)
+    schema, dropped = narrow(output.schema, _wire.SCHEMAS)
     found["responseMimeType"] = b'"application/json"'
-    found["responseJsonSchema"] = schema
+    found["responseJsonSchema"] = schema.encode()
     return dropped

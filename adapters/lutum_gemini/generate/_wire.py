@@ -11,6 +11,8 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from lutum.abc import SchemaDialect
+
 NAME: Final = "gemini"
 API_VERSION: Final = "v1beta"
 VERTEX_VERSION: Final = "v1beta1"
@@ -80,6 +82,14 @@ BYPASS: Final = b"skip_thought_signature_validator"
 """The documented value that stands for a signature on calls of another provider
 (gemini-api/docs/thought-signatures). Only the first call of a step carries it: on its siblings it makes
 gemini-3.5 answer empty (BerriAI/litellm#37541)."""
+
+# --- schemas (gemini-api/docs/structured-output; the API ignores other constraints) --------------
+
+SCHEMAS: Final = SchemaDialect(
+    name="gemini",
+    keywords=frozenset({"minimum", "maximum", "minItems", "maxItems"}),
+    formats=frozenset({"date-time", "date", "time"}),
+)
 
 # --- limits ------------------------------------------------------------------------------------
 
