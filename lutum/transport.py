@@ -29,7 +29,7 @@ from lutum.abc import Decoder, Phase, Prepared
 from lutum.dialect.headers import REQUEST_IDS
 
 if TYPE_CHECKING:
-    from lutum._http.engine import Engine, EngineRequest
+    from lutum._http.engine import EngineRequest, HttpEngine
     from lutum._http.foreign_client import HttpRequest
 
 __all__ = [
@@ -99,11 +99,11 @@ class HttpTransport:
     def __init__(self, http_client: Any | None = None, *, request_ids: tuple[str, ...] = REQUEST_IDS) -> None:
         _preload()
         self._request_ids = request_ids
-        self._engine: Engine | None = None
+        self._engine: HttpEngine | None = None
         if http_client is None or _is_connector(http_client):
-            from lutum._http.engine import Engine
+            from lutum._http.engine import HttpEngine
 
-            self._engine = Engine(http_client)
+            self._engine = HttpEngine(http_client)
             self._request: Callable[[str], EngineRequest | HttpRequest] = self._engine.request
             return
         if not callable(getattr(http_client, "aclose", None)) or not hasattr(http_client, "build_request"):

@@ -29,7 +29,7 @@ class MalformedAnswer(Exception):
 
 
 @final
-class Answer:
+class HttpAnswer:
     """One response while its bytes arrive. After `MalformedAnswer` it must not be fed.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Final, final
 import anyio
 from anyio.abc import ByteStream
 
-from lutum._http.answer import Answer, MalformedAnswer
+from lutum._http.answer import HttpAnswer, MalformedAnswer
 from lutum._http.heads import BEFORE_HEAD, RequestHeaders, Target, request_head, response_of
 from lutum._http.pool import Connection, Connector, IdleConnections, LoopPool, Origin, open_connection
 from lutum._http.proxies import Proxies, Proxy, ProxyRefused
@@ -42,7 +42,7 @@ FAILURES: Final = (
 
 
 @final
-class Engine:
+class HttpEngine:
     """Opens connections and keeps idle ones, for any number of event loops.
 
     Args:
@@ -102,7 +102,7 @@ class EngineRequest:
         self._phase: Phase | None = None
         self._home: IdleConnections | None = None
         self._connection: Connection | None = None
-        self._answer: Answer | None = None
+        self._answer: HttpAnswer | None = None
         self._decompress: Decompressor | None = None
         self._open = False
         self._written = False
@@ -115,7 +115,7 @@ class EngineRequest:
         Raises:
           NetworkError: no connection, or it failed before the head.
         """
-        answer = Answer(bodiless=method == "HEAD")
+        answer = HttpAnswer(bodiless=method == "HEAD")
         try:
             connection = await self._connected(mark)
             self._mark("connected", mark)
@@ -143,7 +143,7 @@ class EngineRequest:
         return response_of(answer.status, answer.headers)
 
     @property
-    def answer(self) -> Answer | None:
+    def answer(self) -> HttpAnswer | None:
         """The answer, between `send` and `aclose`."""
         return self._answer
 
@@ -175,7 +175,7 @@ class EngineRequest:
         connection: Connection,
         head: memoryview,
         body: bytes,
-        answer: Answer,
+        answer: HttpAnswer,
         mark: Callable[[Phase], None],
     ) -> None:
         """Write a long body while the answer is read, because a server may refuse it early and read no more.
@@ -257,7 +257,7 @@ class EngineRequest:
             else:
                 await self._read(answer)
 
-    async def _read(self, answer: Answer) -> None:
+    async def _read(self, answer: HttpAnswer) -> None:
         assert self._connection is not None
         try:
             data = await self._connection.receive()
@@ -318,7 +318,7 @@ class EngineRequest:
         return NetworkError(BEFORE_HEAD[self._phase].format(host=host, words=words))
 
 
-def _refuses(answer: Answer) -> bool:
+def _refuses(answer: HttpAnswer) -> bool:
     """Return whether the rest of a request would be written for nothing."""
     return answer.whole or not 200 <= answer.status < 300
 

@@ -15,7 +15,7 @@ from urllib.request import getproxies
 
 import anyio
 
-from lutum._http.answer import Answer, MalformedAnswer
+from lutum._http.answer import HttpAnswer, MalformedAnswer
 from lutum._http.heads import RequestHeaders, Target, request_head
 from lutum._http.pool import Connection, Origin
 from lutum._http.socket import TcpStream, connect_tcp
@@ -108,7 +108,7 @@ class Proxy:
         # A view, because tracebacks with local variables would show the password in the bytes.
         head = memoryview(request_head("CONNECT", target, headers, 0, absolute=False))
         await stream.send(head)
-        answer = Answer(bodiless=True)
+        answer = HttpAnswer(bodiless=True)
         try:
             while answer.headers is None:
                 answer.feed(await stream.receive())

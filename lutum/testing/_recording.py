@@ -25,7 +25,7 @@ from lutum._values.settings import Settings
 from lutum.abc import Adapter, Exchange, Phase, Prepared, ReplayForm, TurnRequest
 
 
-class Failure(Struct, frozen=True, omit_defaults=True):
+class RecordedFailure(Struct, frozen=True, omit_defaults=True):
     """The error that ended a recorded request. `error` is `provider`, `network` or `interrupted`."""
 
     error: Literal["provider", "network", "interrupted"]
@@ -58,7 +58,7 @@ class FrameLog(Struct, frozen=True):
     frames: tuple[bytes, ...]
     ended: bool
     label: str = ""
-    failure: Failure | None = None
+    failure: RecordedFailure | None = None
 
     @property
     def events(self) -> list[Event]:
@@ -215,7 +215,7 @@ class _Recording:
         self._prepared = prepared
         self._frames = list[bytes]()
         self._ended = False
-        self._failure: Failure | None = None
+        self._failure: RecordedFailure | None = None
 
     @property
     def response(self) -> Response | None:
@@ -248,15 +248,15 @@ class _Recording:
         await self._inner.aclose()
 
 
-def _failure(error: TurnError) -> Failure | None:
+def _failure(error: TurnError) -> RecordedFailure | None:
     match error:
         case ProviderError():
-            fields = {name: getattr(error, name) for name in Failure.__struct_fields__[2:]}
-            return Failure("provider", str(error), **fields)
+            fields = {name: getattr(error, name) for name in RecordedFailure.__struct_fields__[2:]}
+            return RecordedFailure("provider", str(error), **fields)
         case NetworkError():
-            return Failure("network", str(error))
+            return RecordedFailure("network", str(error))
         case Interrupted():
-            return Failure("interrupted", str(error))
+            return RecordedFailure("interrupted", str(error))
         case _:
             return None
 
@@ -267,7 +267,7 @@ class _Replay:
         self._prepared = prepared
         self._tape = tape
         self._frames = list[bytes]()
-        self._failure: Failure | None = None
+        self._failure: RecordedFailure | None = None
 
     async def open(self, mark: Callable[[Phase], None]) -> None:
         log = self._tape.take(self._prepared.request.label, self._prepared.body)

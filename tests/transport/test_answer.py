@@ -7,7 +7,7 @@ import random
 import pytest
 from http_answers import Outcome, made, ours, reads, theirs
 
-from lutum._http.answer import HEAD_BYTES, Answer, MalformedAnswer
+from lutum._http.answer import HEAD_BYTES, HttpAnswer, MalformedAnswer
 
 CHUNKED = (
     b"HTTP/1.1 200 OK\r\nContent-Type: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -91,7 +91,7 @@ def test_two_ways_to_read_the_length(head: bytes, status: int) -> None:
     """It is refused, also where a status has no body."""
     data = b"HTTP/1.1 %d X\r\n%b\r\n\r\n3\r\nabc\r\n0\r\n\r\n" % (status, head)
     with pytest.raises(MalformedAnswer):
-        Answer().feed(data)
+        HttpAnswer().feed(data)
 
 
 @pytest.mark.parametrize("line", [b"chunked", b"Chunked", b"chunked  "])
@@ -108,7 +108,7 @@ def test_chunked_said_twice(line: bytes) -> None:
 def test_another_version(line: bytes) -> None:
     """HTTP/1.0 and 1.1 only."""
     with pytest.raises(MalformedAnswer):
-        Answer().feed(line + b"\r\nContent-Length: 0\r\n\r\n")
+        HttpAnswer().feed(line + b"\r\nContent-Length: 0\r\n\r\n")
 
 
 def test_http_1_0_is_not_kept() -> None:
@@ -121,7 +121,7 @@ def test_http_1_0_is_not_kept() -> None:
 @pytest.mark.parametrize("status", [0, 99, 101])
 def test_a_status_that_is_no_answer(status: int) -> None:
     with pytest.raises(MalformedAnswer):
-        Answer().feed(
+        HttpAnswer().feed(
             b"HTTP/1.1 %03d X\r\nUpgrade: x\r\nConnection: upgrade\r\nContent-Length: 0\r\n\r\n" % status
         )
 
@@ -139,7 +139,7 @@ def test_a_status_that_is_no_answer(status: int) -> None:
 )
 def test_nothing_but_heads(begin: bytes, more: bytes) -> None:
     """An answer without any of its body is refused at 64 KiB."""
-    answer = Answer()
+    answer = HttpAnswer()
     if begin:
         answer.feed(begin)
     fed = len(begin)
@@ -151,7 +151,7 @@ def test_nothing_but_heads(begin: bytes, more: bytes) -> None:
 
 
 def test_a_long_body_is_no_head() -> None:
-    answer = Answer()
+    answer = HttpAnswer()
     answer.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
     for _ in range(1000):
         answer.feed(b"x" * 1000)
@@ -161,7 +161,7 @@ def test_a_long_body_is_no_head() -> None:
 
 def test_pieces_before_a_fault_come_first() -> None:
     """The read that holds them succeeds; the next one raises."""
-    answer = Answer()
+    answer = HttpAnswer()
     answer.feed(CHUNKED.replace(b"2;", b"Z;"))
     assert b"".join(answer.pieces) == b"abc"
     for again in (lambda: answer.feed(b"x"), answer.eof):
@@ -174,7 +174,7 @@ def test_pieces_before_a_fault_come_first() -> None:
 )
 def test_the_answer_to_a_head(data: bytes) -> None:
     """It has no body whatever it says, and its connection is not used again."""
-    answer = Answer(bodiless=True)
+    answer = HttpAnswer(bodiless=True)
     answer.feed(data)
     assert (answer.whole, answer.reusable, answer.status) == (True, False, 200)
 
