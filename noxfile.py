@@ -53,6 +53,13 @@ def nightly(session: nox.Session) -> None:
     session.run("pytest", *session.posargs, env={"HYPOTHESIS_PROFILE": "nightly"})
 
 
+@nox.session(python=PYTHONS[0], default=False)
+def soak(session: nox.Session) -> None:
+    """Kill the store's programs 200 times a database, instead of ten times."""
+    session.install(".[test]")
+    session.run("pytest", "tests/store/test_kills.py", *session.posargs, env={"LUTUM_KILLS": "200"})
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and layering."""

@@ -22,8 +22,8 @@ RACER = Path(__file__).parent / "racer.py"
 ROUNDS = 5
 
 
-def run_and_kill(url: str, log: Path, backend: str, policy: str, branch: str, chance: random.Random) -> bool:
-    """Run the program, and kill it at a random moment. Returns whether it was killed."""
+def run(url: str, log: Path, backend: str, policy: str, branch: str, kill_after: float | None) -> bool:
+    """Run the program, and kill it so many seconds after its start. Returns whether it was killed."""
     process = subprocess.Popen(
         [sys.executable, str(PROGRAM), url, str(log), backend, policy, branch],
         stdout=subprocess.PIPE,
@@ -36,8 +36,9 @@ def run_and_kill(url: str, log: Path, backend: str, policy: str, branch: str, ch
             _, error = process.communicate(timeout=60)
             raise AssertionError(f"the program failed: {error}")
         try:
-            process.wait(timeout=chance.uniform(0, 0.15))
+            process.wait(timeout=60 if kill_after is None else kill_after)
         except subprocess.TimeoutExpired:
+            assert kill_after is not None, "the program hangs"
             process.kill()
             process.wait(timeout=60)
             return True
@@ -89,15 +90,16 @@ async def test_kills(url: str, tmp_path: Path, anyio_backend: str) -> None:
     """No committed turn is lost, no transcript is torn, and no call runs twice while its result or claim is
     recorded."""
     chance = random.Random(f"{url.partition(':')[0]} {anyio_backend}")
-    kills = number = 0
-    while kills < (KILLS + 1) // 2:  # half of them on each backend
+    kills, number, wanted = 0, 0, (KILLS + 1) // 2  # half of them on each backend
+    while kills < wanted:
         number += 1
+        assert number <= 4 * KILLS, "the program ends before it can be killed"
         policy, branch = ("run", "report")[number % 2], f"branch {number}"
         log = tmp_path / f"log {number}"
         finished = False
         while not finished:
-            assert number <= KILLS, "the program ends before it can be killed"
-            killed = run_and_kill(url, log, anyio_backend, policy, branch, chance)
+            kill_after = chance.uniform(0, 0.25) if kills < wanted else None
+            killed = run(url, log, anyio_backend, policy, branch, kill_after)
             kills += killed
             finished = not killed
         check([line.split() for line in log.read_text().splitlines()], policy)
