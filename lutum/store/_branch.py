@@ -51,9 +51,7 @@ class StoredBranch:
         """
         place = self.transcript if at is None else at
         if isinstance(place, int):
-            if not 0 <= place <= len(self.transcript):
-                raise StoreValue("at", f"{place} is not within the {len(self.transcript)} items of the head")
-            place = self.transcript.prefix(place)
+            place = self._prefix(place)
         session = Session(llm, place)
         session._stored = (self._key, self.transcript)
         return session
@@ -131,7 +129,7 @@ class StoredBranch:
         """
         check_name(name)
         given, nodes = check_metadata(metadata), self._engine.nodes
-        place = self.transcript.prefix(at) if isinstance(at, int) else at
+        place = self._prefix(at) if isinstance(at, int) else at
 
         def make(tx: Transaction, whole: bool) -> StoredBranch:
             branch = _branches.find(tx, self.name)
@@ -239,7 +237,7 @@ class StoredBranch:
     # The journal of the open round, see `lutum.RoundJournal`.
 
     async def start(self, call: ToolCall[Any]) -> Started:
-        """Claim a call before it runs. Cancelled, it is not claimed.
+        """Claim a call before it runs. If it raises, a cancellation too, the call is not claimed.
 
         Raises:
           CallTaken: another run has it, or it has a result, or the round is not held any more.
@@ -283,6 +281,11 @@ class StoredBranch:
         await self._engine.do(
             lambda at, whole: _rounds.release(at, self.name, key, token, began=began), always=True
         )
+
+    def _prefix(self, items: int) -> Transcript:
+        if not 0 <= items <= len(self.transcript):
+            raise StoreValue("at", f"{items} is not within the {len(self.transcript)} items of the head")
+        return self.transcript.prefix(items)
 
     def _expected(self, session: Session) -> Transcript | None:
         stored = session._stored
