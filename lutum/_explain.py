@@ -6,19 +6,29 @@ from typing import Final
 
 from lutum._values.errors import (
     BadValue,
+    BranchExists,
     BudgetExceeded,
+    CallTaken,
     ContractViolation,
     ErrorKind,
     EstimateRequired,
     HookBusy,
     Interrupted,
     NetworkError,
+    NoSuchBranch,
     OutputInvalid,
     OutputLimitExceeded,
     ProviderError,
     Refused,
+    RoundOpen,
+    StaleBranch,
     StaleCommit,
     Stopped,
+    StoreBusy,
+    StoreCorrupt,
+    StoreError,
+    StoreFormat,
+    StoreValue,
     ToolError,
     TranscriptError,
     TurnError,
@@ -97,8 +107,15 @@ def _judged(error: BaseException) -> tuple[str, str]:
             return whose, f"{todo}; its request id is {error.request_id}" if error.request_id else todo
         case TurnError():
             return _turn(error)
+        case StoreError():
+            return _store(error)
         case UsageError():
             return _usage(error)
+        case CallTaken():
+            return (
+                "nobody's: another run has the call, or a run that ended may have run it",
+                "wait for that run, or choose with restarted= what to do with a call that may have happened",
+            )
         case ToolError():
             return "the tool's, on purpose", "nothing: the model is told these words"
         case OSError():
@@ -157,6 +174,36 @@ def _turn(error: TurnError) -> tuple[str, str]:
             return "the model's decision", "ask in another way, or look at result.refusal before result.value"
         case _:
             return "not known", "error.partial has what came"
+
+
+def _store(error: StoreError) -> tuple[str, str]:
+    match error:
+        case StoreValue():
+            return "yours: nothing was stored", "give another value, as the message says"
+        case StaleBranch():
+            return (
+                "nobody's: another program moved the branch first, and nothing was stored",
+                "read the new head with branch.pull(), or store this session in a fork",
+            )
+        case NoSuchBranch():
+            return "yours: nothing was stored", "check the name, or create the branch"
+        case BranchExists():
+            return "yours: nothing was stored", "use another name, or open the branch that is there"
+        case RoundOpen():
+            return (
+                "nobody's: the branch waits for the calls of a round, and nothing was stored",
+                "commit the round of branch.held(), or drop it with branch.discard()",
+            )
+        case StoreBusy():
+            return "the database's: others keep it locked", "try again, or give connect() a larger timeout="
+        case StoreFormat():
+            return "the file's or the database's: it is not a store that this version reads", (
+                "check the URL, or update lutum"
+            )
+        case StoreCorrupt():
+            return "the database's: a row is damaged", "restore a backup; items before it can still be read"
+        case _:
+            return "the database's: nothing was stored", "check the URL, the server and the disk"
 
 
 def _usage(error: UsageError) -> tuple[str, str]:

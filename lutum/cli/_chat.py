@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -19,22 +20,41 @@ from lutum.cli._report import report
 from lutum.cli._terminal import Terminal
 from lutum.cli._typed import Typed
 
+if TYPE_CHECKING:
+    from lutum.cli._store_history import StoreHistory
+
 
 def run_chat(
-    endpoint: _connect.Endpoint, *, system: str | None, session: str | None, raw: bool = False
+    endpoint: _connect.Endpoint,
+    *,
+    system: str | None,
+    session: str | None,
+    store: str | None = None,
+    branch: str | None = None,
+    raw: bool = False,
 ) -> int:
     """Talk until /quit; returns the exit code."""
     out = Terminal(raw=raw)
     with ExitStack() as stack:
         try:
             _connect.check(endpoint)
-            history = None if session is None else stack.enter_context(_history.History(Path(session)))
+            history: _history.History | StoreHistory | None = None
+            if store is not None:
+                history = stack.enter_context(_store_history(store, branch or _history.MAIN))
+            elif session is not None:
+                history = stack.enter_context(_history.History(Path(session)))
             chat = Chat(endpoint, out, Typed(), history, system)
+            chat.begin(session if store is None else store)
         except (lutum.LutumError, OSError) as error:
             report("chat", error)
             return 1
-        chat.begin(session)
         return chat.talk()
+
+
+def _store_history(store: str, branch: str) -> StoreHistory:
+    from lutum.cli._store_history import StoreHistory  # only who names a store loads one
+
+    return StoreHistory(store, branch)
 
 
 class Chat:
@@ -49,7 +69,7 @@ class Chat:
         endpoint: _connect.Endpoint,
         out: Terminal,
         typed: Typed,
-        history: _history.History | None,
+        history: _history.History | StoreHistory | None,
         system: str | None,
     ) -> None:
         self.out = out
@@ -105,9 +125,9 @@ class Chat:
         self.branches[branch] = at
         self.current = branch
 
-    def _grow(self, to: lutum.Transcript) -> None:
+    def _grow(self, to: lutum.Transcript, session: lutum.Session | None = None) -> None:
         if self._history is not None:
-            self._history.append(self.here, to)
+            self._history.append(self.here, to, session)
         self.branches[self.current] = to
 
     def _begin_with(self, system: str) -> None:
@@ -153,7 +173,7 @@ class Chat:
                 self.out.note(f"Stopped; nothing is stored. Charged: {used}.")
                 return
             session.commit_text(turn.result)
-            self._grow(session.transcript)
+            self._grow(session.transcript, session)
             if turn.result.finish_reason != "stop":
                 self.out.note(f"It ended by: {turn.result.finish_reason}.")
 

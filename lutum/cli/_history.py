@@ -134,7 +134,7 @@ class History:
             self._file.close()
             raise
 
-    def append(self, before: Transcript, after: Transcript) -> None:
+    def append(self, before: Transcript, after: Transcript, session: object = None) -> None:
         """Store what a branch has grown by. When it returns, a power cut does not undo it.
 
         Raises:

@@ -36,7 +36,7 @@ def _main(argv: Sequence[str] | None) -> int:
         case "show":
             from lutum.cli import _show
 
-            return _show.run_show(args.file, raw=args.raw)
+            return _show.run_show(args.file, branch=args.branch, raw=args.raw)
         case "trace":
             from lutum.cli import _trace
 
@@ -59,6 +59,10 @@ def _run_demo(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 
 def _run_at_an_endpoint(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    if args.command == "chat" and args.store and args.session:
+        parser.error("--store and --session are two places; name one")
+    if args.command == "chat" and args.branch and not args.store:
+        parser.error("--branch is a branch of a --store")
     model = _parsers.model_of(args, parser.error)
     from lutum.cli._connect import Endpoint
 
@@ -66,7 +70,14 @@ def _run_at_an_endpoint(args: argparse.Namespace, parser: argparse.ArgumentParse
     if args.command == "chat":
         from lutum.cli import _chat
 
-        return _chat.run_chat(endpoint, system=args.system, session=args.session, raw=args.raw)
+        return _chat.run_chat(
+            endpoint,
+            system=args.system,
+            session=args.session,
+            store=args.store,
+            branch=args.branch,
+            raw=args.raw,
+        )
     from lutum.cli import _smoke
 
     return _smoke.run_smoke(

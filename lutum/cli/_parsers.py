@@ -87,6 +87,7 @@ examples:
   lutum chat --provider wire
   lutum chat --system "You are a pilot." --session pilot.jsonl
   lutum chat --session pilot.jsonl    the same conversation, another day
+  lutum chat --store sqlite:chats.db --branch trip
   echo "Name a river." | lutum chat --provider openai
 
 {_KEYS}
@@ -102,6 +103,8 @@ _SHOW_EXAMPLES = """\
 examples:
   lutum show pilot.jsonl
   lutum show pilot.jsonl | less
+  lutum show sqlite:chats.db          the branches of a store, sizes and cost
+  lutum show sqlite:chats.db --branch trip
   lutum show --raw pilot.jsonl > everything.txt
 
 What would steer a terminal is left out; --raw prints it all, at your risk.
@@ -214,11 +217,16 @@ def _chat(chat: argparse.ArgumentParser) -> None:
     chat.add_argument(
         "--session", metavar="FILE", help="keep the conversation there, and go on from what is there"
     )
+    chat.add_argument(
+        "--store", metavar="URL", help="keep it in a store instead: sqlite:FILE or postgresql://..."
+    )
+    chat.add_argument("--branch", metavar="NAME", help="the branch of the store (default: main)")
     chat.add_argument("--raw", action="store_true", help="print the model's text as it is")
 
 
 def _show(show: argparse.ArgumentParser) -> None:
-    show.add_argument("file", metavar="FILE", help="a transcript, or the session of a chat")
+    show.add_argument("file", metavar="FILE", help="a transcript, the session of a chat, or a store's URL")
+    show.add_argument("--branch", metavar="NAME", help="one branch of a store, whole")
     show.add_argument("--raw", action="store_true", help="print all text as it is, and whole")
 
 

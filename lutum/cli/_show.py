@@ -13,19 +13,27 @@ from lutum.cli import _history
 from lutum.cli._report import report
 from lutum.cli._terminal import BOLD, DIM, RED, Terminal
 
+STORES = ("sqlite:", "postgresql:", "postgres:")
+"""What the URLs of stores begin with, and no file is called."""
+
 _DEEP = "    "
 _LONGEST = 2_000
 """Characters of a tool's arguments or result, and of raw JSON; `--raw` shows all."""
 
 
-def run_show(file: str, *, raw: bool = False) -> int:
-    """Print a file; returns the exit code."""
+def run_show(file: str, *, branch: str | None = None, raw: bool = False) -> int:
+    """Print a file, or what a store holds; returns the exit code."""
+    out = Terminal(raw=raw)
     try:
+        if file.startswith(STORES):
+            _store(out, file, branch)
+            return 0
+        if branch is not None:
+            raise lutum.BadValue("--branch", f"{file} is not a store; its branches are all shown")
         tree = _history.load(Path(file))
     except (lutum.LutumError, OSError) as error:
         report("show", error)
         return 1
-    out = Terminal(raw=raw)
     out.title(f"{file}: {_counted(tree)}")
     if len(tree.branches) > 1:
         room = max(map(cells, tree.branches))
@@ -35,6 +43,17 @@ def run_show(file: str, *, raw: bool = False) -> int:
             out.line(f"{mark} {name}{padding}  {len(transcript)} items")
     _branches(out, dict(tree.branches), 0)
     return 0
+
+
+def _store(out: Terminal, url: str, branch: str | None) -> None:
+    from lutum.cli import _show_store  # only who names a store loads one
+
+    if branch is None:
+        lutum.run(_show_store.branches, out, url)
+        return
+    transcript = lutum.run(_show_store.transcript, url, branch)
+    out.title(f"{url}: {branch}, {len(transcript)} items")
+    _items(out, list(transcript), 0)
 
 
 def last_exchange(out: Terminal, transcript: lutum.Transcript) -> None:

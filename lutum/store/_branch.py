@@ -70,8 +70,10 @@ class StoredBranch:
         self.transcript = await self._engine.do(load, write=False)
         return self.transcript
 
-    async def save(self, session: Session) -> None:
+    async def save(self, session: Session | Transcript) -> None:
         """Store the session's transcript as the head, and what its turns were charged.
+
+        A transcript alone is stored if it begins with the head.
 
         The head must be where the session was made from or last saved, or the session's transcript must begin
         with it. Saving a head that is there already is success. An open round that the transcript contains is
@@ -81,13 +83,16 @@ class StoredBranch:
           StaleBranch: somebody else moved the branch; it names both heads. Nothing changed.
           RoundOpen: the branch holds a round that the transcript does not contain.
         """
-        target, bills = session.transcript, session._bills.pending()
-        expected, nodes = self._expected(session), self._engine.nodes
+        nodes, given = self._engine.nodes, session if isinstance(session, Session) else None
+        target = session.transcript if isinstance(session, Session) else session
+        bills = () if given is None else given._bills.pending()
+        expected = None if given is None else self._expected(given)
         await self._engine.do(
             lambda at, whole: _branches.save(at, nodes, self.name, target, expected, bills, whole=whole)
         )
-        session._bills.written(bills)
-        session._stored = (self._key, target)
+        if given is not None:
+            given._bills.written(bills)
+            given._stored = (self._key, target)
         self.transcript = target
 
     async def move(self, to: Transcript | str, *, expected: Transcript | str | None = None) -> Transcript:
