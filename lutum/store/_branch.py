@@ -19,9 +19,9 @@ from lutum._values.transcript import Transcript
 from lutum.store import _branches, _rounds
 from lutum.store._branches import BranchInfo, Sibling
 from lutum.store._database import Transaction
-from lutum.store._engine import Engine
 from lutum.store._names import check_metadata, check_name
 from lutum.store._nodes import raw
+from lutum.store._runtime import StoreRuntime
 
 I = TypeVar("I")
 
@@ -35,11 +35,11 @@ class StoredBranch:
       transcript: its head as this object last read or saved it; `pull` reads it again.
     """
 
-    def __init__(self, engine: Engine, name: str, transcript: Transcript) -> None:
+    def __init__(self, runtime: StoreRuntime, name: str, transcript: Transcript) -> None:
         self.name = name
         self.transcript = transcript
-        self._engine = engine
-        self._key = (engine.url, name)
+        self._runtime = runtime
+        self._key = (runtime.url, name)
 
     def session(self, llm: Lutum, *, at: Transcript | int | None = None) -> Session:
         """A session on the head, or on an earlier place of this branch.
@@ -62,12 +62,12 @@ class StoredBranch:
         Raises:
           NoSuchBranch: the branch was deleted.
         """
-        nodes = self._engine.nodes
+        nodes = self._runtime.nodes
 
         def load(at: Transaction, whole: bool) -> Transcript:
             return nodes.load(at, _branches.find(at, self.name).head)
 
-        self.transcript = await self._engine.do(load, write=False)
+        self.transcript = await self._runtime.do(load, write=False)
         return self.transcript
 
     async def save(self, session: Session | Transcript) -> None:
@@ -83,11 +83,11 @@ class StoredBranch:
           StaleBranch: somebody else moved the branch; it names both heads. Nothing changed.
           RoundOpen: the branch holds a round that the transcript does not contain.
         """
-        nodes, given = self._engine.nodes, session if isinstance(session, Session) else None
+        nodes, given = self._runtime.nodes, session if isinstance(session, Session) else None
         target = session.transcript if isinstance(session, Session) else session
         bills = () if given is None else given._bills.pending()
         expected = None if given is None else self._expected(given)
-        await self._engine.do(
+        await self._runtime.do(
             lambda at, whole: _branches.save(at, nodes, self.name, target, expected, bills, whole=whole)
         )
         if given is not None:
@@ -109,9 +109,9 @@ class StoredBranch:
           StoreValue: the branch never held `to`.
           RoundOpen: the branch holds a round that `to` does not contain.
         """
-        place, nodes = _digest("to", to), self._engine.nodes
+        place, nodes = _digest("to", to), self._runtime.nodes
         known = raw(self.transcript) if expected is None else _digest("expected", expected)
-        self.transcript = await self._engine.do(
+        self.transcript = await self._runtime.do(
             lambda at, whole: _branches.move(at, nodes, self.name, place, known)
         )
         return self.transcript
@@ -133,7 +133,7 @@ class StoredBranch:
           StoreValue: the branch never held that place.
         """
         check_name(name)
-        given, nodes = check_metadata(metadata), self._engine.nodes
+        given, nodes = check_metadata(metadata), self._runtime.nodes
         place = self._prefix(at) if isinstance(at, int) else at
 
         def make(tx: Transaction, whole: bool) -> StoredBranch:
@@ -141,9 +141,9 @@ class StoredBranch:
             digest = branch.head if place is None else _digest("at", place)
             head = _branches.own(tx, nodes, branch, digest)
             _branches.create(tx, name, given, digest, self.name, len(head))
-            return StoredBranch(self._engine, name, head)
+            return StoredBranch(self._runtime, name, head)
 
-        return await self._engine.do(make)
+        return await self._runtime.do(make)
 
     async def siblings(self, index: int) -> list[Sibling]:
         """The items at `index`: the head's, and those of ends that the head left. The oldest first.
@@ -153,8 +153,8 @@ class StoredBranch:
         Raises:
           StoreValue: the head has no such place.
         """
-        nodes = self._engine.nodes
-        return await self._engine.do(
+        nodes = self._runtime.nodes
+        return await self._runtime.do(
             lambda at, whole: _branches.siblings(at, nodes, self.name, index), write=False
         )
 
@@ -164,16 +164,16 @@ class StoredBranch:
         Raises:
           StoreValue: this branch never held it, whatever other branches hold.
         """
-        place, nodes = _digest("digest", digest), self._engine.nodes
+        place, nodes = _digest("digest", digest), self._runtime.nodes
 
         def load(at: Transaction, whole: bool) -> Transcript:
             return _branches.own(at, nodes, _branches.find(at, self.name), place)
 
-        return await self._engine.do(load, write=False)
+        return await self._runtime.do(load, write=False)
 
     async def info(self) -> BranchInfo:
         """Its metadata, times and sizes. Raises NoSuchBranch when it was deleted."""
-        return await self._engine.do(lambda at, whole: _branches.info(at, self.name), write=False)
+        return await self._runtime.do(lambda at, whole: _branches.info(at, self.name), write=False)
 
     async def usage(self) -> Usage:
         """What the turns of this branch's sessions were charged, as far as they were saved.
@@ -181,8 +181,8 @@ class StoredBranch:
         Failed and cancelled turns are in it. A ledger is the bill, and not the store: what a process did not
         save before it died is not here.
         """
-        nodes = self._engine.nodes
-        return await self._engine.do(lambda at, whole: _branches.usage(at, nodes, self.name), write=False)
+        nodes = self._runtime.nodes
+        return await self._runtime.do(lambda at, whole: _branches.usage(at, nodes, self.name), write=False)
 
     # The open round.
 
@@ -199,8 +199,8 @@ class StoredBranch:
             raise UsageError(f"hold: {type(round).__name__} is not a round; it is in `outcome.round`")
         if session.transcript != whole_round.base:
             raise StaleCommit("hold: the session is not where the round's turn was built")
-        bills, nodes, expected = session._bills.pending(), self._engine.nodes, self._expected(session)
-        await self._engine.do(
+        bills, nodes, expected = session._bills.pending(), self._runtime.nodes, self._expected(session)
+        await self._runtime.do(
             lambda at, whole: _rounds.hold(at, nodes, self.name, expected, whole_round, bills, whole=whole)
         )
         session._bills.written(bills)
@@ -212,8 +212,8 @@ class StoredBranch:
 
         A call whose tool is gone, or whose arguments no longer fit, is an issue of the round.
         """
-        nodes, alive = self._engine.nodes, self._engine.is_alive
-        round, self.transcript = await self._engine.do(
+        nodes, alive = self._runtime.nodes, self._runtime.is_alive
+        round, self.transcript = await self._runtime.do(
             lambda at, whole: _rounds.held(at, nodes, self.name, tools, alive), write=False
         )
         return round
@@ -232,12 +232,12 @@ class StoredBranch:
         """
         if given != "approved" and not isinstance(given, ToolResult):
             raise StoreValue("given", f"{given!r} is neither 'approved' nor a ToolResult")
-        nodes, alive = self._engine.nodes, self._engine.is_alive
-        await self._engine.do(lambda at, whole: _rounds.answer(at, nodes, self.name, key, given, by, alive))
+        nodes, alive = self._runtime.nodes, self._runtime.is_alive
+        await self._runtime.do(lambda at, whole: _rounds.answer(at, nodes, self.name, key, given, by, alive))
 
     async def discard(self) -> bool:
         """Drop the open round. Returns whether there was one."""
-        return await self._engine.do(lambda at, whole: _rounds.discard(at, self.name))
+        return await self._runtime.do(lambda at, whole: _rounds.discard(at, self.name))
 
     # The journal of the open round, see `lutum.RoundJournal`.
 
@@ -247,18 +247,18 @@ class StoredBranch:
         Raises:
           CallTaken: another run has it, or it has a result, or the round is not held any more.
         """
-        engine, made = self._engine, list[Started]()
+        runtime, made = self._runtime, list[Started]()
 
         def claim(at: Transaction, whole: bool) -> Started:
-            engine.keep_alive()
-            return _rounds.claim(at, self.name, call, engine.runner, engine.is_alive)
+            runtime.keep_alive()
+            return _rounds.claim(at, self.name, call, runtime.runner, runtime.is_alive)
 
         def record() -> None:
-            made.append(engine.attempt(claim, write=True))
-            engine.running.add(made[0].token)
+            made.append(runtime.attempt(claim, write=True))
+            runtime.running.add(made[0].token)
 
         try:
-            await engine.threads.run(record)
+            await runtime.threads.run(record)
         except BaseException:
             if made:
                 with anyio.CancelScope(shield=True):
@@ -272,9 +272,9 @@ class StoredBranch:
         Raises:
           CallTaken: the claim is another run's by now.
         """
-        nodes, token = self._engine.nodes, _token(call)
-        self._engine.running.discard(token)
-        await self._engine.do(lambda at, whole: _rounds.finish(at, nodes, self.name, call, token, result))
+        nodes, token = self._runtime.nodes, _token(call)
+        self._runtime.running.discard(token)
+        await self._runtime.do(lambda at, whole: _rounds.finish(at, nodes, self.name, call, token, result))
 
     async def release(self, call: ToolCall[Any], *, began: bool) -> None:
         """Record that the run of a claimed call ended without a result."""
@@ -282,8 +282,8 @@ class StoredBranch:
             await self._release(call.key, call.started.token, began=began)
 
     async def _release(self, key: str, token: str, *, began: bool) -> None:
-        self._engine.running.discard(token)
-        await self._engine.do(
+        self._runtime.running.discard(token)
+        await self._runtime.do(
             lambda at, whole: _rounds.release(at, self.name, key, token, began=began), always=True
         )
 

@@ -14,10 +14,10 @@ from lutum.store import _branches
 from lutum.store._branch import StoredBranch
 from lutum.store._branches import BranchInfo
 from lutum.store._database import Database, Transaction
-from lutum.store._engine import Engine
 from lutum.store._names import check_metadata, check_name, masked
 from lutum.store._nodes import Codec, Nodes, Plain
 from lutum.store._postgres import Postgres
+from lutum.store._runtime import StoreRuntime
 from lutum.store._sqlite import Sqlite
 
 
@@ -60,21 +60,21 @@ class Store:
     """
 
     def __init__(self, database: Database, url: str, create: bool, codec: Codec | None) -> None:
-        self._engine = Engine(database, url, Nodes(codec or Plain()), create=create)
+        self._runtime = StoreRuntime(database, url, Nodes(codec or Plain()), create=create)
 
     @property
     def url(self) -> str:
         """What it was opened with."""
-        return self._engine.url
+        return self._runtime.url
 
     async def __aenter__(self) -> Self:
-        await self._engine.open()
+        await self._runtime.open()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._engine.close()
+        await self._runtime.close()
 
     async def create(self, name: str, *, metadata: Mapping[str, str] | None = None) -> StoredBranch:
         """Create an empty branch. Cancelled, there is one or there is none.
@@ -85,7 +85,7 @@ class Store:
         """
         check_name(name)
         given = check_metadata(metadata)
-        await self._engine.do(lambda at, whole: _branches.create(at, name, given))
+        await self._runtime.do(lambda at, whole: _branches.create(at, name, given))
         return await self.branch(name)
 
     async def branch(self, name: str, *, create: bool = False) -> StoredBranch:
@@ -100,14 +100,14 @@ class Store:
             if create and not at.rows("select 1 from lutum_branch where name = ?", name):
                 _branches.create(at, name, {})
             found = _branches.find(at, name)
-            return StoredBranch(self._engine, name, self._engine.nodes.load(at, found.head))
+            return StoredBranch(self._runtime, name, self._runtime.nodes.load(at, found.head))
 
         try:
-            return await self._engine.do(load, write=False)
+            return await self._runtime.do(load, write=False)
         except NoSuchBranch:
             if not create:
                 raise
-        return await self._engine.do(load)
+        return await self._runtime.do(load)
 
     async def branches(
         self, prefix: str = "", *, after: str | None = None, limit: int = 100
@@ -115,7 +115,9 @@ class Store:
         """The branches whose names begin with `prefix`, by name, at most `limit` of them behind `after`."""
         if limit < 1:
             raise StoreValue("limit", f"{limit} is below 1")
-        return await self._engine.do(lambda at, whole: _branches.infos(at, prefix, after, limit), write=False)
+        return await self._runtime.do(
+            lambda at, whole: _branches.infos(at, prefix, after, limit), write=False
+        )
 
     async def delete(self, name: str) -> None:
         """Delete a branch, its bills and its open round. Rows that other branches share stay.
@@ -123,7 +125,7 @@ class Store:
         Raises:
           NoSuchBranch: there is none.
         """
-        await self._engine.do(lambda at, whole: _branches.delete(at, name))
+        await self._runtime.do(lambda at, whole: _branches.delete(at, name))
 
     async def vacuum(self, *, older_than: float | timedelta = timedelta(days=1)) -> int:
         """Delete the rows that no branch can reach, if they are older than that. Returns how many.
@@ -137,19 +139,19 @@ class Store:
         def sweep(at: Transaction, whole: bool) -> int:
             return _branches.vacuum(at, time.time() - seconds)
 
-        removed = await self._engine.do(sweep)
-        await self._engine.threads.run(self._engine.sweep)
+        removed = await self._runtime.do(sweep)
+        await self._runtime.threads.run(self._runtime.sweep)
         return removed
 
     @property
     def rows_read(self) -> int:
         """How many rows of items this store has read. For tests of what a load costs."""
-        return self._engine.nodes.read
+        return self._runtime.nodes.read
 
     @property
     def rows_written(self) -> int:
         """How many rows of items this store has sent. For tests of what a save costs."""
-        return self._engine.nodes.written
+        return self._runtime.nodes.written
 
     def __repr__(self) -> str:
         return f"<Store {masked(self.url)}>"

@@ -39,7 +39,7 @@ from lutum import (
     UsageError,
 )
 from lutum.store import Store, StoredBranch, connect
-from lutum.store._engine import Engine
+from lutum.store._runtime import StoreRuntime
 from lutum.testing import Script, ScriptedAdapter
 
 
@@ -102,7 +102,7 @@ async def count(store: Store) -> dict[str, int]:
     def rows(at: Any, whole: bool) -> dict[str, int]:
         return {f"lutum_{name}": at.rows(f"select count(*) from lutum_{name}")[0][0] for name in names}
 
-    return await store._engine.do(rows, write=False)
+    return await store._runtime.do(rows, write=False)
 
 
 async def test_a_save_writes_what_is_new(any_url: str) -> None:
@@ -187,7 +187,9 @@ async def test_the_bill_of_a_turn_is_written_once(any_url: str) -> None:
                 if isinstance(event, lutum.TextDelta):
                     break
         await branch.save(session)
-        bills = await store._engine.do(lambda at, whole: at.rows("select error from lutum_bill"), write=False)
+        bills = await store._runtime.do(
+            lambda at, whole: at.rows("select error from lutum_bill"), write=False
+        )
         assert sorted(error for (error,) in bills) == ["", "TurnNotFinished"]
 
 
@@ -271,15 +273,15 @@ class Slow:
 
     def __init__(self, store: Store, seconds: float) -> None:
         self.entered = threading.Event()
-        engine: Engine = store._engine
-        attempt = engine.attempt
+        runtime: StoreRuntime = store._runtime
+        attempt = runtime.attempt
 
         def slowly(operation: Any, *, write: bool) -> Any:
             self.entered.set()
             time.sleep(seconds)
             return attempt(operation, write=write)
 
-        engine.attempt = slowly  # type: ignore[method-assign]
+        runtime.attempt = slowly  # type: ignore[method-assign]
 
 
 CALLS = ["create", "save", "hold", "answer", "discard", "fork", "move", "delete", "start"]
@@ -358,7 +360,7 @@ async def state(store: Store) -> list[Any]:
         claims = at.rows(sql)
         return [[(n, bytes(h)) for n, h in heads], [bytes(t) for (t,) in rounds], approvals, claims]
 
-    return await store._engine.do(read, write=False)
+    return await store._runtime.do(read, write=False)
 
 
 @pytest.mark.parametrize("k", range(1, 12))
@@ -442,7 +444,7 @@ async def test_a_migration_of_each_database(url: str, monkeypatch: pytest.Monkey
 async def test_a_newer_store_is_refused(url: str) -> None:
     """By name, and nothing is written to it."""
     async with connect(url) as store:
-        await store._engine.do(lambda at, whole: at.run("update lutum_store set value = 99"))
+        await store._runtime.do(lambda at, whole: at.run("update lutum_store set value = 99"))
     with pytest.raises(StoreFormat, match="version 99; this lutum reads up to 2"):
         async with connect(url):
             pass
@@ -569,7 +571,7 @@ async def test_a_full_disk(tmp_path: Path) -> None:
         branch = await store.create("b")
         session = branch.session(llm())
         session.push_user("x" * 1_000_000)
-        database: Any = store._engine._database
+        database: Any = store._runtime._database
         pages = database.connection.execute("pragma page_count").fetchone()[0]
         database.connection.execute(f"pragma max_page_count={pages + 5}")
         with pytest.raises(StoreError, match="full"):
@@ -584,7 +586,7 @@ async def test_a_value_over_the_limit(tmp_path: Path) -> None:
     """The database's own limit, as an error of the store."""
     async with connect(f"sqlite:{tmp_path}/a.db") as store:
         branch = await store.create("b")
-        database: Any = store._engine._database
+        database: Any = store._runtime._database
         database.connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000)
         session = branch.session(llm())
         session.push_user("x" * 20_000)
@@ -606,12 +608,12 @@ async def test_a_damaged_row(any_url: str) -> None:
             session.transcript.dump().split(b"\n")[2]: "is damaged",
         }
         for line, problem in lines.items():
-            await store._engine.do(
+            await store._runtime.do(
                 lambda at, whole, line=line: at.run(
                     "update lutum_node set line = ? where digest = ?", line, node
                 )
             )
-            fresh = store._engine.nodes
+            fresh = store._runtime.nodes
             fresh._known.clear()
             with pytest.raises(StoreCorrupt, match=f"item 3, {node.hex()}, {problem}"):
                 await branch.pull()
@@ -655,7 +657,7 @@ async def test_a_vacuum_cannot_tear_a_branch(postgres_server: str) -> None:
                     saves += 1
                     grow(session, 1, f"{number} ")
                     await branch.save(session)
-                    store._engine.nodes._known.clear()
+                    store._runtime.nodes._known.clear()
                     assert await (await store.branch(branch.name)).pull() == session.transcript
                 await store.delete(branch.name)
 

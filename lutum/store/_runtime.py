@@ -1,4 +1,4 @@
-"""The engine of a store: transactions in its threads, tried again when they met others, and its claims."""
+"""The runtime of a store: transactions in its threads, tried again when they met others, and its claims."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Operation(Protocol[T_co]):
 
 
 @final
-class Engine:
+class StoreRuntime:
     """A database, its reader of items, and the claims of this process.
 
     Attributes:
