@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import h11
 
-from lutum._http.answer import Answer, MalformedAnswer
+from lutum._http.answer import HttpAnswer, MalformedAnswer
 
 INTERESTING = [bytes([code]) for code in b"\r\n\0 \t:;,05f-+\x7f\xe9"]
 
@@ -137,7 +137,7 @@ class Outcome(NamedTuple):
 
 
 def ours(pieces: list[bytes]) -> Outcome:
-    answer = Answer()
+    answer = HttpAnswer()
     error = ""
     reusable = False
     try:
