@@ -2,15 +2,19 @@
 
 import asyncio
 import signal
+import sys
+import types
 from collections.abc import Callable
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 import sniffio
 
 import lutum
 from lutum._run import at_end_of_run, run
+from lutum.testing import ScriptedAdapter
 
 BACKENDS = ["asyncio", "trio"]
 
@@ -172,3 +176,35 @@ async def test_elsewhere_nothing_is_kept() -> None:
 
     at_end_of_run(callback)()
     at_end_of_run(callback)
+
+
+# Another thread may be in the middle of the first import of a module.
+
+
+class HalfImported(types.ModuleType):
+    """A module whose names are not there yet."""
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("name", ["trio", "pydantic"])
+async def test_a_turn_while_another_thread_imports(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It needs nothing of the backend that does not run here, nor of a library that its types do not use."""
+    monkeypatch.setitem(sys.modules, name, HalfImported(name))
+    llm = lutum.Lutum(ScriptedAdapter([["x"], ['{"a":1}']]))
+    assert (await llm.text_turn("hello").collect()).text == "x"
+
+    class Answer(msgspec.Struct):
+        a: int
+
+    class Fresh(msgspec.Struct):
+        inner: Answer | None = None
+
+    assert llm.structured_turn(Fresh, "hello").preview().body
+
+
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+async def test_a_tool_on_trio_while_another_thread_imports_asyncio(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancelled tool asks nothing of asyncio; `lutum.run` says that a loop is running."""
+    monkeypatch.setitem(sys.modules, "asyncio", HalfImported("asyncio"))
+    with pytest.raises(lutum.UsageError, match="event loop is running"):
+        lutum.run(anyio.lowlevel.checkpoint)

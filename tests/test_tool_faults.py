@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from fakes import STARTED, VIRTUAL, FakeAdapter, Text as Piece, Wait, done
+from fakes import BILLED, STARTED, VIRTUAL, FakeAdapter, Text as Piece, Wait, done
 from hypothesis import given, strategies as st
 
 import lutum
@@ -306,3 +306,53 @@ async def test_any_runners_of_one_call_agree(timeouts: list[float | None], secon
     limit = min((timeout for timeout in timeouts if timeout is not None), default=9.0)
     if limit != pytest.approx(seconds):
         assert (results[0].text == "ran") == (seconds < limit)
+
+
+@VIRTUAL
+@pytest.mark.parametrize("how", ["timeout", "cancel_scope", "outside", "by itself"])
+async def test_a_group_of_a_tool_is_its_result(how: str) -> None:
+    """A nursery in a tool whose child fails, also while it is cancelled, on both backends."""
+
+    async def fails_when_cancelled() -> None:
+        try:
+            await anyio.sleep(3 if how == "by itself" else 100)
+        finally:
+            raise ValueError("of the child")
+
+    @lutum.tool
+    async def work(x: int) -> str:
+        """Work."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(fails_when_cancelled)
+            group.start_soon(anyio.sleep, 100)
+        return "done"
+
+    answer = await lutum.Lutum(calling("work")).text_turn("go").tools(lutum.Toolset(work)).collect()
+    assert isinstance(answer, lutum.NeedsTools)
+    [call] = answer.round.calls
+    with anyio.CancelScope() as outer:
+        async with anyio.create_task_group() as group:
+            if how == "cancel_scope":
+                group.start_soon(cancel_after, call.cancel_scope, 1)
+            elif how == "outside":
+                group.start_soon(cancel_after, outer, 1)
+            results = await answer.round.run(timeout=1 if how == "timeout" else None)
+            assert [result.is_error for result in results] == [True]
+    result = call.answer
+    assert result is not None
+    assert result.text == "failed: ValueError"
+    assert isinstance(result.exception, ExceptionGroup)
+    assert outer.cancelled_caught == (how == "outside")
+
+
+async def cancel_after(scope: anyio.CancelScope, seconds: float) -> None:
+    await anyio.sleep(seconds)
+    scope.cancel()
+
+
+def calling(name: str) -> FakeAdapter:
+    """An answer that calls one tool."""
+    item = lutum.ToolCallItem("c1", name, '{"x":1}')
+    turn = lutum.CommittedTurn("fake", "fake", "fake-1", b"{}", (item,))
+    ready = lutum.ToolCallReady("c1", name, '{"x":1}')
+    return FakeAdapter([STARTED, ready, lutum.Completed("tool_calls", BILLED, turn)])

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from itertools import groupby
 
 import msgspec
+from anyio import get_cancelled_exc_class
 
 from lutum._telemetry.redact import masked_body
 from lutum._values.errors import LutumError, ProviderError
@@ -27,6 +28,15 @@ def error_fields(error: BaseException, *, raw: bool = False) -> dict[str, object
         fields["body"] = masked_body(error.body) if isinstance(error, ProviderError) else b""
         fields["causes"] = [type(cause).__name__ for cause in _causes(error)]
     return fields
+
+
+def raised_words(error: BaseException) -> str | None:
+    """Return the class of an exception, of a group those of its members too; None for a cancellation."""
+    cancelled = get_cancelled_exc_class()
+    if not isinstance(error, BaseExceptionGroup):
+        return None if isinstance(error, cancelled) else type(error).__name__
+    names = sorted(words for member in error.exceptions if (words := raised_words(member)) is not None)
+    return f"{type(error).__name__}({', '.join(names)})" if names else None
 
 
 def stage(failure: BaseException) -> str:

@@ -17,6 +17,7 @@ import msgspec
 from lutum._telemetry.attributes import (
     error_fields,
     estimate_fields,
+    raised_words,
     replay_runs,
     response_fields,
     settings_fields,
@@ -135,8 +136,9 @@ class TurnSpan:
         stopped: bool,
         read: bool,
     ) -> None:
-        """The block was left: `exc` is what it was left with, `read` that its consumer saw the end."""
+        """End the span. `exc` is what the block was left with, `read` that its consumer saw the end."""
         span = self.span
+        raised = None if exc is None else raised_words(exc)
         fields: dict[str, object] = {"retries": self.retries} if self.retries else {}
         if usage is not None:
             fields |= usage_fields(usage)
@@ -151,17 +153,19 @@ class TurnSpan:
                 fields["unread"] = True
         elif stopped:
             outcome = "stopped"
-        elif exc is not None and not isinstance(exc, Exception):
+        elif exc is not None and raised is None:
             outcome = "cancelled"
         elif exc is not None:
             outcome = "raised"
-            fields["error"] = type(exc).__name__
         else:
             outcome = "left"
         if not self.completed and outcome in ("stopped", "cancelled", "left"):
             fields["cancelled"] = True
-        if outcome == "raised" and self.raw is not None and self.raw.errors:
-            span.keep("error", stage="consumer", error=fields["error"])
+        if raised is not None and exc is not failure:
+            fields["raised"] = raised
+            fields.setdefault("error", raised)
+            if self.raw is not None and self.raw.errors:
+                span.keep("error", stage="consumer", error=raised)
         span.set(outcome=outcome, **fields)
         span.end()
 

@@ -176,15 +176,19 @@ class Stream(Generic[R]):
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> bool:
+        left = exc
         try:
             return await self._leave(kind, exc, trace)
+        except BaseException as own:
+            left = own
+            raise
         finally:
             if self._bills is not None and self._pump is not None:
                 self._bill(self._bills, self._pump, exc)
             if self._span is not None and self._pump is not None and self._scope is not None:
                 failure = self._pump.failure or self._error
                 stopped, read = self._scope.cancel_called, self._result is not None
-                self._span.ended(self._pump.usage, failure, exc, stopped=stopped, read=read)
+                self._span.ended(self._pump.usage, failure, left, stopped=stopped, read=read)
 
     def _bill(self, bills: Bills, pump: Pump, exc: BaseException | None) -> None:
         error = pump.failure or self._error
