@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import groupby
+from typing import cast
 
 import msgspec
 from anyio import get_cancelled_exc_class
@@ -35,8 +36,9 @@ def raised_words(error: BaseException) -> str | None:
     cancelled = get_cancelled_exc_class()
     if not isinstance(error, BaseExceptionGroup):
         return None if isinstance(error, cancelled) else type(error).__name__
-    names = sorted(words for member in error.exceptions if (words := raised_words(member)) is not None)
-    return f"{type(error).__name__}({', '.join(names)})" if names else None
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    names = sorted(words for member in group.exceptions if (words := raised_words(member)) is not None)
+    return f"{type(group).__name__}({', '.join(names)})" if names else None
 
 
 def stage(failure: BaseException) -> str:

@@ -1,0 +1,22 @@
+"""Tools of an MCP server, as a toolset: a thin layer over `raw_tool` and the official client (extra `mcp`).
+
+    async with lutum.mcp.connect(["uvx", "mcp-server-time"]) as server:
+        tools = await server.toolset()
+
+The connection exists inside the block only. A toolset is what the server listed when it was made: a list
+that changes later changes no toolset, so a running session keeps its prefix.
+https://modelcontextprotocol.io/specification/2025-11-25/server/tools
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+if find_spec("mcp") is None:
+    raise ModuleNotFoundError("lutum.mcp needs the official client: pip install 'lutum[mcp]'", name="mcp")
+
+from lutum.mcp._connection import ConnectionFailed as ConnectionFailed
+from lutum.mcp._server import Progress as Progress, Server as Server, connect as connect
+from lutum.mcp._tool import LeftOut as LeftOut, RemoteTool as RemoteTool
+
+__all__ = ["ConnectionFailed", "LeftOut", "Progress", "RemoteTool", "Server", "connect"]

@@ -1,0 +1,122 @@
+"""Results of MCP tools as parts for the model. No I/O.
+
+Bytes never become text: one megabyte of audio would count as 430,000 tokens. Images and PDFs are parts, and
+anything else is one line with its uri, type and size.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from mcp.types import (
+    AudioContent,
+    BlobResourceContents,
+    CallToolResult,
+    EmbeddedResource,
+    ImageContent,
+    ResourceLink,
+    TextContent,
+    TextResourceContents,
+)
+
+from lutum._values.items import Document, Image, Part, Text
+
+# The base64 text of "%PDF-".
+_PDF = "JVBERi"
+
+FOR_USER = "[the output of this tool is for the user only]"
+
+
+def parts_of(result: CallToolResult, limit: int) -> list[Part]:
+    """Return the parts for the model, with at most `limit` characters of text."""
+    if not result.content and result.structured_content is not None:
+        return _cut([Text(msgspec.json.encode(result.structured_content).decode())], limit)
+    shown = [block for block in result.content if not _for_user_only(block)]
+    if result.content and not shown:
+        return [Text(FOR_USER)]
+    return _cut([_part(block) for block in shown] or [Text("")], limit)
+
+
+def _for_user_only(block: Any) -> bool:
+    """Whether the server addresses the block to the user and not to the model."""
+    annotations: Any = getattr(block, "annotations", None)
+    audience: Any = getattr(annotations, "audience", None)
+    return bool(audience) and "assistant" not in audience
+
+
+def _cut(parts: Sequence[Part], limit: int) -> list[Part]:
+    """Cut the text where it passes the limit, and say so."""
+    total = sum(len(part.text) for part in parts if isinstance(part, Text))
+    if total <= limit:
+        return list(parts)
+    kept, left = list[Part](), limit
+    for part in parts:
+        if not isinstance(part, Text):
+            kept.append(part)
+        elif left > 0:
+            kept.append(Text(part.text[:left]))
+            left -= len(part.text)
+    said = f"[cut: the tool returned {total:,} characters, and the first {limit:,} are above]"
+    return [*kept, Text(said)]
+
+
+def _part(block: object) -> Part:
+    match block:
+        case TextContent(text=text) | EmbeddedResource(resource=TextResourceContents(text=text)):
+            return Text(text)
+        case ImageContent(data=data, mime_type=media_type):
+            return _image(data, media_type, "")
+        case AudioContent(data=data, mime_type=media_type):
+            return _line("audio", "", media_type, _size(data))
+        case EmbeddedResource(resource=BlobResourceContents(uri=uri, blob=blob, mime_type=media_type)):
+            return _blob(blob, media_type, str(uri))
+        case ResourceLink(uri=uri, mime_type=media_type, size=size, name=name):
+            return _line(f"a link to {name!r}", str(uri), media_type, size)
+        case _:
+            return Text(f"[content of a kind that cannot be shown: {type(block).__name__}]")
+
+
+def _blob(data: str, media_type: str | None, uri: str) -> Part:
+    """A blob, by its type; one without a type by its first bytes."""
+    kind = media_type or ""
+    if kind.startswith("image/"):
+        return _image(data, kind, uri)
+    if kind == "application/pdf":
+        return _pdf(data, uri)
+    if not kind:
+        if data.startswith(_PDF):
+            return _pdf(data, uri)
+        if not isinstance(found := _image(data, None, uri), Text):
+            return found
+    return _line("a file", uri, media_type, _size(data))
+
+
+def _image(data: str, media_type: str | None, uri: str) -> Part:
+    """An image. What is not an image becomes text, so that no later request is refused."""
+    try:
+        # Its type is read from the bytes: not every type of image is taken by a provider, and some are wrong.
+        return Image.from_bytes(base64.b64decode(data, validate=True))
+    except ValueError as exc:  # BadValue is one too
+        return _line(f"an image that cannot be shown ({exc})", uri, media_type, _size(data))
+
+
+def _pdf(data: str, uri: str) -> Part:
+    try:
+        return Document.from_bytes(base64.b64decode(data, validate=True), media_type="application/pdf")
+    except ValueError as exc:
+        return _line(f"a PDF that cannot be read ({exc})", uri, "application/pdf", _size(data))
+
+
+def _size(data: str) -> int:
+    """The number of bytes of base64 text, without decoding it."""
+    return len(data) * 3 // 4 - data[-2:].count("=")
+
+
+def _line(what: str, uri: str, media_type: str | None, size: int | None) -> Text:
+    """One line in place of bytes. What the server gives is cut, because it may be a data: URI."""
+    facts = [uri[:200], (media_type or "of unknown type")[:100]]
+    facts += [] if size is None else [f"{size:,} bytes"]
+    return Text(f"[{what[:300]}: {', '.join(fact for fact in facts if fact)}; its content is not shown]")

@@ -1,0 +1,338 @@
+"""`connect` and `Server`: the block in which an MCP server is connected, its toolset and its calls."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, Literal, Self, cast, final
+
+import anyio
+from anyio.abc import TaskGroup
+from mcp import Client, StdioServerParameters
+from mcp.client.stdio import stdio_client
+from mcp.types import CallToolResult, Tool as Listed
+
+from lutum._telemetry.spans import CURRENT
+from lutum._tools.toolset import Toolset
+from lutum._values.errors import BadValue, ToolError, UsageError
+from lutum._values.items import Part, Text
+from lutum.mcp._connection import Connection, StandardError, Words, default_words
+from lutum.mcp._content import parts_of
+from lutum.mcp._tool import LeftOut, remote_tools
+
+Progress = Callable[[str, float, float | None, str | None], Awaitable[None]]
+"""Told how far a call is: the tool's name, progress, total where the server knows it, and its words."""
+
+TIMEOUT: Final = 30.0
+"""Seconds for the handshake, and for each page of a list."""
+
+RESULT_LIMIT: Final = 100_000
+"""Characters of text of one result; about 25,000 tokens."""
+
+PAGES: Final = 100
+"""Pages of a list that are read."""
+
+logger = logging.getLogger("lutum")
+
+Make = Callable[[], tuple[Client, StandardError | None]]
+
+
+def connect(
+    server: Sequence[str] | str | Client | Callable[[], Client],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+    stderr: Words | Literal["inherit"] | None = "inherit",
+    timeout: float | None = TIMEOUT,
+    mode: str | None = None,
+    progress: Progress | None = None,
+    result_limit: int = RESULT_LIMIT,
+) -> Server:
+    """A block with an MCP server: `async with connect(...) as server`.
+
+    Args:
+      server: a command and its arguments, which is started and spoken to over stdio; the URL of a
+        streamable HTTP endpoint; or an `mcp.Client` of yours, for headers, authentication and the rest. A
+        function that makes the client is needed to reconnect one that has a transport of yours.
+      env: variables that the command gets, beside the few that are safe to inherit.
+      cwd: the directory in which the command runs.
+      stderr: where the command's standard error goes: that of this process, an object with `write`, or None
+        for nowhere. Its last lines are in the error when the server fails.
+      timeout: seconds for the handshake, and for each page of the list of tools; None for no limit.
+      mode: how to negotiate the protocol version, as `mcp.Client` has it.
+      progress: told what the server reports while a call runs. What it raises ends the call, and is raised.
+      result_limit: characters of text of one result. What is beyond is cut, and the result says so.
+
+    Raises:
+      BadValue: no command, no URL, an option that the server does not take, or a figure below 1.
+    """
+    if timeout is not None and not timeout > 0:
+        raise BadValue("timeout", f"{timeout!r} is not above 0 s; None means no limit")
+    if result_limit < 1:
+        raise BadValue("result_limit", f"{result_limit} is below 1")
+    given: dict[str, object] = {"env": env, "cwd": cwd, "stderr": None if stderr == "inherit" else stderr}
+    if not isinstance(server, str) and isinstance(server, Sequence):
+        words = list(cast("Sequence[str]", server))
+        return Server(_command(words, env, cwd, stderr, mode), progress, timeout, result_limit)
+    for field, value in given.items():
+        if value is not None:
+            raise BadValue(field, "is for a command")
+    if isinstance(server, str):
+        if not server.startswith(("http://", "https://")):
+            raise BadValue("server", f"{server!r} is no http(s) URL; a command is a list of its words")
+        url = server
+        _client(url, mode)  # an unknown mode is refused now
+        return Server(lambda: (_client(url, mode), None), progress, timeout, result_limit)
+    if mode is not None:
+        raise BadValue("mode", "is for a command or a URL; a client has its own")
+    return Server(_again(server), progress, timeout, result_limit)
+
+
+def _client(server: Any, mode: str | None) -> Client:
+    try:
+        return Client(server) if mode is None else Client(server, mode=mode)
+    except ValueError as exc:
+        raise BadValue("mode", str(exc)) from None
+
+
+def _command(
+    words: Sequence[str],
+    env: Mapping[str, str] | None,
+    cwd: str | os.PathLike[str] | None,
+    stderr: Words | Literal["inherit"] | None,
+    mode: str | None,
+) -> Make:
+    if not words:
+        raise BadValue("server", "the command is empty")
+    command, *args = words
+    parameters = StdioServerParameters(
+        command=command,
+        args=args,
+        env=None if env is None else dict(env),
+        cwd=None if cwd is None else os.fspath(cwd),
+    )
+    _client(parameters, mode)
+
+    def make() -> tuple[Client, StandardError | None]:
+        errors = StandardError(default_words() if stderr == "inherit" else stderr)
+        return _client(stdio_client(parameters, errlog=errors.file), mode), errors
+
+    return make
+
+
+def _again(given: Client | Callable[[], Client]) -> Make:
+    """A client of yours can be entered once. After that an equal one is made, if it can be."""
+    if not isinstance(given, Client):
+        return lambda: (given(), None)
+    used = False
+
+    def make() -> tuple[Client, StandardError | None]:
+        nonlocal used
+        if not used:
+            used = True
+            return given, None
+        if hasattr(given.server, "__aenter__"):
+            raise UsageError(
+                "mcp: the transport of this client can be used once; give connect() a function that makes"
+                " the client"
+            )
+        return dataclasses.replace(given), None
+
+    return make
+
+
+@final
+class Server:
+    """A connected MCP server; made by `connect`, used as its block, which may be entered again.
+
+    A task of its own holds the connection. A server that dies fails the running calls, whose results say
+    so; the block, local tools and other servers go on, and `reconnect` makes another connection. Leaving the
+    block ends the connection, and a command that was started, whatever its calls do.
+    """
+
+    def __init__(
+        self, make: Make, progress: Progress | None, timeout: float | None, result_limit: int
+    ) -> None:
+        self._make = make
+        self._progress = progress
+        self._timeout = timeout
+        self._limit = result_limit
+        self._group: TaskGroup | None = None
+        self._connection: Connection | None = None
+        self._left_out: tuple[LeftOut, ...] = ()
+
+    async def __aenter__(self) -> Self:
+        """Connect. Cancelled, nothing is left running.
+
+        Raises:
+          ConnectionFailed: there is no such command or host, no MCP server there, or it does not answer in
+            time. The message has the last words of a command.
+          UsageError: the block is entered already.
+        """
+        if self._group is not None:
+            raise UsageError("mcp: the block of this server is entered already")
+        connection = self._new()
+        group = anyio.create_task_group()
+        await group.__aenter__()
+        try:
+            await self._start(group, connection)
+        except BaseException:
+            group.cancel_scope.cancel()
+            await group.__aexit__(None, None, None)
+            raise
+        self._group = group
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        group, self._group = self._group, None
+        connection, self._connection = self._connection, None
+        if group is None:
+            return
+        try:
+            if connection is not None:
+                await connection.end()
+        finally:
+            group.cancel_scope.cancel()
+            await group.__aexit__(None, None, None)  # it would wrap `exc` into a group
+
+    @property
+    def client(self) -> Client:
+        """The official client, for what is not here: resources, prompts, subscriptions.
+
+        Raises:
+          UsageError: outside of the block.
+        """
+        return self._open("the client").client
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """The tools that the last `toolset()` left out, and why."""
+        return self._left_out
+
+    async def reconnect(self) -> None:
+        """End the connection and make another one, with the same command, URL or client.
+
+        Toolsets that were made before use it. Running calls fail. Cancelled, there is no connection, and
+        calls fail until `reconnect` is called again.
+
+        Raises:
+          ConnectionFailed: as entering the block.
+          UsageError: outside of the block, or the client cannot be made again.
+        """
+        self._open("reconnect()")
+        assert self._group is not None
+        assert self._connection is not None
+        await self._connection.end()
+        await self._start(self._group, self._new())
+
+    async def toolset(
+        self,
+        *,
+        only: Iterable[str] | None = None,
+        prefix: str = "",
+        names: Mapping[str, str] | None = None,
+    ) -> Toolset[dict[str, Any]]:
+        """What the server lists now, as tools that run there.
+
+        A name that providers do not accept is changed, and a tool that cannot be offered is left out and
+        logged; `left_out` has the reasons. Neither costs the other tools.
+
+        Args:
+          only: the server's names of the tools to take, in that order; all of them if not given.
+          prefix: put before each name, so that several servers fit into one toolset.
+          names: other names for some tools, by the server's names.
+
+        Raises:
+          BadValue: the server has no tool of a name in `only` or `names`.
+          ToolError: the server did not answer.
+        """
+        listed = {tool.name: tool for tool in await self._list()}
+        wanted = list(listed) if only is None else list(only)
+        for field, given in (("only", wanted), ("names", list(names or ()))):
+            for name in given:
+                if name not in listed:
+                    raise BadValue(field, f"the server has no tool {name!r}; it has {', '.join(listed)}")
+        tools, left_out = remote_tools(
+            [listed[name] for name in wanted], prefix, names or {}, self.call, self.check_open
+        )
+        self._left_out = tuple(left_out)
+        for one in left_out:
+            logger.warning("mcp: tool %r is left out: %s", one.name, one.reason)
+        return Toolset(*tools)
+
+    def check_open(self, name: str) -> None:
+        """Raise UsageError outside of the block."""
+        self._open(repr(name))
+
+    async def call(self, name: str, arguments: dict[str, Any]) -> list[Part]:
+        """Call a tool by the server's name for it. Cancelled, the server is told so.
+
+        Raises:
+          ToolError: the tool failed, with the server's words; or the server did not answer.
+          Exception: what the `progress` function raised.
+        """
+        connection, current, raised = self._open(repr(name)), CURRENT.get(), list[Exception]()
+        scope = anyio.CancelScope()
+
+        async def forward(progress: float, total: float | None, message: str | None) -> None:
+            if current is not None:
+                current.event("progress", progress=progress, total=total, message=message)
+            if self._progress is None:
+                return
+            try:
+                await self._progress(name, progress, total, message)
+            except Exception as exc:  # the client would only log it
+                raised.append(exc)
+                scope.cancel()
+
+        result: CallToolResult | None = None
+        with scope:
+            result = await connection.ask(
+                lambda: connection.client.call_tool(name, arguments, progress_callback=forward)
+            )
+        if raised:
+            raise raised[0]
+        assert result is not None
+        parts = parts_of(result, self._limit)
+        if result.is_error:
+            said = "\n".join(part.text for part in parts if isinstance(part, Text))
+            raise ToolError(said or "the tool failed without a word")
+        return parts
+
+    async def _list(self) -> list[Listed]:
+        """The tools of all pages. A cursor that comes again, or too many pages, ends the list."""
+        connection = self._open("toolset()")
+        found, cursor, seen = list[Listed](), None, set[str]()
+        for _ in range(PAGES):
+            at = cursor
+            page = await connection.ask(
+                lambda at=at: connection.client.list_tools(cursor=at, cache_mode="refresh"), self._timeout
+            )
+            found += page.tools
+            cursor = page.next_cursor
+            if cursor is None:
+                return found
+            if cursor in seen:
+                logger.warning("mcp: the server gave one cursor twice; its list of tools ends there")
+                return found
+            seen.add(cursor)
+        logger.warning("mcp: the list of tools has more than %d pages; the others are not read", PAGES)
+        return found
+
+    def _new(self) -> Connection:
+        return Connection(*self._make())
+
+    async def _start(self, group: TaskGroup, connection: Connection) -> None:
+        self._connection = connection
+        group.start_soon(connection.hold, name="lutum mcp")
+        await connection.connect(self._timeout)
+
+    def _open(self, what: str) -> Connection:
+        if self._group is None or self._connection is None:
+            raise UsageError(f"mcp: {what} is called outside of the block of its server")
+        return self._connection
