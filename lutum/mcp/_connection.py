@@ -74,7 +74,7 @@ class StandardError:
 
 
 @final
-class Connection:
+class McpConnection:
     """A client that is connected from `hold` to `stop`. `lost` says why it ended by itself."""
 
     def __init__(self, client: Client, errors: StandardError | None) -> None:

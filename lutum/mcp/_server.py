@@ -19,7 +19,7 @@ from lutum._telemetry.spans import CURRENT
 from lutum._tools.toolset import Toolset
 from lutum._values.errors import BadValue, ToolError, UsageError
 from lutum._values.items import Part, Text
-from lutum.mcp._connection import Connection, StandardError, Words, default_words
+from lutum.mcp._connection import McpConnection, StandardError, Words, default_words
 from lutum.mcp._content import parts_of
 from lutum.mcp._tool import LeftOut, remote_tools
 
@@ -161,7 +161,7 @@ class Server:
         self._timeout = timeout
         self._limit = result_limit
         self._group: TaskGroup | None = None
-        self._connection: Connection | None = None
+        self._connection: McpConnection | None = None
         self._left_out: tuple[LeftOut, ...] = ()
 
     async def __aenter__(self) -> Self:
@@ -324,15 +324,15 @@ class Server:
         logger.warning("mcp: the list of tools has more than %d pages; the others are not read", PAGES)
         return found
 
-    def _new(self) -> Connection:
-        return Connection(*self._make())
+    def _new(self) -> McpConnection:
+        return McpConnection(*self._make())
 
-    async def _start(self, group: TaskGroup, connection: Connection) -> None:
+    async def _start(self, group: TaskGroup, connection: McpConnection) -> None:
         self._connection = connection
         group.start_soon(connection.hold, name="lutum mcp")
         await connection.connect(self._timeout)
 
-    def _open(self, what: str) -> Connection:
+    def _open(self, what: str) -> McpConnection:
         if self._group is None or self._connection is None:
             raise UsageError(f"mcp: {what} is called outside of the block of its server")
         return self._connection
