@@ -6,8 +6,9 @@ import dataclasses
 import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
-from typing import Any, Final, Literal, Self, cast, final
+from typing import Any, Final, Literal, Self, final
 
 import anyio
 from anyio.abc import TaskGroup
@@ -75,7 +76,7 @@ def connect(
         raise BadValue("result_limit", f"{result_limit} is below 1")
     given: dict[str, object] = {"env": env, "cwd": cwd, "stderr": None if stderr == "inherit" else stderr}
     if not isinstance(server, str) and isinstance(server, Sequence):
-        words = list(cast("Sequence[str]", server))
+        words: list[str] = [*server]  # pyright: ignore[reportUnknownVariableType]  # a str is a Sequence too
         return Server(_command(words, env, cwd, stderr, mode), progress, timeout, result_limit)
     for field, value in given.items():
         if value is not None:
@@ -309,10 +310,8 @@ class Server:
         connection = self._open("toolset()")
         found, cursor, seen = list[Listed](), None, set[str]()
         for _ in range(PAGES):
-            at = cursor
-            page = await connection.ask(
-                lambda at=at: connection.client.list_tools(cursor=at, cache_mode="refresh"), self._timeout
-            )
+            list_page = partial(connection.client.list_tools, cursor=cursor, cache_mode="refresh")
+            page = await connection.ask(list_page, self._timeout)
             found += page.tools
             cursor = page.next_cursor
             if cursor is None:
