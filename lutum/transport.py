@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Final, cast, final
 from urllib.parse import urlsplit
 
 import anyio
@@ -20,6 +20,7 @@ import msgspec
 from lutum._http.adapter import HttpAdapter
 from lutum._http.credential import Credential, Secret, no_key
 from lutum._http.heads import RequestHeaders
+from lutum._http.http_client import Connector, HttpClient
 from lutum._telemetry.spans import CURRENT
 from lutum._telemetry.turn import CountingDecoder
 from lutum._values.errors import BadValue, Interrupted, NetworkError, ProviderError
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
     from lutum._http.foreign_client import HttpRequest
 
 __all__ = [
+    "Connector",
     "Credential",
     "HttpAdapter",
+    "HttpClient",
     "HttpExchange",
     "HttpTransport",
     "Secret",
@@ -96,14 +99,19 @@ class HttpTransport:
       BadValue: `http_client` is not an asynchronous client, or a proxy variable is broken.
     """
 
-    def __init__(self, http_client: Any | None = None, *, request_ids: tuple[str, ...] = REQUEST_IDS) -> None:
+    def __init__(
+        self,
+        http_client: HttpClient | Connector | None = None,
+        *,
+        request_ids: tuple[str, ...] = REQUEST_IDS,
+    ) -> None:
         _preload()
         self._request_ids = request_ids
         self._engine: HttpEngine | None = None
         if http_client is None or _is_connector(http_client):
             from lutum._http.engine import HttpEngine
 
-            self._engine = HttpEngine(http_client)
+            self._engine = HttpEngine(cast("Connector | None", http_client))
             self._request: Callable[[str], EngineRequest | HttpRequest] = self._engine.request
             return
         if not callable(getattr(http_client, "aclose", None)) or not hasattr(http_client, "build_request"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self, final
+from typing import Self, final
 
 import msgspec
 
@@ -13,14 +13,11 @@ from lutum.abc import Decoder, Prepared, RateLimit, ReplayForm, TurnRequest
 from lutum.dialect.errors import body_error
 from lutum.dialect.headers import x_rate_limits
 from lutum.dialect.json import decode_object, encode
-from lutum.transport import Credential, HttpAdapter, Secret
+from lutum.transport import Connector, Credential, HttpAdapter, HttpClient, Secret
 from lutum_claude import _decode, _encode, _messages, _turn, _wire
 from lutum_claude._errors import ERRORS
 from lutum_claude._options import ClaudeHooks, ClaudeOptions
 from lutum_claude._rate_limits import read_rate_limits
-
-if TYPE_CHECKING:
-    import httpx
 
 API_HOST = "api.anthropic.com"
 
@@ -80,7 +77,7 @@ class ClaudeAdapter(HttpAdapter):
         api_key: Secret | None = None,
         auth_token: Secret | None = None,
         base_url: str | None = None,
-        http_client: httpx.AsyncClient | Any | None = None,
+        http_client: HttpClient | Connector | None = None,
         replay_scope: str | None = None,
         default_max_output_tokens: int | None = None,
         options: ClaudeOptions = ClaudeOptions(),
@@ -125,7 +122,7 @@ class ClaudeAdapter(HttpAdapter):
         project: str,
         region: str,
         token: Secret,
-        http_client: httpx.AsyncClient | Any | None = None,
+        http_client: HttpClient | Connector | None = None,
         replay_scope: str | None = None,
         default_max_output_tokens: int | None = None,
         options: ClaudeOptions = ClaudeOptions(),

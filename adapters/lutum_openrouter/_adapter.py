@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, final
+from typing import Final, Literal, final
 from urllib.parse import quote
 
 import anyio
@@ -11,13 +11,10 @@ import msgspec
 from lutum import BadValue, CommittedTurn, Event, ProviderError, Response, Transcript, Usage
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
 from lutum.dialect.options import merged
-from lutum.transport import Credential, HttpAdapter, Secret, check_base_url, no_key
+from lutum.transport import Connector, Credential, HttpAdapter, HttpClient, Secret, check_base_url, no_key
 from lutum_openai import ERRORS, OpenAIAdapter, OpenAIChatAdapter, OpenAIOptions
 from lutum_openrouter import _generation
 from lutum_openrouter._options import OpenRouterHooks, OpenRouterOptions
-
-if TYPE_CHECKING:
-    import httpx
 
 HOST: Final = "openrouter.ai"
 BASE_URL: Final = f"https://{HOST}/api/v1"
@@ -66,7 +63,7 @@ class OpenRouterAdapter(HttpAdapter):
         api_key: Secret | None = None,
         base_url: str | None = None,
         api: Literal["chat", "responses"] = "chat",
-        http_client: httpx.AsyncClient | Any | None = None,
+        http_client: HttpClient | Connector | None = None,
         replay_scope: str | None = None,
         default_max_output_tokens: int | None = None,
         cache_control: Literal["5m", "1h"] | None = None,

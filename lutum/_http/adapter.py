@@ -17,6 +17,7 @@ import msgspec
 
 from lutum._http.credential import Credential
 from lutum._http.heads import RequestHeaders
+from lutum._http.http_client import Connector, HttpClient
 from lutum._values.errors import BadValue, ProviderError
 from lutum._values.results import CommittedTurn, Response
 from lutum._values.settings import Settings
@@ -66,7 +67,7 @@ class HttpAdapter(ABC):
         credential: Credential | None = None,
         own_host: str = "",
         variable: str = "",
-        http_client: Any | None = None,
+        http_client: HttpClient | Connector | None = None,
         default_max_output_tokens: int | None = None,
         hooks: Any = None,
         options: Any = None,

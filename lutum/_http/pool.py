@@ -26,6 +26,7 @@ import anyio
 from anyio.abc import ByteStream
 from anyio.lowlevel import current_token
 
+from lutum._http.http_client import Connector as Connector
 from lutum._http.socket import TcpStream, connect_tcp
 from lutum._http.tls import TlsStream, start_tls, tls_context
 from lutum._run import at_end_of_run
@@ -41,9 +42,6 @@ SWEEP_SECONDS: Final = 1.0
 
 CLOSE_SECONDS: Final = 1.0
 """How long closing one connection may take."""
-
-Connector = Callable[[str, int], Awaitable[ByteStream]]
-"""Opens a connection to a host and port, in place of TCP and TLS."""
 
 
 class Origin(NamedTuple):

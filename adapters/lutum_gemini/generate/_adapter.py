@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any, Final, Self, final
+from typing import Final, Self, final
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -13,12 +13,9 @@ from lutum import BadValue, CommittedTurn, Event, ProviderError, Response
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
 from lutum.dialect.json import FAULTS, decode_object, encode
 from lutum.dialect.options import options_of
-from lutum.transport import Credential, HttpAdapter, Secret, check_base_url
+from lutum.transport import Connector, Credential, HttpAdapter, HttpClient, Secret, check_base_url
 from lutum_gemini._options import GeminiHooks, GeminiOptions
 from lutum_gemini.generate import _decode, _encode, _errors, _tools, _turn, _wire
-
-if TYPE_CHECKING:
-    import httpx
 
 API_HOST: Final = "generativelanguage.googleapis.com"
 
@@ -86,7 +83,7 @@ class GeminiAdapter(HttpAdapter):
         token: Secret | None = None,
         base_url: str | None = None,
         api_version: str = _wire.API_VERSION,
-        http_client: httpx.AsyncClient | Any | None = None,
+        http_client: HttpClient | Connector | None = None,
         replay_scope: str | None = None,
         default_max_output_tokens: int | None = None,
         options: GeminiOptions = GeminiOptions(),
@@ -128,7 +125,7 @@ class GeminiAdapter(HttpAdapter):
         region: str = "global",
         token: Secret,
         base_url: str | None = None,
-        http_client: httpx.AsyncClient | Any | None = None,
+        http_client: HttpClient | Connector | None = None,
         replay_scope: str | None = None,
         default_max_output_tokens: int | None = None,
         options: GeminiOptions = GeminiOptions(),

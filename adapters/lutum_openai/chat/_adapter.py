@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal, final
+from typing import Literal, final
 from urllib.parse import urlsplit
 
 from lutum import BadValue, CommittedTurn, Event, Response, Transcript
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
-from lutum.transport import HttpAdapter, Secret, check_base_url
+from lutum.transport import Connector, HttpAdapter, HttpClient, Secret, check_base_url
 from lutum_openai import _endpoint, _messages
 from lutum_openai._errors import ERRORS
 from lutum_openai._hosts import named_profile, profile_of
 from lutum_openai._options import OpenAIHooks, OpenAIOptions
 from lutum_openai._profiles import Profile
 from lutum_openai.chat import _decode, _encode, _turn, _unanswered, _wire
-
-if TYPE_CHECKING:
-    import httpx
 
 
 @final
@@ -64,7 +61,7 @@ class OpenAIChatAdapter(HttpAdapter):
         profile: Profile | str | None = None,
         organization: str | None = None,
         project: str | None = None,
-        http_client: httpx.AsyncClient | Any | None = None,
+        http_client: HttpClient | Connector | None = None,
         replay_scope: str | None = None,
         default_max_output_tokens: int | None = None,
         max_tokens_field: Literal["auto", "max_tokens", "max_completion_tokens"] = "auto",

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, final
+from typing import final
 from urllib.parse import urlsplit
 
 from lutum import BadValue, CommittedTurn, Response
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
-from lutum.transport import HttpAdapter, Secret, check_base_url
+from lutum.transport import Connector, HttpAdapter, HttpClient, Secret, check_base_url
 from lutum_openai import _endpoint
 from lutum_openai._errors import ERRORS
 from lutum_openai._options import OpenAIHooks, OpenAIOptions
 from lutum_openai.completions import _decode, _encode
-
-if TYPE_CHECKING:
-    import httpx
 
 
 @final
@@ -53,7 +50,7 @@ class OpenAICompletionsAdapter(HttpAdapter):
         api_key: Secret | None = None,
         base_url: str | None = None,
         api_version: str | None = None,
-        http_client: httpx.AsyncClient | Any | None = None,
+        http_client: HttpClient | Connector | None = None,
         default_max_output_tokens: int = _encode.DEFAULT_OUTPUT,
         options: OpenAIOptions = OpenAIOptions(),
         hooks: OpenAIHooks = OpenAIHooks(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, final
+from typing import final
 from urllib.parse import quote
 
 import msgspec
@@ -12,7 +12,7 @@ from lutum import CommittedTurn, Event, ProviderError, Response, Transcript, Usa
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
 from lutum.dialect.json import decode_object, encode
 from lutum.dialect.usage import recovered
-from lutum.transport import HttpAdapter, Secret, check_base_url
+from lutum.transport import Connector, HttpAdapter, HttpClient, Secret, check_base_url
 from lutum_openai import _endpoint, _messages
 from lutum_openai._errors import ERRORS
 from lutum_openai._hosts import named_profile, profile_of
@@ -20,9 +20,6 @@ from lutum_openai._options import OpenAIHooks, OpenAIOptions
 from lutum_openai._profiles import Profile
 from lutum_openai._usage import read_usage
 from lutum_openai.responses import _decode, _encode, _turn, _unanswered, _wire
-
-if TYPE_CHECKING:
-    import httpx
 
 # What /responses/input_tokens takes of a request (api/reference, "Get input token counts").
 _COUNTED = frozenset(
@@ -95,7 +92,7 @@ class OpenAIAdapter(HttpAdapter):
         profile: Profile | str | None = None,
         organization: str | None = None,
         project: str | None = None,
-        http_client: httpx.AsyncClient | Any | None = None,
+        http_client: HttpClient | Connector | None = None,
         replay_scope: str | None = None,
         default_max_output_tokens: int | None = None,
         options: OpenAIOptions = OpenAIOptions(),
