@@ -19,6 +19,7 @@ from lutum._turn.builder import StructuredTurn, TextTurn, structured_turn, text_
 from lutum._turn.completion import Completion, StructuredCompletion, completion, structured_completion
 from lutum._turn.plan import Input, TurnSpec, as_transcript, join_label
 from lutum._turn.prepare import Estimator, LutumHooks, TurnContext
+from lutum._values.check import check_methods, check_type, describe
 from lutum._values.errors import BadValue, UsageError
 from lutum._values.settings import DEFAULT_TIMEOUTS, RetryPolicy, Settings, Timeouts
 from lutum.abc import Adapter, Ledger, RecoversUsage, SharedLedger
@@ -59,8 +60,17 @@ class Lutum:
         estimate: Estimator | None = None,
         ext: tuple[object, ...] = (),
     ) -> None:
-        if not isinstance(hooks, LutumHooks | None):
-            raise BadValue("hooks", f"is a LutumHooks, not {type(hooks).__name__}")
+        check_adapter("adapter", adapter)
+        if completion is not None:
+            check_adapter("completion", completion)
+        if recovery is not None:
+            check_methods("recovery", recovery, ["recover_usage"], "an object with a method recover_usage")
+        if estimate is not None and not callable(estimate):
+            raise BadValue("estimate", f"needs an async function of a turn, not {describe(estimate)}")
+        check_type("pricing", pricing, Pricing | None, "a lutum.Pricing")
+        check_type("hooks", hooks, LutumHooks | None, "a lutum.LutumHooks")
+        check_type("retry", retry, RetryPolicy | None, "a lutum.RetryPolicy")
+        check_type("timeout", timeout, Timeouts, "a lutum.Timeouts")
         if hooks is not None and hooks.resolve_usage_estimate.hooks:
             if estimate is not None:
                 raise BadValue(
@@ -187,6 +197,15 @@ class Lutum:
             return self._context
         # The recovery adapter knows the bills of turns only.
         return replace(self._context, adapter=self._completion, recovery=None)
+
+
+def check_adapter(field: str, adapter: object) -> None:
+    """Check that an object is an adapter, as far as its methods show.
+
+    Raises:
+      BadValue: it is not.
+    """
+    check_methods(field, adapter, ["prepare", "exchange"], "an adapter, which is made with its model")
 
 
 def context_of(llm: Lutum) -> TurnContext:

@@ -17,6 +17,7 @@ from lutum._turn.bills import Bills
 from lutum._turn.builder import StructuredTurn, TextTurn, structured_turn, text_turn
 from lutum._turn.plan import TurnSpec
 from lutum._turn.preview import open_items
+from lutum._values.check import check_type
 from lutum._values.errors import StaleCommit, UsageError
 from lutum._values.items import Content, Item, ToolResult, message, raw, tool_result
 from lutum._values.results import CommittedTurn, StructuredResult, TextResult
@@ -41,6 +42,8 @@ class Session:
     __slots__ = ("_bills", "_committed", "_ephemerals", "_llm", "_stored", "_transcript", "defaults")
 
     def __init__(self, llm: Lutum, transcript: Transcript | None = None) -> None:
+        check_type("llm", llm, Lutum, "a Lutum: Session(Lutum(adapter))")
+        check_type("transcript", transcript, Transcript | None, "a lutum.Transcript")
         self._llm = llm
         self._transcript = Transcript() if transcript is None else transcript
         self._ephemerals: tuple[tuple[int, Item], ...] = ()
@@ -62,6 +65,7 @@ class Session:
     @transcript.setter
     def transcript(self, transcript: Transcript) -> None:
         """Move the cursor; ephemerals beyond the new end are dropped."""
+        check_type("transcript", transcript, Transcript, "a lutum.Transcript")
         self._transcript = transcript
         self._ephemerals = tuple(pair for pair in self._ephemerals if pair[0] <= len(transcript))
 
@@ -116,6 +120,7 @@ class Session:
 
     def push_turn(self, turn: CommittedTurn) -> None:
         """Place a turn on purpose, wherever it was made."""
+        check_type("turn", turn, CommittedTurn, "a committed turn, which is in result.turn")
         self._push(turn)
 
     def push_raw(self, adapter: str, json: str | bytes) -> None:
@@ -144,6 +149,7 @@ class Session:
         Raises:
           UsageError: it holds calls; their results cannot be pushed for one turn.
         """
+        check_type("turn", turn, CommittedTurn, "a committed turn, which is in result.turn")
         if turn.tool_calls:
             raise UsageError("push_ephemeral_turn: the turn holds tool calls, which no result could follow")
         self._push_ephemeral(turn)

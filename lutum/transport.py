@@ -23,6 +23,7 @@ from lutum._http.heads import RequestHeaders
 from lutum._http.http_client import Connector, HttpClient
 from lutum._telemetry.spans import CURRENT
 from lutum._telemetry.turn import CountingDecoder
+from lutum._values.check import check_type
 from lutum._values.errors import BadValue, Interrupted, NetworkError, ProviderError
 from lutum._values.events import Completed, Event
 from lutum._values.results import Response
@@ -67,6 +68,7 @@ def check_base_url(url: str) -> str:
     Raises:
       BadValue: it is not an http or https URL with a host, or has user info, a query or a fragment.
     """
+    check_type("base_url", url, str, "a URL")
     try:
         parts = urlsplit(url)
         _ = parts.port

@@ -68,6 +68,8 @@ class ClaudeAdapter(HttpAdapter):
     """
 
     errors = ERRORS
+    options_class = ClaudeOptions
+    hooks_class = ClaudeHooks
     request_ids = ("request-id", "x-request-id", "x-amzn-requestid")  # the last at Bedrock
 
     def __init__(

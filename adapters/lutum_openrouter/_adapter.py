@@ -55,6 +55,8 @@ class OpenRouterAdapter(HttpAdapter):
     """
 
     errors = ERRORS
+    options_class = OpenRouterOptions
+    hooks_class = OpenRouterHooks
 
     def __init__(
         self,

@@ -456,6 +456,6 @@ def root_budget(ledger: object, field: str) -> Budget:
         return ledger
     if ledger is None and field == "budget":
         return Budget._attached_to(None)
-    if not callable(getattr(ledger, "reserve", None)):
+    if isinstance(ledger, type) or not callable(getattr(ledger, "reserve", None)):
         raise BadValue(field, f"{ledger!r} is not a ledger: it has no method `reserve`")
     return Budget._attached_to(cast("Ledger", ledger))

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from lutum._budget.amounts import PICO, pico_usd
 from lutum._budget.genai_prices import GenaiPrices
+from lutum._values.check import check_type
 from lutum._values.errors import BadValue
 from lutum._values.results import Estimate, Usage
 
@@ -54,6 +55,8 @@ class Pricing:
     __slots__ = ("_data", "_rates")
 
     def __init__(self, prices: Mapping[str, Price]) -> None:
+        for model, price in prices.items():
+            check_type(f"prices[{model!r}]", price, Price, "a lutum.Price")
         self._rates = {model: _rates(model, price) for model, price in prices.items()}
         self._data: GenaiPrices | None = None
 

@@ -18,6 +18,7 @@ import msgspec
 from lutum._http.credential import Credential
 from lutum._http.heads import RequestHeaders
 from lutum._http.http_client import Connector, HttpClient
+from lutum._values.check import check_type
 from lutum._values.errors import BadValue, ProviderError
 from lutum._values.results import CommittedTurn, Response
 from lutum._values.settings import Settings
@@ -58,6 +59,12 @@ class HttpAdapter(ABC):
     request_ids: ClassVar[tuple[str, ...]] = REQUEST_IDS
     """Response headers that hold the id of a request, in order of preference."""
 
+    options_class: ClassVar[type[Any] | None] = None
+    """The class of `options=`; None: it is not checked."""
+
+    hooks_class: ClassVar[type[Any] | None] = None
+    """The class of `hooks=`; None: it is not checked."""
+
     def __init__(
         self,
         model: str,
@@ -74,6 +81,12 @@ class HttpAdapter(ABC):
     ) -> None:
         from lutum.transport import HttpTransport, check_base_url  # loads the engine
 
+        check_type("model", model, str, "the name of a model")
+        check_type("base_url", base_url, str, "a URL")
+        if options is not None and self.options_class is not None:
+            check_type("options", options, self.options_class, self.options_class.__name__ + "(...)")
+        if hooks is not None and self.hooks_class is not None:
+            check_type("hooks", hooks, self.hooks_class, self.hooks_class.__name__ + "(...)")
         self._base_url: Final = check_base_url(base_url)
         if not model.strip():
             raise BadValue("model", "is blank")

@@ -20,6 +20,7 @@ from lutum._turn.prepare import TurnContext
 from lutum._turn.preview import Preview
 from lutum._turn.reducer import Reducer
 from lutum._turn.stream import Stream
+from lutum._values.check import check_type
 from lutum._values.errors import BadValue, Stopped, UsageError
 from lutum._values.events import Completed, Event
 from lutum._values.results import Estimate, PartialResult, StructuredResult, TextResult, Usage
@@ -275,6 +276,8 @@ class Turn(Builder[R]):
     def _with_tools(self, toolset: Toolset[Any]) -> TurnSpec:
         if self._spec.toolset is not None:
             raise UsageError("tools: this turn has tools; put all of them into one Toolset")
+        expected = "a lutum.Toolset(...) that holds the tools"
+        check_type("tools", toolset, Toolset, expected)
         toolset.check_bound()
         return msgspec.structs.replace(self._spec, toolset=toolset)
 

@@ -14,7 +14,8 @@ from typing_extensions import TypeVar
 
 from lutum._turn.outcome import Answered
 from lutum._turn.reducer import Reducer
-from lutum._values.errors import ContractViolation, ProviderError, TurnError, UsageError
+from lutum._values.check import describe
+from lutum._values.errors import BadValue, ContractViolation, ProviderError, TurnError, UsageError
 from lutum._values.events import Completed, Event, ToolCallIssue, ToolCallReady
 from lutum._values.results import Attempt
 
@@ -42,6 +43,8 @@ def result_from_body(body: bytes | str, turn: Turn[R]) -> R:
         without tools. `usage` says what it used.
       UsageError: the turn cannot be, or its adapter reads no bodies.
     """
+    if not hasattr(turn, "_spec"):
+        raise BadValue("turn", f"needs the builder of the turn, not {describe(turn)}")
     context, spec = turn._context, turn._spec
     adapter = context.adapter
     if not hasattr(adapter, "read_body"):

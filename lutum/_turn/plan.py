@@ -13,6 +13,7 @@ from lutum._schema.shape import Shape, shape_of
 from lutum._tools.toolset import Toolset
 from lutum._turn.bills import Bills
 from lutum._turn.gate import PrefixGate
+from lutum._values.check import check_type
 from lutum._values.errors import BadValue, UsageError
 from lutum._values.items import Item
 from lutum._values.model_input import ModelInput
@@ -67,7 +68,10 @@ def as_transcript(input: Input) -> Transcript:
         if not input.strip():
             raise BadValue("input", "is blank")
         return ModelInput().user(input).transcript
-    return input.transcript if isinstance(input, ModelInput) else input
+    if isinstance(input, ModelInput):
+        return input.transcript
+    check_type("input", input, Transcript, "a str, a lutum.ModelInput or a lutum.Transcript")
+    return input
 
 
 def as_prompt(prompt: str) -> Transcript:
@@ -76,6 +80,7 @@ def as_prompt(prompt: str) -> Transcript:
     Raises:
       BadValue: the text is blank.
     """
+    check_type("prompt", prompt, str, "a str")
     if not prompt.strip():
         raise BadValue("prompt", "is blank")
     return ModelInput().user(prompt).transcript
@@ -102,6 +107,8 @@ def join_label(before: str, parts: tuple[object, ...]) -> str:
     Raises:
       BadValue: a part is empty or not printable, there is none, or the label is longer than 200 bytes.
     """
+    for part in parts:
+        check_type("label", part, str | int, "text or numbers")
     texts = [str(part) for part in parts]
     if not texts or not all(text.strip() for text in texts):
         raise BadValue("label", "has an empty part; give text or numbers")

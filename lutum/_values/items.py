@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import msgspec
 from msgspec import Struct
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     pass
 
 Role = Literal["system", "developer", "user", "assistant"]
+_ROLES: tuple[Role, ...] = get_args(Role)
 
 
 class Text(Struct, frozen=True, gc=False, tag="text"):
@@ -160,6 +161,12 @@ class Message(Struct, frozen=True, gc=False, omit_defaults=True, tag="message"):
     role: Role
     content: tuple[Part, ...]
     wire: Raw | None = None
+
+    def __post_init__(self) -> None:
+        if self.role not in _ROLES:
+            raise BadValue("role", f"{self.role!r} is not one of {', '.join(_ROLES)}")
+        if not isinstance(self.content, tuple):
+            raise BadValue("content", f"needs a tuple of parts, not {type(self.content).__name__}")
 
     @property
     def text(self) -> str:

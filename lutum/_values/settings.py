@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable
 from decimal import Decimal
@@ -24,6 +23,7 @@ from lutum._values.answer import (
     Usage as Usage,
     ViewItem as ViewItem,
 )
+from lutum._values.check import check_number, check_options, check_type
 from lutum._values.errors import (
     BadValue,
     Interrupted,
@@ -55,7 +55,7 @@ class Timeouts(Struct, frozen=True, kw_only=True):
             value = getattr(self, name)
             if value is UNSET or value is None:
                 continue
-            if not value > 0:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
                 raise BadValue(f"timeout.{name}", f"{value!r} is not above 0 s; None means no limit")
 
     def over(self, base: Timeouts) -> Timeouts:
@@ -98,14 +98,31 @@ class Settings(Struct, frozen=True, kw_only=True):
     ext: tuple[object, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.model is not UNSET and not self.model.strip():
-            raise BadValue("model", "is blank")
-        _check_range("temperature", self.temperature, 0, 2)
-        _check_range("top_p", self.top_p, 0, 1)
-        if self.max_output_tokens is not UNSET and self.max_output_tokens < 1:
-            raise BadValue("max_output_tokens", f"{self.max_output_tokens} is below 1")
-        if self.stop is not UNSET and not all(self.stop):
-            raise BadValue("stop", "has an empty sequence")
+        if self.model is not UNSET:
+            check_type("model", self.model, str, "the name of a model")
+            if not self.model.strip():
+                raise BadValue("model", "is blank")
+        if self.temperature is not UNSET:
+            check_number("temperature", self.temperature, 0, 2)
+        if self.top_p is not UNSET:
+            check_number("top_p", self.top_p, 0, 1)
+        if self.max_output_tokens is not UNSET:
+            check_number("max_output_tokens", self.max_output_tokens, 1, whole=True)
+        if self.seed is not UNSET:
+            check_number("seed", self.seed, -(2**63), whole=True)
+        if self.stop is not UNSET:
+            for sequence in self.stop:
+                check_type("stop", sequence, str, "texts")
+            if not all(self.stop):
+                raise BadValue("stop", "has an empty sequence")
+        check_type("timeout", self.timeout, Timeouts, "a lutum.Timeouts")
+        if self.retry is not UNSET:
+            check_type("retry", self.retry, RetryPolicy | None, "a lutum.RetryPolicy, or None")
+        if self.estimate is not UNSET:
+            check_type("reserve", self.estimate, Estimate, "a lutum.Estimate")
+        if self.limit is not UNSET:
+            check_type("limit", self.limit, RequestBudget, "a lutum.RequestBudget")
+        check_options("ext", self.ext)
         if self.effort is not UNSET and self.effort not in get_args(Effort):
             raise BadValue("effort", f"{self.effort!r} is not one of {', '.join(get_args(Effort))}")
 
@@ -127,13 +144,6 @@ S = TypeVar("S", bound=Struct)
 def _over(top: S, base: S) -> S:
     said = {name: getattr(top, name) for name in top.__struct_fields__ if getattr(top, name) is not UNSET}
     return msgspec.structs.replace(base, **said)
-
-
-def _check_range(field: str, value: float | UnsetType, low: float, high: float) -> None:
-    if value is UNSET:
-        return
-    if not (math.isfinite(value) and low <= value <= high):
-        raise BadValue(field, f"{value!r} is not between {low} and {high}")
 
 
 _RETRYABLE = frozenset({"rate_limit", "overloaded", "server", "timeout"})

@@ -49,6 +49,8 @@ class OpenAIChatAdapter(HttpAdapter):
     """
 
     errors = ERRORS
+    options_class = OpenAIOptions
+    hooks_class = OpenAIHooks
     request_ids = _endpoint.REQUEST_IDS
 
     def __init__(

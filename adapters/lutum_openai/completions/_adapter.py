@@ -41,6 +41,8 @@ class OpenAICompletionsAdapter(HttpAdapter):
     """
 
     errors = ERRORS
+    options_class = OpenAIOptions
+    hooks_class = OpenAIHooks
     request_ids = _endpoint.REQUEST_IDS
 
     def __init__(

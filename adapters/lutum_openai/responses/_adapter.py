@@ -80,6 +80,8 @@ class OpenAIAdapter(HttpAdapter):
     """
 
     errors = ERRORS
+    options_class = OpenAIOptions
+    hooks_class = OpenAIHooks
     request_ids = _endpoint.REQUEST_IDS
 
     def __init__(
