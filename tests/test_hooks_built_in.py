@@ -114,7 +114,7 @@ def test_one_question_has_one_answer() -> None:
 
 def test_a_boundary_takes_its_own_hooks() -> None:
     """An adapter's set, or one of the application's own, is refused."""
-    with pytest.raises(lutum.BadValue, match="hooks: is a LutumHooks, not ClaudeHooks"):
+    with pytest.raises(lutum.BadValue, match=r"hooks: needs a lutum\.LutumHooks, not a ClaudeHooks"):
         fake(hooks=ClaudeHooks())
 
 

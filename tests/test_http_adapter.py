@@ -74,6 +74,7 @@ class LinesAdapter(HttpAdapter):
             model=self._model,
             secret_headers=self._secret_headers,
             forms=tuple(self.replay_form(turn, self.scope, self._model) for turn in turns),
+            estimate=lutum.Estimate(sum(map(len, sent)) + 1, 16),
         )
 
     def decoder(self, prepared: Prepared, response: lutum.Response) -> Decoder:
