@@ -57,6 +57,10 @@ _KINDS: Final[dict[ErrorKind, tuple[str, str]]] = {
         "check the model's name and base_url=, with or without /v1 at its end",
     ),
     "too_large": ("the request's: it is too big for the provider", "send less: fewer or smaller items"),
+    "context_length": (
+        "the request's: it is longer than the model's context",
+        "send less of the conversation, or use a model with a longer context",
+    ),
     "rate_limit": (
         "your account's rate at the provider",
         "ask more slowly: retry=RetryPolicy() waits, Budget(follow_rate_limits=True) keeps many below it",
@@ -81,8 +85,6 @@ def explain(error: BaseException) -> str:
     The first is the class and the message, on one line: it may hold the provider's or the model's words.
     """
     name = type(error).__name__
-    if isinstance(error, ProviderError) and error.status is not None:
-        name += f" {error.status}"
     what = " ".join(f"{name}: {error}".split())
     whose, todo = _judged(error)
     if isinstance(error, TurnError) and not isinstance(error, Refused):  # which knows no usage

@@ -111,6 +111,8 @@ class Prepared(Struct, frozen=True, kw_only=True):
       dropped_constraints: schema constraints the provider does not take; enforced on decode.
       implicit_bound: the output bound that is sent although neither the turn nor the adapter's owner set one.
       cacheable: the prefix is long enough for the provider's prompt cache, so waiting at a gate pays.
+      rates: what the request asks to be billed at another than the standard rate: service tiers
+        (`priority`, `flex`, `batch`), `fast`, a region, `1h` for cache writes that live an hour.
     """
 
     request: TurnRequest
@@ -130,6 +132,7 @@ class Prepared(Struct, frozen=True, kw_only=True):
     dropped_constraints: tuple[str, ...] = ()
     implicit_bound: int | None = None
     cacheable: bool = False
+    rates: tuple[str, ...] = ()
 
 
 class Decoder(Protocol):

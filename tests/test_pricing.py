@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from fakes import STARTED, WHOLE, FakeAdapter, Text, done
 from hypothesis import given, strategies as st
@@ -73,16 +74,103 @@ def test_what_is_not_given_costs_as_fresh() -> None:
     assert pricing.cost("m", Usage(3, 2, 1, 1, 1)) == Decimal(3 + 4) / 10**6
 
 
-def test_a_model_is_found_by_its_longest_beginning() -> None:
-    """A price without a date is for every date; a longer name goes before a shorter one."""
+def test_a_price_covers_dated_forms_of_its_model() -> None:
+    """A price covers its name, its dated forms and `-latest`; a longer name goes before a shorter one."""
     pricing = Pricing({"gpt-5": Price(input=1, output=1), "gpt-5-mini": Price(input=2, output=2)})
     one = Usage(10**6)
-    assert pricing.cost("gpt-5-2025-08-07", one) == 1
+    for same in (
+        "gpt-5",
+        "gpt-5-2025-08-07",
+        "gpt-5-latest",
+        "gpt-5-20250807",
+        "gpt-5@20250807",
+        "gpt-5-0613",
+    ):
+        assert pricing.cost(same, one) == 1, same
     assert pricing.cost("gpt-5-mini-2025-08-07", one) == 2
     assert pricing.cost("gpt-5-mini", one) == 2
-    assert pricing.cost("gpt-4", one) is None
+    for other in (
+        "gpt-4",
+        "gpt-5-pro",
+        "gpt-5.1",
+        "gpt-50",
+        "gpt-5-codex",
+        "gpt-5:free",
+        "gpt-5-9999",
+        "gpt-5-",
+    ):
+        assert pricing.cost(other, one) is None, other
     assert pricing.priced("gpt-4", Estimate(1)) == Estimate(1)
     assert repr(pricing) == "<Pricing of gpt-5, gpt-5-mini>"
+
+
+def test_each_rate_is_billed() -> None:
+    """Long-lived cache writes, searches, long prompts, tiers and regions have prices of their own."""
+    pricing = Pricing(
+        {
+            "m": Price(
+                input=1,
+                output=2,
+                cache_write="1.25",
+                cache_write_1h=2,
+                search=10,
+                above={1_000: Price(input=3, output=4)},
+                rates={"priority": Price(input=5, output=6), "us": "1.1"},
+            )
+        }
+    )
+    million = Decimal(10) ** 6
+    for usage, cost in (
+        (Usage(100, 0, cache_write_tokens=100, cache_write_1h_tokens=40), 60 * Decimal("1.25") + 40 * 2),
+        (Usage(1_000, 10), 1_000 + 20),
+        (Usage(1_001, 10), 3_003 + 40),
+        (Usage(100, 10, rates=("priority",)), 560),
+        (Usage(100, 10, rates=("us",)), 132),
+        (Usage(100, 10, rates=("priority", "us")), 616),
+        (Usage(0, 10, web_searches=3), 20 + 30_000),
+    ):
+        settled = pricing.settled("m", usage)
+        assert (settled.cost_usd, settled.known) == (cost / million, "exact"), usage
+
+
+def test_a_rate_without_a_price_is_an_estimate() -> None:
+    """What is billed at a rate that has no price is never recorded as exact, and never too low."""
+    pricing = Pricing({"m": Price(input=1, output=2, cache_write="1.25"), "free": Price(input=0, output=0)})
+    plain = pricing.settled("m", Usage(100, 10)).cost_usd or 0
+    for usage in (
+        Usage(100, 10, rates=("priority",)),
+        Usage(100, 10, rates=("fast",)),
+        Usage(100, 10, cache_write_tokens=100, cache_write_1h_tokens=100),
+        Usage(100, 10, web_searches=1),
+    ):
+        settled = pricing.settled("m", usage)
+        assert settled.known == "estimated"
+        assert (settled.cost_usd or 0) > plain
+    flex = pricing.settled("m", Usage(100, 10, rates=("flex",)))
+    assert (flex.cost_usd, flex.known) == (plain / 2, "estimated")
+    free = pricing.settled(
+        "free", Usage(100, 10, cache_write_tokens=9, cache_write_1h_tokens=9, web_searches=1)
+    )
+    assert (free.cost_usd, free.known) == (0, "exact")
+
+
+def test_parts_of_other_models_keep_their_price() -> None:
+    """An advisor's tokens are in the sum and cost what that model costs."""
+    pricing = Pricing({"m": Price(input=1, output=1), "big": Price(input=10, output=10)})
+    usage = Usage(110, 20, parts=(("big", Usage(10, 10)),))
+    assert pricing.settled("m", usage) == msgspec.structs.replace(usage, cost_usd=Decimal(310) / 10**6)
+    unknown = Usage(110, 20, parts=(("other", Usage(10, 10)),))
+    settled = pricing.settled("m", unknown)
+    assert (settled.cost_usd, settled.known) == (Decimal(130) / 10**6, "estimated")
+
+
+def test_a_requested_rate_is_reserved() -> None:
+    """The reservation holds the dearer of the standard rate and the one that was asked for."""
+    pricing = Pricing({"m": Price(input=1, output=1, cache_write_1h=4, rates={"priority": 2, "flex": "0.5"})})
+    one = Estimate(10**6, 0)
+    assert pricing.priced("m", one, ("priority",)).cost_usd == 2
+    assert pricing.priced("m", one, ("flex",)).cost_usd == 1
+    assert pricing.priced("m", one, ("1h",)).cost_usd == 4
 
 
 @pytest.mark.parametrize("amount", [Decimal("0.1"), "0.1", 0.1], ids=["decimal", "text", "float"])
@@ -149,7 +237,7 @@ async def test_a_limit_in_dollars() -> None:
 
 async def test_growth_costs_too() -> None:
     """Output beyond the reservation grows the lease in dollars, and ends the turn where that fails."""
-    pricing = Pricing({"fake": Price(input=0, output=1)})
+    pricing = Pricing({"fake-1": Price(input=0, output=1)})
     play = [STARTED, *[Text("x")] * 100, done()]
     llm = lutum.Lutum(FakeAdapter(play), budget=Budget(cost_usd="0.000050"), pricing=pricing)
     with pytest.raises(lutum.BudgetExceeded) as info:
@@ -309,7 +397,7 @@ async def test_a_price_that_the_reservation_did_not_foresee() -> None:
     """Tokens within the reservation may still cost more than it holds: that grows it, or ends the turn."""
     play = [STARTED, *[Text("x")] * 50, done()]
     fake = Watched(play, checkpoints=True)
-    pricing = Pricing({"fake": Price(input=0, output=1)})
+    pricing = Pricing({"fake-1": Price(input=0, output=1)})
     llm = lutum.Lutum(fake, budget=Budget(cost_usd="0.00003"), pricing=pricing)
     with pytest.raises(lutum.BudgetExceeded, match=r"\$0\.00003 ") as info:
         await llm.text_turn("hello").reserve(Estimate(0, 100, Decimal("0.00001"))).collect()
@@ -320,14 +408,14 @@ async def test_a_price_that_the_reservation_did_not_foresee() -> None:
 async def test_what_follows_a_reported_cost_is_priced() -> None:
     """A provider that said once what it costs is not free from then on; without prices nobody can say."""
     play = [STARTED, told("0.00001", 10), *[Text("x")] * 40, lutum.Interrupted("cut")]
-    for pricing, cost in ((Pricing({"fake": Price(input=0, output=1)}), "0.00004"), (None, "0.00001")):
+    for pricing, cost in ((Pricing({"fake-1": Price(input=0, output=1)}), "0.00004"), (None, "0.00001")):
         llm = lutum.Lutum(FakeAdapter(play), pricing=pricing)
         with pytest.raises(lutum.Interrupted) as info:
             await llm.text_turn("hello").collect()
         assert info.value.usage == Usage(10, 40, cost_usd=Decimal(cost), known="estimated")
     limited = lutum.Lutum(
         FakeAdapter(play),
-        pricing=Pricing({"fake": Price(input=0, output=1)}),
+        pricing=Pricing({"fake-1": Price(input=0, output=1)}),
         budget=Budget(cost_usd="0.00003"),
     )
     with pytest.raises(lutum.BudgetExceeded) as over:
@@ -344,7 +432,7 @@ async def test_a_second_attempt_is_priced_on_top_of_the_first() -> None:
         lutum.ProviderError("x", kind="server"),
     ]
     again = [STARTED, *[Text("x")] * 100, done()]
-    pricing = Pricing({"fake": Price(input=1, output=1)})
+    pricing = Pricing({"fake-1": Price(input=1, output=1)})
     llm = lutum.Lutum(
         FakeAdapter(first, again),
         budget=Budget(cost_usd="0.00005"),

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import importlib
-from decimal import ROUND_CEILING, Decimal
-from typing import Any
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
 
 from lutum._values.errors import UsageError
 from lutum._values.results import Usage
 
-_PICO = Decimal("1e-12")
+# The package's words for what selects another price, by ours.
+_CONTEXTS: Final[Mapping[str, tuple[Mapping[str, str], ...]]] = {
+    "priority": ({"service_tier": "priority"},),
+    "flex": ({"service_tier": "flex"},),
+    "batch": ({"processing": "batch"},),
+    "fast": ({"speed": "fast"}, {"service_tier": "fast"}),
+}
 
 
 class GenaiPrices:
@@ -28,18 +35,48 @@ class GenaiPrices:
             raise UsageError("pricing: needs genai-prices; pip install 'lutum[prices]'") from None
         self._provider = provider
 
-    def cost(self, model: str, usage: Usage) -> Decimal | None:
-        """US dollars, rounded up to a pico-USD; None where it does not know the model."""
+    def cost(self, model: str, usage: Usage) -> tuple[Decimal, tuple[str, ...], bool] | None:
+        """US dollars, the rates that it does not know for the model, and whether searches are included.
+
+        None where it does not know the model.
+        """
         cached = min(usage.cache_read_tokens, usage.input_tokens)
-        known = self._package.Usage(
-            input_tokens=usage.input_tokens,
-            cache_read_tokens=cached,
-            cache_write_tokens=min(usage.cache_write_tokens, usage.input_tokens - cached),
-            output_tokens=usage.output_tokens,
-            output_reasoning_tokens=min(usage.reasoning_tokens, usage.output_tokens),
-        )
+        written = min(usage.cache_write_tokens, usage.input_tokens - cached)
+        figures = {
+            "input_tokens": usage.input_tokens,
+            "cache_read_tokens": cached,
+            "cache_write_tokens": written,
+            "output_tokens": usage.output_tokens,
+            "output_reasoning_tokens": min(usage.reasoning_tokens, usage.output_tokens),
+        }
+        if usage.cache_write_1h_tokens:
+            figures["cache_write_1h_tokens"] = min(usage.cache_write_1h_tokens, written)
+        if usage.web_searches:
+            figures["web_searches"] = usage.web_searches
+        known = self._package.Usage(**figures)
         try:
-            price: Decimal = self._package.calc_price(known, model, provider_id=self._provider).total_price
+            found = self._priced(known, model, {})
         except LookupError:
             return None
-        return price.quantize(_PICO, ROUND_CEILING)
+        context, missing = dict[str, str](), list[str]()
+        for rate in usage.rates:
+            variant = next((words for words in _CONTEXTS.get(rate, ()) if _has(found.model, words)), None)
+            if variant is None:
+                missing.append(rate)
+            else:
+                context |= variant
+        if context:
+            found = self._priced(known, model, context)
+        price: Decimal = found.total_price
+        searched = usage.web_searches > 0 and found.model_price.web_searches_kcount is not None
+        return price, tuple(missing), searched
+
+    def _priced(self, usage: Any, model: str, context: Mapping[str, str]) -> Any:
+        more = {"price_context": dict(context)} if context else {}
+        return self._package.calc_price(usage, model, provider_id=self._provider, **more)
+
+
+def _has(model: Any, words: Mapping[str, str]) -> bool:
+    """Whether a model has a price of its own for what the words select."""
+    variants: Any = getattr(model, "price_variants", None) or ()
+    return any(words.items() <= variant.when.items() for variant in variants)

@@ -1,10 +1,11 @@
-"""Prices: tokens to US dollars. PURE, in integers: pico-USD a token is US dollars a million tokens x 10^6."""
+"""Prices: tokens to US dollars. No I/O. Integers: pico-USD a token is US dollars a million tokens x 10^6."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from decimal import Decimal
-from typing import final
+from decimal import ROUND_CEILING, Decimal
+from typing import Final, final
 
 import msgspec
 from msgspec import Struct
@@ -18,38 +19,80 @@ from lutum._values.results import Estimate, Usage
 Amount = Decimal | str | int | float
 
 _MILLION = 10**6
+_THOUSAND = 10**3
+
+FACTORS: Final[Mapping[str, Decimal]] = {
+    "priority": Decimal(2),  # openai.com/api/pricing: 1.7 to 2 times
+    "flex": Decimal("0.5"),  # openai.com/api/pricing
+    "batch": Decimal("0.5"),  # OpenAI, Anthropic, Google, Mistral
+    "fast": Decimal(6),  # platform.claude.com, "Fast mode": 30 and 150 instead of 5 and 25 dollars
+    "us": Decimal("1.1"),  # platform.claude.com, "Data residency"
+}
+"""What a rate costs, in times of the standard rate, if no price gives it. The cost is then an estimate."""
+
+SEARCH: Final = Decimal(10)
+"""US dollars for 1,000 web searches at Anthropic and OpenAI; an estimate if no price gives it."""
+
+_ONE_HOUR: Final = 2
+"""platform.claude.com, "Prompt caching": a cache write that lives an hour costs two times the input."""
+
+# What follows the name of a model in a dated form of it: -20250929, -2025-08-07, -08-2024, -0613 or -2411,
+# @20250929 (Vertex), -latest.
+_same_model = re.compile(
+    r"(?:[-@](?:20[0-9]{6}|latest)|-20[0-9]{2}-[0-9]{2}-[0-9]{2}|-[0-9]{2}-20[0-9]{2}"
+    r"|-(?:0[1-9]|1[0-2])(?:[0-2][0-9]|3[01])|-2[0-9](?:0[1-9]|1[0-2]))?"
+).fullmatch
 
 
 class Price(Struct, frozen=True, kw_only=True):
-    """US dollars for a million tokens. A float is read by its repr.
+    """US dollars for a million tokens. A float is read by its repr. 0 is a price: the model is free.
 
-    What is not given costs as `input` (cache reads and writes) or as `output` (reasoning).
+    Attributes:
+      input: input that is neither read from a cache nor written to one.
+      output: output that is not reasoning.
+      cache_read, cache_write: as `input` if not given.
+      cache_write_1h: cache writes that live an hour. If not given, two times `input`, and the cost is an
+        estimate.
+      reasoning: as `output` if not given.
+      search: 1,000 web searches. If not given, 10 US dollars, and the cost is an estimate.
+      above: the prices of a request whose input has more than so many tokens.
+      rates: what is billed differently, by name (`priority`, `flex`, `batch`, `fast`, `us`): a `Price`, or a
+        factor of this one. A rate that is used and not given makes the cost an estimate.
     """
 
     input: Amount
     output: Amount
     cache_read: Amount | None = None
     cache_write: Amount | None = None
+    cache_write_1h: Amount | None = None
     reasoning: Amount | None = None
+    search: Amount | None = None
+    above: Mapping[int, Price] = {}
+    rates: Mapping[str, Price | Amount] = {}
 
 
 class _Rates(Struct, frozen=True):
-    """Pico-USD a token."""
+    """Pico-USD a token, and a search."""
 
     input: int
     output: int
     cache_read: int
     cache_write: int
+    cache_write_1h: int
     reasoning: int
+    search: int
+    assumed: frozenset[str]
+    above: tuple[tuple[int, _Rates], ...]
+    named: Mapping[str, _Rates | Decimal]
 
 
 @final
 class Pricing:
-    """Prices by model: the whole name, or the longest one that it begins with (`claude-sonnet-4-5` prices
-    `claude-sonnet-4-5-20250929`).
+    """Prices by model. A price covers its name, dated forms of it and `-latest` (`claude-sonnet-4-5` prices
+    `claude-sonnet-4-5-20250929`), not another model whose name begins alike.
 
     Raises:
-      BadValue: a price is no amount of US dollars; names the model and the field.
+      BadValue: a price is not an amount of US dollars; names the model and the field.
     """
 
     __slots__ = ("_data", "_rates")
@@ -57,7 +100,7 @@ class Pricing:
     def __init__(self, prices: Mapping[str, Price]) -> None:
         for model, price in prices.items():
             check_type(f"prices[{model!r}]", price, Price, "a lutum.Price")
-        self._rates = {model: _rates(model, price) for model, price in prices.items()}
+        self._rates = {model: _rates(f"pricing[{model!r}]", model, price) for model, price in prices.items()}
         self._data: GenaiPrices | None = None
 
     @classmethod
@@ -67,8 +110,9 @@ class Pricing:
         """Prices of the genai-prices package (`pip install lutum[prices]`), with its tiers and dates.
 
         Args:
-          prices: yours, which go before.
-          provider: the package's name of whom you pay, such as "openrouter"; without it, who made the model.
+          prices: your own, which go before.
+          provider: the package's name of the provider that you pay, such as "openrouter". If not given, the
+            maker of the model.
 
         Raises:
           UsageError: the package is not installed.
@@ -79,58 +123,167 @@ class Pricing:
 
     def cost(self, model: str, usage: Usage) -> Decimal | None:
         """US dollars for a usage, rounded up to a pico-USD once; None where the model has no price."""
-        rates = self._find(model)
-        if rates is None:
-            return None if self._data is None else self._data.cost(model, usage)
-        fresh = usage.input_tokens - usage.cache_read_tokens - usage.cache_write_tokens
-        spoken = usage.output_tokens - usage.reasoning_tokens
-        pico = (
-            max(0, fresh) * rates.input
-            + usage.cache_read_tokens * rates.cache_read
-            + usage.cache_write_tokens * rates.cache_write
-            + max(0, spoken) * rates.output
-            + usage.reasoning_tokens * rates.reasoning
-        )
-        return Decimal(pico) / PICO
+        found = self._cost(model, usage)
+        return None if found is None else found[0]
 
-    def priced(self, model: str, estimate: Estimate) -> Estimate:
-        """An estimate with its cost at the dearest: every token fresh, or written to a cache, or reasoned."""
+    def priced(self, model: str, estimate: Estimate, rates: tuple[str, ...] = ()) -> Estimate:
+        """An estimate with its cost at the dearest: every token fresh, or written to a cache, or reasoned.
+
+        Args:
+          rates: what the request asks for, see `Prepared.rates`. The provider may bill the standard rate
+            instead, so the dearer of the two counts.
+        """
         if estimate.cost_usd is not None:
             return estimate
         read, spoken = estimate.input_tokens, estimate.output_tokens
+        hour = read if "1h" in rates else 0
+        named = tuple(rate for rate in rates if rate != "1h")
         costs = [
             cost
-            for cached in ((0, 0), (0, read), (read, 0))
+            for cached in ((0, 0, 0), (0, read, 0), (0, read, hour), (read, 0, 0))
             for thought in (0, spoken)
-            if (cost := self.cost(model, Usage(read, spoken, *cached, thought))) is not None
+            for asked in {(), named}
+            if (cost := self.cost(model, _usage(read, spoken, cached, thought, asked))) is not None
         ]
         return msgspec.structs.replace(estimate, cost_usd=max(costs, default=None))
 
     def settled(self, model: str, usage: Usage) -> Usage:
-        """A usage with its cost, where the provider did not say it."""
-        if usage.cost_usd is not None or not usage.total_tokens:
+        """A usage with its cost, if the provider did not report it.
+
+        The label becomes `estimated` if a rate that was billed has no price here.
+        """
+        if usage.cost_usd is not None or not (usage.total_tokens or usage.web_searches):
             return usage
-        return msgspec.structs.replace(usage, cost_usd=self.cost(model, usage))
+        found = self._cost(model, usage)
+        if found is None:
+            return usage
+        cost, exact = found
+        return msgspec.structs.replace(usage, cost_usd=cost, known=usage.known if exact else "estimated")
 
     def __repr__(self) -> str:
         known = ", ".join([*self._rates, *(["genai-prices"] if self._data is not None else [])])
         return f"<Pricing of {known}>"
 
+    def _cost(self, model: str, usage: Usage) -> tuple[Decimal, bool] | None:
+        """The cost, and whether every rate in it has a price."""
+        main, exact = usage, True
+        costs = Decimal(0)
+        for other, part in usage.parts:
+            found = self._one(other, part)
+            if found is None:  # at the price of the model that was asked, which is better than nothing
+                exact = False
+                continue
+            main = _less(main, part)
+            costs += found[0]
+            exact = exact and found[1]
+        found = self._one(model, main)
+        return None if found is None else (costs + found[0], exact and found[1])
+
+    def _one(self, model: str, usage: Usage) -> tuple[Decimal, bool] | None:
+        rates = self._find(model)
+        if rates is not None:
+            return _cost(rates, usage)
+        if self._data is None:
+            return None
+        found = self._data.cost(model, usage)
+        if found is None:
+            return None
+        cost, missing, searched = found
+        for rate in missing:
+            cost *= FACTORS.get(rate, 1)
+        if not searched:
+            cost += usage.web_searches * SEARCH / _THOUSAND
+        return _rounded(cost), not missing and (searched or not usage.web_searches)
+
     def _find(self, model: str) -> _Rates | None:
-        known = [name for name in self._rates if model.startswith(name)]
+        known = [
+            name for name in self._rates if model.startswith(name) and _same_model(model.removeprefix(name))
+        ]
         return self._rates[max(known, key=len)] if known else None
 
 
-def _rates(model: str, price: Price) -> _Rates:
-    def rate(field: str, value: Amount | None, otherwise: Amount) -> int:
-        return pico_usd(otherwise if value is None else value, f"pricing[{model!r}].{field}") // _MILLION
+def _usage(
+    read: int, spoken: int, cached: tuple[int, int, int], thought: int, rates: tuple[str, ...]
+) -> Usage:
+    return Usage(read, spoken, cached[0], cached[1], thought, cache_write_1h_tokens=cached[2], rates=rates)
+
+
+def _less(whole: Usage, part: Usage) -> Usage:
+    """The usage without a part of it; no figure falls below 0."""
+    names = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
+    names += ("cache_write_1h_tokens", "web_searches")
+    left = {name: max(0, getattr(whole, name) - getattr(part, name)) for name in names}
+    return msgspec.structs.replace(whole, **left)
+
+
+def _cost(rates: _Rates, usage: Usage) -> tuple[Decimal, bool]:
+    factor, exact, standard = Decimal(1), True, rates
+    for name in usage.rates:
+        named = standard.named.get(name)
+        if isinstance(named, _Rates):
+            rates = named
+        else:
+            factor *= FACTORS.get(name, Decimal(1)) if named is None else named
+            exact = exact and named is not None
+    for tokens, dearer in rates.above:
+        if usage.input_tokens > tokens:
+            rates = dearer
+    hour = min(usage.cache_write_1h_tokens, usage.cache_write_tokens)
+    fresh = usage.input_tokens - usage.cache_read_tokens - usage.cache_write_tokens
+    spoken = usage.output_tokens - usage.reasoning_tokens
+    pico = (
+        max(0, fresh) * rates.input
+        + usage.cache_read_tokens * rates.cache_read
+        + (usage.cache_write_tokens - hour) * rates.cache_write
+        + hour * rates.cache_write_1h
+        + max(0, spoken) * rates.output
+        + usage.reasoning_tokens * rates.reasoning
+    )
+    exact = exact and not (hour and "cache_write_1h" in rates.assumed)
+    exact = exact and not (usage.web_searches and "search" in rates.assumed)
+    # A fee for a search is not part of the rate of tokens.
+    return _rounded((pico * factor + usage.web_searches * rates.search) / PICO), exact
+
+
+def _rounded(cost: Decimal) -> Decimal:
+    pico = (cost * PICO).to_integral_value(ROUND_CEILING)
+    return pico / PICO
+
+
+def _rates(field: str, model: str, price: Price) -> _Rates:
+    def rate(name: str, value: Amount | None, otherwise: Amount, of: int = _MILLION) -> int:
+        return pico_usd(otherwise if value is None else value, f"{field}.{name}") // of
 
     if not model:
         raise BadValue("pricing", "has a blank model name")
+    if any(not isinstance(tokens, int) or tokens < 0 for tokens in price.above):
+        raise BadValue(f"{field}.above", "maps numbers of tokens to prices")
+    named = dict[str, _Rates | Decimal]()
+    for name, value in price.rates.items():
+        inner = f"{field}.rates[{name!r}]"
+        if isinstance(value, Price):
+            named[name] = _rates(inner, model, value)
+        else:
+            named[name] = Decimal(pico_usd(value, inner)) / PICO
+    input = rate("input", price.input, 0)
+    free = not input and not rate("output", price.output, 0)
+    assumed = {name for name in ("cache_write_1h", "search") if getattr(price, name) is None and not free}
     return _Rates(
-        rate("input", price.input, 0),
+        input,
         rate("output", price.output, 0),
         rate("cache_read", price.cache_read, price.input),
-        rate("cache_write", price.cache_write, price.input),
+        write := rate("cache_write", price.cache_write, price.input),
+        max(write, _ONE_HOUR * input)
+        if price.cache_write_1h is None
+        else rate("cache_write_1h", price.cache_write_1h, 0),
         rate("reasoning", price.reasoning, price.output),
+        rate("search", price.search, 0 if free else SEARCH, _THOUSAND),
+        frozenset(assumed),
+        tuple(
+            sorted(
+                (tokens, _rates(f"{field}.above[{tokens}]", model, dearer))
+                for tokens, dearer in price.above.items()
+            )
+        ),
+        named,
     )

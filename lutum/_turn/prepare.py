@@ -179,7 +179,11 @@ class TurnContext(Struct, frozen=True):
             )
         else:
             estimate = prepared.estimate
-        return estimate if self.pricing is None else self.pricing.priced(prepared.model, estimate)
+        return (
+            estimate
+            if self.pricing is None
+            else self.pricing.priced(prepared.model, estimate, prepared.rates)
+        )
 
     def _reservation(self, prepared: Prepared) -> Callable[[], Awaitable[BudgetLease]]:
         ledger, estimate, own = self.budget, prepared.estimate, prepared.request.settings.limit

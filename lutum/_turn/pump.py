@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import msgspec
@@ -362,8 +363,10 @@ class Pump:
         error = failure if isinstance(failure, TurnError) else None
         if error is not None:
             error.response = response
+        if isinstance(error, ProviderError):
+            self._locate(error, response)
         if isinstance(error, ProviderError) and error.kind == "invalid_request" and self.prepared.structured:
-            error.args = (f"{error} (a structured value was asked for by {self.prepared.structured})",)
+            error.message += f" (a structured value was asked for by {self.prepared.structured})"
         usage = self._priced(self.counter.settlement(failure))
         self._charged = usage if not self.attempts else self._charged + usage
         self.attempts = (*self.attempts, Attempt(len(self.attempts) + 1, usage, response, error))
@@ -381,6 +384,13 @@ class Pump:
             usage.known,
             self._backend.current_time() - self._started,
         )
+
+    def _locate(self, error: ProviderError, response: Response | None) -> None:
+        """Write into an error where its request went: its message has it, as the decoder does not know it."""
+        error.url = error.url or self.prepared.url
+        error.host = error.host or urlsplit(error.url).hostname
+        error.model = error.model or self.prepared.model
+        error.request_id = error.request_id or (None if response is None else response.request_id)
 
     def _announce(self, attempt: int, pause: float, error: TurnError) -> None:
         status = error.status if isinstance(error, ProviderError) else None

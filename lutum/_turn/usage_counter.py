@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+
 from lutum._values.errors import ProviderError, UsageError
 from lutum._values.events import (
     CitationAdded,
@@ -109,14 +111,11 @@ class UsageCounter:
         if self._final and self._reported is not None:
             return self._reported
         reported = self._reported or Usage()
-        return Usage(
-            max(self._input, reported.input_tokens),
-            max(self._deltas, reported.output_tokens),
-            reported.cache_read_tokens,
-            reported.cache_write_tokens,
-            reported.reasoning_tokens,
-            reported.cost_usd,
-            self._label(self._input),
+        return msgspec.structs.replace(
+            reported,
+            input_tokens=max(self._input, reported.input_tokens),
+            output_tokens=max(self._deltas, reported.output_tokens),
+            known=self._label(self._input),
         )
 
     def beyond(self, usage: Usage) -> Usage | None:
@@ -146,14 +145,11 @@ class UsageCounter:
             return Usage(self._input, self._deltas, known="lower_bound" if self._hidden else "estimated")
         reported = self._reported
         input_tokens = reported.input_tokens or self._input
-        return Usage(
-            input_tokens,
-            max(self._deltas, reported.output_tokens),
-            reported.cache_read_tokens,
-            reported.cache_write_tokens,
-            reported.reasoning_tokens,
-            reported.cost_usd,
-            self._label(input_tokens),
+        return msgspec.structs.replace(
+            reported,
+            input_tokens=input_tokens,
+            output_tokens=max(self._deltas, reported.output_tokens),
+            known=self._label(input_tokens),
         )
 
     def _label(self, input_tokens: int = 0) -> Known:

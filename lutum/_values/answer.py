@@ -33,9 +33,18 @@ _RANK: dict[Known, int] = {"exact": 0, "recovered": 1, "lower_bound": 2, "estima
 class Usage(Struct, frozen=True, omit_defaults=True):
     """Tokens and cost of one or more requests.
 
-    `input_tokens` holds everything read, cache reads and writes included; `output_tokens`
-    holds everything written, reasoning included. `cost_usd` is in US dollars, None where
-    nobody said and no price is known.
+    Attributes:
+      input_tokens: everything that was read, cache reads and writes included.
+      output_tokens: everything that was written, reasoning included.
+      cache_read_tokens, cache_write_tokens: parts of the input.
+      reasoning_tokens: a part of the output.
+      cost_usd: US dollars. None if it was not reported and no price is known; 0 is a known cost.
+      known: how the figures are known.
+      cache_write_1h_tokens: cache writes that live an hour, a part of `cache_write_tokens`.
+      web_searches: searches that the provider ran, which most bill one by one.
+      rates: what was billed at another than the standard rate, such as `priority`, `flex`, `batch`, `fast`
+        or a region. Empty in the sum of requests with different rates.
+      parts: what other models used within the request, by model. The figures include it. A sum has none.
     """
 
     input_tokens: int = 0
@@ -45,6 +54,10 @@ class Usage(Struct, frozen=True, omit_defaults=True):
     reasoning_tokens: int = 0
     cost_usd: Decimal | None = None
     known: Known = "exact"
+    cache_write_1h_tokens: int = 0
+    web_searches: int = 0
+    rates: tuple[str, ...] = ()
+    parts: tuple[tuple[str, Usage], ...] = ()
 
     @property
     def total_tokens(self) -> int:
@@ -55,6 +68,9 @@ class Usage(Struct, frozen=True, omit_defaults=True):
         cost = None
         if self.cost_usd is not None or other.cost_usd is not None:
             cost = (self.cost_usd or Decimal(0)) + (other.cost_usd or Decimal(0))
+        rates = self.rates if self.rates == other.rates or not other.total_tokens else ()
+        if not self.total_tokens:
+            rates = other.rates
         return Usage(
             self.input_tokens + other.input_tokens,
             self.output_tokens + other.output_tokens,
@@ -63,6 +79,9 @@ class Usage(Struct, frozen=True, omit_defaults=True):
             self.reasoning_tokens + other.reasoning_tokens,
             cost,
             max(self.known, other.known, key=_RANK.__getitem__),
+            self.cache_write_1h_tokens + other.cache_write_1h_tokens,
+            self.web_searches + other.web_searches,
+            rates,
         )
 
 

@@ -50,6 +50,7 @@ ErrorKind = Literal[
     "billing",
     "not_found",
     "too_large",
+    "context_length",
     "rate_limit",
     "timeout",
     "overloaded",
@@ -207,13 +208,18 @@ class TurnError(LutumError):
 class ProviderError(TurnError):
     """The provider answered with an error, or with data that is not its protocol.
 
+    `str()` gives status, kind, host, model and request id, and then the provider's words.
+
     Attributes:
+      message: the provider's words alone.
       kind: the class of the fault, equal for an HTTP status and an in-stream error event.
       status: the HTTP status, or the one the in-stream error's type stands for.
       type: the provider's own `error.type` (or code), as sent.
       request_id: the provider's id of the request.
       retry_after: seconds the provider asked to wait.
+      should_retry: the provider's own word on a retry (`x-should-retry`); None if it did not say.
       body: the raw body or event, cut at 64 KiB.
+      host, url, model: where the request went, and the model that it asked for; None before a turn knows.
     """
 
     def __init__(
@@ -226,16 +232,32 @@ class ProviderError(TurnError):
         code: str | None = None,
         request_id: str | None = None,
         retry_after: float | None = None,
+        should_retry: bool | None = None,
         body: bytes = b"",
     ) -> None:
         super().__init__(message)
+        self.message = message
         self.kind: ErrorKind = kind
         self.status = status
         self.type = type
         self.code = code
         self.request_id = request_id
         self.retry_after = retry_after
+        self.should_retry = should_retry
         self.body = body[: 64 * 1024]
+        self.host: str | None = None
+        self.url: str | None = None
+        self.model: str | None = None
+
+    def __str__(self) -> str:
+        where = f" from {self.host}" if self.host else ""
+        if self.status == 404 and self.url:
+            where = f" from {self.url}"
+        details = [f"model {self.model}"] if self.model else []
+        details += [f"request {self.request_id}"] if self.request_id else []
+        status = f"{self.status} " if self.status is not None else ""
+        told = f" ({', '.join(details)})" if details else ""
+        return f"{status}{self.kind}{where}{told}: {self.message}"
 
 
 class NetworkError(TurnError):

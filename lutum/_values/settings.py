@@ -192,7 +192,7 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
 def is_retryable(error: TurnError) -> bool:
     """Whether the same request may succeed later, and nothing of an answer was lost by failing."""
     if isinstance(error, ProviderError):
-        return error.kind in _RETRYABLE
+        return error.kind in _RETRYABLE if error.should_retry is None else error.should_retry
     return isinstance(error, NetworkError | Interrupted)
 
 

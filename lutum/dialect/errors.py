@@ -6,43 +6,31 @@ A provider's words are data: an `ErrorTable`. Reading a body and choosing the ki
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, cast
+from typing import Final
 
 import msgspec
 from msgspec import Struct
 
 from lutum._values.errors import ErrorKind, ProviderError
 from lutum._values.results import Response
-from lutum.dialect.json import FAULTS, encode
-from lutum.dialect.retry import retry_after
+from lutum.dialect.error_body import ErrorBody, holds_error, read_error, shown
+from lutum.dialect.error_words import CODES, HOST_CODES, STATUSES, VAGUE_TEXTS, kind_of_text
+from lutum.dialect.json import FAULTS
+from lutum.dialect.retry import retry_after, should_retry
+from lutum.dialect.surrogates import without_halves
 
 __all__ = [
     "STATUSES",
     "ErrorBody",
     "ErrorTable",
     "body_error",
+    "holds_error",
     "http_error",
     "kind_of_status",
+    "not_an_answer",
     "read_error",
     "stream_error",
 ]
-
-STATUSES: Final[Mapping[int, ErrorKind]] = {
-    400: "invalid_request",
-    401: "authentication",
-    402: "billing",
-    403: "permission",
-    404: "not_found",
-    408: "timeout",
-    409: "invalid_request",
-    413: "too_large",
-    422: "invalid_request",
-    429: "rate_limit",
-    503: "overloaded",
-    504: "timeout",
-    529: "overloaded",
-}
-"""What an HTTP status means at most providers (RFC 9110, 15; 529 is Anthropic's)."""
 
 
 class ErrorTable(Struct, frozen=True, kw_only=True):
@@ -60,51 +48,14 @@ class ErrorTable(Struct, frozen=True, kw_only=True):
     statuses: Mapping[int, ErrorKind] = msgspec.field(default_factory=lambda: STATUSES)
 
 
-class ErrorBody(Struct, frozen=True):
-    """The words of an error body, in whatever shape it has."""
-
-    message: str = ""
-    type: str | None = None
-    code: str | None = None
-    request_id: str | None = None
-
-
-def read_error(body: bytes) -> ErrorBody:
-    """Read an error's JSON; never raises. A body without an error gives an empty one.
-
-    These shapes are read: `{"error": {...}}`, the inner object itself, `{"error": "..."}`, `{"detail": ...}`,
-    and a list of one of these, which Google's front end sends.
-    """
-    try:
-        whole: object = msgspec.json.decode(body)
-    except FAULTS:
-        return ErrorBody()
-    if isinstance(whole, list) and whole:
-        whole = cast("list[object]", whole)[0]
-    if not isinstance(whole, dict):
-        return ErrorBody()
-    members = cast("dict[str, object]", whole)
-    error = members.get("error") or members
-    request_id = _word(members.get("request_id"))
-    if isinstance(error, str):
-        return ErrorBody(error, None, _word(members.get("code")), request_id)
-    if not isinstance(error, dict):
-        return ErrorBody(request_id=request_id)
-    inner = cast("dict[str, object]", error)
-    said = inner.get("message") or inner.get("detail") or members.get("detail") or ""
-    message = said if isinstance(said, str) else encode(said).decode()
-    type = _word(inner.get("type"))
-    if inner is members and type == "error":  # the name of the event, which is not a type of error
-        type = None
-    details = inner.get("details")
-    code = _word(inner.get("code"))
-    if code is None and isinstance(details, dict):  # Anthropic's
-        code = _word(cast("dict[str, object]", details).get("error_code"))
-    return ErrorBody(message, type, code, request_id or _word(inner.get("request_id")))
+_NOT_SAID: Final = "the error has no message"
 
 
 def http_error(response: Response, body: bytes, now: float, table: ErrorTable) -> ProviderError:
     """Return the error of a response with an error status.
+
+    The kind is the first of these that is known: what the sentence says (a prompt that is too long, an empty
+    account), statuses 401 and 413, the code or type, the status.
 
     Args:
       now: seconds since the epoch, for a Retry-After that is a date in a response without a date.
@@ -116,25 +67,53 @@ def http_error(response: Response, body: bytes, now: float, table: ErrorTable) -
         kind = table.statuses.get(status) or kind or _coded(error, table.types)[0]
     if status == 401:  # api.openai.com calls a wrong key an invalid_request_error
         kind = "authentication"
-    message = error.message
-    if not message:
-        shown = body[:200].decode(errors="replace").strip() or "no message"
-        message = f"HTTP {status}: {shown}"
-    wait = retry_after(response.headers, now)
-    return _provider_error(error, message, kind or kind_of_status(status), status, response, wait, body)
+    if status == 413:  # Groq: a request above the limit of tokens a minute, which never fits
+        kind = "too_large"
+    worded = kind_of_text(error.message, status)
+    # Gemini says "quota" of a limit a minute, and Groq "reduce the length" of a prompt above such a limit.
+    if worded is not None and not (kind in ("rate_limit", "too_large") and worded == "context_length"):
+        kind = worded
+    message = error.message or shown(body)
+    if 300 <= status < 400:
+        message = _redirect(response, message)
+    wait = retry_after(response.headers, now, error=error.value, message=message, status=status)
+    return _provider_error(
+        error,
+        message or _NOT_SAID,
+        kind or kind_of_status(status),
+        status,
+        response,
+        wait,
+        body,
+    )
 
 
-def stream_error(data: bytes, response: Response, table: ErrorTable) -> ProviderError:
-    """Return the error of an event in a stream, classed as the status would be that its words stand for."""
+def stream_error(
+    data: bytes, response: Response, table: ErrorTable, *, default: ErrorKind = "unknown"
+) -> ProviderError:
+    """Return the error of an event in a stream, classed as the status would be that its words stand for.
+
+    Args:
+      default: the kind when nothing says one.
+    """
     error = read_error(data)
     kind, status = _coded(error, table.codes)
     if kind is None:
         kind, status = _coded(error, table.types)
-    if kind is None and (error.code or "").isdecimal() and len(error.code or "") == 3:
+    if kind is None and (error.code or "").isdecimal() and 400 <= int(error.code or "") < 600:
         status = int(error.code or "")  # gateways send the status of their upstream
         kind = table.statuses.get(status) or kind_of_status(status)
-    message = error.message or error.code or error.type or "an error without a message"
-    return _provider_error(error, message, kind or "unknown", status, response, None, data)
+    message = error.message or error.code or error.type or shown(data) or "an error without a message"
+    worded = kind_of_text(message, status)
+    if worded is not None:
+        kind = worded
+    if kind is None:
+        lower = message.lower()
+        kind, status = next((found for part, found in VAGUE_TEXTS if part in lower), (None, status))
+    wait = retry_after(
+        {}, 0.0, error=error.value, message=message, status=429 if kind == "rate_limit" else 500
+    )
+    return _provider_error(error, message, kind or default, status, response, wait, data)
 
 
 def body_error(body: bytes, response: Response, table: ErrorTable) -> ProviderError | None:
@@ -143,14 +122,34 @@ def body_error(body: bytes, response: Response, table: ErrorTable) -> ProviderEr
     None when the body is not whole JSON, because it is cut.
     """
     try:
-        whole: object = msgspec.json.decode(body)
+        whole: object = msgspec.json.decode(without_halves(body))
     except FAULTS:
         return None
-    if isinstance(whole, list) and whole:
-        whole = cast("list[object]", whole)[0]
-    if isinstance(whole, dict) and "error" in whole:
+    if holds_error(whole):
         return stream_error(body, response, table)
-    return ProviderError("the answer is JSON and not an event stream", kind="malformed", body=body)
+    return not_an_answer(body, response)
+
+
+def not_an_answer(body: bytes, response: Response) -> ProviderError:
+    """Return the error of a response with a good status that is not an answer of the dialect at all.
+
+    The address may be wrong, or a proxy answered in the provider's place. It is not retried, because the same
+    request gets the same page.
+    """
+    type = response.headers.get("content-type")
+    told = f"the answer has content type {type}" if type else "the answer"
+    if not body.strip():
+        message = f"{told} and is empty" if type else "the answer is empty"
+    else:
+        quoted = shown(body)
+        told = f"{told} and" if type else told
+        message = f"{told} is not an answer of this API: {quoted}"
+    return ProviderError(
+        f"{message}. Check base_url, and whether a proxy answers in the provider's place",
+        kind="malformed",
+        request_id=response.request_id,
+        body=body,
+    )
 
 
 def kind_of_status(status: int) -> ErrorKind:
@@ -158,13 +157,36 @@ def kind_of_status(status: int) -> ErrorKind:
     return "server" if status >= 500 else "invalid_request" if status >= 400 else "unknown"
 
 
+def _redirect(response: Response, message: str) -> str:
+    target = response.headers.get("location", "")
+    if not target:
+        return message or "a redirect without a target"
+    return f"redirected to {target}, which is not followed: set base_url to the address that answers"
+
+
 def _coded(
     error: ErrorBody, table: Mapping[str, tuple[ErrorKind, int]]
 ) -> tuple[ErrorKind, int] | tuple[None, None]:
+    if error.code is not None and (shape := _shape(error)) and (found := HOST_CODES[shape].get(error.code)):
+        return found
     for word in (error.code, error.type):
-        if found := table.get((word or "").lower()):
+        # AWS writes "com.amazon...#ThrottlingException", with a colon and an address behind it.
+        name = (word or "").lower().rpartition("#")[2].partition(":")[0]
+        if found := table.get((word or "").lower()) or table.get(name) or CODES.get(name):
             return found
     return None, None
+
+
+def _shape(error: ErrorBody) -> str | None:
+    """Return the host whose numbers the code of an error may be."""
+    value = error.value
+    if not isinstance(value, dict):
+        return None
+    if "base_resp" in value:
+        return "minimax"
+    if "error_code" in value:
+        return "baidu"
+    return "zhipu" if error.type is None and "errors" not in value else None
 
 
 def _provider_error(
@@ -184,11 +206,6 @@ def _provider_error(
         code=error.code,
         request_id=error.request_id or response.request_id,
         retry_after=wait,
+        should_retry=should_retry(response.headers),
         body=body,
     )
-
-
-def _word(value: object) -> str | None:
-    if isinstance(value, str):
-        return value or None
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,0 +1,115 @@
+r"""Halves of surrogate pairs in JSON, joined or replaced.
+
+JSON of JavaScript servers cuts a character outside the basic plane into `\ud83d` and `\ude00`, and puts each
+half into a delta of its own (KohakuTerrarium#48, rakazo#416, eliza#30904). No half is valid by itself, and
+msgspec refuses the JSON that has one. A half at the end of a string waits for the next event: if a string in
+there begins with the other half, the pair goes to the first string. Any other half becomes U+FFFD.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, final
+
+__all__ = ["HalfPairs", "without_halves"]
+
+# An escape in a JSON string, so that an escaped backslash is not taken for the start of one.
+_escape: Final = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
+_REPLACEMENT: Final = rb"\ufffd"
+
+
+def _halves(data: bytes) -> list[tuple[int, int, bool]]:
+    """Return start, end and whether it is the first half of a pair, of each half without its other."""
+    found = list[tuple[int, int, bool]]()
+    high: tuple[int, int] | None = None
+    for match in _escape.finditer(data):
+        code = int(match[1], 16) if match[1] else 0
+        if high is not None:
+            if 0xDC00 <= code < 0xE000 and match.start() == high[1]:
+                high = None
+                continue
+            found.append((*high, True))
+            high = None
+        if 0xD800 <= code < 0xDC00:
+            high = match.span()
+        elif 0xDC00 <= code < 0xE000:
+            found.append((*match.span(), False))
+    if high is not None:
+        found.append((*high, True))
+    return found
+
+
+def _replaced(data: bytes, spans: list[tuple[int, int, bytes]]) -> bytes:
+    pieces, at = list[bytes](), 0
+    for start, end, new in sorted(spans):
+        pieces += (data[at:start], new)
+        at = end
+    return b"".join((*pieces, data[at:]))
+
+
+def without_halves(data: bytes) -> bytes:
+    """Return JSON with U+FFFD in place of each half of a pair; `data` itself when it has none."""
+    if b"\\u" not in data:
+        return data
+    return _replaced(data, [(start, end, _REPLACEMENT) for start, end, _ in _halves(data)])
+
+
+@final
+class HalfPairs:
+    """The halves in the events of one stream.
+
+    `replaced` is True once a half was replaced: the answer is then not what the model wrote.
+    """
+
+    __slots__ = ("_held", "replaced")
+
+    def __init__(self) -> None:
+        self._held: tuple[bytes, bytes, tuple[int, int]] | None = None
+        self.replaced = False
+
+    @property
+    def waiting(self) -> bool:
+        """Whether an event is held back."""
+        return self._held is not None
+
+    def take(self, name: bytes, data: bytes) -> list[tuple[bytes, bytes]]:
+        """Return the events that can be decoded now: this one, the one that was held back, both or none."""
+        held, self._held = self._held, None
+        # Only `\uD8..` to `\uDF..` matter; nearly no event has one.
+        halves = _halves(data) if b"\\ud" in data or b"\\uD" in data else []
+        if held is None and not halves:
+            return [(name, data)]
+        out = list[tuple[bytes, bytes]]()
+        edits = list[tuple[int, int, bytes]]()
+        if held is not None:
+            if not halves and b'"ping"' in data:
+                self._held = held  # comes between any two deltas
+                return [(name, data)]
+            other = next((h for h in halves if not h[2] and data[h[0] - 1 : h[0]] == b'"'), None)
+            whole = _REPLACEMENT
+            if other is not None:
+                whole = held[1][slice(*held[2])] + data[other[0] : other[1]]
+                edits.append((other[0], other[1], b""))
+                halves.remove(other)
+            else:
+                self.replaced = True
+            out.append((held[0], _replaced(held[1], [(*held[2], whole)])))
+        last = next((h for h in reversed(halves) if h[2] and data[h[1] : h[1] + 1] == b'"'), None)
+        if last is not None:
+            halves.remove(last)
+        self.replaced = self.replaced or bool(halves)
+        edits += [(start, end, _REPLACEMENT) for start, end, _ in halves]
+        if last is None:
+            out.append((name, _replaced(data, edits)))
+        else:
+            shift = sum(len(new) - (end - start) for start, end, new in edits if start < last[0])
+            self._held = (name, _replaced(data, edits), (last[0] + shift, last[1] + shift))
+        return out
+
+    def flush(self) -> list[tuple[bytes, bytes]]:
+        """Return the event that is held back, at the end of the stream."""
+        held, self._held = self._held, None
+        if held is None:
+            return []
+        self.replaced = True
+        return [(held[0], _replaced(held[1], [(*held[2], _REPLACEMENT)]))]
