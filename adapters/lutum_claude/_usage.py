@@ -4,16 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
 from msgspec import Raw
 
-from lutum.dialect.usage import Reported, cost, count, is_odd, member
+from lutum import Estimate
+from lutum.dialect.json import FAULTS, decode_array, decode_object, starts_with, string
+from lutum.dialect.usage import Reported, cost, count, is_odd, member, settle, total
 
 COUNTS = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 """Members that hold a number of tokens."""
 
 
 def read_usage(members: Mapping[str, Raw]) -> Reported:
-    """Read a usage object. Cache reads and writes come beside `input_tokens`, and are input too."""
+    """Read a usage object. Cache reads and writes come beside `input_tokens`, and are input too.
+
+    The top-level counts are those of the answer. Steps of the request that are billed as well, such as a
+    compaction or an advisor's answer, are only in `iterations` (anthropic-sdk-python,
+    types/beta/beta_usage.py), so their sum counts.
+    """
+    top = _read(members)
+    steps = _iterations(members.get("iterations"))
+    if steps:
+        entries = [_read(step) for step in steps]
+        whole = total(*entries)
+        own = [entry for entry, kind in zip(entries, map(_kind, steps), strict=True) if kind == "message"]
+        if not own and whole.input_tokens is not None:  # the answer itself is not among the steps
+            whole = total(top, *entries)
+        parts = tuple(
+            (model, settle(entry, 0, Estimate()))
+            for model, entry in zip(map(_model, steps), entries, strict=True)
+            if model and entry.input_tokens is not None
+        )
+        if whole.input_tokens is not None and whole.output_tokens is not None:
+            top = msgspec.structs.replace(
+                whole,
+                reasoning_tokens=top.reasoning_tokens,
+                cost_usd=top.cost_usd,
+                web_searches=top.web_searches,
+                rates=top.rates,
+                parts=parts,
+                odd=top.odd or whole.odd,
+            )
+    return top
+
+
+def _read(members: Mapping[str, Raw]) -> Reported:
     fresh, output, written, read = (count(members.get(name)) for name in COUNTS)
     odd = [name for name in COUNTS if is_odd(members.get(name))]
     # An unreadable part of the input makes the whole unknown.
@@ -23,7 +58,47 @@ def read_usage(members: Mapping[str, Raw]) -> Reported:
         output_tokens=output,
         cache_read_tokens=read,
         cache_write_tokens=written,
+        cache_write_1h_tokens=count(member(members, "cache_creation", "ephemeral_1h_input_tokens")),
         reasoning_tokens=count(member(members, "output_tokens_details", "thinking_tokens")),
         cost_usd=cost(members.get("cost")),  # a gateway's bill; the API itself sends none
+        web_searches=count(member(members, "server_tool_use", "web_search_requests")),
+        rates=_rates(members),
         odd=bool(odd),
     )
+
+
+def _rates(members: Mapping[str, Raw]) -> tuple[str, ...]:
+    """Return what was billed at another than the standard rate (platform.claude.com, "Pricing")."""
+    try:
+        tier, speed = string(members.get("service_tier")), string(members.get("speed"))
+        place = string(members.get("inference_geo"))
+    except FAULTS:
+        return ()
+    found = [tier] if tier in ("priority", "batch", "flex") else []
+    found += ["fast"] if speed == "fast" else []
+    found += ["us"] if place == "us" else []
+    return tuple(found)
+
+
+def _iterations(value: Raw | None) -> list[dict[str, Raw]]:
+    if not starts_with(value, b"["):
+        return []
+    try:
+        return [decode_object(entry) for entry in decode_array(value)]
+    except FAULTS:
+        return []
+
+
+def _model(step: Mapping[str, Raw]) -> str | None:
+    try:
+        return string(step.get("model"))
+    except FAULTS:
+        return None
+
+
+def _kind(step: Mapping[str, Raw]) -> str:
+    try:
+        kind = string(step.get("type")) or "message"
+    except FAULTS:
+        return "message"
+    return "message" if kind.endswith("message") and kind != "advisor_message" else kind

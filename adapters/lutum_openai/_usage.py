@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from msgspec import Raw
 
-from lutum.dialect.json import FAULTS, decode_object, is_null, starts_with
+from lutum.dialect.json import FAULTS, decode_object, is_null, starts_with, string
 from lutum.dialect.usage import Reported, cost, count, is_odd, member
 
 # xAI: ten thousand million ticks are a dollar.
@@ -22,14 +22,27 @@ _FIGURES = {
         ("input_tokens_details", "cached_tokens"),
         ("prompt_tokens_details", "cached_tokens"),
         ("prompt_cache_hit_tokens",),  # DeepSeek
+        ("cached_tokens",),  # Moonshot
+        ("num_cached_tokens",),  # Together
+        ("cache_read_input_tokens",),  # LiteLLM, Databricks
     ),
     "cache_write_tokens": (
         ("input_tokens_details", "cache_write_tokens"),
         ("prompt_tokens_details", "cache_write_tokens"),
+        ("cache_creation_input_tokens",),  # LiteLLM, Databricks
     ),
+    "cache_write_1h_tokens": (("cache_creation", "ephemeral_1h_input_tokens"),),
     "reasoning_tokens": (
         ("output_tokens_details", "reasoning_tokens"),
         ("completion_tokens_details", "reasoning_tokens"),
+        ("reasoning_tokens",),  # Perplexity
+    ),
+    "tool_input_tokens": (("prompt_tokens_details", "tool_use_tokens"),),
+    "web_searches": (
+        ("server_tool_use", "web_search_requests"),
+        ("server_tool_use_details", "web_search_requests"),  # OpenRouter
+        ("server_side_tool_usage_details", "web_search_calls"),  # xAI
+        ("num_search_queries",),  # Perplexity
     ),
     "audio_input_tokens": (
         ("input_tokens_details", "audio_tokens"),
@@ -54,6 +67,7 @@ def read_usage(reported: Raw | bytes) -> Reported | None:
             odd = odd or is_odd(value)
             if (figure := count(value)) is not None:
                 figures[name] = figure
+            if figure:
                 break
     amount = _cost(members)
     if not odd and amount is None and not figures:
@@ -61,12 +75,44 @@ def read_usage(reported: Raw | bytes) -> Reported | None:
     return Reported(**figures, cost_usd=amount, odd=odd)
 
 
+def read_timings(reported: Raw | bytes | None) -> Reported | None:
+    """Read llama.cpp's `timings`, which its server sends where it leaves `usage` out."""
+    if not starts_with(reported, b"{"):
+        return None
+    try:
+        members = decode_object(reported)
+    except FAULTS:
+        return None
+    read, cached, written = (count(members.get(name)) for name in ("prompt_n", "cache_n", "predicted_n"))
+    if read is None and written is None:
+        return None
+    input = None if read is None else read + (cached or 0)
+    return Reported(input_tokens=input, output_tokens=written, cache_read_tokens=cached)
+
+
+def rates_of(service_tier: Raw | bytes | None) -> tuple[str, ...]:
+    """Return the rate that an answer was billed at, from its `service_tier` (OpenAI, Groq)."""
+    try:
+        tier = string(service_tier)
+    except FAULTS:
+        return ()
+    return (tier,) if tier in ("priority", "flex", "batch", "fast") else ()
+
+
 def _cost(members: Mapping[str, Raw]) -> Decimal | None:
-    """Return the bill of a gateway or host in US dollars; OpenAI itself sends none."""
+    """Return the bill of a gateway or host in US dollars; OpenAI itself sends none.
+
+    With keys of the user's own, OpenRouter's `cost` is only its fee, often 0; the upstream bills the rest.
+    """
     ticks = count(members.get("cost_in_usd_ticks"))
     if ticks is not None:
         return Decimal(ticks) / _TICKS_PER_DOLLAR
     value = members.get("cost")
-    if starts_with(value, b"{"):  # Perplexity's parts and their sum
-        value = member(members, "cost", "total_cost")
-    return cost(value)
+    if starts_with(value, b"{"):  # Perplexity's parts and their sum; hyper.charm.land
+        places = (("cost", "total_cost"), ("cost", "usd"), ("cost", "total"))
+        return next((sum for place in places if (sum := cost(member(members, *place))) is not None), None)
+    fee = cost(value)
+    if members.get("is_byok") != Raw(b"true"):
+        return fee
+    upstream = cost(member(members, "cost_details", "upstream_inference_cost"))
+    return fee if upstream is None else (fee or Decimal(0)) + upstream

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import msgspec
 from msgspec import Raw
 
@@ -26,12 +28,17 @@ def usage_of(record: bytes) -> Usage | None:
     def first(*names: str) -> int | None:
         return next((found for name in names if (found := count(members.get(name))) is not None), None)
 
+    bill = cost(members.get("total_cost"))
+    # With the user's own keys OpenRouter bills a fee, and the upstream the rest.
+    upstream = cost(members.get("upstream_inference_cost"))
+    if members.get("is_byok") == Raw(b"true") and upstream is not None:
+        bill = (bill or Decimal(0)) + upstream
     return recovered(
         Reported(
             input_tokens=first("native_tokens_prompt", "tokens_prompt"),
             output_tokens=first("native_tokens_completion", "tokens_completion"),
             cache_read_tokens=first("native_tokens_cached", "cached_tokens"),
             reasoning_tokens=first("native_tokens_reasoning"),
-            cost_usd=cost(members.get("total_cost")),
+            cost_usd=bill,
         )
     )

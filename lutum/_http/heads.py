@@ -153,5 +153,7 @@ def _keeps(name: str) -> bool:
         or "ratelimit" in name
         or name.startswith("retry-after")
         or name.endswith(("-id", "processing-ms", "service-time", "-requestid"))
-        or name in ("cf-ray", "date")  # a Retry-After date counts from the server's own clock
+        # A Retry-After date counts from the server's own clock. A redirect and an answer of another type are
+        # errors that name the target and the type.
+        or name in ("cf-ray", "content-type", "date", "location", "x-should-retry")
     ) and name != "set-cookie"

@@ -2,8 +2,11 @@
 
 json       read and write JSON without losing digits or bytes
 usage      a provider's usage report to `Usage`, with its label
+answer     a body to events of a stream, or to the JSON or the page that it is instead
 errors     error bodies and statuses to `ProviderError`
-retry      `Retry-After` in each of its forms
+finish     finish reasons in lutum's words
+retry      how long a server asks to wait, in each of its forms
+surrogates halves of surrogate pairs in JSON
 ids        ids of calls that a provider accepts
 headers    check the headers that a user adds
 tokens     estimate tokens of text, JSON, images and documents
@@ -15,15 +18,31 @@ options    options of one turn over an adapter's, and the hooks that choose them
 """
 
 from lutum.dialect import (
+    answer as answer,
     errors as errors,
+    finish as finish,
     headers as headers,
     ids as ids,
     json as json,
     options as options,
     retry as retry,
     schema as schema,
+    surrogates as surrogates,
     tokens as tokens,
     usage as usage,
 )
 
-__all__ = ["errors", "headers", "ids", "json", "options", "retry", "schema", "tokens", "usage"]
+__all__ = [
+    "answer",
+    "errors",
+    "finish",
+    "headers",
+    "ids",
+    "json",
+    "options",
+    "retry",
+    "schema",
+    "surrogates",
+    "tokens",
+    "usage",
+]

@@ -125,8 +125,9 @@ class AnswerReader:
         """
         body = bytes(self._body)
         if self._kind == "json":
-            body = without_halves(body)
-            return body if _is_json(body) else None
+            whole = without_halves(body)
+            self._halves.replaced = whole != body
+            return whole.strip() if _is_json(whole) else None
         if self._kind == "text" or (self._kind == "unknown" and self._names_another_type()):
             raise not_an_answer(body, self._response)
         return None

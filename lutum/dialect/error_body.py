@@ -25,7 +25,7 @@ from msgspec import Struct
 from lutum.dialect.json import FAULTS, encode
 from lutum.dialect.surrogates import without_halves
 
-__all__ = ["ErrorBody", "holds_error", "read_error", "shown"]
+__all__ = ["ErrorBody", "holds_error", "is_error", "read_error", "shown"]
 
 SHOWN_CHARACTERS: Final = 500
 """How much of a body without a message is quoted."""
@@ -100,6 +100,14 @@ def holds_error(whole: object) -> bool:
             return True
     worded = any(isinstance(members.get(name), str) for name in _MESSAGES)
     return worded and _coded(members, tuple(_SHAPED))
+
+
+def is_error(data: bytes) -> bool:
+    """Return whether data is JSON, not an answer of the dialect, that says that something failed."""
+    try:
+        return holds_error(msgspec.json.decode(data))
+    except FAULTS:
+        return False
 
 
 def shown(body: bytes) -> str:

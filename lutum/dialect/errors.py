@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from lutum._values.errors import ErrorKind, ProviderError
 from lutum._values.results import Response
-from lutum.dialect.error_body import ErrorBody, holds_error, read_error, shown
+from lutum.dialect.error_body import ErrorBody, holds_error, is_error, read_error, shown
 from lutum.dialect.error_words import CODES, HOST_CODES, STATUSES, VAGUE_TEXTS, kind_of_text
 from lutum.dialect.json import FAULTS
 from lutum.dialect.retry import retry_after, should_retry
@@ -26,6 +26,7 @@ __all__ = [
     "body_error",
     "holds_error",
     "http_error",
+    "is_error",
     "kind_of_status",
     "not_an_answer",
     "read_error",

@@ -11,7 +11,10 @@ from __future__ import annotations
 import re
 from typing import Final, final
 
-__all__ = ["HalfPairs", "without_halves"]
+__all__ = ["REPAIRED", "HalfPairs", "without_halves"]
+
+REPAIRED: Final = "half of a surrogate pair was replaced by U+FFFD"
+"""Why a turn with such a half is not replayed exactly."""
 
 # An escape in a JSON string, so that an escaped backslash is not taken for the start of one.
 _escape: Final = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)

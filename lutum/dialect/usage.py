@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from itertools import combinations
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Raw, Struct
@@ -50,6 +51,10 @@ class Reported(Struct, frozen=True, kw_only=True, omit_defaults=True):
       audio_input_tokens: input that was audio, likewise for the input.
       tool_input_tokens: input that came from tools of the provider, likewise.
       cost_usd: the amount that the provider or a gateway billed. 0 is a known amount.
+      cache_write_1h_tokens: input written to a cache for an hour, a part of `cache_write_tokens`.
+      web_searches: searches that the provider ran.
+      rates: what was billed at another than the standard rate, see `Usage.rates`.
+      parts: what other models used, by model; the figures include it.
       odd: a member is present, is not null and cannot be read as what it should be. Show the raw report as a
         `ProviderEvent`.
     """
@@ -63,6 +68,10 @@ class Reported(Struct, frozen=True, kw_only=True, omit_defaults=True):
     audio_input_tokens: int | None = None
     tool_input_tokens: int | None = None
     cost_usd: Decimal | None = None
+    cache_write_1h_tokens: int | None = None
+    web_searches: int | None = None
+    rates: tuple[str, ...] = ()
+    parts: tuple[tuple[str, Usage], ...] = ()
     odd: bool = False
 
     @property
@@ -155,6 +164,9 @@ def _joined(
         if name == "odd":
             found[name] = any(report.odd for report in reports)
             continue
+        if name in ("rates", "parts"):
+            found[name] = next((told for r in reversed(reports) if (told := getattr(r, name))), ())
+            continue
         figures = [getattr(report, name) for report in reports]
         known = [figure for figure in figures if figure is not None]
         found[name] = join(known) if known and (name not in whole or len(known) == len(figures)) else None
@@ -176,9 +188,10 @@ def settle(
     """Return the usage of a turn, and how it is known.
 
     - Zero output beside streamed content, and zero input without cache reads, are not a report.
-    - A total above input plus output: if the difference is the reasoning, it is output; if it is the audio or
-      the tool input, it is input; the label stays `exact`. Otherwise the difference is output, or the figure
-      that is missing, and the label is `estimated`. A total below the sum is ignored.
+    - A total above input plus output: if the difference is the reasoning, it is output; if it is audio, tool
+      or cached input, it is input; it may be the sum of these. The label stays `exact`. Otherwise the
+      difference is output, or the figure that is missing, and the label is `estimated`. A total below the sum
+      is ignored.
     - Input that is not reported comes from the estimate, output from the count. The label is `estimated`.
 
     Args:
@@ -202,17 +215,19 @@ def settle(
     missing_output = output_tokens is None or (output_tokens == 0 and counted > 0)
     more = (found.total_tokens or 0) - (input_tokens or 0) - (output_tokens or 0)
     if more > 0:
-        if more == found.reasoning_tokens:
-            output_tokens, missing_output = (output_tokens or 0) + more, False
-        elif more in (found.audio_input_tokens, found.tool_input_tokens):
-            input_tokens, missing_input = (input_tokens or 0) + more, False
+        if (sides := _sides(found, more)) is not None:
+            to_input, to_output = sides
+            if to_input:
+                input_tokens, missing_input = (input_tokens or 0) + to_input, False
+            if to_output:
+                output_tokens, missing_output = (output_tokens or 0) + to_output, False
         else:
             known = "estimated"
             if missing_input and missing_output:  # only the sum is known
                 input_tokens = min(estimate.input_tokens, max(0, more - counted))
                 output_tokens = more - input_tokens
             elif missing_input:
-                input_tokens = more
+                input_tokens = (input_tokens or 0) + more
             else:
                 output_tokens = (output_tokens or 0) + more
             missing_input = missing_output = False
@@ -234,7 +249,29 @@ def settle(
         reasoning_tokens=found.reasoning_tokens or 0,
         cost_usd=found.cost_usd,
         known=known,
+        cache_write_1h_tokens=min(found.cache_write_1h_tokens or 0, written),
+        web_searches=found.web_searches or 0,
+        rates=found.rates,
+        parts=found.parts,
     )
+
+
+def _sides(found: Reported, more: int) -> tuple[int, int] | None:
+    """Return how much of a difference is input and output, if reported details explain it."""
+    inputs = (
+        found.audio_input_tokens,
+        found.tool_input_tokens,
+        found.cache_read_tokens,
+        found.cache_write_tokens,
+    )
+    details = [(0, found.reasoning_tokens), *((1, figure) for figure in inputs)]
+    known = [(side, figure) for side, figure in details if figure]
+    for count in range(1, len(known) + 1):
+        for chosen in combinations(known, count):
+            if sum(figure for _, figure in chosen) == more:
+                to_input = sum(figure for side, figure in chosen if side)
+                return to_input, more - to_input
+    return None
 
 
 def recovered(reported: Reported | None) -> Usage | None:
@@ -244,21 +281,28 @@ def recovered(reported: Reported | None) -> Usage | None:
     return msgspec.structs.replace(settle(reported, 0, Estimate()), known="recovered")
 
 
+Mode = Literal["cumulative", "increments", "latest"]
+"""How the reports of one stream are joined: the largest value of each figure, the sum, or the last one."""
+
+
 class UsageReports:
-    """The usage reports of one response: shows each as an event, and settles the last one.
+    """The usage reports of one response: shows each as an event, and settles them.
 
     A report of zeros after another report does not count, because some servers send one last.
 
     Args:
       estimate: the request's own estimate.
       hidden: the model reasons out of sight.
+      mode: how several reports are joined. Reports in every chunk are cumulative unless the host is known to
+        send increments.
     """
 
-    __slots__ = ("_estimate", "_final", "_hidden", "_last")
+    __slots__ = ("_estimate", "_final", "_hidden", "_last", "_mode")
 
-    def __init__(self, estimate: Estimate, *, hidden: bool = False) -> None:
+    def __init__(self, estimate: Estimate, *, hidden: bool = False, mode: Mode = "cumulative") -> None:
         self._estimate = estimate
         self._hidden = hidden
+        self._mode = mode
         self._last: Reported | None = None
         self._final = False
 
@@ -268,14 +312,7 @@ class UsageReports:
         return self._final
 
     def take(
-        self,
-        reported: Reported | None,
-        raw: bytes,
-        out: list[Event],
-        *,
-        counted: int,
-        final: bool,
-        free: bool = False,
+        self, reported: Reported | None, raw: bytes, out: list[Event], *, counted: int, final: bool
     ) -> None:
         """Take a report; append a `UsageUpdate` if it is new, and a `ProviderEvent` if a member is odd.
 
@@ -283,7 +320,6 @@ class UsageReports:
           raw: the report's JSON.
           counted: non-empty content deltas so far.
           final: content can no longer follow.
-          free: see `settle`.
         """
         if reported is None:
             return
@@ -291,15 +327,30 @@ class UsageReports:
             out.append(ProviderEvent("usage", raw))
         if reported.empty and (self._last is not None or not final):
             return
-        new = reported != self._last or final != self._final
-        self._last, self._final = reported, final
-        if new and (free or not reported.empty):
-            out.append(UsageUpdate(self.settle(counted, free=free), final))
+        joined = self._joined(reported, final=final)
+        new = joined != self._last or final != self._final
+        self._last, self._final = joined, final
+        if new:
+            out.append(UsageUpdate(self.settle(counted), final))
 
     def mark_final(self) -> None:
         """Take the last report as one of the whole turn, because the response came whole."""
         self._final = self._last is not None
 
-    def settle(self, counted: int, *, free: bool = False) -> Usage:
-        """Return the usage of the response as it is known now; the arguments are those of `settle`."""
-        return settle(self._last, counted, self._estimate, final=self._final, hidden=self._hidden, free=free)
+    def settle(self, counted: int) -> Usage:
+        """Return the usage of the response as it is known now, see `settle`."""
+        return settle(self._last, counted, self._estimate, final=self._final, hidden=self._hidden)
+
+    def _joined(self, reported: Reported, *, final: bool) -> Reported:
+        last = self._last
+        if last is None or self._mode == "latest":
+            return reported
+        if self._mode == "increments":
+            return _joined((last, reported), sum)
+        joined = largest(last, reported)
+        if not final or self._final:
+            return joined
+        # The report of the whole answer counts, also where it is below an earlier one (recorded at Google);
+        # figures that it lacks or has as 0 come from the earlier ones.
+        told = {name: value for name in Reported.__struct_fields__ if (value := getattr(reported, name))}
+        return msgspec.structs.replace(joined, **told)

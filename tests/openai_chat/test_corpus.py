@@ -212,7 +212,7 @@ def test_errors() -> None:
         said = record["json"].get("error", record["json"]) if isinstance(record["json"], dict) else {}
         assert error.kind == kinds[record["status"]], record["id"]
         assert error.status == record["status"]
-        assert str(error) == (said.get("message") or said.get("detail")), record["id"]
+        assert error.message == (said.get("message") or said.get("detail")), record["id"]
         assert error.code == (None if said.get("code") is None else str(said["code"])), record["id"]
         assert error.request_id == headers.get("x-request-id")
 

@@ -47,18 +47,22 @@ def test_a_plain_answer() -> None:
 
 
 def test_done_without_a_reason_is_a_cut() -> None:
-    """`[DONE]` alone completes nothing: proxies send it behind an upstream that broke."""
-    events = decode(chunk({"content": "Rhi"}) + DONE)
-    assert of(events, lutum.TextDelta)
-    assert not of(events, lutum.Completed)
+    """`[DONE]` alone completes nothing: proxies send it behind an upstream that broke. The error says so."""
+    reading, out = decoder(), list[lutum.Event]()
+    with pytest.raises(lutum.ProviderError, match=r"\[DONE\] and without a finish_reason") as failed:
+        reading.feed(chunk({"content": "Rhi"}) + DONE, out)
+    assert failed.value.kind == "server"
+    assert of(out, lutum.TextDelta)
+    assert not of(out, lutum.Completed)
 
 
 def test_blank_reasons_complete_behind_the_usage() -> None:
     """A server that leaves every reason empty ends with the usage of the whole answer, then `[DONE]`."""
     data = chunk({"content": "Rhine"}, "") + chunk({}, "")
-    assert not of(decode(data + DONE), lutum.Completed)
+    with pytest.raises(lutum.ProviderError, match="without a finish_reason"):
+        decode(data + DONE)
     assert not of(decode(data + chunk(usage=USAGE)), lutum.Completed)
-    assert completed(decode(data + chunk(usage=USAGE) + DONE)).finish_reason == "stop"
+    assert completed(decode(data + chunk(usage=USAGE) + DONE)).finish_reason == ""
 
 
 def test_no_done() -> None:
@@ -125,7 +129,7 @@ def test_a_body_instead_of_a_stream() -> None:
     whole = {"id": "c", "model": "m", "choices": [{"message": message, "finish_reason": ""}], "usage": USAGE}
     data = b"\n\n \r\n" + msgspec.json.encode(whole)
     events = decode(data)
-    assert completed(events).finish_reason == "stop"
+    assert completed(events).finish_reason == ""
     assert (text(events), completed(events).usage) == ("Rhine", lutum.Usage(7, 3))
     assert decode(data, [bytes([byte]) for byte in data]) == events
     assert decode(data[:-3]) == []
@@ -407,11 +411,12 @@ def test_how_calls_are_told_apart(deltas: list[dict[str, Any]], found: list[tupl
 
 
 def test_a_call_without_an_id() -> None:
-    """It is given one, so that it can be answered, and the turn says so."""
+    """It is given one, so that it can be answered; the next request has it, so the turn stays exact."""
     events = decode(stream({"tool_calls": [call("", "look")]}, finish="tool_calls"))
     (ready,) = of(events, lutum.ToolCallReady)
     assert ready.id
-    assert completed(events).turn.inexact_reason == "call 0 came without an id"
+    assert completed(events).turn.exact
+    assert wire(events)["tool_calls"][0]["id"] == ready.id
 
 
 def test_malformed_arguments() -> None:

@@ -290,7 +290,7 @@ def test_errors_are_classed() -> None:
         said = whole.get("error", whole)
         if isinstance(said, str):
             said = {"message": said, "code": whole.get("code")}
-        assert str(error) == (said.get("message") or said.get("detail")), record["id"]
+        assert error.message == (said.get("message") or said.get("detail")), record["id"]
         assert (error.type, error.code) == (said.get("type"), said.get("code")), record["id"]
         assert error.request_id == headers.get("x-request-id")
         expected = kinds[record["status"]]

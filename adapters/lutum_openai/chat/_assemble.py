@@ -6,25 +6,42 @@ keeps its bytes. What cannot be joined with certainty leaves a reason in `inexac
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Literal
 
 from msgspec import Raw
 
-from lutum.dialect.json import copied, decode_array, decode_object, decode_str, encode, is_null
+from lutum.dialect.json import (
+    FAULTS,
+    copied,
+    decode_array,
+    decode_object,
+    encode,
+    is_null,
+    is_object,
+    starts_with,
+    string,
+)
+from lutum.dialect.usage import count
 from lutum_openai.chat import _turn, _wire
 
 Shown = tuple[Literal["text", "reasoning", "refusal", "other"], str, bytes]
 """A piece to show: its kind, its text (for `other` a name), and for `other` the JSON."""
 
 _JOINED = frozenset({"content", "refusal", *_wire.REASONING_TEXT})
+_EMPTY = frozenset({b"null", b'""', b"[]", b"{}"})
 _NO_WORDS = frozenset({b"", b'""', b"nu"})  # how an absent, an empty and a null string begin
 # A piece of them goes on with an entry; entries of other types are whole.
 _STREAMED_DETAILS = {"reasoning.text": "text", "reasoning.summary": "summary"}
 
 
 class ReceivedCall:
-    """A tool call that is being received; `custom` calls are the provider's, see `Completed.open_items`."""
+    """A tool call that is being received; `custom` calls are the provider's, see `Completed.open_items`.
+
+    `id` is empty until a delta brings one, or a piece is shown.
+    """
 
     __slots__ = ("_function", "_members", "_pieces", "_whole", "custom", "id", "index", "name", "ready")
 
@@ -41,16 +58,26 @@ class ReceivedCall:
 
     @property
     def arguments(self) -> str:
-        """The arguments as received; an object where none came, or nothing but blanks."""
+        """The arguments as received, said once; an object where none came, or nothing but blanks."""
         if self._whole is not None:
             return self._whole.decode()
         joined = "".join(self._pieces)
-        return joined if joined.strip() else "{}"
+        return said_once(self._pieces) if joined.strip() else "{}"
 
     @property
     def blank(self) -> bool:
         """Whether no arguments came."""
         return self._whole is None and not "".join(self._pieces).strip()
+
+    @property
+    def whole(self) -> bool:
+        """Whether the arguments so far are one JSON object."""
+        return not self.blank and is_object(self.arguments)
+
+    @property
+    def bare(self) -> bool:
+        """Whether nothing but metadata came: no name and no arguments."""
+        return not self.name and self.blank and not self.custom
 
     def take(self, members: dict[str, Raw]) -> str:
         """Take a delta; returns the piece of the arguments that it held."""
@@ -58,14 +85,23 @@ class ReceivedCall:
         for name, raw in members.items():
             if name in ("index", "id") or is_null(raw):
                 continue
-            if name == "function":
+            if name == "function" and starts_with(raw, b"{"):
                 piece = self._take_function(decode_object(raw), self._function, "arguments")
-            elif name == "custom" and _text(members.get("type") or self._members.get("type")) == "custom":
+            elif (
+                name == "custom"
+                and starts_with(raw, b"{")
+                and _text(members.get("type") or self._members.get("type")) == "custom"
+            ):
                 self.custom = True
                 piece = self._take_function(decode_object(raw), self._function, "input")
             else:
                 self._members[name] = Raw(copied(raw))
         return piece
+
+    def adopt(self, other: ReceivedCall) -> None:
+        """Take the metadata that came in a delta of its own, where this call has none."""
+        self._members = other._members | self._members
+        self._function = other._function | self._function
 
     def _take_function(self, members: dict[str, Raw], known: dict[str, Raw], streamed: str) -> str:
         piece = ""
@@ -73,17 +109,12 @@ class ReceivedCall:
             if is_null(raw):
                 continue
             if name == "name":
-                said = decode_str(raw)
-                # Some servers repeat the name in every delta; a name in pieces comes before the arguments.
-                if not self.name:
-                    self.name = said
-                elif said != self.name and not self._pieces:
-                    self.name += said
+                self._take_name(string(raw) or "")
                 known.setdefault(name, Raw())
             elif name != streamed:
                 known[name] = Raw(copied(raw))
             elif bytes(raw)[:1] == b'"':
-                piece = decode_str(raw)
+                piece = string(raw) or ""
                 self._pieces.append(piece)
                 known.setdefault(name, Raw())
             else:
@@ -92,15 +123,60 @@ class ReceivedCall:
                 known.setdefault(name, Raw())
         return piece
 
+    def _take_name(self, said: str) -> None:
+        # OVH and the Hugging Face router repeat the name in every delta. A name in pieces (continue#5849,
+        # openai-agents-python#326) comes before the arguments; a longer one that begins alike replaces it.
+        if said.startswith(self.name):
+            self.name = said
+        elif self.blank:
+            self.name += said
+
     def json(self) -> bytes:
         """The whole call."""
         streamed = "input" if self.custom else "arguments"
+        text = "".join(self._pieces) if self.custom else said_once(self._pieces)
         function = dict(self._function)
         function["name"] = Raw(encode(self.name))
-        function[streamed] = Raw(encode("".join(self._pieces)) if self._whole is None else self._whole)
+        function[streamed] = Raw(encode(text) if self._whole is None else self._whole)
         members = {"id": Raw(encode(self.id)), "type": Raw(b'"function"')} | self._members
         members["custom" if self.custom else "function"] = Raw(encode(function))
         return encode(members)
+
+
+def said_once(pieces: list[str]) -> str:
+    """Return the arguments of a call that some servers send more than once.
+
+    - `{}` before the real ones (litellm#4537);
+    - all of them again at the end (opencodex#361, codex-lb#284, 9router#2869);
+    - in each delta everything so far (new-api, gateways to Gemini).
+
+    What is one JSON object, or none of these, stays as it came.
+    """
+    joined = "".join(pieces)
+    if not joined.strip() or is_object(joined):
+        return joined
+    filled = [piece for piece in pieces if piece.strip()]
+    last = filled[-1]
+    grows = all(later.startswith(earlier) for earlier, later in pairwise(filled))
+    if len(filled) > 1 and grows and is_object(last):
+        return last
+    values = list[str]()
+    at = 0
+    while at < len(joined):
+        if joined[at].isspace():
+            at += 1
+            continue
+        try:
+            _, end = _scan(joined, at)
+        except (ValueError, RecursionError):
+            return joined
+        values.append(joined[at:end])
+        at = end
+    real = [value for value in values if value.replace(" ", "") != "{}"] or values
+    return real[0] if len(set(real)) == 1 and is_object(real[0]) else joined
+
+
+_scan = json.JSONDecoder().raw_decode
 
 
 class ReceivedMessage:
@@ -117,6 +193,7 @@ class ReceivedMessage:
         self._audio = dict[str, Raw]()
         self._audio_text = dict[str, list[str]]()
         self._others = dict[str, bytes]()
+        self._holders = dict[str, bytes]()  # how the first value of a member begins that is not null
 
     def take(self, members: dict[str, Raw]) -> Iterator[Shown]:
         """Take every member of a delta but its calls; yields what it shows.
@@ -136,8 +213,20 @@ class ReceivedMessage:
                 continue
             self._order.setdefault(name)
             first = bytes(raw)[:1]
+            if (
+                name in self._holders
+                and first not in (b"n", self._holders[name])
+                and bytes(raw) not in _EMPTY
+            ):
+                # A string and then a list, or the other way round: each is kept as far as one member can.
+                if name != "content" or b"{" in (first, self._holders[name]):
+                    self._left_out(name)
+                    yield "other", name, copied(raw)
+                    continue
+            elif first != b"n":
+                self._holders[name] = first
             if first == b'"' and name in _JOINED:
-                text = decode_str(raw)
+                text = string(raw) or ""
                 if name == "content":
                     self._take_text(text)
                     kind: Literal["text", "reasoning", "refusal"] = "text"
@@ -150,6 +239,12 @@ class ReceivedMessage:
             elif name == "content" and first == b"[":
                 for part in decode_array(raw):
                     yield from self._take_part(copied(part))
+            elif name == "content" and not is_null(raw):
+                # Cloudflare's JSON mode sends the decoded object; requests take a string alone.
+                text = copied(raw).decode()
+                self.inexact = self.inexact or "the content came as JSON, and goes back as its text"
+                self._take_text(text)
+                yield "text", text, b""
             elif name == "audio" and first == b"{":
                 yield from self._take_audio(raw)
             elif first == b"[":
@@ -165,32 +260,77 @@ class ReceivedMessage:
         pieces.append(text)
         return True
 
-    def call_for(self, delta: _wire.CallDelta, fallback_id: str) -> ReceivedCall:
+    def call_for(self, members: dict[str, Raw], fallback_id: str) -> ReceivedCall:
         """The call that a delta goes on with, or a new one.
 
         Servers send an index, or whole calls without one, or index 0 for every whole call, or an id of its
-        own with every delta: a new id begins a new call only where a name comes with it.
+        own with every delta:
+
+        - A new id begins a new call only where a name comes with it.
+        - A name behind complete arguments begins a new call, also with the index of the call before and
+          without an id (Gemini behind gateways: hermes-agent#62937, gcli2api#406, new-api#671,
+          litellm#37792), unless the delta says the same call again.
+        - An id that an earlier call has is made unique (Kimi: nanobot#4473; MiMo: oh-my-pi#2055), because
+          a result belongs to one call.
+        - Metadata such as a signature may come in a delta of its own, before or after its call
+          (open-webui/computer#224). It makes no call: see `settle_calls`.
         """
-        named = bool(delta.function and delta.function.name)
+        index, id = count(members.get("index")), _id(members.get("id"))
+        function = members.get("function")
+        inner = decode_object(function) if starts_with(function, b"{") else {}
+        name = _text(inner.get("name"))
+        arguments = _given(inner.get("arguments"))
         found: ReceivedCall | None = None
-        if delta.index is not None:
-            found = next((call for call in reversed(self.calls) if call.index == delta.index), None)
-        elif delta.id:
-            found = next((call for call in self.calls if call.id == delta.id), None)
-            if found is None and not named and self.calls:
+        if index is not None:
+            found = next((call for call in reversed(self.calls) if call.index == index), None)
+        elif id:
+            found = next((call for call in reversed(self.calls) if call.id == id), None)
+            if found is None and not name and self.calls:
                 found = self.calls[-1]
-        elif self.calls and not named:
+        elif self.calls and not name:
             found = self.calls[-1]
-        if found is not None and named and delta.id and found.id and delta.id != found.id:
-            found = None
+        waiting = self.calls[-1] if self.calls and self.calls[-1].bare else None
+        if found is None and waiting is not None and name:
+            found = waiting
+            found.index = found.index if index is None else index
+        if found is not None and name and not found.bare and found.name:
+            other_id = id and found.id and id != found.id
+            again = arguments == found.arguments and name == found.name and (not id or id == found.id)
+            emptied = found.arguments == "{}" and name == found.name
+            if other_id or (arguments.strip() and found.whole and not again and not emptied):
+                found = None
         if found is None:
-            if not delta.id:
-                self.inexact = self.inexact or f"call {len(self.calls)} came without an id"
-            found = ReceivedCall(delta.index, delta.id or fallback_id)
+            found = ReceivedCall(index, self._unique(id))
             self.calls.append(found)
-        elif found.ready:
+        elif not found.id:
+            found.id = self._unique(id)
+        if not found.id and (name or arguments):
+            found.id = self._unique(fallback_id)
+        if found.ready:
             self.inexact = self.inexact or f"call {found.id!r} went on after its end"
         return found
+
+    def settle_calls(self) -> None:
+        """Give metadata that came without a call to the call beside it, at the end of the answer."""
+        for at, call in reversed(list(enumerate(self.calls))):
+            if not call.bare:
+                continue
+            beside = self.calls[at - 1] if at else self.calls[1] if len(self.calls) > 1 else None
+            if beside is None or beside.bare:
+                if not call.id:
+                    self.inexact = self.inexact or "metadata of a call came without the call"
+                    del self.calls[at]
+                continue
+            if not call.id or call.id == beside.id:
+                beside.adopt(call)
+                del self.calls[at]
+
+    def _unique(self, id: str) -> str:
+        taken = {call.id for call in self.calls}
+        unique, number = id, 2
+        while id and unique in taken:
+            unique, number = f"{id}_{number}", number + 1
+        return unique
 
     def legacy(self, raw: Raw) -> tuple[ReceivedCall, str]:
         """Take a piece of a `function_call`."""
@@ -241,7 +381,10 @@ class ReceivedMessage:
             if before := "".join(self._texts.pop("content", ())):
                 self._add_part(_Part("text", {"type": Raw(b'"text"')}, [before]))
         read = _wire.decode_part(part)
-        members = decode_object(part)
+        members = decode_object(part) if part.startswith(b"{") else {}
+        if not members:  # a string, a number or nothing where an object should be
+            yield from self._take_odd_part(part)
+            return
         if read.type == "text" and read.text is not None:
             self._add_part(_Part("text", members, [read.text]))
             if read.text:
@@ -257,6 +400,17 @@ class ReceivedMessage:
             self._parts.append(_Part("", members, []))
             yield "other", f"content.{read.type}", part
 
+    def _take_odd_part(self, part: bytes) -> Iterator[Shown]:
+        """Take an entry of a content list that is not an object: a string is text."""
+        text = string(part)
+        if text:
+            self._add_part(_Part("text", {"type": Raw(b'"text"')}, [text]))
+            self.inexact = self.inexact or "a part of the content came as a string"
+            yield "text", text, b""
+        elif part not in _EMPTY:
+            self._left_out("content")
+            yield "other", "content", part
+
     def _add_part(self, part: _Part) -> None:
         assert self._parts is not None
         if not (self._parts and self._parts[-1].go_on(part)):
@@ -265,8 +419,8 @@ class ReceivedMessage:
     def _take_audio(self, raw: Raw) -> Iterator[Shown]:
         """`data` and `transcript` come in pieces; what is said aloud is text."""
         for name, value in decode_object(raw).items():
-            if name in ("data", "transcript") and not is_null(value):
-                piece = decode_str(value)
+            if name in ("data", "transcript") and starts_with(value, b'"'):
+                piece = string(value) or ""
                 self._audio_text.setdefault(name, []).append(piece)
                 if piece and name == "transcript":
                     yield "text", piece, b""
@@ -403,6 +557,18 @@ class _Entry:
 
 def _text(raw: Raw | None) -> str:
     """A string member; empty where it is absent, null or something else."""
-    if raw is None or not bytes(raw).startswith(b'"'):
+    try:
+        return string(raw) or ""
+    except FAULTS:
         return ""
-    return decode_str(raw)
+
+
+def _id(raw: Raw | None) -> str:
+    """The id of a call; some servers number them."""
+    number = None if starts_with(raw, b'"') else count(raw)
+    return _text(raw) if number is None else str(number)
+
+
+def _given(raw: Raw | None) -> str:
+    """The arguments in a delta: a string, or the object itself."""
+    return _text(raw) if starts_with(raw, b'"') or is_null(raw) or raw is None else bytes(raw).decode()

@@ -32,7 +32,9 @@ from lutum import (
     ToolCallReady,
     TurnStarted,
 )
-from lutum.dialect.errors import stream_error
+from lutum.dialect import surrogates
+from lutum.dialect.answer import AnswerReader
+from lutum.dialect.errors import body_error, is_error, stream_error
 from lutum.dialect.json import (
     FAULTS,
     copied,
@@ -40,20 +42,19 @@ from lutum.dialect.json import (
     decode_object,
     is_null,
     is_object,
+    starts_with,
     string,
 )
-from lutum.dialect.usage import UsageReports
-from lutum.sse import SSEDecoder, SSEError
+from lutum.dialect.usage import Reported, UsageReports, member
 from lutum_openai._errors import ERRORS
-from lutum_openai._usage import read_usage
+from lutum_openai._usage import rates_of, read_timings, read_usage
 from lutum_openai.chat import _turn, _wire
 from lutum_openai.chat._assemble import ReceivedCall, ReceivedMessage
 
-BODY_BYTES = 16 * 2**20
-"""The longest JSON body: as long as the longest event of a stream."""
-
 PATIENCE = 8
 """So many chunks in a row that are not plain, and none is tried any more: a failed try is not free."""
+
+_NO_ERROR = frozenset({b"", b"null", b'""', b"{}", b"[]", b"false"})
 
 # Members of a chunk that have events of their own, or say nothing that is not in one.
 _PLAIN = frozenset({"id", "object", "created", "model", "choices", "usage", "error"})
@@ -93,16 +94,15 @@ class ChatDecoder:
         self._text = StructuredDelta if structured else TextDelta
         self._value_tool = value_tool
 
-        self._sse = SSEDecoder()
-        self._body: bytearray | None = bytearray()  # None once it is known to be a stream
-        self._is_body = False  # a JSON body, which begins with a brace
-        self._tail = b""  # the first byte of a line that has not ended
+        self._reader = AnswerReader(response, ERRORS)
+        self._is_body = False  # the answer is one JSON value
         self._message = ReceivedMessage()
         self._plain = PATIENCE  # what is left of it
         self._fingerprint: tuple[str | None, str | None, str | None] | None = None
         self._seen = dict[str, bytes]()
         self._started = False
         self._finish = ""
+        self._rates: tuple[str, ...] = ()
         self._usage = UsageReports(estimate, hidden=hidden_reasoning)
         self._deltas = 0
         self._count = 0
@@ -116,28 +116,11 @@ class ChatDecoder:
         """
         if self._done:
             return
-        if self._body is not None:
-            body = self._body
-            body += data
-            if not self._is_body:
-                start = bytes(data).lstrip()[:1]
-                if not start:
-                    return
-                self._is_body = start == b"{"
-            if self._is_body:
-                if len(body) > BODY_BYTES:
-                    self._fail(b"", f"a body longer than {BODY_BYTES} bytes")
-                return
-            self._body, data = None, bytes(body)
-        end = max(data.rfind(b"\n"), data.rfind(b"\r"))
-        if end >= 0:
-            self._tail = data[end + 1 : end + 2]
-        elif not self._tail:
-            self._tail = data[:1]
         try:
-            events = self._sse.feed(data)
-        except SSEError as exc:
-            self._fail(b"", str(exc))
+            events = self._reader.feed(data)
+        except ProviderError:
+            self._done = True
+            raise
         for name, payload in events:
             self._take(name, payload, out)
             if self._done:
@@ -147,37 +130,47 @@ class ChatDecoder:
         """The response ended; an event whose blank line is missing counts, if it is whole.
 
         Raises:
-          ProviderError: that last event, or the body, is an error.
+          ProviderError: that last event, or the body, is an error; or the body is not an answer, or has
+            no reason to finish.
         """
         if self._done:
             return
-        if self._body is not None:
-            self._whole_body(bytes(self._body), out)
-            return
-        try:
-            events = self._sse.flush()
-        except SSEError:
-            return
+        events = self._reader.eof()
         for name, payload in events:
-            if payload.strip() != _wire.DONE:
-                try:
-                    decode_object(payload)
-                except FAULTS:
-                    return  # cut, which is the connection's fault
             self._take(name, payload, out)
-        whole = events or self._tail in (b"", b":")
-        if self._finish and whole and not self._done and (self._usage.final or self._finish != "tool_calls"):
+            if self._done:
+                return
+        if (body := self._reader.body()) is not None:
+            self._whole_body(body, out)
+            return
+        whole = events or not self._reader.in_line
+        if self._finish and whole and (self._usage.final or self._finish != "tool_calls"):
             self._complete(out)
+            return
+        self._reader.check_strays()
 
     def _whole_body(self, body: bytes, out: list[Event]) -> None:
-        try:
-            members = decode_object(body)
-        except FAULTS:
-            return  # cut, as a stream would be
+        self._is_body = True
+        members = decode_object(body) if body.startswith(b"{") else {}
+        if is_null(members.get("choices")):
+            self._done = True
+            error = body_error(body, self._response, ERRORS)
+            if error is not None:
+                raise error
         self._chunk(b"", body, members, out)
         if self._started:
             self._usage.mark_final()
+            self._end(out, "the answer has neither a finish_reason nor a usage")
+
+    def _end(self, out: list[Event], problem: str) -> None:
+        """Complete the turn, unless nothing says that the answer is whole."""
+        if self._finish or (self._started and self._usage.final):
             self._complete(out)
+            return
+        self._done = True
+        raise ProviderError(
+            f"{problem}, so it may be cut", kind="server", request_id=self._response.request_id
+        )
 
     def _take(self, name: bytes, data: bytes, out: list[Event]) -> None:
         self._count += 1
@@ -187,14 +180,12 @@ class ChatDecoder:
         if not stripped:
             return
         if stripped == _wire.DONE:
-            self._done = True
-            if self._finish or (self._started and self._usage.final):
-                self._complete(out)
+            self._end(out, "the stream ended with [DONE] and without a finish_reason")
             return
         try:
             members = decode_object(data)
         except FAULTS as exc:
-            if name == b"error":
+            if name == b"error" or is_error(stripped):  # such as Google's list
                 self._raise(stripped)
             self._fail(data, str(exc))
         self._chunk(name, stripped, members, out)
@@ -238,12 +229,13 @@ class ChatDecoder:
 
     def _chunk(self, name: bytes, data: bytes, members: dict[str, Raw], out: list[Event]) -> None:
         error = members.get("error")
-        if name == b"error" or (error is not None and bytes(error) not in (b"null", b'""', b"{}", b"false")):
+        if name == b"error" or (error is not None and bytes(error) not in _NO_ERROR):
             self._raise(data)
+        if not is_null(members.get("base_resp")) and is_error(data):
+            self._raise(data)  # MiniMax, whose chunks all have one
         raw_choices = members.get("choices")
-        if raw_choices is None and "usage" not in members:
-            kinds = (bytes(members.get("object", b"")), bytes(members.get("type", b"")))
-            if self._body or b'"error"' in kinds or "detail" in members:
+        if is_null(raw_choices) and is_null(members.get("usage")):
+            if is_error(data):
                 self._raise(data)
             out.append(ProviderEvent(name.decode(errors="replace") or "chunk", data))
             return
@@ -254,16 +246,25 @@ class ChatDecoder:
             if not members.keys() <= _PLAIN:
                 self._extras(members, out)
             for at, choice in enumerate(choices or ()):
-                if choice.index:
+                if choice.number:
                     assert raw_choices is not None
                     other = copied(decode_array(raw_choices)[at])
-                    out.append(ProviderEvent(f"choice.{choice.index}", other))
+                    out.append(ProviderEvent(f"choice.{choice.number}", other))
                 else:
                     self._choice(choice, data, out)
-            if not is_null(members.get("usage")):
-                self._report(members["usage"], out, alone=not choices)
+            self._reports(members, out, alone=not choices)
         except FAULTS as exc:
             self._fail(data, str(exc))
+
+    def _reports(self, members: dict[str, Raw], out: list[Event], *, alone: bool) -> None:
+        """Take the usage of a chunk, wherever it stands; after the choices, whose reason makes it final."""
+        usage = members.get("usage")
+        if is_null(usage):
+            usage = member(members, "x_groq", "usage")
+        if usage is not None and not is_null(usage):
+            self._report(read_usage(usage), usage, out, alone=alone)
+        elif (timings := members.get("timings")) is not None:
+            self._report(read_timings(timings), timings, out, alone=alone)
 
     def _start(self, members: dict[str, Raw], out: list[Event]) -> None:
         if self._started:
@@ -283,10 +284,11 @@ class ChatDecoder:
                 continue
             self._seen[name] = value
             out.append(ProviderEvent(name, value))
-            if name == "x_groq" and "usage" not in members and b'"usage"' in value:
-                inner = decode_object(value).get("usage")
-                if inner is not None and not is_null(inner):
-                    self._report(inner, out, alone=False)
+            if name == "x_groq" and not is_null(failed := member(members, "x_groq", "error")):
+                assert failed is not None  # groq-python, types/chat/chat_completion_chunk.py
+                self._raise(b'{"error":' + copied(failed) + b"}")
+            if name == "service_tier":
+                self._rates = rates_of(value)
 
     def _choice(self, choice: _wire.Choice, data: bytes, out: list[Event]) -> None:
         if bytes(choice.error) not in (b"", b"null"):
@@ -294,7 +296,7 @@ class ChatDecoder:
         # Perplexity sends both: a delta, and in `message` the whole so far; in its bodies the delta is empty.
         whole = self._is_body or is_null(choice.delta)
         delta = choice.message if whole and not is_null(choice.message) else choice.delta
-        if not is_null(delta):
+        if starts_with(delta, b"{"):
             members = decode_object(delta)
             for kind, text, json in self._message.take(members):
                 if kind == "other":
@@ -307,9 +309,12 @@ class ChatDecoder:
                     out.append(ReasoningDelta(text))
                 else:
                     out.append(RefusalDelta(text))
-            if not is_null(calls := members.get("tool_calls")) and calls is not None:
+            calls = members.get("tool_calls")
+            if starts_with(calls, b"["):
                 for raw in decode_array(calls):
                     self._call_delta(raw, out)
+            elif starts_with(calls, b"{"):
+                self._call_delta(Raw(calls), out)
             legacy = members.get("function_call")
             if legacy is not None and not _turn.no_function(
                 bytes(legacy), self._message.function is not None
@@ -317,30 +322,32 @@ class ChatDecoder:
                 call, piece = self._message.legacy(legacy)
                 if not self._message.calls:  # llama-cpp-python says each call in both forms
                     self._show_piece(call, piece, out)
-        if bytes(choice.logprobs) not in (b"", b"null", b"[]", b"{}"):
+        if bytes(choice.logprobs) not in _NO_ERROR:
             logprobs = copied(choice.logprobs)
-            if not set(map(bytes, decode_object(logprobs).values())) <= {b"null", b"[]"}:
+            parts = decode_object(logprobs) if logprobs.startswith(b"{") else {"": Raw(logprobs)}
+            if not set(map(bytes, parts.values())) <= {b"null", b"[]"}:
                 out.append(ProviderEvent("logprobs", logprobs))
-        if choice.finish_reason == "error":  # OpenRouter, Mistral and vLLM: the model failed, this is no end
-            self._done = True
-            raise ProviderError(
-                "the server ended the answer with finish_reason 'error'",
-                kind="server",
-                status=500,
-                request_id=self._response.request_id,
-                body=data,
-            )
-        if choice.finish_reason:
-            self._finish = _wire.FINISH.get(choice.finish_reason, choice.finish_reason)
+        if reason := choice.reason:
+            if (error := _wire.FINISH.broken(reason, self._response, data)) is not None:
+                self._done = True
+                raise error
+            self._finish = _wire.FINISH.read(reason)
             self._finish_calls(out)
+        elif bytes(choice.finish_reason) not in _NO_ERROR:
+            out.append(ProviderEvent("finish_reason", copied(choice.finish_reason)))
         if not is_null(choice.usage):
-            self._report(choice.usage, out, alone=False)
+            self._report(read_usage(choice.usage), choice.usage, out, alone=False)
 
     def _call_delta(self, raw: Raw, out: list[Event]) -> None:
-        delta = _wire.decode_call(raw)
+        if not starts_with(raw, b"{"):
+            if not is_null(raw):
+                self._inexact = self._inexact or "an entry of tool_calls is not an object"
+                out.append(ProviderEvent("tool_calls", copied(raw)))
+            return
+        members = decode_object(raw)
         number = len(self._message.calls)
-        call = self._message.call_for(delta, f"call_{number}_{self._response.id or 'answer'}")
-        self._show_piece(call, call.take(decode_object(raw)), out)
+        call = self._message.call_for(members, f"call_{number}_{self._response.id or 'answer'}")
+        self._show_piece(call, call.take(members), out)
 
     def _show_piece(self, call: ReceivedCall, piece: str, out: list[Event]) -> None:
         if not piece or call.custom:
@@ -353,6 +360,7 @@ class ChatDecoder:
 
     def _finish_calls(self, out: list[Event]) -> None:
         """Give out the calls that are whole now."""
+        self._message.settle_calls()
         calls = self._message.calls
         if self._message.function is not None and not calls:
             calls = [self._message.function]
@@ -370,9 +378,11 @@ class ChatDecoder:
             else:
                 out.append(ToolCallIssue(call.id, call.name, arguments, "malformed_arguments"))
 
-    def _report(self, reported: Raw, out: list[Event], *, alone: bool) -> None:
+    def _report(self, read: Reported | None, reported: Raw, out: list[Event], *, alone: bool) -> None:
         final = bool(self._finish) or (alone and self._started)
-        self._usage.take(read_usage(reported), copied(reported), out, counted=self._deltas, final=final)
+        if read is not None and self._rates:
+            read = msgspec.structs.replace(read, rates=self._rates)
+        self._usage.take(read, copied(reported), out, counted=self._deltas, final=final)
 
     def _complete(self, out: list[Event]) -> None:
         self._done = True
@@ -383,17 +393,20 @@ class ChatDecoder:
                 message,
                 scope=self._scope,
                 model=self._model,
-                inexact_reason=self._inexact or self._message.inexact,
+                inexact_reason=self._inexact or self._message.inexact or self._repaired(),
                 value_tool=self._value_tool,
             )
         except FAULTS as exc:
             self._fail(message, str(exc))
         calls = bool(turn.tool_calls)
-        finish = self._finish or ("tool_calls" if calls else "stop")
+        finish = self._finish
         if finish == "tool_calls" and self._value_tool and not calls:
             finish = "stop"
         custom = tuple(call.json() for call in self._message.calls if call.custom)
         out.append(Completed(finish, self._usage.settle(self._deltas), turn, custom))
+
+    def _repaired(self) -> str | None:
+        return surrogates.REPAIRED if self._reader.repaired else None
 
     def _raise(self, data: bytes) -> NoReturn:
         self._done = True

@@ -10,53 +10,46 @@ import re
 import msgspec
 from msgspec import Raw, Struct
 
+from lutum.dialect.finish import FinishTable
+from lutum.dialect.json import FAULTS, starts_with, string
+from lutum.dialect.usage import count, member
+
 NAME = "openai-chat"
 
 DONE = b"[DONE]"
 
-REASONING_TEXT = ("reasoning", "reasoning_content", "thinking")
+REASONING_TEXT = ("reasoning", "reasoning_content", "thinking", "reasoning_text", "thinking_content")
 """Members whose string is readable reasoning: OpenRouter, Groq, Ollama and vLLM; DeepSeek, xAI, llama.cpp
-and most others; a few gateways. Where two of them carry the same words, they are shown once."""
+and most others; a few gateways; GitHub Copilot. Where two of them carry the same words, they are shown
+once."""
 
 REASONING = (*REASONING_TEXT, "reasoning_details")
 
-FINISH = {
-    "stop": "stop",
-    "eos": "stop",  # Together
-    "end_turn": "stop",  # gateways to Claude
-    "length": "length",
-    "max_tokens": "length",
-    "model_length": "length",  # Mistral
-    "tool_calls": "tool_calls",
-    "function_call": "tool_calls",
-    "content_filter": "content_filter",
-}
-"""`finish_reason` in lutum's words; others keep the server's."""
-
-
-class Function(Struct):
-    name: str | None = None
-    arguments: Raw = Raw()
-
-
-class CallDelta(Struct):
-    """A piece of a call; `function` and `custom` are objects or null."""
-
-    index: int | None = None
-    id: str | None = None
-    function: Function | None = None
+FINISH = FinishTable()
+"""Every word that Chat servers use is in the shared table; see `lutum.dialect.finish`."""
 
 
 class Choice(Struct):
-    """One choice of a chunk, or of a whole answer."""
+    """One choice of a chunk, or of a whole answer. Members are raw: an odd one ends no turn."""
 
-    index: int | None = None
+    index: Raw = Raw()
     delta: Raw = Raw()
     message: Raw = Raw()
-    finish_reason: str | None = None
+    finish_reason: Raw = Raw()
+    finish_details: Raw = Raw()  # gpt-4-vision-preview, instead of a reason
     logprobs: Raw = Raw()
     usage: Raw = Raw()  # Moonshot reports here
     error: Raw = Raw()
+
+    @property
+    def number(self) -> int:
+        """Its index; 0 where it is absent or odd."""
+        return count(self.index) or 0
+
+    @property
+    def reason(self) -> str:
+        """Why it ended; empty where it did not, or does not say so."""
+        return string(self.finish_reason) or string(member({"d": self.finish_details}, "d", "type")) or ""
 
 
 class ChatPart(Struct):
@@ -65,6 +58,17 @@ class ChatPart(Struct):
     type: str = ""
     text: str | None = None
     refusal: str | None = None
+
+
+def decode_part(raw: Raw | bytes) -> ChatPart:
+    """Read a part; members of an odd type are as if they were absent. Never raises."""
+    try:
+        members = decode_object(raw) if starts_with(raw, b"{") else {}
+        return ChatPart(
+            string(members.get("type")) or "", string(members.get("text")), string(members.get("refusal"))
+        )
+    except FAULTS:
+        return ChatPart()
 
 
 class PlainDelta(Struct, forbid_unknown_fields=True, gc=False):
@@ -113,8 +117,6 @@ decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 decode_array = msgspec.json.Decoder(list[Raw]).decode
 decode_choices = msgspec.json.Decoder(list[Choice] | None).decode
 decode_str = msgspec.json.Decoder(str).decode
-decode_part = msgspec.json.Decoder(ChatPart).decode
-decode_call = msgspec.json.Decoder(CallDelta).decode
 encode = msgspec.json.Encoder().encode
 
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_.:-]{1,128}")
