@@ -6,7 +6,7 @@ touches keep their bytes, so unknown ones keep their number lexemes, and equal s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from io import StringIO
 from typing import Final, NoReturn, final
 
@@ -29,28 +29,29 @@ from lutum import (
     ToolCallReady,
     TurnStarted,
 )
-from lutum.dialect.errors import body_error, stream_error
+from lutum.dialect import surrogates
+from lutum.dialect.answer import AnswerReader
+from lutum.dialect.errors import body_error, is_error, stream_error
 from lutum.dialect.json import (
     FAULTS,
     copied,
     decode_array,
     decode_object,
-    decode_str,
     encode,
+    is_null,
     is_object,
     starts_with,
     string,
 )
 from lutum.dialect.usage import UsageReports, count, is_odd
-from lutum.sse import SSEDecoder, SSEError
-from lutum_claude import _turn, _wire
+from lutum_claude import _messages, _turn, _wire
 from lutum_claude._errors import ERRORS
 from lutum_claude._usage import COUNTS, read_usage
 
 _SILENT = frozenset({"text", "thinking", "tool_use"})  # have events of their own
 _CALLS = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
-JSON_BYTES: Final = 64 * 1024
-"""How much of an answer that is no stream is kept: what `ProviderError.body` keeps."""
+_NOTHING = frozenset({b"", b"null", b'""', b"{}", b"[]"})
+_PING: Final = len(b'{"type": "ping"}')  # nearly every ping is as long
 
 _NO_MESSAGE = b'{"type":"message","role":"assistant","model":%b,"content":[]}'
 
@@ -60,7 +61,7 @@ class _Block:
 
     __slots__ = ("citations", "id", "kind", "members", "name", "signature", "streamed", "value", "went_on")
 
-    def __init__(self, start: bytes, value_tool: str | None) -> None:
+    def __init__(self, start: bytes, value_tool: str | None, taken: Collection[str], fallback: str) -> None:
         self.kind = _wire.decode_tag(start).type
         self.members = decode_object(start)
         self.streamed = StringIO()  # a string for each delta would be six times as large
@@ -69,8 +70,19 @@ class _Block:
         self.signature: str | None = None
         self.id = self.name = ""
         if self.kind in _CALLS:
-            self.id = _string(self.members, "id")
-            self.name = _string(self.members, "name")
+            self.id = _word(self.members.get("id"))
+            self.name = _word(self.members.get("name"))
+        if self.kind == "tool_use":
+            # A result belongs to one call, so an id that is missing, a number or taken by an earlier call
+            # (Kimi's coding endpoint: nanobot#4473) is replaced. The next request has the new one.
+            unique, number = self.id or fallback, 2
+            while unique in taken:
+                unique, number = f"{self.id or fallback}_{number}", number + 1
+            if unique != self.id or not starts_with(self.members.get("id"), b'"'):
+                self.members["id"] = Raw(encode(unique))
+            self.id = unique
+            if not starts_with(self.members.get("name"), b'"'):
+                self.members["name"] = Raw(encode(self.name))
         self.value = self.kind == "tool_use" and value_tool == self.name
 
     @property
@@ -79,7 +91,9 @@ class _Block:
         if streamed := self.streamed.getvalue():
             return streamed
         start = self.members.get("input")
-        return "{}" if start is None or bytes(start) == b"null" else bytes(start).decode()
+        if starts_with(start, b'"'):  # bridges from OpenAI keep the arguments a string
+            return string(start) or "{}"
+        return "{}" if start is None or is_null(start) else bytes(start).decode()
 
     def assembled(self) -> bytes:
         """The whole block's JSON."""
@@ -128,7 +142,7 @@ class ClaudeDecoder:
         estimate: Estimate = Estimate(),
         hidden_reasoning: bool = False,
     ) -> None:
-        self._sse = SSEDecoder()
+        self._reader = AnswerReader(response, ERRORS)
         self._response = response
         self._model = model
         self._scope = scope
@@ -141,10 +155,9 @@ class ClaudeDecoder:
         self._usage = dict[str, Raw]()
         self._reports = UsageReports(estimate, hidden=hidden_reasoning)
         self._deltas = 0
-        self._blank = True  # nothing but space has come
-        self._json: bytearray | None = None  # a body that is JSON and no stream
         self._open = dict[int, _Block]()
-        self._whole = dict[int, bytes]()
+        self._whole = dict[tuple[int, int], bytes]()  # by index, and which one of that index
+        self._calls = set[str]()
         self._malformed = dict[str, str]()
         self._spoke = False
         self._count = 0
@@ -158,18 +171,11 @@ class ClaudeDecoder:
         """
         if self._done:
             return
-        if self._blank and (first := data.lstrip()[:1]):
-            self._blank = False
-            if first in b"{[":  # no line of a stream begins so
-                self._json = bytearray()
-        if self._json is not None:
-            self._json += data[: JSON_BYTES - len(self._json)]
-            return
         try:
-            events = self._sse.feed(data)
-        except SSEError as exc:
+            events = self._reader.feed(data)
+        except ProviderError:
             self._done = True
-            raise ProviderError(str(exc), kind="malformed") from None
+            raise
         for name, payload in events:
             self._take(name, payload, out)
             if self._done:
@@ -179,25 +185,29 @@ class ClaudeDecoder:
         """The response ended; an event whose blank line is missing counts, if it is whole.
 
         Raises:
-          ProviderError: that last event is an error, or the answer is JSON: an error, or no stream at all.
+          ProviderError: that last event is an error, or the answer is an error or a page instead of a
+            stream.
         """
         if self._done:
             return
-        if self._json is not None:
-            self._done = True
-            if (error := body_error(bytes(self._json), self._response, ERRORS)) is not None:
-                raise error
-            return
-        try:
-            events = self._sse.flush()
-        except SSEError:
-            return
-        for name, payload in events:
-            try:
-                _wire.decode_tag(payload)
-            except FAULTS:
-                return  # cut, which is the connection's fault
+        for name, payload in self._reader.eof():
             self._take(name, payload, out)
+            if self._done:
+                return
+        if (body := self._reader.body()) is not None:
+            self._whole_body(body, out)
+        else:
+            self._reader.check_strays()
+
+    def _whole_body(self, body: bytes, out: list[Event]) -> None:
+        """Take a message that came whole, from a server or gateway that does not stream."""
+        if _messages.is_message(body):
+            for payload in _messages.events_of(body):
+                self._take(b"", payload, out)
+            return
+        self._done = True
+        if (error := body_error(body, self._response, ERRORS)) is not None:
+            raise error
 
     def _take(self, name: bytes, data: bytes, out: list[Event]) -> None:
         self._count += 1
@@ -206,6 +216,9 @@ class ClaudeDecoder:
         except FAULTS as exc:
             self._unknown(name, data, exc, out)
             return
+        self._event(event, data, out)
+
+    def _event(self, event: _wire.StreamEvent, data: bytes, out: list[Event]) -> None:
         if type(event) is _wire.BlockDelta:
             block = self._open.get(event.index)
             delta = event.delta
@@ -269,15 +282,16 @@ class ClaudeDecoder:
     def _rare(self, event: _wire.StreamEvent, data: bytes, out: list[Event]) -> None:
         match event:
             case _wire.Ping():
-                pass
+                if len(data) > _PING and decode_object(data).keys() - _wire.MEMBERS["ping"]:
+                    out.append(ProviderEvent("ping", data.strip()))
             case _wire.MessageStart(message=message):
-                if self._message is not None:
-                    self._fail(data, "a second message_start")
-                self._begin(copied(message), out)
+                self._begin_once(copied(message), data, out)
             case _wire.BlockStart(index=index, content_block=start):
                 self._started(out)
-                if index in self._open or index in self._whole:
-                    self._fail(data, f"block {index} starts twice")
+                # Ollama starts a block at the index of one that it has not ended (ollama#17101).
+                if index in self._open:
+                    self._inexact = self._inexact or f"block {index} started again before its end"
+                    self._stop(index, out)
                 self._start(index, copied(start), out)
             case _wire.BlockStop(index=index):
                 if index not in self._open:
@@ -288,8 +302,7 @@ class ClaudeDecoder:
             case _wire.MessageStop():
                 self._complete(out)
             case _wire.ClaudeErrorEvent():
-                self._done = True
-                raise stream_error(data.strip(), self._response, ERRORS)
+                self._raise(data.strip())
             case _wire.BlockDelta():
                 raise AssertionError("taken before")
 
@@ -299,6 +312,23 @@ class ClaudeDecoder:
             self._begin(_NO_MESSAGE % encode(self._model), out)
         assert self._message is not None
         return self._message
+
+    def _begin_once(self, message: bytes, data: bytes, out: list[Event]) -> None:
+        """Take a message_start. Bridges repeat it (litellm#32478, NemoClaw#6289, Kimi-K2.5#33): the first one
+        counts. Another one behind content is another answer, and the two are not one."""
+        if self._message is None:
+            self._begin(message, out)
+            return
+        told = decode_object(message)
+        other = any(
+            string(told.get(name)) not in (None, string(self._message.get(name))) for name in ("id", "model")
+        )
+        if other and (self._open or self._whole):
+            self._fail(data, "a second message_start, of another message")
+        if other:
+            out.append(ProviderEvent("message_start", message))
+        if starts_with(usage := told.get("usage"), b"{"):
+            self._report(decode_object(usage), out)
 
     def _begin(self, message: bytes, out: list[Event]) -> None:
         self._message = members = decode_object(message)
@@ -315,7 +345,11 @@ class ClaudeDecoder:
             self._report(decode_object(usage), out)
 
     def _start(self, index: int, start: bytes, out: list[Event]) -> None:
-        self._open[index] = block = _Block(start, self._value_tool)
+        fallback = f"call_{len(self._calls)}_{string((self._message or {}).get('id')) or 'answer'}"
+        block = _Block(start, self._value_tool, self._calls, fallback)
+        if block.kind == "tool_use":
+            self._calls.add(block.id)
+        self._open[index] = block
         for name in _turn.STRINGS.get(block.kind, ()):
             if string(value := block.members.get(name, Raw(b'""'))) is None and bytes(value) != b"null":
                 self._left_out(f"{name} that is no string", block, start, out)
@@ -329,7 +363,8 @@ class ClaudeDecoder:
 
     def _stop(self, index: int, out: list[Event]) -> None:
         block = self._open.pop(index)
-        self._whole[index] = whole = block.assembled()
+        again = sum(1 for of, _ in self._whole if of == index)
+        self._whole[index, again] = whole = block.assembled()
         if block.kind == "tool_use":
             self._call(block, out)
         elif block.kind not in _SILENT:
@@ -372,6 +407,13 @@ class ClaudeDecoder:
         if starts_with(event.usage, b"{"):
             self._report(decode_object(copied(event.usage)), out)
             message["usage"] = Raw(encode(self._usage))
+        elif not is_null(event.usage):
+            out.append(ProviderEvent("usage", copied(event.usage)))
+        if (reason := self._stop_reason) and (
+            error := _wire.FINISH.broken(reason, self._response, data)
+        ) is not None:
+            self._done = True
+            raise error
         if delta and self._stop_reason == "refusal" and not self._spoke:
             self._spoke = True
             self._deltas += 1
@@ -397,14 +439,13 @@ class ClaudeDecoder:
         turn = _turn.turn_from_message(
             encode(message),
             scope=self._scope,
-            inexact_reason=self._inexact,
+            inexact_reason=self._inexact or (surrogates.REPAIRED if self._reader.repaired else None),
             prefix=self._prefix,
             preface=self._preface,
             malformed=self._malformed,
             value_tool=self._value_tool,
         )
-        reason = self._stop_reason or "end_turn"
-        finish = _wire.FINISH.get(reason, reason)
+        finish = _wire.FINISH.read(self._stop_reason or "")
         if finish == "tool_calls" and self._value_tool and not turn.tool_calls:
             finish = "stop"
         self._done = True
@@ -415,7 +456,9 @@ class ClaudeDecoder:
         for name, value in reported.items():
             known = count(self._usage.get(name)) is not None
             odd = name in COUNTS and count(value) is None
-            if name not in self._usage or not (bytes(value) == b"null" or (known and odd)):
+            # LiteLLM's bridges end with zeros for what they have reported before.
+            zeroed = known and name in COUNTS[:2] and not count(value) and not _cached(reported)
+            if name not in self._usage or not (bytes(value) == b"null" or (known and odd) or zeroed):
                 self._usage[name] = value
         final = self._stop_reason is not None and count(reported.get("output_tokens")) is not None
         found = read_usage(self._usage)
@@ -424,31 +467,114 @@ class ClaudeDecoder:
         self._reports.take(found, encode(reported), out, counted=self._deltas, final=final, free=self._free)
 
     def _unknown(self, name: bytes, data: bytes, exc: Exception, out: list[Event]) -> None:
-        """An event of a type, or with a delta of a type, that is not known; else it is malformed."""
-        if name in (b"", b"ping") and not data.strip():
+        """Take an event that is not as the API documents it.
+
+        - The name `error` and any JSON that holds an error end the turn with the words (LiteLLM's
+          `data: {"error": ...}`, anthropic-sdk-typescript#998; plain text of proxies).
+        - Data without a type has the type that the event's name says, as in the SDKs.
+        - Data without content (blank, null, a word) says nothing. `[DONE]` ends a message that has a stop
+          reason (Reasonix#8756, opencode#43617).
+        - A delta with more members than are known, or without an index, is read as far as it is known.
+        - An event or a delta of an unknown type is shown.
+        """
+        stripped = data.strip()
+        if name == b"error":
+            self._raise(stripped or b'"the event has no data"')
+        if stripped == b"[DONE]":
+            self._end_early(data, out)
+            return
+        if not stripped or stripped[:1] in b'n"tf0123456789-':
+            stripped = b"{}" if name.decode(errors="replace") in _wire.EVENT_TYPES else b""
+            if not stripped:
+                return
+        try:
+            members = decode_object(stripped)
+            kind = string(members.get("type")) or ""
+        except FAULTS as problem:
+            if is_error(stripped):
+                self._raise(stripped)
+            self._fail(data, str(problem))
+        if not kind and "error" in members and is_error(stripped):
+            self._raise(stripped)
+        if not kind and (kind := name.decode(errors="replace")):
+            members["type"] = Raw(encode(kind))
+        if not kind:
+            if is_error(stripped):
+                self._raise(stripped)
+            self._fail(data, str(exc))
+        if kind not in _wire.EVENT_TYPES:
+            out.append(ProviderEvent(kind, stripped))
             return
         try:
-            kind = _wire.decode_tag(data).type
-            loose = _wire.decode_loose_delta(data) if kind == "content_block_delta" else None
-        except FAULTS as problem:
-            self._fail(data, str(problem))
-        if loose is not None and loose.delta.type not in _wire.DELTA_TYPES:
-            if (block := self._open.get(loose.index)) is None:
-                self._fail(data, f"a delta for block {loose.index}, which is not open")
-            self._left_out(loose.delta.type, block, data, out)
-        elif kind in _wire.EVENT_TYPES:
+            event = self._known(kind, members, data, out)
+        except FAULTS:
             self._fail(data, str(exc))
-        else:
+        if event is not None:
+            self._event(event, data, out)
+
+    def _known(
+        self, kind: str, members: dict[str, Raw], data: bytes, out: list[Event]
+    ) -> _wire.StreamEvent | None:
+        """Read an event of a known type by its known members; show the others."""
+        more = members.keys() - _wire.MEMBERS[kind]
+        if "index" in _wire.MEMBERS[kind] and count(members.get("index")) is None:
+            last = max(self._open, default=-1)
+            members["index"] = Raw(encode(last + 1 if kind == "content_block_start" else last))
+        if kind == "content_block_delta":
+            delta = decode_object(members["delta"]) if starts_with(members.get("delta"), b"{") else {}
+            of = string(delta.get("type")) or ""
+            if of and of not in _wire.DELTA_TYPES:
+                block = self._open.get(count(members["index"]) or 0)
+                if block is None:
+                    self._fail(data, f"a delta for block {members['index']!r}, which is not open")
+                self._left_out(of, block, data, out)
+                return None
+            extra = delta.keys() - _wire.MEMBERS.get(of, delta.keys())
+            said = {name for name in extra if bytes(delta[name]) not in _NOTHING}
+            if said:
+                out.append(ProviderEvent(f"content_block_delta.{of}", data.strip()))
+            if told := said - _wire.RESPONSE_ONLY_DELTA_MEMBERS:
+                self._inexact = self._inexact or f"{_turn.INCOMPLETE}{min(told)} of {of}"
+            members["delta"] = Raw(encode({n: raw for n, raw in delta.items() if n not in extra}))
+        if any(bytes(members[name]) not in _NOTHING for name in more):
             out.append(ProviderEvent(kind, data.strip()))
+        known = {name: raw for name, raw in members.items() if name not in more}
+        return _wire.decode_event(encode(known))
+
+    def _end_early(self, data: bytes, out: list[Event]) -> None:
+        if self._message is None:
+            return
+        if self._stop_reason is None:
+            self._done = True
+            raise ProviderError(
+                "the stream ended with [DONE] and without a stop_reason, so it may be cut",
+                kind="server",
+                request_id=self._response.request_id,
+            )
+        try:
+            self._complete(out)
+        except FAULTS as exc:
+            self._fail(data, str(exc))
+
+    def _raise(self, data: bytes) -> NoReturn:
+        self._done = True
+        raise stream_error(data, self._response, ERRORS)
 
     def _fail(self, data: bytes, problem: str) -> NoReturn:
         self._done = True
         raise ProviderError(f"event {self._count} of the stream: {problem}", kind="malformed", body=data)
 
 
-def _string(members: Mapping[str, Raw], name: str) -> str:
-    value = members.get(name)
-    return "" if value is None or bytes(value) == b"null" else decode_str(value)
+def _word(value: Raw | None) -> str:
+    """A string, or a number as one; empty where it is something else."""
+    if starts_with(value, b'"'):
+        return string(value) or ""
+    number = count(value)
+    return "" if number is None else str(number)
+
+
+def _cached(reported: Mapping[str, Raw]) -> bool:
+    return any(count(reported.get(name)) for name in COUNTS[2:])
 
 
 def _report_dropped(entries: Raw | None, out: list[Event]) -> None:

@@ -161,11 +161,16 @@ def is_message(body: bytes) -> bool:
         return False
 
 
+def events_of(message: bytes) -> tuple[bytes, ...]:
+    """The events of a message that came whole: all of it in the first one, as some servers stream."""
+    return b'{"type":"message_start","message":%b}' % message, b'{"type":"message_stop"}'
+
+
 def stream_of(message: bytes) -> bytes:
-    """A message that came whole as the stream that says it in its first event, which some servers send."""
+    """A message that came whole as the stream of its events."""
     # A line end can only stand between two members: in a string it is escaped.
-    line = message.replace(b"\r", b" ").replace(b"\n", b" ")
-    return b'data: {"type":"message_start","message":%b}\n\ndata: {"type":"message_stop"}\n\n' % line
+    lines = (event.replace(b"\r", b" ").replace(b"\n", b" ") for event in events_of(message))
+    return b"".join(b"data: %b\n\n" % line for line in lines)
 
 
 class _ClaudeEntry:

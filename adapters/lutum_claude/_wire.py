@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from lutum.abc import SchemaDialect
+from lutum.dialect.finish import FinishTable
 
 NAME = "claude"
 
@@ -27,27 +28,30 @@ VERTEX_VERSION = "vertex-2023-10-16"
 # --- stream events (api/streaming) -------------------------------------------------------------
 
 
-class ClaudeTextDelta(Struct, tag="text_delta", gc=False):
+# Deltas forbid unknown members, so that one with more than the decoder reads is looked at member by member.
+
+
+class ClaudeTextDelta(Struct, tag="text_delta", forbid_unknown_fields=True, gc=False):
     text: str
 
 
-class ThinkingDelta(Struct, tag="thinking_delta", gc=False):
+class ThinkingDelta(Struct, tag="thinking_delta", forbid_unknown_fields=True, gc=False):
     thinking: str
 
 
-class SignatureDelta(Struct, tag="signature_delta"):
+class SignatureDelta(Struct, tag="signature_delta", forbid_unknown_fields=True):
     signature: Raw
 
 
-class JsonDelta(Struct, tag="input_json_delta", gc=False):
+class JsonDelta(Struct, tag="input_json_delta", forbid_unknown_fields=True, gc=False):
     partial_json: str
 
 
-class CitationsDelta(Struct, tag="citations_delta"):
+class CitationsDelta(Struct, tag="citations_delta", forbid_unknown_fields=True):
     citation: Raw
 
 
-class CompactionDelta(Struct, tag="compaction_delta"):
+class CompactionDelta(Struct, tag="compaction_delta", forbid_unknown_fields=True):
     content: Raw = Raw()
     encrypted_content: Raw = Raw()
 
@@ -55,7 +59,7 @@ class CompactionDelta(Struct, tag="compaction_delta"):
 Delta = ClaudeTextDelta | ThinkingDelta | SignatureDelta | JsonDelta | CitationsDelta | CompactionDelta
 
 
-class BlockDelta(Struct, tag="content_block_delta"):
+class BlockDelta(Struct, tag="content_block_delta", forbid_unknown_fields=True):
     index: int
     delta: Delta
 
@@ -64,7 +68,7 @@ class MessageStart(Struct, tag="message_start"):
     message: Raw
 
 
-class BlockStart(Struct, tag="content_block_start"):
+class BlockStart(Struct, tag="content_block_start", forbid_unknown_fields=True):
     index: int
     content_block: Raw
 
@@ -104,25 +108,21 @@ class _Tagged(Struct):
     type: str
 
 
-class _LooseDelta(Struct):
-    index: int
-    delta: _Tagged
-
-
 decode_tag = msgspec.json.Decoder(_Tagged).decode
-decode_loose_delta = msgspec.json.Decoder(_LooseDelta).decode
+
+MEMBERS = {
+    str(kind.__struct_config__.tag): frozenset(("type", *kind.__struct_fields__))
+    for kind in (*get_args(StreamEvent), *get_args(Delta))
+}
+"""The members of each event and delta that the decoder reads."""
 
 # --- the end of a turn ----------------------------------------------------------------------
 
-FINISH = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "tool_use": "tool_calls",
-    "refusal": "content_filter",
-    "pause_turn": "paused",
-}
-"""`stop_reason` in lutum's words; others keep the provider's."""
+FINISH = FinishTable()
+"""`stop_reason` (platform.claude.com, "Handling stop reasons"): every word is in the shared table."""
+
+RESPONSE_ONLY_DELTA_MEMBERS = frozenset({"estimated_tokens"})
+"""Members of deltas that are shown and belong to no block: a count of the thinking so far."""
 
 # --- betas (api/beta-headers) ------------------------------------------------------------------
 

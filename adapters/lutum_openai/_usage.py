@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
+import msgspec
 from msgspec import Raw
 
 from lutum.dialect.json import FAULTS, decode_object, is_null, starts_with, string
@@ -72,7 +73,7 @@ def read_usage(reported: Raw | bytes) -> Reported | None:
     amount = _cost(members)
     if not odd and amount is None and not figures:
         return None
-    return Reported(**figures, cost_usd=amount, odd=odd)
+    return msgspec.structs.replace(Reported(cost_usd=amount, odd=odd), **figures)
 
 
 def read_timings(reported: Raw | bytes | None) -> Reported | None:

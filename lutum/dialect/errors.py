@@ -49,7 +49,7 @@ class ErrorTable(Struct, frozen=True, kw_only=True):
     statuses: Mapping[int, ErrorKind] = msgspec.field(default_factory=lambda: STATUSES)
 
 
-_NOT_SAID: Final = "the error has no message"
+_NOT_SAID: Final = "no message"
 
 
 def http_error(response: Response, body: bytes, now: float, table: ErrorTable) -> ProviderError:

@@ -312,7 +312,14 @@ class UsageReports:
         return self._final
 
     def take(
-        self, reported: Reported | None, raw: bytes, out: list[Event], *, counted: int, final: bool
+        self,
+        reported: Reported | None,
+        raw: bytes,
+        out: list[Event],
+        *,
+        counted: int,
+        final: bool,
+        free: bool = False,
     ) -> None:
         """Take a report; append a `UsageUpdate` if it is new, and a `ProviderEvent` if a member is odd.
 
@@ -320,6 +327,7 @@ class UsageReports:
           raw: the report's JSON.
           counted: non-empty content deltas so far.
           final: content can no longer follow.
+          free: see `settle`.
         """
         if reported is None:
             return
@@ -330,16 +338,16 @@ class UsageReports:
         joined = self._joined(reported, final=final)
         new = joined != self._last or final != self._final
         self._last, self._final = joined, final
-        if new:
-            out.append(UsageUpdate(self.settle(counted), final))
+        if new and (free or not reported.empty):
+            out.append(UsageUpdate(self.settle(counted, free=free), final))
 
     def mark_final(self) -> None:
         """Take the last report as one of the whole turn, because the response came whole."""
         self._final = self._last is not None
 
-    def settle(self, counted: int) -> Usage:
-        """Return the usage of the response as it is known now, see `settle`."""
-        return settle(self._last, counted, self._estimate, final=self._final, hidden=self._hidden)
+    def settle(self, counted: int, *, free: bool = False) -> Usage:
+        """Return the usage of the response as it is known now; the arguments are those of `settle`."""
+        return settle(self._last, counted, self._estimate, final=self._final, hidden=self._hidden, free=free)
 
     def _joined(self, reported: Reported, *, final: bool) -> Reported:
         last = self._last

@@ -229,8 +229,10 @@ def test_refusal_without_words() -> None:
         ("stop_sequence", "stop"),
         ("max_tokens", "length"),
         ("pause_turn", "paused"),
-        ("model_context_window_exceeded", "model_context_window_exceeded"),
-        (None, "stop"),
+        ("model_context_window_exceeded", "length"),
+        ("maxTokens", "length"),
+        ("brand_new", "brand_new"),
+        (None, ""),
     ],
 )
 def test_finish_reasons(stop_reason: str | None, expected: str) -> None:
@@ -282,9 +284,13 @@ def test_padding_and_missing_blank_line() -> None:
 
 
 def test_pings() -> None:
-    """Pings give no event, not even an empty one or one with members."""
-    ping = b'event: ping\ndata: {"type":"ping","cost":"0"}\n\nevent: ping\ndata: \n\n'
+    """Pings give no event, not even an empty one; one with members of its own is shown."""
+    ping = b'event: ping\ndata: {"type": "ping"}\n\nevent: ping\ndata: \n\nevent: ping\ndata: {}\n\n'
     assert decode(ping + sse(start(), *WORDS, *finish())) == decode(sse(start(), *WORDS, *finish()))
+    (first, *_) = decode(
+        b'event: ping\ndata: {"type":"ping","cost":"0"}\n\n' + sse(start(), *WORDS, *finish())
+    )
+    assert first == ProviderEvent("ping", b'{"type":"ping","cost":"0"}')
 
 
 @pytest.mark.parametrize(
@@ -317,11 +323,10 @@ def test_error_event(kind: str, expected: str, status: int | None) -> None:
         b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"\xff"}}',
         b'{"type":"content_block_delta","index":9,"delta":{"type":"text_delta","text":"x"}}',
         b'{"type":"content_block_delta","index":9,"delta":{"type":"glow_delta"}}',
-        b'{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}',
         b'{"type":"content_block_start","index":1,"content_block":{"text":""}}',
         b'{"type":"content_block_start","index":1,"content_block":{"type":"new","x":"\xff"}}',
         b'{"type":"content_block_stop","index":4}',
-        b'{"type":"message_start","message":{}}',
+        b'{"type":"message_start","message":{"id":"msg_other"}}',
         b'{"type":"message_delta","delta":3}',
     ],
 )
@@ -553,7 +558,7 @@ def test_json_instead_of_a_stream() -> None:
             reading.eof(out)
         assert (caught.value.kind, caught.value.status, out) == ("overloaded", 529, [])
     assert decode(body[:40]) == []
-    with pytest.raises(lutum.ProviderError, match="not an event stream"):
+    with pytest.raises(lutum.ProviderError, match="not an answer of this API"):
         decode(b'{"type":"message","content":[]}')
 
 

@@ -555,7 +555,7 @@ class _Entry:
         return encode(members)
 
 
-def _text(raw: Raw | None) -> str:
+def _text(raw: Raw | bytes | None) -> str:
     """A string member; empty where it is absent, null or something else."""
     try:
         return string(raw) or ""
