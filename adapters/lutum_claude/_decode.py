@@ -40,6 +40,7 @@ from lutum.dialect.json import (
     encode,
     is_null,
     is_object,
+    json_of,
     starts_with,
     string,
 )
@@ -153,7 +154,7 @@ class ClaudeDecoder:
         self._value_tool = value_tool
         self._message: dict[str, Raw] | None = None
         self._usage = dict[str, Raw]()
-        self._reports = UsageReports(estimate, hidden=hidden_reasoning)
+        self._reports = UsageReports(estimate, hidden=hidden_reasoning, mode="latest")
         self._deltas = 0
         self._open = dict[int, _Block]()
         self._whole = dict[tuple[int, int], bytes]()  # by index, and which one of that index
@@ -483,16 +484,20 @@ class ClaudeDecoder:
         if stripped == b"[DONE]":
             self._end_early(data, out)
             return
-        if not stripped or stripped[:1] in b'n"tf0123456789-':
-            stripped = b"{}" if name.decode(errors="replace") in _wire.EVENT_TYPES else b""
-            if not stripped:
+        if stripped in (b"", b"null", b'""'):
+            if name != b"message_stop":
                 return
+            stripped = b"{}"
         try:
             members = decode_object(stripped)
             kind = string(members.get("type")) or ""
         except FAULTS as problem:
             if is_error(stripped):
                 self._raise(stripped)
+            kind = name.decode(errors="replace")
+            if kind == "ping" or (kind and kind not in _wire.EVENT_TYPES):
+                out.append(ProviderEvent(kind, json_of(stripped)))  # a heartbeat
+                return
             self._fail(data, str(problem))
         if not kind and "error" in members and is_error(stripped):
             self._raise(stripped)

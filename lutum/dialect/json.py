@@ -25,6 +25,7 @@ __all__ = [
     "encode",
     "is_null",
     "is_object",
+    "json_of",
     "members_of",
     "objects",
     "same_value",
@@ -79,6 +80,15 @@ def objects(value: bytes) -> list[bytes] | None:
         return None
     entries = [bytes(entry) for entry in decode_array(value)]
     return entries if all(entry.startswith(b"{") for entry in entries) else None
+
+
+def json_of(data: bytes) -> bytes:
+    """Return `data` if it is JSON, else a JSON string of its text."""
+    try:
+        msgspec.json.decode(data)
+    except FAULTS:
+        return encode(data.decode(errors="replace"))
+    return data
 
 
 def is_object(text: str | bytes) -> bool:

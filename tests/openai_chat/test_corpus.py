@@ -210,7 +210,10 @@ def test_errors() -> None:
         response = lutum.Response(record["status"], headers.get("x-request-id"), headers=headers)
         error = http_error(response, body, 0.0, ERRORS)
         said = record["json"].get("error", record["json"]) if isinstance(record["json"], dict) else {}
-        assert error.kind == kinds[record["status"]], record["id"]
+        too_long = "context_length_exceeded" in record["id"]
+        # One host counts the prompt against its rate instead.
+        expected = "context_length" if too_long and record["status"] != 429 else kinds[record["status"]]
+        assert error.kind == expected, record["id"]
         assert error.status == record["status"]
         assert error.message == (said.get("message") or said.get("detail")), record["id"]
         assert error.code == (None if said.get("code") is None else str(said["code"])), record["id"]

@@ -119,13 +119,13 @@ async def test_endpoints(base: str, version: str | None, header: str, url: str) 
             [{"error": {"message": "m", "code": 400, "status": "INVALID"}}],
             "invalid_request",
             "m",
-            None,
+            "INVALID",
             "400",
         ),
-        (404, {"statusCode": 404, "message": "m"}, "not_found", "m", None, None),
-        (302, {}, "unknown", "HTTP 302: {}", None, None),
-        (500, [], "server", "HTTP 500: []", None, None),
-        (502, "text", "server", 'HTTP 502: "text"', None, None),
+        (404, {"statusCode": 404, "message": "m"}, "not_found", "m", None, "404"),
+        (302, {}, "unknown", "{}", None, None),
+        (500, [], "server", "[]", None, None),
+        (502, "text", "server", "text", None, None),
     ],
 )
 def test_http_errors(
@@ -134,7 +134,7 @@ def test_http_errors(
     """An error of any shape is classed by its status and its code, with what it says."""
     raw = msgspec.json.encode(body)
     error = http_error(Response(status=status, request_id="req_1"), raw, 0.0, ERRORS)
-    assert (error.kind, error.status, str(error)) == (kind, status, message)
+    assert (error.kind, error.status, error.message) == (kind, status, message)
     assert (error.type, error.code, error.request_id, error.body) == (type, code, "req_1", raw)
 
 
@@ -143,7 +143,7 @@ def test_any_error_body(body: bytes) -> None:
     """No body makes the error fail."""
     error = http_error(Response(status=500), body, 0.0, ERRORS)
     assert error.kind == "server"
-    assert str(error)
+    assert error.message
 
 
 def test_request_id_of_the_body() -> None:

@@ -42,6 +42,7 @@ from lutum.dialect.json import (
     decode_object,
     is_null,
     is_object,
+    json_of,
     starts_with,
     string,
 )
@@ -177,7 +178,7 @@ class ChatDecoder:
         if self._plain > 0 and not name and self._take_plain(data, out):
             return
         stripped = data.strip()
-        if not stripped:
+        if stripped in (b"", b"null", b'""', b"{}"):
             return
         if stripped == _wire.DONE:
             self._end(out, "the stream ended with [DONE] and without a finish_reason")
@@ -187,6 +188,9 @@ class ChatDecoder:
         except FAULTS as exc:
             if name == b"error" or is_error(stripped):  # such as Google's list
                 self._raise(stripped)
+            if name:
+                out.append(ProviderEvent(name.decode(errors="replace"), json_of(stripped)))  # a heartbeat
+                return
             self._fail(data, str(exc))
         self._chunk(name, stripped, members, out)
 

@@ -1,8 +1,8 @@
 """One response's bytes to events. PURE.
 
-A completion is whole at `[DONE]`, or at the end of a response without it, after a `finish_reason`. Usage
-comes in the last chunk, which has no choices, in any other, or not at all. A stream without a
-`finish_reason` never completes.
+A completion is whole at `[DONE]`, or at the end of a response without it, after a `finish_reason`; from
+servers that send no reason, at `[DONE]` after the usage of the whole answer. Usage comes in the last chunk,
+which has no choices, in any other, or not at all. An answer that is one JSON body is read too.
 """
 
 from __future__ import annotations
@@ -24,22 +24,27 @@ from lutum import (
     TextItem,
     TurnStarted,
 )
-from lutum.dialect.errors import stream_error
-from lutum.dialect.json import FAULTS, copied, decode_array, decode_object, encode, string
-from lutum.dialect.usage import UsageReports
-from lutum.sse import SSEDecoder, SSEError
+from lutum.dialect.answer import AnswerReader
+from lutum.dialect.errors import body_error, is_error, stream_error
+from lutum.dialect.finish import FinishTable
+from lutum.dialect.json import (
+    FAULTS,
+    copied,
+    decode_array,
+    decode_object,
+    encode,
+    is_null,
+    json_of,
+    string,
+)
+from lutum.dialect.usage import UsageReports, count
 from lutum_openai._errors import ERRORS
-from lutum_openai._usage import read_usage
+from lutum_openai._usage import read_timings, read_usage
 from lutum_openai.completions._encode import NAME, NO_REPLAY
 
 DONE = b"[DONE]"
-FINISH: dict[str, str] = {
-    "stop": "stop",
-    "eos": "stop",
-    "length": "length",
-    "content_filter": "content_filter",
-}
-"""`finish_reason` in lutum's words; others keep the server's."""
+FINISH = FinishTable()
+"""`finish_reason`: every word is in the shared table."""
 
 _SILENT = frozenset({"id", "object", "created", "model", "choices", "usage", "error", "obfuscation"})
 _NOTHING = (b"", b"null", b'""', b"[]", b"{}", b"false")
@@ -48,9 +53,9 @@ _NOTHING = (b"", b"null", b'""', b"[]", b"{}", b"false")
 class _Choice(Struct):
     """One choice of a chunk."""
 
-    text: str | None = None
-    index: int = 0
-    finish_reason: str | None = None
+    text: Raw = Raw()
+    index: Raw = Raw()
+    finish_reason: Raw = Raw()
     logprobs: Raw = Raw()
 
 
@@ -69,7 +74,7 @@ class CompletionsDecoder:
     """
 
     def __init__(self, response: Response, *, model: str, scope: str, estimate: Estimate) -> None:
-        self._sse = SSEDecoder()
+        self._reader = AnswerReader(response, ERRORS)
         self._response = response
         self._model = model
         self._scope = scope
@@ -90,9 +95,10 @@ class CompletionsDecoder:
         if self._done:
             return
         try:
-            events = self._sse.feed(data)
-        except SSEError as exc:
-            self._fail(b"", str(exc))
+            events = self._reader.feed(data)
+        except ProviderError:
+            self._done = True
+            raise
         for name, payload in events:
             self._take(name, payload.strip(), out)
             if self._done:
@@ -102,69 +108,105 @@ class CompletionsDecoder:
         """The response ended; an event whose blank line is missing counts, if it is whole.
 
         Raises:
-          ProviderError: that last event is an error.
+          ProviderError: that last event, or the body, is an error; or the body is not an answer, or has
+            no reason to finish.
         """
         if self._done:
             return
-        try:
-            events = self._sse.flush()
-        except SSEError:
-            return
+        events = self._reader.eof()
         for name, payload in events:
-            if payload.strip() != DONE:
-                try:
-                    decode_object(payload)
-                except FAULTS:
-                    return  # cut, which is the connection's fault
             self._take(name, payload.strip(), out)
-        if self._finish and not self._done:
+            if self._done:
+                return
+        if (body := self._reader.body()) is not None:
+            self._whole_body(body, out)
+        elif self._finish and (events or not self._reader.in_line):
             self._complete(out)
+        else:
+            self._reader.check_strays()
+
+    def _whole_body(self, body: bytes, out: list[Event]) -> None:
+        """Take a completion that came whole, from a server that does not stream."""
+        members = decode_object(body) if body.startswith(b"{") else {}
+        if is_null(members.get("choices")):
+            self._done = True
+            if (error := body_error(body, self._response, ERRORS)) is not None:
+                raise error
+        self._take(b"", body, out)
+        if not self._done:
+            self._usage.mark_final()
+            self._end(out, "the answer has neither a finish_reason nor a usage")
+
+    def _end(self, out: list[Event], problem: str) -> None:
+        """Complete the turn, unless nothing says that the answer is whole."""
+        if self._finish or (self._started and self._usage.final):
+            self._complete(out)
+            return
+        self._done = True
+        raise ProviderError(
+            f"{problem}, so it may be cut", kind="server", request_id=self._response.request_id
+        )
 
     def _take(self, name: bytes, data: bytes, out: list[Event]) -> None:
         self._count += 1
-        if not data:
+        if data in (b"", b"null", b'""', b"{}"):
             return
         if data == DONE:
-            self._done = True
-            if self._finish:
-                self._complete(out)
+            self._end(out, "the stream ended with [DONE] and without a finish_reason")
             return
         try:
-            self._chunk(name, data, decode_object(data), out)
+            members = decode_object(data)
         except FAULTS as exc:
-            if name == b"error":
+            if name == b"error" or is_error(data):
                 self._raise(data)
+            if name:
+                out.append(ProviderEvent(name.decode(errors="replace"), json_of(data)))  # a heartbeat
+                return
+            self._fail(data, str(exc))
+        try:
+            self._chunk(name, data, members, out)
+        except FAULTS as exc:
             self._fail(data, str(exc))
 
     def _chunk(self, name: bytes, data: bytes, members: dict[str, Raw], out: list[Event]) -> None:
         if name == b"error" or bytes(members.get("error", b"")) not in _NOTHING:
             self._raise(data)
-        if "choices" not in members and "usage" not in members:
+        if is_null(members.get("choices")) and is_null(members.get("usage")):
+            if is_error(data):
+                self._raise(data)
             out.append(ProviderEvent(name.decode(errors="replace") or "chunk", data))
             return
         choices = members.get("choices", Raw(b"null"))
-        read = _decode_choices(choices)
+        read = _decode_choices(choices) or ()
         if read:
             self._start(members, out)
         for key, raw in members.items():
             if key not in _SILENT and (value := copied(raw)) not in (*_NOTHING, self._seen.get(key)):
                 self._seen[key] = value
                 out.append(ProviderEvent(key, value))
-        for at, choice in enumerate(read or ()):
-            if choice.index:
+        for at, choice in enumerate(read):
+            if number := count(choice.index):
                 other = decode_array(choices)[at]
-                out.append(ProviderEvent(f"choice.{choice.index}", copied(other)))
+                out.append(ProviderEvent(f"choice.{number}", copied(other)))
                 continue
-            if choice.text:
-                self._pieces.append(choice.text)
-                out.append(TextDelta(choice.text))
+            if text := string(choice.text):
+                self._pieces.append(text)
+                out.append(TextDelta(text))
+            elif bytes(choice.text) not in _NOTHING:
+                self._fail(data, "the text is not a string")
             if bytes(choice.logprobs) not in _NOTHING:
                 out.append(ProviderEvent("logprobs", copied(choice.logprobs)))
-            if reason := choice.finish_reason or "":
-                self._finish = FINISH.get(reason) or reason
-        if (reported := members.get("usage")) is not None:
-            counted, final = len(self._pieces), bool(self._finish)
-            self._usage.take(read_usage(reported), copied(reported), out, counted=counted, final=final)
+            if reason := string(choice.finish_reason):
+                if (error := FINISH.broken(reason, self._response, data)) is not None:
+                    self._done = True
+                    raise error
+                self._finish = FINISH.read(reason)
+        usage, timings = members.get("usage"), members.get("timings")
+        reported = timings if usage is None or is_null(usage) else usage
+        if reported is not None:
+            read = read_timings(reported) if reported is timings else read_usage(reported)
+            final = bool(self._finish) or (not read and self._started)
+            self._usage.take(read, copied(reported), out, counted=len(self._pieces), final=final)
 
     def _start(self, members: dict[str, Raw], out: list[Event]) -> None:
         if self._started:

@@ -27,17 +27,27 @@ from lutum import (
     ToolCallReady,
     TurnStarted,
 )
-from lutum.dialect.errors import stream_error
-from lutum.dialect.json import copied, decode_object, encode, is_object
-from lutum.dialect.usage import UsageReports
-from lutum.sse import SSEDecoder, SSEError
+from lutum.dialect import surrogates
+from lutum.dialect.answer import AnswerReader
+from lutum.dialect.errors import body_error, is_error, stream_error
+from lutum.dialect.json import (
+    FAULTS,
+    copied,
+    decode_object,
+    encode,
+    is_object,
+    json_of,
+    starts_with,
+    string,
+)
+from lutum.dialect.usage import UsageReports, count
 from lutum_openai._errors import ERRORS
-from lutum_openai._usage import read_usage
+from lutum_openai._usage import rates_of, read_usage
 from lutum_openai.responses import _turn, _wire
 from lutum_openai.responses._received import Place, ReceivedItem, places
 
 _DONE = b"[DONE]"  # OpenRouter ends its streams with it, as Chat Completions does
-MAX_BODY_BYTES = 16 * 2**20  # as one event of a stream may have
+_NO_ERROR = frozenset({b"", b"null", b'""', b"{}", b"[]", b"false"})
 _MALFORMED = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
@@ -78,9 +88,7 @@ class ResponsesDecoder:
         estimate: Estimate = Estimate(),
         hidden: bool = False,
     ) -> None:
-        self._sse = SSEDecoder()
-        self._body: bytearray | None = None
-        self._streams = False
+        self._reader = AnswerReader(response, ERRORS)
         self._response = response
         self._answer = _Answer(model)
         self._scope = scope
@@ -94,6 +102,7 @@ class ResponsesDecoder:
         self._by_id = dict[str, ReceivedItem]()
         self._by_call = dict[tuple[str, str | None], ReceivedItem]()  # a call and its output have one call_id
         self._by_index = dict[int, ReceivedItem]()
+        self._extra = False  # a delta had members that its item may lack
         self._deltas = 0
         self._count = 0
         self._done = False
@@ -106,13 +115,11 @@ class ResponsesDecoder:
         """
         if self._done:
             return
-        if not self._streams and self._is_body(data):
-            return
         try:
-            events = self._sse.feed(data)
-        except SSEError as exc:
+            events = self._reader.feed(data)
+        except ProviderError:
             self._done = True
-            raise ProviderError(str(exc), kind="malformed") from None
+            raise
         for name, payload in events:
             self._take(name, payload, out)
             if self._done:
@@ -122,50 +129,33 @@ class ResponsesDecoder:
         """The response ended; an event whose blank line is missing counts, if it is whole.
 
         Raises:
-          ProviderError: that last event is an error.
+          ProviderError: that last event is an error, or the answer is an error or a page instead of a
+            stream.
         """
         if self._done:
             return
-        if self._body is not None:
-            self._end_of_body(bytes(self._body), out)
-            return
-        try:
-            events = self._sse.flush()
-        except SSEError:
-            return
-        for name, payload in events:
-            try:
-                _wire.decode_tag(payload)
-            except _MALFORMED:
-                return  # cut, which is the connection's fault
+        for name, payload in self._reader.eof():
             self._take(name, payload, out)
-
-    def _is_body(self, data: bytes) -> bool:
-        """Whether the answer is one JSON object, from a server that does not stream; blank lines may lead."""
-        if self._body is None:
-            data = data.lstrip()
-            if data[:1] == b"{":
-                self._body = bytearray()
-            elif data:
-                self._streams = True
-        if self._body is None:
-            return False
-        self._body += data
-        if len(self._body) > MAX_BODY_BYTES:
-            self._done = True
-            raise ProviderError(f"the answer is longer than {MAX_BODY_BYTES} bytes", kind="malformed")
-        return True
+            if self._done:
+                return
+        if (body := self._reader.body()) is not None:
+            self._end_of_body(body, out)
+        else:
+            self._reader.check_strays()
 
     def _end_of_body(self, body: bytes, out: list[Event]) -> None:
-        """A whole response counts as its terminal event would; one that is cut counts for nothing."""
+        """Take a whole response as its terminal event would be."""
         try:
             head = _wire.decode_head(body)
         except _MALFORMED:
-            return
-        if bytes(head.error) not in (b"", b"null") and head.output is None:
+            head = _wire.ResponseHead()
+        if head.output is None and head.status not in ("completed", "incomplete", "failed", "cancelled"):
+            if head.status in ("queued", "in_progress"):
+                return
             self._done = True
-            raise stream_error(body, self._response, ERRORS)
-        if head.status in ("queued", "in_progress") or (head.status is None and head.output is None):
+            if (error := body_error(body, self._response, ERRORS)) is not None:
+                raise error
+        if head.status in ("queued", "in_progress"):
             return
         try:
             self._end(Raw(body), body, out)
@@ -179,6 +169,9 @@ class ResponsesDecoder:
         except _MALFORMED as exc:
             self._unknown(name, data, exc, out)
             return
+        self._event(event, data, out)
+
+    def _event(self, event: _wire.StreamEvent, data: bytes, out: list[Event]) -> None:
         if type(event) is _wire.ResponsesTextDelta:
             item = self._find("message", event.item_id, event.output_index, out)
             self._said(item, ("text", event.content_index), event.delta, out)
@@ -223,8 +216,7 @@ class ResponsesDecoder:
             case _wire.Failed() | _wire.Cancelled():
                 self._failed(event.response, data, out)
             case _wire.ResponsesErrorEvent():
-                self._done = True
-                raise stream_error(data.strip(), self._response, ERRORS)
+                self._raise(data.strip())
             case _wire.ResponsesTextDelta():
                 raise AssertionError("taken before")
 
@@ -243,15 +235,25 @@ class ResponsesDecoder:
             told = msgspec.structs.replace(self._response, id=self._answer.id)
             out.append(TurnStarted(self._answer.model, told))
 
-    def _report(self, head: _wire.ResponseHead, out: list[Event], *, final: bool) -> None:
+    def _report(self, head: _wire.ResponseHead, out: list[Event], *, final: bool, searches: int = 0) -> None:
         raw = bytes(head.usage)
-        self._usage.take(read_usage(raw), raw, out, counted=self._deltas, final=final)
+        read = read_usage(raw)
+        if read is not None:
+            read = msgspec.structs.replace(read, rates=rates_of(head.service_tier))
+            if read.web_searches is None and searches:
+                read = msgspec.structs.replace(read, web_searches=searches)
+        self._usage.take(read, raw, out, counted=self._deltas, final=final)
 
     def _end(self, response: Raw, data: bytes, out: list[Event]) -> None:
         whole = copied(response)
         head = _wire.decode_head(whole)
-        if head.status in ("failed", "cancelled"):
+        failed = bytes(head.error) not in _NO_ERROR and not head.output and not self._items
+        if head.status in ("failed", "cancelled") or failed:
             self._failed(response, data, out)
+        said = head.stop_reason or head.finish_reason or ""
+        if (error := _wire.FINISH.broken(said, self._response, data)) is not None:
+            self._done = True
+            raise error
         self._start(head, out)
         output = self._output([bytes(item) for item in head.output or ()], out)
         members = decode_object(whole)
@@ -261,13 +263,13 @@ class ResponsesDecoder:
             scope=self._scope,
             model=self._answer.model,
             stored=self._stored,
-            inexact_reason=self._inexact,
+            inexact_reason=self._inexact or (surrogates.REPAIRED if self._reader.repaired else None),
             preface=self._preface,
             value_tool=self._value_tool,
         )
         dropped = head.input_transformations or ()
         out += [ProviderEvent("input_transformations", bytes(entry)) for entry in dropped]
-        self._report(head, out, final=True)
+        self._report(head, out, final=True, searches=sum(map(_turn.is_search, output)))
         usage = self._usage.settle(self._deltas, free=all(map(_turn.is_by_program, output)))
         finish = _turn.finish_reason(head, turn, usage)
         self._done = True
@@ -278,13 +280,14 @@ class ResponsesDecoder:
         head = _wire.decode_head(response)
         self._report(head, out, final=True)
         error = bytes(head.error)
-        if error in (b"", b"null"):
+        if error in _NO_ERROR:
             raise ProviderError(
                 f"the response is {head.status or 'failed'}, and does not say why",
+                kind="server",
                 request_id=self._response.request_id,
                 body=data,
             )
-        raise stream_error(error, self._response, ERRORS)
+        raise stream_error(b'{"error":%b}' % error, self._response, ERRORS)
 
     def _output(self, final: list[bytes], out: list[Event]) -> list[bytes]:
         """The items of the whole response, in order, telling what no event told of them.
@@ -312,7 +315,7 @@ class ResponsesDecoder:
         for item in self._items:
             if item.done is None:
                 # Text and calls are what their deltas say; the rest may be only what it began with.
-                if item.kind not in _wire.ITEM_TYPES or b'"encrypted_content"' in item.added:
+                if item.kind not in _wire.ITEM_TYPES or b'"encrypted_content"' in item.added or self._extra:
                     self._inexact = self._inexact or f"{_turn.UNFINISHED}{item.kind} {item.id!r}"
                 json = item.assembled()
                 self._finish(item, json, _wire.read_item(json), out)
@@ -362,13 +365,14 @@ class ResponsesDecoder:
 
     def _item_done(self, json: bytes, index: int | None, data: bytes, out: list[Event]) -> None:
         head = _wire.read_item(json)
-        known = self._by_call.get((head.type, head.call_id))
+        known = self._by_call.get((head.type, head.call_id)) if head.call_id else None
         if known is not None and known.done is not None and head.type == "function_call":
-            # The same call told twice, as by gateways that translate: one call, unless they disagree.
-            earlier = _turn.call_of(_wire.read_item(known.done))
-            if earlier != _turn.call_of(head):
-                self._fail(data, f"call {head.call_id!r} ends twice, and differently")
-            return
+            # The same call told twice, as by gateways that translate, is one call. Two calls with one id are
+            # two (nanobot#4473), and `_finish` makes the second id unique.
+            earlier, call = _turn.call_of(_wire.read_item(known.done)), _turn.call_of(head)
+            if (earlier.name, earlier.arguments) == (call.name, call.arguments):
+                return
+            known = None
         known = known or self._by_id.get(head.id or "")
         if known is None and index is not None:
             known = self._by_index.get(index)
@@ -382,6 +386,8 @@ class ResponsesDecoder:
 
     def _finish(self, item: ReceivedItem, json: bytes, head: _wire.ItemHead, out: list[Event]) -> None:
         """An item is whole: tell what no delta told of it."""
+        if head.type == "function_call":
+            json, head = self._with_id(item, json, head)
         item.done = json
         item.learn(head)
         self._register(item)
@@ -391,6 +397,18 @@ class ResponsesDecoder:
             self._call(item, head, out)
         elif item.kind not in ("message", "reasoning"):
             out.append(ProviderEvent(item.kind, json))
+
+    def _with_id(self, item: ReceivedItem, json: bytes, head: _wire.ItemHead) -> tuple[bytes, _wire.ItemHead]:
+        """Return a call with an id of its own: one that is missing or that another call has is replaced."""
+        taken = {other.call_id for other in self._items if other is not item and other.done is not None}
+        given = head.call_id or head.id or f"call_{len(taken)}_{self._answer.id or 'answer'}"
+        unique, number = given, 2
+        while unique in taken:
+            unique, number = f"{given}_{number}", number + 1
+        if unique == (head.call_id or head.id):
+            return json, head
+        json = encode(decode_object(json) | {"call_id": Raw(encode(unique))})
+        return json, _wire.read_item(json)
 
     def _call(self, item: ReceivedItem, head: _wire.ItemHead, out: list[Event]) -> None:
         call = _turn.call_of(head)
@@ -447,22 +465,69 @@ class ResponsesDecoder:
     # --- the rest --------------------------------------------------------------------------------
 
     def _unknown(self, name: bytes, data: bytes, exc: Exception, out: list[Event]) -> None:
-        """An event of a type that is not known, or with none; else it is malformed."""
-        blank = data.strip()
-        if not blank or blank == _DONE:
+        """Take an event that is not as the API documents it.
+
+        - The name `error` and any JSON that holds an error end the turn with the words.
+        - Data without a type has the type that the event's name says, as in the SDKs.
+        - Data without content says nothing; `[DONE]` without a terminal event ends the turn.
+        - Ids and places of another type, and members that are not known, are passed over; the event is shown.
+        - An event of an unknown type is shown.
+        """
+        stripped = data.strip()
+        if name == b"error":
+            self._raise(stripped or b'"the event has no data"')
+        if stripped == _DONE and self._answer.started:
+            self._done = True
+            raise ProviderError(
+                "the stream ended with [DONE] and without response.completed, so it may be cut",
+                kind="server",
+                request_id=self._response.request_id,
+            )
+        if stripped in (b"", b"null", b'""', _DONE):
             return
         try:
-            kind = _wire.decode_tag(data).type or name.decode()
-            members = decode_object(data) if kind in ("", "error") else {}
-        except _MALFORMED as problem:
+            members = decode_object(stripped)
+            kind = string(members.get("type")) or ""
+        except FAULTS as problem:
+            if is_error(stripped):
+                self._raise(stripped)
+            if (kind := name.decode(errors="replace")) and kind not in _wire.EVENT_TYPES:
+                out.append(ProviderEvent(kind, json_of(stripped)))  # a heartbeat
+                return
             self._fail(data, str(problem))
-        if kind == "error" or "error" in members:
-            self._done = True
-            raise stream_error(blank, self._response, ERRORS)
-        if kind in _wire.EVENT_TYPES:
+        if kind == "error" or (not kind and is_error(stripped)):
+            self._raise(stripped)
+        if not kind and (kind := name.decode(errors="replace")):
+            members["type"] = Raw(encode(kind))
+        if kind not in _wire.EVENT_TYPES:
+            if kind not in _wire.REPEATS:
+                out.append(ProviderEvent(kind, stripped))
+            return
+        try:
+            event = self._known(kind, members)
+        except FAULTS:
             self._fail(data, str(exc))
-        if kind not in _wire.REPEATS:
-            out.append(ProviderEvent(kind, blank))
+        if members.keys() - _wire.MEMBERS[kind] and kind in _wire.DELTA_TYPES:
+            self._extra = True
+            out.append(ProviderEvent(kind, stripped))
+        self._event(event, data, out)
+
+    def _known(self, kind: str, members: dict[str, Raw]) -> _wire.StreamEvent:
+        """Read an event by its known members, as far as they are of their type."""
+        kept = {name: raw for name, raw in members.items() if name in _wire.MEMBERS[kind]}
+        for name in _wire.IDENTIFYING & kept.keys():
+            if not starts_with(kept[name], b'"'):
+                del kept[name]
+        for name in _wire.INDICES & kept.keys():
+            if count(kept[name]) is None:
+                del kept[name]
+        for name in _wire.PLAIN & kept.keys():
+            del kept[name]
+        return _wire.decode_event(encode(kept))
+
+    def _raise(self, data: bytes) -> NoReturn:
+        self._done = True
+        raise stream_error(data, self._response, ERRORS)
 
     def _fail(self, data: bytes, problem: str) -> NoReturn:
         self._done = True

@@ -14,6 +14,7 @@ from msgspec import Raw
 from lutum import CommittedTurn, ReasoningItem, RefusalItem, TextItem, ToolCallItem, Usage, ViewItem
 from lutum.abc import ReplayForm
 from lutum.dialect.json import decode_array, decode_object, decode_str, encode, is_object
+from lutum.dialect.usage import member
 from lutum_openai.responses import _wire
 from lutum_openai.responses._wire import call_id
 
@@ -107,9 +108,9 @@ def turn_from_response(
 def finish_reason(head: _wire.ResponseHead, turn: CommittedTurn, usage: Usage) -> str:
     """Why the model stopped: what is said, else what can be seen."""
     if said := head.stop_reason or head.finish_reason:
-        return _wire.FINISH.get(said, said)
+        return _wire.FINISH.read(said)
     if head.incomplete_details is not None and (reason := head.incomplete_details.reason):
-        return _wire.FINISH.get(reason, reason)
+        return _wire.FINISH.read(reason)
     if head.status == "incomplete":
         return "length"
     spoke = any(not isinstance(item, ReasoningItem) for item in turn.items)
@@ -143,6 +144,14 @@ def wire_items(turn: CommittedTurn) -> list[bytes]:
 def is_by_program(item: bytes) -> bool:
     """Return whether an item is a call made by a program that the model wrote in an earlier response."""
     return _wire.decode_tag(item).type == "function_call" and _wire.caller_of(item) == "program"
+
+
+def is_search(item: bytes) -> bool:
+    """Return whether an item is a search of the web, each of which is billed (openai.com/api/pricing)."""
+    if _wire.decode_tag(item).type != "web_search_call":
+        return False
+    action = member(decode_object(item), "action", "type")
+    return action is None or action == Raw(b'"search"')
 
 
 def has_reasoning(turn: CommittedTurn) -> bool:

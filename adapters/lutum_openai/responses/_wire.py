@@ -8,13 +8,16 @@ Structs name only the members that are used; whatever else comes stays in `msgsp
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache
-from typing import get_args
+from typing import Any, TypeVar, get_args
 
 import msgspec
 from msgspec import Raw, Struct
 
+from lutum.dialect.finish import FinishTable
 from lutum.dialect.ids import bounded
+from lutum.dialect.json import FAULTS, decode_object, encode
 
 NAME = "openai-responses"
 
@@ -30,13 +33,15 @@ def call_id(id: str) -> str:
 # --- stream events -----------------------------------------------------------------------------
 
 
-class _Delta(Struct, tag_field="type", gc=False):
+class _Delta(Struct, tag_field="type", forbid_unknown_fields=True, gc=False):
     """A piece of something. Some servers leave out the item's id, some change it with every event, and
-    some leave out the index: an item is found by whichever is known."""
+    some leave out the index: an item is found by whichever is known. One with more members is shown."""
 
     delta: str
     item_id: str | None = None
     output_index: int | None = None
+    sequence_number: int | None = None
+    obfuscation: str | None = None  # padding against traffic analysis
 
 
 class ResponsesTextDelta(_Delta, tag="response.output_text.delta", gc=True):
@@ -153,7 +158,20 @@ StreamEvent = (
 
 decode_event = msgspec.json.Decoder(StreamEvent).decode
 
-EVENT_TYPES = frozenset(str(kind.__struct_config__.tag) for kind in get_args(StreamEvent))
+MEMBERS = {
+    str(kind.__struct_config__.tag): frozenset(("type", *kind.__struct_fields__))
+    for kind in get_args(StreamEvent)
+}
+"""The members of each event that are read."""
+
+EVENT_TYPES = frozenset(MEMBERS)
+
+DELTA_TYPES = frozenset(str(kind.__struct_config__.tag) for kind in get_args(Delta))
+
+IDENTIFYING = frozenset({"item_id", "name"})
+INDICES = frozenset({"output_index", "content_index", "summary_index"})
+PLAIN = frozenset({"sequence_number", "obfuscation"})
+"""Members of events without which an event can be read as well: ids and names, places, and padding."""
 
 REPEATS = frozenset(
     {
@@ -203,9 +221,37 @@ class ResponseHead(Struct):
     output: list[Raw] | None = None
     input_transformations: list[Raw] | None = None
     store: bool | None = None
+    service_tier: Raw = Raw()
 
 
-decode_head = msgspec.json.Decoder(ResponseHead).decode
+_decode_head = msgspec.json.Decoder(ResponseHead).decode
+
+
+def decode_head(json: Raw | bytes) -> ResponseHead:
+    """Read the head of a response; a member of another type is as if it were absent.
+
+    Raises:
+      msgspec.DecodeError: not an object.
+    """
+    try:
+        return _decode_head(json)
+    except msgspec.ValidationError:
+        return _read_members(json, _decode_head, ResponseHead())
+
+
+T = TypeVar("T", bound=Struct)
+
+
+def _read_members(json: Raw | bytes, decode: Callable[[bytes], T], empty: T) -> T:
+    found = dict[str, Any]()
+    for name, raw in decode_object(json).items():
+        if name not in empty.__struct_fields__:
+            continue
+        try:
+            found[name] = getattr(decode(encode({name: raw})), name)
+        except FAULTS:
+            continue
+    return msgspec.structs.replace(empty, **found)
 
 
 class ItemHead(Struct):
@@ -230,19 +276,15 @@ ITEM_TYPES = frozenset({"message", "reasoning", "function_call"})
 
 
 def read_item(json: bytes) -> ItemHead:
-    """The head of an item; of one of a kind that is not looked into, its type where nothing else is as
-    expected.
+    """The head of an item; a member of another type than expected is as if it were absent.
 
     Raises:
-      msgspec.DecodeError: no item, or not as its kind must be.
+      msgspec.DecodeError: not an object.
     """
     try:
         return _decode_item(json)
     except msgspec.ValidationError:
-        kind = decode_tag(json).type
-        if kind in ITEM_TYPES:
-            raise
-        return ItemHead(kind)
+        return _read_members(json, _decode_item, ItemHead())
 
 
 class ResponsesPart(Struct):
@@ -278,21 +320,8 @@ def read_part(json: bytes) -> ResponsesPart:
         return ResponsesPart()
 
 
-FINISH = {
-    "stop": "stop",
-    "completed": "stop",
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "length": "length",
-    "max_tokens": "length",
-    "max_output_tokens": "length",
-    "tool_calls": "tool_calls",
-    "tool_use": "tool_calls",
-    "function_call": "tool_calls",
-    "content_filter": "content_filter",
-    "refusal": "content_filter",
-}
-"""`incomplete_details.reason`, or a translating server's finish reason, in lutum's words; others stay."""
+FINISH = FinishTable()
+"""`incomplete_details.reason`, or a translating server's finish reason: all words are in the shared table."""
 
 OUTPUTS = {
     "custom_tool_call": "custom_tool_call_output",
