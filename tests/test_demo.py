@@ -390,7 +390,7 @@ async def test_one_branch_fails(anyio_backend_name: str) -> None:
     async with WireServer(answer) as server:
         done = await real(server, "claude-sonnet-4-5", anyio_backend_name)
     assert done.returncode == 1
-    assert re.match(r"lutum demo: ProviderError 429: .*Slow down\..*\n", done.stderr.decode())
+    assert re.match(r"lutum demo: ProviderError: 429 .*Slow down\..*\n", done.stderr.decode())
     assert done.stderr.count(b"\n") == 3
 
 

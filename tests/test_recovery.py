@@ -260,7 +260,8 @@ class Told:
             usage = event.get("usage") or event.get("message", {}).get("usage")
             if usage is not None:
                 self.reported = True
-                self.output = usage.get("output_tokens") or self.output
+                steps = usage.get("iterations") or [usage]
+                self.output = sum(step.get("output_tokens") or 0 for step in steps) or self.output
                 self.final = (event.get("delta") or event["message"]).get("stop_reason") is not None
             if event.get("type") == "content_block_start":
                 self.counts = event["content_block"]["type"] in ("text", "thinking", "tool_use")

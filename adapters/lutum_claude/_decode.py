@@ -40,6 +40,7 @@ from lutum.dialect.json import (
     encode,
     is_null,
     is_object,
+    is_word,
     json_of,
     starts_with,
     string,
@@ -473,8 +474,8 @@ class ClaudeDecoder:
         - The name `error` and any JSON that holds an error end the turn with the words (LiteLLM's
           `data: {"error": ...}`, anthropic-sdk-typescript#998; plain text of proxies).
         - Data without a type has the type that the event's name says, as in the SDKs.
-        - Data without content (blank, null, a word) says nothing. `[DONE]` ends a message that has a stop
-          reason (Reasonix#8756, opencode#43617).
+        - Data without content (blank, null, a heartbeat's word) says nothing. `[DONE]` without a message_stop
+          (Reasonix#8756, opencode#43617) is not an end of this API, and the error says so.
         - A delta with more members than are known, or without an index, is read as far as it is known.
         - An event or a delta of an unknown type is shown.
         """
@@ -482,7 +483,7 @@ class ClaudeDecoder:
         if name == b"error":
             self._raise(stripped or b'"the event has no data"')
         if stripped == b"[DONE]":
-            self._end_early(data, out)
+            self._end_early()
             return
         if stripped in (b"", b"null", b'""'):
             if name != b"message_stop":
@@ -495,7 +496,7 @@ class ClaudeDecoder:
             if is_error(stripped):
                 self._raise(stripped)
             kind = name.decode(errors="replace")
-            if kind == "ping" or (kind and kind not in _wire.EVENT_TYPES):
+            if is_word(stripped) and kind and (kind == "ping" or kind not in _wire.EVENT_TYPES):
                 out.append(ProviderEvent(kind, json_of(stripped)))  # a heartbeat
                 return
             self._fail(data, str(problem))
@@ -546,20 +547,16 @@ class ClaudeDecoder:
         known = {name: raw for name, raw in members.items() if name not in more}
         return _wire.decode_event(encode(known))
 
-    def _end_early(self, data: bytes, out: list[Event]) -> None:
+    def _end_early(self) -> None:
         if self._message is None:
             return
-        if self._stop_reason is None:
-            self._done = True
-            raise ProviderError(
-                "the stream ended with [DONE] and without a stop_reason, so it may be cut",
-                kind="server",
-                request_id=self._response.request_id,
-            )
-        try:
-            self._complete(out)
-        except FAULTS as exc:
-            self._fail(data, str(exc))
+        self._done = True
+        told = "" if self._stop_reason is None else f", but with stop_reason {self._stop_reason!r}"
+        raise ProviderError(
+            f"the stream ended with [DONE] and without message_stop{told}, so it may be cut",
+            kind="server",
+            request_id=self._response.request_id,
+        )
 
     def _raise(self, data: bytes) -> NoReturn:
         self._done = True

@@ -21,7 +21,8 @@ def error_fields(error: BaseException, *, raw: bool = False) -> dict[str, object
     quotes. With `raw`, the body of a provider's error too, and what the exception came from."""
     fields: dict[str, object] = {"error": type(error).__name__}
     if isinstance(error, LutumError):
-        fields["message"] = str(error)
+        # Status, host and request id have attributes of their own.
+        fields["message"] = error.message if isinstance(error, ProviderError) else str(error)
     if isinstance(error, ProviderError):
         known = {"kind": error.kind, "status": error.status, "type": error.type, "code": error.code}
         fields |= {f"error_{name}": value for name, value in known.items() if value is not None}

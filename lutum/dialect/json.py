@@ -25,6 +25,7 @@ __all__ = [
     "encode",
     "is_null",
     "is_object",
+    "is_word",
     "json_of",
     "members_of",
     "objects",
@@ -80,6 +81,11 @@ def objects(value: bytes) -> list[bytes] | None:
         return None
     entries = [bytes(entry) for entry in decode_array(value)]
     return entries if all(entry.startswith(b"{") for entry in entries) else None
+
+
+def is_word(data: bytes) -> bool:
+    """Return whether data that is not JSON is plain text too, as heartbeats are: no page, no cut JSON."""
+    return data[:1] not in b'{["<'
 
 
 def json_of(data: bytes) -> bytes:

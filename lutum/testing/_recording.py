@@ -252,7 +252,7 @@ def _failure(error: TurnError) -> RecordedFailure | None:
     match error:
         case ProviderError():
             fields = {name: getattr(error, name) for name in RecordedFailure.__struct_fields__[2:]}
-            return RecordedFailure("provider", str(error), **fields)
+            return RecordedFailure("provider", error.message, **fields)
         case NetworkError():
             return RecordedFailure("network", str(error))
         case Interrupted():

@@ -189,8 +189,11 @@ def test_usage_wherever_it_comes() -> None:
 
 def test_only_a_finish_reason_completes() -> None:
     """Neither `[DONE]` nor the end of the response completes a stream without a finish reason."""
-    for pieces in ([chunk("Hello"), DONE], [chunk("Hello")], [DONE], []):
+    for pieces in ([chunk("Hello")], []):
         assert not any(isinstance(event, lutum.Completed) for event in decode(*pieces))
+    for pieces in ([chunk("Hello"), DONE], [DONE]):
+        with pytest.raises(lutum.ProviderError, match="without a finish_reason"):
+            decode(*pieces)
     assert completed(decode(chunk("Hello", "stop"))).turn.text == "Hello"
     assert completed(decode(chunk("", "stop"), DONE)).turn.items == ()
 

@@ -42,6 +42,7 @@ from lutum.dialect.json import (
     decode_object,
     is_null,
     is_object,
+    is_word,
     json_of,
     starts_with,
     string,
@@ -188,7 +189,7 @@ class ChatDecoder:
         except FAULTS as exc:
             if name == b"error" or is_error(stripped):  # such as Google's list
                 self._raise(stripped)
-            if name:
+            if name and is_word(data):
                 out.append(ProviderEvent(name.decode(errors="replace"), json_of(stripped)))  # a heartbeat
                 return
             self._fail(data, str(exc))

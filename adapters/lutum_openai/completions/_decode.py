@@ -34,6 +34,7 @@ from lutum.dialect.json import (
     decode_object,
     encode,
     is_null,
+    is_word,
     json_of,
     string,
 )
@@ -159,7 +160,7 @@ class CompletionsDecoder:
         except FAULTS as exc:
             if name == b"error" or is_error(data):
                 self._raise(data)
-            if name:
+            if name and is_word(data):
                 out.append(ProviderEvent(name.decode(errors="replace"), json_of(data)))  # a heartbeat
                 return
             self._fail(data, str(exc))

@@ -36,6 +36,7 @@ from lutum.dialect.json import (
     decode_object,
     encode,
     is_object,
+    is_word,
     json_of,
     starts_with,
     string,
@@ -491,7 +492,8 @@ class ResponsesDecoder:
         except FAULTS as problem:
             if is_error(stripped):
                 self._raise(stripped)
-            if (kind := name.decode(errors="replace")) and kind not in _wire.EVENT_TYPES:
+            kind = name.decode(errors="replace")
+            if is_word(stripped) and kind and kind not in _wire.EVENT_TYPES:
                 out.append(ProviderEvent(kind, json_of(stripped)))  # a heartbeat
                 return
             self._fail(data, str(problem))
