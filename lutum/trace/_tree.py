@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, Protocol, cast, final
 
 from lutum._telemetry.redact import SHORTEST, masked_value
 from lutum._telemetry.spans import RawCapture
+from lutum._values.errors import ProviderError
 
 Status = Literal["open", "ok", "error", "cancelled"]
 
@@ -253,7 +254,7 @@ class Span:
             self.fields["cancelled"] = True
         elif "error" not in self.fields:
             said: dict[str, Any] = {"error": type(error).__name__}
-            if words := str(error):
+            if words := (error.message if isinstance(error, ProviderError) else str(error)):
                 said["message"] = words[:MESSAGE]
             self.fields.update(_masked(said, recorder.secrets) if recorder.secrets else said)
 

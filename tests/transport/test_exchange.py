@@ -97,16 +97,19 @@ async def test_what_is_sent(transport: HttpTransport) -> None:
 
 
 async def test_the_head(transport: HttpTransport) -> None:
-    """Of the response's headers only ids, limits and times are kept."""
+    """Of the response's headers only ids, limits, times and what explains an error are kept."""
     kept = {
         "request-id": "r1",
         "x-ratelimit-remaining-tokens": "5",
         "anthropic-ratelimit-tokens-limit": "9",
         "openai-processing-ms": "12",
         "retry-after": "3",
+        "content-type": "text/plain",
+        "x-should-retry": "false",
+        "location": "/elsewhere",
     }
     lines = [f"{name.title()}: {value}".encode() for name, value in kept.items()]
-    dropped = [b"Set-Cookie: session-id=1", b"Content-Type: text/plain", b"Server: x"]
+    dropped = [b"Set-Cookie: session-id=1", b"Server: x"]
     async with serving(partial(answer_all, answer=plain(200, b"END", *lines, *dropped))) as server:
         ex = exchange(transport, server.url)
         await ex.open(ignore)

@@ -90,7 +90,7 @@ class GeminiDecoder:
         self._candidate = dict[str, bytes]()
         self._content = dict[str, bytes]()
         self._report: bytes | None = None
-        self._reports = UsageReports(prepared.estimate, hidden=prepared.hidden_reasoning)
+        self._reports = UsageReports(prepared.estimate, hidden=prepared.hidden_reasoning, mode="latest")
         self._started = False
         self._id_base = ""
         self._finish = False
