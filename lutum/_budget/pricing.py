@@ -210,8 +210,15 @@ def _usage(
 
 def _less(whole: Usage, part: Usage) -> Usage:
     """The usage without a part of it; no figure falls below 0."""
-    names = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
-    names += ("cache_write_1h_tokens", "web_searches")
+    names = (
+        "input_tokens",
+        "output_tokens",
+        "cache_read_tokens",
+        "cache_write_tokens",
+        "reasoning_tokens",
+        "cache_write_1h_tokens",
+        "web_searches",
+    )
     left = {name: max(0, getattr(whole, name) - getattr(part, name)) for name in names}
     return msgspec.structs.replace(whole, **left)
 

@@ -205,9 +205,9 @@ class CompletionsDecoder:
         usage, timings = members.get("usage"), members.get("timings")
         reported = timings if usage is None or is_null(usage) else usage
         if reported is not None:
-            read = read_timings(reported) if reported is timings else read_usage(reported)
+            found = read_timings(reported) if reported is timings else read_usage(reported)
             final = bool(self._finish) or (not read and self._started)
-            self._usage.take(read, copied(reported), out, counted=len(self._pieces), final=final)
+            self._usage.take(found, copied(reported), out, counted=len(self._pieces), final=final)
 
     def _start(self, members: dict[str, Raw], out: list[Event]) -> None:
         if self._started:
