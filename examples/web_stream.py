@@ -1,60 +1,109 @@
-"""A web server that streams: each response runs its turn in a task group of its own and feeds a channel.
-Copy it for a chat in a browser: who closes the page stops the provider, and what was said is kept."""
+"""A web server that streams: a turn runs in the application's task group and fills a log of frames.
+Copy it for a chat in a browser: a page that is loaded again goes on reading, and the turn is not lost."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import anyio
 import uvicorn
 from _provider import run
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 import lutum
 from lutum.testing.wire import NeverEnding, Reply
 
 # Look at it with: curl -Nd 'A story.' localhost:8000/chat/1
+# and again, from where you left: curl -N localhost:8000/chat/1 -H 'Last-Event-ID: 7'
 REPLIES = [Reply(NeverEnding("and the river runs on ", delay=0.2))]
 
 
-class Answer(StreamingResponse):
-    """The session's next turn as text/plain. What the browser left unfinished is kept as words."""
+class Chat:
+    """A session, and the frames of its last turn: what `RecordingAdapter` keeps, in memory."""
 
-    def __init__(self, session: lutum.Session) -> None:
-        self._session = session
-        self._send, self._pieces = anyio.create_memory_object_stream[str](16)
-        super().__init__(self._pieces, media_type="text/plain")
+    def __init__(self, llm: lutum.Lutum) -> None:
+        self.session = lutum.Session(llm)
+        self.frames = list[bytes]()
+        self.running: anyio.CancelScope | None = None
+        self._more = anyio.Event()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with anyio.create_task_group() as group, self._pieces:
-            group.start_soon(self._feed)
-            group.start_soon(self._watch, receive, group.cancel_scope)
-            await self.stream_response(send)
-            group.cancel_scope.cancel()
+    def ask(self, words: str) -> lutum.Stream[lutum.TextResult]:
+        """The turn that answers, with an empty log. It does not run before `answer` runs it."""
+        self.session.push_user(words)
+        turn = self.session.text_turn().max_output_tokens(1_000).stream()
+        self.frames, self.running = [], turn.cancel_scope
+        return turn
 
-    async def _feed(self) -> None:
-        stream = self._session.text_turn().max_output_tokens(1_000).stream()
+    async def answer(self, turn: lutum.Stream[lutum.TextResult]) -> None:
+        """Run a turn to its end, whoever reads it. What a stopped turn leaves is kept as words."""
         try:
-            async with self._send, stream:
-                async for text in stream.text():
-                    await self._send.send(text)
-            self._session.commit_text(stream.result)
-        except BaseException:  # the browser left, or the turn failed; its socket is closed, its cost settled
-            self._session.push_assistant(stream.partial.text or "(nothing)")
-            raise
+            async with turn:
+                async for event in turn:
+                    self._put(lutum.encode_frame([event]))
+            self.session.commit_text(turn.result)
+        except (lutum.TurnError, lutum.TurnNotFinished):  # it failed, or somebody stopped it
+            self.session.push_assistant(turn.partial.text or "(nothing)")
+        finally:
+            self.running = None
+            self._wake()
 
-    async def _watch(self, receive: Receive, scope: anyio.CancelScope) -> None:
-        await self.listen_for_disconnect(receive)
-        scope.cancel()
+    async def read(self, start: int) -> AsyncGenerator[str]:
+        """The text from frame `start` on, as server-sent events whose id is the next frame's index."""
+        while True:
+            more = self._more
+            for index, frame in enumerate(self.frames[start:], start + 1):
+                for event in lutum.decode_frame(frame):
+                    if isinstance(event, lutum.TextDelta):
+                        lines = event.text.replace("\n", "\ndata: ")
+                        yield f"id: {index}\ndata: {lines}\n\n"
+                start = index
+            if self.running is None and start >= len(self.frames):
+                return
+            await more.wait()
+
+    def _put(self, frame: bytes) -> None:
+        self.frames.append(frame)
+        self._wake()
+
+    def _wake(self) -> None:
+        self._more.set()
+        self._more = anyio.Event()
 
 
-def application(llm: lutum.Lutum, sessions: dict[str, lutum.Session]) -> Starlette:
-    async def chat(request: Request) -> Answer:
-        session = sessions.setdefault(request.path_params["name"], lutum.Session(llm))
-        session.push_user((await request.body()).decode())
-        return Answer(session)
+def application(llm: lutum.Lutum, chats: dict[str, Chat]) -> Starlette:
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncGenerator[None]:
+        async with anyio.create_task_group() as turns:
+            app.state.turns = turns
+            yield
+            turns.cancel_scope.cancel()
 
-    return Starlette(routes=[Route("/chat/{name}", chat, methods=["POST"])])
+    async def ask(request: Request) -> Response:
+        chat = chats.setdefault(request.path_params["name"], Chat(llm))
+        if chat.running is not None:
+            return PlainTextResponse("The last question is still being answered.", 409)
+        turn = chat.ask((await request.body()).decode())
+        request.app.state.turns.start_soon(chat.answer, turn)
+        return await read(request)
+
+    async def read(request: Request) -> Response:
+        chat = chats.get(request.path_params["name"])
+        start = request.headers.get("last-event-id", "0")  # a browser's EventSource sends it by itself
+        if chat is None or not start.isdecimal():
+            return PlainTextResponse("There is no such answer.", 404)
+        return StreamingResponse(chat.read(int(start)), media_type="text/event-stream")
+
+    async def stop(request: Request) -> Response:
+        chat = chats.get(request.path_params["name"])
+        if chat is not None and chat.running is not None:
+            chat.running.cancel()
+        return Response(status_code=204)
+
+    paths = {"POST": ask, "GET": read, "DELETE": stop}
+    routes = [Route("/chat/{name}", endpoint, methods=[method]) for method, endpoint in paths.items()]
+    return Starlette(routes=routes, lifespan=lifespan)
 
 
 async def main(llm: lutum.Lutum) -> None:

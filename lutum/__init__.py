@@ -46,7 +46,7 @@ from lutum._tools.function import (
     tool as tool,
 )
 from lutum._tools.hooks import ToolHooks as ToolHooks
-from lutum._tools.journal import RoundJournal as RoundJournal
+from lutum._tools.journal import RestartDecision as RestartDecision, RoundJournal as RoundJournal
 from lutum._tools.round import (
     Finished as Finished,
     NeedsTools as NeedsTools,

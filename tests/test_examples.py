@@ -20,6 +20,9 @@ from lutum_openai import OpenAIAdapter, OpenAIChatAdapter
 # What an example prints, in this order; "..." stands for anything between.
 PRINTS: dict[str, str] = {
     "agent_loop": "There were 2 lamps, so I ordered 8. [3 turns, ...",
+    "approval_days_later": '{"to":"Ann","euros":20} approved by Dora\n'
+    '{"to":"Cy","euros":90} approved by nobody\n'
+    "Ann has her 20 euros. Cy has to wait.",
     "approval": "Expected `int`, got `str`...20 euros were sent to Ann\n10 euros were sent to Bo\n"
     "rejected: not before May\nAnn has her 20 euros...",
     "architectural_constraints": "line 1: the view layer may not import sqlite3\nfrom app.store import Store",
@@ -36,6 +39,8 @@ PRINTS: dict[str, str] = {
     "kept: The lamp is back in stock. It costs 20 euros.",
     "deterministic_hooks": "not asked: the question is empty\nnot asked: the question is too long\n"
     "not shown: the answer has numbers in it\nThe shop opens at nine.",
+    "durable_store": "paying Ann\npaying Bo\n20 euros were sent to Ann\nThis call was started before"
+    "...It was not run again.\nBoth are paid.",
     "eval_dataset": "chatty...score   0.000...terse...score   1.000...8 cases in both runs...significant",
     "eval_raw_dump": "passed\nfailed\n...TextDelta(text='Five.')...",
     "extract_many": "0 were done, 98 are, for ... USD\nOutputInvalid           1\nProviderError           1",
@@ -78,8 +83,8 @@ PRINTS: dict[str, str] = {
     "verification_gates": "held up: the lines are 90, the total 70; 'euro' is no currency code\n"
     "passed: 90 EUR",
 }
-OTHERWISE = {"batch", "timeouts", "web_stream"}
-"""Examples with a test of their own: a batch, a clock and a browser are in it."""
+OTHERWISE = {"batch", "durable_dbos", "timeouts", "web_stream"}
+"""Examples with a test of their own: a batch, a workflow engine, a clock and a browser are in it."""
 
 TYPED: dict[str, list[str]] = {
     "chat": ["Which is longest?", "/undo", "/undo", "Which is widest?", "/quit"],

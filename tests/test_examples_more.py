@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sqlite3
+import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import aclosing, asynccontextmanager, closing
 from decimal import Decimal
 from pathlib import Path
 from subprocess import DEVNULL
@@ -17,13 +17,11 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-import uvicorn
 from example_files import FOLDER, loaded
 
 import lutum
 from lutum.testing import virtual_time
-from lutum.testing.wire import NeverEnding, Reply, Say, Stall, WireRequest, WireServer
-from lutum_claude import ClaudeAdapter
+from lutum.testing.wire import Cut, Reply, Say, Stall, WireRequest, WireServer
 from lutum_openai import OpenAIChatAdapter
 
 RIVER = Reply('{"name":"River","km":7}')
@@ -170,76 +168,96 @@ async def test_replay_over_another_protocol(
 
 
 @asynccontextmanager
-async def served(llm: lutum.Lutum, sessions: dict[str, lutum.Session]) -> AsyncIterator[str]:
-    """The web example behind a real server; gives its URL."""
-    with loaded("web_stream") as example:
-        server = uvicorn.Server(uvicorn.Config(example.application(llm, sessions), log_level="error"))
-        with socket.create_server(("127.0.0.1", 0)) as listener:  # who connects early is kept in its backlog
-            async with anyio.create_task_group() as group:
-                group.start_soon(server.serve, [listener])
-                yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-                server.should_exit = True
-
-
-ON_ASYNCIO = pytest.mark.parametrize("anyio_backend", ["asyncio"])  # which is all that uvicorn knows
-
-
-@ON_ASYNCIO
-async def test_a_browser_that_leaves(anyio_backend: str) -> None:
-    """Over real sockets: the provider's is closed at once, the budget settled, and the words are kept."""
-    provider = WireServer([Reply(NeverEnding("and on ", delay=0.01))], default=Reply("It ran dry."))
-    sessions = dict[str, lutum.Session]()
-    async with provider, ClaudeAdapter("claude-sonnet-4-5", api_key="key", base_url=provider.url) as adapter:
-        llm = lutum.Lutum(adapter, budget=lutum.Budget(tokens=100_000))
-        async with served(llm, sessions) as url, httpx.AsyncClient(base_url=url) as browser:
-            async with browser.stream("POST", "/chat/1", content="A story.") as response:
-                async for piece in response.aiter_text():
-                    assert piece.startswith("and on ")
-                    break
-                assert llm.budget.reserved.total_tokens > 0
-            left = anyio.current_time()
-            with anyio.fail_after(5):
-                await provider.requests[0].wait_disconnect()
-                assert anyio.current_time() - left < 1
-            await anyio.wait_all_tasks_blocked()
-            assert llm.budget.reserved.total_tokens == 0
-            assert llm.budget.spent.total_tokens > 0
-            [_, kept] = sessions["1"].transcript
-            assert isinstance(kept, lutum.Message)
-            assert (kept.role, kept.text[:7]) == ("assistant", "and on ")
-            # The conversation goes on with what was said.
-            whole = await browser.post("/chat/1", content="And then?")
-            assert whole.text == "It ran dry."
-            assert len(provider.requests[1].json["messages"]) == 3
-            assert len(sessions["1"].turns()) == 1
-
-
-async def test_a_browser_that_leaves_while_the_provider_is_silent() -> None:
-    """It is noticed though nothing is sent; on both backends, the application called as servers do."""
-    provider = WireServer([Reply(Say("One ", Stall()))])
-    sessions, sent, gone = dict[str, lutum.Session](), list[bytes](), anyio.Event()
-    messages = [{"type": "http.request", "body": b"Count.", "more_body": False}]
-
-    async def receive() -> dict[str, Any]:
-        if messages:
-            return messages.pop()
-        await gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(message: Any) -> None:
-        if body := message.get("body"):
-            sent.append(body)
-            gone.set()
-
+async def served(replies: WireServer) -> AsyncIterator[tuple[httpx.AsyncClient, Any, lutum.Lutum]]:
+    """The web example without a socket: a browser, its chats, and the `Lutum` behind it."""
     with loaded("web_stream") as example:
         from _provider import boundary, offline
 
-        scope = {"type": "http", "method": "POST", "path": "/chat/1", "headers": [], "query_string": b""}
-        async with offline(provider) as adapter:
-            llm = boundary(adapter)
-            with anyio.fail_after(5):
-                await example.application(llm, sessions)(scope, receive, send)
-            assert llm.budget.reserved.total_tokens == 0
-    assert sent == [b"One "]
+        async with offline(replies) as adapter:
+            llm, chats = boundary(adapter), dict[str, Any]()
+            app = example.application(llm, chats)
+            async with app.router.lifespan_context(app):
+                transport = httpx.ASGITransport(app)
+                async with httpx.AsyncClient(transport=transport, base_url="http://chat") as browser:
+                    yield browser, chats, llm
+
+
+def heard(events: str) -> str:
+    """The text of server-sent events."""
+    return "".join(line.removeprefix("data: ") for line in events.split("\n") if line.startswith("data: "))
+
+
+async def test_a_page_that_is_loaded_again() -> None:
+    """It goes on reading at any index, while the turn runs and after it."""
+    async with served(WireServer([Reply("One ", "two ", "three.")])) as (browser, chats, _):
+        whole = (await browser.post("/chat/1", content="Count.")).text
+        assert heard(whole) == "One two three."
+        ids = [int(line[4:]) for line in whole.split("\n") if line.startswith("id: ")]
+        assert ids == sorted(set(ids))
+        again = await browser.get("/chat/1", headers={"Last-Event-ID": str(ids[0])})
+        first, rest = whole.split("\n\n", 1)
+        assert heard(first)
+        assert again.text == rest
+        assert (await browser.get("/chat/1", headers={"Last-Event-ID": "99"})).text == ""
+        assert (await browser.get("/chat/2")).status_code == 404
+        assert (await browser.get("/chat/1", headers={"Last-Event-ID": "-1"})).status_code == 404
+        assert [item.text for item in chats["1"].session.transcript] == ["Count.", "One two three."]
+
+
+async def test_a_browser_that_leaves() -> None:
+    """The turn goes on in the application, and a page that is loaded again reads it from its beginning."""
+    provider = WireServer([Reply(Say("One ", Stall()))])
+    async with served(provider) as (browser, chats, llm):
+        with anyio.move_on_after(0.2):  # the transport ends only with the answer: the page is closed
+            await browser.post("/chat/1", content="Count.")
+        assert chats["1"].running is not None
+        assert llm.budget.reserved.total_tokens > 0
+        assert (await browser.post("/chat/1", content="More.")).status_code == 409
+        assert "One " in [text async for text in read_some(chats["1"])]
+        assert (await browser.delete("/chat/1")).status_code == 204
+        with anyio.fail_after(5):
+            assert heard((await browser.get("/chat/1")).text) == "One "
+        assert chats["1"].running is None
+        assert llm.budget.reserved.total_tokens == 0
+        assert [item.text for item in chats["1"].session.transcript] == ["Count.", "One "]
     assert provider.outcomes() == ["disconnected"]
-    assert [item.text for item in sessions["1"].transcript] == ["Count.", "One "]
+
+
+async def read_some(chat: Any) -> AsyncIterator[str]:
+    """What a page that is loaded again reads at once."""
+    async with aclosing(chat.read(0)) as events:
+        async for event in events:
+            yield heard(event)
+            break
+
+
+async def test_a_turn_that_fails_in_the_application() -> None:
+    """The page ends, the words are kept, and the application goes on."""
+    provider = WireServer([Reply(Say("One ", Cut()))], default=Reply("Two."))
+    async with served(provider) as (browser, chats, _):
+        await browser.post("/chat/1", content="Count.")
+        assert [item.role for item in chats["1"].session.transcript] == ["user", "assistant"]
+        assert heard((await browser.post("/chat/1", content="Again.")).text) == "Two."
+        assert len(chats["1"].session.turns()) == 1
+
+
+@pytest.mark.process
+def test_a_workflow_that_is_killed(tmp_path: Path) -> None:
+    """DBOS goes on where the program was killed; what ran in that moment runs again, and nothing else."""
+    pytest.importorskip("dbos")
+    command = [sys.executable, str(FOLDER / "durable_dbos.py"), "job 1", str(tmp_path / "jobs.sqlite")]
+    said = list[str]()
+    for kill in (True, False):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                said.append(line.strip())
+                if kill and line == "worked on 3\n":
+                    process.kill()
+                    break
+    worked = [line for line in said if line.startswith("worked on ")]
+    assert sorted(set(worked)) == [f"worked on {n}" for n in range(8)]
+    assert len(worked) - len(set(worked)) <= 1
+    assert said[-1] == "All done."
+    again = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True, timeout=60)
+    assert again.stdout == "All done.\n"

@@ -26,11 +26,11 @@ logger = logging.getLogger("lutum")
 # Seconds for one record. A tool's result must not wait for ever for a database that does not answer.
 BOUND = 10
 
-Decision = Literal["refuse", "run", "report"]
+RestartDecision = Literal["refuse", "run", "report"]
 """What to do with a call that was started elsewhere and has no result: raise `CallTaken`, run it again, or
 return to the model that it may have happened."""
 
-Restarted = Decision | Callable[[ToolCall[Any]], Decision]
+Restarted = RestartDecision | Callable[[ToolCall[Any]], RestartDecision]
 
 
 class RoundJournal(Protocol):
@@ -63,7 +63,7 @@ class ReleasesClaims(Protocol):
         ...
 
 
-def decision(restarted: Restarted, call: ToolCall[Any]) -> Decision:
+def decision(restarted: Restarted, call: ToolCall[Any]) -> RestartDecision:
     """Return what to do with a call that was started and has no result.
 
     Raises:
