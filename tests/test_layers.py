@@ -51,6 +51,7 @@ PROVIDERS = {"lutum_claude", "lutum_openai", "lutum_openrouter", "lutum_gemini"}
 # that are slow to load or not on each platform.
 LATE = {
     "asyncio",
+    "coredis",
     "email.utils",
     "fcntl",
     "genai_prices",

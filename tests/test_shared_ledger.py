@@ -96,9 +96,9 @@ async def test_a_ledger_learns_the_turn_and_when_it_was_sent() -> None:
     ledger = Shared(1_000)
     llm = lutum.Lutum(ScriptedAdapter([["a"], ["b"]]), budget=ledger)
     for _ in range(2):
-        await llm.text_turn("q").max_output_tokens(50).collect()
+        await llm.labelled("search").text_turn("q").label(7).max_output_tokens(50).collect()
     first, second = ledger.turns
-    assert first.model == "scripted-1"
+    assert (first.model, first.label) == ("scripted-1", "search/7")
     assert first.turn
     assert first.turn != second.turn
     assert [call.split()[0] for call in ledger.leases[0].calls] == ["sent", "settled"]

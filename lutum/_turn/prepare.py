@@ -195,7 +195,7 @@ class TurnContext(Struct, frozen=True):
                 f" give Lutum(pricing=Pricing({{{prepared.model!r}: Price(input=..., output=...)}}))"
             )
 
-        turn = TurnIdentity(model=prepared.model)
+        turn = TurnIdentity(model=prepared.model, label=prepared.request.label)
 
         given = prepared.request.settings.timeout.reserve
         limit = given if isinstance(given, float | int) else math.inf

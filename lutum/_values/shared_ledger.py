@@ -67,6 +67,9 @@ class SharedLease(ABC):
         """Record that the request is about to be written, so that the provider may charge for it.
 
         When its process dies, a lease that was sent is charged in full, another one is released.
+
+        Raises:
+          LedgerError: the lease has lapsed, so nothing may be sent.
         """
 
     def on_revoked(self, stop: Callable[[BudgetExceeded], None]) -> None:  # noqa: B027  # the default does nothing

@@ -1,0 +1,293 @@
+"""The task that carries a process' operations to the server, in order and in batches.
+
+What was posted since the last batch is the next one, so a burst of reservations is one call. A batch has a
+number; the server executes it once, however often it is sent, and gives the same reply again. While the
+server is away the operations stay here. A server that lost writes of this process is first told of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import platform
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import anyio
+
+from lutum._values.errors import LedgerError, LedgerLost
+from lutum.redis._figures import Figures, figures_of
+from lutum.redis._notice import SentNotice
+from lutum.redis._server import Address, RedisServer, open_server
+from lutum.redis._wire import BatchReply, encode, prefix
+
+logger = logging.getLogger("lutum")
+
+LINGER = 0.002
+"""Seconds that a settlement waits for company."""
+
+BATCH = 400
+"""Operations in one call: some 10 ms of the server at the most."""
+
+Done = Callable[[Any], None]
+"""Called with the result of an operation, from the courier's task."""
+
+
+class Memory(Protocol):
+    """What the courier must know of its ledger to report it to a server that lost it."""
+
+    def report(self) -> list[list[Any]]:
+        """Return the operations that tell a server everything about this process."""
+        ...
+
+    def deliver(self, id: str, result: list[Any]) -> None:
+        """Take a letter: a waiter was granted or refused."""
+        ...
+
+    def stopped(self, reasons: dict[str, str]) -> None:
+        """Take the limits that are stopped."""
+        ...
+
+    def reaped(self) -> None:
+        """The process was taken for dead: its leases are charged, and cannot grow."""
+        ...
+
+    def reconnected(self) -> None:
+        """The server is back."""
+        ...
+
+    def regular(self) -> list[tuple[list[Any], Done | None]]:
+        """Return the operations of every few seconds: what waits is offered again, figures are read."""
+        ...
+
+    def unreachable(self, seconds: float, error: LedgerError) -> None:
+        """The server has been away for that long."""
+        ...
+
+
+class Courier:
+    """Carries operations. `post` is a plain call."""
+
+    def __init__(
+        self, address: Address, name: str, memory: Memory, *, ttl: float, answer: float, offer: float
+    ) -> None:
+        self.address = address
+        self.prefix = prefix(name)
+        self.process = f"{platform.node()[:40]}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        self.notice = SentNotice()
+        self.figures = dict[str, Figures]()
+        self.error: LedgerError | None = LedgerError(f"Redis at {address} has not been reached yet")
+        self.lost = False
+        self.calls = 0
+        self._name = name
+        self._memory = memory
+        self._ttl = ttl
+        self._answer = answer
+        self._offer = offer
+        self._queue = deque[tuple[list[Any], Done | None]]()
+        self._batch: list[tuple[list[Any], Done | None]] = []
+        self._seq = 0
+        self._epoch = ""
+        self._begin = uuid.uuid4().hex
+        self._wake = anyio.Event()
+        self._urgent = False
+        self._contact = time.monotonic()  # when the last answered call was sent
+        self._clock = (0.0, 0.0)  # the server's time and ours, at the last reply
+        self._due: float | None = None
+        self._create = True
+
+    # Time.
+
+    @property
+    def lapsed(self) -> bool:
+        """Whether the server may have taken this process for dead."""
+        return time.monotonic() - self._contact > self._ttl * 0.9
+
+    @property
+    def now(self) -> float:
+        """The server's time in seconds since the epoch, as far as it is known."""
+        server, ours = self._clock
+        return server + time.monotonic() - ours if server else time.time()
+
+    @property
+    def as_of(self) -> float | None:
+        """When the figures were true."""
+        return self._clock[0] or None
+
+    # Posting.
+
+    def post(self, operation: list[Any], done: Done | None = None, *, urgent: bool = True) -> None:
+        """Send an operation with the next batch, after those that were posted before."""
+        self._queue.append((operation, done))
+        if urgent or len(self._queue) == 1:  # the first that is not urgent starts the time that it lingers
+            self._urgent = self._urgent or urgent
+            self._wake.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything that was posted is on the server."""
+        return not self._queue and not self._batch
+
+    # Running.
+
+    async def run(self) -> None:
+        """Carry operations until it is cancelled; what is not sent then stays in the queue."""
+        pause = 0.05
+        while True:
+            try:
+                async with open_server(self.address, timeout=self._answer) as server:
+                    while True:
+                        await self._step(server)
+                        pause = 0.05
+            except LedgerError as error:
+                self._failed(error)
+            except Exception as error:  # what the client raises when its connections end
+                self._failed(LedgerError(f"Redis at {self.address}: {error!r}"))
+            self._memory.unreachable(time.monotonic() - self._contact, self.error or LedgerError("no answer"))
+            await anyio.sleep(pause)
+            pause = min(1.0, pause * 2)
+
+    async def open(self, server: RedisServer, first: list[list[Any]], *, create: bool) -> BatchReply:
+        """Make the first call.
+
+        Raises:
+          LedgerLost: the ledger does not exist and is not to be created.
+          LedgerError: the server gives no answer.
+        """
+        self._create = create
+        self._batch = [(operation, None) for operation in first]
+        reply = await self._call(server)
+        if reply.status == "missing":
+            raise LedgerLost(
+                f"Redis at {self.address} has no ledger {self._name!r}, and create=False: it was never"
+                " opened, or the server lost its data; see `lutum budget`"
+            )
+        self._take(reply)
+        return reply
+
+    async def _step(self, server: RedisServer) -> None:
+        if not self._batch:
+            await self._fill()
+        reply = await self._call(server)
+        if reply.status in ("lost", "behind"):
+            await self._report_again(server, reply)
+            return
+        if reply.status != "ok":
+            raise LedgerError(f"Redis at {self.address} gave the status {reply.status!r}")
+        self._take(reply)
+
+    async def _fill(self) -> None:
+        """Wait for something to do, and make it the next batch."""
+        while not self._urgent:
+            due = time.monotonic() + LINGER
+            if not self._queue:
+                due = min(self._contact + self._offer, self._due or math.inf)
+            self._wake = anyio.Event()
+            with anyio.move_on_after(max(0.0, due - time.monotonic())) as timer:
+                await self._wake.wait()
+            if timer.cancelled_caught:
+                break
+        self._urgent = False
+        take = min(BATCH, len(self._queue))
+        self._batch = [self._queue.popleft() for _ in range(take)]
+        self._urgent = bool(self._queue)
+        if time.monotonic() - self._contact >= self._offer or not self._batch:
+            self._batch += self._memory.regular()
+
+    async def _call(self, server: RedisServer, operations: list[list[Any]] | None = None) -> BatchReply:
+        began = time.monotonic()
+        self.calls += 1
+        reply = await server.call(
+            self.prefix,
+            self.process,
+            self._seq + 1,
+            self._epoch,
+            int(self._ttl * 1000),
+            encode(operations or [operation for operation, _ in self._batch]),
+            self._begin if self._create or self._epoch else "",
+        )
+        self._contact = began
+        if self.error is not None and reply.status == "ok":
+            self.error = None
+            self._memory.reconnected()
+        return reply
+
+    async def _report_again(self, server: RedisServer, reply: BatchReply) -> None:
+        """The server lost data: report everything, and then go on with what it has not done."""
+        if reply.status == "lost":
+            logger.error("Redis at %s lost the data of ledger %r", self.address, self._name)
+            self._epoch = reply.epoch
+            self._begin = uuid.uuid4().hex
+            self.lost = True
+        else:
+            logger.warning("Redis at %s lost the last writes to ledger %r", self.address, self._name)
+        # Growth is part of what leases hold, which is reported.
+        kept = [call for call in (*self._batch, *self._queue) if call[0][0] not in ("grow", "slack", "sent")]
+        self._queue = deque(kept)
+        self._batch = []
+        self._seq += 1
+        report = self._memory.report()
+        self._batch = [(operation, None) for operation in report]
+        answer = await self._call(server)
+        if answer.status == "ok":
+            self._take(answer)
+
+    def _take(self, reply: BatchReply) -> None:
+        self._seq += 1
+        self._epoch = reply.epoch
+        self.lost = bool(reply.lost)
+        self._clock = (reply.now / 1000, time.monotonic())
+        self._due = time.monotonic() + reply.due / 1000 if reply.due >= 0 else None
+        for row in reply.rows:
+            figures = figures_of(row)
+            self.figures[figures.name] = figures
+        batch, self._batch = self._batch, []
+        if reply.reaped:
+            logger.warning("ledger %r took this process for dead; its sent requests were charged", self._name)
+            self._memory.reaped()
+        for (_, done), result in zip(batch, reply.results, strict=False):
+            if done is not None:
+                done(result)
+        for id, result in reply.letters:
+            self._memory.deliver(id, result)
+        self._memory.stopped(dict(zip(reply.stopped[::2], reply.stopped[1::2], strict=True)))
+
+    def _failed(self, error: LedgerError) -> None:
+        if self.error is None:
+            logger.warning("%s", error)
+        self.error = error
+        self.notice.close()
+
+    # Messages, and the connection of the notices.
+
+    async def listen(self) -> None:
+        """Wake the courier when the server publishes something for this process."""
+        channels = [f"{self.prefix}poke:{self.process}", f"{self.prefix}all"]
+        while True:
+            try:
+                async with open_server(self.address, timeout=self._answer) as server:
+                    await server.listen(channels, self._heard)
+            except Exception as error:
+                logger.debug("ledger %r: no messages: %r", self._name, error)
+            await anyio.sleep(1.0)
+
+    def _heard(self, word: str) -> None:
+        if word in ("yield", "stop", "seeded", "subscribed"):
+            for operation, done in self._memory.regular():
+                self.post(operation, done)
+        else:
+            self.post(["watch", []])
+
+    async def keep_notice(self) -> None:
+        """Keep the connection of the notices open."""
+        while True:
+            if not self.notice.is_open and self.error is None:
+                try:
+                    await anyio.to_thread.run_sync(self.notice.connect, self.address)
+                except OSError as error:
+                    logger.debug("ledger %r: %r", self._name, error)
+            await anyio.sleep(min(1.0, self._ttl / 8))

@@ -1,0 +1,110 @@
+"""Scopes: sets of limits of a ledger, taken together or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, final
+
+from lutum._budget.limit import Limit
+from lutum._values.errors import BadValue
+from lutum._values.results import Estimate
+from lutum._values.shared_ledger import LedgerState, SharedLedger, TurnIdentity
+from lutum.redis._figures import Figures, state_of
+from lutum.redis._lease import RedisLease
+
+
+class ScopeOwner(Protocol):
+    """What a scope needs of its ledger."""
+
+    own_names: tuple[str, ...]
+
+    async def reserve_under(
+        self, estimate: Estimate, turn: TurnIdentity, limits: Sequence[Limit]
+    ) -> RedisLease:
+        """Take an amount from these limits and the ledger's own."""
+        ...
+
+    def announce(self, limits: Sequence[Limit]) -> None:
+        """Send limits that the server has not been told by this process."""
+        ...
+
+    def known(self, names: Sequence[str]) -> list[Figures]:
+        """Return the figures of limits, as they are known here."""
+        ...
+
+    @property
+    def as_of(self) -> float | None:
+        """When the figures were true."""
+        ...
+
+    async def ask(self, operation: list[Any]) -> Any:
+        """Send an operation and wait for its result."""
+        ...
+
+
+@final
+class RedisScope(SharedLedger):
+    """A set of limits of a ledger. A value: it needs no block and no closing."""
+
+    def __init__(self, ledger: ScopeOwner, limits: Sequence[Limit]) -> None:
+        self._ledger = ledger
+        self._limits = tuple(limits)
+        self._names = tuple(limit.name for limit in limits)
+
+    async def reserve(self, estimate: Estimate, turn: TurnIdentity) -> RedisLease:
+        """Take an amount from all the scope's limits and the ledger's own. Cancelled, nothing was taken.
+
+        Raises:
+          BudgetExceeded: it does not fit; `scope` names the limit. Or a limit was stopped.
+          LedgerError: the server cannot be reached.
+          UsageError: the ledger is not open.
+        """
+        return await self._ledger.reserve_under(estimate, turn, self._limits)
+
+    @property
+    def state(self) -> LedgerState:
+        """The figures of the first limit, and the smallest remainder of all, as they are known here."""
+        ledger = self._ledger
+        ledger.announce(self._limits)
+        return state_of(ledger.known((*self._names, *ledger.own_names)), ledger.as_of)
+
+    @property
+    def limits(self) -> tuple[Figures, ...]:
+        """The figures of each limit of the scope, as they are known here."""
+        self._ledger.announce(self._limits)
+        return tuple(self._ledger.known(self._names))
+
+    async def refresh(self) -> LedgerState:
+        """Ask the server for the figures. Cancelled, nothing has changed.
+
+        Raises:
+          LedgerError: the server cannot be reached.
+        """
+        self._ledger.announce(self._limits)
+        await self._ledger.ask(["watch", [*self._names, *self._ledger.own_names]])
+        return self.state
+
+    async def stop(self, reason: str) -> None:
+        """End the running turns of all processes that draw on the scope's limits, and refuse new ones.
+
+        Each limit of the scope is stopped, for whoever draws on it. Cancelled, it may have happened.
+
+        Raises:
+          LedgerError: the server cannot be reached.
+        """
+        if not isinstance(reason, str) or not reason.strip():
+            raise BadValue("reason", "is empty; it is what the ended turns raise")
+        for name in self._names:
+            await self._ledger.ask(["stop", name, reason])
+
+    async def resume(self) -> None:
+        """Let the scope's limits grant again. Cancelled, it may have happened.
+
+        Raises:
+          LedgerError: the server cannot be reached.
+        """
+        for name in self._names:
+            await self._ledger.ask(["resume", name])
+
+    def __repr__(self) -> str:
+        return f"<RedisScope {', '.join(map(repr, self._names))} of {self._ledger!r}>"
