@@ -3,7 +3,8 @@
 `ScriptedAdapter` answers from scripts; `WireServer` is a provider in the test process that speaks the
 real protocols (its scripts and faults are in `lutum.testing.wire`); `RecordingAdapter` and
 `ReplayAdapter` keep and play frame logs; `virtual_time` makes time jump and `cancel_at` cancels at the
-k-th await; `check_adapter` is for who writes an adapter. `lutum.testing.strategies` needs hypothesis.
+k-th await; `check_adapter` is for who writes an adapter, `check_ledger` for who writes a ledger, and
+`MemoryLedger` is a ledger of several processes in one. `lutum.testing.strategies` needs hypothesis.
 
 What speaks HTTP is loaded when it is asked for.
 """
@@ -28,7 +29,13 @@ from lutum.testing._virtual_time import virtual_time as virtual_time
 
 if TYPE_CHECKING:
     from lutum.testing._check_adapter import check_adapter as check_adapter
+    from lutum.testing._check_ledger import check_ledger as check_ledger
     from lutum.testing._check_store import check_store as check_store
+    from lutum.testing._memory_ledger import (
+        MemoryLease as MemoryLease,
+        MemoryLedger as MemoryLedger,
+        MemoryScope as MemoryScope,
+    )
     from lutum.testing.wire import (
         WireServer as WireServer,
         check_claude_request as check_claude_request,
@@ -39,6 +46,10 @@ if TYPE_CHECKING:
 
 _LAZY = {
     "check_adapter": "lutum.testing._check_adapter",
+    "check_ledger": "lutum.testing._check_ledger",
+    "MemoryLease": "lutum.testing._memory_ledger",
+    "MemoryLedger": "lutum.testing._memory_ledger",
+    "MemoryScope": "lutum.testing._memory_ledger",
     "check_store": "lutum.testing._check_store",
     "WireServer": "lutum.testing.wire",
     "check_claude_request": "lutum.testing.wire",

@@ -16,7 +16,7 @@ import lutum
 from lutum import BudgetExceeded, Estimate, Limit, Usage
 from lutum.abc import RateLimit, TurnIdentity
 from lutum.redis import RedisLease, RedisLedger, open_console
-from lutum.testing import ScriptedAdapter
+from lutum.testing import ScriptedAdapter, check_ledger
 
 pytestmark = [needs_redis, pytest.mark.process]
 
@@ -359,3 +359,11 @@ async def test_a_rate_refuses_where_nothing_waits(make: Make) -> None:
             await take(ledger, 50)
         with pytest.raises(BudgetExceeded, match="150 tokens are more than the 100 of a minute"):
             await take(ledger, 150)
+
+
+async def test_it_keeps_the_laws_of_ledgers(shared_redis: PrivateRedis) -> None:
+    def fresh(tokens: int) -> RedisLedger:
+        name = f"laws-{next(_numbers)}"
+        return RedisLedger(shared_redis.url, name, Limit("run", tokens=tokens), slack=Estimate())
+
+    await check_ledger(fresh)
