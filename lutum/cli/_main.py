@@ -41,6 +41,13 @@ def _main(argv: Sequence[str] | None) -> int:
             from lutum.cli import _trace
 
             return _trace.run_trace(args.file, args.html)
+        case "budget":
+            from lutum.cli import _budget
+
+            given = {
+                name: value for name, value in vars(args).items() if name != "command" and value is not None
+            }
+            return _budget.run_budget(_budget.BudgetCommand(**given))
         case "completion":
             from lutum.cli import _completion
 

@@ -136,6 +136,29 @@ together use a few thousand. The exit code is 0 when nothing is broken and every
 case was run; with --strict nothing may be lacking either.
 """
 
+_BUDGET = """\
+Shows the ledgers of a Redis server (lutum.redis): limits, what was spent and is
+reserved, rates, processes and those that wait. One change at a time:
+
+  --reap PROCESS     take it for dead: charge its sent leases, release the others
+  --stop LIMIT       end what runs under that limit, in every process; "*" is all
+  --resume LIMIT     let it grant again
+  --set-spent LIMIT=FIGURE
+                     after a loss of data: set what was spent, and open the ledger
+                     again; FIGURE is tokens, $dollars, or both with a comma
+"""
+_BUDGET_EXAMPLES = """\
+examples:
+  lutum budget redis://localhost:6379/0
+  lutum budget redis://localhost:6379/0 --watch
+  lutum budget redis://localhost:6379/0 --name team --json
+  lutum budget redis://localhost:6379/0 --name team --stop user/7 --reason abuse
+  lutum budget redis://localhost:6379/0 --name team --set-spent 'run=120000,$4.80'
+
+It needs `pip install 'lutum[redis]'`. The exit code is 0, or 1 when the server
+or the ledger cannot be read or changed.
+"""
+
 _COMPLETION = """\
 Prints a script that completes lutum's commands and options in a shell. It is
 static: pressing Tab starts no Python. To print it, and only for that, you need
@@ -190,6 +213,7 @@ def parser() -> argparse.ArgumentParser:
         )
     )
     _smoke(command("smoke", "try what an endpoint can do", _SMOKE, _SMOKE_EXAMPLES))
+    _budget(command("budget", "show and steer a budget of many processes", _BUDGET, _BUDGET_EXAMPLES))
     completion = command(
         "completion", "print a script for the shell's Tab key", _COMPLETION, _COMPLETION_EXAMPLES
     )
@@ -234,6 +258,21 @@ def _trace(trace: argparse.ArgumentParser) -> None:
     trace.add_argument("file", metavar="FILE", help="the trace; - reads it from standard input")
     trace.add_argument(
         "--html", metavar="OUT", help="write a page there instead: one file, no network needed"
+    )
+
+
+def _budget(budget: argparse.ArgumentParser) -> None:
+    budget.add_argument("url", metavar="URL", help="the server: redis://, rediss:// or unix://")
+    budget.add_argument("--name", metavar="NAME", help="the ledger; all of the server where it is not given")
+    shown = budget.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="print it as JSON")
+    shown.add_argument("--watch", action="store_true", help="show it live, until Ctrl-C")
+    budget.add_argument("--reap", metavar="PROCESS", help="take a process for dead")
+    budget.add_argument("--stop", metavar="LIMIT", help="end what runs under a limit")
+    budget.add_argument("--reason", metavar="TEXT", help="what the ended turns raise")
+    budget.add_argument("--resume", metavar="LIMIT", help="let a limit grant again")
+    budget.add_argument(
+        "--set-spent", action="append", metavar="LIMIT=FIGURE", help="set what was spent under a limit"
     )
 
 
