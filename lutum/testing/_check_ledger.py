@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, cast
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -46,12 +46,12 @@ async def check_ledger(
         _never_grants_more,
         _has_state,
     ):
-        made = make(TOKENS)
+        made: Any = make(TOKENS)
         if hasattr(made, "__aenter__"):
-            async with cast("AbstractAsyncContextManager[AnyLedger]", made) as ledger:
+            async with made as ledger:
                 await law(ledger, patience)
         else:
-            await law(cast("AnyLedger", made), patience)
+            await law(made, patience)
 
 
 def _reserve(ledger: AnyLedger, tokens: int) -> Awaitable[AnyLease]:
