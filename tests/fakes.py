@@ -204,8 +204,7 @@ class House:
         assert self.budget.statistics().open_leases == 0
         for stream in self.streams:
             if stream._channel is not None:
-                channel = stream._channel._receive.statistics()
-                assert (channel.open_receive_streams, channel.open_send_streams) == (0, 0)
+                assert (stream._channel.closed, stream._channel.ended) == (True, True)
 
     def __enter__(self) -> Self:
         self._tasks = {task.id for task in anyio.get_running_tasks()}

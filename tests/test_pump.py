@@ -79,22 +79,22 @@ async def test_order_and_shape_are_kept(checkpoints: bool) -> None:
             assert await read(turn) == events
 
 
-async def test_one_bag_holds_a_whole_burst() -> None:
+async def test_one_batch_holds_a_whole_burst() -> None:
     """What arrives without a suspension is handed over at once: the channel is crossed once, not a
     thousand times."""
     with House(FakeAdapter([STARTED, *(Text("x") for _ in range(1000)), done()])) as house:
         async with house.stream() as turn:
             assert turn._channel is not None
-            taken, take = 0, turn._channel.take
+            taken, receive = 0, turn._channel.receive
 
             class Counting:
                 def __getattr__(self, name: str) -> Any:
                     return getattr(channel, name)
 
-                async def take(self) -> list[bytes]:
+                async def receive(self) -> list[bytes]:
                     nonlocal taken
                     taken += 1
-                    return await take()
+                    return await receive()
 
             channel = turn._channel
             turn._channel = Counting()

@@ -134,7 +134,10 @@ class HttpAnswer:
 
     def on_header(self, name: bytes, value: bytes | None) -> None:
         if self.headers is None:  # trailers are not used
-            self.lines.append((name.lower(), b"" if value is None else value.rstrip(b" \t")))
+            key, text = name.lower(), value or b""
+            # llhttp does not take `chunked` with a tab behind it for `chunked`, so that one stays to be
+            # refused.
+            self.lines.append((key, text.rstrip(b" " if key == _FRAMING[0] else b" \t")))
 
     def on_headers_complete(self) -> None:
         parser = self._parser

@@ -250,7 +250,7 @@ class Pump:
                         self._lead = None
                     if self._is_violated() and type(events[-1]) is Completed:
                         events.pop()  # in one piece with the call or in the next, it must not be a result
-                    channel.put(encode_frame(events))
+                    channel.send_nowait(encode_frame(events))
             if events:
                 if self._is_violated():
                     raise ContractViolation(f"the model called {counter.called!r} in a turn without tools")
@@ -260,7 +260,7 @@ class Pump:
                 self._cover()
             if channel.full:
                 deadlines.hold()
-                await channel.wait_taken()
+                await channel.wait_room()
         raise Interrupted("the response ended without its terminal event")
 
     async def _open(self, exchange: Exchange, deadlines: Deadlines) -> None:
@@ -395,7 +395,9 @@ class Pump:
     def _announce(self, attempt: int, pause: float, error: TurnError) -> None:
         status = error.status if isinstance(error, ProviderError) else None
         usage = self.attempts[-1].usage
-        self.channel.put(encode_frame([WillRetry(attempt, pause, str(error), status, usage, self._charged)]))
+        self.channel.send_nowait(
+            encode_frame([WillRetry(attempt, pause, str(error), status, usage, self._charged)])
+        )
         if self._span is not None:
             self._span.retry(attempt, pause, error)
 

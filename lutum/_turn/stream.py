@@ -340,10 +340,11 @@ class Stream(Generic[R]):
         if not self._open or self._channel is None or self._pump is None:
             raise UsageError("stream: iterated outside of its block")
         self._check_consumer()
-        batch = await self._channel.take()
-        if batch:
-            self._frames = iter(batch)
+        try:
+            self._frames = iter(await self._channel.receive())
             return
+        except (anyio.EndOfStream, anyio.ClosedResourceError):
+            pass
         failure = self._pump.failure
         if failure is not None:
             if isinstance(failure, BudgetExceeded):

@@ -73,6 +73,7 @@ def test_a_byte_after_the_answer(data: bytes, stray: bytes) -> None:
     [
         b"Transfer-Encoding: gzip",
         b"Transfer-Encoding: gzip, chunked",
+        b"Transfer-Encoding: chunked\t",
         b"Transfer-Encoding: chunked, chunked",
         b"Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip",
         b"Transfer-Encoding: chunked\r\nContent-Length: 3",
@@ -183,6 +184,7 @@ def test_the_answer_to_a_head(data: bytes) -> None:
 WE_READ = {
     "multiple Transfer-Encoding headers": "`chunked` said twice has one meaning",
     "illegal status line": "the reason phrase is neither kept nor shown",
+    "illegal request line": "an empty line before the answer is skipped",
     "no response line received": "an empty line before the answer is skipped",
     "Receive buffer too long": "our limit counts the bytes of a head otherwise",
     "illegal header line": "trailers are not kept or shown",
@@ -199,7 +201,7 @@ WE_REFUSE = {
     "Invalid character in chunk extensions": "a control character in an extension",
     "Content-Length can't be present with Transfer-Encoding": "two lengths; also in trailers",
     "Transfer-Encoding can't be present with Content-Length": "two lengths",
-    "its Transfer-Encoding is not just": "on a 204 or 304 h11 does not look",
+    "its Transfer-Encoding is not just": "a tab behind it; and on a 204 or 304 h11 does not look",
     "Duplicate Content-Length": "two lengths, though equal",
     "Invalid character in Content-Length": "a list of equal lengths",
     "Missing expected CR after header value": "a bare LF as a line end",
