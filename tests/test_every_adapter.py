@@ -63,8 +63,8 @@ def gemini(server: WireServer) -> Adapter:
     return GeminiAdapter("gemini-3.8-flash", api_key="k", base_url=server.url, http_client=client(server))
 
 
-def client(server: WireServer) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=server.transport())
+def client(server: WireServer) -> Any:
+    return server.connect
 
 
 ADAPTERS: list[Make] = [claude, responses, chat, router, router_responses, gemini]

@@ -13,7 +13,6 @@ from typing import Any
 
 import anyio
 import corpus
-import httpx
 import pytest
 from fakes import STARTED, VIRTUAL, FakeAdapter, done
 from hypothesis import given, strategies as st
@@ -41,7 +40,7 @@ OUTPUT = 40  # billed for each turn
 
 
 def adapter(server: WireServer) -> ClaudeAdapter:
-    client = httpx.AsyncClient(transport=server.transport())
+    client = server.connect
     return ClaudeAdapter(model=MODEL, api_key="k", base_url=server.url, http_client=client)
 
 

@@ -60,7 +60,7 @@ class House:
 
     def __init__(self, recovery: Asked, *scripts: Script, **options: object) -> None:
         self.server = WireServer(scripts)
-        client = httpx.AsyncClient(transport=self.server.transport())
+        client = self.server.connect
         adapter = ClaudeAdapter(model=MODEL, api_key="k", base_url=self.server.url, http_client=client)
         self.budget = Budget(tokens=100_000)
         recovery.watch = lambda: sum(request.outcome == "open" for request in self.server.requests)
@@ -128,7 +128,7 @@ async def test_nobody_is_asked_about_what_is_known() -> None:
         with pytest.raises(lutum.TurnError):
             await house.turn.collect()
         assert house.budget.spent.known == known
-    assert len(house.server.requests) == 4
+    assert len(house.server.requests) == 3  # one got no connection
     assert recovery.asked == []
 
 

@@ -30,7 +30,7 @@ class House:
 
     def __init__(self, *scripts: Script, misses: int = 2, api: Any = "chat") -> None:
         self.server = WireServer(scripts, generation_misses=misses)
-        self.client = httpx.AsyncClient(transport=self.server.transport())
+        self.client = self.server.connect
         adapter = OpenRouterAdapter(
             "a/b", api_key="k", base_url=f"{self.server.url}/api/v1", http_client=self.client, api=api
         )

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import httpx
 import msgspec
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -149,7 +148,7 @@ def provider(model: str) -> WireServer:
 
 @contextmanager
 def claude(model: str, server: WireServer) -> Iterator[ClaudeAdapter]:
-    client = httpx.AsyncClient(transport=server.transport())
+    client = server.connect
     yield ClaudeAdapter(model, api_key="k", base_url=server.url, http_client=client, options=MODELS[model])
 
 

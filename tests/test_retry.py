@@ -9,8 +9,8 @@ from decimal import Decimal
 from typing import Any
 
 import anyio
-import httpx
 import pytest
+from anyio.abc import ByteStream
 from fakes import STARTED, VIRTUAL, FakeAdapter, Step, done
 from hypothesis import given, strategies as st
 
@@ -49,8 +49,8 @@ class House:
 
     def __init__(self, *scripts: Script, **options: Any) -> None:
         self.server = WireServer(scripts)
-        client = httpx.AsyncClient(transport=self.server.transport())
-        adapter = ClaudeAdapter(model=MODEL, api_key="k", base_url=self.server.url, http_client=client)
+        self.refused = 0
+        adapter = ClaudeAdapter(model=MODEL, api_key="k", base_url=self.server.url, http_client=self.connect)
         self.budget = options.pop("budget", None) or Budget(tokens=LIMIT)
         self.llm = lutum.Lutum(adapter, budget=self.budget, timeout=TIMEOUT, **options)
         self.turn = self.llm.text_turn("hello").max_output_tokens(MAX)
@@ -59,7 +59,14 @@ class House:
 
     @property
     def sent(self) -> int:
-        return len(self.server.requests)
+        return len(self.server.requests) + self.refused
+
+    async def connect(self, host: str, port: int) -> ByteStream:
+        try:
+            return await self.server.connect(host, port)
+        except BaseException:  # refused, or given up
+            self.refused += 1
+            raise
 
     async def run(self, turn: lutum.TextTurn | None = None) -> lutum.TextResult:
         """Read one turn to its end, keeping its events; then everything is settled."""

@@ -7,7 +7,6 @@ import random
 from collections.abc import Callable
 
 import anyio
-import httpx
 import pytest
 from fakes import VIRTUAL
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -33,7 +32,7 @@ class Provider:
         self.open: list[WireRequest] = []
         self.most = 0
         self.server = WireServer(self.answer)
-        client = httpx.AsyncClient(transport=self.server.transport())
+        client = self.server.connect
         adapter = ClaudeAdapter(
             "claude-sonnet-4-5", api_key="k", base_url=self.server.url, http_client=client
         )

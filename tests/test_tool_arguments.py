@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
 import pytest
 
 import lutum
@@ -53,7 +52,7 @@ async def test_64_kib_in_pieces_of_one_character_are_not_parsed_on_the_way(
     monkeypatch.setattr(CHECKS[dialect], count)
     monkeypatch.setattr(type(take), "decode", decode_counted)
     server = WireServer([Reply(Call("take", tuple(ARGUMENTS)))])
-    client = httpx.AsyncClient(transport=server.transport())
+    client = server.connect
     made: dict[str, Any] = {"claude": ClaudeAdapter, "openai-chat": OpenAIChatAdapter}
     adapter = made.get(dialect, OpenAIAdapter)(
         model="claude-sonnet-4-5", base_url=server.url, api_key="k", http_client=client

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import anyio
-import httpx
 import msgspec
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -59,7 +58,7 @@ MAKE: dict[str, Any] = {
 
 def connect(kind: str) -> tuple[WireServer, Adapter]:
     server = WireServer()
-    adapter: Adapter = MAKE[kind](httpx.AsyncClient(transport=server.transport()))
+    adapter: Adapter = MAKE[kind](server.connect)
     return server, adapter
 
 

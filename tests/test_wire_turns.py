@@ -28,7 +28,7 @@ def claude(server: WireServer, **options: object) -> ClaudeAdapter:
 
 
 def in_memory(server: WireServer) -> ClaudeAdapter:
-    client = httpx.AsyncClient(transport=server.transport())
+    client = server.connect
     return ClaudeAdapter(model=MODEL, api_key=KEY, base_url=server.url, http_client=client)
 
 

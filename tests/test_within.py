@@ -8,7 +8,6 @@ from contextlib import suppress
 from typing import Any, Literal
 
 import anyio
-import httpx
 import pytest
 from fakes import STALLED, STARTED, VIRTUAL, FakeAdapter, done
 from hypothesis import given, strategies as st
@@ -41,7 +40,7 @@ class House:
 
     def __init__(self, budget: Budget | None = None) -> None:
         self.server = WireServer(answer)
-        client = httpx.AsyncClient(transport=self.server.transport())
+        client = self.server.connect
         adapter = ClaudeAdapter(model=MODEL, api_key="k", base_url=self.server.url, http_client=client)
         self.llm = lutum.Lutum(adapter, budget=budget)
         self.done: list[str] = []

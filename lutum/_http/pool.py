@@ -109,6 +109,11 @@ class IdleConnections:
     def __len__(self) -> int:
         return len(self._idle)
 
+    @property
+    def descriptors(self) -> int:
+        """How many of them hold a descriptor."""
+        return sum(connection.tcp is not None for connection in self._idle)
+
     async def take(self, origin: Origin) -> Connection | None:
         """Return a connection that can carry a request, and close those that cannot."""
         idle = self._idle
@@ -244,7 +249,7 @@ class LoopPool:
         left = 0
         for found in self._loops.values():
             found.closed = True  # what is in use now is not kept any more
-            left += len(found)
+            left += found.descriptors
         if left:
             warnings.warn(
                 f"{left} idle connection(s) of an adapter were left open: `await adapter.aclose()`, or "

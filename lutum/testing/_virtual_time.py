@@ -1,7 +1,7 @@
 """Time that jumps instead of passing, on both backends.
 
 No worker thread and no real socket may run under virtual time: the clock leaps while the kernel is
-still delivering. Use `WireServer.transport()`, the server's face in memory.
+still delivering. Use `WireServer.connect`, or `WireServer.transport()` for an httpx client.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from typing import Any
 
 import anyio
-import httpx
 import msgspec
 import pytest
 from fakes import STALLED, VIRTUAL, WHOLE, FakeAdapter, Wait
@@ -19,7 +18,7 @@ MODEL = "claude-sonnet-4-5"
 
 
 def in_memory(server: WireServer) -> ClaudeAdapter:
-    client = httpx.AsyncClient(transport=server.transport())
+    client = server.connect
     return ClaudeAdapter(model=MODEL, api_key="k", base_url=server.url, http_client=client)
 
 

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import anyio
-import httpx
 import pytest
 from fakes import STALLED, STARTED, VIRTUAL, WHOLE, FakeAdapter, House, Text, Wait, done
 from opentelemetry import trace as otel
@@ -53,7 +52,7 @@ async def collect(house: House) -> None:
 async def test_a_turn() -> None:
     """A turn is a client span with the conventional names; its request is an HTTP client span."""
     server, seen = WireServer([Reply("The Nile.")]), Seen()
-    client = httpx.AsyncClient(transport=server.transport())
+    client = server.connect
     adapter = ClaudeAdapter("claude-sonnet-4-5", api_key=KEY, base_url="https://api.test", http_client=client)
     turn = lutum.Lutum(adapter).text_turn(lutum.ModelInput().system("Be brief.").user("A river?"))
     async with trace.capture(content=True) as t:

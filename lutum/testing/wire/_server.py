@@ -1,9 +1,11 @@
 """`WireServer`: the scripts, the log of requests, and the loopback socket that it listens on.
 
-It decides what each request is answered; `_socket` and `_memory` carry it out. Both go through
-`receive` and `plan`, so the two faces share scripts and log.
+It decides what each request is answered; `_socket`, `_stream` and `_memory` carry it out. All go through
+`receive` and `plan`, so the faces share scripts and log.
 """
 
+import errno
+import math
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -12,6 +14,7 @@ from typing import Self, final
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 import httpx
 
 from lutum.testing.wire._claude import ClaudeDialect
@@ -49,6 +52,7 @@ from lutum.testing.wire._script import (
     Status,
 )
 from lutum.testing.wire._socket import listen, serve
+from lutum.testing.wire._stream import WireStream
 
 __all__ = ["WireServer"]
 
@@ -62,8 +66,9 @@ class WireServer:
     request. What the provider would refuse is refused, as an error of the provider, and takes no script;
     neither does counting tokens, nor asking for what is stored.
 
-    It is used over a socket, `async with WireServer([...]) as server` and `server.url`, or in memory,
-    `server.transport()`, which needs no block and runs under virtual time. `chunking` is for the replies
+    It is used over a socket, `async with WireServer([...]) as server` and `server.url`, or in memory, which
+    needs no block and runs under virtual time: `http_client=server.connect` below lutum's own HTTP engine,
+    `server.transport()` for an httpx client. `chunking` is for the replies
     that name none. With `signing`, thinking blocks are signed, and refused when they come back edited;
     with `bind_prefix` also when they come back behind anything but what they were made behind, for every
     model. With `api_key`, requests must bring it.
@@ -132,6 +137,30 @@ class WireServer:
     def transport(self) -> WireTransport:
         """Give the face in memory, for `httpx.AsyncClient(transport=...)`: no socket and no thread."""
         return WireTransport(self.receive, self.plan)
+
+    async def connect(self, host: str = "wire.test", port: int = 80) -> WireStream:
+        """Open a connection in memory, below lutum's HTTP engine: a byte stream with no socket, thread or
+        task.
+
+        Give the function itself to an adapter, as `http_client=server.connect`. A `Refuse` that is next takes
+        effect here, since no request is needed for it.
+
+        Raises:
+          OSError: the script refuses the connection.
+        """
+        del host, port  # every name leads here
+        await anyio.lowlevel.checkpoint()
+        following = self._following
+        if isinstance(following, Refuse):
+            if self._scripts:
+                self._scripts.popleft()
+            await anyio.sleep(math.inf if following.after is None else following.after)
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+        return WireStream(self.receive, self.plan, lambda: isinstance(self._following, Refuse))
+
+    @property
+    def _following(self) -> Script | None:
+        return self._scripts[0] if self._scripts else self._default
 
     async def __aenter__(self) -> Self:
         """Listen on a free port of the loopback; a checkpoint."""

@@ -1,21 +1,20 @@
 """The socket face: HTTP/1.1 with keep-alive on a loopback port.
 
 On plain non-blocking sockets and `anyio.wait_readable`, not on anyio's streams: those send a FIN whenever
-they close, and a reset must come without one. h11 parses requests; responses are written as planned.
+they close, and a reset must come without one. Responses are written as planned.
 """
 
 import errno
-import http
 import socket
 import struct
 from collections.abc import Callable
 
 import anyio
 import anyio.lowlevel
-import h11
 import httpx
 
-from lutum.testing.wire._plan import AnswerHead, Burst, Repeat, Wait, WirePlan
+from lutum.testing.wire._http1 import RequestParser, steps
+from lutum.testing.wire._plan import Wait, WirePlan
 from lutum.testing.wire._request import WireRequest
 
 __all__ = ["listen", "serve"]
@@ -75,6 +74,7 @@ class _Peer:
         self.socket = connection
         self.early = bytearray()
         self.keep = True
+        self.parser = RequestParser()
 
     async def read(self) -> bytes:
         """Read what is there; nothing means that the peer has left."""
@@ -107,34 +107,18 @@ class _Peer:
 
 async def _read_request(peer: _Peer, receive: _Receive) -> WireRequest | None:
     """Read one request, None if the peer left or does not speak HTTP."""
-    parser = h11.Connection(h11.SERVER)
-    if peer.early:
-        parser.receive_data(bytes(peer.early))
-        peer.early.clear()
-    head: h11.Request | None = None
-    body: list[bytes] = []
+    early = bytes(peer.early)
+    peer.early.clear()
     try:
-        while True:
-            event = parser.next_event()
-            if event is h11.NEED_DATA:
-                if parser.they_are_waiting_for_100_continue:
-                    await peer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-                parser.receive_data(await peer.read())
-            elif isinstance(event, h11.Request):
-                head = event
-            elif isinstance(event, h11.Data):
-                body.append(bytes(event.data))
-            elif isinstance(event, h11.EndOfMessage):
-                break
-            else:
-                return None
-    except (h11.RemoteProtocolError, OSError):
+        found = peer.parser.feed(early) if early else peer.parser.again()
+        while found is None:
+            if peer.parser.wants_100:
+                await peer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            found = peer.parser.feed(await peer.read())
+    except (EOFError, OSError):
         return None
-    assert head is not None
-    peer.early += parser.trailing_data[0]
-    headers = httpx.Headers([(bytes(name), bytes(value)) for name, value in head.headers])
-    peer.keep = head.http_version == b"1.1" and headers.get("connection", "").lower() != "close"
-    return receive(head.method.decode(), head.target.decode(), headers, b"".join(body))
+    peer.keep = found.keep
+    return receive(found.method, found.target, found.headers, found.body)
 
 
 async def _respond(peer: _Peer, request: WireRequest, plan: WirePlan) -> bool:
@@ -158,41 +142,18 @@ async def _watch(peer: _Peer, request: WireRequest, scope: anyio.CancelScope) ->
 
 
 async def _execute(peer: _Peer, request: WireRequest, plan: WirePlan) -> None:
-    if plan.connect is not None:
-        peer.reset()
-        request.end("cut")
-        return
-    for wait in plan.before:
-        await _sleep(wait)
-    chunked = False
-    if isinstance(plan.head, bytes):
-        await peer.write(plan.head)
-    elif plan.head is not None:
-        chunked = plan.head.chunked
-        await peer.write(_head(plan.head))
-    ended = plan.ending == "end"
-    last = plan.body[-1] if plan.body else None
-    for item in plan.body:
-        match item:
+    for step in steps(plan):
+        match step:
+            case bytes():
+                await peer.write(step)
             case Wait():
-                await _sleep(item)
-            case Repeat(chunk, delay):
-                framed = _frame(chunk)
-                while True:
-                    await peer.write(framed)
-                    await anyio.sleep(delay)
-            case Burst(chunks):
-                data = b"".join(map(_frame, chunks) if chunked else chunks)
-                # With the last events, so that a client that leaves on reading those has seen it all.
-                await peer.write(data + b"0\r\n\r\n" if chunked and ended and item is last else data)
-    if ended:
-        if chunked and not isinstance(last, Burst):
-            await peer.write(b"0\r\n\r\n")
-        request.end("completed")
-    else:
-        if plan.ending == "reset":
-            peer.reset()
-        request.end("cut")
+                await _sleep(step)
+            case "end":
+                request.end("completed")
+            case "cut" | "reset":
+                if step == "reset":
+                    peer.reset()
+                request.end("cut")
 
 
 async def _sleep(wait: Wait) -> None:
@@ -200,16 +161,3 @@ async def _sleep(wait: Wait) -> None:
         await anyio.sleep_forever()
     else:
         await anyio.sleep(wait.seconds)
-
-
-def _frame(chunk: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(chunk), chunk)
-
-
-def _head(head: AnswerHead) -> bytes:
-    try:
-        phrase = http.HTTPStatus(head.status).phrase
-    except ValueError:
-        phrase = ""
-    lines = [f"HTTP/1.1 {head.status} {phrase}", *(f"{name}: {value}" for name, value in head.headers)]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

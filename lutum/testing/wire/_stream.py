@@ -1,0 +1,140 @@
+"""The face below the engine: one connection as a byte stream in memory, with no socket, thread or task.
+
+The server's side runs in the client's task, while the client receives. All waiting is `anyio.sleep`, so
+virtual time moves it. Faults arrive as a socket would report them.
+"""
+
+import errno
+from collections.abc import Callable, Iterator
+from typing import final
+
+import anyio
+import httpx
+from anyio.abc import ByteStream
+from anyio.lowlevel import checkpoint
+
+from lutum.testing.wire._http1 import RequestParser, Step, steps
+from lutum.testing.wire._plan import Wait, WirePlan
+from lutum.testing.wire._request import WireRequest
+
+__all__ = ["WireStream"]
+
+
+@final
+class WireStream(ByteStream):
+    """The client's end of a connection; from `WireServer.connect`."""
+
+    def __init__(
+        self,
+        receive: Callable[[str, str, httpx.Headers, bytes], WireRequest],
+        plan: Callable[[WireRequest], WirePlan],
+        refuses: Callable[[], bool],
+    ) -> None:
+        self._ended = False  # by the server, now or after this answer
+        self._refuses = refuses
+        self._receive = receive
+        self._plan = plan
+        self._parser = RequestParser()
+        self._request: WireRequest | None = None
+        self._steps: Iterator[Step] = iter(())
+        self._unread = b""
+        self._asked = anyio.Event()
+        self._reset = False
+        self._closed = False
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether no other request should be sent over it: it is closed, or the server refuses what comes
+        next."""
+        return self._closed or self._ended or self._refuses()
+
+    async def send(self, item: bytes | memoryview) -> None:
+        """Take all of it at once. Cancelled, it has taken nothing."""
+        await checkpoint()
+        if self._closed:
+            raise anyio.ClosedResourceError
+        if self._request is None and self._ended:
+            raise anyio.BrokenResourceError from BrokenPipeError(errno.EPIPE, "Broken pipe")
+        try:
+            found = self._parser.feed(bytes(item))
+        except EOFError:
+            self._end("cut")
+            return
+        if found is not None:
+            self._ended = not found.keep
+            self._request = self._receive(found.method, found.target, found.headers, found.body)
+            plan = self._plan(self._request)
+            # It is too late to refuse the connection, so it ends after the time that connecting would have
+            # taken.
+            self._steps = steps(plan) if plan.connect is None else iter((plan.connect, "reset"))
+            self._asked.set()
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """Carry out the server's plan up to the next bytes.
+
+        Cancelled, it has given none; a wait that it cut short is over.
+        """
+        await checkpoint()
+        while not self._unread:
+            if self._closed:
+                raise anyio.ClosedResourceError
+            if self._reset:
+                error = ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+                raise anyio.BrokenResourceError from error
+            if self._request is None:
+                if self._ended:
+                    raise anyio.EndOfStream
+                self._asked = anyio.Event()
+                await self._asked.wait()
+                continue
+            match step := next(self._steps):
+                case bytes():
+                    self._unread = step
+                    self._look_ahead()
+                case Wait(None):
+                    await anyio.sleep_forever()
+                case Wait(seconds):
+                    await anyio.sleep(seconds or 0)
+                case _:
+                    self._end(step)
+        data, self._unread = self._unread[:max_bytes], self._unread[max_bytes:]
+        return data
+
+    def _look_ahead(self) -> None:
+        """Join what a socket would have in one read, and note an end that comes with it."""
+        while len(self._unread) < 65536:
+            step = next(self._steps)
+            if isinstance(step, bytes):
+                self._unread += step
+                continue
+            if step == "end":
+                self._end(step)
+            else:
+                self._steps = _behind(step, self._steps)
+            return
+
+    def _end(self, step: Step) -> None:
+        request, self._request = self._request, None
+        if request is not None:
+            request.end("completed" if step == "end" else "cut")
+        if step != "end":
+            self._ended = True
+        self._reset = step == "reset"
+
+    async def send_eof(self) -> None:
+        """Leave, as a client that sends no more."""
+        self._ended = True
+        await checkpoint()
+
+    async def aclose(self) -> None:
+        """Leave: an answer under way ends as "disconnected"."""
+        self._closed = True
+        request, self._request = self._request, None
+        if request is not None:
+            request.end("disconnected")
+        await checkpoint()
+
+
+def _behind(step: Step, more: Iterator[Step]) -> Iterator[Step]:
+    yield step
+    yield from more
