@@ -11,10 +11,12 @@ from hypothesis import given, reject, strategies as st
 
 import lutum
 import lutum_claude
+import lutum_gemini
 import lutum_openrouter
 from lutum.abc import Adapter, ToolPlan, TurnRequest
 from lutum.testing import strategies
 from lutum_claude import ClaudeAdapter, ClaudeOptions
+from lutum_gemini import GeminiAdapter
 from lutum_openai import OpenAIAdapter, OpenAIChatAdapter, chat, responses
 
 PNG = "iVBORw0KGgo="
@@ -222,10 +224,11 @@ def test_other_adapters_read_what_was_read_in() -> None:
     ("module", "adapter"),
     [
         (lutum_claude, ClaudeAdapter("claude-sonnet-4-5", api_key="k")),
+        (lutum_gemini, GeminiAdapter("gemini-3.8-flash", api_key="k")),
         (responses, OpenAIAdapter("gpt-5", api_key="k")),
         (chat, OpenAIChatAdapter("gpt-4o", api_key="k")),
     ],
-    ids=["claude", "responses", "chat"],
+    ids=["claude", "gemini", "responses", "chat"],
 )
 @given(data=st.data())
 def test_what_was_written_reads_back(module: ModuleType, adapter: Adapter, data: st.DataObject) -> None:

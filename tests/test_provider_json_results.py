@@ -12,11 +12,13 @@ import pytest
 
 import lutum
 import lutum_claude
+import lutum_gemini
 import lutum_openrouter
 from lutum.abc import Adapter
 from lutum.testing import ScriptedAdapter
 from lutum.testing.wire import Reply, Say, WireServer
 from lutum_claude import ClaudeAdapter, ClaudeOptions
+from lutum_gemini import GeminiAdapter
 from lutum_openai import OpenAIAdapter, OpenAIChatAdapter, chat, responses
 from lutum_openrouter import OpenRouterAdapter
 
@@ -39,6 +41,11 @@ class Place:
     at: int
 
 
+GEMINI = """{"candidates":[{"content":{"role":"model","parts":[{"text":"Warm."},{"new":1e2}]},
+"finishReason":"STOP"}],"modelVersion":"gemini-3.8-flash","responseId":"r1",
+"usageMetadata":{"promptTokenCount":9,"candidatesTokenCount":2,"totalTokenCount":11}}"""
+
+
 def claude(**given: Any) -> ClaudeAdapter:
     return ClaudeAdapter("claude-sonnet-4-5", api_key="k", **given)
 
@@ -51,6 +58,10 @@ def chatting(**given: Any) -> OpenAIChatAdapter:
     return OpenAIChatAdapter("gpt-4o", api_key="k", **given)
 
 
+def gemini(**given: Any) -> GeminiAdapter:
+    return GeminiAdapter("gemini-3.8-flash", api_key="k", **given)
+
+
 DIALECTS = pytest.mark.parametrize(
     ("adapter", "body"),
     [
@@ -58,8 +69,9 @@ DIALECTS = pytest.mark.parametrize(
         (openai(), RESPONSE),
         (chatting(), CHAT),
         (OpenRouterAdapter("m", api_key="k"), CHAT),
+        (gemini(), GEMINI),
     ],
-    ids=["claude", "responses", "chat", "openrouter"],
+    ids=["claude", "responses", "chat", "openrouter", "gemini"],
 )
 
 
@@ -80,7 +92,9 @@ def test_an_answer_that_came_whole_is_committed(adapter: Adapter, body: str) -> 
 
 def test_it_is_one_function_in_every_package() -> None:
     """The turn's adapter reads the body, so there is nothing to choose."""
-    functions = {module.result_from_body for module in (lutum_claude, responses, chat, lutum_openrouter)}
+    functions = {
+        module.result_from_body for module in (lutum_claude, lutum_gemini, responses, chat, lutum_openrouter)
+    }
     assert functions == {lutum.result_from_body}
 
 
@@ -124,8 +138,9 @@ def test_prices_are_those_of_the_boundary() -> None:
         (claude(), '{"type":"error","error":{"type":"overloaded_error","message":"Busy."}}'),
         (openai(), '{"error":{"message":"Busy.","type":"server_error","code":"server_is_overloaded"}}'),
         (chatting(), '{"error":{"message":"Busy.","type":"server_error","code":"server_is_overloaded"}}'),
+        (gemini(), '{"error":{"message":"Busy.","code":503,"status":"UNAVAILABLE"}}'),
     ],
-    ids=["claude", "responses", "chat"],
+    ids=["claude", "responses", "chat", "gemini"],
 )
 def test_errors_in_place_of_an_answer(adapter: Adapter, error: str) -> None:
     """A line of a batch that failed is the provider's error; what is cut, or still runs, is no answer."""

@@ -16,6 +16,7 @@ from lutum.abc import Adapter
 from lutum.testing import strategies
 from lutum.testing.wire import Call, Reply, Think, WireServer
 from lutum_claude import ClaudeAdapter
+from lutum_gemini import GeminiAdapter
 from lutum_openai import OpenAIAdapter, OpenAIChatAdapter
 from lutum_openrouter import OpenRouterAdapter
 
@@ -50,6 +51,8 @@ TOOLS = Toolset(act, Search, lutum.off(Toolset(extra)))
 MAKE: dict[str, Any] = {
     "claude": lambda client: ClaudeAdapter("claude-fable-5-1", api_key="k", http_client=client),
     "claude-old": lambda client: ClaudeAdapter("claude-sonnet-4-5", api_key="k", http_client=client),
+    "gemini": lambda client: GeminiAdapter("gemini-3-flash-preview", api_key="k", http_client=client),
+    "gemini-old": lambda client: GeminiAdapter("gemini-2.5-flash", api_key="k", http_client=client),
     "responses": lambda client: OpenAIAdapter("gpt-5.5", api_key="k", http_client=client),
     "chat": lambda client: OpenAIChatAdapter("gpt-4.1", api_key="k", http_client=client),
     "openrouter": lambda client: OpenRouterAdapter("openai/gpt-5.5", api_key="k", http_client=client),
@@ -71,8 +74,12 @@ def check_pairs(body: bytes) -> None:
 
     Messages: all results first thing in the next user message (Claude, "Implement tool use"). Chat: one tool
     message a call before any other message. Responses: one output a call somewhere behind it; here, next.
+    Gemini: all results in the next content, by name and order, because calls may have no ids.
     """
     request = json.loads(body)
+    if "contents" in request:
+        check_contents(request["contents"])
+        return
     waiting = list[str]()
     for entry in request.get("input") or request["messages"]:
         calls, results, others = list[str](), list[str](), False
@@ -98,6 +105,18 @@ def check_pairs(body: bytes) -> None:
         waiting = waiting[len(results) :] + calls
         assert len(set(waiting)) == len(waiting), "two calls have one id"
     assert not waiting, f"{waiting} have no result"
+
+
+def check_contents(contents: list[Any]) -> None:
+    """Each content with calls is followed by one with their results, by name and in order."""
+    waiting = list[str]()
+    for content in contents:
+        results = [
+            part["functionResponse"]["name"] for part in content["parts"] if "functionResponse" in part
+        ]
+        assert results == waiting
+        waiting = [part["functionCall"]["name"] for part in content["parts"] if "functionCall" in part]
+    assert not waiting
 
 
 FATES = st.lists(st.sampled_from(["fine", "raises", "says", "hangs", "search", "lost", "bad"]), min_size=1)

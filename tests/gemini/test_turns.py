@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -510,3 +511,18 @@ async def test_conformance_on_the_wire_server() -> None:
         lambda client: GeminiAdapter("gemini-2.0-flash", api_key="k", http_client=client), bodies[1:]
     )
     await check_adapter(lambda client: GeminiAdapter(THREE, api_key="k", http_client=client), bodies[:1])
+
+
+async def test_prices() -> None:
+    """Cached input and thoughts have their price, yours or that of genai-prices."""
+    usage = {"promptTokenCount": 1_000, "cachedContentTokenCount": 600, "thoughtsTokenCount": 50}
+    usage |= {"candidatesTokenCount": 50, "totalTokenCount": 1_100}
+    prices = {TWO: lutum.Price(input="0.30", output="2.50", cache_read="0.03")}
+    server = WireServer(default=Reply("ok", usage=usage))
+    llm = lutum.Lutum(at(server, TWO), budget=lutum.Budget(cost_usd="1"), pricing=lutum.Pricing(prices))
+    cost = Decimal("0.30") * 400 + Decimal("0.03") * 600 + Decimal("2.50") * 100
+    assert (await llm.text_turn("Hi").collect()).usage.cost_usd == cost / 10**6
+    pytest.importorskip("genai_prices")
+    known = lutum.Pricing.from_genai_prices()
+    for model in (TWO, "gemini-2.5-pro", THREE):
+        assert (known.cost(model, lutum.Usage(1_000, 100, cache_read_tokens=600)) or 0) > 0
