@@ -86,7 +86,7 @@ def docs(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[0], default=False)
 def bench(session: nox.Session) -> None:
     """Measure against the peers, write benchmarks/RESULTS.md, and fail where a figure is missed."""
-    session.install(".", "aiohttp", "anthropic", "litellm", "matplotlib", "openai")
+    session.install(".", "aiohttp", "anthropic", "google-genai", "litellm", "matplotlib", "openai")
     session.install("pydantic-ai-slim[anthropic,openai]")
     session.run("python", "benchmarks/run.py", *session.posargs)
 

@@ -6,7 +6,12 @@ from functools import partial
 
 from measure import LUTUM, Check, Plot, Report, Run, Table, by_hand, interleaved, run
 
-DIALECTS = {"messages": "Claude", "completions": "OpenAI chat", "responses": "OpenAI Responses"}
+DIALECTS = {
+    "messages": "Claude",
+    "completions": "OpenAI chat",
+    "responses": "OpenAI Responses",
+    "gemini": "Gemini",
+}
 RAW, SLOW = Run("raw httpx"), Run("litellm")
 
 # Those that end with a result, as lutum does. `create(stream=True)` of the anthropic SDK gives events and
@@ -15,6 +20,7 @@ PEERS = {
     "messages": (Run("anthropic .stream()"), Run("pydantic-ai"), SLOW),
     "completions": (Run("openai"), Run("pydantic-ai"), SLOW),
     "responses": (Run("openai"), Run("pydantic-ai")),
+    "gemini": (Run("google-genai"),),
 }
 SHOWN = {"messages": (Run("anthropic"),)}
 
@@ -24,6 +30,7 @@ GOALS = {
     ("messages", 1): (1 / 5, 1.5),
     ("completions", 50): (1 / 25, None),
     ("responses", 50): (1 / 25, None),
+    ("gemini", 50): (1 / 25, None),
 }
 
 

@@ -24,6 +24,7 @@ from typing import Any
 import anyio
 
 MODELS = {"messages": "claude-sonnet-5", "completions": "gpt-4.1-mini", "responses": "gpt-4.1-mini"}
+MODELS["gemini"] = "gemini-2.5-flash"
 TOKENS = 32_000
 First = Callable[[], None]
 Turn = Callable[[First], Awaitable[Any]]
@@ -32,6 +33,8 @@ Client = Callable[[str], AbstractAsyncContextManager[Turn]]
 
 def body(dialect: str) -> bytes:
     """The smallest request; the server does not read it."""
+    if dialect == "gemini":
+        return json.dumps({"contents": [{"role": "user", "parts": [{"text": "go"}]}]}).encode()
     message = [{"role": "user", "content": "go"}]
     asked = {"input": message} if dialect == "responses" else {"messages": message}
     return json.dumps({"model": MODELS[dialect], "stream": True, **asked}).encode()
@@ -80,6 +83,8 @@ async def lutum_turn(url: str, dialect: str) -> AsyncIterator[Turn]:
 
     if dialect == "messages":
         adapter: Any = lutum.ClaudeAdapter(MODELS[dialect], base_url=url, api_key="none")
+    elif dialect == "gemini":
+        adapter = lutum.GeminiAdapter(MODELS[dialect], base_url=url, api_key="none")
     elif dialect == "completions":
         adapter = lutum.OpenAIChatAdapter(MODELS[dialect], base_url=f"{url}/v1", api_key="none")
     else:
@@ -201,6 +206,31 @@ async def openai_responses(url: str) -> AsyncIterator[Turn]:
 
 
 @asynccontextmanager
+async def google_genai(url: str) -> AsyncIterator[Turn]:
+    """`generate_content_stream`: typed chunks, each with its text."""
+    from google import genai
+    from google.genai import types
+
+    options = types.HttpOptions(base_url=url, api_version="v1beta")
+    client = genai.Client(api_key="none", http_options=options)
+
+    async def turn(first: First) -> list[str]:
+        pieces: list[str] = []
+        config = types.GenerateContentConfig(max_output_tokens=TOKENS)
+        stream = await client.aio.models.generate_content_stream(
+            model=MODELS["gemini"], contents="go", config=config
+        )
+        async for chunk in stream:
+            if text := chunk.text:
+                if not pieces:
+                    first()
+                pieces.append(text)
+        return pieces
+
+    yield turn
+
+
+@asynccontextmanager
 async def pydantic_ai(url: str, dialect: str) -> AsyncIterator[Turn]:
     """`direct.model_request_stream`: below the agent, the least that it does."""
     from pydantic_ai.direct import model_request_stream
@@ -278,7 +308,12 @@ def by_dialect(make: Callable[..., Any], *dialects: str) -> dict[str, Client]:
     return {dialect: partial(make, dialect=dialect) for dialect in dialects}
 
 
-_PATHS = {"messages": "/v1/messages", "completions": "/v1/chat/completions", "responses": "/v1/responses"}
+_PATHS = {
+    "messages": "/v1/messages",
+    "completions": "/v1/chat/completions",
+    "responses": "/v1/responses",
+    "gemini": f"/v1beta/models/{MODELS['gemini']}:streamGenerateContent",
+}
 
 CLIENTS: dict[str, dict[str, Client]] = {
     "raw httpx": {name: partial(raw_httpx, dialect=name, path=path) for name, path in _PATHS.items()},
@@ -287,7 +322,8 @@ CLIENTS: dict[str, dict[str, Client]] = {
     "anthropic": {"messages": anthropic_events},
     "anthropic .stream()": {"messages": anthropic_stream},
     "openai": {"completions": openai_chat, "responses": openai_responses},
-    "pydantic-ai": by_dialect(pydantic_ai, *_PATHS),
+    "google-genai": {"gemini": google_genai},
+    "pydantic-ai": by_dialect(pydantic_ai, "messages", "completions", "responses"),
     "litellm": by_dialect(litellm, "messages", "completions"),
 }
 """Name and dialect to client. A raw client has `raw` in its name."""

@@ -35,6 +35,7 @@ PACKAGES = (
     "lutum",
     "openai",
     "anthropic",
+    "google-genai",
     "pydantic-ai-slim",
     "litellm",
     "httpx",

@@ -62,7 +62,7 @@ def pieces(kind: str, events: int) -> list[str]:
 @cache
 def answer(dialect: str, kind: str, events: int, per_chunk: int) -> Answer:
     """The whole response, made once."""
-    render = {"messages": claude, "completions": chat, "responses": responses}[dialect]
+    render = {"messages": claude, "completions": chat, "responses": responses, "gemini": gemini}[dialect]
     sent = list(render(pieces(kind, events), kind.startswith("tool"), per_chunk))
     chunks = (*(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in sent), b"0\r\n\r\n")
     head = (
@@ -241,6 +241,30 @@ def responses(deltas: list[str], tool: bool, per_chunk: int) -> Iterator[bytes]:
     return in_chunks(before, iter(rendered), after, per_chunk)
 
 
+def gemini(deltas: list[str], tool: bool, per_chunk: int) -> Iterator[bytes]:
+    def one(count: int, parts: list[object], finish: str | None = None) -> bytes:
+        candidate: dict[str, object] = {"content": {"parts": parts, "role": "model"}, "index": 0}
+        if finish is not None:
+            candidate["finishReason"] = finish
+        usage = {"promptTokenCount": 9, "candidatesTokenCount": count, "totalTokenCount": 9 + count}
+        value = {
+            "candidates": [candidate],
+            "usageMetadata": usage,
+            "modelVersion": MODEL,
+            "responseId": "resp_bench",
+        }
+        return b"data: %b\r\n\r\n" % compact(value)
+
+    # A call comes whole: Gemini does not stream arguments.
+    said: list[object] = [{"text": delta} for delta in deltas]
+    if tool:
+        said = [{"functionCall": {"name": "save", "args": json.loads("".join(deltas))}}]
+    before = one(1, said[:1])
+    after = one(len(said), [{"text": ""}], "STOP")
+    each = (one(at + 2, [part]) for at, part in enumerate(said[1:]))
+    return in_chunks(before, each, after, per_chunk)
+
+
 # When the connection of each hanging answer was seen to close.
 CLOSED: dict[str, asyncio.Future[float]] = {}
 
@@ -289,6 +313,8 @@ class Connection(asyncio.Protocol):
         if kind == "closed":
             seen(rest[0]).add_done_callback(self._tell)
             return
+        if rest[-1].endswith(":streamGenerateContent"):
+            rest[-1] = "gemini"
         events, per_chunk, gap = int(rest[0]), int(rest[1]), float(rest[2]) / 1000
         if kind.startswith("hang-"):
             self._hanging, kind = kind.removeprefix("hang-"), "text"

@@ -429,6 +429,15 @@ def test_odd_reports_never_cost_an_answer(odd: Any) -> None:
     assert "usage" in [e.name for e in events if isinstance(e, lutum.ProviderEvent)]
 
 
+def test_a_report_that_is_not_utf8() -> None:
+    """It costs no answer, wherever it stands: the counts are read, and the report is not kept."""
+    report = b'"usageMetadata":{"promptTokenCount":4,"candidatesTokenCount":2,"totalTokenCount":6,"x":"\xff"}'
+    odd = b'data: {"candidates":[{"content":{"parts":[{"text":"b"}]}}],%b}\n\n' % report
+    end = done(decode(frame(text("a")) + odd + frame(finish="STOP")))
+    assert (end.turn.text, end.usage.total_tokens) == ("ab", 6)
+    assert b"usageMetadata" not in end.turn.wire
+
+
 @pytest.mark.parametrize(("model", "known"), [("gemini-2.0-flash", "estimated"), (THREE, "lower_bound")])
 def test_no_report(model: str, known: str) -> None:
     """The figures are counts; of a model that thinks out of sight they are lower bounds."""

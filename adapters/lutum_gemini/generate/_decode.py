@@ -29,6 +29,8 @@ from lutum import (
     ToolCallIssue,
     ToolCallReady,
     TurnStarted,
+    Usage,
+    UsageUpdate,
 )
 from lutum.abc import Prepared
 from lutum.dialect.json import (
@@ -90,6 +92,7 @@ class GeminiDecoder:
         self._candidate = dict[str, bytes]()
         self._content = dict[str, bytes]()
         self._report: bytes | None = None
+        self._shown: Usage | None = None  # a report that was shown and is not in `_reports`
         self._reports = UsageReports(prepared.estimate, hidden=prepared.hidden_reasoning, mode="latest")
         self._started = False
         self._id_base = ""
@@ -208,8 +211,13 @@ class GeminiDecoder:
             self._counted += 1
             self._last_kind = "text"
             out.append(ReasoningDelta(text) if is_thought else self._text(text))
-        if bytes(frame.usageMetadata):
-            self._usage(copied(frame.usageMetadata), out, final=False)
+        if report := bytes(frame.usageMetadata):
+            usage = _usage.plain(frame.usageMetadata, self._counted)
+            if usage is None:
+                self._usage(report, out, final=False)
+            elif usage != self._shown:
+                self._report, self._shown = report, usage
+                out.append(UsageUpdate(usage, False))
         return True
 
     def _take_any(self, data: bytes, out: list[Event]) -> None:
@@ -351,7 +359,7 @@ class GeminiDecoder:
                 self._report = report
             return
         if not reported.empty:
-            self._report = report
+            self._report, self._shown = report, None
         self._reports.take(reported, report, out, counted=self._counted, final=final)
 
     def _complete(self, out: list[Event]) -> None:
@@ -390,6 +398,9 @@ class GeminiDecoder:
         if finish == "paused" and candidate.continuation is None:
             finish = "length"
         out += map(CitationAdded, turn.citations)
+        if self._shown is not None and self._report is not None:
+            last = _usage.reported(self._report)
+            self._reports.take(last, self._report, [], counted=self._counted, final=True)
         self._reports.mark_final()
         out.append(Completed(finish, self._reports.settle(self._counted), turn))
 
@@ -402,7 +413,7 @@ class GeminiDecoder:
         candidate |= {name: Raw(value) for name, value in self._candidate.items()}
         wire: dict[str, object] = {"candidates": [candidate]} if candidate else {}
         wire |= {name: Raw(value) for name, value in self._top.items()}
-        if self._report is not None:
+        if self._report is not None and _is_utf8(self._report):
             wire["usageMetadata"] = Raw(self._report)
         return encode(wire)
 
@@ -419,6 +430,14 @@ class GeminiDecoder:
     def _fail(self, data: bytes, problem: str) -> NoReturn:
         self._done = True
         raise ProviderError(f"frame {self._frames} of the stream: {problem}", kind="malformed", body=data)
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _more_logprobs(earlier: bytes, later: bytes) -> bytes:

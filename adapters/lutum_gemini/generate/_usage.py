@@ -8,11 +8,12 @@ figures can fall between frames. (2,629 of 2,640 recorded reports add up in this
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
+from lutum import Usage
 from lutum.dialect.json import FAULTS, decode_object
 from lutum.dialect.usage import MOST, Reported, count, is_odd
 
@@ -24,18 +25,39 @@ _COUNTS: Final = (
     "cachedContentTokenCount",
     "totalTokenCount",
 )
+_Count = Annotated[int, Meta(ge=0, le=MOST)] | None
 
 
 class _Counts(Struct, gc=False):
-    promptTokenCount: int | None = None
-    toolUsePromptTokenCount: int | None = None
-    candidatesTokenCount: int | None = None
-    thoughtsTokenCount: int | None = None
-    cachedContentTokenCount: int | None = None
-    totalTokenCount: int | None = None
+    promptTokenCount: _Count = None
+    toolUsePromptTokenCount: _Count = None
+    candidatesTokenCount: _Count = None
+    thoughtsTokenCount: _Count = None
+    cachedContentTokenCount: _Count = None
+    totalTokenCount: _Count = None
 
 
 _decode_counts = msgspec.json.Decoder(_Counts).decode
+
+
+def plain(report: Raw, counted: int) -> Usage | None:
+    """Return the usage of a report in the middle of a stream if nothing about it needs a second look.
+
+    None if a figure is missing, odd, below the `counted` deltas, or not in the total: `reported` reads it.
+    """
+    try:
+        read = _decode_counts(report)
+    except FAULTS:
+        return None
+    thoughts = read.thoughtsTokenCount or 0
+    input_tokens = (read.promptTokenCount or 0) + (read.toolUsePromptTokenCount or 0)
+    output_tokens = (read.candidatesTokenCount or 0) + thoughts
+    cached = read.cachedContentTokenCount or 0
+    if not input_tokens or output_tokens < counted or cached > input_tokens:
+        return None
+    if read.totalTokenCount != input_tokens + output_tokens:
+        return None
+    return Usage(input_tokens, output_tokens, cached, 0, thoughts, None, "lower_bound")
 
 
 def reported(report: bytes | Raw) -> Reported | None:
@@ -62,9 +84,7 @@ def _figures(report: bytes | Raw) -> tuple[list[int | None], bool]:
     """The counts in the order of `_COUNTS`, and whether a member is not a count."""
     try:
         read = _decode_counts(report)
-        figures: list[int | None] = [getattr(read, name) for name in _COUNTS]
-        if all(figure is None or 0 <= figure <= MOST for figure in figures):
-            return figures, False
+        return [getattr(read, name) for name in _COUNTS], False
     except FAULTS:
         pass
     try:
