@@ -34,7 +34,7 @@ _PLAIN = re.compile(
     | (open-)?(mistral|mixtral|ministral|codestral|devstral|pixtral)
     | gemma-?[123](?!\d) | gemini-(1|2\.0)
     | deepseek-(chat|coder|v2|v3)(?![.\d])
-    | qwen-?(1|2)(\.\d)? | qwen-(plus|turbo|max|long) | qwen-?3-(coder|max)
+    | qwen-?(1|2)(\.\d)? | qwen-(plus|turbo|max|long) | qwen-?3-(coder|max)(?!.*think)
     | kimi-k2-(instruct|0711|0905) | moonshot-v1
     | glm-?4(?![.\d]) | chatglm
     | grok-(2|3)(?!-mini)
