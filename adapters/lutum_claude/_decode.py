@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from lutum import (
+    CitationAdded,
     Completed,
     Estimate,
     Event,
@@ -47,6 +48,7 @@ from lutum.dialect.json import (
 )
 from lutum.dialect.usage import UsageReports, count, is_odd
 from lutum_claude import _messages, _turn, _wire
+from lutum_claude._citations import citation_of
 from lutum_claude._errors import ERRORS
 from lutum_claude._usage import COUNTS, read_usage
 
@@ -269,7 +271,9 @@ class ClaudeDecoder:
                     block.signature = signed
             case _wire.CitationsDelta(citation=citation) if block.kind == "text":
                 block.citations.append(copied(citation))
-                out.append(ProviderEvent("citations_delta", block.citations[-1]))
+                found = citation_of(block.citations[-1])
+                raw = ProviderEvent("citations_delta", block.citations[-1])
+                out.append(raw if found is None else CitationAdded(found))
             case _wire.CompactionDelta() if block.kind == "compaction":
                 for name in ("content", "encrypted_content"):
                     if value := copied(getattr(delta, name)):

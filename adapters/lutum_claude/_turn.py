@@ -15,6 +15,7 @@ from lutum import CommittedTurn, ReasoningItem, RefusalItem, TextItem, ToolCallI
 from lutum.abc import ReplayForm
 from lutum.dialect.json import decode_object, encode, is_object, starts_with, string
 from lutum_claude import _models, _wire
+from lutum_claude._citations import citations_of
 
 THINKING = frozenset({"thinking", "redacted_thinking", "connector_text"})
 """Blocks that are signed, and by some models bound to a prefix (build-with-claude/prefix-checks)."""
@@ -238,7 +239,7 @@ def _view(
     for kind, block in _live(blocks):
         if kind == "text":
             if text := _said(block, "text"):
-                items.append(RefusalItem(text) if refused else TextItem(text))
+                items.append(RefusalItem(text) if refused else TextItem(text, citations_of(block)))
         elif kind == "thinking":
             items.append(ReasoningItem(_said(block, "thinking")))
         elif kind == "redacted_thinking":

@@ -169,6 +169,32 @@ def test_citations() -> None:
     assert content == [{"type": "text", "text": "a", "citations": [{"type": "x", "n": 1}]}]
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (
+            {"type": "char_location", "cited_text": "q", "document_index": 1, "document_title": "T"},
+            {"type": "char_location", "quote": "q", "document": 1, "title": "T"},
+        ),
+        (
+            {"type": "web_search_result_location", "url": "https://a.test", "title": "A", "cited_text": "q"},
+            {"type": "web_search_result_location", "url": "https://a.test", "title": "A", "quote": "q"},
+        ),
+        ({"type": "new", "title": 3, "document_index": "x", "url": None}, {"type": "new"}),
+    ],
+)
+def test_citations_are_values(given: dict[str, Any], expected: dict[str, Any]) -> None:
+    """A citation is an event, and a value of the turn; a member of another type is left out."""
+    cited = delta(0, type="citations_delta", citation=given)
+    events = decode(sse(start(), begin(0, text("a")), cited, stop(0), *finish()))
+    citation = lutum.Citation(**expected, data=msgspec.json.encode(given))
+    assert [event.citation for event in events if isinstance(event, lutum.CitationAdded)] == [citation]
+    turn = completed(events).turn
+    assert turn.citations == (citation,)
+    stored = lutum.Transcript.load(lutum.ModelInput().user("x").turn(turn).transcript.dump())
+    assert stored[1] == turn
+
+
 def test_compaction_replaces() -> None:
     """A compaction delta replaces what the block began with."""
     block = {"type": "compaction", "content": None}

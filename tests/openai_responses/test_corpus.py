@@ -116,7 +116,10 @@ def test_agrees_with_the_sdk() -> None:
         # What the SDK rebuilds is the terminal event, which some servers send without its output.
         output = final.get("output") or received_output(record)
         said = [p for i in output if i["type"] == "message" for p in i["content"]]
-        assert turn.text == "".join(p["text"] for p in said if p["type"] == "output_text"), record["id"]
+        # The SDK's text is all of it; commentary is no part of ours.
+        spoken = "".join(item.text for item in turn.items if isinstance(item, lutum.TextItem))
+        assert spoken == "".join(p["text"] for p in said if p["type"] == "output_text"), record["id"]
+        assert len(spoken) == len(turn.text) + len(turn.commentary)
         assert turn.refusal == "".join(p["refusal"] for p in said if p["type"] == "refusal"), record["id"]
         thought = [i for i in output if i["type"] == "reasoning"]
         texts = "".join(p["text"] for i in thought for p in (*i["summary"], *(i.get("content") or ())))
@@ -153,9 +156,10 @@ def test_events_agree_with_the_turn() -> None:
         events = decode(record["sse"].encode())
         turn = finished(events).turn
         if record["id"] not in ELIDED:
-            assert "".join(e.text for e in events if isinstance(e, lutum.TextDelta)) == turn.text, record[
-                "id"
-            ]
+            deltas = [e for e in events if isinstance(e, lutum.TextDelta)]
+            answer = "".join(e.text for e in deltas if e.phase != "commentary")
+            assert answer == turn.text, record["id"]
+            assert "".join(e.text for e in deltas if e.phase == "commentary") == turn.commentary
         assert "".join(e.text for e in events if isinstance(e, lutum.RefusalDelta)) == turn.refusal, record[
             "id"
         ]

@@ -264,9 +264,12 @@ def test_output_from_deltas() -> None:
     turn = finished(events).turn
     assert turn.items == (
         lutum.ReasoningItem("why"),
-        lutum.TextItem("Hi"),
+        lutum.TextItem("Hi", turn.citations),
         lutum.ToolCallItem("call_1", "look", '{"a":1}'),
     )
+    (citation,) = turn.citations
+    assert (citation.url, citation.title, citation.start, citation.end) == ("https://a.test", "A", 0, 2)
+    assert lutum.CitationAdded(citation) in events
     content = msgspec.json.decode(turn.wire)["output"][1]["content"]
     assert content == [{"type": "output_text", "annotations": [noted], "text": "Hi"}]
     assert turn.exact
@@ -517,7 +520,9 @@ def test_structured() -> None:
         ),
         structured=True,
     )
-    assert TextDelta("Well.") in events
+    assert TextDelta("Well.", "commentary") in events
+    turn = finished(events).turn
+    assert (turn.text, turn.commentary) == ('{"a":1}', "Well.")
     assert [e.json for e in events if isinstance(e, StructuredDelta)] == ['{"a":1}']
 
 

@@ -14,9 +14,10 @@ from typing import TypeVar
 import msgspec
 from msgspec import Raw
 
-from lutum import CommittedTurn, ReasoningItem, RefusalItem, TextItem, ToolCallItem, ViewItem
+from lutum import Citation, CommittedTurn, ReasoningItem, RefusalItem, TextItem, ToolCallItem, ViewItem
 from lutum.abc import ReplayForm
 from lutum.dialect.json import decode_array, decode_object, decode_str, encode, is_null, is_object
+from lutum_openai._citations import citations_of
 from lutum_openai._profiles import Profile
 from lutum_openai.chat import _wire
 
@@ -322,7 +323,8 @@ def _view(members: dict[str, Raw], value_tool: str | None) -> tuple[ViewItem, ..
         read = _read(_decode_details, details) or ()
         said.append("".join((detail.text or "") + (detail.summary or "") for detail in read))
     items += map(ReasoningItem, said)
-    items += _content_items(members.get("content"))
+    cited = citations_of(bytes(members.get("annotations", b"")))
+    items += _content_items(members.get("content"), cited)
     audio = members.get("audio")
     spoken = _read(_decode_audio, audio)
     if spoken is not None and spoken.transcript:
@@ -342,12 +344,12 @@ def _read(decode: Callable[[Raw], T], raw: Raw | None) -> T | None:
         return None
 
 
-def _content_items(content: Raw | None) -> list[ViewItem]:
+def _content_items(content: Raw | None, cited: tuple[Citation, ...]) -> list[ViewItem]:
     if content is None or is_null(content):
         return []
     if bytes(content).startswith(b'"'):
         text = decode_str(content)
-        return [TextItem(text)] if text else []
+        return [TextItem(text, cited)] if text else []
     items = list[ViewItem]()
     if not bytes(content).startswith(b"["):
         return items

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Raw
 
 from lutum import (
+    CitationAdded,
     Completed,
     Estimate,
     Event,
@@ -42,6 +43,7 @@ from lutum.dialect.json import (
     string,
 )
 from lutum.dialect.usage import UsageReports, count
+from lutum_openai._citations import citation_of
 from lutum_openai._errors import ERRORS
 from lutum_openai._usage import rates_of, read_usage
 from lutum_openai.responses import _turn, _wire
@@ -202,7 +204,9 @@ class ResponsesDecoder:
             case _wire.AnnotationAdded(item_id=id, output_index=index, content_index=i, annotation=noted):
                 item = self._find("message", id, index, out)
                 item.annotations.setdefault(i, []).append(copied(noted))
-                out.append(ProviderEvent("response.output_text.annotation.added", data.strip()))
+                found = citation_of(item.annotations[i][-1])
+                raw = ProviderEvent("response.output_text.annotation.added", data.strip())
+                out.append(raw if found is None else CitationAdded(found))
             case _wire.ItemAdded(item=raw, output_index=index):
                 self._added(copied(raw), index, out)
             case _wire.ItemDone(item=raw, output_index=index):
@@ -453,7 +457,7 @@ class ResponsesDecoder:
             self._deltas += 1
             # What the model says on its way is no part of a value.
             value = self._structured and item.phase != "commentary"
-            out.append(StructuredDelta(text) if value else TextDelta(text))
+            out.append(StructuredDelta(text) if value else TextDelta(text, item.phase or ""))
         elif kind == "arguments":
             self._tell_arguments(item, "".join(pieces) if not item.told else text, out)
         elif kind == "refusal":

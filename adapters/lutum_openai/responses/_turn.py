@@ -15,6 +15,7 @@ from lutum import CommittedTurn, ReasoningItem, RefusalItem, TextItem, ToolCallI
 from lutum.abc import ReplayForm
 from lutum.dialect.json import decode_array, decode_object, decode_str, encode, is_object
 from lutum.dialect.usage import member
+from lutum_openai._citations import citations_of
 from lutum_openai.responses import _wire
 from lutum_openai.responses._wire import call_id
 
@@ -294,7 +295,8 @@ def _view(items: Sequence[bytes], value_tool: str | None) -> tuple[ViewItem, ...
                 if part.type == "refusal" or (part.text is None and part.refusal is not None):
                     view.append(RefusalItem(part.refusal or ""))
                 elif part.text:
-                    view.append(TextItem(part.text))
+                    cited = citations_of(bytes(part.annotations))
+                    view.append(TextItem(part.text, cited, item.phase or ""))
         elif item.type == "reasoning":
             texts = [part.text or "" for part in (*parts(item.summary), *parts(item.content))]
             view += [ReasoningItem(text) for text in texts] or [ReasoningItem("")]

@@ -291,6 +291,7 @@ class ResponsesPart(Struct):
     type: str = ""
     text: str | None = None
     refusal: str | None = None
+    annotations: Raw = Raw()
 
 
 _decode_part = msgspec.json.Decoder(ResponsesPart).decode
