@@ -57,8 +57,9 @@ class RunFolder:
             known = _read_info(path)
             info = msgspec.structs.replace(info, started=known.started if known else _now())
             _replace(path / "run.json", msgspec.json.format(msgspec.json.encode(info)) + b"\n")
-            self.results, whole = _read_results(path)
+            own, whole = _read_results(path)
             self._file.truncate(whole)
+            self.results = _merged(path, own)
         except BaseException:
             self._file.close()
             raise
@@ -99,7 +100,22 @@ def read_run(path: Path) -> tuple[RunInfo, list[TrialResult]]:
     info = _read_info(path)
     if info is None:
         raise BadValue("path", f"{path} is no folder of a run: it has no run.json")
-    return info, _read_results(path)[0]
+    return info, _merged(path, _read_results(path)[0])
+
+
+def shard_path(path: Path, number: int) -> Path:
+    """Return the folder of one call on an executor, under the folder of its run."""
+    return path / "shards" / f"{number:04d}"
+
+
+def _merged(path: Path, own: list[TrialResult]) -> list[TrialResult]:
+    """The results of a folder and of its shards; of a trial that ran twice, the first."""
+    found = {(result.case, result.trial): result for result in own}
+    for shard in sorted((path / "shards").glob("*")):
+        for result in _read_results(shard)[0]:
+            name = result.trace and f"{shard.relative_to(path).as_posix()}/{result.trace}"
+            found.setdefault((result.case, result.trial), msgspec.structs.replace(result, trace=name))
+    return list(found.values())
 
 
 def trace_name(case: str, trial: int) -> str:

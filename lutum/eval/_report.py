@@ -11,7 +11,9 @@ from statistics import fmean, stdev
 from typing import final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from lutum._values.errors import BadValue
 from lutum._values.results import Usage
 from lutum.eval._folder import read_run
 from lutum.eval._results import TrialResult
@@ -150,14 +152,33 @@ class RunReport:
         return "\n".join(_lines(self))
 
 
-def load_run(path: str | PathLike[str]) -> RunReport:
-    """The report of a run's folder, also while the run goes on.
+def load_run(path: str | PathLike[str], *more: str | PathLike[str]) -> RunReport:
+    """The report of a run's folder, or of several that are parts of one; also while the run goes on.
+
+    Of a trial that is in two folders the first one counts. With several folders, the file of a trace has its
+    folder in front.
 
     Raises:
-      BadValue: it is no folder of a run.
+      BadValue: it is no folder of a run, or the folders have different cases of one id, or other thresholds.
     """
     info, results = read_run(Path(path))
-    return RunReport(results, threshold=info.threshold)
+    if not more:
+        return RunReport(results, threshold=info.threshold)
+    found = dict[tuple[str, int], TrialResult]()
+    for folder in map(Path, (path, *more)):
+        other, results = read_run(folder)
+        if other.threshold != info.threshold:
+            raise BadValue(
+                "path", f"{folder} has the threshold {other.threshold}, {path} has {info.threshold}"
+            )
+        for result in results:
+            trace = result.trace and (folder / result.trace).as_posix()
+            known = found.setdefault((result.case, result.trial), replace(result, trace=trace))
+            if known.digest != result.digest:
+                raise BadValue(
+                    "path", f"{folder} has results of another case {result.case!r} than a folder before"
+                )
+    return RunReport(found.values(), threshold=info.threshold)
 
 
 def _lines(report: RunReport) -> list[str]:

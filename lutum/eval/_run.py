@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sized
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence, Sized
+from concurrent.futures import Executor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from os import PathLike
@@ -18,14 +19,15 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, cast, final
 
 import anyio
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import checkpoint, current_token
 
 from lutum._lutum import Lutum
-from lutum._values.errors import BadValue, BudgetExceeded
+from lutum._values.errors import BadValue, BudgetExceeded, LedgerError
 from lutum._values.results import Usage
 from lutum.eval._dataset import Case, digest_of
 from lutum.eval._evals import Eval, PureEval
-from lutum.eval._folder import RunFolder, RunInfo, trace_name
+from lutum.eval._executor import Factory, Pair, Shard, check_factory, hand_out, run_shard
+from lutum.eval._folder import RunFolder, RunInfo, read_run, trace_name
 from lutum.eval._progress import Progress
 from lutum.eval._report import RunReport
 from lutum.eval._results import TrialResult, as_json, failure_of, leaves_of, plain
@@ -62,13 +64,14 @@ async def run(
     task: Callable[[Case[I, E], Lutum], Awaitable[O]],
     *,
     score: Scorer[I, E, O],
-    llm: Lutum,
-    judge: Lutum | None = None,
+    llm: Lutum | Factory,
+    judge: Lutum | Factory | None = None,
     trials: int = 1,
     limit: int = 8,
     threshold: float = 1.0,
     into: str | PathLike[str] | None = None,
     progress: bool | None = None,
+    executor: Executor | None = None,
 ) -> RunReport:
     """Run `task` on each case, `trials` times, and score what it returns.
 
@@ -88,8 +91,12 @@ async def run(
       threshold: the score from which a trial passes.
       into: the folder of the run.
       progress: whether to show a line on stderr; None for where it is a terminal.
+      executor: run the trials on its workers, `limit` of them in each call. `llm` and `judge` then are
+        functions of a module that return an async context manager of a Lutum, and `task` and `score` must
+        reach the workers too. Each call keeps its trials in a folder of its own under `into`.
 
     Raises:
+      concurrent.futures.BrokenExecutor: a worker of the executor died; finished trials are kept in `into`.
       BadValue: an argument cannot be right, two cases have one id, or `into` holds other cases' results.
       UsageError: another process runs into that folder.
       OSError: a result cannot be written.
@@ -100,13 +107,78 @@ async def run(
         raise BadValue("limit", f"{limit} is below 1")
     Score(threshold)  # is between 0 and 1
     info = RunInfo(threshold=threshold)
+    if executor is not None:
+        check_factory("llm", llm)
+        if judge is not None:
+            check_factory("judge", judge)
+    elif not isinstance(llm, Lutum) or not isinstance(judge, Lutum | None):
+        raise BadValue("llm", "and judge= are Lutum objects unless executor= is given")
     evaluation = _as_eval(score)
     total = len(cases) * trials if isinstance(cases, Sized) else None
     opened = nullcontext() if into is None else RunFolder(Path(into), info)
     with opened as folder, Progress(progress, total) as bar:
-        run = _Run(task, evaluation, llm, judge or llm, trials, folder, bar)
-        await run.all(cases, limit)
-    return RunReport(run.results, threshold=threshold, stopped=run.stopped)
+        if executor is None:
+            asked = cast("Lutum", llm)
+            run = _Run(task, evaluation, asked, cast("Lutum | None", judge) or asked, folder, bar)
+            await run.all(_due(cases, trials, folder), limit)
+            return RunReport(run.results, threshold=threshold, stopped=run.stopped)
+        known = [] if folder is None else folder.results
+        bar.count(known)
+        shard = Shard(
+            task,
+            score,
+            cast("Factory", llm),
+            cast("Factory | None", judge),
+            trials,
+            threshold,
+            None,
+            _backend_name(),
+        )
+        pairs = _due(cases, trials, folder)
+        path = None if into is None else Path(into)
+        results, stopped = await hand_out(executor, _work_in_worker, shard, pairs, limit, path, bar)
+        if path is not None:
+            return RunReport(read_run(path)[1], threshold=threshold, stopped=stopped)
+        return RunReport(results, threshold=threshold, stopped=stopped)
+
+
+def _backend_name() -> str:
+    """Return the name of the running backend, on which the workers run too."""
+    return "asyncio" if hasattr(current_token().native_token, "call_soon_threadsafe") else "trio"
+
+
+def _work_in_worker(shard: Shard, pairs: Sequence[Pair]) -> tuple[list[bytes], str | None]:
+    return run_shard(shard, pairs, _run_pairs)
+
+
+async def _run_pairs(
+    shard: Shard, pairs: Sequence[Pair], llm: Lutum, judge: Lutum, folder: RunFolder | None
+) -> tuple[list[TrialResult], str | None]:
+    """Run trials with a `Lutum` of this process, those that are not finished in the folder."""
+    wanted = {(case.id, trial) for case, trial in pairs}
+    bar = Progress(False, len(pairs))
+    run = _Run[Any, Any, Any](shard.task, _as_eval(shard.score), llm, judge, folder, bar)
+    due = [pair for pair in pairs if folder is None or not folder.holds(*pair)]
+    await run.all(iter(due), max(1, len(due)))
+    return [result for result in run.results if (result.case, result.trial) in wanted], run.stopped
+
+
+def _due(
+    cases: Iterable[Case[I, E]], trials: int, folder: RunFolder | None
+) -> Iterator[tuple[Case[I, E], int]]:
+    """The trials that are not finished, read from the cases as they are wanted."""
+    seen = set[str]()
+    for case in cases:
+        if not isinstance(case, Case):
+            raise BadValue("cases", f"{case!r} is no Case")
+        if not isinstance(case.id, str) or plain(case.id) != case.id:
+            raise BadValue("cases", f"{case.id!r} is no id: it must be text")
+        if case.id in seen:
+            raise BadValue("cases", f"two cases have the id {case.id!r}")
+        seen.add(case.id)
+        for trial in range(trials):
+            if folder is None or not folder.holds(case, trial):
+                yield case, trial
 
 
 def _as_eval(score: Scorer[I, E, O]) -> Eval[Answer[I, E, O], Scored[Any]]:
@@ -136,7 +208,6 @@ class _Run(Generic[I, E, O]):
         evaluation: Eval[Answer[I, E, O], Scored[Any]],
         llm: Lutum,
         judge: Lutum,
-        trials: int,
         folder: RunFolder | None,
         bar: Progress,
     ) -> None:
@@ -146,34 +217,18 @@ class _Run(Generic[I, E, O]):
         self._evaluation = evaluation
         self._llm = llm
         self._judge = judge
-        self._trials = trials
         self._folder = folder
         self._bar = bar
         self._failure: Exception | None = None
         bar.count(self.results)
 
-    async def all(self, cases: Iterable[Case[I, E]], limit: int) -> None:
-        """Run what is not finished. A plain exception, never a group, when the run itself fails."""
-        due = self._due(cases)
+    async def all(self, due: Iterator[tuple[Case[I, E], int]], limit: int) -> None:
+        """Run these trials. A plain exception, never a group, when the run itself fails."""
         async with anyio.create_task_group() as group:
             for _ in range(limit):
                 group.start_soon(self._work, due, group.cancel_scope)
         if self._failure is not None:
             raise self._failure
-
-    def _due(self, cases: Iterable[Case[I, E]]) -> Iterator[tuple[Case[I, E], int]]:
-        seen = set[str]()
-        for case in cases:
-            if not isinstance(case, Case):
-                raise BadValue("cases", f"{case!r} is no Case")
-            if not isinstance(case.id, str) or plain(case.id) != case.id:
-                raise BadValue("cases", f"{case.id!r} is no id: it must be text")
-            if case.id in seen:
-                raise BadValue("cases", f"two cases have the id {case.id!r}")
-            seen.add(case.id)
-            for trial in range(self._trials):
-                if self._folder is None or not self._folder.holds(case, trial):
-                    yield case, trial
 
     async def _work(self, due: Iterator[tuple[Case[I, E], int]], scope: anyio.CancelScope) -> None:
         try:
@@ -236,7 +291,10 @@ class _Run(Generic[I, E, O]):
 
     def _refused(self, failed: Exception, before: float) -> str | None:
         """What the shared budget said, if it is why the trial failed, and not a budget of the task's own."""
-        said = next((leaf for leaf in leaves_of(failed) if isinstance(leaf, BudgetExceeded)), None)
+        leaves = list(leaves_of(failed))
+        if away := next((leaf for leaf in leaves if isinstance(leaf, LedgerError)), None):
+            return str(away)  # the shared ledger cannot answer, so that nothing can be tried
+        said = next((leaf for leaf in leaves if isinstance(leaf, BudgetExceeded)), None)
         if said is None or _refusals(self._llm, self._judge) == before:
             return None
         return str(said)

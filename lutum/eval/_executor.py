@@ -1,0 +1,195 @@
+"""Trials on somebody else's workers: processes, or the machines of a cluster.
+
+The parent hands out lists of trials to a `concurrent.futures.Executor`. Each list is one call, which opens a
+`Lutum` of its own, runs its trials at the same time, and keeps what is finished in a folder of its own. A
+call that is run again, because its worker died, does what is not finished there.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+import msgspec
+from anyio.lowlevel import current_token
+
+from lutum._lutum import Lutum
+from lutum._values.errors import BadValue, UsageError
+from lutum.eval._dataset import Case
+from lutum.eval._folder import RunFolder, RunInfo, shard_path
+from lutum.eval._progress import Progress
+from lutum.eval._results import TrialResult
+
+Factory = Callable[[], AbstractAsyncContextManager[Lutum]]
+"""A function of a module that returns an async context manager of a `Lutum`, for workers."""
+
+Pair = tuple[Case[Any, Any], int]
+Work = Callable[["Shard", Sequence[Pair]], tuple[list[bytes], str | None]]
+
+AHEAD = 256
+"""Calls that are handed to an executor at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """What a call needs beside its trials: functions and values, because it goes to another process."""
+
+    task: Callable[..., Any]
+    score: Any
+    llm: Factory
+    judge: Factory | None
+    trials: int
+    threshold: float
+    folder: str | None
+    backend: str
+
+
+def check_factory(field: str, factory: object) -> None:
+    """Raise BadValue if that cannot make a `Lutum` in another process."""
+    if isinstance(factory, Lutum):
+        raise BadValue(
+            field,
+            "is a Lutum, which cannot leave this process; with executor=, give a function of a module that"
+            " returns an async context manager of one",
+        )
+    name = getattr(factory, "__qualname__", "")
+    if not callable(factory) or "<locals>" in name or "<lambda>" in name:
+        raise BadValue(
+            field, f"{factory!r} is not a function of a module, which a worker could import by its name"
+        )
+
+
+def run_shard(shard: Shard, pairs: Sequence[Pair], run: Any) -> tuple[list[bytes], str | None]:
+    """Run trials in a worker; the results as JSON, and why the budget ended the run early.
+
+    `run` is the coroutine function that runs pairs with a `Lutum`; see `_run.run_pairs`.
+    """
+    return anyio.run(_run_shard, shard, pairs, run, backend=shard.backend)
+
+
+async def _run_shard(shard: Shard, pairs: Sequence[Pair], run: Any) -> tuple[list[bytes], str | None]:
+    async with AsyncExitStack() as stack:
+        folder = None if shard.folder is None else stack.enter_context(_open(shard))
+        llm = await stack.enter_async_context(shard.llm())
+        if not isinstance(llm, Lutum):
+            raise UsageError(f"llm: the context manager gave {llm!r}, which is not a Lutum")
+        judge = llm if shard.judge is None else await stack.enter_async_context(shard.judge())
+        results, stopped = await run(shard, pairs, llm, judge, folder)
+    return [msgspec.json.encode(result) for result in results], stopped
+
+
+def _open(shard: Shard) -> RunFolder:
+    """Open the folder of a call. If a paused twin of it still holds one, take the next."""
+    assert shard.folder is not None
+    for attempt in itertools.count():
+        path = Path(shard.folder if attempt == 0 else f"{shard.folder}.{attempt}")
+        try:
+            return RunFolder(path, RunInfo(threshold=shard.threshold))
+        except UsageError:
+            if attempt == 20:
+                raise
+    raise AssertionError
+
+
+async def hand_out(
+    executor: Executor,
+    work: Work,
+    shard: Shard,
+    pairs: Iterator[Pair],
+    size: int,
+    into: Path | None,
+    bar: Progress,
+) -> tuple[list[TrialResult], str | None]:
+    """Run all pairs on the executor. Cancelled, no further call begins; those that run go on to their end.
+
+    Raises:
+      BrokenExecutor: a worker of a process pool died; finished trials are kept.
+    """
+    numbers = _free_numbers(into)
+    results, stopped = list[TrialResult](), list[str]()
+    open_calls = set[Future[Any]]()
+    slots = anyio.Semaphore(AHEAD)
+    failed = list[BaseException]()
+
+    async def follow(future: Future[Any]) -> None:
+        try:
+            await _done(future)
+            found, why = future.result()
+            for line in found:
+                result = msgspec.json.decode(line, type=TrialResult)
+                results.append(result)
+                bar.add(result)
+            if why is not None:
+                stopped.append(why)
+        except Exception as error:
+            if isinstance(error, BrokenExecutor) and into is not None:
+                error.add_note(f"a worker died; finished trials are in {into}. Run again with a new executor")
+            failed.append(error)
+        finally:
+            open_calls.discard(future)
+            slots.release()
+
+    try:
+        async with anyio.create_task_group() as group:
+            while not stopped and not failed:
+                chunk = list(itertools.islice(pairs, size))
+                if not chunk:
+                    break
+                await slots.acquire()
+                folder = None if into is None else str(shard_path(into, next(numbers)))
+                given = Shard(
+                    shard.task,
+                    shard.score,
+                    shard.llm,
+                    shard.judge,
+                    shard.trials,
+                    shard.threshold,
+                    folder,
+                    shard.backend,
+                )
+                try:
+                    future = executor.submit(work, given, chunk)
+                except Exception as error:  # a broken or closed executor
+                    failed.append(error)
+                    break
+                open_calls.add(future)
+                group.start_soon(follow, future)
+    finally:
+        for future in open_calls:
+            future.cancel()
+    if failed:
+        raise failed[0]
+    return results, stopped[0] if stopped else None
+
+
+def _free_numbers(into: Path | None) -> Iterator[int]:
+    used = 0
+    if into is not None:
+        for path in (into / "shards").glob("*"):
+            used = max(used, int(path.name.split(".")[0]) if path.name.split(".")[0].isdecimal() else 0)
+    return itertools.count(used + 1)
+
+
+async def _done(future: Future[Any]) -> None:
+    """Wait until a future is done. Cancelled, the future runs on."""
+    event = anyio.Event()
+    loop: Any = current_token().native_token
+    soon = cast(
+        "Callable[[Callable[[], None]], Any]",
+        getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon,
+    )
+
+    def done(_: Future[Any]) -> None:
+        try:
+            soon(event.set)
+        except RuntimeError:  # the loop has ended
+            pass
+
+    future.add_done_callback(done)
+    await event.wait()
