@@ -30,6 +30,7 @@ MEASUREMENTS = (
     "h_tiny_deltas",
     "i_leaving",
     "j_spans",
+    "k_store",
 )
 PACKAGES = (
     "lutum",
@@ -38,6 +39,7 @@ PACKAGES = (
     "google-genai",
     "pydantic-ai-slim",
     "litellm",
+    "langgraph-checkpoint-sqlite",
     "httpx",
     "httpx2",
     "aiohttp",
