@@ -236,9 +236,9 @@ def measure(url: str, quick: bool) -> Report:
     shared, shared_forks = (100, 3) if quick else (SHARED_TURNS, 10)
     report = Report(
         "(k) The store",
-        "Each turn is appended alone, with `synchronous=FULL`; each fork gets ten turns more. A load is that of"
-        " a process that holds nothing. Pydantic AI ships a store in memory alone, so its figures have no disk"
-        " in them; LangGraph's checkpointer writes the whole conversation for each turn.",
+        "Each turn is appended alone, with `synchronous=FULL`; each fork gets ten turns more. A load is that"
+        " of a process that holds nothing. Pydantic AI ships a store in memory alone, so its figures have no"
+        " disk in them; LangGraph's checkpointer writes the whole conversation for each turn.",
     )
     with tempfile.TemporaryDirectory(dir=os.environ.get("LUTUM_BENCH_DIR")) as folder:
 

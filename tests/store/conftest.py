@@ -32,3 +32,11 @@ def any_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:{tmp_path}/store.db"
     return postgres.url(request.getfixturevalue("postgres_server"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a server with `process`: it runs in real time."""
+    for item in items:
+        used = getattr(item, "callspec", None)
+        if used is not None and "postgresql" in used.params.values():
+            item.add_marker(pytest.mark.process)
