@@ -8,6 +8,7 @@ own, and those of a user's client are off.
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -62,11 +63,15 @@ Secrets = Callable[[], Awaitable[Mapping[str, str]]]
 """Gives the headers that hold secrets; asked once for each request."""
 
 
-def check_base_url(url: str) -> str:
+def check_base_url(url: str, endpoints: tuple[str, ...] = ()) -> str:
     """Return `url` without a slash at its end.
 
+    Args:
+      endpoints: ends of a URL that the adapter adds itself.
+
     Raises:
-      BadValue: it is not an http or https URL with a host, or has user info, a query or a fragment.
+      BadValue: it is not an http or https URL with a host, or has user info, a query or a fragment, or ends
+        in an endpoint or twice in the same version. The message has the corrected URL.
     """
     check_type("base_url", url, str, "a URL")
     try:
@@ -81,7 +86,15 @@ def check_base_url(url: str) -> str:
         raise BadValue("base_url", "must not contain a user name or a password")
     if parts.query or parts.fragment:
         raise BadValue("base_url", "must not have a query or a fragment")
-    return url.rstrip("/")
+    base = url.rstrip("/")
+    path = parts.path.rstrip("/")
+    if (end := next((end for end in endpoints if path.endswith(end)), None)) is not None:
+        right = base[: -len(end)]
+        raise BadValue("base_url", f"ends in {end}, which the adapter adds itself: use {right}")
+    *before, last = path.split("/")
+    if len(before) > 1 and re.fullmatch(r"v[0-9]+", last) and before[-1] == last:
+        raise BadValue("base_url", f"has /{last} twice: use {base[: -len(last) - 1]}")
+    return base
 
 
 @final

@@ -68,6 +68,7 @@ class ClaudeAdapter(HttpAdapter):
     """
 
     errors = ERRORS
+    endpoints = ("/v1/messages/count_tokens", "/v1/messages", "/v1", "/messages")
     options_class = ClaudeOptions
     hooks_class = ClaudeHooks
     request_ids = ("request-id", "x-request-id", "x-amzn-requestid")  # the last at Bedrock
@@ -224,6 +225,7 @@ class ClaudeAdapter(HttpAdapter):
             value_tool=output.name if output is not None and by_tool else None,
             estimate=prepared.estimate,
             hidden_reasoning=prepared.hidden_reasoning,
+            rates=prepared.rates,
         )
 
 

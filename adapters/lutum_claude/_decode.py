@@ -50,7 +50,7 @@ from lutum.dialect.usage import UsageReports, count, is_odd
 from lutum_claude import _messages, _turn, _wire
 from lutum_claude._citations import citation_of
 from lutum_claude._errors import ERRORS
-from lutum_claude._usage import COUNTS, read_usage
+from lutum_claude._usage import COUNTS, read_usage, with_requested
 
 _SILENT = frozenset({"text", "thinking", "tool_use"})  # have events of their own
 _CALLS = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
@@ -130,6 +130,7 @@ class ClaudeDecoder:
       value_tool: the forced tool whose input is the value.
       estimate: the request's own estimate, for figures that the stream does not report.
       hidden_reasoning: the stream does not show all reasoning, so that counts are lower bounds.
+      rates: the rates that the request asked for.
     """
 
     def __init__(
@@ -145,6 +146,7 @@ class ClaudeDecoder:
         value_tool: str | None = None,
         estimate: Estimate = Estimate(),
         hidden_reasoning: bool = False,
+        rates: tuple[str, ...] = (),
     ) -> None:
         self._reader = AnswerReader(response, ERRORS)
         self._response = response
@@ -158,6 +160,7 @@ class ClaudeDecoder:
         self._message: dict[str, Raw] | None = None
         self._usage = dict[str, Raw]()
         self._reports = UsageReports(estimate, hidden=hidden_reasoning, mode="latest")
+        self._rates = rates
         self._deltas = 0
         self._open = dict[int, _Block]()
         self._whole = dict[tuple[int, int], bytes]()  # by index, and which one of that index
@@ -467,7 +470,7 @@ class ClaudeDecoder:
             if name not in self._usage or not (bytes(value) == b"null" or (known and odd) or zeroed):
                 self._usage[name] = value
         final = self._stop_reason is not None and count(reported.get("output_tokens")) is not None
-        found = read_usage(self._usage)
+        found = with_requested(read_usage(self._usage), self._usage, self._rates)
         if any(is_odd(reported.get(name)) for name in COUNTS):
             found = msgspec.structs.replace(found, odd=True)
         self._reports.take(found, encode(reported), out, counted=self._deltas, final=final, free=self._free)

@@ -22,6 +22,7 @@ from lutum_claude._ids import distinct
 from lutum_claude._items import ClaudeItemEncoder, ClaudePiece, ContentBlock, system_texts
 from lutum_claude._options import ClaudeOptions
 from lutum_claude._request_body import BREAKPOINT, Ephemerals, Join, JoinSpec, mark, note
+from lutum_claude._usage import requested_rates
 
 _STREAM = b',"stream":true}'
 
@@ -144,6 +145,7 @@ def prepare(request: TurnRequest, config: ClaudeConfig) -> Prepared:
         structured=_structured(request, options),
         dropped_constraints=dropped,
         implicit_bound=_request_options.max_tokens(context)[1],
+        rates=requested_rates(tail, body),
     )
 
 

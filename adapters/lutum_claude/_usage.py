@@ -67,6 +67,19 @@ def _read(members: Mapping[str, Raw]) -> Reported:
     )
 
 
+def requested_rates(tail: Mapping[str, bytes], body: bytes) -> tuple[str, ...]:
+    """Return the rates that a request asks for, from the members of its options and its cache breakpoints."""
+    found = _rates({name: Raw(value) for name, value in tail.items()})
+    return (*found, "1h") if b'"ttl":"1h"' in body else found
+
+
+def with_requested(reported: Reported, members: Mapping[str, Raw], requested: tuple[str, ...]) -> Reported:
+    """Return the report with the rates that were asked for, where it does not say which were billed."""
+    silent = {"fast": "speed", "us": "inference_geo", "priority": "service_tier", "batch": "service_tier"}
+    more = tuple(r for r in requested if r in silent and silent[r] not in members and r not in reported.rates)
+    return msgspec.structs.replace(reported, rates=reported.rates + more) if more else reported
+
+
 def _rates(members: Mapping[str, Raw]) -> tuple[str, ...]:
     """Return what was billed at another than the standard rate (platform.claude.com, "Pricing")."""
     try:

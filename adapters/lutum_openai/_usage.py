@@ -8,8 +8,9 @@ from decimal import Decimal
 import msgspec
 from msgspec import Raw
 
-from lutum.dialect.json import FAULTS, decode_object, is_null, starts_with, string
+from lutum.dialect.json import FAULTS, decode_object, encode, is_null, starts_with, string
 from lutum.dialect.usage import Reported, cost, count, is_odd, member
+from lutum_openai._options import OpenAIOptions
 
 # xAI: ten thousand million ticks are a dollar.
 _TICKS_PER_DOLLAR = 10**10
@@ -89,6 +90,12 @@ def read_timings(reported: Raw | bytes | None) -> Reported | None:
         return None
     input = None if read is None else read + (cached or 0)
     return Reported(input_tokens=input, output_tokens=written, cache_read_tokens=cached)
+
+
+def requested_rates(options: OpenAIOptions) -> tuple[str, ...]:
+    """Return the rate that a request asks for, by its `service_tier`."""
+    tier = (options.extra_body or {}).get("service_tier", options.service_tier)
+    return rates_of(encode(tier)) if isinstance(tier, str) else ()
 
 
 def rates_of(service_tier: Raw | bytes | None) -> tuple[str, ...]:

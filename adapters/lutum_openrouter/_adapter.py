@@ -55,6 +55,7 @@ class OpenRouterAdapter(HttpAdapter):
     """
 
     errors = ERRORS
+    endpoints = ("/chat/completions", "/responses", "/completions", "/generation")
     options_class = OpenRouterOptions
     hooks_class = OpenRouterHooks
 

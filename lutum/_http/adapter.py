@@ -59,6 +59,9 @@ class HttpAdapter(ABC):
     request_ids: ClassVar[tuple[str, ...]] = REQUEST_IDS
     """Response headers that hold the id of a request, in order of preference."""
 
+    endpoints: ClassVar[tuple[str, ...]] = ()
+    """Ends of a URL that the adapter adds itself. A `base_url` with one of them is refused."""
+
     options_class: ClassVar[type[Any] | None] = None
     """The class of `options=`; None: it is not checked."""
 
@@ -87,7 +90,7 @@ class HttpAdapter(ABC):
             check_type("options", options, self.options_class, self.options_class.__name__ + "(...)")
         if hooks is not None and self.hooks_class is not None:
             check_type("hooks", hooks, self.hooks_class, self.hooks_class.__name__ + "(...)")
-        self._base_url: Final = check_base_url(base_url)
+        self._base_url: Final = check_base_url(base_url, self.endpoints)
         if not model.strip():
             raise BadValue("model", "is blank")
         if default_max_output_tokens is not None and default_max_output_tokens < 1:

@@ -49,6 +49,7 @@ class OpenAIChatAdapter(HttpAdapter):
     """
 
     errors = ERRORS
+    endpoints = ("/chat/completions", "/chat", "/completions")
     options_class = OpenAIOptions
     hooks_class = OpenAIHooks
     request_ids = _endpoint.REQUEST_IDS
@@ -168,4 +169,6 @@ def decoder_for(prepared: Prepared, response: Response, config: _encode.ChatConf
         value_tool=value_tool,
         estimate=prepared.estimate,
         hidden_reasoning=prepared.hidden_reasoning,
+        rates=prepared.rates,
+        increments=config.profile.usage == "increments",
     )

@@ -47,7 +47,7 @@ from lutum.dialect.json import (
     starts_with,
     string,
 )
-from lutum.dialect.usage import Reported, UsageReports, member
+from lutum.dialect.usage import Mode, Reported, UsageReports, member
 from lutum_openai._errors import ERRORS
 from lutum_openai._usage import rates_of, read_timings, read_usage
 from lutum_openai.chat import _turn, _wire
@@ -75,6 +75,8 @@ class ChatDecoder:
       value_tool: the forced tool whose arguments are the value.
       estimate: what is taken for the input where the server never says.
       hidden_reasoning: counts are lower bounds.
+      rates: the rates that the request asked for, until the answer names one.
+      increments: each usage report counts only what is new since the last one.
     """
 
     def __init__(
@@ -88,6 +90,8 @@ class ChatDecoder:
         value_tool: str | None = None,
         estimate: Estimate = Estimate(),
         hidden_reasoning: bool = False,
+        rates: tuple[str, ...] = (),
+        increments: bool = False,
     ) -> None:
         self._response = response
         self._model = model
@@ -104,8 +108,9 @@ class ChatDecoder:
         self._seen = dict[str, bytes]()
         self._started = False
         self._finish = ""
-        self._rates: tuple[str, ...] = ()
-        self._usage = UsageReports(estimate, hidden=hidden_reasoning)
+        self._rates = rates
+        mode: Mode = "increments" if increments else "cumulative"
+        self._usage = UsageReports(estimate, hidden=hidden_reasoning, mode=mode)
         self._deltas = 0
         self._count = 0
         self._done = False

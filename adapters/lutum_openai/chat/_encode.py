@@ -34,6 +34,7 @@ from lutum_openai._thinking import (
     may_reason,
     portable_effort,
 )
+from lutum_openai._usage import requested_rates
 from lutum_openai.chat._arrange import BREAKPOINTS, arranged, late_system, mark
 from lutum_openai.chat._ids import distinct
 from lutum_openai.chat._items import ChatItemEncoder
@@ -162,6 +163,7 @@ def prepare(request: TurnRequest, config: ChatConfig) -> Prepared:
         structured="" if request.output is None else f"OpenAIOptions(structured={structured!r})",
         dropped_constraints=dropped,
         implicit_bound=implicit,
+        rates=requested_rates(options),
     )
 
 

@@ -41,6 +41,7 @@ class OpenAICompletionsAdapter(HttpAdapter):
     """
 
     errors = ERRORS
+    endpoints = ("/chat/completions", "/completions")
     options_class = OpenAIOptions
     hooks_class = OpenAIHooks
     request_ids = _endpoint.REQUEST_IDS

@@ -80,6 +80,7 @@ class OpenAIAdapter(HttpAdapter):
     """
 
     errors = ERRORS
+    endpoints = ("/responses", "/chat/completions")
     options_class = OpenAIOptions
     hooks_class = OpenAIHooks
     request_ids = _endpoint.REQUEST_IDS
@@ -213,6 +214,7 @@ def decoder_for(prepared: Prepared, response: Response, config: _encode.Response
         value_tool=value_tool,
         estimate=prepared.estimate,
         hidden=prepared.hidden_reasoning,
+        rates=prepared.rates,
     )
 
 

@@ -75,6 +75,7 @@ class ResponsesDecoder:
       value_tool: the forced tool whose arguments are the value.
       estimate: the request's own estimate, for figures that the response does not report.
       hidden: the model reasons out of sight, so that a count is a lower bound.
+      rates: the rates that the request asked for, if the answer names none.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class ResponsesDecoder:
         value_tool: str | None = None,
         estimate: Estimate = Estimate(),
         hidden: bool = False,
+        rates: tuple[str, ...] = (),
     ) -> None:
         self._reader = AnswerReader(response, ERRORS)
         self._response = response
@@ -101,6 +103,7 @@ class ResponsesDecoder:
         self._structured = structured
         self._value_tool = value_tool
         self._usage = UsageReports(estimate, hidden=hidden)
+        self._rates = rates
         self._items = list[ReceivedItem]()
         self._by_id = dict[str, ReceivedItem]()
         self._by_call = dict[tuple[str, str | None], ReceivedItem]()  # a call and its output have one call_id
@@ -244,7 +247,9 @@ class ResponsesDecoder:
         raw = bytes(head.usage)
         read = read_usage(raw)
         if read is not None:
-            read = msgspec.structs.replace(read, rates=rates_of(head.service_tier))
+            named = starts_with(head.service_tier, b'"') and head.service_tier != Raw(b'"auto"')
+            rates = rates_of(head.service_tier) if named else self._rates
+            read = msgspec.structs.replace(read, rates=rates)
             if read.web_searches is None and searches:
                 read = msgspec.structs.replace(read, web_searches=searches)
         self._usage.take(read, raw, out, counted=self._deltas, final=final)

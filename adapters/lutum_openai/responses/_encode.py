@@ -35,6 +35,7 @@ from lutum_openai._options import OpenAIOptions
 from lutum_openai._profiles import UNKNOWN, Profile
 from lutum_openai._schemas import schemas_of
 from lutum_openai._thinking import default_bound, openai_effort, portable_effort
+from lutum_openai._usage import requested_rates
 from lutum_openai.responses import _wire
 from lutum_openai.responses._ids import distinct
 from lutum_openai.responses._items import ResponsesItemEncoder
@@ -196,6 +197,7 @@ def prepare(request: TurnRequest, config: ResponsesConfig) -> Prepared:
         structured=_structured(request, options),
         dropped_constraints=dropped,
         implicit_bound=implicit if bounded else None,
+        rates=requested_rates(options),
     )
 
 
