@@ -48,9 +48,10 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0], default=False)
 def nightly(session: nox.Session) -> None:
-    """Run the tests with many more hypothesis examples."""
+    """Run the tests with many more hypothesis examples, and mutate 200,000 recorded streams."""
     session.install(".[test]")
-    session.run("pytest", *session.posargs, env={"HYPOTHESIS_PROFILE": "nightly"})
+    more = {"HYPOTHESIS_PROFILE": "nightly", "LUTUM_MUTATIONS": "200000"}
+    session.run("pytest", *session.posargs, env=more)
 
 
 @nox.session(python=PYTHONS[0], default=False)

@@ -138,9 +138,9 @@ def not_an_answer(body: bytes, response: Response) -> ProviderError:
     request gets the same page.
     """
     type = response.headers.get("content-type")
-    told = f"the answer has content type {type}" if type else "the answer"
+    told = f"the response has content type {type}" if type else "the response"
     if not body.strip():
-        message = f"{told} and is empty" if type else "the answer is empty"
+        message = f"{told} and is empty" if type else "the response is empty"
     else:
         quoted = shown(body)
         told = f"{told} and" if type else told
