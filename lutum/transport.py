@@ -160,6 +160,8 @@ class HttpTransport:
 
         There is no timeout: give it a scope. Cancelled, it has closed its connection.
 
+        A checkpoint only if it has to wait.
+
         Raises:
           NetworkError: no connection, or it failed before the answer was whole.
           ProviderError: the answer is longer than 16 MiB.
@@ -188,6 +190,8 @@ class HttpTransport:
 
         Open turns keep their connections, which are closed when they end. It may be used again. Cancelled,
         it has closed them all the same.
+
+        A checkpoint only if a connection is open.
         """
         if self._engine is not None:
             await self._engine.aclose()
@@ -224,6 +228,8 @@ class HttpExchange:
 
         A user's client has marks only if its transport emits httpcore's trace events. Cancelled, nothing is
         open once `aclose` has run.
+
+        A checkpoint only if it has to wait.
 
         Raises:
           ProviderError: the status is not 2xx.
@@ -268,6 +274,8 @@ class HttpExchange:
 
         Suspends only to wait for the socket. Cancelled, the response cannot be read any further.
 
+        A checkpoint only if it waits for the socket.
+
         Raises:
           ProviderError: from the decoder, or a content encoding that does not decode.
           Interrupted: the connection broke.
@@ -295,6 +303,8 @@ class HttpExchange:
 
         After a turn that completed, the last bytes of the body are waited for, 0.2 s at most, so that
         the connection can be used again. Otherwise the socket is closed at once.
+
+        A checkpoint only if it has to wait.
         """
         if self._completed and not self._ended:
             # The turn is complete, however this goes.

@@ -286,5 +286,5 @@ def test_three_lines(error: Exception) -> None:
     """Whatever it is and however many lines its message has, there are three."""
     what, whose, todo = lutum.explain(error).split("\n")
     assert what.startswith(f"{type(error).__name__}: ")
-    assert whose.startswith("Whose fault: ")
+    assert whose.startswith("Cause: ")
     assert todo.startswith("What to do: ")

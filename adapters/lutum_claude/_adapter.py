@@ -188,6 +188,8 @@ class ClaudeAdapter(HttpAdapter):
 
         Cancelled, it leaves nothing open.
 
+        A checkpoint only if it has to wait.
+
         Raises:
           ProviderError: the API refused, or answered with something else.
           NetworkError: no connection, or it failed before the answer was whole.

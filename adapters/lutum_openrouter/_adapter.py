@@ -157,6 +157,8 @@ class OpenRouterAdapter(HttpAdapter):
         The record comes a moment after the answer: until then it is asked for again, with growing pauses,
         for `within` seconds in all. None where it did not come. Cancelled, it leaves nothing open.
 
+        A checkpoint only if it has to wait.
+
         Raises:
           ProviderError: refused for another reason than that it is not there, or no record.
           NetworkError: no connection, or it failed before the answer was whole.

@@ -282,7 +282,10 @@ class Budget:
     async def close(self) -> None:
         """End the turns that hold leases here or wait for one, and wait until all are settled and their
         connections are closed. From the first step on nothing can be reserved. Cancelled, the turns end all
-        the same."""
+        the same.
+
+        A checkpoint only if it has to wait.
+        """
         self.closed = True
         why = "the block of its budget has ended"
         self._end_claims(why)

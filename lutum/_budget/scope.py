@@ -70,6 +70,7 @@ class BudgetScope(Generic[L]):
         self._guarantee = Estimate(tokens or 0, cost_usd=cost)
 
     async def __aenter__(self) -> L:
+        """A checkpoint only if it has to wait."""
         if self._used:
             raise UsageError("within: entered before; call .within(...) again")
         self._used = True
@@ -84,6 +85,7 @@ class BudgetScope(Generic[L]):
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> bool:
+        """A checkpoint only if it has to wait."""
         assert self._scope is not None
         interrupted = await self._close()
         self._parent.children.remove(self._budget)

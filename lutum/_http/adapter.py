@@ -160,7 +160,10 @@ class HttpAdapter(ABC):
 
     async def resolve_settings(self, request: TurnRequest) -> Settings:
         """The settings of a request as the hooks want them, over the adapter's model and options. What one
-        raises comes out as it is."""
+        raises comes out as it is.
+
+        A checkpoint only if a hook is.
+        """
         hooks: Any = self._hooks
         options: Any = self._options
         settings = request.settings
@@ -189,15 +192,20 @@ class HttpAdapter(ABC):
         )
 
     async def aclose(self) -> None:
-        """Close every idle connection; open turns keep theirs. Cancelled, it has closed them all the same."""
+        """Close every idle connection; open turns keep theirs. Cancelled, it has closed them all the same.
+
+        A checkpoint only if a connection is open.
+        """
         await self._transport.aclose()
 
     async def __aenter__(self) -> Self:
+        """Not a checkpoint."""
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """A checkpoint only if a connection is open."""
         await self.aclose()
 
     def __repr__(self) -> str:

@@ -64,6 +64,8 @@ class Credential:
     async def headers(self) -> Mapping[str, str]:
         """The header with the key. Cancelled, it leaves what the function of yours leaves.
 
+        A checkpoint only if the key's function is.
+
         Raises:
           BadValue: the function raised, or gave no key.
         """

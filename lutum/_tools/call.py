@@ -206,6 +206,8 @@ class ToolCall(Generic[I]):
         function in a thread cannot be stopped: it is waited for and what it gives counts, unless it was
         made with `abandon`.
 
+        A checkpoint only if the function of the tool is; an answered call returns its answer at once.
+
         Args:
           timeout: seconds from the call's start, which is now unless it runs already.
 

@@ -124,11 +124,16 @@ class FunctionTool(TypedTool[Arguments[P]], Generic[P, O]):
         """Call the function with an input and what its Injected parameters are bound to.
 
         Cancelled, a function in a thread is waited for, unless the tool abandons it.
+
+        A checkpoint only if the function is.
         """
         return await self._run(input, {name: bound[name] for name in self.dependencies})
 
     async def run_call(self, call: ToolCall[Any], input: Any, bound: Mapping[str, object]) -> object:
-        """As `run`, with the call for the parameters that ask for it."""
+        """As `run`, with the call for the parameters that ask for it.
+
+        A checkpoint only if the function is.
+        """
         injected = {name: bound[name] for name in self.dependencies}
         return await self._run(input, injected | dict.fromkeys(self._calls, call))
 

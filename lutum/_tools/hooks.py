@@ -57,7 +57,10 @@ class ToolHooks:
         return made
 
     async def descriptions(self, toolset: Toolset[Any]) -> dict[str, str]:
-        """What the description hooks say, by name, in the toolset's order; for `turn.describe`."""
+        """What the description hooks say, by name, in the toolset's order; for `turn.describe`.
+
+        A checkpoint only if a hook is.
+        """
         found: dict[str, str] = {}
         for tool in toolset:
             hook = self._descriptions.get(tool.name)
@@ -67,7 +70,10 @@ class ToolHooks:
         return found
 
     async def __call__(self, call: ToolCall[Any]) -> ToolCall[Any] | ToolResult:
-        """Ask the hooks of the call's tool: the call, perhaps edited, or its result."""
+        """Ask the hooks of the call's tool: the call, perhaps edited, or its result.
+
+        A checkpoint only if a hook is.
+        """
         for name, hook in self._hooks:
             if name == call.name:
                 said = await hook(call)

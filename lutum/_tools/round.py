@@ -157,6 +157,8 @@ class ToolRound(Generic[I]):
         Cancelled, the tools are cancelled and nothing is committed; what was answered stays answered, and
         its record in the journal is completed first.
 
+        A checkpoint.
+
         Args:
           limit: how many run at the same time.
           timeout: seconds for each call, from its own start and not from its wait for a slot.
@@ -185,6 +187,8 @@ class ToolRound(Generic[I]):
 
     async def apply_hooks(self, hook: ToolHook) -> RoundPlan[I]:
         """Ask a hook, such as a `ToolHooks`, about each call in order. Runs and commits nothing.
+
+        A checkpoint only if a hook is.
 
         Raises:
           UsageError: the hook gave something else than this call, a result for it, or None.
@@ -279,7 +283,10 @@ class RoundPlan(Generic[I]):
         return self.round.result
 
     async def apply_hooks(self, hook: ToolHook) -> RoundPlan[I]:
-        """Ask another hook about what is still pending. As `ToolRound.apply_hooks`."""
+        """Ask another hook about what is still pending. As `ToolRound.apply_hooks`.
+
+        A checkpoint only if a hook is.
+        """
         pending, handled, rejected = list[ToolCall[I]](), list(self.handled), list(self.rejected)
         for call in self.pending:
             decided = await _decided(hook, call)
@@ -299,7 +306,10 @@ class RoundPlan(Generic[I]):
         journal: RoundJournal | None = None,
         restarted: Restarted = "refuse",
     ) -> tuple[ToolResult, ...]:
-        """Run what is pending, with the inputs as they are now. As `ToolRound.run`."""
+        """Run what is pending, with the inputs as they are now. As `ToolRound.run`.
+
+        A checkpoint only if it has to wait.
+        """
         _check_ids(self.round.turn.tool_calls)
         return await run_calls(
             selected(self.pending, only),

@@ -69,11 +69,17 @@ class Tool(Generic[I_co]):
             raise UsageError(f"tool {self.name!r} has no function; answer with call.complete(...)")
 
     async def run(self, input: Any, bound: Mapping[str, object]) -> object:
-        """Run it. Raises what it raises."""
+        """Run it. Raises what it raises.
+
+        A checkpoint only if the function is.
+        """
         raise NotImplementedError  # who has a function overrides it, and `check_runs` looks for that
 
     async def run_call(self, call: Any, input: Any, bound: Mapping[str, object]) -> object:
-        """Run it for a call, which a function can ask for. Raises what it raises."""
+        """Run it for a call, which a function can ask for. Raises what it raises.
+
+        A checkpoint only if the function is.
+        """
         return await self.run(input, bound)
 
     def checked(self, output: object) -> object:

@@ -160,6 +160,8 @@ class Builder(Generic[R]):
     async def collect(self) -> R:
         """Run the turn to its end. Cancelled, the socket is closed and the budget settled.
 
+        A checkpoint.
+
         Raises:
           TurnError: it did not complete; the class says by whom.
         """
@@ -173,6 +175,8 @@ class Builder(Generic[R]):
 
         Returning `lutum.STOP` ends the turn as leaving its block does; on `Completed` it changes
         nothing. An exception of the handler ends the turn and comes out as it is.
+
+        A checkpoint.
 
         Raises:
           Stopped: the handler said so; it carries what had arrived, that event included.
@@ -209,11 +213,15 @@ class Builder(Generic[R]):
         again, and what is set on it from here on stands. Without such hooks, the same turn.
 
         Sends and reserves nothing itself. What a hook raises comes out as it is.
+
+        A checkpoint only if a hook is.
         """
         return type(self)(self._context, await self._context.resolve(self._spec), self._finish)
 
     async def estimate(self) -> Estimate:
         """What the turn would reserve. Asks the provider only where the Lutum says so.
+
+        A checkpoint only if it asks the provider or a hook that is.
 
         Raises:
           EstimateRequired: nothing bounds it; the message names the item.

@@ -54,6 +54,8 @@ async def exact_estimate(adapter: Adapter, prepared: Prepared) -> Estimate:
     It sends one more, free request a turn. The output stays bounded by the request. Cancelled, nothing
     was reserved.
 
+    A checkpoint only if it has to wait.
+
     Raises:
       UsageError: the adapter's provider has no such endpoint.
       TurnError: the provider could not be asked; as for a turn.

@@ -102,6 +102,7 @@ class Stream(Generic[R]):
         self._used = False
 
     async def __aenter__(self) -> Self:
+        """A checkpoint."""
         if self._used:
             raise UsageError("stream: entered before; call .stream() again for another turn")
         self._used = True
@@ -176,6 +177,7 @@ class Stream(Generic[R]):
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> bool:
+        """A checkpoint only if it has to wait."""
         left = exc
         try:
             return await self._leave(kind, exc, trace)

@@ -118,6 +118,8 @@ async def run_branches(
     settled, and raises BudgetExceeded in its branch when it never can. Cancelled, every turn is settled and
     the rest of the amount is back.
 
+    A checkpoint only if it has to wait.
+
     Args:
       session: what is branched; it does not move.
       attempt: what a branch does; it may run turns, commit, and use tools.

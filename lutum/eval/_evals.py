@@ -87,7 +87,10 @@ class Eval(ABC, Generic[A, R]):
 
     @abstractmethod
     async def evaluate(self, llm: Lutum, trace: Trace, artifact: A) -> R:
-        """What it found; every request that this takes goes through `llm`."""
+        """What it found; every request that this takes goes through `llm`.
+
+        A checkpoint only if it has to wait.
+        """
 
     @staticmethod
     def of(fn: Callable[[Lutum, Trace, B], Awaitable[S]]) -> Eval[B, S]:

@@ -41,6 +41,8 @@ class JudgeEval(Eval[A, T]):
     async def evaluate(self, llm: Lutum, trace: Trace, artifact: A) -> T:
         """The judgement. Cancelled, the turn is closed and settled.
 
+        A checkpoint only if it has to wait.
+
         Raises:
           Refused: the judge refused to judge.
           TurnError: the turn did not complete, or its value does not decode.

@@ -47,12 +47,17 @@ class Probe(ABC, Generic[A, R]):
         """A change of the trace. After `Complete` no more is told, and `finalize` is not asked.
 
         What it raises is raised at the end, in the place of a report; the run goes on.
+
+        A checkpoint only if it has to wait.
         """
 
     @abstractmethod
     async def finalize(self, llm: Lutum, trace: Trace, artifact: A) -> R:
         """The report, when the run is over. Of a trace from elsewhere it may be asked by itself: no event
-        is played again."""
+        is played again.
+
+        A checkpoint only if it has to wait.
+        """
 
     @staticmethod
     def of(evaluation: Eval[B, S] | PureEval[B, S]) -> Probe[B, S]:
@@ -76,6 +81,8 @@ class ProbeHandle:
         raises, comes back. `await handle.dispatch(probe.allows, call)`.
 
         Cancelled before its turn, it is not run; after that it runs to its end.
+
+        A checkpoint only if it has to wait.
 
         Raises:
           UsageError: the run is over, or this is called by the probe, which would wait for itself.
@@ -102,6 +109,8 @@ async def run_probe(
     """Run `task` under the eyes of a probe; returns its report.
 
     What the task raises comes out as it is. Cancelled, probe and task end together.
+
+    A checkpoint only if it has to wait.
     """
     _, ask = await _watched(probe, task, llm, raw)
     return await ask()
@@ -114,7 +123,10 @@ async def record_probe(
     llm: Lutum,
     raw: bool | RawCapture = False,
 ) -> EvalRecord[R]:
-    """As `run_probe`, of a probe that is `scored_by` an objective; what these raise is kept in the record."""
+    """As `run_probe`, of a probe that is `scored_by` an objective; what these raise is kept in the record.
+
+    A checkpoint only if it has to wait.
+    """
     trace, ask = await _watched(probe, task, llm, raw)
     try:
         return EvalRecord(trace=trace, scored=await ask())

@@ -74,6 +74,8 @@ async def evaluate(
 
     Whatever the task or the eval raises comes out as it is.
 
+    A checkpoint only if it has to wait.
+
     Args:
       evaluation: what is asked.
       task: what it is asked about.
@@ -99,6 +101,8 @@ async def record(
     """As `evaluate`, of an eval that is `scored_by` an objective; what these raise is kept in the record.
 
     What the task raises comes out as it is.
+
+    A checkpoint only if it has to wait.
 
     Raises:
       BadValue: the eval needs an `llm`.

@@ -79,6 +79,8 @@ async def run(
     end, with what the model was asked and said in their traces, and a run into it again does the rest; the
     report is of everything in it. Cancelled, or killed, what had finished is there.
 
+    A checkpoint only if it has to wait.
+
     Args:
       cases: the dataset; read as the run goes on, and only as far as it gets.
       task: what is tried; an exception of it is a score of 0. It gets a `Lutum` that knows what this trial

@@ -168,6 +168,8 @@ class Server:
     async def __aenter__(self) -> Self:
         """Connect. Cancelled, nothing is left running.
 
+        A checkpoint only if it has to wait.
+
         Raises:
           ConnectionFailed: there is no such command or host, no MCP server there, or it does not answer in
             time. The message has the last words of a command.
@@ -190,6 +192,7 @@ class Server:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """A checkpoint only if it has to wait."""
         group, self._group = self._group, None
         connection, self._connection = self._connection, None
         if group is None:
@@ -221,6 +224,8 @@ class Server:
         Toolsets that were made before use it. Running calls fail. Cancelled, there is no connection, and
         calls fail until `reconnect` is called again.
 
+        A checkpoint only if it has to wait.
+
         Raises:
           ConnectionFailed: as entering the block.
           UsageError: outside of the block, or the client cannot be made again.
@@ -242,6 +247,8 @@ class Server:
 
         A name that providers do not accept is changed, and a tool that cannot be offered is left out and
         logged; `left_out` has the reasons. Neither costs the other tools.
+
+        A checkpoint only if it has to wait.
 
         Args:
           only: the server's names of the tools to take, in that order; all of them if not given.
@@ -272,6 +279,8 @@ class Server:
 
     async def call(self, name: str, arguments: dict[str, Any]) -> list[Part]:
         """Call a tool by the server's name for it. Cancelled, the server is told so.
+
+        A checkpoint only if it has to wait.
 
         Raises:
           ToolError: the tool failed, with the server's words; or the server did not answer.

@@ -56,7 +56,10 @@ class RemoteTool(Tool[dict[str, Any]]):
         self._check(self.remote_name)
 
     async def run(self, input: Any, bound: Mapping[str, object]) -> object:
-        """Call it on the server. As `Server.call`."""
+        """Call it on the server. As `Server.call`.
+
+        A checkpoint only if it has to wait.
+        """
         return await self._call(self.remote_name, input)
 
 

@@ -59,6 +59,8 @@ class StoredBranch:
     async def pull(self) -> Transcript:
         """Read the head again, and return it. Reads the rows that this process lacks.
 
+        A checkpoint only if it has to wait.
+
         Raises:
           NoSuchBranch: the branch was deleted.
         """
@@ -78,6 +80,8 @@ class StoredBranch:
         The head must be where the session was made from or last saved, or the session's transcript must begin
         with it. Saving a head that is there already is success. An open round that the transcript contains is
         dropped in the same transaction. Cancelled, it was stored or not; the next call shows which.
+
+        A checkpoint only if it has to wait.
 
         Raises:
           StaleBranch: somebody else moved the branch; it names both heads. Nothing changed.
@@ -99,6 +103,8 @@ class StoredBranch:
         """Move the head to another place of this branch's own tree, and return the transcript there.
 
         The end that the head leaves stays reachable by `siblings` and `at`.
+
+        A checkpoint only if it has to wait.
 
         Args:
           to: a transcript or its digest.
@@ -125,6 +131,8 @@ class StoredBranch:
     ) -> StoredBranch:
         """Create a branch that begins here, with the same rows; it costs one row.
 
+        A checkpoint only if it has to wait.
+
         Args:
           at: a transcript, a digest of this branch's own tree, or a number of items; by default the head.
 
@@ -150,6 +158,8 @@ class StoredBranch:
 
         After an edit or another answer to the same question, the earlier ones are found here.
 
+        A checkpoint only if it has to wait.
+
         Raises:
           StoreValue: the head has no such place.
         """
@@ -160,6 +170,8 @@ class StoredBranch:
 
     async def at(self, digest: str) -> Transcript:
         """The transcript of a digest of this branch's own tree.
+
+        A checkpoint only if it has to wait.
 
         Raises:
           StoreValue: this branch never held it, whatever other branches hold.
@@ -172,7 +184,10 @@ class StoredBranch:
         return await self._runtime.do(load, write=False)
 
     async def info(self) -> BranchInfo:
-        """Its metadata, times and sizes. Raises NoSuchBranch when it was deleted."""
+        """Its metadata, times and sizes. Raises NoSuchBranch when it was deleted.
+
+        A checkpoint only if it has to wait.
+        """
         return await self._runtime.do(lambda at, whole: _branches.info(at, self.name), write=False)
 
     async def usage(self) -> Usage:
@@ -180,6 +195,8 @@ class StoredBranch:
 
         Failed and cancelled turns are in it. A ledger is the bill, and not the store: what a process did not
         save before it died is not here.
+
+        A checkpoint only if it has to wait.
         """
         nodes = self._runtime.nodes
         return await self._runtime.do(lambda at, whole: _branches.usage(at, nodes, self.name), write=False)
@@ -188,6 +205,8 @@ class StoredBranch:
 
     async def hold(self, session: Session, round: ToolRound[Any] | RoundPlan[Any]) -> None:
         """Store an open round, and the items before it, before its tools run. One transaction.
+
+        A checkpoint only if it has to wait.
 
         Raises:
           RoundOpen: the branch holds one already.
@@ -211,6 +230,8 @@ class StoredBranch:
         """The open round, with approvals, claims and results; None without one. Pulls the head too.
 
         A call whose tool is gone, or whose arguments no longer fit, is an issue of the round.
+
+        A checkpoint only if it has to wait.
         """
         nodes, alive = self._runtime.nodes, self._runtime.is_alive
         round, self.transcript = await self._runtime.do(
@@ -220,6 +241,8 @@ class StoredBranch:
 
     async def answer(self, key: str, given: Literal["approved"] | ToolResult, *, by: str = "") -> None:
         """Record for a call of the open round that it is approved, or its result.
+
+        A checkpoint only if it has to wait.
 
         Args:
           key: the key of the call.
@@ -236,13 +259,18 @@ class StoredBranch:
         await self._runtime.do(lambda at, whole: _rounds.answer(at, nodes, self.name, key, given, by, alive))
 
     async def discard(self) -> bool:
-        """Drop the open round. Returns whether there was one."""
+        """Drop the open round. Returns whether there was one.
+
+        A checkpoint only if it has to wait.
+        """
         return await self._runtime.do(lambda at, whole: _rounds.discard(at, self.name))
 
     # The journal of the open round, see `lutum.RoundJournal`.
 
     async def start(self, call: ToolCall[Any]) -> Started:
         """Claim a call before it runs. If it raises, a cancellation too, the call is not claimed.
+
+        A checkpoint only if it has to wait.
 
         Raises:
           CallTaken: another run has it, or it has a result, or the round is not held any more.
@@ -269,6 +297,8 @@ class StoredBranch:
     async def finish(self, call: ToolCall[Any], result: ToolResult) -> None:
         """Record the result of a call that was claimed. Cancelled, it is recorded or not.
 
+        A checkpoint only if it has to wait.
+
         Raises:
           CallTaken: the claim is another run's by now.
         """
@@ -277,7 +307,10 @@ class StoredBranch:
         await self._runtime.do(lambda at, whole: _rounds.finish(at, nodes, self.name, call, token, result))
 
     async def release(self, call: ToolCall[Any], *, began: bool) -> None:
-        """Record that the run of a claimed call ended without a result."""
+        """Record that the run of a claimed call ended without a result.
+
+        A checkpoint only if it has to wait.
+        """
         if call.started is not None:
             await self._release(call.key, call.started.token, began=began)
 

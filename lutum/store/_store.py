@@ -68,16 +68,20 @@ class Store:
         return self._runtime.url
 
     async def __aenter__(self) -> Self:
+        """A checkpoint only if it has to wait."""
         await self._runtime.open()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """A checkpoint only if it has to wait."""
         await self._runtime.close()
 
     async def create(self, name: str, *, metadata: Mapping[str, str] | None = None) -> StoredBranch:
         """Create an empty branch. Cancelled, there is one or there is none.
+
+        A checkpoint only if it has to wait.
 
         Raises:
           BranchExists: there is one of that name.
@@ -90,6 +94,8 @@ class Store:
 
     async def branch(self, name: str, *, create: bool = False) -> StoredBranch:
         """The branch of that name, with its transcript; reads the rows that this process lacks.
+
+        A checkpoint only if it has to wait.
 
         Raises:
           NoSuchBranch: there is none, and `create` is not set.
@@ -112,7 +118,10 @@ class Store:
     async def branches(
         self, prefix: str = "", *, after: str | None = None, limit: int = 100
     ) -> list[BranchInfo]:
-        """The branches whose names begin with `prefix`, by name, at most `limit` of them behind `after`."""
+        """The branches whose names begin with `prefix`, by name, at most `limit` of them behind `after`.
+
+        A checkpoint only if it has to wait.
+        """
         if limit < 1:
             raise StoreValue("limit", f"{limit} is below 1")
         return await self._runtime.do(
@@ -121,6 +130,8 @@ class Store:
 
     async def delete(self, name: str) -> None:
         """Delete a branch, its bills and its open round. Rows that other branches share stay.
+
+        A checkpoint only if it has to wait.
 
         Raises:
           NoSuchBranch: there is none.
@@ -131,6 +142,8 @@ class Store:
         """Delete the rows that no branch can reach, if they are older than that. Returns how many.
 
         It cannot tear a branch that is saved at the same time: foreign keys refuse, and it tries again.
+
+        A checkpoint only if it has to wait.
         """
         seconds = older_than.total_seconds() if isinstance(older_than, timedelta) else older_than
         if seconds < 0:

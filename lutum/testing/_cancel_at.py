@@ -26,6 +26,8 @@ async def cancel_at(coro: Coroutine[Any, Any, T], k: int) -> tuple[bool, T | Non
     between two steps are not counted. Returns whether the cancellation was requested, and the coroutine's
     value unless the cancellation ended it. A test of "a cancel at every step" calls it for k = 1, 2, ...
     until the first is False. What `coro` raises comes out as it is.
+
+    A checkpoint only if it has to wait.
     """
     value: T | None = None
     scope = anyio.CancelScope()

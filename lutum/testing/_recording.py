@@ -108,6 +108,7 @@ class RecordingAdapter:
         return settings_hooks(self._adapter)
 
     async def resolve_settings(self, request: TurnRequest) -> Settings:
+        """A checkpoint only if it has to wait."""
         return await resolve_settings(self._adapter, request)
 
     def prepare(self, request: TurnRequest) -> Prepared:
@@ -125,6 +126,7 @@ class RecordingAdapter:
         return self._adapter.first_difference(earlier, later)
 
     async def aclose(self) -> None:
+        """Not a checkpoint."""
         await self._adapter.aclose()
 
 
@@ -165,6 +167,7 @@ class ReplayAdapter:
         return settings_hooks(self._adapter)
 
     async def resolve_settings(self, request: TurnRequest) -> Settings:
+        """A checkpoint only if it has to wait."""
         return await resolve_settings(self._adapter, request)
 
     def prepare(self, request: TurnRequest) -> Prepared:
@@ -180,6 +183,7 @@ class ReplayAdapter:
         return self._adapter.first_difference(earlier, later)
 
     async def aclose(self) -> None:
+        """Not a checkpoint."""
         await self._adapter.aclose()
 
 

@@ -120,7 +120,10 @@ class ScriptedAdapter:
         return None
 
     async def aclose(self) -> None:
-        """Nothing to close."""
+        """Nothing to close.
+
+        Not a checkpoint.
+        """
 
     def __repr__(self) -> str:
         return f"<ScriptedAdapter, {len(self._scripts)} scripts left>"

@@ -68,6 +68,7 @@ class capture:
         self._root: Root | None = None
 
     async def __aenter__(self) -> Trace:
+        """A checkpoint only if it has to wait."""
         if self._recorder is not None:
             raise UsageError("capture: entered before; call capture() again")
         found = CURRENT.get()
@@ -92,6 +93,7 @@ class capture:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """A checkpoint only if it has to wait."""
         recorder = self._recorder
         assert recorder is not None
         now: object = CURRENT.get()

@@ -164,6 +164,8 @@ class OpenAIAdapter(HttpAdapter):
         not know it, or does not know its usage yet. There is no timeout: give it a scope. Cancelled, it
         leaves nothing open.
 
+        A checkpoint only if it has to wait.
+
         Raises:
           ProviderError: the API refused for another reason, or answered with something else.
           NetworkError: no connection, or it failed before the answer was whole.
@@ -183,6 +185,8 @@ class OpenAIAdapter(HttpAdapter):
         """Ask the API how many input tokens the request has, by `POST /responses/input_tokens`; not billed.
 
         There is no timeout: give it a scope. Cancelled, it leaves nothing open.
+
+        A checkpoint only if it has to wait.
 
         Raises:
           ProviderError: the API refused, or answered with something else.

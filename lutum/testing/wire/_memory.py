@@ -42,7 +42,10 @@ class WireTransport(httpx.AsyncBaseTransport):
         self._plan = plan
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer up to the response head; cancelled before it, the client counts as disconnected."""
+        """Answer up to the response head; cancelled before it, the client counts as disconnected.
+
+        A checkpoint only if it has to wait.
+        """
         trace: _Trace = request.extensions.get("trace") or _no_trace
         timeout: dict[str, float | None] = request.extensions.get("timeout") or {}
         target = request.url.raw_path.decode("ascii")

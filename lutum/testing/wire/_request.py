@@ -75,12 +75,17 @@ class WireRequest:
         return frozenset(beta.strip() for beta in given.split(",") if beta.strip())
 
     async def wait_ended(self) -> Outcome:
-        """Wait until the answer is over, and say how; cancelling it changes nothing."""
+        """Wait until the answer is over, and say how; cancelling it changes nothing.
+
+        A checkpoint only if it has to wait.
+        """
         await self._ended.wait()
         return self.outcome
 
     async def wait_disconnect(self) -> None:
         """Wait until the client left; cancelling it changes nothing.
+
+        A checkpoint only if it has to wait.
 
         Raises:
           RuntimeError: the answer ended in another way.

@@ -175,7 +175,10 @@ class WireServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close every connection; answers under way end as "stopped". Cancellation does not cut it short."""
+        """Close every connection; answers under way end as "stopped". Cancellation does not cut it short.
+
+        A checkpoint only if it has to wait.
+        """
         assert self._group is not None
         assert self._listener is not None
         try:
