@@ -1,0 +1,143 @@
+"""The law of checkpoints: a public coroutine always is one, or its docstring says when it is not."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import types
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any
+
+import anyio.lowlevel
+import pytest
+
+import lutum
+from lutum import Lutum, Toolset
+from lutum.testing import ScriptedAdapter
+
+MODULES = (
+    "lutum",
+    "lutum.transport",
+    "lutum.dialect.options",
+    "lutum.testing",
+    "lutum.testing.wire",
+    "lutum.trace",
+    "lutum.eval",
+    "lutum.mcp",
+    "lutum.store",
+    "lutum_claude",
+    "lutum_openai",
+    "lutum_openrouter",
+    "lutum_gemini",
+)
+SPECIAL = ("__aenter__", "__aexit__", "__anext__", "__call__")
+
+
+def coroutines() -> dict[str, Any]:
+    """The public coroutine functions, and those of public classes, by qualified name."""
+    found = dict[str, Any]()
+    for name in MODULES:
+        module = importlib.import_module(name)
+        for public in getattr(module, "__all__", None) or dir(module):
+            thing = getattr(module, public, None)
+            if not getattr(thing, "__module__", "").startswith("lutum"):
+                continue
+            if inspect.iscoroutinefunction(thing):
+                found[f"{name}.{public}"] = thing
+            elif inspect.isclass(thing) and not getattr(thing, "_is_protocol", False):
+                for method, function in inspect.getmembers(thing, inspect.iscoroutinefunction):
+                    if function.__module__.startswith("lutum") and (method[0] != "_" or method in SPECIAL):
+                        found[function.__qualname__] = function
+    return found
+
+
+COROUTINES = coroutines()
+
+
+@pytest.mark.parametrize("name", sorted(COROUTINES))
+def test_a_coroutine_says_whether_it_is_a_checkpoint(name: str) -> None:
+    assert "checkpoint" in (inspect.getdoc(COROUTINES[name]) or "").lower()
+
+
+@types.coroutine
+def counted(make: Callable[[], Awaitable[object]], steps: list[int]) -> Generator[Any, Any, object]:
+    """Await `make()`, and count how often it suspends the task."""
+    inner = make().__await__()
+    sent: Any = None
+    try:
+        while True:
+            asked = inner.send(sent)
+            steps[0] += 1
+            sent = yield asked
+    except StopIteration as stop:
+        return stop.value
+
+
+async def suspends(make: Callable[[], Awaitable[object]]) -> bool:
+    steps = [0]
+    await counted(make, steps)
+    return steps[0] > 0
+
+
+@lutum.tool
+async def quick(a: int) -> int:
+    """Answer without a checkpoint."""
+    return a
+
+
+@lutum.tool
+async def slow(a: int) -> int:
+    """Answer after a checkpoint."""
+    await anyio.lowlevel.checkpoint()
+    return a
+
+
+def calling(name: str) -> Lutum:
+    return Lutum(ScriptedAdapter([[lutum.ToolCallReady("c1", name, '{"a": 1}')]]))
+
+
+async def test_what_is_always_a_checkpoint_is_one() -> None:
+    """Each operation whose docstring says "A checkpoint." without a condition."""
+    llm = Lutum(ScriptedAdapter([["a", "b"]] * 5))
+    turn = llm.text_turn("hi")
+    assert await suspends(turn.collect)
+
+    async def handler(event: lutum.Event, view: lutum.View) -> None: ...
+
+    assert await suspends(lambda: turn.collect_with(handler))
+    stream = turn.stream()
+    assert await suspends(stream.__aenter__)
+    async for _ in stream:
+        pass
+    await stream.__aexit__(None, None, None)
+    outcome = await calling("slow").text_turn("hi").tools(Toolset(slow, quick)).collect()
+    assert isinstance(outcome, lutum.NeedsTools)
+    assert await suspends(outcome.round.run)
+    assert await suspends(outcome.round.run), "a round whose calls are all answered"
+    stated = {
+        name
+        for name, function in COROUTINES.items()
+        if "A checkpoint." in (inspect.getdoc(function) or "").splitlines()
+    }
+    assert stated == {"Builder.collect", "Builder.collect_with", "Stream.__aenter__", "ToolRound.run"}
+
+
+async def test_conditions_are_true() -> None:
+    """Operations that suspend only on a condition do not suspend without it."""
+    llm = Lutum(ScriptedAdapter())
+    turn = llm.text_turn("hi")
+    assert not await suspends(turn.estimate)
+    assert not await suspends(turn.resolve)
+    adapter = lutum.ClaudeAdapter(model="x", api_key="k")
+    assert not await suspends(adapter.__aenter__)
+    assert not await suspends(adapter.aclose)
+    hooks = lutum.ToolHooks()
+    assert not await suspends(lambda: hooks.descriptions(Toolset(quick)))
+    for tool, name in ((quick, "quick"), (slow, "slow")):
+        outcome = await calling(name).text_turn("hi").tools(Toolset(tool)).collect()
+        assert isinstance(outcome, lutum.NeedsTools)
+        [call] = outcome.round.calls
+        assert await suspends(call.run) or name == "quick"
+        assert not await suspends(call.run), "an answered call"
+        round = outcome.round
+        assert not await suspends(lambda round=round: round.apply_hooks(hooks))
