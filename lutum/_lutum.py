@@ -17,6 +17,7 @@ from lutum._budget.pricing import Pricing
 from lutum._budget.scope import BudgetScope
 from lutum._turn.builder import StructuredTurn, TextTurn, structured_turn, text_turn
 from lutum._turn.completion import Completion, StructuredCompletion, completion, structured_completion
+from lutum._turn.gate import PrefixGate
 from lutum._turn.plan import Input, TurnSpec, as_transcript, join_label
 from lutum._turn.prepare import Estimator, LutumHooks, TurnContext
 from lutum._values.check import check_methods, check_type, describe
@@ -206,6 +207,13 @@ def check_adapter(field: str, adapter: object) -> None:
       BadValue: it is not.
     """
     check_methods(field, adapter, ["prepare", "exchange"], "an adapter, which is made with its model")
+
+
+def behind_gate(llm: Lutum, gate: PrefixGate) -> Lutum:
+    """Return a Lutum whose turns wait at a gate, unless they have one of their own."""
+    gated = copy.copy(llm)
+    gated._context = replace(llm._context, gate=gate)
+    return gated
 
 
 def context_of(llm: Lutum) -> TurnContext:

@@ -146,6 +146,7 @@ def prepare(request: TurnRequest, config: ClaudeConfig) -> Prepared:
         dropped_constraints=dropped,
         implicit_bound=_request_options.max_tokens(context)[1],
         rates=requested_rates(tail, body),
+        cacheable=options.cache != "off" and tokens >= _models.shortest_cached(model),
     )
 
 

@@ -131,6 +131,28 @@ def capabilities(model: str) -> Model:
     return MODELS[found] if found else UNKNOWN
 
 
+# Tokens of the shortest prefix that the prompt cache takes ("Prompt caching", cache limitations), 1,024 for
+# models without a row. The later models of the 5 generation are taken to be as their families.
+_CACHE_TOKENS = {
+    "claude-fable-5": 512,
+    "claude-mythos-5": 512,
+    "claude-opus-5": 512,
+    "claude-opus-4-7": 2048,
+    "claude-opus-4-6": 4096,
+    "claude-opus-4-5": 4096,
+    "claude-haiku-5": 4096,
+    "claude-haiku-4-5": 4096,
+    "claude-3-5-haiku": 2048,
+    "claude-3-haiku": 2048,
+}
+
+
+def shortest_cached(model: str) -> int:
+    """Return the tokens of the shortest prefix that the model's prompt cache takes."""
+    name = family(model) or ""
+    return next((tokens for prefix, tokens in _CACHE_TOKENS.items() if name.startswith(prefix)), 1024)
+
+
 # "Prefix checks": the 5.1 generation reads its own blocks, those of all before it and of opus-5-5; nothing
 # else reads theirs. haiku-5-5 reads nobody's but its own.
 _READ_BY_THEMSELVES = frozenset(

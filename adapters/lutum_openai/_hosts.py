@@ -77,6 +77,7 @@ _OPENAI = _row(
     strict=(True, f"{_API}, tools.function.strict"),
     tool_name=(64, f"{_API}, tools.function.name: 64 characters at most"),
     stops=(4, f"{_API}, stop: up to 4 sequences"),
+    cache_tokens=(1024, "developers.openai.com, guide Prompt caching: 1,024 tokens or more"),
 )
 _AZURE = "learn.microsoft.com, Azure OpenAI reference"
 
@@ -105,6 +106,7 @@ HOSTS: tuple[HostRow, ...] = (
         strict=(True, f"{_AZURE}, tools.function.strict"),
         tool_name=(64, f"{_AZURE}, tools.function.name"),
         stops=(4, f"{_AZURE}, stop: up to 4 sequences"),
+        cache_tokens=(1024, "learn.microsoft.com, Prompt caching: at least 1,024 tokens"),
         note="allowed_tools depends on the api-version, so it is not used.",
     ),
     _row(
@@ -172,6 +174,7 @@ HOSTS: tuple[HostRow, ...] = (
             " an empty string is taken",
         ),
         default_output=(4_096, "api-docs.deepseek.com/api/create-chat-completion, max_tokens: 4K by default"),
+        cache_tokens=(64, "api-docs.deepseek.com/guides/kv_cache: units of 64 tokens"),
         string_content=(
             True,
             "cline#230, litellm#6642: invalid type: sequence, expected a string; so in recorded exchanges",

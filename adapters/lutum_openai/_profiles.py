@@ -69,6 +69,7 @@ class Profile(Struct, metaclass=ProfileMeta, frozen=True, kw_only=True, repr_omi
         counts only what is new since the last one.
       effort: how the portable `.effort()` is sent: by the member `reasoning_effort`; by OpenRouter's object
         `reasoning`; by `thinking` or `enable_thinking`, which are on or off; or not at all.
+      cache_tokens: tokens of the shortest prefix that the host caches by itself; None where that is unknown.
       structured: how values are asked for unless `OpenAIOptions.structured` is set.
 
     Raises:
@@ -101,6 +102,7 @@ class Profile(Struct, metaclass=ProfileMeta, frozen=True, kw_only=True, repr_omi
     tool_media: bool = False
     usage: bool | Literal["increments"] = True
     effort: Effort = "reasoning_effort"
+    cache_tokens: int | None = None
     structured: Structured = "json_schema"
 
     def __post_init__(self) -> None:

@@ -117,6 +117,7 @@ class TurnContext(Struct, frozen=True):
     pricing: Pricing | None = None
     recovery: RecoversUsage | None = None
     label: str = ""
+    gate: PrefixGate | None = None
 
     def prepare(self, spec: TurnSpec) -> Prepared:
         """Encode the request of a plan. No I/O.
@@ -161,7 +162,7 @@ class TurnContext(Struct, frozen=True):
             _log_dropped(self.adapter, spec.shape, prepared)
         estimate = await self._estimate(prepared, limited=prepared.request.limited)
         prepared = msgspec.structs.replace(prepared, estimate=estimate)
-        gate = spec.gate if prepared.cacheable else None
+        gate = (spec.gate or self.gate) if prepared.cacheable else None
         reserve = self._reservation(prepared)
         return PreparedTurn(self.adapter, prepared, reserve, self.pricing, self.recovery, gate, spec.bills)
 

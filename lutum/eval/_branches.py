@@ -16,8 +16,9 @@ import anyio
 from msgspec import Struct
 
 from lutum._budget.budget import Budget
-from lutum._lutum import Lutum
+from lutum._lutum import Lutum, behind_gate
 from lutum._session import Session
+from lutum._turn.gate import PrefixGate
 from lutum._values.errors import BadValue, UsageError
 from lutum._values.results import Usage
 from lutum.eval._statistics import Rate, pass_at_k, pass_hat_k
@@ -114,6 +115,9 @@ async def run_branches(
 ) -> Branches[O]:
     """Give `attempt` `k` branches of a session, all at once.
 
+    If the provider caches the shared prefix, one branch goes ahead until its first answer begins, so that the
+    others read the cache (see `lutum.PrefixGate`).
+
     The amount is set aside before the first begins; a turn that does not fit in it waits until another is
     settled, and raises BudgetExceeded in its branch when it never can. Cancelled, every turn is settled and
     the rest of the amount is back.
@@ -152,8 +156,10 @@ async def run_branches(
                         running.hold()
                     group.cancel_scope.cancel()
 
+            # All branches begin with one prefix, which one of them writes to the provider's cache.
+            gated = behind_gate(scoped, PrefixGate())
             for running in runs:
-                group.start_soon(running.run, session, scoped, attempt, passed, stop)
+                group.start_soon(running.run, session, gated, attempt, passed, stop)
     branches = tuple(running.branch(session) for running in runs)
     return Branches(branches, branches[order[0].number] if order else None)
 

@@ -164,6 +164,7 @@ def prepare(request: TurnRequest, config: ChatConfig) -> Prepared:
         dropped_constraints=dropped,
         implicit_bound=implicit,
         rates=requested_rates(options),
+        cacheable=profile.cache_tokens is not None and tokens >= profile.cache_tokens,
     )
 
 

@@ -108,6 +108,10 @@ class _Tools(Struct):
     inexact_reason: str | None
 
 
+CACHE_TOKENS = 1024
+"""Tokens of the shortest prefix that OpenAI caches (guides/prompt-caching)."""
+
+
 def options_of(request: TurnRequest, config: ResponsesConfig) -> OpenAIOptions:
     """The turn's options over the adapter's."""
     given = request.settings.option(OpenAIOptions)
@@ -181,6 +185,7 @@ def prepare(request: TurnRequest, config: ResponsesConfig) -> Prepared:
     tool_tokens = sum(map(_estimate.tool_tokens, entries))
     shown = bool(entries) and request.tools.choice != "none"
     hidden = hidden_prompt_tokens(config.endpoint.host, model, tools=shown)
+    tokens = hidden + input_tokens + tool_tokens + format_tokens
     return Prepared(
         request=request,
         url=config.endpoint.url("/responses"),
@@ -191,13 +196,14 @@ def prepare(request: TurnRequest, config: ResponsesConfig) -> Prepared:
         forms=tuple(input.forms),
         inexact_reason=tools.inexact_reason,
         preface=preface,
-        estimate=Estimate(hidden + input_tokens + tool_tokens + format_tokens, limit),
+        estimate=Estimate(tokens, limit),
         unbounded=tuple(unbounded),
         hidden_reasoning=_hidden(model, options),
         structured=_structured(request, options),
         dropped_constraints=dropped,
         implicit_bound=implicit if bounded else None,
         rates=requested_rates(options),
+        cacheable=tokens >= CACHE_TOKENS,
     )
 
 

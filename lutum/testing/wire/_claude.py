@@ -22,7 +22,7 @@ from lutum.testing.wire._dialect import Rendered
 from lutum.testing.wire._error import WireError
 from lutum.testing.wire._json import is_array, is_object
 from lutum.testing.wire._plan import Forever, Item, sse
-from lutum.testing.wire._request import WireRequest
+from lutum.testing.wire._request import CacheUse, WireRequest
 from lutum.testing.wire._script import (
     At,
     BeforeHead,
@@ -245,11 +245,15 @@ class _Rendering:
         return message
 
     def _usage(self) -> dict[str, Any]:
+        cache = self._request.cache or CacheUse()
         usage: dict[str, Any] = {
-            "input_tokens": _input_tokens(self._request),
-            "cache_creation_input_tokens": 0,
-            "cache_read_input_tokens": 0,
-            "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+            "input_tokens": max(1, _input_tokens(self._request) - cache.read - cache.written),
+            "cache_creation_input_tokens": cache.written,
+            "cache_read_input_tokens": cache.read,
+            "cache_creation": {
+                "ephemeral_5m_input_tokens": cache.written_5m,
+                "ephemeral_1h_input_tokens": cache.written_1h,
+            },
             "output_tokens": self._deltas + len(self._final),
             "service_tier": "standard",
         }

@@ -8,6 +8,7 @@ import h11
 import httpx
 
 from lutum.testing.wire._plan import AnswerHead, Burst, Ending, Repeat, Wait, WirePlan
+from lutum.testing.wire._request import WireRequest
 
 __all__ = ["ParsedRequest", "RequestParser", "Step", "steps"]
 
@@ -82,8 +83,8 @@ Step: TypeAlias = bytes | Wait | Ending
 """Bytes to write, a time to wait, or how the answer ends, which is the last one."""
 
 
-def steps(plan: WirePlan) -> Iterator[Step]:
-    """What a plan does after its request was read, as bytes and waits."""
+def steps(plan: WirePlan, request: WireRequest) -> Iterator[Step]:
+    """What a plan does after its request was read, as bytes and waits; marks when the answer begins."""
     if plan.connect is not None:
         yield "reset"
         return
@@ -93,6 +94,8 @@ def steps(plan: WirePlan) -> Iterator[Step]:
         yield plan.head
     elif plan.head is not None:
         chunked = plan.head.chunked
+        if plan.head.status < 400:
+            request.begin()
         yield _head(plan.head)
     ended = plan.ending == "end"
     last = plan.body[-1] if plan.body else None

@@ -68,6 +68,8 @@ class WireTransport(httpx.AsyncBaseTransport):
                     raise httpx.RemoteProtocolError("illegal status line")
                 _raise(plan.ending, "Server disconnected without sending a response.")
             head = plan.head
+            if head.status < 400:
+                wire.begin()
             await trace(
                 "http11.receive_response_headers.complete",
                 {"return_value": (b"HTTP/1.1", head.status, b"", httpx.Headers(list(head.headers)).raw, b"")},

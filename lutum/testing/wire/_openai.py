@@ -20,6 +20,7 @@ __all__ = [
     "Bill",
     "Bills",
     "at_openrouter",
+    "cached_tokens",
     "check_key",
     "code_of",
     "error_body",
@@ -165,6 +166,11 @@ def padding(text: str) -> str:
 def json_bytes(value: Mapping[str, Any] | str) -> bytes:
     """JSON text as it is, or a value as JSON."""
     return value.encode() if isinstance(value, str) else msgspec.json.encode(value)
+
+
+def cached_tokens(request: WireRequest) -> int:
+    """Input tokens that were read from the server's prompt cache."""
+    return 0 if request.cache is None else request.cache.read
 
 
 def input_tokens(request: WireRequest) -> int:

@@ -11,6 +11,7 @@ from lutum.testing.wire._openai import (
     CREATED,
     Bill,
     at_openrouter,
+    cached_tokens,
     input_tokens,
     json_bytes,
     merged,
@@ -209,7 +210,7 @@ class ChatRendering:
         usage: dict[str, Any] = {
             "prompt_tokens": input_tokens(self._request),
             "completion_tokens": self._deltas + 1,
-            "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+            "prompt_tokens_details": {"cached_tokens": cached_tokens(self._request), "audio_tokens": 0},
             "completion_tokens_details": {"reasoning_tokens": self._thought, "audio_tokens": 0},
         }
         usage = merged(usage, self._reply.usage)

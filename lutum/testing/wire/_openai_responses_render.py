@@ -11,6 +11,7 @@ from lutum.testing.wire._json import Object
 from lutum.testing.wire._openai import (
     CREATED,
     at_openrouter,
+    cached_tokens,
     input_tokens,
     json_bytes,
     merged,
@@ -108,7 +109,7 @@ class ResponsesRendering:
     def _figures(self) -> dict[str, Any]:
         usage: dict[str, Any] = {
             "input_tokens": input_tokens(self._request),
-            "input_tokens_details": {"cached_tokens": 0},
+            "input_tokens_details": {"cached_tokens": cached_tokens(self._request)},
             "output_tokens": self._deltas + len(self.output),
             "output_tokens_details": {"reasoning_tokens": self._thought},
         }

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias, final
 
 import anyio
 import httpx
+import msgspec
 
 from lutum.testing.wire._error import WireError
 
@@ -14,6 +15,20 @@ __all__ = ["Outcome", "WireRequest"]
 Outcome: TypeAlias = Literal["open", "completed", "disconnected", "cut", "stopped"]
 """The answer is under way; was given whole; the client left first; the script ended it; the server
 was closed first."""
+
+
+@final
+class CacheUse(msgspec.Struct, frozen=True):
+    """Input tokens that a request read from the cache, and those that it wrote, by lifetime."""
+
+    read: int = 0
+    written_5m: int = 0
+    written_1h: int = 0
+
+    @property
+    def written(self) -> int:
+        """Tokens that were written, whatever their lifetime."""
+        return self.written_5m + self.written_1h
 
 
 @final
@@ -39,6 +54,10 @@ class WireRequest:
     """When the outcome was known."""
     error: WireError | None
     """Why the server refused it, as the provider would."""
+    began: bool
+    """Whether the head of a successful answer has been written."""
+    cache: CacheUse | None
+    """What the request read from the server's prompt cache, and wrote to it; None without one."""
     transformations: list[dict[str, Any]]
     """The reasoning blocks that were left out, whether or not the answer may say so."""
 
@@ -52,6 +71,8 @@ class WireRequest:
         self.started_at = anyio.current_time()
         self.ended_at = None
         self.error = None
+        self.began = False
+        self.cache = None
         self.transformations = []
         self._ended = anyio.Event()
 
@@ -73,6 +94,10 @@ class WireRequest:
         """The values of the `anthropic-beta` header."""
         given = ",".join(self.headers.get_list("anthropic-beta"))
         return frozenset(beta.strip() for beta in given.split(",") if beta.strip())
+
+    def begin(self) -> None:
+        """Record that the head of the answer is written."""
+        self.began = self.error is None
 
     async def wait_ended(self) -> Outcome:
         """Wait until the answer is over, and say how; cancelling it changes nothing.

@@ -31,6 +31,7 @@ from lutum.testing.wire._openai_completions import OpenAICompletionsDialect
 from lutum.testing.wire._openai_generation import OpenRouterGenerationDialect
 from lutum.testing.wire._openai_responses import OpenAIResponsesDialect
 from lutum.testing.wire._plan import AnswerHead, Burst, Wait, WirePlan, build
+from lutum.testing.wire._prompt_cache import PromptCache
 from lutum.testing.wire._request import Outcome, WireRequest
 from lutum.testing.wire._script import (
     Answer,
@@ -78,6 +79,8 @@ class WireServer:
     first `generation_misses` questions. It takes batches of Claude's and OpenAI's: each entry is a request of
     its own, in the log too, answered when the batch is made; the first `batch_polls` questions after a batch
     find it in progress.
+    With `prompt_cache`, Claude's and OpenAI's answers bill cache reads and writes as the providers document
+    it; `WireRequest.cache` has the figures.
     `chat_reasoning` is the member in which Chat Completions shows reasoning: unless said, OpenRouter's
     `reasoning_details` below `/api/v1/`, else `reasoning_content`.
     """
@@ -94,6 +97,7 @@ class WireServer:
         chat_reasoning: Reasoning | None = None,
         generation_misses: int = 2,
         batch_polls: int = 1,
+        prompt_cache: bool = False,
     ) -> None:
         bills = Bills()
         self._scripts: deque[Script] = deque(() if callable(scripts) else scripts)
@@ -109,6 +113,7 @@ class WireServer:
             ClaudeBatchesDialect(self._inner, polls=batch_polls, api_key=api_key),
             OpenAIBatchesDialect(self._inner, polls=batch_polls, api_key=api_key),
         )
+        self._cache = PromptCache() if prompt_cache else None
         self._listener: socket.socket | None = None
         self._group: anyio.abc.TaskGroup | None = None
         self._requests: list[WireRequest] = []
@@ -208,6 +213,8 @@ class WireServer:
             request.error = dialect.check(request)
             if request.error is not None:
                 return _failure(dialect, request, request.error)
+            if self._cache is not None and request.method == "POST":
+                request.cache = self._cache.look_up(request)
             if (body := dialect.answer(request)) is not None:
                 return _whole(200, dialect.headers(request), body)
             return self._scripted(dialect, request)

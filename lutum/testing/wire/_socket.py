@@ -142,7 +142,7 @@ async def _watch(peer: _Peer, request: WireRequest, scope: anyio.CancelScope) ->
 
 
 async def _execute(peer: _Peer, request: WireRequest, plan: WirePlan) -> None:
-    for step in steps(plan):
+    for step in steps(plan, request):
         match step:
             case bytes():
                 await peer.write(step)

@@ -66,7 +66,8 @@ class WireStream(ByteStream):
             plan = self._plan(self._request)
             # It is too late to refuse the connection, so it ends after the time that connecting would have
             # taken.
-            self._steps = steps(plan) if plan.connect is None else iter((plan.connect, "reset"))
+            refused = plan.connect
+            self._steps = iter((refused, "reset")) if refused else steps(plan, self._request)
             self._asked.set()
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
