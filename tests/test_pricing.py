@@ -468,3 +468,17 @@ async def test_an_overdraft_of_tokens_does_not_keep_a_cost_from_growing() -> Non
     assert not one.grow(Usage(10, 11, cost_usd=Decimal("0.2")))
     assert not one.grow(Usage(10, 5, cost_usd=Decimal("1.1")))
     assert budget.reserved.cost_usd == Decimal("0.2")
+
+
+def test_a_family() -> None:
+    """A name without a digit prices what has no price of its own; one with a digit is a model."""
+    pricing = Pricing({"claude": Price(input=1, output=1), "claude-opus-4-5": Price(input=2, output=2)})
+    usage = Usage(1_000_000)
+    assert [
+        pricing.cost(model, usage) for model in ("claude-sonnet-4-5", "claude-opus-4-5", "claudette-1")
+    ] == [
+        1,
+        2,
+        None,
+    ]
+    assert Pricing({"gpt-5": Price(input=1, output=1)}).cost("gpt-5-pro", usage) is None

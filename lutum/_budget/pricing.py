@@ -89,7 +89,8 @@ class _Rates(Struct, frozen=True):
 @final
 class Pricing:
     """Prices by model. A price covers its name, dated forms of it and `-latest` (`claude-sonnet-4-5` prices
-    `claude-sonnet-4-5-20250929`), not another model whose name begins alike.
+    `claude-sonnet-4-5-20250929`), not another model whose name begins alike. A name without a digit is a
+    family: `claude` prices every model whose name begins with `claude-` and that has no price of its own.
 
     Raises:
       BadValue: a price is not an amount of US dollars; names the model and the field.
@@ -199,7 +200,13 @@ class Pricing:
         known = [
             name for name in self._rates if model.startswith(name) and _same_model(model.removeprefix(name))
         ]
+        if not known:
+            known = [name for name in self._rates if _is_family(name) and model.startswith(f"{name}-")]
         return self._rates[max(known, key=len)] if known else None
+
+
+def _is_family(name: str) -> bool:
+    return not any(letter.isdigit() for letter in name)
 
 
 def _usage(

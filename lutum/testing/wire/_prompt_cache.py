@@ -44,7 +44,7 @@ _CLAUDE_SHORTEST: Final = {
 }
 
 
-class _Entry:
+class _CacheEntry:
     __slots__ = ("lifetime", "until", "writer")
 
     def __init__(self, writer: WireRequest, lifetime: float) -> None:
@@ -56,7 +56,7 @@ class _Entry:
         return self.writer.began and anyio.current_time() <= self.until
 
 
-class _Block(msgspec.Struct, frozen=True):
+class _PrefixBlock(msgspec.Struct, frozen=True):
     digest: bytes
     tokens: int
     """Of the prefix up to and with this block."""
@@ -69,7 +69,7 @@ class PromptCache:
     """The entries of one server, for all models and keys."""
 
     def __init__(self) -> None:
-        self._entries = dict[bytes, _Entry]()
+        self._entries = dict[bytes, _CacheEntry]()
 
     def look_up(self, request: WireRequest) -> CacheUse:
         """Return what a well-formed request reads and writes, and remember what it writes."""
@@ -95,10 +95,10 @@ class PromptCache:
                 continue
             written[block.mark] += block.tokens - before
             before = block.tokens
-            self._entries[block.digest] = _Entry(request, _MINUTES[block.mark])
+            self._entries[block.digest] = _CacheEntry(request, _MINUTES[block.mark])
         return CacheUse(read, written["5m"], written["1h"])
 
-    def _found(self, blocks: list[_Block], mark: int) -> int:
+    def _found(self, blocks: list[_PrefixBlock], mark: int) -> int:
         for at in range(mark, max(-1, mark - _LOOK_BACK - 1), -1):
             entry = self._entries.get(blocks[at].digest)
             if entry is not None and entry.is_readable():
@@ -118,18 +118,18 @@ class PromptCache:
                 break
         for block in blocks:
             if block.tokens >= _OPENAI_SHORTEST and block.digest not in self._entries:
-                self._entries[block.digest] = _Entry(request, _OPENAI_LIFETIME)
+                self._entries[block.digest] = _CacheEntry(request, _OPENAI_LIFETIME)
         return CacheUse(read)
 
 
-def _chained(body: dict[str, Any], blocks: Iterator[tuple[Any, str | None]]) -> Iterator[_Block]:
+def _chained(body: dict[str, Any], blocks: Iterator[tuple[Any, str | None]]) -> Iterator[_PrefixBlock]:
     digest = hashlib.blake2b(str([body.get("model"), body.get("prompt_cache_key")]).encode(), digest_size=16)
     size = 0
     for block, mark in blocks:
         data = canonical(json.dumps(block))
         digest.update(len(data).to_bytes(8, "big") + data)
         size += len(data)
-        yield _Block(digest.digest(), size // 4, mark)
+        yield _PrefixBlock(digest.digest(), size // 4, mark)
 
 
 def _claude_blocks(body: dict[str, Any]) -> Iterator[tuple[Any, str | None]]:
