@@ -474,11 +474,14 @@ def test_a_family() -> None:
     """A name without a digit prices what has no price of its own; one with a digit is a model."""
     pricing = Pricing({"claude": Price(input=1, output=1), "claude-opus-4-5": Price(input=2, output=2)})
     usage = Usage(1_000_000)
-    assert [
-        pricing.cost(model, usage) for model in ("claude-sonnet-4-5", "claude-opus-4-5", "claudette-1")
-    ] == [
-        1,
-        2,
-        None,
-    ]
+    models = "claude-sonnet-4-5", "claude-opus-4-5", "claudette-1"
+    assert (
+        [pricing.cost(model, usage) for model in models]
+        == [pricing.cost(model, usage) for model in ("claude-sonnet-4-5", "claude-opus-4-5", "claudette-1")]
+        == [
+            1,
+            2,
+            None,
+        ]
+    )
     assert Pricing({"gpt-5": Price(input=1, output=1)}).cost("gpt-5-pro", usage) is None
