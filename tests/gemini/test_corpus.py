@@ -27,7 +27,7 @@ from gemini.gemini_wire import (
 import lutum
 from lutum.abc import ToolPlan
 from lutum_gemini import GeminiOptions, from_messages, to_messages, to_system
-from lutum_gemini.generate import _errors, _turn
+from lutum_gemini.generate import _turn
 
 pytestmark = pytest.mark.corpus
 
@@ -260,11 +260,11 @@ def test_errors_are_classed() -> None:
     errors = [record for record in recordings() if record["status"] >= 400]
     assert errors
     for record in errors:
-        error = _errors.http_error(lutum.Response(status=record["status"]), bytes_of(record), 0.0)
+        error = adapter()._fault(lutum.Response(status=record["status"]), bytes_of(record))
         if error.code == "API_KEY_INVALID":
             assert error.kind == "authentication"
         else:
-            assert error.kind in (kinds[record["status"]], "billing"), record["id"]
+            assert error.kind in (kinds[record["status"]], "billing", "context_length"), record["id"]
         assert str(error), record["id"]
 
 

@@ -521,6 +521,55 @@ def test_members_that_are_missing(candidate: dict[str, Any]) -> None:
     assert done(events).turn.model == TWO
 
 
+def test_halves_of_a_surrogate_pair() -> None:
+    """A pair that is split between frames is joined; half of one is replaced, and the turn is inexact."""
+    split = frame(text("@")).replace(b"@", b"\\ud83d") + frame(text("@"), finish="STOP").replace(
+        b"@", b"\\ude00"
+    )
+    made = turn(split)
+    assert (made.text, made.exact) == ("\U0001f600", True)
+    half = turn(frame(text("a@"), finish="STOP").replace(b"@", b"\\ud83d"))
+    assert (half.text, half.exact) == ("a\ufffd", False)
+
+
+@pytest.mark.parametrize("array", [False, True])
+def test_a_gateway_that_does_not_stream(array: bool) -> None:
+    """It answers with the whole response, or with an array of frames, where a stream was asked for."""
+    frames = [json.loads(one[6:]) for one in (frame(text("a")), frame(text("b"), finish="STOP", usage=USAGE))]
+    body = json.dumps(frames if array else frames[1]).encode()
+    end = done(decode(body))
+    assert (end.turn.text, end.usage.known) == ("ab" if array else "b", "exact")
+    assert not is_complete(body[:-1])
+
+
+@pytest.mark.parametrize(
+    "page", [b"<html><title>502 Bad Gateway</title></html>", b"upstream error", b'{"x":{}}']
+)
+def test_a_proxy_that_answers_instead(page: bytes) -> None:
+    with pytest.raises(lutum.ProviderError, match="not an answer of this API") as failed:
+        decode(page)
+    assert failed.value.kind == "malformed"
+
+
+SILENT = [
+    b'data: {"type":"brand.new","x":[1,{"y":null}]}\n\n',
+    b"event: nothing\n\n",
+    b": a comment\n\n",
+    b"retry: 10\n\n",
+    b"id: 7\n\n",
+    b"data:\n\n",
+    b"data: \n\n",
+]
+
+
+@pytest.mark.parametrize("silent", SILENT, ids=range(len(SILENT)))
+def test_what_says_nothing_new(silent: bytes) -> None:
+    """Unknown frames, comments and empty data change no turn, wherever they stand."""
+    frames = [frame(text("a"), usage=USAGE), frame(text("b")), frame(finish="STOP", usage=USAGE)]
+    for at in range(4):
+        assert turn(*frames[:at], silent, *frames[at:]) == turn(*frames)
+
+
 def test_other_candidates_are_events() -> None:
     """lutum reads one answer of a turn."""
     whole = {

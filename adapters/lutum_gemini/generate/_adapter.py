@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import Final, Self, final
 from urllib.parse import quote, urlsplit
 
@@ -74,6 +73,8 @@ class GeminiAdapter(HttpAdapter):
     Raises:
       BadValue: the model or the key is blank, `base_url` is not a URL, or `http_client` is not a client.
     """
+
+    errors = _errors.ERRORS
 
     def __init__(
         self,
@@ -232,4 +233,4 @@ class GeminiAdapter(HttpAdapter):
         )
 
     def _fault(self, response: Response, body: bytes) -> ProviderError:
-        return _errors.http_error(response, body, time.time())
+        return _errors.refined(super()._fault(response, body))

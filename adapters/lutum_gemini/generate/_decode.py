@@ -33,6 +33,9 @@ from lutum import (
     UsageUpdate,
 )
 from lutum.abc import Prepared
+from lutum.dialect import surrogates
+from lutum.dialect.answer import AnswerReader
+from lutum.dialect.errors import is_error, not_an_answer, stream_error
 from lutum.dialect.json import (
     FAULTS,
     copied,
@@ -45,17 +48,15 @@ from lutum.dialect.json import (
     string,
 )
 from lutum.dialect.usage import UsageReports
-from lutum.sse import SSEDecoder, SSEError
 from lutum_gemini.generate import _turn, _usage, _wire
-from lutum_gemini.generate._errors import body_error, is_error, stream_error
+from lutum_gemini.generate._errors import ERRORS, refined
 from lutum_gemini.generate._parts import PartialCall, PartList, is_plain, members_of_part, text_of
-
-JSON_BYTES: Final = 64 * 1024
-"""How much of an answer that is not a stream is kept: what `ProviderError.body` keeps."""
 
 _TAIL_BYTES: Final = 8 * 1024
 _AT_ONCE: Final = ("groundingMetadata", "citationMetadata", "urlContextMetadata", "logprobsResult")
 """Members of a candidate that get an event of their own."""
+_KNOWN: Final = frozenset({"candidates", "promptFeedback", "usageMetadata", "modelVersion", "responseId"})
+"""Members of which each frame of an answer has one."""
 _LISTS: Final = ("topCandidates", "chosenCandidates")
 
 
@@ -78,7 +79,7 @@ class GeminiDecoder:
         scope: str,
         value_tool: str | None = None,
     ) -> None:
-        self._sse = SSEDecoder()
+        self._reader = AnswerReader(response, ERRORS)
         self._response = response
         self._prepared = prepared
         self._scope = scope
@@ -103,8 +104,6 @@ class GeminiDecoder:
         self._last_kind = ""
         self._has_code = False
         self._frames = 0
-        self._blank = True  # nothing but space has come
-        self._json: bytearray | None = None  # a body that is JSON and not a stream
         self._recent = b""
         self._done = False
 
@@ -116,52 +115,37 @@ class GeminiDecoder:
         """
         if self._done:
             return
-        if self._blank and (first := data.lstrip()[:1]):
-            self._blank = False
-            if first in b"{[":
-                self._json = bytearray()
-        if self._json is not None:
-            self._json += data[: JSON_BYTES - len(self._json)]
-            return
-        self._recent = (
-            data[-_TAIL_BYTES:] if len(data) >= _TAIL_BYTES else (self._recent + data)[-_TAIL_BYTES:]
-        )
+        self._recent = (self._recent + data if len(data) < _TAIL_BYTES else data)[-_TAIL_BYTES:]
         try:
-            events = self._sse.feed(data)
-        except SSEError as exc:
+            events = self._reader.feed(data)
+        except ProviderError:
             self._done = True
-            raise ProviderError(str(exc), kind="malformed") from None
+            raise
         for _, payload in events:
             self._take(payload, out)
 
     def eof(self, out: list[Event]) -> None:
         """End the response. A frame without its blank line counts if it is whole.
 
+        A gateway that does not stream answers with the whole response, or with an array of its frames.
+
         Raises:
-          ProviderError: the last frame is an error, the answer is JSON instead of a stream, or the model
-            wrote a call that cannot be read.
+          ProviderError: the last frame is an error, the body is not an answer of the API, or the model wrote
+            a call that cannot be read.
         """
         if self._done:
             return
-        if self._json is not None:
-            self._done = True
-            if (error := body_error(bytes(self._json), self._response)) is not None:
-                raise error
-            return
-        try:
-            events = self._sse.flush()
-        except SSEError:
-            return
-        for _, payload in events:
-            try:
-                msgspec.json.decode(payload)
-            except FAULTS:
-                return  # cut, which is the connection's fault
+        for _, payload in self._reader.eof():
             self._take(payload, out)
+        if (body := self._reader.body()) is not None:
+            self.take_body(body, out)
+            return
         self._raise_bare_error()
-        if self._finish and self._last_kind in _wire.CODE_PARTS:
-            return  # the reason stands in the middle: the model goes on after its code has run
-        self._complete(out)
+        # Behind code a reason stands in the middle: the model goes on after its code has run.
+        if not (self._finish and self._last_kind in _wire.CODE_PARTS):
+            self._complete(out)
+        if not self._done:
+            self._reader.check_strays()
 
     def take_body(self, body: bytes, out: list[Event]) -> None:
         """Decode an answer that came whole: a response object, or an array of the frames of a stream.
@@ -170,11 +154,15 @@ class GeminiDecoder:
           ProviderError: the body is an error, or not such JSON.
         """
         if is_error(body):
-            raise stream_error(body, self._response)
+            self._done = True
+            raise refined(stream_error(body, self._response, ERRORS))
         is_whole = not body.strip().startswith(b"[")
         self._streamed = not is_whole
         for frame in [Raw(body)] if is_whole else decode_array(body):
             self._take(bytes(frame), out)
+        if not self._started:
+            self._done = True
+            raise not_an_answer(body, self._response)
         # Some models leave the reason out. An object with content is whole all the same.
         self._finish = self._finish or (is_whole and bool(self._last_kind))
         self._complete(out)
@@ -221,12 +209,15 @@ class GeminiDecoder:
         return True
 
     def _take_any(self, data: bytes, out: list[Event]) -> None:
-        if data.strip() == b"[DONE]":  # gateways add it
+        if data.strip() in (b"", b"[DONE]"):  # gateways add them
             return
         members = decode_object(data)
         if "error" in members and "candidates" not in members:
             self._done = True
-            raise stream_error(data, self._response)
+            raise refined(stream_error(data, self._response, ERRORS))
+        if not _KNOWN & members.keys():
+            out.append(ProviderEvent("frame", data.strip()))
+            return
         for name, value in members.items():
             if name not in ("candidates", "usageMetadata") and not (name == "responseId" and self._started):
                 self._top[name] = copied(value)
@@ -386,13 +377,15 @@ class GeminiDecoder:
             scope=self._scope,
             model=self._prepared.model,
             id_base=self._id_base,
-            inexact_reason=self._inexact,
+            inexact_reason=self._inexact or (surrogates.REPAIRED if self._reader.repaired else None),
             value_tool=self._value_tool,
         )
         if turn.refusal:
             out.append(RefusalDelta(turn.refusal))
         reason = reason or ("SAFETY" if self._blocked else "STOP")
-        finish = _wire.FINISH.get(reason, reason)
+        if (broken := _wire.FINISH.broken(reason, self._response, wire)) is not None:
+            raise broken
+        finish = _wire.FINISH.read(reason)
         if turn.tool_calls and (finish == "stop" or reason in _wire.FAILED):
             finish = "tool_calls"
         if finish == "paused" and candidate.continuation is None:
@@ -425,7 +418,7 @@ class GeminiDecoder:
             at = self._recent.find(opening)
             if at >= 0 and is_error(self._recent[at:]):
                 self._done = True
-                raise stream_error(self._recent[at:].strip(), self._response)
+                raise refined(stream_error(self._recent[at:].strip(), self._response, ERRORS))
 
     def _fail(self, data: bytes, problem: str) -> NoReturn:
         self._done = True

@@ -177,7 +177,7 @@ def refusal_words(candidate: WireCandidate) -> str:
     """Return words for an answer that was blocked; empty for one that was not."""
     if candidate.blocked is not None:
         return candidate.block_message or f"The prompt was blocked ({candidate.blocked})."
-    if _wire.FINISH.get(candidate.finish or "") == "content_filter":
+    if _wire.FINISH.read(candidate.finish or "") == "content_filter":
         return candidate.finish_message or f"The answer was blocked ({candidate.finish})."
     return ""
 
@@ -312,7 +312,7 @@ def continuation_of(turn: CommittedTurn) -> str | None:
     if turn.adapter != _wire.NAME or b'"continuationToken"' not in turn.wire:
         return None
     candidate = candidate_of(turn.wire)
-    return candidate.continuation if _wire.FINISH.get(candidate.finish or "") == "paused" else None
+    return candidate.continuation if _wire.FINISH.read(candidate.finish or "") == "paused" else None
 
 
 def _is_value(part: bytes, value_tool: str) -> bool:

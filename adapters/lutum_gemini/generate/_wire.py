@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from lutum.abc import SchemaDialect
+from lutum.dialect.finish import FinishTable
 
 NAME: Final = "gemini"
 API_VERSION: Final = "v1beta"
@@ -52,21 +53,15 @@ decode_text_frame: Final = msgspec.json.Decoder(TextFrame).decode
 
 # --- finish reasons (api/generate-content, FinishReason) ---------------------------------------
 
-FINISH: Final = {
-    "STOP": "stop",
-    "MAX_TOKENS": "length",
-    "CONTINUATION": "paused",
-    "SAFETY": "content_filter",
-    "RECITATION": "content_filter",
-    "LANGUAGE": "content_filter",
-    "BLOCKLIST": "content_filter",
-    "PROHIBITED_CONTENT": "content_filter",
-    "SPII": "content_filter",
-    "IMAGE_SAFETY": "content_filter",
-    "IMAGE_PROHIBITED_CONTENT": "content_filter",
-    "IMAGE_RECITATION": "content_filter",
-    "MODEL_ARMOR": "content_filter",
-}
+FINISH: Final = FinishTable(
+    words={
+        "continuation": "paused",
+        "language": "content_filter",
+        "image_prohibited_content": "content_filter",
+        "image_recitation": "content_filter",
+        "model_armor": "content_filter",
+    }
+)
 """`finishReason` in lutum's words. Other reasons keep the provider's word."""
 
 FAILED: Final = frozenset(
