@@ -267,7 +267,7 @@ def measure(url: str, quick: bool) -> Report:
     report.checks += [
         Check("rows of a fork, beside its own turns", forked / forks, 1),
         Check("bytes against langgraph's", few.size / theirs.size, 0.2),
-        Check(f"load of {turns:,} turns, CPU", big.cpu * 1e3, 2_000 * turns / TURNS + 50, " ms"),
+        Check(f"load of {turns:,} turns, CPU", big.cpu * 1e3, 800 * turns / TURNS + 50, " ms"),
     ]
     return report
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import final
+from weakref import ref
 
 from msgspec import Struct
 
@@ -25,7 +26,7 @@ class TurnBill(Struct, frozen=True):
       at: when it was settled.
       usage: all its attempts, with the label of how they are known.
       error: the class of the error that ended it; empty for a turn that completed.
-      committed: the transcript that ends in the turn, once it was committed.
+      committed: the transcript that ends in the turn, once it was committed and while somebody has it.
     """
 
     turn: str
@@ -34,7 +35,7 @@ class TurnBill(Struct, frozen=True):
     model: str
     usage: Usage
     error: str = ""
-    committed: Transcript | None = None
+    committed: ref[Transcript] | None = None
 
 
 @final
@@ -58,7 +59,7 @@ class Bills:
         if result._turn_id:
             usage, turn = result.cumulative_usage, result.turn
             bill = TurnBill(
-                result._turn_id, datetime.now(UTC), turn.adapter, turn.model, usage, "", transcript
+                result._turn_id, datetime.now(UTC), turn.adapter, turn.model, usage, "", ref(transcript)
             )
             self._keep(bill)
 

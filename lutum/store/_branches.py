@@ -185,7 +185,7 @@ def write_bills(at: Transaction, nodes: Nodes, branch: int, bills: tuple[TurnBil
         (
             bill.turn,
             branch,
-            None if bill.committed is None else raw(bill.committed),
+            None if bill.committed is None or (turn := bill.committed()) is None else raw(turn),
             bill.at.timestamp(),
             bill.adapter,
             bill.model,

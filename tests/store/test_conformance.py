@@ -68,7 +68,7 @@ def broken(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
         def merged(at: Any, nodes: Any, branch: int, bills: Any) -> None:
             import msgspec
 
-            digests = [b.turn if b.committed is None else b.committed.digest for b in bills]
+            digests = [b.turn if b.committed is None else b.committed().digest for b in bills]
             write(
                 at,
                 nodes,
