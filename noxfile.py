@@ -56,9 +56,16 @@ def nightly(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0], default=False)
 def soak(session: nox.Session) -> None:
-    """Kill the store's programs 200 times a database, instead of ten times."""
+    """Kill the store's programs 200 times a database, and play 100 rounds of four processes on one ledger."""
     session.install(".[test]")
-    session.run("pytest", "tests/store/test_kills.py", *session.posargs, env={"LUTUM_KILLS": "200"})
+    kills = {"LUTUM_KILLS": "200", "LUTUM_SOAK_ROUNDS": "100"}
+    session.run(
+        "pytest",
+        "tests/store/test_kills.py",
+        "tests/redis/test_redis_processes.py",
+        *session.posargs,
+        env=kills,
+    )
 
 
 @nox.session
