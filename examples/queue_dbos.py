@@ -13,9 +13,15 @@ from lutum import Limit
 from lutum.abc import SharedLedger
 from lutum.redis import RedisLedger
 from lutum.testing import MemoryLedger
-from lutum.testing.wire import Reply
+from lutum.testing.wire import Reply, WireRequest
 
-ADAPTER = offline(lambda request: Reply("A short summary."))
+
+def answer(_: WireRequest) -> Reply:
+    """What the model says."""
+    return Reply("A short summary.")
+
+
+ADAPTER = offline(answer)
 LIMIT = Limit("batch", tokens=1_500)
 MEMORY = MemoryLedger(LIMIT)
 PLACE = {"url": ""}
