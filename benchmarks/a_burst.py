@@ -30,7 +30,7 @@ GOALS = {
     ("messages", 1): (1 / 5, 1.5),
     ("completions", 50): (1 / 25, None),
     ("responses", 50): (1 / 25, None),
-    ("gemini", 50): (1 / 25, None),
+    ("gemini", 50): (1 / 20, None),
 }
 
 
