@@ -20,7 +20,7 @@ import msgspec
 
 from lutum._http.adapter import HttpAdapter
 from lutum._http.credential import Credential, Secret, no_key
-from lutum._http.heads import RequestHeaders
+from lutum._http.heads import RequestHeaders, Target
 from lutum._http.http_client import Connector, HttpClient
 from lutum._telemetry.spans import CURRENT
 from lutum._telemetry.turn import CountingDecoder
@@ -56,8 +56,13 @@ ERROR_BODY_SECONDS: Final = 5.0
 WHOLE_BODY_BYTES: Final = 16 * 2**20
 """The longest answer that `HttpTransport.request` reads."""
 
+QUOTED: Final = 200
+"""How many bytes at the end of an unfinished answer are in its error."""
+
 REST_SECONDS: Final = 0.2
 """How long a finished turn waits for the last bytes of its body, to save a connection."""
+
+_NOT_IN_A_URL: Final = re.compile(r"[\s\x00-\x1f\x7f\\]")
 
 Secrets = Callable[[], Awaitable[Mapping[str, str]]]
 """Gives the headers that hold secrets; asked once for each request."""
@@ -70,10 +75,18 @@ def check_base_url(url: str, endpoints: tuple[str, ...] = ()) -> str:
       endpoints: ends of a URL that the adapter adds itself.
 
     Raises:
-      BadValue: it is not an http or https URL with a host, or has user info, a query or a fragment, or ends
-        in an endpoint or twice in the same version. The message has the corrected URL.
+      BadValue: it is not an http or https URL with a host, or has white space, user info, a query or a
+        fragment, also an empty one, or ends in an endpoint or twice in the same version. The message has the
+        corrected URL.
     """
     check_type("base_url", url, str, "a URL")
+    if (bad := _NOT_IN_A_URL.search(url)) is not None:
+        # From a secret file or an .env file, most often a line end. The URL is not quoted, because it may
+        # hold a password.
+        raise BadValue(
+            "base_url",
+            f"must not contain white space, control characters or backslashes, as character {bad.start()} is",
+        )
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -84,8 +97,16 @@ def check_base_url(url: str, endpoints: tuple[str, ...] = ()) -> str:
     if "@" in parts.netloc:
         # It would be a password in plain sight: in errors, previews and traces.
         raise BadValue("base_url", "must not contain a user name or a password")
-    if parts.query or parts.fragment:
+    if "?" in url or "#" in url:
         raise BadValue("base_url", "must not have a query or a fragment")
+    if parts.port == 0:
+        raise BadValue("base_url", "must not have port 0")
+    if any(not 0 < len(label) < 64 for label in parts.hostname.rstrip(".").split(".")):
+        raise BadValue("base_url", "has a host whose parts are not between 1 and 63 characters long")
+    try:
+        Target.of(url)
+    except BadValue as exc:
+        raise BadValue("base_url", exc.problem) from None
     base = url.rstrip("/")
     path = parts.path.rstrip("/")
     if (end := next((end for end in endpoints if path.endswith(end)), None)) is not None:
@@ -213,7 +234,8 @@ class HttpExchange:
         self._request_ids = request_ids
         self.response: Response | None = None
         self.refusal: ProviderError | None = None
-        self.unsent = True
+        self._handed = False
+        self._last = b""
         self._prepared = prepared
         self._secrets = secrets
         self._make_decoder = decoder
@@ -246,7 +268,7 @@ class HttpExchange:
             headers.add(secrets.items())
         finally:
             del secrets  # or tracebacks with local variables would show the key
-        self.unsent = False
+        self._handed = True
         response = await call.send(prepared.method, headers, prepared.body, mark)
         self.response = response = identified(response, self._request_ids)
         if not 200 <= response.status < 300:
@@ -293,10 +315,24 @@ class HttpExchange:
             return False
         if self._decoder is None:
             return True
+        self._last = piece
         self._decoder.feed(piece, out)
         if out and type(out[-1]) is Completed:
             self._completed, self._decoder = True, None  # what it holds is twice what it gave
         return True
+
+    @property
+    def unsent(self) -> bool:
+        """Whether nothing can have been sent yet."""
+        return not self._handed or getattr(self._call, "unsent", False)
+
+    def unfinished(self) -> Interrupted:
+        """Return the error of an answer that ended without its terminal event, with the end of what came."""
+        last = self._last[-QUOTED:].decode("utf-8", "replace")
+        quoted = "".join(char if char.isprintable() else " " for char in last)
+        came = f"; what came ends with {quoted!r}" if quoted else ""
+        kind = self._call.content_type[:100] or "missing"
+        return Interrupted(f"the response ended without its terminal event (content type {kind}){came}")
 
     async def aclose(self) -> None:
         """Let go of the connection; bounded, shielded, and silent about how it went.

@@ -11,6 +11,7 @@ import anyio
 from anyio.abc import ByteStream
 
 from lutum._http.answer import HttpAnswer, MalformedAnswer
+from lutum._http.decompress import Decompressor
 from lutum._http.heads import BEFORE_HEAD, RequestHeaders, Target, request_head, response_of
 from lutum._http.pool import Connection, Connector, IdleConnections, LoopPool, Origin, open_connection
 from lutum._http.proxies import Proxies, Proxy, ProxyRefused
@@ -26,9 +27,6 @@ WRITE_BYTES: Final = 1024 * 1024
 
 EARLY_BYTES: Final = 1024 * 1024
 """How much of an answer is read while its request is still being written."""
-
-PIECE_BYTES: Final = 1024 * 1024
-"""The largest piece that decompression makes."""
 
 FAILURES: Final = (
     MalformedAnswer,
@@ -274,6 +272,12 @@ class EngineRequest:
         del into[limit:]
 
     @property
+    def content_type(self) -> str:
+        """The media type of the answer, as its head has it."""
+        headers = None if self._answer is None else self._answer.headers
+        return "" if headers is None else headers.get("content-type", "")
+
+    @property
     def at_end(self) -> bool:
         """Whether the last byte of the answer has arrived."""
         return self._answer is not None and self._answer.whole
@@ -324,72 +328,3 @@ def _refuses(answer: HttpAnswer) -> bool:
 
 
 _keep_alive: Final = re.compile(r"timeout\s*=\s*([0-9]{1,6})\b").search
-
-
-@final
-class Decompressor:
-    """Decodes a body in pieces of bounded size. gzip and deflate, although only `identity` was asked for."""
-
-    __slots__ = ("_begun", "_full", "_object", "_raw", "_rest")
-
-    def __init__(self, *, deflate: bool) -> None:
-        self._object = zlib.decompressobj(zlib.MAX_WBITS | 32)
-        self._raw = deflate  # some servers send deflate without its header
-        self._begun = False
-        self._full = False  # the last piece was as long as a piece may be, so more may be ready
-        self._rest = b""
-
-    @classmethod
-    def of(cls, coding: str, host: str) -> Decompressor | None:
-        """Return the decoder for a `Content-Encoding`.
-
-        Raises:
-          ProviderError: more than one coding, or an unknown one. Codings in codings are how a few bytes
-            become gigabytes.
-        """
-        names = [name for part in coding.lower().split(",") if (name := part.strip()) not in ("", "identity")]
-        if not names:
-            return None
-        if len(names) > 1 or names[0] not in ("gzip", "x-gzip", "deflate"):
-            raise ProviderError(
-                f"the answer of {host} is encoded as {coding[:100]!r}, which was not asked for",
-                kind="malformed",
-            )
-        return cls(deflate=names[0] == "deflate")
-
-    def feed(self, data: bytes) -> None:
-        """Add encoded bytes, after `take` has returned everything before them."""
-        self._rest = data
-
-    def take(self) -> bytes:
-        """Return at most `PIECE_BYTES` decoded bytes; empty if more encoded ones are needed.
-
-        Raises:
-          zlib.error: the bytes are not encoded as the header says.
-        """
-        while self._rest or self._full:
-            data = self._rest
-            if self._object.eof:  # gzip may have several members
-                self._object = zlib.decompressobj(zlib.MAX_WBITS | 32)
-            try:
-                piece = self._object.decompress(data, PIECE_BYTES)
-            except zlib.error:
-                if self._begun or not self._raw:
-                    raise
-                self._object = zlib.decompressobj(-zlib.MAX_WBITS)
-                piece = self._object.decompress(data, PIECE_BYTES)
-            self._begun = True
-            self._full = len(piece) == PIECE_BYTES and not self._object.eof
-            self._rest = self._object.unused_data if self._object.eof else self._object.unconsumed_tail
-            if piece:
-                return piece
-        return b""
-
-    def end(self) -> None:
-        """Note the end of the body.
-
-        Raises:
-          MalformedAnswer: the encoded data are not complete.
-        """
-        if self._begun and not self._object.eof:
-            raise MalformedAnswer("its compressed body is cut")

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Mapping
 from contextlib import suppress
-from functools import partial
-from typing import Any, Final, TypeVar
+from functools import lru_cache, partial
+from typing import Any, Final, TypeVar, cast
 from urllib.parse import urlsplit
 
 import anyio
 
+from lutum._http.answer import MalformedAnswer
+from lutum._http.decompress import Decompressor
 from lutum._http.heads import BEFORE_HEAD, RequestHeaders, response_of
 from lutum._values.errors import Interrupted, NetworkError, ProviderError, UsageError
 from lutum._values.results import Response
@@ -36,8 +39,11 @@ class HttpRequest:
         self._url = url
         self._phase: Phase | None = None
         self._response: Any = None
-        self._iterators: tuple[Any, ...] = ()
+        self._pieces: Any = None
+        self._kept: bytes | None = None
+        self._decompress: Decompressor | None = None
         self._begun = False
+        self.unsent = True
 
     async def send(
         self, method: str, headers: RequestHeaders, body: bytes, mark: Callable[[Phase], None]
@@ -53,6 +59,9 @@ class HttpRequest:
             timeout=None,
             extensions={"trace": self._trace(mark)},
         )
+        watched = _watched(cast("type[Any]", type(request.stream)))(body)
+        watched.begins = self._body_begins
+        request.stream = watched
         try:
             # No redirect: it would send the prompt, and perhaps the key, to somebody else.
             self._response = await without_asyncgen_hooks(
@@ -63,6 +72,8 @@ class HttpRequest:
                 raise
             raise error from exc
         finally:
+            if request.stream is not watched:  # replaced by a hook or a transport: it may have been written
+                self.unsent = False
             # Nothing is looked for from here on, and a response, which refers to itself, would hold us.
             request.extensions.pop("trace", None)
         response = self._response
@@ -70,29 +81,51 @@ class HttpRequest:
         return response_of(response.status_code, found)
 
     def start(self) -> None:
-        """Make `next` return the pieces of the body, past httpx's wrapping unless the body is encoded."""
+        """Make `next` return the pieces of the body, past httpx's wrapping.
+
+        Raises:
+          ProviderError: it is encoded in a way that was not asked for and is not understood.
+          UsageError: a response hook of the client has read the body and not kept it.
+        """
         response = self._response
-        raw = pieces = response.stream.__aiter__()
-        encoding = response.headers.get("content-encoding", "identity")
-        if encoding.strip().lower() != "identity":
-            # Decoded behind the iterator that we hold: when decoding fails, the response is still open,
-            # and whatever reads it must not be dropped before it is closed.
-            head = {"content-encoding": encoding}
-            pieces = type(response)(200, headers=head, content=raw).aiter_bytes().__aiter__()
-        self._iterators = (pieces, raw)
+        if response.is_stream_consumed:  # by a response hook, which httpx decodes the body for
+            try:
+                self._kept = response.content
+            except Exception:
+                raise UsageError(
+                    "http_client: a response hook has read the body and not kept it; `await response.aread()`"
+                    " keeps it"
+                ) from None
+            return
+        self._pieces = response.stream.__aiter__()
+        coding = response.headers.get("content-encoding")
+        if coding is not None:
+            # Not by httpx, which decodes codings in codings, without a bound.
+            self._decompress = Decompressor.of(coding, self.host)
 
     async def next(self) -> bytes:
         """Return the next piece of the body; empty at its end."""
-        if not self._iterators:
+        if self._kept is not None:
+            kept, self._kept = self._kept, b""
+            return kept
+        if self._pieces is None:
             raise UsageError("an exchange can be read between open() and aclose()")
+        decompress = self._decompress
         try:
             while True:
-                step = self._iterators[0].__anext__()
-                piece: bytes = await (step if self._begun else without_asyncgen_hooks(_awaited(step)))
-                self._begun = True
-                if piece:
+                if decompress is not None and (piece := decompress.take()):
                     return piece
+                step = self._pieces.__anext__()
+                piece = await (step if self._begun else without_asyncgen_hooks(_awaited(step)))
+                self._begun = True
+                if not piece:
+                    continue
+                if decompress is None:
+                    return piece
+                decompress.feed(piece)
         except StopAsyncIteration:
+            if decompress is not None:
+                decompress.end()
             return b""
 
     async def read(self, limit: int, into: bytearray) -> None:
@@ -111,28 +144,27 @@ class HttpRequest:
         """Close the response, bounded and shielded; nothing can be read after it."""
         self._client = None
         response, self._response = self._response, None
-        iterators, self._iterators = self._iterators, ()
+        pieces, self._pieces, self._kept = self._pieces, None, None
         if response is None:
             return
         with anyio.move_on_after(CLOSE_SECONDS, shield=True):
             with suppress(Exception):  # the turn is over, however its socket closed
                 await response.aclose()
             # After the response, so that nothing on the way has anything left to await.
-            for iterator in iterators:
-                if (close := getattr(iterator, "aclose", None)) is not None:
-                    with suppress(Exception):
-                        await close()
+            if (close := getattr(pieces, "aclose", None)) is not None:
+                with suppress(Exception):
+                    await close()
 
     def error(self, exc: Exception) -> Exception:
         """What `exc`, raised by the client, is in our terms: itself if it is not the network."""
         names = {
             cls.__name__ for cls in type(exc).__mro__ if cls.__module__.partition(".")[0] in _CLIENT_PACKAGES
         }
-        if "DecodingError" in names:
+        if "DecodingError" in names or isinstance(exc, zlib.error):
             return ProviderError(
                 f"the answer of {self.host} is not encoded as it says: {exc}", kind="malformed"
             )
-        if not (names & _FAILURES or isinstance(exc, _SOCKET_ERRORS)):
+        if not (names & _FAILURES or isinstance(exc, (MalformedAnswer, *_SOCKET_ERRORS))):
             return exc
         unsent = self._response is None and self._phase != "sent"
         if unsent and type(exc).__module__.startswith("h11.") and "LocalProtocolError" in names:
@@ -142,6 +174,14 @@ class HttpRequest:
         if self._response is not None:
             return Interrupted(f"the connection to {self.host} broke in the middle of the answer: {words}")
         return NetworkError(BEFORE_HEAD[self._phase].format(host=self.host, words=words))
+
+    @property
+    def content_type(self) -> str:
+        """The media type of the answer, as its head has it."""
+        return "" if self._response is None else self._response.headers.get("content-type", "")
+
+    def _body_begins(self) -> None:
+        self.unsent = False
 
     def _trace(self, mark: Callable[[Phase], None]) -> Callable[[str, Mapping[str, Any]], Awaitable[None]]:
         """httpcore's trace extension: a request through a proxy's tunnel is preceded by the tunnel's own."""
@@ -183,6 +223,21 @@ _FAILURES: Final = frozenset(
     }
 )
 _SOCKET_ERRORS: Final = (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
+
+
+@lru_cache(maxsize=8)
+def _watched(stream: type[Any]) -> type[Any]:
+    """Return a class of request bodies, derived from the client's own, that reports when it is written.
+
+    A client that waits for a free connection has sent nothing, and emits no trace event for it.
+    """
+
+    async def pieces(self: Any) -> AsyncIterator[bytes]:
+        self.begins()
+        async for piece in stream.__aiter__(self):
+            yield piece
+
+    return type("WatchedBody", (stream,), {"__aiter__": pieces})
 
 
 @types.coroutine

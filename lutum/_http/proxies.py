@@ -34,7 +34,8 @@ class Proxy:
     """One proxy. Its repr has no password.
 
     Args:
-      url: `http`, `https`, `socks5` or `socks5h`, with a host, and with user and password if it wants them.
+      url: `http`, `https`, `socks5`, `socks5h` or `socks` (as `socks5`), with a host, and with user and
+        password if it wants them.
 
     Raises:
       ValueError: it is not such a URL.
@@ -42,6 +43,8 @@ class Proxy:
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
+        if parts.scheme == "socks":  # as desktops write it
+            parts = parts._replace(scheme="socks5")
         if parts.scheme not in _PORTS or not parts.hostname:
             raise ValueError("is not the URL of a proxy")
         self.scheme: Final = parts.scheme

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -261,6 +261,9 @@ class Pump:
             if channel.full:
                 deadlines.hold()
                 await channel.wait_room()
+        unfinished: Callable[[], TurnError] | None = getattr(self._untraced, "unfinished", None)
+        if unfinished is not None:
+            raise unfinished()
         raise Interrupted("the response ended without its terminal event")
 
     async def _open(self, exchange: Exchange, deadlines: Deadlines) -> None:

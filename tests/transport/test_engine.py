@@ -35,7 +35,7 @@ from http_peer import (
 
 import lutum
 from lutum._http import pool
-from lutum._http.engine import PIECE_BYTES, Decompressor
+from lutum._http.decompress import PIECE_BYTES, Decompressor
 from lutum.abc import Phase, Prepared, TurnRequest
 from lutum.transport import HttpExchange, HttpTransport, check_base_url
 

@@ -1,0 +1,81 @@
+"""Decompression of answers, with a bound on each piece. No I/O."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Final, final
+
+from lutum._http.answer import MalformedAnswer
+from lutum._values.errors import ProviderError
+
+PIECE_BYTES: Final = 1024 * 1024
+"""The largest piece that decompression makes."""
+
+
+@final
+class Decompressor:
+    """Decodes a body in pieces of bounded size. gzip and deflate, although only `identity` was asked for."""
+
+    __slots__ = ("_begun", "_full", "_object", "_raw", "_rest")
+
+    def __init__(self, *, deflate: bool) -> None:
+        self._object = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        self._raw = deflate  # some servers send deflate without its header
+        self._begun = False
+        self._full = False  # the last piece was as long as a piece may be, so more may be ready
+        self._rest = b""
+
+    @classmethod
+    def of(cls, coding: str, host: str) -> Decompressor | None:
+        """Return the decoder for a `Content-Encoding`.
+
+        Raises:
+          ProviderError: more than one coding, or an unknown one. Codings in codings are how a few bytes
+            become gigabytes.
+        """
+        names = [name for part in coding.lower().split(",") if (name := part.strip()) not in ("", "identity")]
+        if not names:
+            return None
+        if len(names) > 1 or names[0] not in ("gzip", "x-gzip", "deflate"):
+            raise ProviderError(
+                f"the answer of {host} is encoded as {coding[:100]!r}, which was not asked for",
+                kind="malformed",
+            )
+        return cls(deflate=names[0] == "deflate")
+
+    def feed(self, data: bytes) -> None:
+        """Add encoded bytes, after `take` has returned everything before them."""
+        self._rest = data
+
+    def take(self) -> bytes:
+        """Return at most `PIECE_BYTES` decoded bytes; empty if more encoded ones are needed.
+
+        Raises:
+          zlib.error: the bytes are not encoded as the header says.
+        """
+        while self._rest or self._full:
+            data = self._rest
+            if self._object.eof:  # gzip may have several members
+                self._object = zlib.decompressobj(zlib.MAX_WBITS | 32)
+            try:
+                piece = self._object.decompress(data, PIECE_BYTES)
+            except zlib.error:
+                if self._begun or not self._raw:
+                    raise
+                self._object = zlib.decompressobj(-zlib.MAX_WBITS)
+                piece = self._object.decompress(data, PIECE_BYTES)
+            self._begun = True
+            self._full = len(piece) == PIECE_BYTES and not self._object.eof
+            self._rest = self._object.unused_data if self._object.eof else self._object.unconsumed_tail
+            if piece:
+                return piece
+        return b""
+
+    def end(self) -> None:
+        """Note the end of the body.
+
+        Raises:
+          MalformedAnswer: the encoded data are not complete.
+        """
+        if self._begun and not self._object.eof:
+            raise MalformedAnswer("its compressed body is cut")
