@@ -59,7 +59,7 @@ class HttpRequest:
             timeout=None,
             extensions={"trace": self._trace(mark)},
         )
-        watched = _watched(cast("type[Any]", type(request.stream)))(body)
+        watched = _watched(cast("Any", type)(request.stream))(body)
         watched.begins = self._body_begins
         request.stream = watched
         try:
@@ -226,7 +226,7 @@ _SOCKET_ERRORS: Final = (OSError, anyio.BrokenResourceError, anyio.ClosedResourc
 
 
 @lru_cache(maxsize=8)
-def _watched(stream: type[Any]) -> type[Any]:
+def _watched(stream: Any) -> Any:
     """Return a class of request bodies, derived from the client's own, that reports when it is written.
 
     A client that waits for a free connection has sent nothing, and emits no trace event for it.
