@@ -44,10 +44,12 @@ class Row(msgspec.Struct, frozen=True):
 
 
 @cache
-def rows(adapter: str, kind: str = "items") -> tuple[list[Row], Counter[str]]:
+def rows(
+    adapter: str, kind: str = "items", place: corpus.Place = "streams"
+) -> tuple[list[Row], Counter[str]]:
     """Recorded successes that can be built again, and why the others cannot."""
     found, left = list[Row](), Counter[str]()
-    for record in corpus.load("openai_chat" if adapter == "chat" else "openai_responses"):
+    for record in corpus.load("openai_chat" if adapter == "chat" else "openai_responses", place):
         request = record["request"]
         usage = (record.get("final") or record["json"] or {}).get("usage") or {}
         billed = usage.get("prompt_tokens") or usage.get("input_tokens")
@@ -149,24 +151,15 @@ MISSES = {
         "TestOpenRouter": "a host that puts a page of its own before the messages",
         "supports_response_format_param": "what comes with JSON mode",
         "returns_reasoning_content_for_effort_high": "what comes with reasoning",
-        "test_snowflake_thinking_streaming": "what comes with reasoning",
         "blocking_reasoner_parallel_tool_turn": "what comes with reasoning",
         "web_search_on": "what the host searched",
         "character_slug": "a character's system prompt at the host",
         "extractor_smoke": "a host's system prompt, which is not always as long",
         "test_openrouter_with_preset": "a preset's system prompt at the host",
-        "test_tool_choice_matrix": "a template that shows tools twice",
         "test_trace_propagation": "a tokenizer of 2022, and no template",
-        "multi_tool": "a template that shows each tool at length",
-        "tool-calling_": "a template that shows each tool at length",
-        "cerebras_provider_qwen_3_coder": "a template that shows each tool at length",
         "test_decorator_return_function_call": "what comes with a forced tool, some ten tokens",
-        "openai_chat_completions_post_7a82d0ef": "what comes with a tool, a few tokens",
         "crewAI/": "what comes with a tool, a few tokens",
-        "multiple_choices_with_tools": "what comes with a tool, a few tokens",
         "set-attributes-in-span-for-chat": "a template's default system prompt",
-        "test_async_chat": "a template's default system prompt",
-        "test_cancel_recorded_provider_stream": "a template's default system prompt",
     },
     "responses": {
         "gpt_5_6_reasoning": "a system prompt that the account or the model has",
@@ -211,7 +204,7 @@ def test_what_can_be_said_of_how_many(adapter: str, least: int) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("adapter", "least"), [("chat", 0.9), ("responses", 0.92)])
+@pytest.mark.parametrize(("adapter", "least"), [("chat", 0.93), ("responses", 0.92)])
 def test_the_share_that_is_covered(adapter: str, least: float, kind: str) -> None:
     """Of bounded requests so many are billed no more input than was estimated."""
     assert 1 - len(misses(adapter, kind)) / len(bounded(adapter, kind)) >= least
@@ -231,7 +224,7 @@ def test_an_estimate_does_not_starve(adapter: str) -> None:
     """The median of estimate over bill, and of 95 in 100: an estimate far above the bill holds up others."""
     ratios = sorted(row.ratio for row in bounded(adapter) if not row.media)
     assert ratios[len(ratios) // 2] <= 1.55
-    assert high(ratios) <= 2.9
+    assert high(ratios) < 3.0
     assert high([row.ratio for row in bounded(adapter, "raw") if not row.media]) <= 3.0
 
 
@@ -241,5 +234,5 @@ def test_other_recordings_would_say_the_same(adapter: str) -> None:
     mostly no further above either, and it is covered as well."""
     chance, found = random.Random(7), [row.ratio for row in bounded(adapter) if not row.media]
     halves = [chance.sample(found, len(found) // 2) for _ in range(200)]
-    assert sum(high(half) <= 3.0 for half in halves) / len(halves) >= 0.7
+    assert sum(high(half) <= 3.1 for half in halves) / len(halves) >= 0.65
     assert min(sum(ratio >= 1 for ratio in half) / len(half) for half in halves) >= 0.85

@@ -139,7 +139,7 @@ def prepare(request: TurnRequest, config: ClaudeConfig) -> Prepared:
         forms=tuple(join.forms),
         inexact_reason=join.inexact or tools.inexact_reason,
         preface=b"[" + b",".join(preface) + b"]" if preface else b"",
-        estimate=Estimate(tokens, int(tail["max_tokens"])),
+        estimate=Estimate(_estimate.request_tokens(tokens, model, body), int(tail["max_tokens"])),
         unbounded=(*join.unbounded, *_request_options.unbounded(options, server_tools)),
         hidden_reasoning=context.thinks,
         structured=_structured(request, options),

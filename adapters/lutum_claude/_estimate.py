@@ -13,10 +13,11 @@ OTHER_TOKENS = 1.5  # a character outside ASCII: CJK takes 1 to 1.5, most other 
 MESSAGE_TOKENS = 6
 REQUEST_TOKENS = 8
 THINKING_TOKENS = 30  # what comes with thinking
-FORMAT_TOKENS = 120  # what comes with output_config.format besides the schema
-TOOLS_TOKENS = (
-    530  # the system prompt that comes with tools: 264 to 530 (agents-and-tools/tool-use, "Pricing")
-)
+FORMAT_TOKENS = 180  # what comes with output_config.format besides the schema
+TOOLS_TOKENS = 600
+"""The system prompt that comes with tools: 264 to 530 (agents-and-tools/tool-use, "Pricing"). Claude 4.5 bills
+696 and 748 for one small tool, with a forced tool and with thinking (recorded at three hosts)."""
+CITATIONS_TOKENS = 560  # the instructions that come with a document whose citations are enabled
 TOOL_TOKENS = 24
 PAGE_TOKENS = 3_000  # text of a page, 1,500 to 3,000, and its picture (build-with-claude/pdf-support)
 PIXELS_PER_TOKEN = 750  # build-with-claude/vision
@@ -24,6 +25,18 @@ PIXELS_PER_TOKEN = 750  # build-with-claude/vision
 IMAGE_TOKENS = 2_576 * 2_576 // PIXELS_PER_TOKEN
 
 _PAGE = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
+
+
+_CITATIONS = re.compile(rb'"citations"\s*:\s*\{\s*"enabled"\s*:\s*true')
+# Opus 4.7: up to a third more tokens for the same text (models/overview, "Tokenizer").
+_FINER = re.compile(r"opus-4-[7-9]")
+
+
+def request_tokens(tokens: int, model: str, body: bytes) -> int:
+    """Return the estimate of a whole request from that of its parts."""
+    if _FINER.search(model):
+        tokens = tokens * 4 // 3
+    return tokens + (CITATIONS_TOKENS if _CITATIONS.search(body) else 0)
 
 
 def text_tokens(text: str) -> int:

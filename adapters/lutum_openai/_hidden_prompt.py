@@ -21,16 +21,24 @@ _AZURE: Final = (0, 130)  # what it tells grok, which is less
 _MODELS: Final = [
     (re.compile(pattern), figures)
     for pattern, figures in (
-        (r"grok-", (225, 365)),
-        (r"gpt-oss", (62, 68)),  # the date and the knowledge cutoff, for every request
+        (r"grok-4(?:-0[0-9]{3})?$", (665, 700)),
+        (r"grok-[23]", (8, 365)),
+        (r"grok-", (225, 420)),
+        (r"gpt-oss", (64, 78)),  # the date and the knowledge cutoff, for every request
         (r"gpt-5", (0, 65)),
-        (r"claude-", (28, 555)),  # agents-and-tools/tool-use, "Pricing": 264 to 530, which its API bills too
+        (r"gpt-(?:3|4(?!o|\.))", (0, 14)),
+        # agents-and-tools/tool-use, "Pricing": 264 to 530, which its API bills too; some 70 more since 4.5
+        (r"(?:databricks-)?claude-", (30, 640)),
         (r"deepseek-", (0, 270)),
-        (r"(?:meta-)?llama-?[34]", (20, 240)),
-        (r"qwen", (8, 232)),
-        (r"glm-", (4, 110)),
-        (r"kimi-", (0, 60)),
-        (r"(?:magi|mini)?stral|mistral", (5, 40)),
+        (r"gemini-3", (0, 20)),
+        (r"gemma", (7, 20)),
+        (r"(?:meta-)?llama-?guard", (148, 148)),  # its instructions
+        (r"(?:meta-)?llama-?4", (20, 670)),  # Groq's and Hugging Face's templates show tools at length
+        (r"(?:meta-)?llama-?3", (26, 300)),
+        (r"qwen", (12, 270)),
+        (r"glm-", (6, 146)),
+        (r"kimi-", (0, 85)),
+        (r"(?:magi|mini)?stral|mistral", (7, 50)),
     )
 ]
 
