@@ -15,8 +15,8 @@ REQUEST_TOKENS = 8
 THINKING_TOKENS = 30  # what comes with thinking
 FORMAT_TOKENS = 180  # what comes with output_config.format besides the schema
 TOOLS_TOKENS = 600
-"""The system prompt that comes with tools: 264 to 530 (agents-and-tools/tool-use, "Pricing"). Claude 4.5 bills
-696 and 748 for one small tool, with a forced tool and with thinking (recorded at three hosts)."""
+"""The system prompt that comes with tools: 264 to 530 (agents-and-tools/tool-use, "Pricing"). Claude 4.5
+bills 696 and 748 for one small tool, with a forced tool and with thinking (recorded at three hosts)."""
 CITATIONS_TOKENS = 560  # the instructions that come with a document whose citations are enabled
 TOOL_TOKENS = 24
 PAGE_TOKENS = 3_000  # text of a page, 1,500 to 3,000, and its picture (build-with-claude/pdf-support)
