@@ -342,7 +342,7 @@ class HttpExchange:
 
         A checkpoint only if it has to wait.
         """
-        if self._completed and not self._ended:
+        if self._completed and not self._ended and not self._call.at_end:
             # The turn is complete, however this goes.
             with anyio.move_on_after(REST_SECONDS, shield=True), suppress(Exception):
                 while await self._call.next():
