@@ -131,6 +131,11 @@ class Pump:
             finally:
                 self._end()
 
+    @property
+    def ended(self) -> bool:
+        """Whether the socket is closed and the lease is settled, so that only the return is left."""
+        return self._ended
+
     def so_far(self) -> Usage:
         """What is known to be used, over all attempts; once the pump has ended, what was settled."""
         if self.usage is not None:

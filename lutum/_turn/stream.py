@@ -216,7 +216,8 @@ class Stream(Generic[R]):
         finally:  # of a group that holds our cancellation it raises the rest
             self._channel.close()
             self._group.cancel_scope.shield = True
-            self._group.cancel_scope.cancel()
+            if not self._pump.ended:  # a cancellation is delivered in a turn of the loop of its own
+                self._group.cancel_scope.cancel()
             try:
                 await self._group.__aexit__(None, None, None)
             finally:  # a native cancellation may come out of the group
