@@ -31,6 +31,8 @@ MEASUREMENTS = (
     "i_leaving",
     "j_spans",
     "k_store",
+    "k_short_turns",
+    "l_first_event",
 )
 PACKAGES = (
     "lutum",

@@ -1,0 +1,61 @@
+"""(k) Short turns: 20 events over kept connections, whole turns, 1, 50 and 200 at once."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from measure import LUTUM, Check, Report, Run, Table, by_hand, interleaved, run
+
+EVENTS = 20
+AT_ONCE = {1: 200, 50: 20, 200: 8}
+"""How many turns at once, and how often."""
+
+SDKS = (Run("anthropic"), Run("openai"), Run("pydantic-ai"))
+RAW = (Run("raw aiohttp"), Run("raw httpx"))
+ALL = (*RAW, *LUTUM, *SDKS)
+
+
+def measure(url: str, quick: bool) -> Report:
+    counts = (50,) if quick else tuple(AT_ONCE)
+    report = Report(
+        "(k) Short turns",
+        f"CPU microseconds of a whole turn in the client: {EVENTS} events that come in one read, over connections"
+        " that are kept. Classifying and judging are made of such turns. The raw clients only read bytes.",
+    )
+    found: dict[tuple[Run, int], float] = {}
+    for count in counts:
+        repeat = max(3, AT_ONCE[count] // (4 if quick else 1))
+        jobs = {
+            f"{each}": partial(
+                run,
+                each,
+                "completions" if each.client == "openai" else "messages",
+                f"{url}/text/{EVENTS}/50/0",
+                EVENTS,
+                streams=count,
+                repeat=repeat,
+            )
+            for each in ALL
+        }
+        ran = interleaved(1 if quick else 3, jobs)
+        found |= {(each, count): ran[f"{each}"]["cpu_us"] * EVENTS for each in ALL}
+    report.tables.append(
+        Table(
+            "Microseconds of CPU for a turn",
+            ("", *(f"{count} at once" for count in counts)),
+            tuple((each.label, *(f"{found[each, count]:.0f}" for count in counts)) for each in ALL),
+        )
+    )
+    aiohttp = found[RAW[0], 50]
+    best = min(found[each, 50] for each in SDKS)
+    for ours, share in zip(LUTUM, (1 / 5, 1 / 4.5), strict=True):
+        cpu = found[ours, 50]
+        report.checks += [
+            Check(f"50 at once: {ours.label} / best SDK", cpu / best, share),
+            Check(f"50 at once: {ours.label} / raw aiohttp", cpu / aiohttp, 4.2),
+        ]
+    return report
+
+
+if __name__ == "__main__":
+    by_hand(measure)
