@@ -88,6 +88,13 @@ def count(value: Raw | bytes | None) -> int | None:
 
     Whole floats (`5.0`, `1e2`) and digits in a string are read. Anything else is not a report: None.
     """
+    if value is None:
+        return None
+    lexeme = bytes(value)
+    if len(lexeme) < 16 and lexeme.isdigit():  # nearly every count is one, and below 2**53
+        return int(lexeme)
+    if lexeme == b"null":
+        return None
     number = _decimal(value)
     if number is None or not 0 <= number <= MOST or number != number.to_integral_value():
         return None
