@@ -19,8 +19,8 @@ def measure(url: str, quick: bool) -> Report:
     counts = (50,) if quick else tuple(AT_ONCE)
     report = Report(
         "(k) Short turns",
-        f"CPU microseconds of a whole turn in the client: {EVENTS} events that come in one read, over connections"
-        " that are kept. Classifying and judging are made of such turns. The raw clients only read bytes.",
+        f"CPU microseconds of a whole turn in the client: {EVENTS} events that come in one read, over kept"
+        " connections. Classifying and judging are made of such turns. The raw clients only read bytes.",
     )
     found: dict[tuple[Run, int], float] = {}
     for count in counts:

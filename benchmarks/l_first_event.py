@@ -15,8 +15,8 @@ OTHERS = (Run("raw httpx"), Run("anthropic"))
 def measure(url: str, quick: bool) -> Report:
     report = Report(
         "(l) The first event",
-        f"Milliseconds from the call to the first event, when {AT_ONCE} turns start at once. The median of all,"
-        " in the last of 20 rounds.",
+        f"Milliseconds from the call to the first event, when {AT_ONCE} turns start at once. The median of"
+        " all, in the last of 20 rounds.",
     )
     runs = (AIOHTTP, *LUTUM, *OTHERS)
     options = {"streams": AT_ONCE, "repeat": 20}

@@ -462,18 +462,20 @@ class ClaudeDecoder:
 
     def _report(self, reported: dict[str, Raw], out: list[Event]) -> None:
         """Lay a report over the earlier ones; what is no count does not stand for one."""
-        for name, value in reported.items():
+        for name, value in reported.items() if self._usage else ():
             known = count(self._usage.get(name)) is not None
             odd = name in COUNTS and count(value) is None
             # LiteLLM's bridges end with zeros for what they have reported before.
             zeroed = known and name in COUNTS[:2] and not count(value) and not _cached(reported)
             if name not in self._usage or not (bytes(value) == b"null" or (known and odd) or zeroed):
                 self._usage[name] = value
+        self._usage = self._usage or dict(reported)
         final = self._stop_reason is not None and count(reported.get("output_tokens")) is not None
         found = with_requested(read_usage(self._usage), self._usage, self._rates)
         if any(is_odd(reported.get(name)) for name in COUNTS):
             found = msgspec.structs.replace(found, odd=True)
-        self._reports.take(found, encode(reported), out, counted=self._deltas, final=final, free=self._free)
+        raw = encode(reported) if found.odd else b""
+        self._reports.take(found, raw, out, counted=self._deltas, final=final, free=self._free)
 
     def _unknown(self, name: bytes, data: bytes, exc: Exception, out: list[Event]) -> None:
         """Take an event that is not as the API documents it.

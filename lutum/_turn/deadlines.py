@@ -35,7 +35,7 @@ class Deadlines:
         self._timeouts = timeouts
         self._next: Reason | None = None
         self._now = now
-        self._scope = anyio.CancelScope()
+        self._scope = scope  # until the first attempt
         scope.deadline = now() + self._limit("total") + TIE
 
     def _limit(self, reason: Reason) -> float:

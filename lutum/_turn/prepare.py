@@ -205,6 +205,8 @@ class TurnContext(Struct, frozen=True):
 
         async def reserve() -> BudgetLease:
             try:
+                if limit == math.inf:
+                    return await ledger.reserve(estimate, turn)
                 with anyio.move_on_after(limit + TIE):
                     return await ledger.reserve(estimate, turn)
                 raise TurnTimeout("reserve", limit)

@@ -109,7 +109,7 @@ def cost(value: Raw | bytes | None) -> Decimal | None:
 
 def is_odd(value: Raw | bytes | None) -> bool:
     """Return whether a member is present and not null, but is not a count."""
-    return not is_null(value) and count(value) is None
+    return count(value) is None and not is_null(value)
 
 
 def member(members: Mapping[str, Raw], *path: str) -> Raw | None:
