@@ -32,6 +32,8 @@ from lutum.abc import Decoder, Phase, Prepared
 from lutum.dialect.headers import REQUEST_IDS
 
 if TYPE_CHECKING:
+    import httpx
+
     from lutum._http.engine import EngineRequest, HttpEngine
     from lutum._http.foreign_client import HttpRequest
 
@@ -44,6 +46,7 @@ __all__ = [
     "HttpTransport",
     "Secret",
     "check_base_url",
+    "httpx_transport",
     "no_key",
 ]
 
@@ -116,6 +119,24 @@ def check_base_url(url: str, endpoints: tuple[str, ...] = ()) -> str:
     if len(before) > 1 and re.fullmatch(r"v[0-9]+", last) and before[-1] == last:
         raise BadValue("base_url", f"has /{last} twice: use {base[: -len(last) - 1]}")
     return base
+
+
+def httpx_transport(connect: Connector | None = None) -> httpx.AsyncBaseTransport:
+    """Return lutum's HTTP engine as a transport: `httpx.AsyncClient(transport=httpx_transport())`.
+
+    A client of the user keeps its hooks, auth and mounts, and gets the engine below them. Of its timeouts,
+    `connect` and `read` count; its proxies and certificates do not: the engine takes them from the
+    environment.
+
+    Args:
+      connect: opens connections in place of TCP, TLS and proxies.
+
+    Raises:
+      BadValue: a proxy variable is broken.
+    """
+    from lutum._http.httpx_transport import EngineTransport  # loads httpx
+
+    return EngineTransport(connect)
 
 
 @final

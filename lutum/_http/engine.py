@@ -214,8 +214,8 @@ class EngineRequest:
         if failure is not None:
             raise failure
 
-    def start(self) -> None:
-        """Make the body readable by `next`.
+    def start(self, *, decode: bool = True) -> None:
+        """Make the body readable by `next`, without its content coding if `decode` is set.
 
         Raises:
           ProviderError: it is encoded in a way that was not asked for and is not understood.
@@ -223,7 +223,7 @@ class EngineRequest:
         assert self._answer is not None
         assert self._answer.headers is not None
         coding = self._answer.headers.get("content-encoding")
-        if coding is not None:
+        if decode and coding is not None:
             self._decompress = Decompressor.of(coding, self.host)
         self._open = True
 

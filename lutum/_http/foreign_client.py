@@ -26,6 +26,9 @@ from lutum.abc import Phase
 
 T = TypeVar("T")
 
+MARK: Final = "lutum.mark"
+"""The extension in which our own transport finds the function that is called with each phase."""
+
 CLOSE_SECONDS: Final = 2.0
 """How long closing a response may take; the connection under it has a bound of its own."""
 
@@ -57,7 +60,7 @@ class HttpRequest:
             headers=[("accept-encoding", "identity"), *headers],
             content=body,
             timeout=None,
-            extensions={"trace": self._trace(mark)},
+            extensions={"trace": self._trace(mark), MARK: partial(self._marked, mark)},
         )
         watched = _watched(cast("Any", type)(request.stream))(body)
         watched.begins = self._body_begins
@@ -76,6 +79,7 @@ class HttpRequest:
                 self.unsent = False
             # Nothing is looked for from here on, and a response, which refers to itself, would hold us.
             request.extensions.pop("trace", None)
+            request.extensions.pop(MARK, None)
         response = self._response
         found = {name.lower(): value for name, value in response.headers.items()}
         return response_of(response.status_code, found)
@@ -194,10 +198,13 @@ class HttpRequest:
                 tunnel = getattr(info.get("request"), "method", b"") == b"CONNECT"
             phase = None if tunnel else _PHASES.get(event)
             if phase is not None:
-                self._phase = phase
-                mark(phase)
+                self._marked(mark, phase)
 
         return trace
+
+    def _marked(self, mark: Callable[[Phase], None], phase: Phase) -> None:
+        self._phase = phase
+        mark(phase)
 
 
 _PHASES: Final[Mapping[str, Phase]] = {

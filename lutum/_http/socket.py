@@ -293,7 +293,10 @@ async def _connect(address: Address) -> socket.socket:
         _keep_alive(sock)
         loop: Any = current_token().native_token
         if isinstance(loop, asyncio.AbstractEventLoop):
-            await loop.sock_connect(sock, address[1])
+            try:
+                await loop.sock_connect(sock, address[1])
+            except OSError as exc:
+                raise (exc if exc.errno is None else _failed(exc.errno, address)) from exc
         else:
             await _connect_on_trio(sock, address)
     except BaseException:
@@ -310,7 +313,11 @@ async def _connect_on_trio(sock: socket.socket, address: Address) -> None:
     else:
         await cancel_shielded_checkpoint()
     if code:
-        raise OSError(code, f"{os.strerror(code)}: connect call failed {address[1]}")
+        raise _failed(code, address)
+
+
+def _failed(code: int, address: Address) -> OSError:
+    return OSError(code, f"{os.strerror(code)}: connect call failed {address[1]}")
 
 
 def _keep_alive(sock: socket.socket) -> None:
