@@ -40,7 +40,6 @@ LEVEL = {package: level for level, packages in enumerate(LAYERS) for package in 
 # Being taken apart: the HTTP engine, the public kit and the shared ledgers change these modules now.
 PENDING = {
     ("lutum._http.adapter", "lutum.transport"),
-    ("lutum._budget.lease", "lutum._budget.budget"),
 }
 TOGETHER = [{"lutum._values", "lutum.abc"}, {"lutum._http", "lutum.transport"}]
 """Packages of one layer that may import each other: a private one and the public module that exports it."""

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Generator, Sequence
 from decimal import Decimal
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, final
+from typing import Any, Literal, Protocol, final
 
 from anyio import CancelScope, current_time
 from anyio.lowlevel import checkpoint
@@ -20,13 +20,39 @@ from msgspec.structs import replace
 
 from lutum._budget.amounts import PICO, Amount, amount_of
 from lutum._budget.foreign import keep_failure, raise_failure
-from lutum._budget.wait_queue import Waiter, ahead, wake
+from lutum._budget.rate_limits import RateLimits
+from lutum._budget.wait_queue import Waiter, WaitQueue, ahead, wake
 from lutum._values.errors import BudgetExceeded
 from lutum._values.results import Estimate, Response, Usage
 from lutum.abc import Lease, Ledger, RateLimit, SharedLease, SharedLedger, TurnIdentity
 
-if TYPE_CHECKING:
-    from lutum._budget.budget import Budget
+
+class ChainLedger(WaitQueue, Protocol):
+    """One ledger of a chain, as its leases and reservations know it: a `Budget`."""
+
+    _claims: dict[Claim, None]
+    _exhausted: bool
+    _leases: set[BudgetLease]
+    _rates: RateLimits | None
+    _refused: int
+    _reserved: Amount
+    _root: Ledger | SharedLedger | None
+    _spent: Usage
+    _turns: set[BudgetLease]
+    _wait: bool
+
+    def _admit(self, claim: Claim) -> None: ...
+    def _chain(self) -> Sequence[ChainLedger]: ...
+    def _check(self) -> None: ...
+    def _hopeless(self, amount: Amount) -> str | None: ...
+    def _lacks(self, more: Amount) -> Literal["tokens", "cost"] | None: ...
+    def _late(self, amount: Amount) -> float | None: ...
+    def _limits(self, what: Literal["tokens", "cost"]) -> bool: ...
+    def _note_idle(self) -> None: ...
+    def _refusal(self, more: Amount) -> str | None: ...
+    def _refusal_for_now(self, amount: Amount) -> str | None: ...
+    def _refuse_hopeless(self) -> None: ...
+    def _run_dry(self) -> None: ...
 
 
 @final
@@ -48,7 +74,7 @@ class BudgetLease:
         "failure",
     )
 
-    def __init__(self, chain: list[Budget], amount: Amount) -> None:
+    def __init__(self, chain: Sequence[ChainLedger], amount: Amount) -> None:
         """Takes the amount; the caller has seen that it fits."""
         for ledger in chain:
             ledger._reserved += amount
@@ -61,7 +87,7 @@ class BudgetLease:
         self._shared: SharedLease | None = None  # the same lease, if its ledger is a shared one
         self._revoked: BudgetExceeded | None = None
         self._settled = False
-        self._short: Budget | None = None  # whom and what the last growth failed for
+        self._short: ChainLedger | None = None  # whom and what the last growth failed for
         self._what: Literal["tokens", "cost"] = "tokens"
         self._stop: Callable[[BudgetExceeded], None] | None = None
         self.failure: Exception | None = None  # of a foreign ledger that could not settle it
@@ -224,19 +250,19 @@ class Claim(Waiter):
 
     __slots__ = ("amount", "lease", "ledgers")
 
-    def __init__(self, ledgers: list[Budget], place: Budget, amount: Amount) -> None:
+    def __init__(self, ledgers: Sequence[ChainLedger], place: ChainLedger, amount: Amount) -> None:
         super().__init__(ledgers, place)
         self.ledgers = ledgers
         self.amount = amount
         self.lease: BudgetLease | None = None
 
 
-def blocking_ledger(chain: list[Budget], amount: Amount) -> Budget | None:
+def blocking_ledger(chain: Sequence[ChainLedger], amount: Amount) -> ChainLedger | None:
     """The first ledger of the chain on which the amount does not fit."""
     return next((ledger for ledger in chain if ledger._refusal(amount)), None)
 
 
-def try_grant(waiter: Waiter) -> Budget | None:
+def try_grant(waiter: Waiter) -> ChainLedger | None:
     """Grant the claim, or refuse it for good, or say which ledger blocks it."""
     assert isinstance(waiter, Claim)
     for ledger in waiter.ledgers:
@@ -261,7 +287,12 @@ class Reservation:
     __slots__ = ("_aside", "_budget", "_estimate", "_lease", "_turn")
 
     def __init__(
-        self, budget: Budget, estimate: Estimate, turn: TurnIdentity | None = None, *, aside: bool = False
+        self,
+        budget: ChainLedger,
+        estimate: Estimate,
+        turn: TurnIdentity | None = None,
+        *,
+        aside: bool = False,
     ) -> None:
         """`aside`: for turns to come, which keep to the rates themselves."""
         self._turn = turn
@@ -312,7 +343,7 @@ class Reservation:
         lease._chain[-1]._exhausted = False  # it grants again
         shared.on_revoked(lease.revoke)
 
-    async def _wait(self, chain: list[Budget], amount: Amount, place: Budget) -> BudgetLease:
+    async def _wait(self, chain: Sequence[ChainLedger], amount: Amount, place: ChainLedger) -> BudgetLease:
         """Stand in line at `place`, or be refused where it does not keep one."""
         for ledger in chain:
             why = None if ledger._wait else ledger._refusal(amount)
