@@ -135,7 +135,12 @@ class ClaudeItemEncoder:
         if not home or (turn.inexact_reason or "").startswith(_turn.INCOMPLETE):
             sent = _turn.view_blocks(turn)
         else:
-            sent = _turn.replay_blocks(turn)
+            # Claude refuses its own thinking back without a signature: "thinking.signature: Field required".
+            # Other models, at endpoints of this dialect, sign none and may want it back.
+            unsigned = "claude" not in self.model.lower()
+            sent = _turn.replay_blocks(turn, unsigned=unsigned)
+            if form.exact and not unsigned and _turn.has_unsigned(turn):
+                form = ReplayForm(False, "its thinking has no signature, so the API does not take it back")
             if _turn.has_thinking(turn):
                 bare = tuple(map(_turn_block, _turn.replay_blocks(turn, thinking=False)))
         capable = _models.capabilities(self.model)

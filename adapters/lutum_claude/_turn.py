@@ -135,13 +135,20 @@ def replay_form(turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
     return ReplayForm(True)
 
 
-def replay_blocks(turn: CommittedTurn, *, thinking: bool = True) -> list[bytes]:
-    """The wire's content as it goes back, with or without its thinking."""
+def has_unsigned(turn: CommittedTurn) -> bool:
+    """Whether the wire holds thinking without a signature: cut by the output bound, or made by a bridge."""
+    return any(map(_is_unsigned, _blocks(_decode_message(turn.wire))))
+
+
+def replay_blocks(turn: CommittedTurn, *, thinking: bool = True, unsigned: bool = True) -> list[bytes]:
+    """The wire's content as it goes back, with or without its thinking, or only without unsigned thinking."""
     blocks = _blocks(_decode_message(turn.wire))
     sent = list[bytes]()
     for kind, block in _live(blocks):
         is_dropped = RESPONSE_ONLY_BLOCKS.get(kind)
         if (is_dropped and is_dropped(block)) or (kind in THINKING and not thinking):
+            continue
+        if not unsigned and _is_unsigned(block):
             continue
         sent.append(_without_response_members(block) if kind == "text" else block)
     return sent
@@ -262,6 +269,10 @@ def _said(block: bytes, member: str) -> str:
 
 def _stopped(message: _MessageBody) -> str | None:
     return string(message.stop_reason)
+
+
+def _is_unsigned(block: bytes) -> bool:
+    return _wire.decode_tag(block).type == "thinking" and not _said(block, "signature")
 
 
 def _signed(block: bytes) -> bool:
