@@ -87,6 +87,7 @@ _SELF_HOSTED = _row(
     "local",
     "A server at a local address",
     strict=(True, "vllm docs, Tool calling: arguments follow the schema only where strict is set"),
+    think=(("think",), "docs.vllm.ai, Reasoning outputs: without a parser the tags stay in the text"),
     schema=("full", "grammar engines (xgrammar, llguidance, llama.cpp's GBNF) enforce more than OpenAI does"),
 )
 

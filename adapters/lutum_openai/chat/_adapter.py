@@ -171,4 +171,5 @@ def decoder_for(prepared: Prepared, response: Response, config: _encode.ChatConf
         hidden_reasoning=prepared.hidden_reasoning,
         rates=prepared.rates,
         increments=config.profile.usage == "increments",
+        think=_encode.profile_for(config, prepared.model).think,
     )

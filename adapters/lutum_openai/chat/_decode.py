@@ -52,6 +52,7 @@ from lutum_openai._errors import ERRORS
 from lutum_openai._usage import rates_of, read_timings, read_usage
 from lutum_openai.chat import _turn, _wire
 from lutum_openai.chat._assemble import ReceivedCall, ReceivedMessage
+from lutum_openai.chat._think import Piece, TagSplitter
 
 PATIENCE = 8
 """So many chunks in a row that are not plain, and none is tried any more: a failed try is not free."""
@@ -77,6 +78,7 @@ class ChatDecoder:
       hidden_reasoning: counts are lower bounds.
       rates: the rates that the request asked for, until the answer names one.
       increments: each usage report counts only what is new since the last one.
+      think: names of tags that enclose reasoning at the start of the text.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class ChatDecoder:
         hidden_reasoning: bool = False,
         rates: tuple[str, ...] = (),
         increments: bool = False,
+        think: tuple[str, ...] = (),
     ) -> None:
         self._response = response
         self._model = model
@@ -99,6 +102,8 @@ class ChatDecoder:
         self._inexact = inexact_reason
         self._text = StructuredDelta if structured else TextDelta
         self._value_tool = value_tool
+        self._think = think
+        self._tags = TagSplitter(think) if think else None
 
         self._reader = AnswerReader(response, ERRORS)
         self._is_body = False  # the answer is one JSON value
@@ -220,7 +225,7 @@ class ChatDecoder:
         delta = choice.delta
         text, content, words = delta.content, delta.reasoning_content, delta.reasoning
         if text:
-            if content or words or not self._message.goes_on("content", text):
+            if self._tags is not None or content or words or not self._message.goes_on("content", text):
                 return False
             out.append(self._text(text))
         elif content:
@@ -314,7 +319,7 @@ class ChatDecoder:
                     continue
                 self._deltas += 1
                 if kind == "text":
-                    out.append(self._text(text))
+                    self._show_text(text, out)
                 elif kind == "reasoning":
                     out.append(ReasoningDelta(text))
                 else:
@@ -347,6 +352,18 @@ class ChatDecoder:
             out.append(ProviderEvent("finish_reason", copied(choice.finish_reason)))
         if not is_null(choice.usage):
             self._report(read_usage(choice.usage), choice.usage, out, alone=False)
+
+    def _show_text(self, text: str, out: list[Event]) -> None:
+        if self._tags is None:
+            out.append(self._text(text))
+            return
+        self._show_pieces(self._tags.feed(text), out)
+        if self._tags.done:
+            self._tags = None
+
+    def _show_pieces(self, pieces: list[Piece], out: list[Event]) -> None:
+        for kind, text in pieces:
+            out.append(ReasoningDelta(text) if kind == "reasoning" else self._text(text))
 
     def _call_delta(self, raw: Raw, out: list[Event]) -> None:
         if not starts_with(raw, b"{"):
@@ -396,6 +413,8 @@ class ChatDecoder:
 
     def _complete(self, out: list[Event]) -> None:
         self._done = True
+        if self._tags is not None:
+            self._show_pieces(self._tags.end(), out)
         self._finish_calls(out)
         message = self._message.json()
         try:
@@ -405,6 +424,7 @@ class ChatDecoder:
                 model=self._model,
                 inexact_reason=self._inexact or self._message.inexact or self._repaired(),
                 value_tool=self._value_tool,
+                think=self._think,
             )
         except FAULTS as exc:
             self._fail(message, str(exc))

@@ -20,6 +20,7 @@ from lutum.dialect.json import decode_array, decode_object, decode_str, encode, 
 from lutum_openai._citations import citations_of
 from lutum_openai._profiles import Profile
 from lutum_openai.chat import _wire
+from lutum_openai.chat._think import split
 
 T = TypeVar("T")
 
@@ -91,17 +92,19 @@ def turn_from_message(
     model: str,
     inexact_reason: str | None = None,
     value_tool: str | None = None,
+    think: tuple[str, ...] = (),
 ) -> CommittedTurn:
     """The turn of a whole assistant message; its wire is `message`, byte for byte.
 
     Args:
       value_tool: the forced tool whose arguments are the structured value; its call is text in the view.
+      think: names of tags that enclose reasoning at the start of the text.
 
     Raises:
       msgspec.DecodeError: not a message.
     """
     members = decode_object(message)
-    items = _view(members, value_tool)
+    items = _view(members, value_tool, think)
     for item in items:
         if isinstance(item, ToolCallItem) and not is_object(item.arguments):
             inexact_reason = inexact_reason or f"the arguments of call {item.id!r} are not a JSON object"
@@ -309,7 +312,7 @@ def _replay_call(call: Raw) -> bytes:
     return encode({name: kept[name] for name in order})
 
 
-def _view(members: dict[str, Raw], value_tool: str | None) -> tuple[ViewItem, ...]:
+def _view(members: dict[str, Raw], value_tool: str | None, think: tuple[str, ...]) -> tuple[ViewItem, ...]:
     items = list[ViewItem]()
     said = list[str]()
     for name in _wire.REASONING_TEXT:
@@ -324,7 +327,7 @@ def _view(members: dict[str, Raw], value_tool: str | None) -> tuple[ViewItem, ..
         said.append("".join((detail.text or "") + (detail.summary or "") for detail in read))
     items += map(ReasoningItem, said)
     cited = citations_of(bytes(members.get("annotations", b"")))
-    items += _content_items(members.get("content"), cited)
+    items += _content_items(members.get("content"), cited, think)
     audio = members.get("audio")
     spoken = _read(_decode_audio, audio)
     if spoken is not None and spoken.transcript:
@@ -344,12 +347,15 @@ def _read(decode: Callable[[Raw], T], raw: Raw | None) -> T | None:
         return None
 
 
-def _content_items(content: Raw | None, cited: tuple[Citation, ...]) -> list[ViewItem]:
+def _content_items(
+    content: Raw | None, cited: tuple[Citation, ...], think: tuple[str, ...]
+) -> list[ViewItem]:
     if content is None or is_null(content):
         return []
     if bytes(content).startswith(b'"'):
-        text = decode_str(content)
-        return [TextItem(text, cited)] if text else []
+        thought, text = split(decode_str(content), think)
+        said: list[ViewItem] = [ReasoningItem(thought)] if thought else []
+        return [*said, TextItem(text, cited)] if text else said
     items = list[ViewItem]()
     if not bytes(content).startswith(b"["):
         return items

@@ -1,0 +1,77 @@
+"""Reasoning that stands between tags at the start of an answer's text, as in `<think>...</think>`. No I/O.
+
+Perplexity's sonar-reasoning, MiniMax and servers without a reasoning parser send it so; Bedrock's gpt-oss has
+`<reasoning>`. The turn's wire keeps the text as it came.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Piece = tuple[Literal["text", "reasoning"], str]
+
+
+def split(text: str, tags: tuple[str, ...]) -> tuple[str, str]:
+    """Return the reasoning and the rest of a whole text. Without its end tag all of it is reasoning."""
+    splitter = TagSplitter(tags)
+    pieces = [*splitter.feed(text), *splitter.end()]
+    reasoning = "".join(piece for kind, piece in pieces if kind == "reasoning")
+    return reasoning, "".join(piece for kind, piece in pieces if kind == "text")
+
+
+class TagSplitter:
+    """Splits streamed text. `done` once nothing more can change: what follows is text."""
+
+    def __init__(self, tags: tuple[str, ...]) -> None:
+        self._tags = tags
+        self._held = ""
+        self._end: str | None = None  # the tag that ends the reasoning
+        self._trimming = False  # behind the end tag, before the first character of the answer
+        self.done = not tags
+
+    def feed(self, text: str) -> list[Piece]:
+        """Return what is certain about the text so far."""
+        if self.done:
+            return [("text", text)] if text else []
+        self._held += text
+        found = list[Piece]()
+        if self._end is None and not self._trimming:
+            self._begin(found)
+        if self._end is not None:
+            self._think(found, self._end)
+        if self._trimming and (rest := self._held.lstrip()):
+            found.append(("text", rest))
+            self._held, self.done = "", True
+        return found
+
+    def end(self) -> list[Piece]:
+        """Return what was held back, at the end of the answer."""
+        held, self._held, self.done = self._held, "", True
+        if not held or self._trimming:
+            return []
+        return [("text" if self._end is None else "reasoning", held)]
+
+    def _begin(self, found: list[Piece]) -> None:
+        start = self._held.lstrip()
+        for tag in self._tags:
+            opening = f"<{tag}>"
+            if start.startswith(opening):
+                self._end, self._held = f"</{tag}>", start[len(opening) :].lstrip("\n")
+                return
+        if start and not any(f"<{tag}>".startswith(start) for tag in self._tags):
+            found.append(("text", self._held))
+            self._held, self.done = "", True
+
+    def _think(self, found: list[Piece], end: str) -> None:
+        at = self._held.find(end)
+        if at >= 0:
+            if thought := self._held[:at].rstrip():
+                found.append(("reasoning", thought))
+            self._held, self._end, self._trimming = self._held[at + len(end) :], None, True
+            return
+        keep = next((n for n in range(len(end) - 1, 0, -1) if self._held.endswith(end[:n])), 0)
+        sure = self._held[: len(self._held) - keep]
+        sure = sure.rstrip("\n")  # a line end may stand before the end tag
+        if sure:
+            found.append(("reasoning", sure))
+            self._held = self._held[len(sure) :]
