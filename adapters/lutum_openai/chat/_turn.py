@@ -365,10 +365,8 @@ def _content_items(
             items.append(TextItem(part.text))
         elif part.type == "refusal" and part.refusal:
             items.append(RefusalItem(part.refusal))
-        elif part.type == "thinking":
-            thought = thinking_text(decode_object(raw).get("thinking"))
-            if thought:
-                items.append(ReasoningItem(thought))
+        elif part.type == "thinking" and (words := thinking_text(decode_object(raw).get("thinking"))):
+            items.append(ReasoningItem(words))
     return items
 
 
