@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from lutum._turn.bills import TurnBill
-from lutum._values.errors import BranchExists, NoSuchBranch, RoundOpen, StaleBranch, StoreValue
+from lutum._values.errors import BranchExists, NoSuchBranch, RoundOpen, StaleBranch, StoreCorrupt, StoreValue
 from lutum._values.items import Item
 from lutum._values.results import Usage
 from lutum._values.transcript import Transcript
@@ -261,8 +261,11 @@ def usage(at: Transaction, nodes: Nodes, name: str) -> Usage:
     """Return the sum of a branch's bills."""
     branch = find(at, name)
     total = Usage()
-    for row in at.rows("select usage from lutum_bill where branch = ?", branch.id):
-        total += msgspec.json.decode(nodes.codec.decode(bytes(row[0])), type=Usage)
+    for row in at.rows("select turn, usage from lutum_bill where branch = ?", branch.id):
+        try:
+            total += msgspec.json.decode(nodes.codec.decode(bytes(row[1])), type=Usage)
+        except Exception as exc:
+            raise StoreCorrupt(f"store: the bill of turn {row[0]} is damaged: {exc}") from exc
     return total
 
 

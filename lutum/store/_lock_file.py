@@ -30,9 +30,18 @@ class LockFile:
 
     def __init__(self, database: str, runner: int) -> None:
         self._path = _place(database, runner)
-        self._path.parent.mkdir(exist_ok=True)
-        self._file = os.open(self._path, os.O_CREAT | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o666)
+        self._file = self._opened()
         _lock(self._file, shared=False)
+
+    def _opened(self, tries: int = 10) -> int:
+        """Open the file. Another process may remove the empty folder at the same time."""
+        self._path.parent.mkdir(exist_ok=True)
+        try:
+            return os.open(self._path, os.O_CREAT | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o666)
+        except FileNotFoundError:
+            if not tries:
+                raise
+        return self._opened(tries - 1)
 
     def release(self) -> None:
         """Let the lock go, and remove the file."""

@@ -24,7 +24,9 @@ class Sqlite:
     serial = "integer primary key"
 
     def __init__(self, path: str | None, timeout: float) -> None:
-        self.path = path
+        # Absolute, because the program may change its folder; without links, because other processes have
+        # to find the lock files beside it.
+        self.path = None if path is None else os.path.realpath(path)
         self.threads = 0 if path is None else 1
         self._timeout = timeout
         self._connection: sqlite3.Connection | None = None
@@ -72,7 +74,8 @@ class Sqlite:
 
     def keep_alive(self, runner: int) -> None:
         if self.path is not None and self._lock is None:
-            self._lock = LockFile(self.path, runner)
+            with _translated(self.path):
+                self._lock = LockFile(self.path, runner)
 
     def is_alive(self, runner: int) -> bool:
         return self.path is not None and LockFile.is_held(self.path, runner)
@@ -128,5 +131,5 @@ def _translated(path: str) -> Generator[None]:
         if name.startswith("SQLITE_CORRUPT"):
             raise StoreCorrupt(text) from exc
         raise StoreError(text) from exc
-    except (OverflowError, UnicodeError) as exc:
+    except (OverflowError, UnicodeError, OSError) as exc:
         raise StoreError(f"sqlite: {path}: {exc}") from exc

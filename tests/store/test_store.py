@@ -620,6 +620,44 @@ async def test_a_damaged_row(any_url: str) -> None:
             assert len(await branch.at(session.transcript.prefix(3).digest)) == 3
 
 
+async def test_damaged_rows_of_other_tables(any_url: str) -> None:
+    """A bill, a round and a result are named too."""
+    async with connect(any_url) as store:
+        branch, _, round = await held(store)
+
+        async def damage(table: str, column: str) -> None:
+            sql = f"update {table} set {column} = ?"
+            await store._runtime.do(lambda at, whole: at.run(sql, b"{"))
+
+        await damage("lutum_bill", "usage")
+        with pytest.raises(StoreCorrupt, match="the bill of turn"):
+            await branch.usage()
+        await damage("lutum_call", "result")
+        with pytest.raises(StoreCorrupt, match="the result of call '1' of branch 'b'"):
+            await branch.held(TOOLS)
+        await damage("lutum_round", "data")
+        with pytest.raises(StoreCorrupt, match="the open round of branch 'b' is damaged"):
+            await branch.held(TOOLS)
+        assert round.unanswered
+
+
+async def test_a_program_that_changes_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative path is that of the start, and a link is the file behind it."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    async with connect("sqlite:link/a.db") as one, connect(f"sqlite:{tmp_path}/data/a.db") as two:
+        monkeypatch.chdir("/")
+        branch, _, round = await held(one)
+        await branch.start(round.calls[0])
+        loaded = await (await two.branch("b")).held(TOOLS)
+        assert loaded is not None
+        started = loaded.calls[0].started
+        assert started is not None
+        assert started.alive
+    assert sorted(os.listdir(tmp_path / "data")) == ["a.db"]
+
+
 async def test_a_clock_that_moves_back(any_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Times are for people; nothing is decided by them but the age of what nobody can reach."""
     async with connect(any_url) as store:
