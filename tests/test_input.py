@@ -200,10 +200,15 @@ def test_text_of_mixed_content() -> None:
     assert ToolResult("c", content).text == "ab"
 
 
+def test_an_unknown_role_is_refused_when_the_message_is_made() -> None:
+    with pytest.raises(BadValue, match="'robot' is not one of system, developer, user, assistant") as caught:
+        Message("robot", (Text("x"),))  # type: ignore[arg-type]
+    assert caught.value.field == "role"
+
+
 @pytest.mark.parametrize(
     ("item", "problem"),
     [
-        (Message("robot", (Text("x"),)), "'robot' is no role"),
         (Message("user", "hello"), "content is str"),
         (Message("user", ("hello",)), "str is no Text"),
         (ToolResult("c", [Text("x")], False, "f", "{}"), "content is list"),
