@@ -1,0 +1,89 @@
+"""`lutum.dialect.answer`: a body is a stream, one JSON value, or a page."""
+
+import pytest
+
+import lutum
+from lutum.dialect.answer import AnswerReader
+from lutum.dialect.errors import ErrorTable
+from lutum.dialect.finish import FinishTable
+
+
+def reader(**headers: str) -> AnswerReader:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return AnswerReader(lutum.Response(200, headers=named), ErrorTable())
+
+
+@pytest.mark.parametrize("size", [1, 2, 1000])
+@pytest.mark.parametrize(
+    ("data", "events", "body"),
+    [
+        (b'data: {"a":1}\n\ndata: {"b":2}', [(b"", b'{"a":1}'), (b"", b'{"b":2}')], None),
+        (b": hello\n\nevent: x\ndata: 1\n\n", [(b"x", b"1")], None),
+        (b"\xef\xbb\xbfdata: 1\n\n", [(b"", b"1")], None),
+        (b'data: {"a":1}\n\ndata: {"b":', [(b"", b'{"a":1}')], None),
+        (b' \r\n\n{"a":1}', [], b'{"a":1}'),
+        (b'[{"error":1}]', [], b'[{"error":1}]'),
+        (b'{"a":', [], None),
+        (b"", [], None),
+    ],
+)
+def test_what_a_body_is(
+    data: bytes, events: list[tuple[bytes, bytes]], body: bytes | None, size: int
+) -> None:
+    """However it is cut into pieces."""
+    reading, found = reader(), list[tuple[bytes, bytes]]()
+    for at in range(0, len(data), size):
+        found += reading.feed(data[at : at + size])
+    found += reading.eof()
+    assert found == events
+    assert reading.body() == body
+
+
+@pytest.mark.parametrize("data", [b"<html><title>Sign in</title>", b"upstream connect error", b""])
+def test_a_page(data: bytes) -> None:
+    """HTML, text and an empty answer of another type are errors that name the type."""
+    reading = reader(content_type="text/html; charset=utf-8")
+    reading.feed(data)
+    assert reading.eof() == []
+    with pytest.raises(lutum.ProviderError, match="text/html") as caught:
+        reading.body()
+    assert caught.value.kind == "malformed"
+
+
+def test_an_error_between_events() -> None:
+    """A proxy's JSON behind the events is read when the stream had no end."""
+    reading = reader()
+    reading.feed(b'data: {"a":1}\n\n{\n  "error": {\n    "message": "quota used up"\n  }\n}\n')
+    reading.eof()
+    with pytest.raises(lutum.ProviderError, match="quota used up"):
+        reading.check_strays()
+    quiet = reader()
+    quiet.feed(b'data: {"a":1}\n\n')
+    quiet.check_strays()
+
+
+@pytest.mark.parametrize(
+    ("reason", "word"),
+    [
+        ("stop", "stop"),
+        ("MAX_TOKENS", "length"),
+        ("maxTokens", "length"),
+        ("max-tokens", "length"),
+        ("odd", "odd"),
+        ("model_context_window_exceeded", "length"),
+        ("toolUse", "tool_calls"),
+        ("sensitive", "content_filter"),
+    ],
+)
+def test_finish_reasons(reason: str, word: str) -> None:
+    assert FinishTable().read(reason) == word
+
+
+@pytest.mark.parametrize(
+    "reason", ["abort", "insufficient_system_resource", "network_error", "error", "Cancelled"]
+)
+def test_broken_off(reason: str) -> None:
+    error = FinishTable().broken(reason, lutum.Response(200), b"")
+    assert error is not None
+    assert error.kind == "server"
+    assert FinishTable().broken("stop", lutum.Response(200), b"") is None
