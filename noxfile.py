@@ -94,7 +94,9 @@ def docs(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[0], default=False)
 def bench(session: nox.Session) -> None:
     """Measure against the peers, write benchmarks/RESULTS.md, and fail where a figure is missed."""
-    session.install(".", "aiohttp", "anthropic", "google-genai", "litellm", "matplotlib", "openai")
+    session.install(
+        ".[redis]", "redis", "aiohttp", "anthropic", "google-genai", "litellm", "matplotlib", "openai"
+    )
     session.install("pydantic-ai-slim[anthropic,openai]", "langgraph-checkpoint-sqlite", "psycopg[binary]")
     session.run("python", "benchmarks/run.py", *session.posargs)
 

@@ -33,6 +33,7 @@ MEASUREMENTS = (
     "k_store",
     "k_short_turns",
     "l_first_event",
+    "m_shared",
 )
 PACKAGES = (
     "lutum",
