@@ -30,6 +30,7 @@ from lutum._hooks.slots import (
     Stateful as Stateful,
 )
 from lutum._lutum import Lutum as Lutum
+from lutum._publish import publish
 from lutum._run import run as run
 from lutum._schema.partial import Partial as Partial
 from lutum._session import Session as Session
@@ -181,6 +182,18 @@ from lutum._values.settings import (
 from lutum._values.transcript import Head as Head, Transcript as Transcript
 
 if TYPE_CHECKING:
+    from lutum import (
+        abc as abc,
+        dialect as dialect,
+        eval as eval,
+        mcp as mcp,
+        redis as redis,
+        sse as sse,
+        store as store,
+        testing as testing,
+        trace as trace,
+        transport as transport,
+    )
     from lutum._adapter_by_name import adapter as adapter
     from lutum._explain import explain as explain
     from lutum_claude import (
@@ -225,21 +238,202 @@ _LAZY = {
     "explain": "lutum._explain",
 }
 
+_MODULES = frozenset(
+    {"abc", "dialect", "eval", "mcp", "redis", "sse", "store", "testing", "trace", "transport"}
+)
 
-_MODULES = frozenset({"abc", "dialect", "eval", "mcp", "sse", "store", "testing", "trace", "transport"})
+__all__ = [
+    "STOP",
+    "UNLIMITED",
+    "Approved",
+    "Arguments",
+    "Attempt",
+    "Available",
+    "BadValue",
+    "BranchExists",
+    "Budget",
+    "BudgetExceeded",
+    "BudgetLease",
+    "BudgetScope",
+    "BudgetStatistics",
+    "CallIssue",
+    "CallTaken",
+    "Citation",
+    "CitationAdded",
+    "ClaudeAdapter",
+    "ClaudeHooks",
+    "ClaudeOptions",
+    "CommittedTurn",
+    "Completed",
+    "Completion",
+    "CompletionResult",
+    "Content",
+    "ContractViolation",
+    "Document",
+    "Effort",
+    "ErrorKind",
+    "Estimate",
+    "EstimateRequired",
+    "Estimator",
+    "Event",
+    "FinishReason",
+    "Finished",
+    "FunctionTool",
+    "GeminiAdapter",
+    "GeminiHooks",
+    "GeminiOptions",
+    "Handler",
+    "Head",
+    "Hook",
+    "HookBusy",
+    "HookMethod",
+    "HookSet",
+    "Image",
+    "Injected",
+    "InputTool",
+    "Interrupted",
+    "Item",
+    "LedgerError",
+    "LedgerLost",
+    "Limit",
+    "Lutum",
+    "LutumError",
+    "LutumHooks",
+    "Message",
+    "ModelInput",
+    "NeedsTools",
+    "NetworkError",
+    "NoSuchBranch",
+    "OpenAIAdapter",
+    "OpenAIChatAdapter",
+    "OpenAICompletionsAdapter",
+    "OpenAIHooks",
+    "OpenAIOptions",
+    "OpenRouterAdapter",
+    "OpenRouterHooks",
+    "OpenRouterOptions",
+    "OutputInvalid",
+    "OutputLimitExceeded",
+    "Part",
+    "Partial",
+    "PartialResult",
+    "PrefixGate",
+    "Preview",
+    "Price",
+    "Pricing",
+    "ProviderError",
+    "ProviderEvent",
+    "Raw",
+    "RawTool",
+    "ReasoningDelta",
+    "ReasoningItem",
+    "RefusalDelta",
+    "RefusalItem",
+    "Refused",
+    "Registration",
+    "RequestBudget",
+    "Response",
+    "RestartDecision",
+    "RetryPolicy",
+    "RoundJournal",
+    "RoundOpen",
+    "RoundPlan",
+    "Selector",
+    "Session",
+    "Settings",
+    "Slot",
+    "StaleBranch",
+    "StaleCommit",
+    "Started",
+    "Stateful",
+    "Stop",
+    "Stopped",
+    "StoreBusy",
+    "StoreCorrupt",
+    "StoreError",
+    "StoreFormat",
+    "StoreValue",
+    "Stream",
+    "StructuredCompletion",
+    "StructuredCompletionResult",
+    "StructuredDelta",
+    "StructuredReady",
+    "StructuredResult",
+    "StructuredTurn",
+    "Text",
+    "TextDelta",
+    "TextItem",
+    "TextResult",
+    "TextTurn",
+    "Timeouts",
+    "Tool",
+    "ToolCall",
+    "ToolCallDelta",
+    "ToolCallIssue",
+    "ToolCallItem",
+    "ToolCallReady",
+    "ToolDef",
+    "ToolError",
+    "ToolHook",
+    "ToolHooks",
+    "ToolResult",
+    "ToolRound",
+    "Toolset",
+    "Transcript",
+    "TranscriptError",
+    "Turn",
+    "TurnError",
+    "TurnNotFinished",
+    "TurnStarted",
+    "TurnTimeout",
+    "UnpricedModel",
+    "Usage",
+    "UsageError",
+    "UsageUpdate",
+    "View",
+    "ViewItem",
+    "WillRetry",
+    "abc",
+    "adapter",
+    "decode_frame",
+    "dialect",
+    "encode_frame",
+    "eval",
+    "exact_estimate",
+    "explain",
+    "first_success",
+    "hook",
+    "mcp",
+    "nested_hooks",
+    "off",
+    "raw_tool",
+    "redis",
+    "result_from_body",
+    "run",
+    "sse",
+    "store",
+    "testing",
+    "tool",
+    "tool_input",
+    "trace",
+    "transport",
+]
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_LAZY, *_MODULES]
+    return __all__
 
 
-def __getattr__(name: str) -> object:
-    if name in _MODULES:
+if not TYPE_CHECKING:  # a checker would take any name for one that exists
+
+    def __getattr__(name: str) -> object:
         import importlib
 
-        return importlib.import_module(f"lutum.{name}")
-    if name not in _LAZY:
-        raise AttributeError(f"module 'lutum' has no attribute {name!r}")
-    import importlib
+        if name in _MODULES:
+            return importlib.import_module(f"lutum.{name}")
+        if name not in _LAZY:
+            raise AttributeError(f"module 'lutum' has no attribute {name!r}")
+        return getattr(importlib.import_module(_LAZY[name]), name)
 
-    return getattr(importlib.import_module(_LAZY[name]), name)
+
+publish(__name__, (globals().get(name) for name in __all__))

@@ -50,7 +50,7 @@ class Session:
         self._committed: TurnRequest | None = None
         self._bills = Bills()
         self._stored: tuple[object, Transcript] | None = None  # a branch, and where it was last saved to
-        self.defaults = Settings()
+        self.defaults: Settings = Settings()
 
     @property
     def llm(self) -> Lutum:

@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 LAYERS: list[set[str]] = [
-    {"lutum._text", "lutum.sse", "lutum._backend"},
+    {"lutum._publish", "lutum._text", "lutum.sse", "lutum._backend"},
     {"lutum._values", "lutum.abc"},
     {"lutum._schema", "lutum._telemetry", "lutum._run"},
     {"lutum._hooks"},

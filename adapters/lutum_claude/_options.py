@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from lutum import BadValue
 from lutum.dialect.headers import check_extra_headers, is_value
-from lutum.dialect.json import Json, to_bytes
+from lutum.dialect.json import JsonValue, to_bytes
 from lutum.dialect.options import ProviderOptions, SettingsHooks, check_extra_body
 from lutum_claude import _wire
 
@@ -63,12 +63,12 @@ class ClaudeOptions(ProviderOptions, frozen=True, kw_only=True):
     prefix_mismatch: Literal["error", "drop"] | None = None
     user_id: str | None = None
     service_tier: Literal["auto", "standard_only"] | None = None
-    container: Json | None = None
-    context_management: Json | None = None
-    mcp_servers: Json | None = None
-    server_tools: tuple[Json, ...] | None = None
-    fallbacks: Json | None = None
-    task_budget: Json | None = None
+    container: JsonValue | None = None
+    context_management: JsonValue | None = None
+    mcp_servers: JsonValue | None = None
+    server_tools: tuple[JsonValue, ...] | None = None
+    fallbacks: JsonValue | None = None
+    task_budget: JsonValue | None = None
     inference_geo: str | None = None
     top_k: int | None = None
     parallel_tool_calls: bool | None = None

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 from lutum import BadValue
 from lutum.dialect.headers import check_extra_headers
-from lutum.dialect.json import Json, to_bytes
+from lutum.dialect.json import JsonValue, to_bytes
 from lutum.dialect.options import ProviderOptions, SettingsHooks, check_extra_body
 
 Level = Literal["minimal", "low", "medium", "high", "xhigh"]
@@ -86,12 +86,12 @@ class GeminiOptions(ProviderOptions, frozen=True, kw_only=True, repr_omit_defaul
     thinking_budget: int | None = None
     include_thoughts: bool | None = None
     replay_thoughts: bool | None = None
-    safety_settings: Mapping[str, str] | tuple[Json, ...] | None = None
+    safety_settings: Mapping[str, str] | tuple[JsonValue, ...] | None = None
     cached_content: str | None = None
-    server_tools: tuple[Json, ...] | None = None
+    server_tools: tuple[JsonValue, ...] | None = None
     server_side_tool_invocations: bool | None = None
     validated: bool | None = None
-    retrieval_config: Json | None = None
+    retrieval_config: JsonValue | None = None
     structured: Literal["json_schema", "tool"] | None = None
     response_modalities: tuple[str, ...] | None = None
     media_resolution: str | None = None

@@ -6,7 +6,7 @@ from typing import Literal
 
 from lutum import BadValue
 from lutum.dialect.headers import check_extra_headers
-from lutum.dialect.json import Json, to_bytes
+from lutum.dialect.json import JsonValue, to_bytes
 from lutum.dialect.options import ProviderOptions, SettingsHooks, check_extra_body
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
@@ -75,7 +75,7 @@ class OpenAIOptions(ProviderOptions, frozen=True, kw_only=True, repr_omit_defaul
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     logit_bias: dict[str, float] | None = None
-    server_tools: tuple[Json, ...] | None = None
+    server_tools: tuple[JsonValue, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.top_logprobs is not None and not 0 <= self.top_logprobs <= 20:

@@ -148,7 +148,7 @@ class Budget:
                 tokens_per_minute, requests_per_minute, follow=follow_rate_limits
             )
         self.children: list[Budget] = []
-        self.closed = False
+        self.closed: bool = False
         self.queued: list[tuple[int, Waiter]] = []
         self.when_spent: Callable[[], None] | None = None
 

@@ -85,7 +85,7 @@ class Definition(Generic[P, R, O]):
     """What `@lutum.hook` leaves in the class: of the class it is a `Slot`, of a set a `Dispatch`."""
 
     def __init__(self, default: Callable[..., Awaitable[Any]], plan: HookPlan) -> None:
-        self.name = name_of(default).rpartition(".")[2]
+        self.name: str = name_of(default).rpartition(".")[2]
         self.default = default
         self.plan = plan
         signature = inspect.signature(default)
@@ -166,7 +166,7 @@ class Nested(Generic[N]):
 
     def __init__(self, kind: type[N]) -> None:
         self.kind = kind
-        self.name = ""
+        self.name: str = ""
         self._empty = kind()
 
     def __set_name__(self, owner: Any, name: str) -> None:

@@ -68,9 +68,9 @@ class HttpAnswer:
         self.headers: dict[str, str] | None = None
         self.lines: list[tuple[bytes, bytes]] = []
         self.pieces: list[bytes] = []
-        self.reusable = False
-        self.status = 0
-        self.whole = False
+        self.reusable: bool = False
+        self.status: int = 0
+        self.whole: bool = False
 
     def feed(self, data: bytes) -> None:
         """Parse bytes from the connection.

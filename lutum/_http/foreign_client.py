@@ -37,7 +37,7 @@ class HttpRequest:
     """One request over httpx or httpx2, with their exceptions made ours."""
 
     def __init__(self, client: Any, url: str) -> None:
-        self.host = urlsplit(url).netloc.rpartition("@")[2] or url
+        self.host: str = urlsplit(url).netloc.rpartition("@")[2] or url
         self._client: Any = client
         self._url = url
         self._phase: Phase | None = None

@@ -61,11 +61,11 @@ class Connection:
     __slots__ = ("idle_until", "origin", "receive", "send", "settles_in", "stream", "tcp")
 
     def __init__(self, origin: Origin, stream: ByteStream) -> None:
-        self.origin = origin
-        self.idle_until = 0.0
-        self.stream = stream
-        self.tcp = stream if isinstance(stream, TcpStream) else None
-        self.settles_in = stream.settles_in if isinstance(stream, TlsStream) else 0.0
+        self.origin: Origin = origin
+        self.idle_until: float = 0.0
+        self.stream: ByteStream = stream
+        self.tcp: TcpStream | None = stream if isinstance(stream, TcpStream) else None
+        self.settles_in: float = stream.settles_in if isinstance(stream, TlsStream) else 0.0
         self.receive = stream.receive
         self.send: Callable[[Any], Awaitable[None]] = stream.send
 
@@ -101,7 +101,7 @@ class IdleConnections:
     """The idle connections of one event loop; the newest of an origin is used first."""
 
     def __init__(self) -> None:
-        self.closed = False
+        self.closed: bool = False
         self.forget = at_end_of_run(self.aclose)
         self._idle: list[Connection] = []  # in the order in which they became idle
         self._swept = False

@@ -51,8 +51,8 @@ class Shape(Generic[T]):
         root = reader.node(info)
         schema, self.wrapped, self.dropped = strict(root, reader.defs)
         self.type = type
-        self.name = re.sub(r"[^A-Za-z0-9_-]+", "_", short_name(type)).strip("_")[:64] or "value"
-        self.schema = msgspec.json.encode(schema).decode()
+        self.name: str = re.sub(r"[^A-Za-z0-9_-]+", "_", short_name(type)).strip("_")[:64] or "value"
+        self.schema: str = msgspec.json.encode(schema).decode()
         wire: Any = type
         if self.wrapped:
             wire = msgspec.defstruct("Wrapped", [("value", type)], forbid_unknown_fields=True)

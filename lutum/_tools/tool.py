@@ -51,8 +51,8 @@ class Tool(Generic[I_co]):
                 "tool.name",
                 f"{definition.name!r} is not 1 to 128 of A-Z a-z 0-9 _ -; give another by name=",
             )
-        self.definition = definition
-        self.dependencies = dependencies
+        self.definition: ToolDef = definition
+        self.dependencies: frozenset[str] = dependencies
 
     @property
     def name(self) -> str:

@@ -76,8 +76,8 @@ class Reducer:
         available: tuple[str, ...] | None = None,
         shape: Shape[Any] | None = None,
     ) -> None:
-        self.toolset = toolset
-        self.available = available
+        self.toolset: Toolset[Any] | None = toolset
+        self.available: tuple[str, ...] | None = available
         self._shape = shape
         self.count = 0
         self.reported: Usage | None = None
@@ -91,12 +91,12 @@ class Reducer:
         self._reader: PartialJson | None = None
         self._read = 0
         self._seen = list[ToolCallItem]()
-        self.calls = list[ToolCall[Any]]()
-        self.issues = list[CallIssue]()
+        self.calls: list[ToolCall[Any]] = list[ToolCall[Any]]()
+        self.issues: list[CallIssue] = list[CallIssue]()
         self.completed: Completed | None = None
-        self.model = ""
+        self.model: str = ""
         self.response: Response | None = None
-        self.started = False
+        self.started: bool = False
         self.value: Any = UNSET
 
     def apply(self, event: Event) -> Event:

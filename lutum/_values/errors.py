@@ -358,7 +358,7 @@ class ProviderError(TurnError):
         self.request_id = request_id
         self.retry_after = retry_after
         self.should_retry = should_retry
-        self.body = body[: 64 * 1024]
+        self.body: bytes = body[: 64 * 1024]
         self.host: str | None = None
         self.url: str | None = None
         self.model: str | None = None
@@ -448,7 +448,7 @@ class OutputInvalid(TurnError):
         super().__init__(message)
         self.raw = raw
         self.path = path
-        self.reason = reason or message
+        self.reason: str = reason or message
 
 
 class ContractViolation(TurnError):

@@ -18,6 +18,7 @@ from lutum._values.errors import BadValue
 __all__ = [
     "FAULTS",
     "Json",
+    "JsonValue",
     "copied",
     "decode_array",
     "decode_object",
@@ -35,8 +36,11 @@ __all__ = [
     "to_bytes",
 ]
 
-Json = bytes | str | Mapping[str, Any] | Sequence[Any]
-"""JSON as text, which is sent as it is, or a value, which is encoded."""
+JsonValue = str | Mapping[str, Any] | Sequence[Any]
+"""JSON as text, which is sent as it is, or a value, which is encoded. A Struct may have such a field."""
+
+Json = bytes | JsonValue
+"""The same, or the text as bytes."""
 
 FAULTS = (msgspec.MsgspecError, UnicodeError, RecursionError)
 """The exceptions that decoding JSON of a stranger raises."""

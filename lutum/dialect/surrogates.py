@@ -68,7 +68,7 @@ class HalfPairs:
 
     def __init__(self) -> None:
         self._held: tuple[bytes, bytes, tuple[int, int]] | None = None
-        self.replaced = False
+        self.replaced: bool = False
 
     @property
     def waiting(self) -> bool:

@@ -48,7 +48,9 @@ class RunReport:
     def __init__(
         self, results: Iterable[TrialResult], *, threshold: float = 1.0, stopped: str | None = None
     ) -> None:
-        self.results = tuple(sorted(results, key=lambda result: (result.case, result.trial)))
+        self.results: tuple[TrialResult, ...] = tuple(
+            sorted(results, key=lambda result: (result.case, result.trial))
+        )
         self.threshold = threshold
         self.stopped = stopped
 

@@ -44,7 +44,7 @@ class RemoteTool(Tool[dict[str, Any]]):
         self._raw = raw_tool(name, listed.input_schema, listed.description or listed.title or "")
         self._call = call
         self._check = check
-        self.remote_name = listed.name
+        self.remote_name: str = listed.name
         super().__init__(ToolDef(name, self._raw.definition.schema, self._raw.definition.description))
 
     def decode(self, arguments: str) -> dict[str, Any]:

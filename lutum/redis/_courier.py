@@ -76,12 +76,12 @@ class Courier:
         self, address: Address, name: str, memory: Memory, *, ttl: float, answer: float, offer: float
     ) -> None:
         self.address = address
-        self.prefix = prefix(name)
-        self.process = f"{platform.node()[:40]}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
-        self.notice = SentNotice()
-        self.figures = dict[str, Figures]()
+        self.prefix: str = prefix(name)
+        self.process: str = f"{platform.node()[:40]}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        self.notice: SentNotice = SentNotice()
+        self.figures: dict[str, Figures] = dict[str, Figures]()
         self.error: LedgerError | None = LedgerError(f"Redis at {address} has not been reached yet")
-        self.lost = False
+        self.lost: bool = False
         self.calls = 0
         self._name = name
         self._memory = memory

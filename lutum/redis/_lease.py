@@ -45,7 +45,7 @@ class RedisLease(SharedLease):
         self.about = about
         self.was_sent = False
         self.reaped = False
-        self.settled = False
+        self.settled: bool = False
         self._ledger = ledger
         self._stop: Callable[[BudgetExceeded], None] | None = None
         self._revoked: BudgetExceeded | None = None

@@ -105,7 +105,7 @@ class RedisLedger(SharedLedger):
             raise BadValue("ttl", f"{ttl!r} is not between 0.5 and 3,600 s")
         self.name = name
         self.own_names = (*(limit.name for limit in limits), WHOLE)
-        self.follows_rates = follow_rate_limits or bool(tokens_per_minute or requests_per_minute)
+        self.follows_rates: bool = follow_rate_limits or bool(tokens_per_minute or requests_per_minute)
         self._limits = limits
         self._wait = on_exhausted == "wait"
         self._rates = (tokens_per_minute or 0, requests_per_minute or 0, int(follow_rate_limits))
@@ -113,7 +113,7 @@ class RedisLedger(SharedLedger):
         self._ttl = ttl
         # A round trip is bounded; the server's own 5 s are shorter only where processes die sooner.
         self._answer = min(5.0, ttl / 2)
-        self.courier = Courier(
+        self.courier: Courier = Courier(
             Address(url), name, self, ttl=ttl, answer=self._answer, offer=min(5.0, ttl / 4)
         )
         self._waiting = dict[str, _Waiting]()

@@ -50,19 +50,19 @@ class Address:
             raise BadValue("url", f"has the scheme {parts.scheme!r}; {advice}")
         if parts.scheme != "unix" and not parts.hostname:
             raise BadValue("url", f"has no host; {advice}")
-        self.tls = parts.scheme == "rediss"
-        self.host = parts.hostname or ""
-        self.port = port or 6379
-        self.path = parts.path if parts.scheme == "unix" else ""
-        self.username = unquote(parts.username or "")
-        self.password = unquote(parts.password or "")
+        self.tls: bool = parts.scheme == "rediss"
+        self.host: str = parts.hostname or ""
+        self.port: int = port or 6379
+        self.path: str = parts.path if parts.scheme == "unix" else ""
+        self.username: str = unquote(parts.username or "")
+        self.password: str = unquote(parts.password or "")
         number = parts.path.strip("/") if parts.scheme != "unix" else ""
         if not (number == "" or number.isdecimal()):
             raise BadValue(
                 "url", f"has the path {parts.path!r}, which is not the number of a database; {advice}"
             )
-        self.database = int(number or 0)
-        self.url = parts.geturl()
+        self.database: int = int(number or 0)
+        self.url: str = parts.geturl()
 
     def __str__(self) -> str:
         return self.path or f"{self.host}:{self.port}"

@@ -41,8 +41,8 @@ class StoreRuntime:
     def __init__(self, database: Database, url: str, nodes: Nodes, *, create: bool) -> None:
         self.url = url
         self.nodes = nodes
-        self.runner = secrets.randbits(62)
-        self.running = set[str]()
+        self.runner: int = secrets.randbits(62)
+        self.running: set[str] = set[str]()
         self._database = database
         self._create = create
         self._threads: Threads | None = None

@@ -28,6 +28,7 @@ from lutum.testing._scripted import (
 from lutum.testing._virtual_time import virtual_time as virtual_time
 
 if TYPE_CHECKING:
+    from lutum.testing import strategies as strategies, wire as wire
     from lutum.testing._check_adapter import check_adapter as check_adapter
     from lutum.testing._check_ledger import check_ledger as check_ledger
     from lutum.testing._check_store import check_store as check_store
@@ -59,13 +60,15 @@ _LAZY = {
 }
 
 
-def __getattr__(name: str) -> object:
-    if name in ("strategies", "wire"):
+if not TYPE_CHECKING:  # a checker would take any name for one that exists
+
+    def __getattr__(name: str) -> object:
+        if name in ("strategies", "wire"):
+            import importlib
+
+            return importlib.import_module(f"lutum.testing.{name}")
+        if name not in _LAZY:
+            raise AttributeError(f"module 'lutum.testing' has no attribute {name!r}")
         import importlib
 
-        return importlib.import_module(f"lutum.testing.{name}")
-    if name not in _LAZY:
-        raise AttributeError(f"module 'lutum.testing' has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(_LAZY[name]), name)
+        return getattr(importlib.import_module(_LAZY[name]), name)

@@ -32,8 +32,8 @@ class _Account:
         self.limit = Limit(name) if name != _WHOLE else None
         self.tokens: int | None = None
         self.pico: int | None = None
-        self.spent = Usage()
-        self.held = Amount()
+        self.spent: Usage = Usage()
+        self.held: Amount = Amount()
         self.resets: float | None = None
         self.stopped: str | None = None
 
@@ -83,7 +83,7 @@ class _Process:
 
     def __init__(self) -> None:
         self.alive = True
-        self.leases = set[MemoryLease]()
+        self.leases: set[MemoryLease] = set[MemoryLease]()
 
 
 class _Book:
@@ -91,7 +91,7 @@ class _Book:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
-        self.accounts = {_WHOLE: _Account(_WHOLE)}
+        self.accounts: dict[str, _Account] = {_WHOLE: _Account(_WHOLE)}
         self.line: list[_Claim] = []
         self.processes: list[_Process] = []
 
@@ -140,9 +140,9 @@ class MemoryLease(SharedLease):
     """An amount of a ledger in memory."""
 
     def __init__(self, book: _Book, process: _Process, amount: Amount, accounts: list[_Account]) -> None:
-        self.amount = amount
-        self.was_sent = False
-        self.settled = False
+        self.amount: Amount = amount
+        self.was_sent: bool = False
+        self.settled: bool = False
         self._book = book
         self._process = process
         self._accounts = accounts

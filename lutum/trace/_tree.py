@@ -122,13 +122,13 @@ class Span:
         parent: Span | None = None,
         recorder: Recorder | None = None,
     ) -> None:
-        self.name = name
-        self.fields = fields
-        self.started = started
+        self.name: str = name
+        self.fields: dict[str, Any] = fields
+        self.started: float = started
         self.ended: float | None = None
-        self.parent = parent
-        self.children = list[Span]()
-        self.notes = list[Note]()
+        self.parent: Span | None = parent
+        self.children: list[Span] = list[Span]()
+        self.notes: list[Note] = list[Note]()
         self._recorder = recorder
 
     # Reading.
@@ -274,13 +274,13 @@ class SpanTree:
     __slots__ = ("ended", "notes", "raw", "roots", "started", "unfinished", "wall")
 
     def __init__(self, wall: float, started: float, *, unfinished: str = "") -> None:
-        self.wall = wall
-        self.started = started
+        self.wall: float = wall
+        self.started: float = started
         self.ended: float | None = None
-        self.roots = list[Span]()
-        self.notes = list[Note]()
-        self.raw = list[RawEntry]()
-        self.unfinished = unfinished
+        self.roots: list[Span] = list[Span]()
+        self.notes: list[Note] = list[Note]()
+        self.raw: list[RawEntry] = list[RawEntry]()
+        self.unfinished: str = unfinished
 
     def walk(self) -> Iterator[Span]:
         """Every span, depth first, in the order they were opened."""
