@@ -150,6 +150,8 @@ class WireServer:
         Give the function itself to an adapter, as `http_client=server.connect`. A `Refuse` that is next takes
         effect here, since no request is needed for it.
 
+        A checkpoint only if it has to wait.
+
         Raises:
           OSError: the script refuses the connection.
         """
