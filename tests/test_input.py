@@ -200,16 +200,21 @@ def test_text_of_mixed_content() -> None:
     assert ToolResult("c", content).text == "ab"
 
 
-def test_an_unknown_role_is_refused_when_the_message_is_made() -> None:
-    with pytest.raises(BadValue, match="'robot' is not one of system, developer, user, assistant") as caught:
-        Message("robot", (Text("x"),))  # type: ignore[arg-type]
-    assert caught.value.field == "role"
+@pytest.mark.parametrize(
+    ("role", "content", "problem"),
+    [
+        ("robot", (Text("x"),), "role: 'robot' is not one of system, developer, user, assistant"),
+        ("user", "hello", "content: needs a tuple of parts, not str"),
+    ],
+)
+def test_what_a_message_refuses_when_it_is_made(role: Any, content: Any, problem: str) -> None:
+    with pytest.raises(BadValue, match=problem):
+        Message(role, content)
 
 
 @pytest.mark.parametrize(
     ("item", "problem"),
     [
-        (Message("user", "hello"), "content is str"),
         (Message("user", ("hello",)), "str is no Text"),
         (ToolResult("c", [Text("x")], False, "f", "{}"), "content is list"),
         ("hello", "str is no item"),
