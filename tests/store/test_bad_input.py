@@ -1,4 +1,4 @@
-"""What the store refuses, and rows that are damaged, locked or too many: typed errors, nothing half written."""
+"""What the store refuses, and damaged, locked and full databases: typed errors, nothing half written."""
 
 import os
 import sqlite3
