@@ -209,7 +209,7 @@ async def test_a_native_cancel_of_a_server_on_a_socket(way: str) -> None:
         await asyncio.wait([task])
         assert ended or task.cancelled(), at
         assert len(asyncio.all_tasks()) == before or way == "twice"
-        at += 1 if at < 40 else 25
+        at += 1 if at < 30 else 40
     assert at > 5
 
 
@@ -221,7 +221,8 @@ def test_every_public_context_manager_is_here() -> None:
         "Reservation": reservation,
         "Server": tools,
         "WireServer": test_a_native_cancel_of_a_server_on_a_socket,
-        "Capture": captured,
+        "WireTransport": adapter,  # httpx's own, around the client
+        "capture": captured,
     }
     modules = (lutum, lutum.mcp, trace, lutum.testing, lutum.testing.wire)
     found = {
@@ -231,5 +232,5 @@ def test_every_public_context_manager_is_here() -> None:
         if isinstance(thing := getattr(module, name, None), type) and hasattr(thing, "__aenter__")
     }
     adapters = {name for name in found if name.endswith("Adapter")}
-    assert {"Stream", "BudgetScope", "Server", "WireServer"} <= found
+    assert {"Stream", "BudgetScope", "Server", "WireServer", "capture"} <= found
     assert found - adapters - {"Client"} <= set(here)

@@ -175,9 +175,14 @@ class WireServer:
             raise RuntimeError("this server is listening already")
         self._listener = listen()
         self._group = anyio.create_task_group()
+        self._scope = anyio.CancelScope()
         await self._group.__aenter__()
-        self._group.start_soon(serve, self._listener, self.receive, self.plan)
+        self._group.start_soon(self._serve, self._listener)
         return self
+
+    async def _serve(self, listener: socket.socket) -> None:
+        with self._scope:
+            await serve(listener, self.receive, self.plan)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -190,7 +195,8 @@ class WireServer:
         assert self._listener is not None
         try:
             self._group.cancel_scope.shield = True
-            self._group.cancel_scope.cancel()
+            # Not the group's own scope: on asyncio a native cancellation of this task would be lost in it.
+            self._scope.cancel()
             # Not told of the body's exception, or it would come out wrapped in a group.
             await self._group.__aexit__(None, None, None)
         finally:
