@@ -16,8 +16,10 @@ from lutum.abc import Adapter
 from lutum.cli import _connect
 from lutum.cli._report import report as report_error
 from lutum.cli._smoke_cases import CASES, Bench, Verdict, blocks, failed_twice, judged, worth_repeating
+from lutum.cli._smoke_profile import as_code, find_profile
 from lutum.cli._terminal import BOLD, DIM, GREEN, RED, Terminal
 from lutum.cli._version import installed_version
+from lutum_openai import OpenAIChatAdapter
 
 TOKENS = 20_000
 """What one case may use at most; all together use a few thousand."""
@@ -45,6 +47,7 @@ class Report(msgspec.Struct, frozen=True, tag_field="lutum", tag="smoke"):
     model: str
     base_url: str
     cases: list[Found]
+    profile: str | None = None
 
     def code(self, *, strict: bool) -> int:
         """The exit code: 0 when nothing is broken and everything was run; strict, nothing is lacking."""
@@ -88,7 +91,7 @@ def run_smoke(
 async def _tried(
     endpoint: _connect.Endpoint, cases: Sequence[str], out: Terminal, folder: Path | None
 ) -> Report:
-    found = list[Found]()
+    found, profile = list[Found](), None
     stopped = ""
     async with _connect.connected(endpoint, pace=0) as adapter:
         for case in cases:
@@ -100,7 +103,25 @@ async def _tried(
                     stopped = f"because of {case}"
             found.append(one)
             _print(out, one)
-    return Report(installed_version(), endpoint.provider, endpoint.model, endpoint.base_url, found)
+        if isinstance(adapter, OpenAIChatAdapter) and not stopped and list(cases) == list(CASES):
+            profile = await _profile(adapter, out)
+    return Report(installed_version(), endpoint.provider, endpoint.model, endpoint.base_url, found, profile)
+
+
+async def _profile(adapter: OpenAIChatAdapter, out: Terminal) -> str | None:
+    """Find the profile that fits the host, and print it to paste."""
+    budget = lutum.Budget(tokens=TOKENS)
+    try:
+        profile, asked = await find_profile(adapter, budget)
+    except lutum.LutumError as error:
+        out.line("profile: not found", DIM)
+        out.paragraph(str(error), DIM, indent=" " * 11)
+        return None
+    code = as_code(profile)
+    out.gap()
+    out.line(f"The profile that fits, by {asked} questions and {budget.spent.total_tokens:,} tokens:", BOLD)
+    out.paragraph(code, "", indent="  ")
+    return code
 
 
 async def _case(case: str, provider: str, adapter: Adapter, folder: Path | None) -> Found:

@@ -17,10 +17,10 @@ from lutum.cli import _providers
 
 Verdict = Literal["works", "lacking", "broken", "not run"]
 
-SHORT = 512
+SHORT = 2_048
 """Tokens of an answer; a model that reasons unasked needs some of them for that."""
 
-LONG = 1_536
+LONG = 4_096
 """With thinking, of which Claude takes 1,024 at least, and of the answer that is left."""
 
 ROUNDS = 4
@@ -61,7 +61,7 @@ async def text(bench: Bench) -> str:
         async for piece in turn.text():
             pieces.append(piece)
     if not turn.result.text.strip():
-        raise Lacking(f"it ended by {turn.result.finish_reason!r} without a word")
+        raise Lacking(_wordless(turn.result))
     if len(pieces) == 1:
         return "in one piece, so it does not stream"
     return f"{len(pieces)} pieces"
@@ -90,6 +90,8 @@ async def tools(bench: Bench) -> str:
         outcome = await (_made_to_call(turn) if number == 0 else turn).collect()
         match outcome:
             case lutum.Finished():
+                if not outcome.result.text.strip():
+                    raise Lacking(_wordless(outcome.result))
                 if number == 0:
                     raise Lacking("made to call a tool, it answered in words")
                 session.commit_text(outcome.result)
@@ -152,6 +154,14 @@ async def replay(bench: Bench) -> str:
     return "exact" + (", with thinking" if result.reasoning else "")
 
 
+def _wordless(result: lutum.TextResult) -> str:
+    """How a turn without words ended."""
+    if result.finish_reason == "length":
+        used = result.usage.output_tokens
+        return f"it was cut at {used:,} output tokens before it said a word, while it was thinking"
+    return f"it ended by {result.finish_reason!r} without a word"
+
+
 TurnOf = Callable[[lutum.Session], lutum.TextTurn]
 
 
@@ -175,9 +185,14 @@ async def _first_turn(bench: Bench, session: lutum.Session) -> tuple[TurnOf, lut
 async def cancel(bench: Bench) -> str:
     """Left at its first piece, a turn is settled, and the endpoint answers the next one."""
     llm = bench.llm
+    left = False
     async with llm.text_turn(_COUNT_ON).max_output_tokens(LONG).stream() as turn:
-        async for _ in turn.text():
-            break
+        async for event in turn:  # a model that thinks first is left while it thinks
+            if isinstance(event, lutum.TextDelta | lutum.ReasoningDelta):
+                left = True
+                break
+    if not left:
+        raise Lacking(f"the turn ended by itself before it could be left: {_wordless(turn.result)}")
     if llm.budget.reserved.total_tokens:
         raise RuntimeError("something stayed reserved")
     await llm.text_turn("Say OK.").max_output_tokens(SHORT).collect()

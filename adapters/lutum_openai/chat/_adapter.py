@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from typing import Literal, final
 from urllib.parse import urlsplit
+
+import msgspec
 
 from lutum import BadValue, CommittedTurn, Event, Response, Transcript
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
@@ -110,6 +113,17 @@ class OpenAIChatAdapter(HttpAdapter):
     @property
     def name(self) -> str:
         return _wire.NAME
+
+    @property
+    def profile(self) -> Profile:
+        """What the adapter takes its host to accept, for its own model."""
+        return _encode.profile_for(self._config, self._model)
+
+    def with_profile(self, profile: Profile | str) -> OpenAIChatAdapter:
+        """Return this adapter with another profile. Both share their connections."""
+        other = copy.copy(self)
+        other._config = msgspec.structs.replace(self._config, profile=named_profile(profile), by_model=False)
+        return other
 
     def _prepare(self, request: TurnRequest) -> Prepared:
         return _encode.prepare(request, self._config)
