@@ -35,7 +35,7 @@ _LOOK = lutum.Toolset(
 )
 
 
-class Place(msgspec.Struct):
+class NamedPlace(msgspec.Struct):
     """A place."""
 
     name: str
@@ -181,7 +181,7 @@ def _stops(count: int) -> Callable[[lutum.Lutum], Awaitable[object]]:
 
 
 async def _value(llm: lutum.Lutum) -> object:
-    turn = llm.structured_turn(Place, "Name a place. Answer in JSON.").ext(OpenAIOptions())
+    turn = llm.structured_turn(NamedPlace, "Name a place. Answer in JSON.").ext(OpenAIOptions())
     try:
         return await turn.max_output_tokens(BOUND * 4).collect()
     except (lutum.OutputInvalid, lutum.OutputLimitExceeded, lutum.Refused):
