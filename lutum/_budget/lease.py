@@ -139,7 +139,7 @@ class BudgetLease:
         if self._short is not None and self._short._root is not None:
             held = f"{self._amount.tokens:,} tokens"
             held += f" and ${Decimal(self._amount.pico) / PICO}" if self._amount.pico else ""
-            return f"{held}: the shared ledger gives no more, and the slack of this process is used up"
+            return f"{held} (a shared ledger gives no more: the slack of this process is used up)"
         if self._what == "cost":
             return f"${Decimal(self._amount.pico) / PICO}"
         return f"{self._amount.tokens} tokens"
