@@ -156,15 +156,14 @@ class EngineRequest:
         origin = Origin(target.scheme, target.host, target.port, proxy)
         self._home = home = self._pool.here()
         connection = await home.take(origin)
-        if connection is None:
+        if connection is None and self._connect is not None:
             self._mark("connecting", mark)
-            if self._connect is not None:
-                stream: ByteStream = await self._connect(target.host, target.port)
-                connection = Connection(origin, stream)
-            elif proxy is not None:
-                connection = await proxy.open(origin)
-            else:
-                connection = await open_connection(origin)
+            stream: ByteStream = await self._connect(target.host, target.port)
+            connection = Connection(origin, stream)
+        elif connection is None:
+            async with home.opening(origin):
+                self._mark("connecting", mark)
+                connection = await (open_connection(origin) if proxy is None else proxy.open(origin))
         self._connection = connection
         return connection
 

@@ -31,7 +31,7 @@ from lutum._http.socket import TcpStream, connect_tcp
 from lutum._http.tls import TlsStream, start_tls, tls_context
 from lutum._run import at_end_of_run
 
-MAX_IDLE: Final = 64
+MAX_IDLE: Final = 256
 """Idle connections kept for one adapter and event loop; a burst of more closes the oldest."""
 
 IDLE_SECONDS: Final = 30.0
@@ -39,6 +39,10 @@ IDLE_SECONDS: Final = 30.0
 
 SWEEP_SECONDS: Final = 1.0
 """How often idle connections are checked for an end that the server made."""
+
+OPENING: Final = 256
+"""Connections to one origin that are opened at the same time on one loop. If thousands of turns start at
+once, the others wait here, where no connect timeout runs, and not for a busy loop or kernel."""
 
 CLOSE_SECONDS: Final = 1.0
 """How long closing one connection may take."""
@@ -105,6 +109,14 @@ class IdleConnections:
         self.forget = at_end_of_run(self.aclose)
         self._idle: list[Connection] = []  # in the order in which they became idle
         self._swept = False
+        self._opening: dict[Origin, anyio.Semaphore] = {}
+
+    def opening(self, origin: Origin) -> anyio.Semaphore:
+        """Return what limits the connections to `origin` that are being opened."""
+        found = self._opening.get(origin)
+        if found is None:
+            found = self._opening[origin] = anyio.Semaphore(OPENING, fast_acquire=True)
+        return found
 
     def __len__(self) -> int:
         return len(self._idle)

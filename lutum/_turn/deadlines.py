@@ -54,6 +54,8 @@ class Deadlines:
     def arm(self, reason: Reason) -> None:
         """Start the timeout `reason`. Long deadlines move in steps of 1 %, so that they need not be
         rescheduled for each event."""
+        if self._scope.cancel_called:  # a timeout has passed, and is the reason
+            return
         limit = self._limit(reason)
         at = self._now() + limit + TIE
         if reason == self.reason:

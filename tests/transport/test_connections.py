@@ -31,6 +31,7 @@ from http_peer import (
 
 import lutum
 from lutum._http import pool as _connections
+from lutum.abc import Phase
 from lutum.transport import HttpTransport
 
 
@@ -157,11 +158,12 @@ async def test_two_hundred_at_once(transport: HttpTransport, monkeypatch: pytest
             await everybody.wait()
             await peer.stream.send(WHOLE)
 
+    monkeypatch.setattr(_connections, "MAX_IDLE", 64)
     async with serving(script) as server:
         async with anyio.create_task_group() as group:
             for _ in range(200):
                 group.start_soon(turn, transport, server.url)
-        assert idle(transport) == _connections.MAX_IDLE
+        assert idle(transport) == 64
         # Looking for an idle one does not look at the others.
         looked = 0
 
@@ -321,3 +323,30 @@ async def test_certificates_that_cannot_be_read(
     with pytest.raises(lutum.BadValue) as info:
         await turn(transport, "https://127.0.0.1:9")
     assert info.value.field == "SSL_CERT_FILE"
+
+
+async def test_connecting_waits_without_a_timeout(
+    transport: HttpTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Turns beyond a number wait for those that connect, and are not marked as connecting before that."""
+    monkeypatch.setattr(_connections, "OPENING", 2)
+    go_on = anyio.Event()
+
+    async def connect_tcp(*args: object) -> Any:
+        await go_on.wait()
+        raise OSError("nothing there")
+
+    monkeypatch.setattr("lutum._http.pool.connect_tcp", connect_tcp)
+    marks: list[Phase] = []
+
+    async def one() -> None:
+        with pytest.raises(lutum.NetworkError, match="nothing there"):
+            await turn(transport, "http://127.0.0.1:9", marks.append)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(one)
+        await anyio.wait_all_tasks_blocked()
+        assert marks == ["connecting"] * 2
+        go_on.set()
+    assert marks == ["connecting"] * 5

@@ -175,6 +175,10 @@ def test_two_runs_through_a_proxy(first: Any, second: Any, monkeypatch: pytest.M
         ("127.0.0.1,::1", ["127.0.0.1", "[::1]"]),
         ("[::1]:443", ["[::1]"]),
         ("10.0.0.0/8,http://a.test,a.test:x,:,[", []),
+        ("127.0.0.0/8", ["127.0.0.1"]),
+        ("::/64 10.0.0.0/8", ["[::1]"]),
+        ("*.a.test", ["a.test", "www.a.test", "a.test:8443"]),
+        ("x.test\na.test:80 127.0.0.1", ["127.0.0.1"]),
     ],
 )
 def test_no_proxy(no_proxy: str, direct: list[str]) -> None:
@@ -220,3 +224,91 @@ def test_a_broken_proxy(name: str, url: str, monkeypatch: pytest.MonkeyPatch) ->
         HttpTransport()
     assert info.value.field == name
     assert "secret" not in str(info.value)
+
+
+async def socks_proxy(peer: Peer, seen: list[bytes], port: int, reply: int = 0) -> None:
+    """A SOCKS5 proxy that wants a password and leads every connection to one port here."""
+
+    async def read(count: int) -> bytes:
+        data = b""
+        while len(data) < count:
+            data += await peer.stream.receive(count - len(data))
+        return data
+
+    version, count = await read(2)
+    assert (version, await read(count)) == (5, b"\x02")
+    await peer.stream.send(b"\x05\x02")
+    user = await read((await read(2))[1])
+    password = await read((await read(1))[0])
+    seen.append(user + b":" + password)
+    await peer.stream.send(b"\x01\x00")
+    assert (await read(4))[:3] == b"\x05\x01\x00"
+    seen.append(await read((await read(1))[0]))
+    seen.append(await read(2))
+    await peer.stream.send(b"\x05%c\x00\x01\x00\x00\x00\x00\x00\x00" % reply)
+    if reply:
+        return
+    async with await anyio.connect_tcp("127.0.0.1", port) as other, anyio.create_task_group() as group:
+
+        async def pump(source: ByteStream, target: ByteStream) -> None:
+            try:
+                while True:
+                    await target.send(await source.receive())
+            except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+                group.cancel_scope.cancel()
+
+        group.start_soon(pump, peer.stream, other)
+        group.start_soon(pump, other, peer.stream)
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_socks(monkeypatch: pytest.MonkeyPatch, certificate: Path, secure: bool) -> None:
+    """SOCKS5 with a password, for http and https; the proxy looks the name up."""
+    seen: list[bytes] = []
+    async with serving(answer_all, certificate if secure else None) as server:
+        port = int(server.url.rpartition(":")[2])
+        async with serving(partial(socks_proxy, seen=seen, port=port)) as proxy:
+            monkeypatch.setenv("all_proxy", proxy.url.replace("http://", "socks5h://me:p%40ss@"))
+            transport = HttpTransport()
+            scheme = "https" if secure else "http"
+            for _ in range(2):
+                assert await turn(transport, f"{scheme}://provider.test") == "a"
+            await transport.aclose()
+            assert proxy.connections == 1
+    assert seen == [b"me:p@ss", b"provider.test", (443 if secure else 80).to_bytes(2, "big")]
+
+
+async def test_socks_that_does_not_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason is named, and the proxy, without its password."""
+    async with serving(partial(socks_proxy, seen=[], port=0, reply=5)) as proxy:
+        monkeypatch.setenv("all_proxy", proxy.url.replace("http://", "socks5://me:secret@"))
+        transport = HttpTransport()
+        with pytest.raises(lutum.NetworkError, match=r"through the proxy 127.*refuses the connection") as info:
+            await turn(transport, "http://provider.test")
+        assert "secret" not in str(info.value) + repr(info.value.__cause__)
+        await transport.aclose()
+
+
+@pytest.mark.parametrize("step", ["CONNECT", "TLS"])
+async def test_cancelled_in_a_tunnel(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """Whichever step it was in, the proxy sees the connection close."""
+    waiting, gone = anyio.Event(), anyio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        if step == "TLS":
+            await peer.stream.send(b"HTTP/1.1 200 OK\r\n\r\n")
+            await peer.stream.receive()
+        waiting.set()
+        await peer.closed()
+        gone.set()
+
+    async with serving(script) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url)
+        transport = HttpTransport()
+        async with anyio.create_task_group() as group:
+            group.start_soon(turn, transport, "https://provider.test")
+            await waiting.wait()
+            group.cancel_scope.cancel()
+        with anyio.fail_after(5):
+            await gone.wait()
