@@ -10,9 +10,10 @@ EVENTS = 20
 AT_ONCE = {1: 200, 50: 20, 200: 8}
 """How many turns at once, and how often."""
 
-SDKS = (Run("anthropic"), Run("openai"), Run("pydantic-ai"))
+SDKS = (Run("anthropic .stream()"), Run("openai"), Run("pydantic-ai"))
+EVENTS_ONLY = Run("anthropic")  # ends without a result, so it is shown and not compared with
 RAW = (Run("raw aiohttp"), Run("raw httpx"))
-ALL = (*RAW, *LUTUM, *SDKS)
+ALL = (*RAW, *LUTUM, *SDKS, EVENTS_ONLY)
 
 
 def measure(url: str, quick: bool) -> Report:
