@@ -6,14 +6,13 @@ from pathlib import Path
 from _provider import run
 
 import lutum
-from lutum.testing.wire import Call, Reply, Think, WireServer
+from lutum.testing.wire import Call, Reply, Think
 
-ANSWERS = [
-    Reply(Think("Look it up.", signature=""), Call("length", {"river": "Nile"})),
-    Reply(Think("Easy.", signature=""), "It is 6,650 km long."),
+REPLIES = [
+    Reply(Think("Look it up."), Call("length", {"river": "Nile"})),
+    Reply(Think("Easy."), "It is 6,650 km long."),
     Reply("Twice that is 13,300 km."),
 ]
-REPLIES = WireServer(ANSWERS, signing=False)  # as a local server, which signs no thinking
 
 
 @lutum.tool

@@ -23,7 +23,7 @@ class TurnStarted(Struct, frozen=True, array_like=True, tag="start"):
     response: Response
 
 
-class TextDelta(Struct, frozen=True, array_like=True, gc=False, tag="text"):
+class TextDelta(Struct, frozen=True, array_like=True, gc=False, repr_omit_defaults=True, tag="text"):
     """A piece of the model's text. `phase` as in `TextItem`: `commentary` is not the answer."""
 
     text: str

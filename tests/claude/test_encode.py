@@ -775,7 +775,6 @@ def test_committed_requests_are_prefixes(model: str, items: list[lutum.Item]) ->
         (lutum.Message("user", (lutum.Text("a"), lutum.Raw("claude", "{"))), "input[0].content[1]"),
         (lutum.Message("user", (lutum.Raw("claude", '{"a":1},{"b":2}'),)), "input[0].content[0]"),
         (lutum.Message("user", (lutum.Raw("claude", '["a"]'),)), "input[0].content[0]"),
-        (lutum.Message("user", (lutum.Raw("claude", '{"a":"\ud800"}'),)), "input[0].content[0]"),
         (lutum.Raw("claude", '[{"role":"user","content":"a"}]'), "input[0]"),
         (lutum.Raw("claude", '{"content":"a"}'), "input[0]"),
         (lutum.Raw("claude", '{"role":5,"content":"a"}'), "input[0]"),
