@@ -229,7 +229,11 @@ async def test_reasoning_out_of_sight_makes_a_lower_bound() -> None:
 # Recorded streams: one is cut off behind each of its events.
 
 # More deltas than output tokens: what was counted is more than what was billed in the end.
-OVERCOUNTED: dict[str, str] = {}
+_SUMMED = "usage.output_tokens is that of the last iteration; billed is the sum over usage.iterations"
+OVERCOUNTED: dict[str, str] = {
+    "pydantic-ai/models/test_anthropic/test_anthropic_advisor_tool_stream.yaml#0": _SUMMED,
+    "pydantic-ai/models/test_anthropic/test_anthropic_compaction_usage_with_cache_streaming.yaml#0": _SUMMED,
+}
 
 
 class Recorded(httpx.AsyncBaseTransport):

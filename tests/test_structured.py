@@ -530,7 +530,7 @@ async def test_recorded_values_are_those_of_the_vendors_sdk(
 
         async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
             model = record["request"]["model"] if record["request"] else "gpt-4o"
-            host = f"https://{record['host']}/v1"
+            host = f"https://{record['host']}{'' if dialect is ClaudeAdapter else '/v1'}"
             llm = lutum.Lutum(dialect(model, api_key="k", base_url=host, http_client=client))
             try:
                 outcome = await llm.structured_turn(type, "x").tools(TOOLS).collect()

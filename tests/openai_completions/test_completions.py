@@ -297,8 +297,8 @@ async def test_what_the_conformance_kit_checks_of_one_turn() -> None:
     """Splits, cuts and early exits; there is no second turn here whose replay it could check."""
     chance = random.Random(0)
     for body in (STREAM, chunk("Hi", "stop") + DONE):
-        await _check_adapter._check_splits(connected, body, chance)
-        await _check_adapter._check_cuts(connected, body, chance, 200)
+        whole = await _check_adapter._check_splits(connected, body, chance)
+        await _check_adapter._check_cuts(connected, body, chance, 200, whole)
         await _check_adapter._check_exits(connected, body)
     await _check_adapter._check_refusals(connected)
 
