@@ -160,7 +160,7 @@ def test_own_hosts_demand_a_key(make: Callable[..., HttpAdapter], variable: str)
     with pytest.raises(lutum.BadValue, match=variable) as caught:
         make("m").prepare(HI)
     assert caught.value.field == "api_key"
-    assert make("m", base_url="http://localhost:1/v1").prepare(HI).secret_headers == ()
+    assert make("m", base_url="http://localhost:1/api").prepare(HI).secret_headers == ()
 
 
 @EACH
@@ -170,7 +170,7 @@ def test_the_environment_is_read_once(
     """A key of the environment is taken when the adapter is made; `no_key` looks for none."""
     monkeypatch.setenv(variable, "env-key")
     made = make("m")
-    local = make("m", base_url="http://localhost:1/v1", api_key=no_key)
+    local = make("m", base_url="http://localhost:1/api", api_key=no_key)
     monkeypatch.delenv(variable)
     assert len(made.prepare(HI).secret_headers) == 1
     assert "env-key" not in repr(made) + repr(made.prepare(HI))
