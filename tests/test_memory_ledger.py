@@ -60,7 +60,7 @@ async def test_waiters_of_a_killed_process_end_and_others_are_served() -> None:
         await anyio.wait_all_tasks_blocked()
         assert not held.was_sent
         one.kill_process()
-    assert ended == ["one killed", "two granted"]
+    assert sorted(ended) == ["one killed", "two granted"]  # trio wakes both in either order
 
 
 @pytest.mark.parametrize("anyio_backend", VIRTUAL)

@@ -296,7 +296,8 @@ async def test_a_start_that_fails_runs_nothing() -> None:
     journal.failing = "start"
     with pytest.raises(OSError, match="no disk") as caught:
         await round.run(journal=journal)
-    assert "call '1' of 'pay' was not run" in "".join(caught.value.__notes__)
+    notes = "".join(caught.value.__notes__)  # two calls start at once, and trio chooses which one goes first
+    assert "call '1' of 'pay' was not run" in notes or "call '2' of 'pay' was not run" in notes
     assert RAN == []
     assert round.results == ()
 

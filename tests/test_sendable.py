@@ -11,6 +11,7 @@ import lutum
 import lutum.mcp
 from lutum import BadValue, Document, Image, Session, Text, ToolError, Toolset
 from lutum._turn.plan import TurnSpec, plan_tools
+from lutum.mcp._content import parts_of
 from lutum.testing import ScriptedAdapter
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
@@ -122,7 +123,7 @@ def test_images_of_mcp_servers(mime: str, data: str, part: Image | str, embedded
     if embedded:
         resource = BlobResourceContents(uri="file:///x", blob=data, mime_type=mime)
         block = EmbeddedResource(type="resource", resource=resource)
-    (made,) = lutum.mcp._parts(CallToolResult(content=[block]))
+    (made,) = parts_of(CallToolResult(content=[block]), 10_000)
     if isinstance(part, Image):
         assert made == part
     else:
