@@ -39,7 +39,7 @@ PRINTS: dict[str, str] = {
     "kept: The lamp is back in stock. It costs 20 euros.",
     "deterministic_hooks": "not asked: the question is empty\nnot asked: the question is too long\n"
     "not shown: the answer has numbers in it\nThe shop opens at nine.",
-    "durable_store": "paying Ann\npaying Bo\n20 euros were sent to Ann\nThis call was started before"
+    "durable_store": "...paying Ann...20 euros were sent to Ann\nThis call was started before"
     "...It was not run again.\nBoth are paid.",
     "eval_dataset": "chatty...score   0.000...terse...score   1.000...8 cases in both runs...significant",
     "eval_raw_dump": "passed\nfailed\n...TextDelta(text='Five.')...",

@@ -37,10 +37,6 @@ LAYERS: list[set[str]] = [
     {"lutum.cli"},
 ]
 LEVEL = {package: level for level, packages in enumerate(LAYERS) for package in packages}
-# Being taken apart: the HTTP engine, the public kit and the shared ledgers change these modules now.
-PENDING = {
-    ("lutum._http.adapter", "lutum.transport"),
-}
 TOGETHER = [{"lutum._values", "lutum.abc"}, {"lutum._http", "lutum.transport"}]
 """Packages of one layer that may import each other: a private one and the public module that exports it."""
 
@@ -68,7 +64,7 @@ LATE = {
     "trio",
     "zoneinfo",
 }
-LAZY = {"lutum.cli", "lutum.testing", "lutum.trace", "lutum._telemetry"}
+LAZY = {"lutum.cli", "lutum.testing", "lutum.trace", "lutum._http", "lutum._telemetry"}
 """Packages that load some of their own modules when they are first used."""
 
 Kind = Literal["run", "late", "types"]
@@ -124,7 +120,7 @@ def imports_of(module: str, source: str) -> Iterator[Import]:
 
 
 IMPORTS = [each for name, path in MODULES.items() for each in imports_of(name, path.read_text())]
-OURS = [each for each in IMPORTS if each.target in MODULES and (each.source, each.target) not in PENDING]
+OURS = [each for each in IMPORTS if each.target in MODULES]
 
 
 def is_lazy_reexport(one: Import) -> bool:
@@ -219,8 +215,6 @@ def test_late_imports_are_named() -> None:
 def may_be_late(one: Import) -> bool:
     """Extras, what `import lutum` must not load, and what a public package loads when it is first used."""
     inside = package(one.source) == package(one.target) and one.target in MODULES
-    if (one.source, one.target) in PENDING or one.source == "lutum.transport":
-        return True
     return one.target in LATE or one.target.split(".")[0] in LATE or (inside and package(one.source) in LAZY)
 
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from lutum._http.credential import Credential
+from lutum._http.exchange import HttpTransport, check_base_url
 from lutum._http.heads import RequestHeaders
 from lutum._http.http_client import Connector, HttpClient
 from lutum._values.check import check_type
@@ -82,8 +83,6 @@ class HttpAdapter(ABC):
         hooks: Any = None,
         options: Any = None,
     ) -> None:
-        from lutum.transport import HttpTransport, check_base_url  # loads the engine
-
         check_type("model", model, str, "the name of a model")
         check_type("base_url", base_url, str, "a URL")
         if options is not None and self.options_class is not None:

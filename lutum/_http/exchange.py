@@ -1,0 +1,376 @@
+"""The way of an adapter to its provider: `HttpTransport`, and `HttpExchange`, one request in flight.
+
+Requests go over lutum's own engine, or over a client of the user. Deadlines belong to the turn: the engine
+has no timeouts of its own, and those of a user's client are off.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Final, cast, final
+from urllib.parse import urlsplit
+
+import anyio
+import msgspec
+
+from lutum._http.heads import RequestHeaders, Target
+from lutum._http.http_client import Connector, HttpClient
+from lutum._telemetry.spans import CURRENT
+from lutum._telemetry.turn import CountingDecoder
+from lutum._values.check import check_type
+from lutum._values.errors import BadValue, Interrupted, NetworkError, ProviderError
+from lutum._values.events import Completed, Event
+from lutum._values.results import Response
+from lutum.abc import Decoder, Phase, Prepared
+from lutum.dialect.headers import REQUEST_IDS
+
+if TYPE_CHECKING:
+    import httpx
+
+    from lutum._http.engine import EngineRequest, HttpEngine
+    from lutum._http.foreign_client import HttpRequest
+
+ERROR_BODY_BYTES: Final = 64 * 1024
+"""How much of an error's body is read: what `ProviderError.body` keeps."""
+
+ERROR_BODY_SECONDS: Final = 5.0
+"""How long an error's body is waited for; the status alone says most of it."""
+
+WHOLE_BODY_BYTES: Final = 16 * 2**20
+"""The longest answer that `HttpTransport.request` reads."""
+
+QUOTED: Final = 200
+"""How many bytes at the end of an unfinished answer are in its error."""
+
+REST_SECONDS: Final = 0.2
+"""How long a finished turn waits for the last bytes of its body, to save a connection."""
+
+_NOT_IN_A_URL: Final = re.compile(r"[\s\x00-\x1f\x7f\\]")
+
+Secrets = Callable[[], Awaitable[Mapping[str, str]]]
+"""Gives the headers that hold secrets; asked once for each request."""
+
+
+def check_base_url(url: str, endpoints: tuple[str, ...] = ()) -> str:
+    """Return `url` without a slash at its end.
+
+    Args:
+      endpoints: ends of a URL that the adapter adds itself.
+
+    Raises:
+      BadValue: it is not an http or https URL with a host, or has white space, user info, a query or a
+        fragment, also an empty one, or ends in an endpoint or twice in the same version. The message has the
+        corrected URL.
+    """
+    check_type("base_url", url, str, "a URL")
+    if (bad := _NOT_IN_A_URL.search(url)) is not None:
+        # From a secret file or an .env file, most often a line end. The URL is not quoted, because it may
+        # hold a password.
+        raise BadValue(
+            "base_url",
+            f"must not contain white space, control characters or backslashes, as character {bad.start()} is",
+        )
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as exc:
+        raise BadValue("base_url", f"not a URL: {exc}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise BadValue("base_url", "must start with http:// or https:// and a host")
+    if "@" in parts.netloc:
+        # It would be a password in plain sight: in errors, previews and traces.
+        raise BadValue("base_url", "must not contain a user name or a password")
+    if "?" in url or "#" in url:
+        raise BadValue("base_url", "must not have a query or a fragment")
+    if parts.port == 0:
+        raise BadValue("base_url", "must not have port 0")
+    if any(not 0 < len(label) < 64 for label in parts.hostname.rstrip(".").split(".")):
+        raise BadValue("base_url", "has a host whose parts are not between 1 and 63 characters long")
+    try:
+        Target.of(url)
+    except BadValue as exc:
+        raise BadValue("base_url", exc.problem) from None
+    base = url.rstrip("/")
+    path = parts.path.rstrip("/")
+    if (end := next((end for end in endpoints if path.endswith(end)), None)) is not None:
+        right = base[: -len(end)]
+        raise BadValue("base_url", f"ends in {end}, which the adapter adds itself: use {right}")
+    *before, last = path.split("/")
+    if len(before) > 1 and re.fullmatch(r"v[0-9]+", last) and before[-1] == last:
+        raise BadValue("base_url", f"has /{last} twice: use {base[: -len(last) - 1]}")
+    return base
+
+
+def httpx_transport(connect: Connector | None = None) -> httpx.AsyncBaseTransport:
+    """Return lutum's HTTP engine as a transport: `httpx.AsyncClient(transport=httpx_transport())`.
+
+    A client of the user keeps its hooks, auth and mounts, and gets the engine below them. Of its timeouts,
+    `connect` and `read` count; its proxies and certificates do not: the engine takes them from the
+    environment.
+
+    Args:
+      connect: opens connections in place of TCP, TLS and proxies.
+
+    Raises:
+      BadValue: a proxy variable is broken.
+    """
+    from lutum._http.httpx_transport import EngineTransport  # loads httpx
+
+    return EngineTransport(connect)
+
+
+@final
+class HttpTransport:
+    """An adapter's way to its provider.
+
+    Args:
+      http_client: an `httpx.AsyncClient` or `httpx2.AsyncClient` of the user: its proxies, limits,
+        certificates and event hooks count, and closing it stays with the user. Or a function `connect(host,
+        port)` that returns a byte stream: the engine then works over it, without TCP, TLS and proxies.
+        Without either: HTTP/1.1, no limit on connections, the proxy variables as they are now, no cookies.
+      request_ids: response headers that hold the id of a request, in order of preference.
+
+    Opens nothing before the first request and works on any number of event loops.
+
+    Raises:
+      BadValue: `http_client` is not an asynchronous client, or a proxy variable is broken.
+    """
+
+    def __init__(
+        self,
+        http_client: HttpClient | Connector | None = None,
+        *,
+        request_ids: tuple[str, ...] = REQUEST_IDS,
+    ) -> None:
+        _preload()
+        self._request_ids = request_ids
+        self._engine: HttpEngine | None = None
+        if http_client is None or _is_connector(http_client):
+            from lutum._http.engine import HttpEngine
+
+            self._engine = HttpEngine(cast("Connector | None", http_client))
+            self._request: Callable[[str], EngineRequest | HttpRequest] = self._engine.request
+            return
+        if not callable(getattr(http_client, "aclose", None)) or not hasattr(http_client, "build_request"):
+            raise BadValue("http_client", f"needs an httpx.AsyncClient, not {type(http_client).__name__}")
+        from lutum._http.foreign_client import HttpRequest
+
+        self._request = partial(HttpRequest, http_client)
+
+    def exchange(
+        self,
+        prepared: Prepared,
+        *,
+        secrets: Secrets,
+        decoder: Callable[[Response], Decoder],
+        fault: Callable[[Response, bytes], ProviderError],
+    ) -> HttpExchange:
+        """An exchange for one attempt; nothing is sent before its `open`.
+
+        Args:
+          prepared: what is sent, without secrets.
+          secrets: gives the secret headers; awaited by each `open`.
+          decoder: makes the decoder of a successful response from its head.
+          fault: makes the error of any other response from its head and the first 64 KiB of its body.
+        """
+        return HttpExchange(self._request(prepared.url), prepared, secrets, decoder, fault, self._request_ids)
+
+    async def request(
+        self, method: str, url: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
+    ) -> tuple[Response, bytes]:
+        """Send one small request and read the whole answer, whatever its status.
+
+        There is no timeout: give it a scope. Cancelled, it has closed its connection.
+
+        A checkpoint only if it has to wait.
+
+        Raises:
+          NetworkError: no connection, or it failed before the answer was whole.
+          ProviderError: the answer is longer than 16 MiB.
+          BadValue: a header that HTTP does not allow.
+        """
+        call = self._request(url)
+        # Only here, because locals stand in tracebacks, and one of the headers is a key.
+        headers = RequestHeaders(headers)
+        try:
+            response = identified(await call.send(method, headers, body, _ignore), self._request_ids)
+            content = bytearray()
+            try:
+                await call.read(WHOLE_BODY_BYTES + 1, content)
+            except Exception as exc:
+                if (error := call.error(exc)) is exc:
+                    raise
+                raise (NetworkError(str(error)) if isinstance(error, Interrupted) else error) from exc
+            if len(content) > WHOLE_BODY_BYTES:
+                raise ProviderError(f"the answer of {call.host} is longer than 16 MiB", kind="malformed")
+            return response, bytes(content)
+        finally:
+            await call.aclose()
+
+    async def aclose(self) -> None:
+        """Close the idle connections of the running loop; a client you gave is left to you.
+
+        Open turns keep their connections, which are closed when they end. It may be used again. Cancelled,
+        it has closed them all the same.
+
+        A checkpoint only if a connection is open.
+        """
+        if self._engine is not None:
+            await self._engine.aclose()
+
+
+@final
+class HttpExchange:
+    """One request in flight: `lutum.abc.Exchange` over HTTP."""
+
+    def __init__(
+        self,
+        call: EngineRequest | HttpRequest,
+        prepared: Prepared,
+        secrets: Secrets,
+        decoder: Callable[[Response], Decoder],
+        fault: Callable[[Response, bytes], ProviderError],
+        request_ids: tuple[str, ...] = REQUEST_IDS,
+    ) -> None:
+        self._request_ids = request_ids
+        self.response: Response | None = None
+        self.refusal: ProviderError | None = None
+        self._handed = False
+        self._last = b""
+        self._prepared = prepared
+        self._secrets = secrets
+        self._make_decoder = decoder
+        self._fault = fault
+        self._call = call
+        self._decoder: Decoder | None = None
+        self._completed = False
+        self._ended = False
+
+    async def open(self, mark: Callable[[Phase], None]) -> None:
+        """Send the request and wait for the response head.
+
+        A user's client has marks only if its transport emits httpcore's trace events. Cancelled, nothing is
+        open once `aclose` has run.
+
+        A checkpoint only if it has to wait.
+
+        Raises:
+          ProviderError: the status is not 2xx.
+          NetworkError: no connection, or it failed before the head.
+          UsageError: the client you gave is closed, or a header holds what HTTP does not allow.
+        """
+        call, prepared = self._call, self._prepared
+        headers = RequestHeaders(prepared.headers)
+        span = CURRENT.get()
+        secrets = await self._secrets()
+        try:
+            if span is not None:
+                span.hide(*secrets.values())
+            headers.add(secrets.items())
+        finally:
+            del secrets  # or tracebacks with local variables would show the key
+        self._handed = True
+        response = await call.send(prepared.method, headers, prepared.body, mark)
+        self.response = response = identified(response, self._request_ids)
+        if not 200 <= response.status < 300:
+            body = bytearray()
+            try:
+                with anyio.move_on_after(ERROR_BODY_SECONDS):
+                    try:
+                        await call.read(ERROR_BODY_BYTES, body)
+                    except ProviderError:
+                        pass  # encoded in a way that nobody asked for; the status says more
+                    except Exception as exc:
+                        if call.error(exc) is exc:
+                            raise
+            finally:  # if a timeout of the turn cuts it short, the status is what it says
+                self.refusal = self._fault(response, bytes(body))
+            raise self.refusal
+        decoder = self._make_decoder(response)
+        self._decoder = decoder if span is None else CountingDecoder(decoder, span)
+        call.start()
+
+    async def receive(self, out: list[Event]) -> bool:
+        """Append the events of the next piece to `out`; False at the end of the response.
+
+        After `Completed` there are none: nothing that follows is decoded.
+
+        Suspends only to wait for the socket. Cancelled, the response cannot be read any further.
+
+        A checkpoint only if it waits for the socket.
+
+        Raises:
+          ProviderError: from the decoder, or a content encoding that does not decode.
+          Interrupted: the connection broke.
+        """
+        try:
+            piece = await self._call.next()
+        except Exception as exc:
+            if (error := self._call.error(exc)) is exc:
+                raise
+            raise error from exc
+        if not piece:
+            if self._decoder is not None and not self._ended:
+                self._ended = True
+                self._decoder.eof(out)
+            return False
+        if self._decoder is None:
+            return True
+        self._last = piece
+        self._decoder.feed(piece, out)
+        if out and type(out[-1]) is Completed:
+            self._completed, self._decoder = True, None  # what it holds is twice what it gave
+        return True
+
+    @property
+    def unsent(self) -> bool:
+        """Whether nothing can have been sent yet."""
+        return not self._handed or getattr(self._call, "unsent", False)
+
+    def unfinished(self) -> Interrupted:
+        """Return the error of an answer that ended without its terminal event, with the end of what came."""
+        last = self._last[-QUOTED:].decode("utf-8", "replace")
+        quoted = "".join(char if char.isprintable() else " " for char in last)
+        came = f"; what came ends with {quoted!r}" if quoted else ""
+        kind = self._call.content_type[:100] or "missing"
+        return Interrupted(f"the response ended without its terminal event (content type {kind}){came}")
+
+    async def aclose(self) -> None:
+        """Let go of the connection; bounded, shielded, and silent about how it went.
+
+        After a turn that completed, the last bytes of the body are waited for, 0.2 s at most, so that
+        the connection can be used again. Otherwise the socket is closed at once.
+
+        A checkpoint only if it has to wait.
+        """
+        if self._completed and not self._ended and not self._call.at_end:
+            # The turn is complete, however this goes.
+            with anyio.move_on_after(REST_SECONDS, shield=True), suppress(Exception):
+                while await self._call.next():
+                    pass
+        await self._call.aclose()
+
+
+def identified(response: Response, names: tuple[str, ...]) -> Response:
+    """Return a response head with its request id, which the first of these headers holds."""
+    found = next((response.headers[name] for name in names if name in response.headers), None)
+    return response if found is None else msgspec.structs.replace(response, request_id=found)
+
+
+def _ignore(phase: Phase) -> None:
+    pass
+
+
+def _is_connector(http_client: object) -> bool:
+    """Return whether it is a function that opens connections; a class is a client that was not made."""
+    return callable(http_client) and not isinstance(http_client, type)
+
+
+def _preload() -> None:
+    """Load what a first connection would load: a turn should not wait for the disk."""
+    for name in ("encodings.idna", "stringprep"):
+        importlib.import_module(name)
