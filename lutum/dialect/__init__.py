@@ -13,8 +13,8 @@ tokens     estimate tokens of text, JSON, images and documents
 schema     a strict schema in the provider's dialect
 options    options of one turn over an adapter's, and the hooks that choose them
 
-`lutum.transport.HttpAdapter` is the base class that does the I/O; `lutum.abc` has the interfaces. The page
-"Write an adapter" and `examples/own_adapter` use all of it. No module here does I/O or reads a clock.
+`lutum.transport.HttpAdapter` is the base class that does the I/O; `lutum.abc` has the interfaces. The package
+`lutum_gemini` is built on these names alone. No module here does I/O or reads a clock.
 """
 
 from lutum.dialect import (

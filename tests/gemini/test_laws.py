@@ -4,6 +4,7 @@ recordings raise nothing but the one documented error."""
 from __future__ import annotations
 
 import json
+import os
 import random
 from itertools import pairwise
 from typing import Any
@@ -101,7 +102,7 @@ def test_contents_come_back(contents: list[Any], system: str | None) -> None:
     assert lutum.Transcript.load(transcript.dump()) == transcript
 
 
-MUTATIONS = 3_000
+MUTATIONS = int(os.environ.get("LUTUM_MUTATIONS", "3000"))
 
 
 @pytest.mark.corpus
