@@ -155,7 +155,7 @@ async def test_replay_over_another_protocol(
     """The example that qualifies a local server says the same of one that speaks Chat Completions."""
     monkeypatch.chdir(tmp_path)
     with loaded("transcript_replay") as example:
-        server = WireServer(example.ANSWERS, signing=False, chat_reasoning="reasoning_content")
+        server = WireServer(example.REPLIES, signing=False, chat_reasoning="reasoning_content")
         async with httpx.AsyncClient(transport=server.transport()) as client:
             adapter = OpenAIChatAdapter(
                 "qwen3", base_url=f"{server.url}/v1", api_key="none", http_client=client
