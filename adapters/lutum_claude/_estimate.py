@@ -6,7 +6,8 @@ The rates are the recorded exchanges' 95th percentile and then some; no rule of 
 from __future__ import annotations
 
 import re
-import struct
+
+from lutum.dialect.tokens import image_size
 
 ASCII_PER_TOKEN = 3.0
 OTHER_TOKENS = 1.5  # a character outside ASCII: CJK takes 1 to 1.5, most other scripts less
@@ -64,43 +65,3 @@ def image_tokens(data: bytes) -> int:
     if size is None:
         return IMAGE_TOKENS
     return min(IMAGE_TOKENS, size[0] * size[1] // PIXELS_PER_TOKEN + 1)
-
-
-def image_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height in pixels of a PNG, GIF, WebP or JPEG, from its header."""
-    try:
-        if data.startswith(b"\x89PNG"):
-            return struct.unpack_from(">II", data, 16)
-        if data.startswith(b"GIF8"):
-            return struct.unpack_from("<HH", data, 6)
-        if data[8:12] == b"WEBP":
-            return _webp_size(data)
-        if data.startswith(b"\xff\xd8"):
-            return _jpeg_size(data)
-    except struct.error:
-        pass
-    return None
-
-
-def _webp_size(data: bytes) -> tuple[int, int] | None:
-    kind = data[12:16]
-    if kind == b"VP8X":
-        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
-    if kind == b"VP8L":
-        (bits,) = struct.unpack_from("<I", data, 21)
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    if kind == b"VP8 ":
-        width, height = struct.unpack_from("<HH", data, 26)
-        return width & 0x3FFF, height & 0x3FFF
-    return None
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    at = 2
-    while at + 9 < len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a start of frame
-            height, width = struct.unpack_from(">HH", data, at + 5)
-            return width, height
-        at += 2 + struct.unpack_from(">H", data, at + 2)[0]
-    return None
