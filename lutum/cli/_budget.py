@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from lutum._text import printable
 from lutum._values.errors import BadValue, LutumError
+from lutum.cli import _interrupt
 from lutum.cli._layout import Drawing, table
 from lutum.cli._report import report
 from lutum.redis import Figures, LedgerView, ledger_names, open_console
@@ -40,7 +41,7 @@ class BudgetCommand(Struct, frozen=True, kw_only=True):
 def run_budget(command: BudgetCommand) -> int:
     """Show ledgers, or change one; 1 if that is not possible."""
     try:
-        return anyio.run(_run, command)
+        return _interrupt.run(_run, command, backend="asyncio")
     except (LutumError, OSError) as error:
         report("budget", error)
         return 1

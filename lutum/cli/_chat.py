@@ -6,7 +6,6 @@ typed, and Ctrl-C in a turn is a signal that cancels the turn.
 
 from __future__ import annotations
 
-import signal
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ import anyio
 
 import lutum
 from lutum import trace
-from lutum.cli import _chat_commands, _connect, _history, _show
+from lutum.cli import _chat_commands, _connect, _history, _interrupt, _show
 from lutum.cli._report import report
 from lutum.cli._terminal import Terminal
 from lutum.cli._typed import Typed
@@ -115,6 +114,8 @@ class Chat:
                 self.out.gap()
                 report("chat", error)
                 self._failed = True
+            except KeyboardInterrupt:  # between two event loops
+                self.out.gap()
         # In a pipe nobody saw that a turn failed.
         return 1 if self._failed and not self._typed.terminal else 0
 
@@ -139,34 +140,17 @@ class Chat:
 
     def _answer(self, words: str) -> None:
         self.out.gap()
-        before = self.here
-        try:
-            lutum.run(self._turn, words)
-        except KeyboardInterrupt:  # while the event loop began or ended
-            self.out.note("Stopped; nothing is stored." if self.here is before else "It is stored.")
+        interrupts = _interrupt.Interrupts()
+        interrupts.run(self._exchange, words, interrupts)
         self.out.gap()
 
-    async def _turn(self, words: str) -> None:
-        failure: Exception | None = None
-        scope = anyio.CancelScope()
-        async with anyio.create_task_group() as tasks:
-            # To the end of the exchange, so that Ctrl-C never stops what is being stored.
-            await tasks.start(_stop_at_interrupt, scope)
-            try:
-                await self._exchange(words, scope)
-            except Exception as error:
-                failure = error  # raised in here it would be a group
-            tasks.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
-
-    async def _exchange(self, words: str, scope: anyio.CancelScope) -> None:
-        """Ask, show, store; `scope` is what Ctrl-C cancels."""
+    async def _exchange(self, words: str, interrupts: _interrupt.Interrupts) -> None:
+        """Ask, show, store; Ctrl-C stops what is asked, and never what is being stored."""
         async with _connect.connected(self._endpoint) as adapter, trace.capture() as self.trace:
             session = lutum.Session(lutum.Lutum(adapter, budget=self.budget), self.here)
             session.push_user(words)
             turn = session.text_turn().stream()
-            with scope:
+            with interrupts.cancelling(anyio.CancelScope()) as scope:
                 await self._shown(turn)
             if scope.cancelled_caught:
                 used = f"{turn.usage.total_tokens} tokens, {turn.usage.known}"
@@ -188,15 +172,6 @@ class Chat:
                             answer.piece(text)
                         case _:
                             pass
-
-
-async def _stop_at_interrupt(
-    scope: anyio.CancelScope, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
-) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT) as signals:
-        task_status.started()
-        async for _ in signals:
-            scope.cancel()
 
 
 def _unanswered(transcript: lutum.Transcript) -> str | None:

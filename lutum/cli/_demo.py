@@ -14,7 +14,7 @@ from typing import Literal, cast
 import anyio
 
 import lutum
-from lutum.cli import _providers, _replay, _scripts
+from lutum.cli import _interrupt, _providers, _replay, _scripts
 from lutum.cli._report import report
 from lutum.cli._terminal import GREEN, RED, Terminal
 from lutum.cli._version import installed_version
@@ -30,7 +30,7 @@ def run_demo(backend: Literal["trio", "asyncio"], provider: _providers.Provider,
 
     try:
         try:
-            return 0 if lutum.run(main, backend=backend) else 1
+            return 0 if _interrupt.run(main, backend=backend) else 1
         except BaseExceptionGroup as group:
             # One branch failed, and the nursery ended the others.
             raise _first(cast(BaseException, group)) from group

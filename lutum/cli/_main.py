@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         if sys.stderr.isatty():
             print(file=sys.stderr)  # the terminal wrote ^C
-        return 130  # 128 + SIGINT, as shells say it
+        return 130  # 128 + SIGINT, as shells have it
     except BrokenPipeError:
         # Whoever read has left. Python would flush once more at its end, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -9,7 +9,7 @@ import msgspec
 
 import lutum
 from lutum._text import cells
-from lutum.cli import _history
+from lutum.cli import _history, _interrupt
 from lutum.cli._report import report
 from lutum.cli._terminal import BOLD, DIM, RED, Terminal
 
@@ -49,9 +49,9 @@ def _store(out: Terminal, url: str, branch: str | None) -> None:
     from lutum.cli import _show_store  # only who names a store loads one
 
     if branch is None:
-        lutum.run(_show_store.branches, out, url)
+        _interrupt.run(_show_store.branches, out, url)
         return
-    transcript = lutum.run(_show_store.transcript, url, branch)
+    transcript = _interrupt.run(_show_store.transcript, url, branch)
     out.title(f"{url}: {branch}, {len(transcript)} items")
     _items(out, list(transcript), 0)
 

@@ -13,7 +13,7 @@ import msgspec
 import lutum
 from lutum import trace
 from lutum.abc import Adapter
-from lutum.cli import _connect
+from lutum.cli import _connect, _interrupt
 from lutum.cli._report import report as report_error
 from lutum.cli._smoke_cases import CASES, Bench, Verdict, blocks, failed_twice, judged, worth_repeating
 from lutum.cli._smoke_profile import as_code, find_profile
@@ -72,7 +72,7 @@ def run_smoke(
         _connect.check(endpoint)
         out.title(f"lutum smoke: {endpoint}")
         out.gap()
-        report = lutum.run(_tried, endpoint, only or list(CASES), out, folder)
+        report = _interrupt.run(_tried, endpoint, only or list(CASES), out, folder)
     except (lutum.LutumError, OSError) as error:
         report_error("smoke", error)
         return 1

@@ -1,0 +1,107 @@
+"""Ctrl-C in a command: it cancels a scope of the running event loop, and never raises inside the loop.
+
+A `KeyboardInterrupt` at an unlucky point of an event loop leaves coroutines that were never awaited. While a
+loop runs, SIGINT therefore has a handler of ours, which asks the loop to cancel.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Literal, TypeVar, TypeVarTuple, final
+
+import anyio
+from anyio.lowlevel import current_token
+
+import lutum
+
+T = TypeVar("T")
+Args = TypeVarTuple("Args")
+
+IMPATIENCE = 1.0
+"""Seconds after the first Ctrl-C from which the next one ends the program without any clean-up."""
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
+
+
+def run(fn: Callable[[*Args], Awaitable[T]], *args: *Args, backend: Literal["trio", "asyncio"] = "trio") -> T:
+    """Run `fn(*args)` in a new event loop, which Ctrl-C cancels.
+
+    Raises:
+      KeyboardInterrupt: Ctrl-C was pressed. The loop has ended by then.
+    """
+    interrupts = Interrupts()
+
+    async def whole() -> list[T]:
+        found = list[T]()
+        with interrupts.cancelling(anyio.CancelScope()):
+            found.append(await fn(*args))
+        return found
+
+    try:
+        found = interrupts.run(whole, backend=backend)
+    except BaseException:
+        if interrupts.at is not None:  # whatever the cancelled program made of it
+            raise KeyboardInterrupt from None
+        raise
+    if interrupts.at is not None or not found:
+        raise KeyboardInterrupt
+    return found[0]
+
+
+@final
+class Interrupts:
+    """SIGINT during one event loop; `at` is when it came. `run` above cancels everything."""
+
+    def __init__(self) -> None:
+        self.at: float | None = None
+        self._cancel_soon: Callable[[], object] | None = None
+
+    def run(
+        self,
+        fn: Callable[[*Args], Awaitable[T]],
+        *args: *Args,
+        backend: Literal["trio", "asyncio"] = "trio",
+    ) -> T:
+        """Run `fn(*args)` in a new event loop; inside, `cancelling` names what Ctrl-C cancels."""
+        if threading.current_thread() is not threading.main_thread():  # which alone gets signals
+            return lutum.run(fn, *args, backend=backend)
+        before = signal.getsignal(signal.SIGINT)
+        if before is signal.SIG_IGN:  # a background job of a shell
+            return lutum.run(fn, *args, backend=backend)
+        # An event loop leaves SIGINT alone where it does not find Python's own handler.
+        signal.signal(signal.SIGINT, self._interrupt)
+        try:
+            return lutum.run(fn, *args, backend=backend)
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    @contextmanager
+    def cancelling(self, scope: anyio.CancelScope) -> Iterator[anyio.CancelScope]:
+        """Enter a scope that Ctrl-C cancels, also one that was pressed before."""
+        native: Any = current_token().native_token
+        # Both may be called from a signal handler, and wake the loop.
+        soon = getattr(native, "run_sync_soon", None) or native.call_soon_threadsafe
+        with scope:
+            self._cancel_soon = lambda: soon(scope.cancel)
+            if self.at is not None:
+                scope.cancel()
+            try:
+                yield scope
+            finally:
+                self._cancel_soon = None
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.at is None:
+            self.at = now
+        elif now - self.at > IMPATIENCE:
+            os._exit(INTERRUPTED)
+        if self._cancel_soon is not None:
+            self._cancel_soon()
