@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Literal, TypeVar, TypeVarTuple, final
@@ -83,7 +83,7 @@ class Interrupts:
             signal.signal(signal.SIGINT, before)
 
     @contextmanager
-    def cancelling(self, scope: anyio.CancelScope) -> Iterator[anyio.CancelScope]:
+    def cancelling(self, scope: anyio.CancelScope) -> Generator[anyio.CancelScope]:
         """Enter a scope that Ctrl-C cancels, also one that was pressed before."""
         native: Any = current_token().native_token
         # Both may be called from a signal handler, and wake the loop.
