@@ -14,9 +14,19 @@ from typing import final
 
 if sys.platform == "win32":
     import msvcrt
+    import time
 
     def _lock(file: int, *, shared: bool) -> None:
-        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        """Lock the first byte.
+
+        Windows has no shared lock here, so that two processes which look at the same time meet for a moment.
+        """
+        for _ in range(20):
+            try:
+                return msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+            except OSError:
+                time.sleep(0.005)
+        return msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
 else:
     import fcntl
 
@@ -44,10 +54,10 @@ class LockFile:
         return self._opened(tries - 1)
 
     def release(self) -> None:
-        """Let the lock go, and remove the file."""
+        """Let the lock go, and remove the file. Windows removes no file that is open."""
+        os.close(self._file)
         with suppress(OSError):
             self._path.unlink()
-        os.close(self._file)
         with suppress(OSError):
             self._path.parent.rmdir()
 
