@@ -36,7 +36,7 @@ adapter = OpenAIChatAdapter("m", base_url="https://gateway.example/v1", profile=
 ```
 
 `lutum smoke` tries an endpoint and prints the `Profile(...)` that fits it. What the fields mean is in the
-[reference](reference.md); a host without a row gets the defaults, which most servers accept.
+[reference](reference/index.md); a host without a row gets the defaults, which most servers accept.
 
 Three rules go with the model instead of the host, at every server that applies the model's own chat template:
 

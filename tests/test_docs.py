@@ -32,7 +32,12 @@ import lutum
 from lutum.testing.wire import Reply, WireServer
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def id_of(page: Path) -> str:
+    """The path of a page in the repository."""
+    return str(page.relative_to(ROOT)).removeprefix("docs/")
 
 
 class Block(NamedTuple):
@@ -129,7 +134,7 @@ def few_examples() -> Iterator[None]:
 
 @pytest.mark.usefixtures("few_examples")
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=id_of)
 def test_blocks_run(
     page: Path, backend: str, provider: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -151,7 +156,7 @@ def test_blocks_run(
             assert bare(printed) == bare(behind.code), f"{page.name}:{behind.line}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=id_of)
 def test_no_block_is_left_out(page: Path) -> None:
     """No block hides from the tests behind another spelling of its language."""
     languages = {block.language for block in blocks_of(page)}

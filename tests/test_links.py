@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 BESIDE = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md")]
-PAGES = [*BESIDE, *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*BESIDE, *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"(?<!\\)\[[^\]]*\]\(([^()\s]*(?:\([^()\s]*\))?)\)")
 
 
@@ -60,15 +60,16 @@ def test_no_link_is_dead(page: Path) -> None:
             dead.append(link)
         elif anchor and anchor not in anchors(target):
             dead.append(f"{link}: no such heading")
-        elif page.parent.name == "docs" and ROOT / "docs" not in target.resolve().parents:
+        elif ROOT / "docs" in page.parents and ROOT / "docs" not in target.resolve().parents:
             dead.append(f"{link}: is not in the built pages")
     assert dead == []
 
 
 def test_every_page_can_be_reached() -> None:
     """A page stands in the navigation; what the navigation names is there."""
-    named = set(re.findall(r"- ([\w-]+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE))
-    assert named == {page.name for page in (ROOT / "docs").glob("*.md")}
+    named = re.findall(r"- ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE)
+    docs = ROOT / "docs"
+    assert sorted(named) == sorted(str(page.relative_to(docs)) for page in docs.rglob("*.md"))
 
 
 def test_links_are_found(tmp_path: Path) -> None:

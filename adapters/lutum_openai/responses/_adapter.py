@@ -64,8 +64,8 @@ class OpenAIAdapter(HttpAdapter):
       api_version: Azure's `api-version`.
       profile: a `Profile`, or the name of a known host (docs/hosts.md). Without it, the row of the URL's
         host. Of its fields this API uses `default_output`, `schema` and `tool_name`.
-      organization, project: `OpenAI-Organization` and `OpenAI-Project`; for api.openai.com also from
-        `OPENAI_ORG_ID` and `OPENAI_PROJECT_ID`.
+      organization: `OpenAI-Organization`; for api.openai.com also from `OPENAI_ORG_ID`.
+      project: `OpenAI-Project`; for api.openai.com also from `OPENAI_PROJECT_ID`.
       http_client: an `httpx.AsyncClient` of yours.
       replay_scope: endpoint and account family whose turns are replayed exactly; the URL's host unless said.
       default_max_output_tokens: sent where a turn says nothing; 4,096, or 16,384 for a model that reasons.
