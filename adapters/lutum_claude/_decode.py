@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from io import StringIO
-from typing import Final, NoReturn, final
+from typing import Final, final
 
 import msgspec
 from msgspec import Raw
@@ -18,7 +18,6 @@ from lutum import (
     Completed,
     Estimate,
     Event,
-    ProviderError,
     ProviderEvent,
     ReasoningDelta,
     RefusalDelta,
@@ -30,9 +29,7 @@ from lutum import (
     ToolCallReady,
     TurnStarted,
 )
-from lutum.dialect import surrogates
-from lutum.dialect.answer import AnswerReader
-from lutum.dialect.errors import body_error, is_error, stream_error
+from lutum.dialect.errors import is_error
 from lutum.dialect.json import (
     FAULTS,
     copied,
@@ -46,6 +43,7 @@ from lutum.dialect.json import (
     starts_with,
     string,
 )
+from lutum.dialect.stream import StreamDecoder
 from lutum.dialect.usage import UsageReports, count, is_odd
 from lutum_claude import _messages, _turn, _wire
 from lutum_claude._citations import citation_of
@@ -119,7 +117,7 @@ class _Block:
 
 
 @final
-class ClaudeDecoder:
+class ClaudeDecoder(StreamDecoder):
     """Decode one stream; nothing after `message_stop` is looked at.
 
     Args:
@@ -148,8 +146,7 @@ class ClaudeDecoder:
         hidden_reasoning: bool = False,
         rates: tuple[str, ...] = (),
     ) -> None:
-        self._reader = AnswerReader(response, ERRORS)
-        self._response = response
+        super().__init__(response, ERRORS)
         self._model = model
         self._scope = scope
         self._inexact = inexact_reason
@@ -167,57 +164,15 @@ class ClaudeDecoder:
         self._calls = set[str]()
         self._malformed = dict[str, str]()
         self._spoke = False
-        self._count = 0
-        self._done = False
-
-    def feed(self, data: bytes, out: list[Event]) -> None:
-        """Append to `out` what `data` completes.
-
-        Raises:
-          ProviderError: an error event, or data that is not the protocol; the events before it are in `out`.
-        """
-        if self._done:
-            return
-        try:
-            events = self._reader.feed(data)
-        except ProviderError:
-            self._done = True
-            raise
-        for name, payload in events:
-            self._take(name, payload, out)
-            if self._done:
-                return
-
-    def eof(self, out: list[Event]) -> None:
-        """The response ended; an event whose blank line is missing counts, if it is whole.
-
-        Raises:
-          ProviderError: that last event is an error, or the answer is an error or a page instead of a
-            stream.
-        """
-        if self._done:
-            return
-        for name, payload in self._reader.eof():
-            self._take(name, payload, out)
-            if self._done:
-                return
-        if (body := self._reader.body()) is not None:
-            self._whole_body(body, out)
-        else:
-            self._reader.check_strays()
 
     def _whole_body(self, body: bytes, out: list[Event]) -> None:
         """Take a message that came whole, from a server or gateway that does not stream."""
         if _messages.is_message(body):
-            for payload in _messages.events_of(body):
-                self._take(b"", payload, out)
-            return
-        self._done = True
-        if (error := body_error(body, self._response, ERRORS)) is not None:
-            raise error
+            self._take_all(((b"", payload) for payload in _messages.events_of(body)), out)
+        else:
+            self._refuse_body(body)
 
     def _take(self, name: bytes, data: bytes, out: list[Event]) -> None:
-        self._count += 1
         try:
             event = _wire.decode_event(data)
         except FAULTS as exc:
@@ -448,7 +403,7 @@ class ClaudeDecoder:
         turn = _turn.turn_from_message(
             encode(message),
             scope=self._scope,
-            inexact_reason=self._inexact or (surrogates.REPAIRED if self._reader.repaired else None),
+            inexact_reason=self._inexact or self._repaired,
             prefix=self._prefix,
             preface=self._preface,
             malformed=self._malformed,
@@ -559,21 +514,8 @@ class ClaudeDecoder:
     def _end_early(self) -> None:
         if self._message is None:
             return
-        self._done = True
         told = "" if self._stop_reason is None else f", but with stop_reason {self._stop_reason!r}"
-        raise ProviderError(
-            f"the stream ended with [DONE] and without message_stop{told}, so it may be cut",
-            kind="server",
-            request_id=self._response.request_id,
-        )
-
-    def _raise(self, data: bytes) -> NoReturn:
-        self._done = True
-        raise stream_error(data, self._response, ERRORS)
-
-    def _fail(self, data: bytes, problem: str) -> NoReturn:
-        self._done = True
-        raise ProviderError(f"event {self._count} of the stream: {problem}", kind="malformed", body=data)
+        self._raise_cut(f"the stream ended with [DONE] and without message_stop{told}")
 
 
 def _word(value: Raw | None) -> str:

@@ -3,6 +3,7 @@
 json       read and write JSON without losing digits or bytes
 usage      a provider's usage report to `Usage`, with its label
 answer     a body to events of a stream, or to the JSON or the page that it is instead
+stream     the base class of decoders of event streams
 errors     error bodies and statuses to `ProviderError`
 finish     finish reasons in lutum's words
 retry      how long a server asks to wait, in each of its forms
@@ -27,6 +28,7 @@ from lutum.dialect import (
     options as options,
     retry as retry,
     schema as schema,
+    stream as stream,
     surrogates as surrogates,
     tokens as tokens,
     usage as usage,
@@ -42,6 +44,7 @@ __all__ = [
     "options",
     "retry",
     "schema",
+    "stream",
     "surrogates",
     "tokens",
     "usage",

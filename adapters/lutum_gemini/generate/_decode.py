@@ -8,7 +8,7 @@ the end: with code execution, gemini-2.5-flash names one in the middle and goes 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, NoReturn, final
+from typing import Final, final
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -33,9 +33,7 @@ from lutum import (
     UsageUpdate,
 )
 from lutum.abc import Prepared
-from lutum.dialect import surrogates
-from lutum.dialect.answer import AnswerReader
-from lutum.dialect.errors import is_error, not_an_answer, stream_error
+from lutum.dialect.errors import is_error, not_an_answer
 from lutum.dialect.json import (
     FAULTS,
     copied,
@@ -47,6 +45,7 @@ from lutum.dialect.json import (
     starts_with,
     string,
 )
+from lutum.dialect.stream import StreamDecoder
 from lutum.dialect.usage import UsageReports
 from lutum_gemini.generate import _turn, _usage, _wire
 from lutum_gemini.generate._errors import ERRORS, refined
@@ -61,7 +60,7 @@ _LISTS: Final = ("topCandidates", "chosenCandidates")
 
 
 @final
-class GeminiDecoder:
+class GeminiDecoder(StreamDecoder):
     """Decode one answer.
 
     Args:
@@ -79,8 +78,7 @@ class GeminiDecoder:
         scope: str,
         value_tool: str | None = None,
     ) -> None:
-        self._reader = AnswerReader(response, ERRORS)
-        self._response = response
+        super().__init__(response, ERRORS)
         self._prepared = prepared
         self._scope = scope
         self._value_tool = value_tool
@@ -103,9 +101,7 @@ class GeminiDecoder:
         self._counted = 0
         self._last_kind = ""
         self._has_code = False
-        self._frames = 0
         self._recent = b""
-        self._done = False
 
     def feed(self, data: bytes, out: list[Event]) -> None:
         """Append the events that `data` completes to `out`.
@@ -113,39 +109,17 @@ class GeminiDecoder:
         Raises:
           ProviderError: an error frame, or data that is not the protocol. Earlier events are in `out`.
         """
-        if self._done:
-            return
         self._recent = (self._recent + data if len(data) < _TAIL_BYTES else data)[-_TAIL_BYTES:]
-        try:
-            events = self._reader.feed(data)
-        except ProviderError:
-            self._done = True
-            raise
-        for _, payload in events:
-            self._take(payload, out)
+        super().feed(data, out)
 
-    def eof(self, out: list[Event]) -> None:
-        """End the response. A frame without its blank line counts if it is whole.
+    def _whole_body(self, body: bytes, out: list[Event]) -> None:
+        self.take_body(body, out)
 
-        A gateway that does not stream answers with the whole response, or with an array of its frames.
-
-        Raises:
-          ProviderError: the last frame is an error, the body is not an answer of the API, or the model wrote
-            a call that cannot be read.
-        """
-        if self._done:
-            return
-        for _, payload in self._reader.eof():
-            self._take(payload, out)
-        if (body := self._reader.body()) is not None:
-            self.take_body(body, out)
-            return
+    def _end_of_stream(self, out: list[Event], *, clean: bool) -> None:
         self._raise_bare_error()
         # Behind code a reason stands in the middle: the model goes on after its code has run.
         if not (self._finish and self._last_kind in _wire.CODE_PARTS):
             self._complete(out)
-        if not self._done:
-            self._reader.check_strays()
 
     def take_body(self, body: bytes, out: list[Event]) -> None:
         """Decode an answer that came whole: a response object, or an array of the frames of a stream.
@@ -154,12 +128,11 @@ class GeminiDecoder:
           ProviderError: the body is an error, or not such JSON.
         """
         if is_error(body):
-            self._done = True
-            raise refined(stream_error(body, self._response, ERRORS))
+            self._raise(body)
         is_whole = not body.strip().startswith(b"[")
         self._streamed = not is_whole
-        for frame in [Raw(body)] if is_whole else decode_array(body):
-            self._take(bytes(frame), out)
+        frames = [Raw(body)] if is_whole else decode_array(body)
+        self._take_all(((b"", bytes(frame)) for frame in frames), out)
         if not self._started:
             self._done = True
             raise not_an_answer(body, self._response)
@@ -169,8 +142,7 @@ class GeminiDecoder:
 
     # --- frames --------------------------------------------------------------------------------
 
-    def _take(self, data: bytes, out: list[Event]) -> None:
-        self._frames += 1
+    def _take(self, name: bytes, data: bytes, out: list[Event]) -> None:
         try:
             frame = _wire.decode_text_frame(data)
         except FAULTS:
@@ -213,8 +185,7 @@ class GeminiDecoder:
             return
         members = decode_object(data)
         if "error" in members and "candidates" not in members:
-            self._done = True
-            raise refined(stream_error(data, self._response, ERRORS))
+            self._raise(data)
         if not _KNOWN & members.keys():
             out.append(ProviderEvent("frame", data.strip()))
             return
@@ -377,7 +348,7 @@ class GeminiDecoder:
             scope=self._scope,
             model=self._prepared.model,
             id_base=self._id_base,
-            inexact_reason=self._inexact or (surrogates.REPAIRED if self._reader.repaired else None),
+            inexact_reason=self._inexact or self._repaired,
             value_tool=self._value_tool,
         )
         if turn.refusal:
@@ -417,12 +388,10 @@ class GeminiDecoder:
         for opening in (b"\n{", b"\n["):
             at = self._recent.find(opening)
             if at >= 0 and is_error(self._recent[at:]):
-                self._done = True
-                raise refined(stream_error(self._recent[at:].strip(), self._response, ERRORS))
+                self._raise(self._recent[at:].strip())
 
-    def _fail(self, data: bytes, problem: str) -> NoReturn:
-        self._done = True
-        raise ProviderError(f"frame {self._frames} of the stream: {problem}", kind="malformed", body=data)
+    def _error(self, data: bytes) -> ProviderError:
+        return refined(super()._error(data))
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -11,7 +11,7 @@ Everything else is a cut stream, and gives no `Completed`.
 
 from __future__ import annotations
 
-from typing import NoReturn, final
+from typing import final
 
 import msgspec
 from msgspec import Raw
@@ -20,7 +20,6 @@ from lutum import (
     Completed,
     Estimate,
     Event,
-    ProviderError,
     ProviderEvent,
     ReasoningDelta,
     RefusalDelta,
@@ -32,9 +31,7 @@ from lutum import (
     ToolCallReady,
     TurnStarted,
 )
-from lutum.dialect import surrogates
-from lutum.dialect.answer import AnswerReader
-from lutum.dialect.errors import body_error, is_error, stream_error
+from lutum.dialect.errors import is_error
 from lutum.dialect.json import (
     FAULTS,
     copied,
@@ -47,6 +44,7 @@ from lutum.dialect.json import (
     starts_with,
     string,
 )
+from lutum.dialect.stream import StreamDecoder
 from lutum.dialect.usage import Mode, Reported, UsageReports, member
 from lutum_openai._errors import ERRORS
 from lutum_openai._usage import rates_of, read_timings, read_usage
@@ -65,7 +63,7 @@ _PADDING = frozenset({"obfuscation", "p"})  # against traffic analysis: OpenAI, 
 
 
 @final
-class ChatDecoder:
+class ChatDecoder(StreamDecoder):
     """Decode one answer; nothing after `[DONE]` is looked at.
 
     Args:
@@ -96,7 +94,7 @@ class ChatDecoder:
         increments: bool = False,
         think: tuple[str, ...] = (),
     ) -> None:
-        self._response = response
+        super().__init__(response, ERRORS)
         self._model = model
         self._scope = scope
         self._inexact = inexact_reason
@@ -105,7 +103,6 @@ class ChatDecoder:
         self._think = think
         self._tags = TagSplitter(think) if think else None
 
-        self._reader = AnswerReader(response, ERRORS)
         self._is_body = False  # the answer is one JSON value
         self._message = ReceivedMessage()
         self._plain = PATIENCE  # what is left of it
@@ -117,75 +114,29 @@ class ChatDecoder:
         mode: Mode = "increments" if increments else "cumulative"
         self._usage = UsageReports(estimate, hidden=hidden_reasoning, mode=mode)
         self._deltas = 0
-        self._count = 0
-        self._done = False
-
-    def feed(self, data: bytes, out: list[Event]) -> None:
-        """Append to `out` what `data` completes.
-
-        Raises:
-          ProviderError: an error event, or data that is not the protocol; the events before it are in `out`.
-        """
-        if self._done:
-            return
-        try:
-            events = self._reader.feed(data)
-        except ProviderError:
-            self._done = True
-            raise
-        for name, payload in events:
-            self._take(name, payload, out)
-            if self._done:
-                return
-
-    def eof(self, out: list[Event]) -> None:
-        """The response ended; an event whose blank line is missing counts, if it is whole.
-
-        Raises:
-          ProviderError: that last event, or the body, is an error; or the body is not an answer, or has
-            no reason to finish.
-        """
-        if self._done:
-            return
-        events = self._reader.eof()
-        for name, payload in events:
-            self._take(name, payload, out)
-            if self._done:
-                return
-        if (body := self._reader.body()) is not None:
-            self._whole_body(body, out)
-            return
-        whole = events or not self._reader.in_line
-        if self._finish and whole and (self._usage.final or self._finish != "tool_calls"):
-            self._complete(out)
-            return
-        self._reader.check_strays()
 
     def _whole_body(self, body: bytes, out: list[Event]) -> None:
         self._is_body = True
         members = decode_object(body) if body.startswith(b"{") else {}
         if is_null(members.get("choices")):
-            self._done = True
-            error = body_error(body, self._response, ERRORS)
-            if error is not None:
-                raise error
+            self._refuse_body(body)
         self._chunk(b"", body, members, out)
         if self._started:
             self._usage.mark_final()
             self._end(out, "the answer has neither a finish_reason nor a usage")
+
+    def _end_of_stream(self, out: list[Event], *, clean: bool) -> None:
+        if self._finish and clean and (self._usage.final or self._finish != "tool_calls"):
+            self._complete(out)
 
     def _end(self, out: list[Event], problem: str) -> None:
         """Complete the turn, unless nothing says that the answer is whole."""
         if self._finish or (self._started and self._usage.final):
             self._complete(out)
             return
-        self._done = True
-        raise ProviderError(
-            f"{problem}, so it may be cut", kind="server", request_id=self._response.request_id
-        )
+        self._raise_cut(problem)
 
     def _take(self, name: bytes, data: bytes, out: list[Event]) -> None:
-        self._count += 1
         if self._plain > 0 and not name and self._take_plain(data, out):
             return
         stripped = data.strip()
@@ -422,7 +373,7 @@ class ChatDecoder:
                 message,
                 scope=self._scope,
                 model=self._model,
-                inexact_reason=self._inexact or self._message.inexact or self._repaired(),
+                inexact_reason=self._inexact or self._message.inexact or self._repaired,
                 value_tool=self._value_tool,
                 think=self._think,
             )
@@ -434,14 +385,3 @@ class ChatDecoder:
             finish = "stop"
         custom = tuple(call.json() for call in self._message.calls if call.custom)
         out.append(Completed(finish, self._usage.settle(self._deltas), turn, custom))
-
-    def _repaired(self) -> str | None:
-        return surrogates.REPAIRED if self._reader.repaired else None
-
-    def _raise(self, data: bytes) -> NoReturn:
-        self._done = True
-        raise stream_error(data, self._response, ERRORS)
-
-    def _fail(self, data: bytes, problem: str) -> NoReturn:
-        self._done = True
-        raise ProviderError(f"event {self._count} of the stream: {problem}", kind="malformed", body=data)

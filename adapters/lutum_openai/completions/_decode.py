@@ -7,7 +7,7 @@ which has no choices, in any other, or not at all. An answer that is one JSON bo
 
 from __future__ import annotations
 
-from typing import NoReturn, final
+from typing import final
 
 import msgspec
 from msgspec import Raw, Struct
@@ -17,15 +17,13 @@ from lutum import (
     Completed,
     Estimate,
     Event,
-    ProviderError,
     ProviderEvent,
     Response,
     TextDelta,
     TextItem,
     TurnStarted,
 )
-from lutum.dialect.answer import AnswerReader
-from lutum.dialect.errors import body_error, is_error, stream_error
+from lutum.dialect.errors import is_error
 from lutum.dialect.finish import FinishTable
 from lutum.dialect.json import (
     FAULTS,
@@ -38,6 +36,7 @@ from lutum.dialect.json import (
     json_of,
     string,
 )
+from lutum.dialect.stream import StreamDecoder
 from lutum.dialect.usage import UsageReports, count
 from lutum_openai._errors import ERRORS
 from lutum_openai._usage import read_timings, read_usage
@@ -64,7 +63,7 @@ _decode_choices = msgspec.json.Decoder(list[_Choice] | None).decode
 
 
 @final
-class CompletionsDecoder:
+class CompletionsDecoder(StreamDecoder):
     """Decode one stream; nothing after `[DONE]` is looked at.
 
     Args:
@@ -75,8 +74,7 @@ class CompletionsDecoder:
     """
 
     def __init__(self, response: Response, *, model: str, scope: str, estimate: Estimate) -> None:
-        self._reader = AnswerReader(response, ERRORS)
-        self._response = response
+        super().__init__(response, ERRORS)
         self._model = model
         self._scope = scope
         self._pieces = list[str]()
@@ -84,72 +82,30 @@ class CompletionsDecoder:
         self._started = False
         self._finish = ""
         self._usage = UsageReports(estimate)
-        self._count = 0
-        self._done = False
-
-    def feed(self, data: bytes, out: list[Event]) -> None:
-        """Append to `out` what `data` completes.
-
-        Raises:
-          ProviderError: an error event, or data that is not the protocol; the events before it are in `out`.
-        """
-        if self._done:
-            return
-        try:
-            events = self._reader.feed(data)
-        except ProviderError:
-            self._done = True
-            raise
-        for name, payload in events:
-            self._take(name, payload.strip(), out)
-            if self._done:
-                return
-
-    def eof(self, out: list[Event]) -> None:
-        """The response ended; an event whose blank line is missing counts, if it is whole.
-
-        Raises:
-          ProviderError: that last event, or the body, is an error; or the body is not an answer, or has
-            no reason to finish.
-        """
-        if self._done:
-            return
-        events = self._reader.eof()
-        for name, payload in events:
-            self._take(name, payload.strip(), out)
-            if self._done:
-                return
-        if (body := self._reader.body()) is not None:
-            self._whole_body(body, out)
-        elif self._finish and (events or not self._reader.in_line):
-            self._complete(out)
-        else:
-            self._reader.check_strays()
 
     def _whole_body(self, body: bytes, out: list[Event]) -> None:
         """Take a completion that came whole, from a server that does not stream."""
         members = decode_object(body) if body.startswith(b"{") else {}
         if is_null(members.get("choices")):
-            self._done = True
-            if (error := body_error(body, self._response, ERRORS)) is not None:
-                raise error
-        self._take(b"", body, out)
+            self._refuse_body(body)
+        self._take_all([(b"", body)], out)
         if not self._done:
             self._usage.mark_final()
             self._end(out, "the answer has neither a finish_reason nor a usage")
+
+    def _end_of_stream(self, out: list[Event], *, clean: bool) -> None:
+        if self._finish and clean:
+            self._complete(out)
 
     def _end(self, out: list[Event], problem: str) -> None:
         """Complete the turn, unless nothing says that the answer is whole."""
         if self._finish or (self._started and self._usage.final):
             self._complete(out)
             return
-        self._done = True
-        raise ProviderError(
-            f"{problem}, so it may be cut", kind="server", request_id=self._response.request_id
-        )
+        self._raise_cut(problem)
 
     def _take(self, name: bytes, data: bytes, out: list[Event]) -> None:
-        self._count += 1
+        data = data.strip()
         if data in (b"", b"null", b'""', b"{}"):
             return
         if data == DONE:
@@ -229,11 +185,3 @@ class CompletionsDecoder:
             inexact_reason=NO_REPLAY,
         )
         out.append(Completed(self._finish, self._usage.settle(len(self._pieces)), turn))
-
-    def _raise(self, data: bytes) -> NoReturn:
-        self._done = True
-        raise stream_error(data, self._response, ERRORS)
-
-    def _fail(self, data: bytes, problem: str) -> NoReturn:
-        self._done = True
-        raise ProviderError(f"event {self._count} of the stream: {problem}", kind="malformed", body=data)

@@ -28,9 +28,7 @@ from lutum import (
     ToolCallReady,
     TurnStarted,
 )
-from lutum.dialect import surrogates
-from lutum.dialect.answer import AnswerReader
-from lutum.dialect.errors import body_error, is_error, stream_error
+from lutum.dialect.errors import is_error
 from lutum.dialect.json import (
     FAULTS,
     copied,
@@ -42,6 +40,7 @@ from lutum.dialect.json import (
     starts_with,
     string,
 )
+from lutum.dialect.stream import StreamDecoder
 from lutum.dialect.usage import UsageReports, count
 from lutum_openai._citations import citation_of
 from lutum_openai._errors import ERRORS
@@ -51,7 +50,6 @@ from lutum_openai.responses._received import Place, ReceivedItem, places
 
 _DONE = b"[DONE]"  # OpenRouter ends its streams with it, as Chat Completions does
 _NO_ERROR = frozenset({b"", b"null", b'""', b"{}", b"[]", b"false"})
-_MALFORMED = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
 class _Answer(msgspec.Struct):
@@ -63,7 +61,7 @@ class _Answer(msgspec.Struct):
 
 
 @final
-class ResponsesDecoder:
+class ResponsesDecoder(StreamDecoder):
     """Decode one stream; nothing after the terminal event is looked at.
 
     Args:
@@ -93,8 +91,7 @@ class ResponsesDecoder:
         hidden: bool = False,
         rates: tuple[str, ...] = (),
     ) -> None:
-        self._reader = AnswerReader(response, ERRORS)
-        self._response = response
+        super().__init__(response, ERRORS)
         self._answer = _Answer(model)
         self._scope = scope
         self._stored = stored
@@ -110,69 +107,28 @@ class ResponsesDecoder:
         self._by_index = dict[int, ReceivedItem]()
         self._extra = False  # a delta had members that its item may lack
         self._deltas = 0
-        self._count = 0
-        self._done = False
 
-    def feed(self, data: bytes, out: list[Event]) -> None:
-        """Append to `out` what `data` completes.
-
-        Raises:
-          ProviderError: an error event, or data that is not the protocol; the events before it are in `out`.
-        """
-        if self._done:
-            return
-        try:
-            events = self._reader.feed(data)
-        except ProviderError:
-            self._done = True
-            raise
-        for name, payload in events:
-            self._take(name, payload, out)
-            if self._done:
-                return
-
-    def eof(self, out: list[Event]) -> None:
-        """The response ended; an event whose blank line is missing counts, if it is whole.
-
-        Raises:
-          ProviderError: that last event is an error, or the answer is an error or a page instead of a
-            stream.
-        """
-        if self._done:
-            return
-        for name, payload in self._reader.eof():
-            self._take(name, payload, out)
-            if self._done:
-                return
-        if (body := self._reader.body()) is not None:
-            self._end_of_body(body, out)
-        else:
-            self._reader.check_strays()
-
-    def _end_of_body(self, body: bytes, out: list[Event]) -> None:
+    def _whole_body(self, body: bytes, out: list[Event]) -> None:
         """Take a whole response as its terminal event would be."""
         try:
             head = _wire.decode_head(body)
-        except _MALFORMED:
+        except FAULTS:
             head = _wire.ResponseHead()
         if head.output is None and head.status not in ("completed", "incomplete", "failed", "cancelled"):
             if head.status in ("queued", "in_progress"):
                 return
-            self._done = True
-            if (error := body_error(body, self._response, ERRORS)) is not None:
-                raise error
+            self._refuse_body(body)
         if head.status in ("queued", "in_progress"):
             return
         try:
             self._end(Raw(body), body, out)
-        except _MALFORMED as exc:
+        except FAULTS as exc:
             self._fail(body, str(exc))
 
     def _take(self, name: bytes, data: bytes, out: list[Event]) -> None:
-        self._count += 1
         try:
             event = _wire.decode_event(data)
-        except _MALFORMED as exc:
+        except FAULTS as exc:
             self._unknown(name, data, exc, out)
             return
         self._event(event, data, out)
@@ -186,7 +142,7 @@ class ResponsesDecoder:
             return
         try:
             self._rare(event, data, out)
-        except _MALFORMED as exc:
+        except FAULTS as exc:
             self._fail(data, str(exc))
 
     def _rare(self, event: _wire.StreamEvent, data: bytes, out: list[Event]) -> None:
@@ -273,7 +229,7 @@ class ResponsesDecoder:
             scope=self._scope,
             model=self._answer.model,
             stored=self._stored,
-            inexact_reason=self._inexact or (surrogates.REPAIRED if self._reader.repaired else None),
+            inexact_reason=self._inexact or self._repaired,
             preface=self._preface,
             value_tool=self._value_tool,
         )
@@ -297,7 +253,7 @@ class ResponsesDecoder:
                 request_id=self._response.request_id,
                 body=data,
             )
-        raise stream_error(b'{"error":%b}' % error, self._response, ERRORS)
+        self._raise(b'{"error":%b}' % error)
 
     def _output(self, final: list[bytes], out: list[Event]) -> list[bytes]:
         """The items of the whole response, in order, telling what no event told of them.
@@ -487,12 +443,7 @@ class ResponsesDecoder:
         if name == b"error":
             self._raise(stripped or b'"the event has no data"')
         if stripped == _DONE and self._answer.started:
-            self._done = True
-            raise ProviderError(
-                "the stream ended with [DONE] and without response.completed, so it may be cut",
-                kind="server",
-                request_id=self._response.request_id,
-            )
+            self._raise_cut("the stream ended with [DONE] and without response.completed")
         if stripped in (b"", b"null", b'""', _DONE):
             return
         try:
@@ -535,16 +486,3 @@ class ResponsesDecoder:
         for name in _wire.PLAIN & kept.keys():
             del kept[name]
         return _wire.decode_event(encode(kept))
-
-    def _raise(self, data: bytes) -> NoReturn:
-        self._done = True
-        raise stream_error(data, self._response, ERRORS)
-
-    def _fail(self, data: bytes, problem: str) -> NoReturn:
-        self._done = True
-        raise ProviderError(
-            f"event {self._count} of the stream: {problem}",
-            kind="malformed",
-            request_id=self._response.request_id,
-            body=data,
-        )
