@@ -7,6 +7,7 @@ How a page is read:
 - Functions named `test_*` that a block defines are called.
 - A ```text block right behind a ```python block is what that block prints.
 - `my_app` is the reader's own module; here it keeps transcripts in memory.
+- Pages import the examples that are packages.
 
 Nothing leaves the machine: `ANTHROPIC_BASE_URL` names a wire server on the loopback.
 """
@@ -143,6 +144,7 @@ def test_blocks_run(
     monkeypatch.setenv("ANTHROPIC_BASE_URL", provider)
     monkeypatch.setenv("ANTHROPIC_API_KEY", "not a key")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
     module = types.ModuleType("docs_page")
     vars(module)["__builtins__"] = builtins  # a block with a top-level await is called, not exec'd
     monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -161,6 +163,20 @@ def test_no_block_is_left_out(page: Path) -> None:
     """No block hides from the tests behind another spelling of its language."""
     languages = {block.language for block in blocks_of(page)}
     assert languages <= {"", "python", "text", "sh", "json"}
+
+
+def test_the_page_on_adapters_shows_the_example() -> None:
+    """Each block of code is a part of the example, but for the last, which checks it."""
+    example = "".join(
+        (ROOT / "examples" / "own_adapter" / name).read_text("utf-8") for name in ("dialect.py", "adapter.py")
+    )
+    page = ROOT / "docs" / "write-an-adapter.md"
+    *shown, last = [block for block in blocks_of(page) if block.language == "python"]
+    assert "check_adapter" in last.code
+    assert len(shown) >= 7
+    for block in shown:
+        for part in re.split(r"\n{2,}(?=\S)", block.code.strip()):
+            assert part in example, f"{page.name}:{block.line}: {part[:60]!r} is not in the example"
 
 
 # The rows of the ancestor's behaviour, by the prefix of their ids: each is numbered from 01.

@@ -16,6 +16,7 @@ from msgspec import UNSET, Struct
 from lutum import BadValue, CommittedTurn, Estimate, Item, Message
 from lutum.abc import Prepared, TurnRequest
 from lutum.dialect.json import encode, to_bytes
+from lutum.dialect.prefix import changed_path, differs_at
 from lutum.dialect.schema import narrow
 from lutum_claude import _estimate, _models, _request_options, _tools, _wire
 from lutum_claude._ids import distinct
@@ -200,16 +201,9 @@ def first_difference(earlier: Prepared, later: Prepared, config: ClaudeConfig) -
     later_head, later_flat = _flat(later, config)
     for name in ("tools", "system"):
         mine, other = head[name], later_head[name]
-        for i in range(max(len(mine), len(other))):
-            if mine[i : i + 1] != other[i : i + 1]:
-                return f"$.{name}[{i}]"
-    for i, (role, block, _) in enumerate(flat):
-        if i >= len(later_flat):
-            return "$.messages"
-        other_role, other_block, path = later_flat[i]
-        if (role, block) != (other_role, other_block):
-            return path
-    return None
+        if (at := differs_at(mine, other)) is not None:
+            return f"$.{name}[{at}]"
+    return changed_path(flat, later_flat, "$.messages")
 
 
 def _ephemerals(

@@ -13,6 +13,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from lutum import BadValue
 from lutum.abc import ToolPlan, TurnRequest
+from lutum.dialect.headers import request_headers
 from lutum.dialect.json import encode, to_bytes
 from lutum.dialect.options import merge_extra_body
 from lutum.dialect.schema import narrow
@@ -144,14 +145,10 @@ def headers(
     version: str, betas: Iterable[str], options: ClaudeOptions, *, vertex: bool
 ) -> tuple[tuple[str, str], ...]:
     """The headers without secrets; Vertex takes the version in the body."""
-    found = {"content-type": "application/json", "accept": "text/event-stream"}
-    if not vertex:
-        found["anthropic-version"] = version
+    own = [] if vertex else [("anthropic-version", version)]
     if joined := ",".join(betas):
-        found["anthropic-beta"] = joined
-    for name, value in (options.extra_headers or {}).items():
-        found[name.lower()] = value
-    return tuple(found.items())
+        own.append(("anthropic-beta", joined))
+    return request_headers(options.extra_headers, own)
 
 
 def unbounded(options: ClaudeOptions, server_tools: Iterable[bytes]) -> tuple[str, ...]:

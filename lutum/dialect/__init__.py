@@ -11,6 +11,7 @@ surrogates halves of surrogate pairs in JSON
 ids        ids of calls that a provider accepts
 headers    check the headers that a user adds
 tokens     estimate tokens of text, JSON, images and documents
+prefix     where a request is not an earlier one with more at its end
 schema     a strict schema in the provider's dialect
 options    options of one turn over an adapter's, and the hooks that choose them
 
@@ -26,6 +27,7 @@ from lutum.dialect import (
     ids as ids,
     json as json,
     options as options,
+    prefix as prefix,
     retry as retry,
     schema as schema,
     stream as stream,
@@ -42,6 +44,7 @@ __all__ = [
     "ids",
     "json",
     "options",
+    "prefix",
     "retry",
     "schema",
     "stream",

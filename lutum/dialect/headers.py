@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Final, cast
 
@@ -17,6 +17,7 @@ __all__ = [
     "http_date",
     "is_name",
     "is_value",
+    "request_headers",
     "two_counts",
     "x_rate_limits",
 ]
@@ -68,6 +69,20 @@ def check_extra_headers(headers: object, *, secret: Collection[str], instead: st
             raise BadValue(field, f"must be a str, not {type(value).__name__}")
         if not is_value(value):
             raise BadValue(field, "must be printable ASCII without spaces or a line end around it")
+
+
+def request_headers(
+    extra: Mapping[str, str] | None, own: Iterable[tuple[str, str]] = ()
+) -> tuple[tuple[str, str], ...]:
+    """Return the headers of a request whose body is JSON and whose answer is a stream of events.
+
+    Args:
+      extra: `extra_headers` of a user's options, which go over all others.
+      own: headers of the adapter, with names in lower case.
+    """
+    headers = {"content-type": "application/json", "accept": "text/event-stream", **dict(own)}
+    headers |= {name.lower(): value for name, value in (extra or {}).items()}
+    return tuple(headers.items())
 
 
 # --- rate limits -------------------------------------------------------------------------------

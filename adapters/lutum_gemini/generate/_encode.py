@@ -15,8 +15,10 @@ from msgspec import UNSET, Struct
 
 from lutum import BadValue, Estimate, Transcript
 from lutum.abc import Prepared, TurnRequest
+from lutum.dialect.headers import request_headers
 from lutum.dialect.json import encode
 from lutum.dialect.options import options_of
+from lutum.dialect.prefix import changed_path, differs_at
 from lutum_gemini._options import GeminiOptions
 from lutum_gemini.generate import _config, _estimate, _models, _tools, _wire
 from lutum_gemini.generate._config import Generation
@@ -94,7 +96,7 @@ def prepare(request: TurnRequest, config: GeminiConfig) -> Prepared:
         url=config.url(model, "streamGenerateContent") + "?alt=sse",
         body=body,
         model=model,
-        headers=_headers(options),
+        headers=request_headers(options.extra_headers),
         secret_headers=config.secret_headers,
         forms=tuple(joined.forms),
         inexact_reason=tools.inexact_reason,
@@ -114,17 +116,10 @@ def first_difference(earlier: Prepared, later: Prepared, config: GeminiConfig) -
     before, now = _compared(earlier, config), _compared(later, config)
     for name in ("tools", "systemInstruction"):
         old, new = before[name], now[name]
-        for i in range(max(len(old), len(new))):
-            if old[i : i + 1] != new[i : i + 1]:
-                return f"$.{name}[{i}]" if name == "tools" else f"$.{name}.parts[{i}]"
+        if (at := differs_at(old, new)) is not None:
+            return f"$.{name}[{at}]" if name == "tools" else f"$.{name}.parts[{at}]"
     flat, later_flat = _flat(before["contents"]), _flat(now["contents"])
-    for i, (role, part, _) in enumerate(flat):
-        if i >= len(later_flat):
-            return "$.contents"
-        other_role, other, path = later_flat[i]
-        if (role, part) != (other_role, other):
-            return path
-    return None
+    return changed_path(flat, later_flat, "$.contents")
 
 
 def _contents(request: TurnRequest, config: GeminiConfig, options: GeminiOptions, model: str) -> Contents:
@@ -157,13 +152,6 @@ def _body(
     out.append(b'"generationConfig":{%b}' % members)
     out += [b"%b:%b" % (encode(name), value) for name, value in others.items()]
     return b"{" + b",".join(out) + b"}"
-
-
-def _headers(options: GeminiOptions) -> tuple[tuple[str, str], ...]:
-    headers = {"content-type": "application/json", "accept": "text/event-stream"}
-    for name, value in (options.extra_headers or {}).items():
-        headers[name.lower()] = value
-    return tuple(headers.items())
 
 
 def _compared(prepared: Prepared, config: GeminiConfig) -> dict[str, list[Any]]:

@@ -15,9 +15,11 @@ from msgspec import UNSET, Raw, Struct
 
 from lutum import BadValue, Estimate, ToolDef
 from lutum.abc import Prepared, TurnRequest
+from lutum.dialect.headers import request_headers
 from lutum.dialect.ids import schema_name
 from lutum.dialect.json import decode_object, encode
 from lutum.dialect.options import merge_extra_body
+from lutum.dialect.prefix import changed_at, differs_at
 from lutum.dialect.schema import narrow
 from lutum_openai import _estimate
 from lutum_openai._hidden_prompt import hidden_prompt_tokens
@@ -150,7 +152,7 @@ def prepare(request: TurnRequest, config: ChatConfig) -> Prepared:
         url=config.url.replace("{model}", quote(model, safe="")),
         body=b"".join(body),
         model=model,
-        headers=_headers(config, options),
+        headers=request_headers(options.extra_headers, config.headers),
         secret_headers=config.secret_headers,
         forms=tuple(piece.form for piece in pieces if piece.form is not None),
         inexact_reason=reason,
@@ -200,15 +202,13 @@ def first_difference(earlier: Prepared, later: Prepared, config: ChatConfig) -> 
     """JSON path in `later` of the first thing that is not as `earlier` sent it; None when it only adds."""
     profile = profile_for(config, model_of(later.request, config))
     mine, other = _tools(earlier.request, config, profile)[0], _tools(later.request, config, profile)[0]
-    for i in range(max(len(mine), len(other))):
-        if mine[i : i + 1] != other[i : i + 1]:
-            return f"$.tools[{i}]"
+    if (at := differs_at(mine, other)) is not None:
+        return f"$.tools[{at}]"
     before, _ = _own(earlier.request, config)
     now, ephemeral = _own(later.request, config)
-    for i, message in enumerate(before):
-        if i >= len(now) or now[i] != message:
-            return f"$.messages[{i + sum(place <= i for place in ephemeral)}]"
-    return None
+    if (at := changed_at(before, now)) is None:
+        return None
+    return f"$.messages[{at + sum(place <= at for place in ephemeral)}]"
 
 
 def _own(request: TurnRequest, config: ChatConfig) -> tuple[list[bytes], list[int]]:
@@ -335,10 +335,3 @@ def _settings(request: TurnRequest, profile: Profile, options: OpenAIOptions) ->
     found = {name: value for name, value in found.items() if value is not UNSET and value != ()}
     found |= {name: value for name, value in said.items() if value is not None}
     return {name: encode(value) for name, value in found.items()}
-
-
-def _headers(config: ChatConfig, options: OpenAIOptions) -> tuple[tuple[str, str], ...]:
-    headers = {"content-type": "application/json", "accept": "text/event-stream"}
-    headers |= dict(config.headers)
-    headers |= {name.lower(): value for name, value in (options.extra_headers or {}).items()}
-    return tuple(headers.items())

@@ -12,6 +12,7 @@ from msgspec import UNSET, Struct
 
 from lutum import BadValue, CommittedTurn, Estimate, Message, Text
 from lutum.abc import Prepared, ReplayForm, TurnRequest
+from lutum.dialect.headers import request_headers
 from lutum.dialect.json import encode
 from lutum.dialect.options import merge_extra_body
 from lutum_openai import _estimate
@@ -74,15 +75,13 @@ def prepare(request: TurnRequest, config: CompletionsConfig) -> Prepared:
     merge_extra_body(members, extra)
     members.setdefault("stream_options", b'{"include_usage":true}')
     members["stream"] = b"true"
-    headers = {"content-type": "application/json", "accept": "text/event-stream", **dict(config.headers)}
-    headers |= {name.lower(): value for name, value in (options.extra_headers or {}).items()}
     answers = max(count for name in ("n", "best_of") if isinstance(count := extra.get(name, 1), int))
     return Prepared(
         request=request,
         url=config.url.replace("{model}", quote(model, safe="")),
         body=b"{" + b",".join(b'"%b":%b' % (name.encode(), json) for name, json in members.items()) + b"}",
         model=model,
-        headers=tuple(headers.items()),
+        headers=request_headers(options.extra_headers, config.headers),
         secret_headers=config.secret_headers,
         inexact_reason=NO_REPLAY,
         estimate=Estimate(_estimate.text_tokens(prompt), bound * answers),

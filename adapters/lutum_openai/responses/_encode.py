@@ -23,9 +23,11 @@ from msgspec import UNSET, Struct
 
 from lutum import BadValue, Estimate, ToolDef, Transcript
 from lutum.abc import Prepared, ReplayForm, SchemaDialect, TurnRequest
+from lutum.dialect.headers import request_headers
 from lutum.dialect.ids import schema_name
 from lutum.dialect.json import encode, is_object, same_value, to_bytes
 from lutum.dialect.options import merge_extra_body
+from lutum.dialect.prefix import changed_at
 from lutum.dialect.schema import narrow
 from lutum_openai import _estimate
 from lutum_openai._endpoint import OpenAIEndpoint
@@ -191,7 +193,7 @@ def prepare(request: TurnRequest, config: ResponsesConfig) -> Prepared:
         url=config.endpoint.url("/responses"),
         body=_body(model, tools.entries, input.items, tail),
         model=model,
-        headers=_headers(config, options),
+        headers=request_headers(options.extra_headers, config.headers),
         secret_headers=config.secret_headers,
         forms=tuple(input.forms),
         inexact_reason=tools.inexact_reason,
@@ -215,9 +217,8 @@ def first_difference(earlier: Prepared, later: Prepared, config: ResponsesConfig
         old, new = before[name], now[name]
         if name == "tools" and len(new) > len(old):
             return f"$.tools[{len(old)}]"
-        for i, entry in enumerate(old):
-            if i >= len(new) or new[i] != entry:
-                return f"$.{name}[{i}]"
+        if (at := changed_at(old, new)) is not None:
+            return f"$.{name}[{at}]"
     return None
 
 
@@ -239,13 +240,6 @@ def _body(model: str, tools: Sequence[bytes], items: Sequence[bytes], tail: Mapp
     out += [b",%b:%b" % (encode(name), value) for name, value in tail.items()]
     out.append(_STREAM)
     return b"".join(out)
-
-
-def _headers(config: ResponsesConfig, options: OpenAIOptions) -> tuple[tuple[str, str], ...]:
-    headers = {"content-type": "application/json", "accept": "text/event-stream", **dict(config.headers)}
-    for name, value in (options.extra_headers or {}).items():
-        headers[name.lower()] = value
-    return tuple(headers.items())
 
 
 def _effort(request: TurnRequest, options: OpenAIOptions, model: str) -> str | None:
