@@ -1,4 +1,4 @@
-"""The example of an adapter: it uses public names only, keeps the promises, and holds a whole conversation."""
+"""The example of an adapter: it uses public names only, keeps the promises, and holds conversations."""
 
 from __future__ import annotations
 
