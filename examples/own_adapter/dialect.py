@@ -74,8 +74,14 @@ def prepare(request: TurnRequest, config: ReedConfig) -> Prepared:
     system, lines, forms = _lines(request, config.scope, model)
     tools, inexact_reason = _tools(request)
     members = {"model": encode(model), "system": system, "tools": tools, "lines": lines} | _use(request)
-    others = {"limit": limit, "heat": settings.temperature, "top": settings.top_p, "seed": settings.seed}
-    others |= {"end": settings.stop, "tone": UNSET if options.tone is None else options.tone}
+    others: dict[str, object] = {
+        "limit": limit,
+        "heat": settings.temperature,
+        "top": settings.top_p,
+        "seed": settings.seed,
+        "end": settings.stop,
+        "tone": UNSET if options.tone is None else options.tone,
+    }
     members |= {name: encode(value) for name, value in others.items() if value is not UNSET}
     dropped: tuple[str, ...] = ()
     if request.output is not None:
