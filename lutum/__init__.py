@@ -90,6 +90,7 @@ from lutum._turn.stream import Stream as Stream
 from lutum._values.errors import (
     BadValue as BadValue,
     BranchExists as BranchExists,
+    BrokenPrefix as BrokenPrefix,
     BudgetExceeded as BudgetExceeded,
     CallTaken as CallTaken,
     ContractViolation as ContractViolation,
@@ -167,6 +168,8 @@ from lutum._values.results import (
     StructuredResult as StructuredResult,
     TextItem as TextItem,
     TextResult as TextResult,
+    TokenChoice as TokenChoice,
+    Tokens as Tokens,
     ToolCallItem as ToolCallItem,
     ToolDef as ToolDef,
     Usage as Usage,
@@ -188,6 +191,7 @@ if TYPE_CHECKING:
         eval as eval,
         mcp as mcp,
         redis as redis,
+        rollout as rollout,
         sse as sse,
         store as store,
         testing as testing,
@@ -239,7 +243,7 @@ _LAZY = {
 }
 
 _MODULES = frozenset(
-    {"abc", "dialect", "eval", "mcp", "redis", "sse", "store", "testing", "trace", "transport"}
+    {"abc", "dialect", "eval", "mcp", "redis", "rollout", "sse", "store", "testing", "trace", "transport"}
 )
 
 __all__ = [
@@ -251,6 +255,7 @@ __all__ = [
     "Available",
     "BadValue",
     "BranchExists",
+    "BrokenPrefix",
     "Budget",
     "BudgetExceeded",
     "BudgetLease",
@@ -366,6 +371,8 @@ __all__ = [
     "TextResult",
     "TextTurn",
     "Timeouts",
+    "TokenChoice",
+    "Tokens",
     "Tool",
     "ToolCall",
     "ToolCallDelta",
@@ -409,6 +416,7 @@ __all__ = [
     "raw_tool",
     "redis",
     "result_from_body",
+    "rollout",
     "run",
     "sse",
     "store",

@@ -18,6 +18,8 @@ from lutum import (
     RefusalItem,
     Text,
     TextItem,
+    TokenChoice,
+    Tokens,
     ToolCallItem,
     ToolDef,
     ToolResult,
@@ -83,9 +85,22 @@ def test_golden_files_load_for_ever() -> None:
     assert transcript.dump() == data == Transcript(ITEMS).dump()
 
 
+def test_a_golden_file_with_tokens_loads_for_ever() -> None:
+    """Token ids and log probabilities are members of a turn; files without them have none."""
+    data = (GOLDEN / "v1-tokens.jsonl").read_bytes()
+    transcript = Transcript.load(data, digest="0ad3b217d302e47eef709884785746f7")
+    first, second = (item for item in transcript if isinstance(item, CommittedTurn))
+    top = ((TokenChoice(-0.25, "Hi", 7), TokenChoice(-1.5, "He")), ())
+    assert first.tokens == Tokens((7, 2), (-0.25, -0.001), ("Hi", ""), top, (1, 5, 3))
+    assert second.tokens == Tokens((8, 2), prompt=(6,), shared=5, parent="aa681e4d28b203e4", missing=1)
+    assert transcript.dump() == data
+    plain = Transcript.load((GOLDEN / "v1.jsonl").read_bytes())
+    assert not any(item.tokens for item in plain if isinstance(item, CommittedTurn))
+
+
 def test_the_golden_file_covers_everything() -> None:
     """Whoever adds a kind of item, part or view item, or a field, adds a golden file that has it."""
-    text = (GOLDEN / "v1.jsonl").read_text("utf-8")
+    text = "".join(path.read_text("utf-8") for path in GOLDEN.glob("v1*.jsonl"))
     for kind in (Message, ToolResult, Raw, CommittedTurn, Text, Image, Document):
         assert f'"type":"{kind.__struct_config__.tag}"' in text
         for field in set(kind.__struct_fields__) - {"exception"}:  # which no transcript keeps

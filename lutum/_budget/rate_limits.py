@@ -25,7 +25,7 @@ MINUTE = 60.0
 _TICK = 1e-6
 
 
-class Tokens(Protocol):
+class TokenAmount(Protocol):
     """An amount."""
 
     @property
@@ -109,7 +109,7 @@ class _Sent:
 
     __slots__ = ("amount", "answered")
 
-    def __init__(self, amount: Tokens, answered: dict[RateKind, int]) -> None:
+    def __init__(self, amount: TokenAmount, answered: dict[RateKind, int]) -> None:
         self.amount = amount
         self.answered = answered
 
@@ -156,7 +156,7 @@ class RateLimits:
         """Whether nothing may be sent before something is answered."""
         return self._unknown and len(self._waiting) >= self._slow
 
-    def due(self, amount: Tokens, now: float) -> float:
+    def due(self, amount: TokenAmount, now: float) -> float:
         """When one request of that size may be sent. One that is larger than a limit which was read waits
         for all of it: what a provider counts beforehand is not always what a turn reserves."""
         drawn = _drawn(amount, 1)
@@ -169,16 +169,16 @@ class RateLimits:
         """Whether a limit that was given is smaller than that."""
         return self._tokens is not None and tokens > self._tokens
 
-    def ready(self, amount: Tokens, now: float) -> bool:
+    def ready(self, amount: TokenAmount, now: float) -> bool:
         """Whether one request of that size may be sent now."""
         return self.due(amount, now) <= now + _TICK
 
-    def send(self, amount: Tokens, now: float) -> int:
+    def send(self, amount: TokenAmount, now: float) -> int:
         """Draw for a request that is sent; the number by which its answer is known."""
         self._draw(_drawn(amount, 1), now)
         return self._wait(amount)
 
-    def send_again(self, number: int, amount: Tokens, now: float) -> int:
+    def send_again(self, number: int, amount: TokenAmount, now: float) -> int:
         """Draw for another request of the same turn, whose first one failed. Its tokens are drawn still,
         unless the provider has said since that it does not count them."""
         self.forget(number)
@@ -186,11 +186,11 @@ class RateLimits:
             bucket.draw(drawn, now)
         return self._wait(amount)
 
-    def grow(self, more: Tokens, now: float) -> None:
+    def grow(self, more: TokenAmount, now: float) -> None:
         """A turn takes more than was drawn for it."""
         self._draw(_drawn(more, 0), now)
 
-    def settle(self, number: int, change: Tokens, now: float) -> None:
+    def settle(self, number: int, change: TokenAmount, now: float) -> None:
         """The turn is over; what was drawn was too little by `change`, or too much, which some give back."""
         self.forget(number)
         drawn = _drawn(change, 0)
@@ -198,7 +198,7 @@ class RateLimits:
             if bucket.refunds or drawn[kind] > 0:
                 bucket.draw(drawn[kind], now)
 
-    def release(self, number: int, amount: Tokens, now: float) -> None:
+    def release(self, number: int, amount: TokenAmount, now: float) -> None:
         """Nothing was sent."""
         self.forget(number)
         self._draw({kind: -drawn for kind, drawn in _drawn(amount, 1).items()}, now)
@@ -244,14 +244,14 @@ class RateLimits:
             return None
         return max(now, *(bucket.due(drawn, now) for bucket, drawn in self._further(sent.amount))) - now
 
-    def _wait(self, amount: Tokens) -> int:
+    def _wait(self, amount: TokenAmount) -> int:
         self._sent += 1
         self._waiting[self._sent] = _Sent(amount, dict(self._answered))
         for kind, drawn in _drawn(amount, 1).items():
             self._unseen[kind] += drawn
         return self._sent
 
-    def _further(self, amount: Tokens) -> list[tuple[_Bucket, int]]:
+    def _further(self, amount: TokenAmount) -> list[tuple[_Bucket, int]]:
         """What a further request of a turn draws."""
         drawn = _drawn(amount, 1)
         return [
@@ -264,6 +264,6 @@ class RateLimits:
             bucket.draw(drawn[kind], now)
 
 
-def _drawn(amount: Tokens, requests: int) -> dict[RateKind, int]:
+def _drawn(amount: TokenAmount, requests: int) -> dict[RateKind, int]:
     given, spoken = amount.input, amount.output
     return {"requests": requests, "tokens": given + spoken, "input": given, "output": spoken}

@@ -11,7 +11,7 @@ from weakref import ref
 
 from msgspec import Struct
 
-from lutum._values.results import TextResult, Usage
+from lutum._values.results import TextResult, Tokens, Usage
 from lutum._values.transcript import Transcript
 
 # What a session keeps that is never saved: the newest ones.
@@ -26,6 +26,7 @@ class TurnBill(Struct, frozen=True):
       at: when it was settled.
       usage: all its attempts, with the label of how they are known.
       error: the class of the error that ended it; empty for a turn that completed.
+      tokens: the token ids and log probabilities of a turn that has a result.
       committed: the transcript that ends in the turn, once it was committed and while somebody has it.
     """
 
@@ -36,6 +37,7 @@ class TurnBill(Struct, frozen=True):
     usage: Usage
     error: str = ""
     committed: ref[Transcript] | None = None
+    tokens: Tokens | None = None
 
 
 @final
@@ -47,21 +49,36 @@ class Bills:
     def __init__(self) -> None:
         self._kept = dict[str, TurnBill]()
 
-    def settled(self, turn: str, adapter: str, model: str, usage: Usage, error: BaseException | None) -> None:
+    def settled(
+        self,
+        turn: str,
+        adapter: str,
+        model: str,
+        usage: Usage,
+        error: BaseException | None,
+        tokens: Tokens | None = None,
+    ) -> None:
         """Add the bill of a turn that ended, however it ended."""
         known = self._kept.get(turn)
         name = "" if error is None else type(error).__name__
         committed = None if known is None else known.committed
-        self._keep(TurnBill(turn, datetime.now(UTC), adapter, model, usage, name, committed))
+        self._keep(TurnBill(turn, datetime.now(UTC), adapter, model, usage, name, committed, tokens))
 
     def committed(self, result: TextResult, transcript: Transcript) -> None:
         """Add the transcript that a result was committed to. A result of another session brings its bill."""
         if result._turn_id:
-            usage, turn = result.cumulative_usage, result.turn
-            bill = TurnBill(
-                result._turn_id, datetime.now(UTC), turn.adapter, turn.model, usage, "", ref(transcript)
+            turn = result.turn
+            self._keep(
+                TurnBill(
+                    result._turn_id,
+                    datetime.now(UTC),
+                    turn.adapter,
+                    turn.model,
+                    result.cumulative_usage,
+                    committed=ref(transcript),
+                    tokens=turn.tokens,
+                )
             )
-            self._keep(bill)
 
     def pending(self) -> tuple[TurnBill, ...]:
         """The bills that no store has, in the order in which they came."""

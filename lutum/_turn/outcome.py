@@ -17,7 +17,16 @@ from lutum._tools.call import ToolCall
 from lutum._tools.round import Finished, NeedsTools, ToolRound
 from lutum._tools.toolset import Toolset
 from lutum._turn.reducer import Reducer
-from lutum._values.results import Attempt, CommittedTurn, Response, StructuredResult, TextResult, Usage
+from lutum._values.results import (
+    Attempt,
+    CommittedTurn,
+    Response,
+    StructuredResult,
+    TextResult,
+    Tokens,
+    Usage,
+)
+from lutum._values.tokens import ids_before, shortened
 from lutum.abc import Prepared
 
 R = TypeVar("R")
@@ -46,6 +55,9 @@ def text_result(reducer: Reducer, answered: Answered) -> TextResult:
     turn = completed.turn
     if request.transcript.head.tools is None and request.tools.head:
         turn = msgspec.structs.replace(turn, tools=request.tools.head)
+    if turn.tokens is not None and turn.tokens.prompt:
+        turns = (item.tokens for item in request.transcript if isinstance(item, CommittedTurn))
+        turn = msgspec.structs.replace(turn, tokens=shortened(turn.tokens, ids_before(turns)))
     return TextResult(
         text=turn.text,
         reasoning=turn.reasoning,
@@ -110,6 +122,15 @@ def with_settled(result: R, answered: Answered) -> R:
         return result
     usage = answered.attempts[-1].usage
     return cast("R", replace(held, usage=usage, cumulative_usage=answered.usage, attempts=answered.attempts))
+
+
+def tokens_of(result: object) -> Tokens | None:
+    """Return the tokens of a result's turn."""
+    if isinstance(result, Finished):
+        return tokens_of(cast("Finished[Any]", result).result)
+    if isinstance(result, NeedsTools):
+        return tokens_of(cast("NeedsTools[Any]", result).round.result)
+    return result.turn.tokens if isinstance(result, TextResult) else None
 
 
 def _refusal(turn: CommittedTurn, finish_reason: str) -> str | None:

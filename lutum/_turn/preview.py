@@ -25,6 +25,7 @@ class Preview:
         request; None when this one only adds, or there was none.
       dropped_constraints: schema constraints the provider does not take; enforced on decode.
       open_items: provider calls of the last turn that wait for an answer from you; the turn is refused.
+      cacheable: the prefix is long enough for the provider's prompt cache, so waiting at a gate pays.
       unused_options: options of other providers, which change nothing in this request.
       pending_hooks: slots of the adapter that have hooks, which run when the turn starts and may change what
         is shown here. `(await turn.resolve()).preview()` shows what they make of it, and has none.
@@ -44,6 +45,7 @@ class Preview:
     open_items: tuple[bytes, ...] = ()
     pending_hooks: tuple[str, ...] = ()
     unused_options: tuple[str, ...] = ()
+    cacheable: bool = False
 
     def __str__(self) -> str:
         headers = "".join(f"\n{name}: {value}" for name, value in self.headers.items())
@@ -74,6 +76,7 @@ def preview(
         first_difference=None if earlier is None else adapter.first_difference(earlier, prepared),
         dropped_constraints=(() if output is None else output.dropped) + prepared.dropped_constraints,
         open_items=open_items(adapter, prepared.request.transcript),
+        cacheable=prepared.cacheable,
         pending_hooks=pending,
         unused_options=_unused(adapter, prepared.request.settings.ext),
     )

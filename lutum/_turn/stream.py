@@ -24,7 +24,7 @@ from lutum._telemetry.turn import TurnSpan
 from lutum._turn.bills import Bills
 from lutum._turn.channel import FrameChannel
 from lutum._turn.gate import Lead, PrefixGate
-from lutum._turn.outcome import Finish, with_settled
+from lutum._turn.outcome import Finish, tokens_of, with_settled
 from lutum._turn.prepare import PreparedTurn
 from lutum._turn.preview import logged
 from lutum._turn.pump import Pump
@@ -196,7 +196,8 @@ class Stream(Generic[R]):
         error = pump.failure or self._error
         if error is None and self._result is None:  # left or cancelled before its end
             error = exc or TurnNotFinished("left")
-        bills.settled(pump.turn_id, pump.adapter.name, pump.prepared.model, pump.so_far(), error)
+        model, tokens = pump.prepared.model, tokens_of(self._due)
+        bills.settled(pump.turn_id, pump.adapter.name, model, pump.so_far(), error, tokens)
 
     async def _leave(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None

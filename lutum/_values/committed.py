@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from msgspec import Struct
 
 from lutum._values.answer import (
@@ -21,9 +19,7 @@ from lutum._values.answer import (
     Usage as Usage,
     ViewItem as ViewItem,
 )
-
-if TYPE_CHECKING:
-    pass
+from lutum._values.tokens import TokenChoice as TokenChoice, Tokens as Tokens
 
 
 class ToolDef(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -52,6 +48,7 @@ class CommittedTurn(Struct, frozen=True, gc=False, omit_defaults=True, tag="turn
       preface: the adapter's JSON of what it sent right before the turn and no item holds (a tool change,
         a one-turn instruction); it goes out again with every exact replay.
       tools: the tools sent with it, kept on the first turn of a transcript only.
+      tokens: token ids and log probabilities, where the server sends them. Never part of a request.
     """
 
     adapter: str
@@ -63,6 +60,7 @@ class CommittedTurn(Struct, frozen=True, gc=False, omit_defaults=True, tag="turn
     prefix: str | None = None
     preface: bytes = b""
     tools: tuple[ToolDef, ...] = ()
+    tokens: Tokens | None = None
 
     def __repr__(self) -> str:
         form = "exact" if self.exact else f"inexact: {self.inexact_reason}"

@@ -12,6 +12,7 @@ LutumError
 │   ├── HookBusy                       a stateful hook was called while it runs
 │   └── TranscriptError (ValueError)   a transcript that may not be built or loaded
 ├── CallTaken                      a call was claimed by another run, or may have happened already
+├── BrokenPrefix                   the token ids of a conversation do not continue each other
 ├── StoreError                     a store of branches; nothing is half written
 │   ├── StoreValue (BadValue)          a URL, a name or a value that the store does not take
 │   ├── StaleBranch                    the branch moved since the session was made or last saved
@@ -219,6 +220,21 @@ class CallTaken(LutumError):
         self.key = key
         self.by = by
         self.alive = alive
+
+
+class BrokenPrefix(LutumError):
+    """The token ids of a turn do not continue those of the turns before it, or were not sent.
+
+    Attributes:
+      index: the index of the turn in its transcript.
+    """
+
+    whose = "the server, or its chat template: the prompt of the turn has other token ids"
+    advice = "make one row of each part with broken='split', or ask the server for token ids"
+
+    def __init__(self, message: str, *, index: int = 0) -> None:
+        super().__init__(message)
+        self.index = index
 
 
 class StoreError(LutumError):

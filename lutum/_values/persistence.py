@@ -22,6 +22,7 @@ from lutum._values.answer import ViewItem
 from lutum._values.committed import CommittedTurn, ToolDef
 from lutum._values.errors import TranscriptError
 from lutum._values.items import Item, Message, Raw, ToolResult
+from lutum._values.tokens import Tokens
 
 VERSION = 1
 
@@ -43,6 +44,7 @@ class TurnRecord(Struct, frozen=True, gc=False, omit_defaults=True, forbid_unkno
     prefix: str | None = None
     preface: str = ""
     tools: tuple[ToolDef, ...] = ()
+    tokens: Tokens | None = None
 
 
 class _Line(Struct, frozen=True, gc=False, forbid_unknown_fields=True):

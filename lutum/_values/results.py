@@ -24,7 +24,12 @@ from lutum._values.answer import (
     Usage as Usage,
     ViewItem as ViewItem,
 )
-from lutum._values.committed import CommittedTurn as CommittedTurn, ToolDef as ToolDef
+from lutum._values.committed import (
+    CommittedTurn as CommittedTurn,
+    TokenChoice as TokenChoice,
+    Tokens as Tokens,
+    ToolDef as ToolDef,
+)
 from lutum._values.errors import Refused, TurnError, TurnNotFinished
 from lutum._values.settings import Estimate as Estimate
 from lutum._values.transcript import Transcript

@@ -23,6 +23,7 @@ from lutum._values.committed import CommittedTurn, ToolDef
 from lutum._values.errors import TranscriptError
 from lutum._values.items import Document, Image, Item, Message, Raw, Text, ToolResult
 from lutum._values.persistence import check_item, dump_header, dump_items, load_lines
+from lutum._values.tokens import ids_before, with_whole_prompt
 
 M = TypeVar("M")
 
@@ -135,7 +136,9 @@ class Transcript:
         if isinstance(item, CommittedTurn) and not item.tools and before._rules.tools is None:
             item = msgspec.structs.replace(item, tools=self._rules.tools or ())  # the head stays
         node = before.append(item)
-        for later in self._between(index + 1, self._len):
+        for i, later in enumerate(self._between(index + 1, self._len), index + 1):
+            if isinstance(later, CommittedTurn):
+                later = self._with_whole_prompt(later, i)
             if isinstance(later, CommittedTurn) and later.prefix is not None and later.exact:
                 later = msgspec.structs.replace(later, inexact_reason=f"item {index} before it was replaced")
             node = node.link(later)
@@ -339,11 +342,20 @@ class Transcript:
         if start == 0:
             return end
         node, tools = Transcript._root(), self._rules.tools
-        for item in self._between(start, stop):
-            if tools is not None and isinstance(item, CommittedTurn):
-                item, tools = msgspec.structs.replace(item, tools=tools), None
+        for i, item in enumerate(self._between(start, stop), start):
+            if isinstance(item, CommittedTurn):
+                item = self._with_whole_prompt(item, i)
+                if tools is not None:
+                    item, tools = msgspec.structs.replace(item, tools=tools), None
             node = node.link(item)
         return node
+
+    def _with_whole_prompt(self, turn: CommittedTurn, at: int) -> CommittedTurn:
+        """Return the turn at an index with tokens that do not depend on a turn before it."""
+        if turn.tokens is None or not turn.tokens.shared:
+            return turn
+        turns = (item.tokens for item in self._between(0, at) if isinstance(item, CommittedTurn))
+        return msgspec.structs.replace(turn, tokens=with_whole_prompt(turn.tokens, ids_before(turns)))
 
 
 def _follow(rules: _Rules, item: Item, at: int) -> _Rules:

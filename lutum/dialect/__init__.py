@@ -8,6 +8,7 @@ errors     error bodies and statuses to `ProviderError`
 finish     finish reasons in lutum's words
 retry      how long a server asks to wait, in each of its forms
 surrogates halves of surrogate pairs in JSON
+logprobs   token ids and log probabilities of an answer
 ids        ids of calls that a provider accepts
 headers    check the headers that a user adds
 tokens     estimate tokens of text, JSON, images and documents
@@ -26,6 +27,7 @@ from lutum.dialect import (
     headers as headers,
     ids as ids,
     json as json,
+    logprobs as logprobs,
     options as options,
     prefix as prefix,
     retry as retry,
@@ -43,6 +45,7 @@ __all__ = [
     "headers",
     "ids",
     "json",
+    "logprobs",
     "options",
     "prefix",
     "retry",

@@ -1,7 +1,7 @@
 """pass@k on one conversation: `k` branches of a session, side by side, paid from one guaranteed amount.
 
-A branch is `session.fork()`: nothing is copied, and all first requests have the same bytes, so a provider's
-prompt cache serves every one but the first.
+A branch is `session.fork()`: nothing is copied. One branch goes ahead until its answer begins, so that the
+provider's prompt cache serves every one but the first.
 """
 
 from __future__ import annotations

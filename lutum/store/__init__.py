@@ -5,8 +5,8 @@ compare-and-set, shares its rows with its forks, and holds at most one open roun
 """
 
 from lutum.store._branch import StoredBranch
-from lutum.store._branches import BranchInfo, Sibling
+from lutum.store._branches import BilledTurn, BranchInfo, Sibling
 from lutum.store._nodes import Codec
 from lutum.store._store import Store, connect
 
-__all__ = ["BranchInfo", "Codec", "Sibling", "Store", "StoredBranch", "connect"]
+__all__ = ["BilledTurn", "BranchInfo", "Codec", "Sibling", "Store", "StoredBranch", "connect"]

@@ -17,7 +17,7 @@ from lutum._values.items import ToolResult
 from lutum._values.results import Usage
 from lutum._values.transcript import Transcript
 from lutum.store import _branches, _rounds
-from lutum.store._branches import BranchInfo, Sibling
+from lutum.store._branches import BilledTurn, BranchInfo, Sibling
 from lutum.store._database import Transaction
 from lutum.store._names import check_metadata, check_name
 from lutum.store._nodes import raw
@@ -200,6 +200,16 @@ class StoredBranch:
         """
         nodes = self._runtime.nodes
         return await self._runtime.do(lambda at, whole: _branches.usage(at, nodes, self.name), write=False)
+
+    async def turns(self) -> list[BilledTurn]:
+        """The turns that `usage` sums, the oldest first, with their token ids where the server sends them.
+
+        Turns that failed and results that were never committed are in it.
+
+        A checkpoint only if it has to wait.
+        """
+        nodes = self._runtime.nodes
+        return await self._runtime.do(lambda at, whole: _branches.turns(at, nodes, self.name), write=False)
 
     # The open round.
 

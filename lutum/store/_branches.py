@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import final
+from typing import TypeVar, final
 
 import msgspec
 from msgspec import Struct
@@ -13,10 +13,12 @@ from msgspec import Struct
 from lutum._turn.bills import TurnBill
 from lutum._values.errors import BranchExists, NoSuchBranch, RoundOpen, StaleBranch, StoreCorrupt, StoreValue
 from lutum._values.items import Item
-from lutum._values.results import Usage
+from lutum._values.results import Tokens, Usage
 from lutum._values.transcript import Transcript
 from lutum.store._database import Row, Transaction
 from lutum.store._nodes import ROOT, Nodes, ancestor, holding, raw
+
+B = TypeVar("B")
 
 
 class BranchInfo(Struct, frozen=True):
@@ -58,6 +60,29 @@ class Sibling(Struct, frozen=True):
     digest: str
     tip: str
     current: bool
+
+
+class BilledTurn(Struct, frozen=True):
+    """What a branch knows of one turn that was paid for, committed or not.
+
+    Attributes:
+      turn: its random id.
+      at: when it was settled.
+      usage: what it was charged.
+      error: the class of the error that ended it; empty for a turn that completed.
+      digest: the digest of the transcript that ends in it; None if it was not committed.
+      tokens: its token ids and log probabilities, where the server sends them. The prompt is what is new
+        behind the turn before, see `Tokens`.
+    """
+
+    turn: str
+    at: datetime
+    adapter: str
+    model: str
+    usage: Usage
+    error: str
+    digest: str | None
+    tokens: Tokens | None
 
 
 @final
@@ -191,15 +216,16 @@ def write_bills(at: Transaction, nodes: Nodes, branch: int, bills: tuple[TurnBil
             bill.model,
             bill.error,
             nodes.codec.encode(msgspec.json.encode(bill.usage)),
+            None if bill.tokens is None else nodes.codec.encode(msgspec.json.encode(bill.tokens)),
         )
         for bill in bills
     ]
     if rows:
         at.many(
-            "insert into lutum_bill (turn, branch, digest, at, adapter, model, error, usage)"
-            " values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (turn) do update set"
+            "insert into lutum_bill (turn, branch, digest, at, adapter, model, error, usage, tokens)"
+            " values (?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict (turn) do update set"
             " digest = coalesce(excluded.digest, lutum_bill.digest), usage = excluded.usage,"
-            " error = excluded.error",
+            " error = excluded.error, tokens = coalesce(excluded.tokens, lutum_bill.tokens)",
             rows,
         )
 
@@ -260,13 +286,38 @@ def siblings(at: Transaction, nodes: Nodes, name: str, index: int) -> list[Sibli
 def usage(at: Transaction, nodes: Nodes, name: str) -> Usage:
     """Return the sum of a branch's bills."""
     branch = find(at, name)
-    total = Usage()
-    for row in at.rows("select turn, usage from lutum_bill where branch = ?", branch.id):
-        try:
-            total += msgspec.json.decode(nodes.codec.decode(bytes(row[1])), type=Usage)
-        except Exception as exc:
-            raise StoreCorrupt(f"store: the bill of turn {row[0]} is damaged: {exc}") from exc
-    return total
+    rows = at.rows("select turn, usage from lutum_bill where branch = ?", branch.id)
+    return sum((_read_bill(nodes, row[0], row[1], Usage) for row in rows), Usage())
+
+
+def turns(at: Transaction, nodes: Nodes, name: str) -> list[BilledTurn]:
+    """Return a branch's bills, the oldest first."""
+    branch = find(at, name)
+    rows = at.rows(
+        "select turn, at, adapter, model, usage, error, digest, tokens from lutum_bill where branch = ?"
+        " order by at, turn",
+        branch.id,
+    )
+    return [
+        BilledTurn(
+            turn,
+            datetime.fromtimestamp(when, UTC),
+            adapter,
+            model,
+            _read_bill(nodes, turn, usage, Usage),
+            error,
+            None if digest is None else bytes(digest).hex(),
+            None if tokens is None else _read_bill(nodes, turn, tokens, Tokens),
+        )
+        for turn, when, adapter, model, usage, error, digest, tokens in rows
+    ]
+
+
+def _read_bill(nodes: Nodes, turn: str, stored: bytes, kind: type[B]) -> B:
+    try:
+        return msgspec.json.decode(nodes.codec.decode(bytes(stored)), type=kind)
+    except Exception as exc:
+        raise StoreCorrupt(f"store: the bill of turn {turn} is damaged: {exc}") from exc
 
 
 def vacuum(at: Transaction, before: float) -> int:

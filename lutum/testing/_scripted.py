@@ -29,6 +29,7 @@ from lutum._values.results import (
     RefusalItem,
     Response,
     TextItem,
+    Tokens,
     ToolCallItem,
     Usage,
     ViewItem,
@@ -41,11 +42,12 @@ Step = str | Event | BaseException
 
 class Script(Struct, frozen=True):
     """One answer. `CUT` as its last step leaves the turn without a terminal event; an exception as
-    its first is raised before the response begins."""
+    its first is raised before the response begins. `tokens` are those of its turn, with the whole prompt."""
 
     steps: tuple[Step, ...]
     usage: Usage | None = None
     finish_reason: str = "stop"
+    tokens: Tokens | None = None
 
 
 @final
@@ -173,7 +175,7 @@ class ScriptedExchange:
             return False
         event = TextDelta(step) if isinstance(step, str) else step
         if isinstance(event, Completed) and not event.turn.adapter:
-            event = msgspec.structs.replace(event, turn=self._turn())
+            event = msgspec.structs.replace(event, turn=self._turn(event.turn.tokens))
         out.append(event)
         _collect(self._items, event)
         return True
@@ -181,10 +183,11 @@ class ScriptedExchange:
     async def aclose(self) -> None:
         """Nothing to close."""
 
-    def _turn(self) -> CommittedTurn:
+    def _turn(self, tokens: Tokens | None) -> CommittedTurn:
         items = tuple(self._items)
         wire = msgspec.json.encode(items)
-        return CommittedTurn(self._adapter.name, self._adapter.scope, self._prepared.model, wire, items)
+        name, scope = self._adapter.name, self._adapter.scope
+        return CommittedTurn(name, scope, self._prepared.model, wire, items, tokens=tokens)
 
 
 def _script(script: Script | Sequence[Step | _Cut]) -> tuple[Step | _Cut, ...]:
@@ -195,7 +198,8 @@ def _script(script: Script | Sequence[Step | _Cut]) -> tuple[Step | _Cut, ...]:
         deltas = sum(isinstance(step, str | TextDelta | ReasoningDelta | StructuredDelta) for step in steps)
         usage = given.usage if given is not None and given.usage is not None else Usage(10, max(1, deltas))
         reason = "stop" if given is None else given.finish_reason
-        steps.append(Completed(reason, usage, CommittedTurn("", "", "", b"")))
+        tokens = None if given is None else given.tokens
+        steps.append(Completed(reason, usage, CommittedTurn("", "", "", b"", tokens=tokens)))
     return tuple(steps)
 
 

@@ -43,6 +43,8 @@ from lutum._values.results import (
     Response,
     TextItem,
     TextResult,
+    TokenChoice,
+    Tokens,
     ToolCallItem,
     ToolDef,
     Usage,
@@ -70,6 +72,16 @@ _lexemes = st.sampled_from(
 _hex = st.binary(min_size=16, max_size=16).map(bytes.hex)
 
 
+_logprobs = st.floats(-1e4, 0)
+_choices = st.builds(TokenChoice, _logprobs, _text, st.none() | st.integers(0, 2**32))
+_tokens = st.builds(
+    Tokens,
+    st.lists(st.integers(0, 2**32), min_size=1, max_size=4).map(tuple),
+    st.lists(_logprobs, max_size=4).map(tuple),
+    st.lists(_text, max_size=2).map(tuple),
+    st.lists(st.lists(_choices, max_size=2).map(tuple), max_size=2).map(tuple),
+    st.none() | st.lists(st.integers(0, 2**32), max_size=4).map(tuple),
+)
 _usages = st.builds(Usage, st.integers(0, 10**6), st.integers(0, 10**6))
 
 
@@ -385,6 +397,7 @@ def _turns(draw: st.DrawFn, name: str, scope: str, ids: Iterator[str], *, anythi
         prefix=draw(st.none() | _hex),
         preface=draw(st.sampled_from([b"", b'[{"role":"system","content":"now"}]'])),
         tools=draw(st.lists(st.builds(ToolDef, _names, _objects, _text), max_size=2).map(tuple)),
+        tokens=draw(st.none() | _tokens),
     )
 
 

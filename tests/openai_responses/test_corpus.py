@@ -330,6 +330,9 @@ def expected_input(wire: Any) -> list[Any]:
                 continue
             if i > last:
                 item = {name: value for name, value in item.items() if name != "id"}
+        if item["type"] == "message" and isinstance(item["content"], list):
+            parts = [part | {"logprobs": []} if part.get("logprobs") else part for part in item["content"]]
+            item = item | {"content": parts}
         kept.append({name: value for name, value in item.items() if name != "created_by"})
     return kept
 

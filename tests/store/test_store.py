@@ -22,6 +22,7 @@ from lutum import (
     StaleCommit,
     StoreFormat,
     StoreValue,
+    Tokens,
     Toolset,
     Transcript,
     Usage,
@@ -29,6 +30,7 @@ from lutum import (
 )
 from lutum.store import Store, connect
 from lutum.store._runtime import StoreRuntime
+from lutum.testing import CUT, Script
 
 # What it costs.
 
@@ -368,10 +370,16 @@ async def test_a_store_of_version_1_is_migrated(tmp_path: Path) -> None:
 
 async def test_a_migration_of_each_database(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store of version 1 goes on at version 2, when several open it at once too."""
-    from lutum.store import _schema
+    from lutum.store import _branches, _rounds, _schema
+
+    def no_bills(
+        at: Any, nodes: Any, name: str, target: Any, expected: Any, bills: Any, *, whole: bool
+    ) -> None:
+        _branches.save(at, nodes, name, target, expected, (), whole=whole)
 
     with monkeypatch.context() as patch:
         patch.setattr(_schema, "VERSION", 1)
+        patch.setattr(_rounds, "save", no_bills)  # version 1 had no column for tokens
         async with connect(url) as store:
             await held(store)
 
@@ -391,3 +399,32 @@ async def test_a_newer_store_is_refused(url: str) -> None:
     with pytest.raises(StoreFormat, match="version 99; this lutum reads up to 2"):
         async with connect(url):
             pass
+
+
+async def test_token_ids_are_rows_of_their_turns(any_url: str) -> None:
+    """Equal answers of two forks keep each their ids; a result that nobody committed has a row too."""
+    ids = [Tokens((i,), (-0.5,), prompt=(1,)) for i in range(3)]
+    async with connect(any_url) as store:
+        branch = await store.create("b")
+        session = branch.session(llm(*(Script(("42",), tokens=one) for one in ids), ["failed", CUT]))
+        session.push_user("6*7?")
+        await branch.save(session)
+        forks = [await branch.fork(f"fork {number}") for number in range(2)]
+        for fork in forks:
+            tried = fork.session(session.llm)
+            tried.commit_text(await tried.text_turn().collect())
+            await fork.save(tried)
+        lost = await session.text_turn().collect()
+        with suppress(lutum.Interrupted):
+            await session.text_turn().collect()
+        await branch.save(session)
+        for number, fork in enumerate(forks):
+            head = await fork.pull()
+            [turn] = await fork.turns()
+            assert (turn.tokens, turn.digest, turn.error) == (ids[number], head.digest, "")
+            assert isinstance(head[1], lutum.CommittedTurn)
+            assert head[1].tokens == ids[number]
+            assert turn.usage == await fork.usage()
+        first, second = await branch.turns()
+        assert (first.tokens, first.digest, first.usage) == (ids[2], None, lost.usage)
+        assert (second.tokens, second.error) == (None, "Interrupted")

@@ -366,7 +366,9 @@ class GeminiDecoder(StreamDecoder):
             last = _usage.reported(self._report)
             self._reports.take(last, self._report, [], counted=self._counted, final=True)
         self._reports.mark_final()
-        out.append(Completed(finish, self._reports.settle(self._counted), turn))
+        usage = self._reports.settle(self._counted)
+        tokens = _turn.tokens_of(candidate.members.get("logprobsResult"), usage)
+        out.append(Completed(finish, usage, msgspec.structs.replace(turn, tokens=tokens)))
 
     def _wire(self) -> bytes:
         """The answer as one response object."""

@@ -14,9 +14,29 @@ from typing import Final
 
 from msgspec import Raw, Struct
 
-from lutum import CommittedTurn, ReasoningItem, RefusalItem, TextItem, ToolCallItem, ViewItem
+from lutum import (
+    CommittedTurn,
+    ReasoningItem,
+    RefusalItem,
+    TextItem,
+    TokenChoice,
+    Tokens,
+    ToolCallItem,
+    Usage,
+    ViewItem,
+)
 from lutum.abc import ReplayForm
-from lutum.dialect.json import decode_array, decode_object, encode, is_null, is_object, starts_with, string
+from lutum.dialect.json import (
+    FAULTS,
+    decode_array,
+    decode_object,
+    encode,
+    is_null,
+    is_object,
+    starts_with,
+    string,
+)
+from lutum.dialect.logprobs import SampledTokens
 from lutum_gemini.generate import _models, _wire
 from lutum_gemini.generate._citations import citations_of
 from lutum_gemini.generate._parts import is_plain, members_of_part, text_of
@@ -116,6 +136,25 @@ def turn_from_response(
         items=view,
         inexact_reason=inexact_reason,
     )
+
+
+def tokens_of(result: Raw | None, usage: Usage) -> Tokens | None:
+    """Return the log probabilities of an answer; None if it has none that can be read."""
+    try:
+        found = _wire.decode_logprobs(b"null" if result is None else result)
+    except FAULTS:
+        found = None
+    if found is None or not found.chosenCandidates:
+        return None
+    tokens = SampledTokens()
+    for i, chosen in enumerate(found.chosenCandidates):
+        top = found.topCandidates[i].candidates if i < len(found.topCandidates) else []
+        tokens.add(_choice(chosen), map(_choice, top))
+    return tokens.finish(usage)
+
+
+def _choice(token: _wire.LogprobToken) -> TokenChoice:
+    return TokenChoice(token.logProbability, token.token, token.tokenId)
 
 
 def view_of(candidate: WireCandidate, id_base: str, value_tool: str | None = None) -> tuple[ViewItem, ...]:

@@ -49,6 +49,26 @@ class TextFrame(Struct, forbid_unknown_fields=True):
     turnToken: Raw = Raw()
 
 
+class LogprobToken(Struct):
+    """A token and its log probability. Zeros are left out, as in all JSON of protocol buffers."""
+
+    token: str = ""
+    tokenId: int | None = None
+    logProbability: float = 0.0
+
+
+class _TopCandidates(Struct):
+    candidates: list[LogprobToken] = []
+
+
+class LogprobsResult(Struct):
+    """`logprobsResult` of a candidate: the sampled tokens, and the most likely ones at each place."""
+
+    chosenCandidates: list[LogprobToken] = []
+    topCandidates: list[_TopCandidates] = []
+
+
+decode_logprobs: Final = msgspec.json.Decoder(LogprobsResult | None).decode
 decode_text_frame: Final = msgspec.json.Decoder(TextFrame).decode
 
 # --- finish reasons (api/generate-content, FinishReason) ---------------------------------------

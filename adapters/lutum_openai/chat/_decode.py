@@ -44,6 +44,7 @@ from lutum.dialect.json import (
     starts_with,
     string,
 )
+from lutum.dialect.logprobs import SampledTokens
 from lutum.dialect.stream import StreamDecoder
 from lutum.dialect.usage import Mode, Reported, UsageReports, member
 from lutum_openai._errors import ERRORS
@@ -105,6 +106,7 @@ class ChatDecoder(StreamDecoder):
 
         self._is_body = False  # the answer is one JSON value
         self._message = ReceivedMessage()
+        self._tokens = SampledTokens()
         self._plain = PATIENCE  # what is left of it
         self._fingerprint: tuple[str | None, str | None, str | None] | None = None
         self._seen = dict[str, bytes]()
@@ -210,6 +212,7 @@ class ChatDecoder(StreamDecoder):
             if choices:
                 self._start(members, out)
             if not members.keys() <= _PLAIN:
+                self._tokens.take_prompt(members.get("prompt_token_ids", b""))
                 self._extras(members, out)
             for at, choice in enumerate(choices or ()):
                 if choice.number:
@@ -293,6 +296,10 @@ class ChatDecoder(StreamDecoder):
             parts = decode_object(logprobs) if logprobs.startswith(b"{") else {"": Raw(logprobs)}
             if not set(map(bytes, parts.values())) <= {b"null", b"[]"}:
                 out.append(ProviderEvent("logprobs", logprobs))
+                self._tokens.add_entries(parts.get("content", b""))
+                self._tokens.add_entries(parts.get("refusal", b""))
+        self._tokens.add_ids(choice.token_ids)
+        self._tokens.take_prompt(choice.prompt_token_ids)
         if reason := choice.reason:
             if (error := _wire.FINISH.broken(reason, self._response, data)) is not None:
                 self._done = True
@@ -379,9 +386,11 @@ class ChatDecoder(StreamDecoder):
             )
         except FAULTS as exc:
             self._fail(message, str(exc))
+        usage = self._usage.settle(self._deltas)
+        turn = msgspec.structs.replace(turn, tokens=self._tokens.finish(usage))
         calls = bool(turn.tool_calls)
         finish = self._finish
         if finish == "tool_calls" and self._value_tool and not calls:
             finish = "stop"
         custom = tuple(call.json() for call in self._message.calls if call.custom)
-        out.append(Completed(finish, self._usage.settle(self._deltas), turn, custom))
+        out.append(Completed(finish, usage, turn, custom))

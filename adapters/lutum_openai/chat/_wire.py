@@ -38,6 +38,8 @@ class Choice(Struct):
     finish_reason: Raw = Raw()
     finish_details: Raw = Raw()  # gpt-4-vision-preview, instead of a reason
     logprobs: Raw = Raw()
+    token_ids: Raw = Raw()  # vLLM, under `return_token_ids`
+    prompt_token_ids: Raw = Raw()
     usage: Raw = Raw()  # Moonshot reports here
     error: Raw = Raw()
 
@@ -90,6 +92,8 @@ class PlainChoice(Struct):
     index: int = 0
     finish_reason: None = None
     logprobs: None = None
+    token_ids: None = None
+    prompt_token_ids: None = None
     message: None = None
     usage: None = None
     error: None = None

@@ -21,6 +21,7 @@ from lutum import (
     Response,
     TextDelta,
     TextItem,
+    TokenChoice,
     TurnStarted,
 )
 from lutum.dialect.errors import is_error
@@ -34,8 +35,10 @@ from lutum.dialect.json import (
     is_null,
     is_word,
     json_of,
+    starts_with,
     string,
 )
+from lutum.dialect.logprobs import SampledTokens
 from lutum.dialect.stream import StreamDecoder
 from lutum.dialect.usage import UsageReports, count
 from lutum_openai._errors import ERRORS
@@ -57,8 +60,19 @@ class _Choice(Struct):
     index: Raw = Raw()
     finish_reason: Raw = Raw()
     logprobs: Raw = Raw()
+    token_ids: Raw = Raw()  # vLLM, under `return_token_ids`
+    prompt_token_ids: Raw = Raw()
 
 
+class _Logprobs(Struct):
+    """Log probabilities as this API writes them: lists of equal lengths."""
+
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float] | None] | None = None
+
+
+_decode_logprobs = msgspec.json.Decoder(_Logprobs).decode
 _decode_choices = msgspec.json.Decoder(list[_Choice] | None).decode
 
 
@@ -78,6 +92,7 @@ class CompletionsDecoder(StreamDecoder):
         self._model = model
         self._scope = scope
         self._pieces = list[str]()
+        self._tokens = SampledTokens()
         self._seen = dict[str, bytes]()
         self._started = False
         self._finish = ""
@@ -153,6 +168,9 @@ class CompletionsDecoder(StreamDecoder):
                 self._fail(data, "the text is not a string")
             if bytes(choice.logprobs) not in _NOTHING:
                 out.append(ProviderEvent("logprobs", copied(choice.logprobs)))
+                _add_logprobs(self._tokens, choice.logprobs)
+            self._tokens.add_ids(choice.token_ids)
+            self._tokens.take_prompt(choice.prompt_token_ids)
             if reason := string(choice.finish_reason):
                 if (error := FINISH.broken(reason, self._response, data)) is not None:
                     self._done = True
@@ -176,6 +194,7 @@ class CompletionsDecoder(StreamDecoder):
     def _complete(self, out: list[Event]) -> None:
         self._done = True
         text = "".join(self._pieces)
+        usage = self._usage.settle(len(self._pieces))
         turn = CommittedTurn(
             adapter=NAME,
             scope=self._scope,
@@ -183,5 +202,22 @@ class CompletionsDecoder(StreamDecoder):
             wire=encode({"text": text, "finish_reason": self._finish}),
             items=(TextItem(text),) if text else (),
             inexact_reason=NO_REPLAY,
+            tokens=self._tokens.finish(usage),
         )
-        out.append(Completed(self._finish, self._usage.settle(len(self._pieces)), turn))
+        out.append(Completed(self._finish, usage, turn))
+
+
+def _add_logprobs(tokens: SampledTokens, value: Raw) -> None:
+    """Take log probabilities; they end no turn, whatever they hold."""
+    if starts_with(value, b"{") and "content" in (members := decode_object(value)):
+        tokens.add_entries(members["content"])  # llama.cpp writes them as Chat Completions does
+        return
+    try:
+        found = _decode_logprobs(value)
+    except FAULTS:
+        tokens.drop_logprobs()
+        return
+    tops = found.top_logprobs or [None] * len(found.tokens)
+    for text, logprob, top in zip(found.tokens, found.token_logprobs, tops, strict=False):
+        others = (TokenChoice(other, name) for name, other in (top or {}).items())
+        tokens.add(TokenChoice(logprob, text), others)

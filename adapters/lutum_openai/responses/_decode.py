@@ -237,6 +237,7 @@ class ResponsesDecoder(StreamDecoder):
         out += [ProviderEvent("input_transformations", bytes(entry)) for entry in dropped]
         self._report(head, out, final=True, searches=sum(map(_turn.is_search, output)))
         usage = self._usage.settle(self._deltas, free=all(map(_turn.is_by_program, output)))
+        turn = msgspec.structs.replace(turn, tokens=_turn.tokens_of(output, usage))
         finish = _turn.finish_reason(head, turn, usage)
         self._done = True
         out.append(Completed(finish, usage, turn, _turn.open_items(turn)))

@@ -11,9 +11,19 @@ from collections.abc import Sequence
 
 from msgspec import Raw
 
-from lutum import CommittedTurn, ReasoningItem, RefusalItem, TextItem, ToolCallItem, Usage, ViewItem
+from lutum import (
+    CommittedTurn,
+    ReasoningItem,
+    RefusalItem,
+    TextItem,
+    Tokens,
+    ToolCallItem,
+    Usage,
+    ViewItem,
+)
 from lutum.abc import ReplayForm
-from lutum.dialect.json import decode_array, decode_object, decode_str, encode, is_object
+from lutum.dialect.json import decode_array, decode_object, decode_str, encode, is_object, starts_with
+from lutum.dialect.logprobs import SampledTokens
 from lutum.dialect.usage import member
 from lutum_openai._citations import citations_of
 from lutum_openai.responses import _wire
@@ -52,6 +62,10 @@ REQUEST_ECHO = frozenset(
 RESPONSE_ONLY_MEMBERS = frozenset({"created_by"})
 """Members that output items have and input items have not (openai-python, types/responses: each type of
 `ResponseOutputItem` against its `ResponseInputItemParam`); unknown members are refused."""
+
+EMPTIED = b'"logprobs"'
+"""The member of a text that goes back as an empty list, which input items may have (openai-python,
+`ResponseOutputTextParam`): log probabilities are many times longer than the text, and no model reads them."""
 
 UNFINISHED = "an item was never said to be whole: "
 """Begins the reason of a turn whose wire may not hold all of an item, so that only its view goes back."""
@@ -145,6 +159,16 @@ def wire_items(turn: CommittedTurn) -> list[bytes]:
 def is_by_program(item: bytes) -> bool:
     """Return whether an item is a call made by a program that the model wrote in an earlier response."""
     return _wire.decode_tag(item).type == "function_call" and _wire.caller_of(item) == "program"
+
+
+def tokens_of(output: Sequence[bytes], usage: Usage) -> Tokens | None:
+    """Return the log probabilities that are in the texts of a response; None if there are none."""
+    tokens = SampledTokens()
+    for json in output:
+        if b'"logprobs"' in json:
+            for part in parts(_wire.read_item(json).content):
+                tokens.add_entries(part.logprobs)
+    return tokens.finish(usage)
 
 
 def is_search(item: bytes) -> bool:
@@ -275,10 +299,24 @@ def _without_id(item: bytes) -> bytes:
 
 
 def _without_response_members(item: bytes) -> bytes:
-    if b'"created_by"' not in item:
-        return item
+    if b'"created_by"' in item:
+        members = decode_object(item)
+        item = encode({name: value for name, value in members.items() if name not in RESPONSE_ONLY_MEMBERS})
+    return _without_logprobs(item) if EMPTIED in item else item
+
+
+def _without_logprobs(item: bytes) -> bytes:
+    """Empty the log probabilities of an item's texts; an item without any stays as it is, byte for byte."""
     members = decode_object(item)
-    return encode({name: value for name, value in members.items() if name not in RESPONSE_ONLY_MEMBERS})
+    if not starts_with(members.get("content"), b"["):
+        return item
+    found, sent = False, list[Raw]()
+    for raw in decode_array(members["content"]):
+        part = decode_object(raw) if starts_with(raw, b"{") else {}
+        if len(bytes(part.get("logprobs", b""))) > 2 and starts_with(part.get("logprobs"), b"["):
+            raw, found = Raw(encode(part | {"logprobs": Raw(b"[]")})), True
+        sent.append(raw)
+    return encode(members | {"content": sent}) if found else item
 
 
 def _is_value(item: bytes, value_tool: str) -> bool:

@@ -292,6 +292,7 @@ class ResponsesPart(Struct):
     text: str | None = None
     refusal: str | None = None
     annotations: Raw = Raw()
+    logprobs: Raw = Raw()
 
 
 _decode_part = msgspec.json.Decoder(ResponsesPart).decode
