@@ -310,13 +310,16 @@ def _without_logprobs(item: bytes) -> bytes:
     members = decode_object(item)
     if not starts_with(members.get("content"), b"["):
         return item
-    found, sent = False, list[Raw]()
+    found, sent = False, list[bytes]()
     for raw in decode_array(members["content"]):
         part = decode_object(raw) if starts_with(raw, b"{") else {}
         if len(bytes(part.get("logprobs", b""))) > 2 and starts_with(part.get("logprobs"), b"["):
-            raw, found = Raw(encode(part | {"logprobs": Raw(b"[]")})), True
-        sent.append(raw)
-    return encode(members | {"content": sent}) if found else item
+            found = True
+            sent.append(encode(part | {"logprobs": Raw(b"[]")}))
+        else:
+            sent.append(bytes(raw))
+    content = Raw(b"[" + b",".join(sent) + b"]")
+    return encode(members | {"content": content}) if found else item
 
 
 def _is_value(item: bytes, value_tool: str) -> bool:
