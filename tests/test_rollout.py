@@ -144,14 +144,14 @@ def test_log_probabilities_of_responses_do_not_go_back() -> None:
 
 def test_log_probabilities_of_gemini() -> None:
     """A zero is left out by the API; tokens have ids, at Vertex AI at least."""
-    result = {
+    result: dict[str, Any] = {
         "chosenCandidates": [
             {"token": "Hi", "tokenId": 9, "logProbability": -0.5},
             {"token": "!", "tokenId": 2},
         ],
         "topCandidates": [{"candidates": [{"token": "He", "logProbability": -1.5}]}, {"candidates": []}],
     }
-    candidate = {
+    candidate: dict[str, Any] = {
         "content": {"role": "model", "parts": [{"text": "Hi!"}]},
         "finishReason": "STOP",
         "logprobsResult": result,
