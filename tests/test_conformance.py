@@ -20,7 +20,7 @@ pytestmark = pytest.mark.corpus
 def whole(protocol: str, at_openrouter: bool) -> list[bytes]:
     """Short recorded streams of turns that completed and call nothing, one host after another."""
     found = dict[str, list[bytes]]()
-    for record in corpus.load(protocol):
+    for record in corpus.load(protocol, real=at_openrouter):
         sse, final = record.get("sse"), record.get("final")
         if not sse or not record.get("faithful") or not final or len(sse) > 9000 or calls(final):
             continue

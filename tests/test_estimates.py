@@ -46,7 +46,7 @@ class Row(msgspec.Struct, frozen=True):
 def rows(place: corpus.Place = "streams") -> tuple[list[Row], Counter[str]]:
     """Recorded successes that can be built again, and why the others cannot."""
     found, left = list[Row](), Counter[str]()
-    for record in corpus.load("claude_messages", place):
+    for record in corpus.load("claude_messages", place, real=True):
         answer = record.get("final") or record["json"] or {}
         usage = answer.get("usage") or {}
         actual = sum(usage.get(f"{kind}input_tokens") or 0 for kind in ("", "cache_read_", "cache_creation_"))

@@ -49,7 +49,7 @@ def rows(
 ) -> tuple[list[Row], Counter[str]]:
     """Recorded successes that can be built again, and why the others cannot."""
     found, left = list[Row](), Counter[str]()
-    for record in corpus.load("openai_chat" if adapter == "chat" else "openai_responses", place):
+    for record in corpus.load("openai_chat" if adapter == "chat" else "openai_responses", place, real=True):
         request = record["request"]
         usage = (record.get("final") or record["json"] or {}).get("usage") or {}
         billed = usage.get("prompt_tokens") or usage.get("input_tokens")

@@ -61,7 +61,7 @@ def turn_of(events: list[lutum.Event] | lutum.ProviderError) -> lutum.CommittedT
 def whole(kind: corpus.Name, seed: int) -> Iterator[tuple[dict[str, Any], list[bytes], lutum.CommittedTurn]]:
     """Some of the recorded streams that complete, in pieces, and the turn that each is."""
     records = [record for record in corpus.load(kind) if record["sse"] and len(record["sse"]) < 40_000]
-    for record in random.Random(seed).sample(records, STREAMS):
+    for record in random.Random(seed).sample(records, min(STREAMS, len(records))):
         blocks = blocks_of(record)
         turn = turn_of(read(kind, record, join(blocks)))
         if turn is not None:

@@ -416,7 +416,7 @@ def test_recorded_headers() -> None:
     """In what four providers did send there is a limit of every kind, and a day's only where it is one."""
     kinds = Counter[tuple[str, str, bool]]()
     for name in ("claude_messages", "openai_chat", "openai_responses"):
-        for record in corpus.load(name):
+        for record in corpus.load(name, real=True):
             headers = {key.lower(): str(value) for key, value in (record["response_headers"] or {}).items()}
             for found in read(headers, 1754667630.0):  # half a minute before the one of OpenRouter
                 kinds[record["host"], found.kind, found.period > 120] += 1

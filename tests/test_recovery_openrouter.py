@@ -232,7 +232,7 @@ class Recorded(httpx.AsyncBaseTransport):
 def sampled() -> list[tuple[str, str, list[bytes], dict[str, Any]]]:
     """One stream of each kind there is, not too long: its name, its id, its frames and its bill."""
     chosen = dict[str, tuple[str, str, list[bytes], dict[str, Any]]]()
-    for record in corpus.load("openai_chat"):
+    for record in corpus.load("openai_chat", real=True):
         sse, final = record["sse"], record.get("final") or {}
         if record["host"] != "openrouter.ai" or not sse or not final.get("usage") or sse.count("data:") > 80:
             continue

@@ -45,7 +45,7 @@ def bodies() -> list[dict[str, Any]]:
 
 
 def errors() -> list[dict[str, Any]]:
-    return [r for r in corpus.load("openai_chat") if r["status"] >= 400]
+    return [r for r in corpus.load("openai_chat", real=True) if r["status"] >= 400]
 
 
 def sample() -> list[dict[str, Any]]:

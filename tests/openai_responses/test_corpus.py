@@ -137,7 +137,7 @@ def test_agrees_with_the_sdk() -> None:
         reasoned = (usage.get("output_tokens_details") or {}).get("reasoning_tokens") or 0
         assert (done.usage.cache_read_tokens, done.usage.reasoning_tokens) == (cached, reasoned), record["id"]
         assert (turn.model, done.usage.known) == (final["model"], "exact"), record["id"]
-    assert compared >= 150
+    assert compared >= corpus.least(150)
 
 
 def test_items_are_kept() -> None:
@@ -187,7 +187,9 @@ def test_finish_reasons() -> None:
 
 def test_exactness() -> None:
     """Every recorded turn is exact but the one whose arguments were cut."""
-    assert {record["id"] for record in streams() if not completed_of(record).turn.exact} == INEXACT
+    assert {record["id"] for record in streams() if not completed_of(record).turn.exact} == corpus.named(
+        INEXACT
+    )
 
 
 def test_open_items() -> None:
@@ -204,8 +206,9 @@ def test_open_items() -> None:
         "shell_call",
         "tool_search_call",
     }
-    assert kinds["mcp_approval_request"] == 2
-    assert kinds["custom_tool_call"] == 1
+    if corpus.least(2) == 2:  # the real recordings
+        assert kinds["mcp_approval_request"] == 2
+        assert kinds["custom_tool_call"] == 1
 
 
 def test_cut_at_every_event() -> None:
@@ -223,7 +226,7 @@ def test_cut_at_every_event() -> None:
 def test_cut_at_every_byte() -> None:
     """A stream that is cut anywhere before its end never completes, and is no error."""
     chosen = sample()
-    assert len(chosen) >= 4
+    assert len(chosen) >= corpus.least(4)
     for record in chosen:
         data = record["sse"].encode().rstrip()
         data = data.removesuffix(b"data: [DONE]").rstrip()
@@ -285,7 +288,7 @@ def test_errors_are_classed() -> None:
     """Every recorded error is what its status and its code say, with message, code and request id."""
     kinds = {400: "invalid_request", 401: "authentication", 404: "not_found"}
     errors = [record for record in corpus.load("openai_responses") if record["status"] >= 400]
-    assert len(errors) >= 15
+    assert len(errors) >= corpus.least(15)
     for record in errors:
         whole = record["json"]
         headers = {name.lower(): value for name, value in (record["response_headers"] or {}).items()}
@@ -305,7 +308,7 @@ def test_errors_are_classed() -> None:
 
 def test_whole_answers_are_turns() -> None:
     """An answer that did not stream makes the turn its stream would: same wire, same view."""
-    assert len(bodies()) >= 150
+    assert len(bodies()) >= corpus.least(150)
     for record in bodies():
         whole = record["json"]
         if whole["status"] not in ("completed", "incomplete"):
@@ -359,4 +362,4 @@ def test_turns_are_replayed_exactly() -> None:
         sent = lexemes(prepared.body)["input"]
         assert sent[1:] == expected_input(lexemes(turn.wire))
         replayed += 1
-    assert replayed >= 300
+    assert replayed >= corpus.least(300)
