@@ -343,7 +343,7 @@ async def test_a_turn_that_is_left(make: Make, face: str) -> None:
 
     async def by_timeout(turn: lutum.TextTurn) -> None:
         with pytest.raises(lutum.TurnTimeout) as caught:
-            await turn.timeout(total=0.05).collect()
+            await turn.timeout(total=0.5).collect()  # room for a busy machine
         assert caught.value.partial is not None
         assert caught.value.partial.text.startswith("and ")
 
