@@ -26,7 +26,7 @@ import lutum
 
 for stray in ("adapters", "benchmarks", "docs", "examples", "tests", "hypothesis", "pytest"):
     assert find_spec(stray) is None, f"{stray} can be imported"
-for package in ("lutum", "lutum_claude", "lutum_gemini", "lutum_openai", "lutum_openrouter"):
+for package in ("lutum", "lutum_claude", "lutum_clouds", "lutum_gemini", "lutum_openai", "lutum_openrouter"):
     assert find_spec(package) is not None, f"{package} cannot be imported"
 print("lutum", version("lutum"), "from", lutum.__file__)
 """

@@ -205,6 +205,7 @@ if TYPE_CHECKING:
         ClaudeHooks as ClaudeHooks,
         ClaudeOptions as ClaudeOptions,
     )
+    from lutum_clouds import AwsCredentials as AwsCredentials
     from lutum_gemini import (
         GeminiAdapter as GeminiAdapter,
         GeminiHooks as GeminiHooks,
@@ -224,6 +225,7 @@ if TYPE_CHECKING:
     )
 
 _LAZY = {
+    "AwsCredentials": "lutum_clouds",
     "ClaudeAdapter": "lutum_claude",
     "ClaudeHooks": "lutum_claude",
     "ClaudeOptions": "lutum_claude",
@@ -253,6 +255,7 @@ __all__ = [
     "Arguments",
     "Attempt",
     "Available",
+    "AwsCredentials",
     "BadValue",
     "BranchExists",
     "BrokenPrefix",

@@ -101,6 +101,7 @@ class Prepared(Struct, frozen=True, kw_only=True):
 
     Attributes:
       headers: without secrets; `secret_headers` names those that are added when it is sent.
+      signed_headers: those of `secret_headers` that are computed from the request itself.
       forms: for each committed turn of the transcript, in order, how it goes out.
       inexact_reason: why the turn answered to this request cannot be replayed exactly.
       preface: JSON of what goes out right before the turn and no item holds, for `CommittedTurn.preface`.
@@ -113,6 +114,7 @@ class Prepared(Struct, frozen=True, kw_only=True):
       cacheable: the prefix is long enough for the provider's prompt cache, so waiting at a gate pays.
       rates: what the request asks to be billed at another than the standard rate: service tiers
         (`priority`, `flex`, `batch`), `fast`, a region, `1h` for cache writes that live an hour.
+      billed_by: who bills the request, as price tables call it; None: the maker of the model.
     """
 
     request: TurnRequest
@@ -122,6 +124,7 @@ class Prepared(Struct, frozen=True, kw_only=True):
     method: str = "POST"
     headers: tuple[tuple[str, str], ...] = ()
     secret_headers: tuple[str, ...] = ()
+    signed_headers: tuple[str, ...] = ()
     forms: tuple[ReplayForm, ...] = ()
     inexact_reason: str | None = None
     preface: bytes = b""
@@ -133,6 +136,7 @@ class Prepared(Struct, frozen=True, kw_only=True):
     implicit_bound: int | None = None
     cacheable: bool = False
     rates: tuple[str, ...] = ()
+    billed_by: str | None = None
 
 
 class Decoder(Protocol):

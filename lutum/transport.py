@@ -6,7 +6,16 @@ Encoding, decoding and the mapping of errors stay with the adapter, without I/O.
 from __future__ import annotations
 
 from lutum._http.adapter import HttpAdapter
-from lutum._http.credential import Credential, Secret, no_key
+from lutum._http.credential import (
+    Credential,
+    KeyOrSigner,
+    OutgoingRequest,
+    RequestSigner,
+    Secret,
+    checked_key,
+    credential_of,
+    no_key,
+)
 from lutum._http.exchange import HttpExchange, HttpTransport, check_base_url, httpx_transport
 from lutum._http.http_client import Connector, HttpClient
 
@@ -17,8 +26,13 @@ __all__ = [
     "HttpClient",
     "HttpExchange",
     "HttpTransport",
+    "KeyOrSigner",
+    "OutgoingRequest",
+    "RequestSigner",
     "Secret",
     "check_base_url",
+    "checked_key",
+    "credential_of",
     "httpx_transport",
     "no_key",
 ]

@@ -19,7 +19,7 @@ from anyio.streams.tls import TLSListener
 
 import lutum
 from lutum.abc import Phase, Prepared, TurnRequest
-from lutum.transport import HttpExchange, HttpTransport
+from lutum.transport import HttpExchange, HttpTransport, OutgoingRequest
 
 BACKENDS = ["asyncio", "trio"]
 
@@ -163,12 +163,14 @@ class Decoder:
         out.append(lutum.TextDelta("<eof>"))
 
 
-async def no_secrets() -> Mapping[str, str]:
+async def no_secrets(request: OutgoingRequest) -> Mapping[str, str]:
     return {}
 
 
 def exchange(
-    transport: HttpTransport, url: str, secrets: Callable[[], Awaitable[Mapping[str, str]]] = no_secrets
+    transport: HttpTransport,
+    url: str,
+    secrets: Callable[[OutgoingRequest], Awaitable[Mapping[str, str]]] = no_secrets,
 ) -> HttpExchange:
     return transport.exchange(
         Prepared(

@@ -26,6 +26,7 @@ MODULES = (
     "lutum.mcp",
     "lutum.store",
     "lutum_claude",
+    "lutum_clouds",
     "lutum_openai",
     "lutum_openrouter",
     "lutum_gemini",

@@ -32,6 +32,7 @@ LAYERS: list[set[str]] = [
     {"lutum.eval", "lutum.testing"},
     {"lutum._explain", "lutum._adapter_by_name"},
     {"lutum"},
+    {"lutum_clouds"},
     {"lutum_claude", "lutum_openai", "lutum_gemini"},
     {"lutum_openrouter"},
     {"lutum.cli"},
@@ -40,7 +41,7 @@ LEVEL = {package: level for level, packages in enumerate(LAYERS) for package in 
 TOGETHER = [{"lutum._values", "lutum.abc"}, {"lutum._http", "lutum.transport"}]
 """Packages of one layer that may import each other: a private one and the public module that exports it."""
 
-PROVIDERS = {"lutum_claude", "lutum_openai", "lutum_openrouter", "lutum_gemini"}
+PROVIDERS = {"lutum_clouds", "lutum_claude", "lutum_openai", "lutum_openrouter", "lutum_gemini"}
 
 # What may be imported late: extras, what must stay out of `import lutum`, and parts of the standard library
 # that are slow to load or not on each platform.

@@ -21,6 +21,7 @@ MODULES = (
     "lutum.testing.wire",
     "lutum.trace",
     "lutum_claude",
+    "lutum_clouds",
     "lutum_openai",
     "lutum_openai.chat",
     "lutum_openai.responses",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from typing import Self, final
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -13,11 +14,28 @@ from lutum.abc import Decoder, Prepared, RateLimit, ReplayForm, TurnRequest
 from lutum.dialect.errors import body_error
 from lutum.dialect.headers import x_rate_limits
 from lutum.dialect.json import decode_object, encode
-from lutum.transport import Connector, Credential, HttpAdapter, HttpClient, Secret
+from lutum.transport import Connector, Credential, HttpAdapter, HttpClient, KeyOrSigner, Secret, credential_of
 from lutum_claude import _decode, _encode, _messages, _turn, _wire
+from lutum_claude._cloud import check_cloud
 from lutum_claude._errors import ERRORS
 from lutum_claude._options import ClaudeHooks, ClaudeOptions
 from lutum_claude._rate_limits import read_rate_limits
+from lutum_clouds import (
+    AwsSource,
+    BedrockDoor,
+    BedrockPlace,
+    CloudDoor,
+    azure_host,
+    azure_signer,
+    bedrock_place,
+    bedrock_signer,
+    door_of,
+    named_door,
+    refuse,
+    vertex_host,
+    vertex_place,
+    vertex_signer,
+)
 
 API_HOST = "api.anthropic.com"
 
@@ -50,7 +68,8 @@ class ClaudeAdapter(HttpAdapter):
 
     Args:
       model: used where a turn names none.
-      api_key: for `x-api-key`, or `ANTHROPIC_API_KEY`. A function is asked for each request.
+      api_key: for `x-api-key`, or `ANTHROPIC_API_KEY`. A function is asked for each request; a
+        `RequestSigner` signs it.
       auth_token: for `authorization: Bearer`, or `ANTHROPIC_AUTH_TOKEN`; it goes before a key.
       base_url: `https://api.anthropic.com`, or `ANTHROPIC_BASE_URL`. Only that host demands a key.
       http_client: an `httpx.AsyncClient` of yours.
@@ -77,8 +96,8 @@ class ClaudeAdapter(HttpAdapter):
         self,
         model: str,
         *,
-        api_key: Secret | None = None,
-        auth_token: Secret | None = None,
+        api_key: KeyOrSigner | None = None,
+        auth_token: KeyOrSigner | None = None,
         base_url: str | None = None,
         http_client: HttpClient | Connector | None = None,
         replay_scope: str | None = None,
@@ -89,11 +108,10 @@ class ClaudeAdapter(HttpAdapter):
     ) -> None:
         token = Credential.find(auth_token, *(() if api_key is not None else ("ANTHROPIC_AUTH_TOKEN",)))
         key = Credential.find(api_key, "ANTHROPIC_API_KEY")
-        credential = None
         if token is not None:
-            credential = Credential(token, field="auth_token")
-        elif key is not None:
-            credential = Credential(key, header="x-api-key", scheme="")
+            credential = credential_of(token, field="auth_token")
+        else:
+            credential = credential_of(key, header="x-api-key", scheme="")
         super().__init__(
             model,
             base_url or os.environ.get("ANTHROPIC_BASE_URL") or f"https://{API_HOST}",
@@ -106,6 +124,8 @@ class ClaudeAdapter(HttpAdapter):
             hooks=hooks,
             options=options,
         )
+        self._place: BedrockPlace | None = None
+        self._stand_at(door_of(urlsplit(self._base_url).hostname or "", _wire.NAME))
         self._count_url = f"{self._base_url}/v1/messages/count_tokens"
         self._config = _encode.ClaudeConfig(
             scope=self.scope,
@@ -118,41 +138,157 @@ class ClaudeAdapter(HttpAdapter):
         )
 
     @classmethod
-    def vertex(
+    def bedrock(
         cls,
         model: str,
         *,
-        project: str,
-        region: str,
-        token: Secret,
+        region: str | None = None,
+        door: BedrockDoor = "runtime",
+        api_key: KeyOrSigner | None = None,
+        credentials: AwsSource | None = None,
+        aws_profile: str | None = None,
+        base_url: str | None = None,
+        prefix: str | None = None,
         http_client: HttpClient | Connector | None = None,
         replay_scope: str | None = None,
         default_max_output_tokens: int | None = None,
         options: ClaudeOptions = ClaudeOptions(),
         hooks: ClaudeHooks = ClaudeHooks(),
     ) -> Self:
-        """Claude on Google Cloud's Vertex AI; `token` is an access token, or gives one for each request.
+        """Claude on Amazon Bedrock, over its Messages API.
+
+        Requests are authenticated by the first of these: `api_key`, `credentials`, `aws_profile`,
+        `AWS_BEARER_TOKEN_BEDROCK`, AWS credentials in the environment, the rest of the AWS chain, which needs
+        `pip install 'lutum[bedrock]'`.
+
+        Args:
+          model: an id such as `anthropic.claude-sonnet-5`; at `runtime` also an inference profile or an ARN.
+          region: or `AWS_REGION`, or `AWS_DEFAULT_REGION`.
+          door: `runtime` (bedrock-runtime, which AWS recommends) or `mantle` (bedrock-mantle).
+          api_key: a Bedrock API key, sent as a bearer token, or a function that gives one for each request.
+          credentials: `AwsCredentials`, or a function that gives them for each request; they sign it.
+          aws_profile: a profile of the AWS configuration.
+          base_url: the address of the door, where it is another: an endpoint in a private network.
+          prefix: the path before `/v1/messages`, where it is not `/anthropic`; models are then not checked.
 
         Raises:
-          BadValue: as the constructor.
+          BadValue: no region or no credentials, a region that is not part of a host name, an unknown door,
+            a model that the door does not serve, and as the constructor.
         """
-        host = _VERTEX_HOSTS.get(region, f"{region}-aiplatform.googleapis.com")
+        place = bedrock_place(door, region, base_url, prefix)
         adapter = cls(
             model,
-            auth_token=token,
-            base_url=f"https://{host}",
+            auth_token=bedrock_signer(place, api_key, credentials, aws_profile),
+            base_url=place.base_url + ("/anthropic" if prefix is None else prefix),
+            http_client=http_client,
+            replay_scope=replay_scope or place.host,
+            default_max_output_tokens=default_max_output_tokens,
+            options=options,
+            hooks=hooks,
+        )
+        place.check_model(model, "messages")
+        adapter._place = place
+        adapter._stand_at(named_door(f"claude-bedrock-{place.door}"))
+        return adapter
+
+    @classmethod
+    def azure(
+        cls,
+        model: str,
+        *,
+        resource: str | None = None,
+        api_key: KeyOrSigner | None = None,
+        token: Secret | None = None,
+        base_url: str | None = None,
+        http_client: HttpClient | Connector | None = None,
+        replay_scope: str | None = None,
+        default_max_output_tokens: int | None = None,
+        options: ClaudeOptions = ClaudeOptions(),
+        hooks: ClaudeHooks = ClaudeHooks(),
+    ) -> Self:
+        """Claude in Microsoft Foundry.
+
+        Args:
+          model: the name of the deployment.
+          resource: the name of the Foundry resource, or `ANTHROPIC_FOUNDRY_RESOURCE`.
+          api_key: the resource's key, or `ANTHROPIC_FOUNDRY_API_KEY`. A function is asked for each request.
+          token: an access token of Entra ID in place of a key, or a function that gives one for each request.
+          base_url: the address of the resource, in place of its name; without `/anthropic`.
+
+        Raises:
+          BadValue: no resource or no key, a resource that is not part of a host name, and as the constructor.
+        """
+        variable = "ANTHROPIC_FOUNDRY_API_KEY"
+        signer = azure_signer(api_key, token, header="x-api-key", variable=variable)
+        host = azure_host(resource, base_url, classic=False, variable="ANTHROPIC_FOUNDRY_RESOURCE")
+        adapter = cls(
+            model,
+            auth_token=signer,
+            base_url=f"{host}/anthropic",
             http_client=http_client,
             replay_scope=replay_scope,
             default_max_output_tokens=default_max_output_tokens,
             options=options,
             hooks=hooks,
         )
-        models = f"https://{host}/v1/projects/{project}/locations/{region}/publishers/anthropic/models"
+        adapter._stand_at(named_door("claude-azure"))
+        return adapter
+
+    @classmethod
+    def vertex(
+        cls,
+        model: str,
+        *,
+        project: str,
+        region: str,
+        token: KeyOrSigner,
+        base_url: str | None = None,
+        http_client: HttpClient | Connector | None = None,
+        replay_scope: str | None = None,
+        default_max_output_tokens: int | None = None,
+        options: ClaudeOptions = ClaudeOptions(),
+        hooks: ClaudeHooks = ClaudeHooks(),
+    ) -> Self:
+        """Claude on Google Cloud's Vertex AI.
+
+        Args:
+          model: with its version behind an `@`, such as `claude-sonnet-4-5@20250929`.
+          project: the id of the project.
+          region: `global`, a multi-region (`us`, `eu`) or a region.
+          token: an access token, or a function that gives one for each request.
+          base_url: the host, if it is not Google's.
+
+        Raises:
+          BadValue: a project or a region that cannot stand in a URL, and as the constructor.
+        """
+        place = vertex_place(project, region)
+        host = vertex_host(region)
+        adapter = cls(
+            model,
+            auth_token=vertex_signer(token),
+            base_url=base_url or f"https://{host}",
+            http_client=http_client,
+            replay_scope=replay_scope or host,
+            default_max_output_tokens=default_max_output_tokens,
+            options=options,
+            hooks=hooks,
+        )
+        models = f"{adapter._base_url}/v1/{place}/publishers/anthropic/models"
         adapter._count_url = f"{models}/count-tokens:rawPredict"
         adapter._config = msgspec.structs.replace(
             adapter._config, url=f"{models}/{{model}}:streamRawPredict", vertex=True
         )
+        adapter._stand_at(named_door("claude-vertex"))
         return adapter
+
+    @property
+    def door(self) -> CloudDoor | None:
+        """What is known about the cloud's door that requests go through; None at any other host."""
+        return self._door
+
+    def _stand_at(self, door: CloudDoor | None) -> None:
+        self._door = door
+        self._billed_by = None if door is None else door.prices
 
     @property
     def name(self) -> str:
@@ -160,7 +296,10 @@ class ClaudeAdapter(HttpAdapter):
         return _wire.NAME
 
     def _prepare(self, request: TurnRequest) -> Prepared:
-        return _encode.prepare(request, self._config)
+        prepared = _encode.prepare(request, self._config)
+        if self._door is not None or self._place is not None:
+            check_cloud(prepared, _encode.options_of(request, self._config), self._door, self._place)
+        return prepared
 
     def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
         """Whether `turn` goes back exactly to that scope and model. Pure."""
@@ -195,6 +334,7 @@ class ClaudeAdapter(HttpAdapter):
           NetworkError: no connection, or it failed before the answer was whole.
           BadValue: the function given as the key raised, or gave none.
         """
+        refuse(self._door, "count_tokens", "estimate")
         members = decode_object(prepared.body)
         sent = {name: value for name, value in members.items() if name in _COUNTED}
         if self._config.vertex:
@@ -229,11 +369,3 @@ class ClaudeAdapter(HttpAdapter):
             hidden_reasoning=prepared.hidden_reasoning,
             rates=prepared.rates,
         )
-
-
-# Multi-region and global endpoints have hosts of their own (Vertex AI, "Anthropic's Claude models").
-_VERTEX_HOSTS = {
-    "global": "aiplatform.googleapis.com",
-    "us": "aiplatform.us.rep.googleapis.com",
-    "eu": "aiplatform.eu.rep.googleapis.com",
-}

@@ -12,6 +12,7 @@ import re
 from base64 import b64decode
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Raw as RawJson
@@ -43,6 +44,7 @@ from lutum.dialect.json import (
 )
 from lutum_claude import _turn, _wire
 from lutum_claude._items import ClaudeItemEncoder, ClaudePiece, preface_messages
+from lutum_clouds import door_of, refuse
 
 HOST = "api.anthropic.com"
 
@@ -147,6 +149,7 @@ def batch_line(turn: Turn[Any], id: str) -> bytes:
     preview = turn.preview()
     if not preview.url.endswith("/v1/messages"):
         raise BadValue("turn", f"{preview.url} takes no batches of the Messages API")
+    refuse(door_of(urlsplit(preview.url).hostname or "", _wire.NAME), "batches", "turn")
     params = decode_object(preview.body)
     sent = {name: value for name, value in params.items() if name not in _NOT_IN_A_BATCH}
     return b'{"custom_id":%b,"params":%b}' % (encode(id), encode(sent))

@@ -6,7 +6,8 @@ from urllib.parse import quote, urlsplit
 
 from msgspec import Struct
 
-from lutum.transport import Credential, Secret
+from lutum.transport import Credential, KeyOrSigner, RequestSigner, credential_of
+from lutum_clouds import BedrockPlace
 
 OWN_BASE_URL = "https://api.openai.com/v1"
 REQUEST_IDS = ("request-id", "x-request-id", "apim-request-id", "x-amzn-requestid")
@@ -25,26 +26,31 @@ class OpenAIEndpoint(Struct, frozen=True):
       host: with its port, where the URL names one.
       azure: authenticates with an `api-key` header instead of a bearer token.
       api_version: Azure's, in the query; its `/openai/v1` URLs need none.
+      place: a door of Amazon Bedrock; the path before an API is then chosen by the model.
     """
 
     base_url: str
     host: str
     azure: bool = False
     api_version: str | None = None
+    place: BedrockPlace | None = None
 
     @property
     def own(self) -> bool:
         """OpenAI's own, where a key is required."""
         return self.host == OWN_HOST
 
-    def credential(self, api_key: Secret | None) -> Credential | None:
-        """The key that was given, or `OPENAI_API_KEY`."""
-        if (secret := Credential.find(api_key, "OPENAI_API_KEY")) is None:
-            return None
-        return Credential(secret, header="api-key", scheme="") if self.azure else Credential(secret)
+    def credential(self, api_key: KeyOrSigner | None) -> RequestSigner | None:
+        """The key or the signer that was given, or `OPENAI_API_KEY`."""
+        secret = Credential.find(api_key, "OPENAI_API_KEY")
+        if self.azure:
+            return credential_of(secret, header="api-key", scheme="")
+        return credential_of(secret)
 
-    def url(self, path: str) -> str:
-        """The URL of a path that begins with a slash."""
+    def url(self, path: str, model: str = "") -> str:
+        """The URL of a path that begins with a slash, for a model."""
+        if self.place is not None:
+            return self.place.base_url + self.place.prefix_of(model) + path
         query = f"?api-version={quote(self.api_version, safe='')}" if self.api_version else ""
         return self.base_url + path + query
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 from base64 import b64decode
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Raw as RawJson
@@ -12,6 +13,7 @@ from msgspec import Raw as RawJson
 from lutum import BadValue, Document, Event, Image, Message, Raw, ToolDef, ToolResult, Turn
 from lutum.abc import Decoder
 from lutum.dialect.json import FAULTS, decode_object, encode, objects, same_value
+from lutum_clouds import door_of, refuse
 
 Said = TypeVar("Said", Message, ToolResult)
 
@@ -91,6 +93,7 @@ def batch_line(turn: Turn[Any], id: str, path: str) -> bytes:
     preview = turn.preview()
     if not preview.url.partition("?")[0].endswith(path):
         raise BadValue("turn", f"{preview.url} is no request for {path}")
+    refuse(door_of(urlsplit(preview.url).hostname or "", "openai-chat"), "batches", "turn")
     members = decode_object(preview.body)
     sent = {name: value for name, value in members.items() if name not in _NOT_IN_A_BATCH}
     line = {"custom_id": id, "method": "POST", "url": "/v1" + path, "body": sent}

@@ -35,10 +35,13 @@ class GenaiPrices:
             raise UsageError("pricing: needs genai-prices; pip install 'lutum[prices]'") from None
         self._provider = provider
 
-    def cost(self, model: str, usage: Usage) -> tuple[Decimal, tuple[str, ...], bool] | None:
+    def cost(
+        self, model: str, usage: Usage, billed_by: str | None = None
+    ) -> tuple[Decimal, tuple[str, ...], bool] | None:
         """US dollars, the rates that it does not know for the model, and whether searches are included.
 
-        None where it does not know the model.
+        None where it does not know the model. Where only the maker of the model has a price, and not the
+        provider that bills it, `billed_by` is among the unknown rates.
         """
         cached = min(usage.cache_read_tokens, usage.input_tokens)
         written = min(usage.cache_write_tokens, usage.input_tokens - cached)
@@ -54,11 +57,18 @@ class GenaiPrices:
         if usage.web_searches:
             figures["web_searches"] = usage.web_searches
         known = self._package.Usage(**figures)
-        try:
-            found = self._priced(known, model, {})
-        except LookupError:
-            return None
+        provider = self._provider or billed_by
         context, missing = dict[str, str](), list[str]()
+        try:
+            found = self._priced(known, model, {}, provider)
+        except LookupError:
+            if self._provider is not None or billed_by is None:
+                return None
+            provider, missing = None, [billed_by]
+            try:
+                found = self._priced(known, model, {}, provider)
+            except LookupError:
+                return None
         for rate in usage.rates:
             variant = next((words for words in _CONTEXTS.get(rate, ()) if _has(found.model, words)), None)
             if variant is None:
@@ -66,14 +76,14 @@ class GenaiPrices:
             else:
                 context |= variant
         if context:
-            found = self._priced(known, model, context)
+            found = self._priced(known, model, context, provider)
         price: Decimal = found.total_price
         searched = usage.web_searches > 0 and found.model_price.web_searches_kcount is not None
         return price, tuple(missing), searched
 
-    def _priced(self, usage: Any, model: str, context: Mapping[str, str]) -> Any:
+    def _priced(self, usage: Any, model: str, context: Mapping[str, str], provider: str | None) -> Any:
         more = {"price_context": dict(context)} if context else {}
-        return self._package.calc_price(usage, model, provider_id=self._provider, **more)
+        return self._package.calc_price(usage, model, provider_id=provider, **more)
 
 
 def _has(model: Any, words: Mapping[str, str]) -> bool:

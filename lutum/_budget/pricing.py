@@ -113,7 +113,7 @@ class Pricing:
         Args:
           prices: your own, which go before.
           provider: the package's name of the provider that you pay, such as "openrouter". If not given, the
-            maker of the model.
+            cloud that the request goes through, else the maker of the model.
 
         Raises:
           UsageError: the package is not installed.
@@ -122,17 +122,24 @@ class Pricing:
         pricing._data = GenaiPrices(provider)
         return pricing
 
-    def cost(self, model: str, usage: Usage) -> Decimal | None:
-        """US dollars for a usage, rounded up to a pico-USD once; None where the model has no price."""
-        found = self._cost(model, usage)
+    def cost(self, model: str, usage: Usage, billed_by: str | None = None) -> Decimal | None:
+        """US dollars for a usage, rounded up to a pico-USD once; None where the model has no price.
+
+        Args:
+          billed_by: see `Prepared.billed_by`; your own prices go before.
+        """
+        found = self._cost(model, usage, billed_by)
         return None if found is None else found[0]
 
-    def priced(self, model: str, estimate: Estimate, rates: tuple[str, ...] = ()) -> Estimate:
+    def priced(
+        self, model: str, estimate: Estimate, rates: tuple[str, ...] = (), billed_by: str | None = None
+    ) -> Estimate:
         """An estimate with its cost at the dearest: every token fresh, or written to a cache, or reasoned.
 
         Args:
           rates: what the request asks for, see `Prepared.rates`. The provider may bill the standard rate
             instead, so the dearer of the two counts.
+          billed_by: see `Prepared.billed_by`.
         """
         if estimate.cost_usd is not None:
             return estimate
@@ -144,18 +151,18 @@ class Pricing:
             for cached in ((0, 0, 0), (0, read, 0), (0, read, hour), (read, 0, 0))
             for thought in (0, spoken)
             for asked in {(), named}
-            if (cost := self.cost(model, _usage(read, spoken, cached, thought, asked))) is not None
+            if (cost := self.cost(model, _usage(read, spoken, cached, thought, asked), billed_by)) is not None
         ]
         return msgspec.structs.replace(estimate, cost_usd=max(costs, default=None))
 
-    def settled(self, model: str, usage: Usage) -> Usage:
+    def settled(self, model: str, usage: Usage, billed_by: str | None = None) -> Usage:
         """A usage with its cost, if the provider did not report it.
 
         The label becomes `estimated` if a rate that was billed has no price here.
         """
         if usage.cost_usd is not None or not (usage.total_tokens or usage.web_searches):
             return usage
-        found = self._cost(model, usage)
+        found = self._cost(model, usage, billed_by)
         if found is None:
             return usage
         cost, exact = found
@@ -165,28 +172,28 @@ class Pricing:
         known = ", ".join([*self._rates, *(["genai-prices"] if self._data is not None else [])])
         return f"<Pricing of {known}>"
 
-    def _cost(self, model: str, usage: Usage) -> tuple[Decimal, bool] | None:
+    def _cost(self, model: str, usage: Usage, billed_by: str | None) -> tuple[Decimal, bool] | None:
         """The cost, and whether every rate in it has a price."""
         main, exact = usage, True
         costs = Decimal(0)
         for other, part in usage.parts:
-            found = self._one(other, part)
+            found = self._one(other, part, billed_by)
             if found is None:  # at the price of the model that was asked, which is better than nothing
                 exact = False
                 continue
             main = _less(main, part)
             costs += found[0]
             exact = exact and found[1]
-        found = self._one(model, main)
+        found = self._one(model, main, billed_by)
         return None if found is None else (costs + found[0], exact and found[1])
 
-    def _one(self, model: str, usage: Usage) -> tuple[Decimal, bool] | None:
+    def _one(self, model: str, usage: Usage, billed_by: str | None) -> tuple[Decimal, bool] | None:
         rates = self._find(model)
         if rates is not None:
             return _cost(rates, usage)
         if self._data is None:
             return None
-        found = self._data.cost(model, usage)
+        found = self._data.cost(model, usage, billed_by)
         if found is None:
             return None
         cost, missing, searched = found

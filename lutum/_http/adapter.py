@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from lutum._http.credential import Credential
+from lutum._http.credential import OutgoingRequest, RequestSigner, signed
 from lutum._http.exchange import HttpTransport, check_base_url
-from lutum._http.heads import RequestHeaders
+from lutum._http.heads import RequestHeaders, wire_url
 from lutum._http.http_client import Connector, HttpClient
+from lutum._telemetry.redact import hiding
 from lutum._values.check import check_type
 from lutum._values.errors import BadValue, ProviderError
 from lutum._values.results import CommittedTurn, Response
@@ -41,7 +42,7 @@ class HttpAdapter(ABC):
       model: used where a turn names none.
       base_url: checked; `self._base_url` has no slash at its end.
       scope: endpoint and account family whose turns are replayed exactly; the URL's host unless said.
-      credential: the key, where there is one.
+      credential: authenticates requests: a key, or a signer; None where there is neither.
       own_host: the provider's own, which demands a key; `variable` is where one could be set.
       http_client: an `httpx.AsyncClient` of yours.
       default_max_output_tokens: is checked here.
@@ -69,13 +70,16 @@ class HttpAdapter(ABC):
     hooks_class: ClassVar[type[Any] | None] = None
     """The class of `hooks=`; None: it is not checked."""
 
+    _billed_by: str | None = None
+    """The provider in price tables that bills the requests, where it is not the maker of the model."""
+
     def __init__(
         self,
         model: str,
         base_url: str,
         *,
         scope: str | None = None,
-        credential: Credential | None = None,
+        credential: RequestSigner | None = None,
         own_host: str = "",
         variable: str = "",
         http_client: HttpClient | Connector | None = None,
@@ -123,7 +127,11 @@ class HttpAdapter(ABC):
         """
         if self._credential is None and self._own_host:
             raise BadValue("api_key", f"{self._own_host} needs one: give api_key=, or set {self._variable}")
-        return self._prepare(request)
+        prepared = self._prepare(request)
+        signed = () if self._credential is None or not self._credential.signs else self._secret_headers
+        if signed or self._billed_by is not None:
+            prepared = msgspec.structs.replace(prepared, signed_headers=signed, billed_by=self._billed_by)
+        return prepared
 
     @abstractmethod
     def _prepare(self, request: TurnRequest) -> Prepared:
@@ -136,6 +144,10 @@ class HttpAdapter(ABC):
     def _fault(self, response: Response, body: bytes) -> ProviderError:
         """Return the error of a response with an error status."""
         return http_error(response, body, time.time(), self.errors)
+
+    def _refused(self, response: Response, body: bytes) -> ProviderError:
+        error = self._fault(response, body)
+        return error if self._credential is None else self._credential.refused(error, response)
 
     @abstractmethod
     def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
@@ -187,7 +199,7 @@ class HttpAdapter(ABC):
             prepared,
             secrets=self._secrets,
             decoder=partial(self.decoder, prepared),
-            fault=self._fault,
+            fault=self._refused,
         )
 
     async def aclose(self) -> None:
@@ -212,10 +224,10 @@ class HttpAdapter(ABC):
 
     @property
     def _secret_headers(self) -> tuple[str, ...]:
-        return () if self._credential is None else (self._credential.header,)
+        return () if self._credential is None else self._credential.secret_headers
 
-    async def _secrets(self) -> Mapping[str, str]:
-        return {} if self._credential is None else await self._credential.headers()
+    async def _secrets(self, request: OutgoingRequest) -> Mapping[str, str]:
+        return {} if self._credential is None else await signed(self._credential, request)
 
     async def _ask(
         self,
@@ -236,10 +248,15 @@ class HttpAdapter(ABC):
           BadValue: the function given as the key raised, or gave none.
         """
         sent = RequestHeaders(headers)
-        sent.add((await self._secrets()).items())
+        secrets = await self._secrets(OutgoingRequest(method, wire_url(url), tuple(sent), body))
+        try:
+            sent.add(secrets.items())
+            hide = hiding(secrets.values())
+        finally:
+            del secrets  # or tracebacks with local variables would show the key
         response, answer = await self._transport.request(method, url, sent, body)
         if response.status != 200:
-            raise self._fault(response, answer)
+            raise self._refused(response, hide(answer))
         try:
             return read(answer)
         except (msgspec.DecodeError, UnicodeError) as exc:

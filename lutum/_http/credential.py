@@ -1,18 +1,23 @@
-"""Credentials: a key, or a function that returns one, and the header that carries it."""
+"""Credentials: what authenticates a request. `Credential` is a key in a header; a `RequestSigner` sees the
+whole request and computes its headers from it.
+"""
 
 from __future__ import annotations
 
 import inspect
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Final, final
+from typing import ClassVar, Final, NamedTuple, TypeVar, final
 
-from lutum._values.errors import BadValue
+import anyio
 
-if TYPE_CHECKING:
-    pass
+from lutum._values.errors import BadValue, ProviderError, UsageError
+from lutum._values.results import Response
 
+CREDENTIAL_SECONDS: Final = 60.0
+"""How long a credential may take for one request: a token service that hangs must not hold a turn."""
 
 Secret = str | Callable[[], str | Awaitable[str]]
 """A key, or a function that gives one for each request; it may be a coroutine function."""
@@ -22,13 +27,66 @@ Secret = str | Callable[[], str | Awaitable[str]]
 _HEADER_VALUE: Final = re.compile(r"[!-~]([\t -~]*[!-~])?")
 
 
+S = TypeVar("S", bound="Secret | RequestSigner")
+
+
 def no_key() -> str:
     """Given as a key: none is sent, and none is looked for in the environment."""
     return ""
 
 
+class OutgoingRequest(NamedTuple):
+    """A request as it goes over the wire, without the headers that authenticate it.
+
+    Attributes:
+      url: escaped as it is sent; nothing changes it afterwards.
+      headers: their names as they are sent; `host` is added by the connection.
+    """
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"<OutgoingRequest {self.method} {self.url} {len(self.body)} bytes>"
+
+
+class RequestSigner(ABC):
+    """Authenticates requests: an adapter asks it last, once for each attempt.
+
+    It may wait, for a token service for instance, but at most 60 seconds a request. Cancelled while it waits,
+    the turn has sent nothing and costs nothing.
+    """
+
+    signs: ClassVar[bool] = True
+    """Whether the headers depend on the request. Previews then say `signed at send time`."""
+
+    field: str = "credentials"
+    """The parameter it came from, for errors."""
+
+    instant: bool = False
+    """Whether `sign` never waits: it then needs no bound."""
+
+    @property
+    @abstractmethod
+    def secret_headers(self) -> tuple[str, ...]:
+        """The names of the headers that `sign` returns, in small letters."""
+
+    @abstractmethod
+    async def sign(self, request: OutgoingRequest) -> Mapping[str, str]:
+        """Return the headers that authenticate a request. Cancelled, it has sent nothing.
+
+        A checkpoint only if it has to wait.
+        """
+
+    def refused(self, error: ProviderError, response: Response) -> ProviderError:
+        """Return the error of a response with an error status, with what the signer knows about it."""
+        return error
+
+
 @final
-class Credential:
+class Credential(RequestSigner):
     """A key and the header that carries it.
 
     Args:
@@ -41,6 +99,8 @@ class Credential:
       BadValue: a key that no header can hold; it is not quoted.
     """
 
+    signs = False
+
     def __init__(
         self,
         secret: Secret,
@@ -50,16 +110,29 @@ class Credential:
         scheme: str = "Bearer",
     ) -> None:
         self._secret = secret if callable(secret) else checked_key(field, secret)
-        self._field = field
+        self.field = field
+        self.instant = not callable(secret)
         self.header: Final = header
         self._scheme = scheme
 
     @staticmethod
-    def find(secret: Secret | None, *variables: str) -> Secret | None:
+    def find(secret: S | None, *variables: str) -> S | str | None:
         """The key given, else the first of these environment variables that holds one; None without."""
         if secret is not None:
             return None if secret is no_key else secret
         return next((value for name in variables if (value := os.environ.get(name))), None)
+
+    @property
+    def secret_headers(self) -> tuple[str, ...]:
+        """The header with the key."""
+        return (self.header,)
+
+    async def sign(self, request: OutgoingRequest) -> Mapping[str, str]:
+        """Return the header with the key, whatever the request is; as `headers`.
+
+        A checkpoint only if the key's function is.
+        """
+        return await self.headers()
 
     async def headers(self) -> Mapping[str, str]:
         """The header with the key. Cancelled, it leaves what the function of yours leaves.
@@ -75,10 +148,52 @@ class Credential:
                 value = value()
                 if inspect.isawaitable(value):
                     value = await value
+            except UsageError:
+                raise
             except Exception as exc:
-                raise BadValue(self._field, f"the function raised {type(exc).__name__}") from exc
-        key = checked_key(self._field, value)
+                raise BadValue(self.field, f"the function raised {type(exc).__name__}") from exc
+        key = checked_key(self.field, value)
         return {self.header: f"{self._scheme} {key}" if self._scheme else key}
+
+
+KeyOrSigner = Secret | RequestSigner
+"""A key, a function that gives one, or a signer of the caller."""
+
+
+def credential_of(
+    secret: KeyOrSigner | None,
+    *,
+    field: str = "api_key",
+    header: str = "authorization",
+    scheme: str = "Bearer",
+) -> RequestSigner | None:
+    """Return the signer, or a `Credential` with the key; None without either.
+
+    Raises:
+      BadValue: a key that no header can hold; it is not quoted.
+    """
+    if secret is None or isinstance(secret, RequestSigner):
+        return secret
+    return Credential(secret, field=field, header=header, scheme=scheme)
+
+
+async def signed(signer: RequestSigner, request: OutgoingRequest) -> Mapping[str, str]:
+    """Return the headers that authenticate a request. Cancelled, it leaves what the signer leaves.
+
+    A checkpoint only if the signer is.
+
+    Raises:
+      BadValue: the signer took longer than 60 seconds, or has nothing to sign with.
+    """
+    if signer.instant:
+        return await signer.sign(request)
+    with anyio.move_on_after(CREDENTIAL_SECONDS):
+        return await signer.sign(request)
+    raise BadValue(
+        signer.field,
+        f"gave nothing within {CREDENTIAL_SECONDS:.0f} seconds, so nothing was sent; look at its"
+        " function, or at the service that it asks",
+    )
 
 
 def checked_key(field: str, value: object) -> str:

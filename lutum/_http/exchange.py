@@ -17,8 +17,10 @@ from urllib.parse import urlsplit
 import anyio
 import msgspec
 
-from lutum._http.heads import RequestHeaders, Target
+from lutum._http.credential import OutgoingRequest
+from lutum._http.heads import RequestHeaders, Target, wire_url
 from lutum._http.http_client import Connector, HttpClient
+from lutum._telemetry.redact import hiding
 from lutum._telemetry.spans import CURRENT
 from lutum._telemetry.turn import CountingDecoder
 from lutum._values.check import check_type
@@ -51,8 +53,8 @@ REST_SECONDS: Final = 0.2
 
 _NOT_IN_A_URL: Final = re.compile(r"[\s\x00-\x1f\x7f\\]")
 
-Secrets = Callable[[], Awaitable[Mapping[str, str]]]
-"""Gives the headers that hold secrets; asked once for each request."""
+Secrets = Callable[[OutgoingRequest], Awaitable[Mapping[str, str]]]
+"""Gives the headers that authenticate a request; asked last, once for each attempt."""
 
 
 def check_base_url(url: str, endpoints: tuple[str, ...] = ()) -> str:
@@ -173,7 +175,7 @@ class HttpTransport:
 
         Args:
           prepared: what is sent, without secrets.
-          secrets: gives the secret headers; awaited by each `open`.
+          secrets: gives the headers that authenticate the request, which it sees; awaited by each `open`.
           decoder: makes the decoder of a successful response from its head.
           fault: makes the error of any other response from its head and the first 64 KiB of its body.
         """
@@ -266,11 +268,13 @@ class HttpExchange:
         call, prepared = self._call, self._prepared
         headers = RequestHeaders(prepared.headers)
         span = CURRENT.get()
-        secrets = await self._secrets()
+        request = OutgoingRequest(prepared.method, wire_url(prepared.url), tuple(headers), prepared.body)
+        secrets = await self._secrets(request)
         try:
             if span is not None:
                 span.hide(*secrets.values())
             headers.add(secrets.items())
+            hide = hiding(secrets.values())
         finally:
             del secrets  # or tracebacks with local variables would show the key
         self._handed = True
@@ -288,7 +292,8 @@ class HttpExchange:
                         if call.error(exc) is exc:
                             raise
             finally:  # if a timeout of the turn cuts it short, the status is what it says
-                self.refusal = self._fault(response, bytes(body))
+                # AWS quotes the signed request, with its session token, when a signature is wrong.
+                self.refusal = self._fault(response, hide(bytes(body)))
             raise self.refusal
         decoder = self._make_decoder(response)
         self._decoder = decoder if span is None else CountingDecoder(decoder, span)

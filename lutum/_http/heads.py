@@ -115,6 +115,16 @@ def _target(url: str) -> Target:
     return Target(parts.scheme, host, usual if port is None else port, path, authority)
 
 
+def wire_url(url: str) -> str:
+    """Return a URL as it is sent: its path and query escaped, without the scheme's own port.
+
+    Raises:
+      BadValue: it is not an http or https URL with a host, or has user info.
+    """
+    target = _target(url)
+    return f"{target.scheme}://{target.authority}{target.path}"
+
+
 def request_head(
     method: str, target: Target, headers: RequestHeaders, length: int, *, absolute: bool
 ) -> bytes:
@@ -155,5 +165,6 @@ def _keeps(name: str) -> bool:
         or name.endswith(("-id", "processing-ms", "service-time", "-requestid"))
         # A Retry-After date counts from the server's own clock. A redirect and an answer of another type are
         # errors that name the target and the type.
-        or name in ("cf-ray", "content-type", "date", "location", "x-should-retry")
+        # AWS names the type of an error in a header.
+        or name in ("cf-ray", "content-type", "date", "location", "x-should-retry", "x-amzn-errortype")
     ) and name != "set-cookie"

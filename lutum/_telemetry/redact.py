@@ -6,7 +6,7 @@ What goes over the wire is never touched. Who knows a secret's value masks that 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, unquote
 
@@ -112,6 +112,15 @@ def masked(text: S, secrets: Iterable[str]) -> S:
             else:
                 text = text.replace(form.encode(errors="replace"), MASK.encode())
     return text
+
+
+def hiding(values: Iterable[str]) -> Callable[[bytes], bytes]:
+    """Return a function that masks the values of secret headers in a body: whole, and without their scheme.
+
+    A function, because its repr shows nothing of them in a traceback with local variables.
+    """
+    secrets = [part for value in values for part in {value, value.rpartition(" ")[2]}]
+    return lambda body: masked(body, secrets)
 
 
 def masked_value(value: Any, secrets: Iterable[str]) -> Any:

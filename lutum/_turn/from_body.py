@@ -56,7 +56,7 @@ def result_from_body(body: bytes | str, turn: Turn[R]) -> R:
         raise ProviderError("the body is no whole answer", kind="malformed", body=data)
     usage = events[-1].usage
     if context.pricing is not None:
-        usage = context.pricing.settled(prepared.model, usage)
+        usage = context.pricing.settled(prepared.model, usage, prepared.billed_by)
     reducer = Reducer(spec.toolset, spec.available, spec.shape)
     try:
         for event in events:

@@ -185,7 +185,7 @@ class TurnContext(Struct, frozen=True):
         return (
             estimate
             if self.pricing is None
-            else self.pricing.priced(prepared.model, estimate, prepared.rates)
+            else self.pricing.priced(prepared.model, estimate, prepared.rates, prepared.billed_by)
         )
 
     def _reservation(self, prepared: Prepared) -> Callable[[], Awaitable[BudgetLease]]:

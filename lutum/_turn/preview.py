@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Final, cast
 
 from lutum._telemetry.redact import MASK, masked, masked_body, masked_headers, masked_url, secrets_sent
 from lutum._values.results import Estimate
@@ -11,13 +11,16 @@ from lutum._values.transcript import Transcript
 from lutum.abc import Adapter, ListsOpenItems, Prepared, ReadsOptions, ReplayForm
 from lutum.dialect.options import ProviderOptions
 
+SIGNED: Final = "signed at send time"
+"""The value of a header that is computed from the request when it is sent."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
     """A request as it will go out; `body` is byte-equal to what is sent.
 
     Attributes:
-      headers: with secrets masked.
+      headers: with secrets masked. One that is computed from the request says `signed at send time`.
       estimate: what will be reserved; `estimate_reason` says where it comes from.
       forms: for each committed turn, in order, whether it goes out exactly, or why not.
       inexact_reason: why the turn answered to this cannot be replayed exactly; None when it can.
@@ -66,7 +69,11 @@ def preview(
     return Preview(
         method=prepared.method,
         url=prepared.url,
-        headers={**dict(prepared.headers), **dict.fromkeys(prepared.secret_headers, MASK)},
+        headers={
+            **dict(prepared.headers),
+            **dict.fromkeys(prepared.secret_headers, MASK),
+            **dict.fromkeys(prepared.signed_headers, SIGNED),
+        },
         body=prepared.body,
         model=prepared.model,
         estimate=given if isinstance(given, Estimate) else prepared.estimate,

@@ -199,7 +199,7 @@ class Pump:
             return
         usage = msgspec.structs.replace(found, known="recovered")
         if self._pricing is not None:
-            usage = self._pricing.settled(self.prepared.model, usage)
+            usage = self._pricing.settled(self.prepared.model, usage, self.prepared.billed_by)
         self.attempts = (*self.attempts[:-1], replace(last, usage=usage))
         if self._traced is not None:
             self._traced.recovered(usage)
@@ -411,14 +411,14 @@ class Pump:
 
     def _priced(self, usage: Usage) -> Usage:
         """With its cost: what the provider said, and the price of what was counted on top of that."""
-        pricing, model = self._pricing, self.prepared.model
+        pricing, model, billed_by = self._pricing, self.prepared.model, self.prepared.billed_by
         if pricing is None:
             return usage
         beyond = self.counter.beyond(usage)
         if beyond is not None and usage.cost_usd is not None:
-            more = pricing.cost(model, beyond) or 0
+            more = pricing.cost(model, beyond, billed_by) or 0
             return msgspec.structs.replace(usage, cost_usd=usage.cost_usd + more)
-        return pricing.settled(model, usage)
+        return pricing.settled(model, usage, billed_by)
 
     async def _close(self) -> None:
         exchange, self._exchange = self._exchange, None

@@ -40,6 +40,7 @@ STATUSES: Final[Mapping[int, ErrorKind]] = {
 _BAD: Final[Meaning] = ("invalid_request", 400)
 _LONG: Final[Meaning] = ("context_length", 400)
 _AUTH: Final[Meaning] = ("authentication", 401)
+_REFUSED_KEY: Final[Meaning] = ("authentication", 403)
 _BILLING: Final[Meaning] = ("billing", 402)
 _DENIED: Final[Meaning] = ("permission", 403)
 _MISSING: Final[Meaning] = ("not_found", 404)
@@ -66,6 +67,18 @@ CODES: Final[Mapping[str, Meaning]] = {
     "servicequotaexceededexception": _LIMIT,
     "validationexception": _BAD,
     "accessdeniedexception": _DENIED,
+    "unrecognizedclientexception": _REFUSED_KEY,
+    "invalidsignatureexception": _REFUSED_KEY,
+    "signaturedoesnotmatch": _REFUSED_KEY,
+    "incompletesignature": _REFUSED_KEY,
+    "incompletesignatureexception": _REFUSED_KEY,
+    "missingauthenticationtoken": _REFUSED_KEY,
+    "missingauthenticationtokenexception": _REFUSED_KEY,
+    "invalidclienttokenid": _REFUSED_KEY,
+    "expiredtokenexception": _REFUSED_KEY,
+    "expiredtoken": _REFUSED_KEY,
+    "requestexpired": _REFUSED_KEY,
+    "requesttimetooskewed": _REFUSED_KEY,
     "resourcenotfoundexception": _MISSING,
     "modelnotreadyexception": _BUSY,
     "modeltimeoutexception": _LATE,

@@ -61,7 +61,7 @@ def http_error(response: Response, body: bytes, now: float, table: ErrorTable) -
     Args:
       now: seconds since the epoch, for a Retry-After that is a date in a response without a date.
     """
-    error, status = read_error(body), response.status
+    error, status = _typed(read_error(body), response), response.status
     kind = _coded(error, table.codes)[0]
     # Most providers call anything "invalid_request_error"; the status says more.
     if kind is None or (kind == "invalid_request" and status in table.statuses):
@@ -156,6 +156,14 @@ def not_an_answer(body: bytes, response: Response) -> ProviderError:
 def kind_of_status(status: int) -> ErrorKind:
     """Return what a status means if nothing else is known."""
     return "server" if status >= 500 else "invalid_request" if status >= 400 else "unknown"
+
+
+def _typed(error: ErrorBody, response: Response) -> ErrorBody:
+    """Return an error with the type from its header, where the body has none, as of AWS's gateways."""
+    type = response.headers.get("x-amzn-errortype", "").partition(":")[0].rpartition("#")[2].strip()
+    if not type or error.type is not None or error.code is not None:
+        return error
+    return msgspec.structs.replace(error, type=type)
 
 
 def _redirect(response: Response, message: str) -> str:

@@ -25,6 +25,7 @@ import lutum
 from lutum import BadValue, Document, Image, ModelInput, Raw, Text
 from lutum.abc import OutputFormat, ToolPlan, TurnRequest
 from lutum.testing.wire import check_claude_request
+from lutum.transport import OutgoingRequest
 from lutum_claude import ClaudeAdapter, ClaudeOptions, Thinking, _items
 
 HI = ModelInput().user("Hi")
@@ -704,13 +705,16 @@ def test_a_key_is_needed_for_the_api_alone(monkeypatch: pytest.MonkeyPatch) -> N
     assert (local.scope, local.prepare(request).secret_headers) == ("localhost", ())
 
 
+ANY_REQUEST = OutgoingRequest("POST", "https://host.test/", (), b"")
+
+
 async def test_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """A key is read once from the environment or asked for each request; no repr shows it."""
     monkeypatch.setenv("ANTHROPIC_API_KEY", "env-key")
     monkeypatch.delenv("ANTHROPIC_AUTH_TOKEN", raising=False)
     made = ClaudeAdapter(PLAIN)
     monkeypatch.delenv("ANTHROPIC_API_KEY")
-    assert await made._secrets() == {"x-api-key": "env-key"}
+    assert await made._secrets(ANY_REQUEST) == {"x-api-key": "env-key"}
     assert "env-key" not in repr(made)
     prepared = made.prepare(TurnRequest(transcript=HI.transcript))
     assert "env-key" not in repr(prepared)
@@ -718,8 +722,10 @@ async def test_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     async def later_key() -> str:
         return "later"
 
-    assert await ClaudeAdapter(PLAIN, api_key=later_key)._secrets() == {"x-api-key": "later"}
-    assert await ClaudeAdapter(PLAIN, auth_token=lambda: "t")._secrets() == {"authorization": "Bearer t"}
+    assert await ClaudeAdapter(PLAIN, api_key=later_key)._secrets(ANY_REQUEST) == {"x-api-key": "later"}
+    assert await ClaudeAdapter(PLAIN, auth_token=lambda: "t")._secrets(ANY_REQUEST) == {
+        "authorization": "Bearer t"
+    }
 
 
 def test_vertex() -> None:

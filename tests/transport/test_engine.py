@@ -349,7 +349,7 @@ async def test_the_host_header(transport: HttpTransport) -> None:
 async def test_the_key_is_in_no_local_variable(transport: HttpTransport, where: str, large: bool) -> None:
     """Error trackers keep the local variables of every frame."""
 
-    async def secrets() -> Mapping[str, str]:
+    async def secrets(request: Any = None) -> Mapping[str, str]:
         return {"authorization": "Bearer sk-a-secret"}
 
     async def script(peer: Peer) -> None:

@@ -25,7 +25,7 @@ from http_peer import (
 
 import lutum
 from lutum.abc import Phase, Prepared, TurnRequest
-from lutum.transport import HttpExchange, HttpTransport, check_base_url
+from lutum.transport import HttpExchange, HttpTransport, OutgoingRequest, check_base_url
 
 
 async def test_marks(transport: HttpTransport) -> None:
@@ -122,7 +122,7 @@ async def test_secrets_are_asked_for_each_request(transport: HttpTransport) -> N
     seen: list[bytes] = []
     keys = iter(["sk-one", "sk-two"])
 
-    async def secrets() -> Mapping[str, str]:
+    async def secrets(request: OutgoingRequest) -> Mapping[str, str]:
         await checkpoint()
         return {"X-Api-Key": next(keys)}
 
@@ -144,7 +144,7 @@ async def test_secrets_are_asked_for_each_request(transport: HttpTransport) -> N
 async def test_a_key_that_is_no_header_is_not_quoted(transport: HttpTransport, key: str) -> None:
     """A key with, say, a line end is refused by the header's name; no exception holds the key."""
 
-    async def secrets() -> Mapping[str, str]:
+    async def secrets(request: OutgoingRequest) -> Mapping[str, str]:
         return {"x-api-key": key}
 
     ex = exchange(transport, "http://127.0.0.1:9", secrets)

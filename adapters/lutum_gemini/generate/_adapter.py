@@ -8,11 +8,20 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from lutum import BadValue, CommittedTurn, Event, ProviderError, Response
+from lutum import CommittedTurn, Event, ProviderError, Response
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
 from lutum.dialect.json import FAULTS, decode_object, encode
 from lutum.dialect.options import options_of
-from lutum.transport import Connector, Credential, HttpAdapter, HttpClient, Secret, check_base_url
+from lutum.transport import (
+    Connector,
+    Credential,
+    HttpAdapter,
+    HttpClient,
+    KeyOrSigner,
+    check_base_url,
+    credential_of,
+)
+from lutum_clouds import CloudDoor, door_of, named_door, vertex_host, vertex_place, vertex_signer
 from lutum_gemini._options import GeminiHooks, GeminiOptions
 from lutum_gemini.generate import _decode, _encode, _errors, _tools, _turn, _wire
 
@@ -30,12 +39,6 @@ _COUNTED: Final = frozenset(
         "cachedContent",
     }
 )
-# Multi-region and global endpoints have hosts of their own (Vertex AI, "Locations").
-_VERTEX_HOSTS: Final = {
-    "global": "aiplatform.googleapis.com",
-    "us": "aiplatform.us.rep.googleapis.com",
-    "eu": "aiplatform.eu.rep.googleapis.com",
-}
 
 
 class _GeminiCount(msgspec.Struct):
@@ -80,8 +83,8 @@ class GeminiAdapter(HttpAdapter):
         self,
         model: str,
         *,
-        api_key: Secret | None = None,
-        token: Secret | None = None,
+        api_key: KeyOrSigner | None = None,
+        token: KeyOrSigner | None = None,
         base_url: str | None = None,
         api_version: str = _wire.API_VERSION,
         http_client: HttpClient | Connector | None = None,
@@ -90,11 +93,10 @@ class GeminiAdapter(HttpAdapter):
         options: GeminiOptions = GeminiOptions(),
         hooks: GeminiHooks = GeminiHooks(),
     ) -> None:
-        credential = None
-        if token is not None:
-            credential = Credential(token, field="token")
-        elif (key := Credential.find(api_key, "GOOGLE_API_KEY", "GEMINI_API_KEY")) is not None:
-            credential = Credential(key, header="x-goog-api-key", scheme="")
+        credential = credential_of(token, field="token")
+        if credential is None:
+            key = Credential.find(api_key, "GOOGLE_API_KEY", "GEMINI_API_KEY")
+            credential = credential_of(key, header="x-goog-api-key", scheme="")
         base = check_base_url(base_url or os.environ.get("GOOGLE_GEMINI_BASE_URL") or f"https://{API_HOST}")
         super().__init__(
             model,
@@ -108,6 +110,7 @@ class GeminiAdapter(HttpAdapter):
             hooks=hooks,
             options=options,
         )
+        self._stand_at(door_of(urlsplit(base).hostname or "", "gemini"))
         self._config = _encode.GeminiConfig(
             scope=self.scope,
             models=f"{base}/{quote(api_version, safe='/')}/models/",
@@ -124,7 +127,7 @@ class GeminiAdapter(HttpAdapter):
         *,
         project: str,
         region: str = "global",
-        token: Secret,
+        token: KeyOrSigner,
         base_url: str | None = None,
         http_client: HttpClient | Connector | None = None,
         replay_scope: str | None = None,
@@ -141,16 +144,13 @@ class GeminiAdapter(HttpAdapter):
           base_url: the host, if it is not Google's.
 
         Raises:
-          BadValue: `project` or `region` is blank, and as the constructor.
+          BadValue: `project` or `region` cannot stand in a URL, and as the constructor.
         """
-        for field, value in (("project", project), ("region", region)):
-            if not value.strip() or "/" in value:
-                raise BadValue(field, f"{value!r} is not the id of a {field}")
-        host = _VERTEX_HOSTS.get(region, f"{region}-aiplatform.googleapis.com")
-        base = check_base_url(base_url or f"https://{host}")
+        place = vertex_place(project, region)
+        base = check_base_url(base_url or f"https://{vertex_host(region)}")
         adapter = cls(
             model,
-            token=token,
+            token=vertex_signer(token),
             base_url=base,
             http_client=http_client,
             replay_scope=replay_scope or f"{urlsplit(base).hostname}/{project}",
@@ -158,13 +158,22 @@ class GeminiAdapter(HttpAdapter):
             options=options,
             hooks=hooks,
         )
-        place = f"projects/{quote(project, safe='')}/locations/{quote(region, safe='')}"
         adapter._config = msgspec.structs.replace(
             adapter._config,
             models=f"{base}/{_wire.VERTEX_VERSION}/{place}/publishers/google/models/",
             location=region,
         )
+        adapter._stand_at(named_door("gemini-vertex"))
         return adapter
+
+    @property
+    def door(self) -> CloudDoor | None:
+        """What is known about the door that requests go through; None at a host of somebody else."""
+        return self._door
+
+    def _stand_at(self, door: CloudDoor | None) -> None:
+        self._door = door
+        self._billed_by = None if door is None else door.prices
 
     @property
     def name(self) -> str:

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import copy
 import os
-from typing import Literal, final
+from typing import Literal, Self, final
 from urllib.parse import urlsplit
 
 import msgspec
 
 from lutum import BadValue, CommittedTurn, Event, Response, Transcript
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
-from lutum.transport import Connector, HttpAdapter, HttpClient, Secret, check_base_url
+from lutum.transport import Connector, HttpAdapter, HttpClient, KeyOrSigner, Secret, check_base_url
+from lutum_clouds import (
+    AwsSource,
+    BedrockDoor,
+    CloudDoor,
+    azure_host,
+    azure_signer,
+    bedrock_place,
+    bedrock_signer,
+    door_of,
+    named_door,
+)
 from lutum_openai import _endpoint, _messages
+from lutum_openai._cloud import check_cloud
 from lutum_openai._errors import ERRORS
 from lutum_openai._hosts import named_profile, profile_of
 from lutum_openai._options import OpenAIHooks, OpenAIOptions
@@ -28,7 +40,8 @@ class OpenAIChatAdapter(HttpAdapter):
 
     Args:
       model: used where a turn names none. On Azure, the deployment's name.
-      api_key: or `OPENAI_API_KEY`. A function is asked for each request. Only api.openai.com demands one.
+      api_key: or `OPENAI_API_KEY`. A function is asked for each request; a `RequestSigner` signs it. Only
+        api.openai.com demands one.
       base_url: `https://api.openai.com/v1`, or `OPENAI_BASE_URL`. On Azure `https://NAME.openai.azure.com`
         and `api_version`, or with `/openai/v1` behind it; the key then goes in an `api-key` header.
       api_version: Azure's `api-version`.
@@ -61,7 +74,7 @@ class OpenAIChatAdapter(HttpAdapter):
         self,
         model: str,
         *,
-        api_key: Secret | None = None,
+        api_key: KeyOrSigner | None = None,
         base_url: str | None = None,
         api_version: str | None = None,
         profile: Profile | str | None = None,
@@ -96,6 +109,7 @@ class OpenAIChatAdapter(HttpAdapter):
         known = profile_of(self._endpoint.host) if profile is None else named_profile(profile)
         if max_tokens_field != "auto":
             known = known.with_max_tokens(max_tokens_field)
+        self._stand_at(door_of(self._endpoint.host, _wire.NAME))
         self._config = _encode.ChatConfig(
             scope=self.scope,
             url=chat_url(self._endpoint),
@@ -109,6 +123,130 @@ class OpenAIChatAdapter(HttpAdapter):
             headers=tuple((name, value) for name, value in said if value),
             secret_headers=self._secret_headers,
         )
+
+    @classmethod
+    def bedrock(
+        cls,
+        model: str,
+        *,
+        region: str | None = None,
+        door: BedrockDoor = "runtime",
+        api_key: KeyOrSigner | None = None,
+        credentials: AwsSource | None = None,
+        profile: Profile | str | None = None,
+        aws_profile: str | None = None,
+        base_url: str | None = None,
+        prefix: str | None = None,
+        http_client: HttpClient | Connector | None = None,
+        replay_scope: str | None = None,
+        default_max_output_tokens: int | None = None,
+        options: OpenAIOptions = OpenAIOptions(),
+        hooks: OpenAIHooks = OpenAIHooks(),
+    ) -> Self:
+        """Chat Completions on Amazon Bedrock.
+
+        Requests are authenticated by the first of these: `api_key`, `credentials`, `aws_profile`,
+        `AWS_BEARER_TOKEN_BEDROCK`, AWS credentials in the environment, the rest of the AWS chain, which needs
+        `pip install 'lutum[bedrock]'`. `OPENAI_API_KEY` is not read.
+
+        Args:
+          model: an id such as `openai.gpt-oss-120b-1:0`; at `runtime` also an inference profile or an ARN.
+          region: or `AWS_REGION`, or `AWS_DEFAULT_REGION`.
+          door: `runtime` (bedrock-runtime, which AWS recommends) or `mantle` (bedrock-mantle).
+          api_key: a Bedrock API key, sent as a bearer token, or a function that gives one for each request.
+          credentials: `AwsCredentials`, or a function that gives them for each request; they sign it.
+          profile: as the constructor.
+          aws_profile: a profile of the AWS configuration.
+          base_url: the address of the door, where it is another: an endpoint in a private network.
+          prefix: the path before `/chat/completions`, which otherwise follows from door and model. With it,
+            models are not checked.
+
+        Raises:
+          BadValue: no region or no credentials, a region that is not part of a host name, an unknown door,
+            a model that the door does not serve, and as the constructor.
+        """
+        place = bedrock_place(door, region, base_url, prefix)
+        place.check_model(model, "chat")
+        adapter = cls(
+            model,
+            api_key=bedrock_signer(place, api_key, credentials, aws_profile),
+            base_url=place.base_url,
+            profile=profile,
+            http_client=http_client,
+            replay_scope=replay_scope or place.host,
+            default_max_output_tokens=default_max_output_tokens,
+            options=options,
+            hooks=hooks,
+        )
+        adapter._endpoint = msgspec.structs.replace(adapter._endpoint, host=place.host, place=place)
+        known = profile_of(place.host) if profile is None else adapter._config.profile
+        adapter._config = msgspec.structs.replace(
+            adapter._config, host=place.host, place=place, profile=known
+        )
+        adapter._stand_at(named_door(f"openai-bedrock-{place.door}"))
+        return adapter
+
+    @classmethod
+    def azure(
+        cls,
+        model: str,
+        *,
+        resource: str | None = None,
+        classic: bool = False,
+        api_version: str | None = None,
+        api_key: KeyOrSigner | None = None,
+        token: Secret | None = None,
+        profile: Profile | str | None = None,
+        base_url: str | None = None,
+        http_client: HttpClient | Connector | None = None,
+        replay_scope: str | None = None,
+        default_max_output_tokens: int | None = None,
+        options: OpenAIOptions = OpenAIOptions(),
+        hooks: OpenAIHooks = OpenAIHooks(),
+    ) -> Self:
+        """Chat Completions in Microsoft Foundry or Azure OpenAI.
+
+        Args:
+          model: the name of the deployment.
+          resource: the name of the resource; or `AZURE_OPENAI_ENDPOINT`, which is its address.
+          classic: an Azure OpenAI resource (`openai.azure.com`) instead of Foundry (`services.ai.azure.com`).
+          api_version: for the older URLs, which name the deployment; `/openai/v1` needs none.
+          api_key: the resource's key, or `AZURE_OPENAI_API_KEY`. A function is asked for each request.
+          token: an access token of Entra ID in place of a key, or a function that gives one for each request.
+          profile: as the constructor.
+          base_url: the address of the resource, in place of its name; without a path.
+
+        Raises:
+          BadValue: no resource or no key, a resource that is not part of a host name, and as the constructor.
+        """
+        variable = "AZURE_OPENAI_API_KEY"
+        signer = azure_signer(api_key, token, header="api-key", variable=variable)
+        host = azure_host(resource, base_url, classic=classic, address_variable="AZURE_OPENAI_ENDPOINT")
+        adapter = cls(
+            model,
+            api_key=signer,
+            base_url=f"{host}/openai" if api_version else f"{host}/openai/v1",
+            api_version=api_version,
+            profile="azure" if profile is None else profile,
+            http_client=http_client,
+            replay_scope=replay_scope,
+            default_max_output_tokens=default_max_output_tokens,
+            options=options,
+            hooks=hooks,
+        )
+        adapter._endpoint = msgspec.structs.replace(adapter._endpoint, azure=True)
+        adapter._config = msgspec.structs.replace(adapter._config, url=chat_url(adapter._endpoint))
+        adapter._stand_at(named_door("openai-azure"))
+        return adapter
+
+    @property
+    def door(self) -> CloudDoor | None:
+        """What is known about the cloud's door that requests go through; None at any other host."""
+        return self._door
+
+    def _stand_at(self, door: CloudDoor | None) -> None:
+        self._door = door
+        self._billed_by = None if door is None else door.prices
 
     @property
     def name(self) -> str:
@@ -126,7 +264,9 @@ class OpenAIChatAdapter(HttpAdapter):
         return other
 
     def _prepare(self, request: TurnRequest) -> Prepared:
-        return _encode.prepare(request, self._config)
+        prepared = _encode.prepare(request, self._config)
+        check_cloud(prepared, _encode.options_of(request, self._config), self._door)
+        return prepared
 
     def read_body(self, prepared: Prepared, body: bytes) -> list[Event]:
         """The events of an answer that came whole, such as one of a batch. Pure.

@@ -21,7 +21,9 @@ from lutum.dialect.json import decode_object, encode
 from lutum.dialect.options import merge_extra_body
 from lutum.dialect.prefix import changed_at, differs_at
 from lutum.dialect.schema import narrow
+from lutum_clouds import BedrockPlace
 from lutum_openai import _estimate
+from lutum_openai._cloud import check_model
 from lutum_openai._hidden_prompt import hidden_prompt_tokens
 from lutum_openai._hosts import for_model
 from lutum_openai._items import OpenAIPiece, json_instruction
@@ -51,7 +53,8 @@ class ChatConfig(Struct, frozen=True):
     """What an adapter adds to its requests: where they go and what is said where the request says nothing.
 
     `url` may hold `{model}`. `by_model`: rules that go with a model are laid over the profile.
-    `secret_headers` are the names of those added when a request is sent.
+    `secret_headers` are the names of those added when a request is sent. At a `place` of Amazon Bedrock the
+    URL follows from the model.
     """
 
     scope: str
@@ -60,6 +63,7 @@ class ChatConfig(Struct, frozen=True):
     profile: Profile = UNKNOWN
     host: str = ""
     by_model: bool = False
+    place: BedrockPlace | None = None
     options: OpenAIOptions = OpenAIOptions()
     default_max_output_tokens: int | None = None
     cache_control: Literal["5m", "1h"] | None = None
@@ -75,6 +79,7 @@ def prepare(request: TurnRequest, config: ChatConfig) -> Prepared:
     """
     settings = request.settings
     model = config.model if settings.model is UNSET else settings.model
+    check_model(config.place, model, "chat")
     options = options_of(request, config)
     for name in _RESPONSES_ONLY:
         if getattr(options, name) is not None:
@@ -149,7 +154,7 @@ def prepare(request: TurnRequest, config: ChatConfig) -> Prepared:
     tokens += _estimate.json_tokens(output) + (_estimate.json_tokens(instruction) if instruction else 0)
     return Prepared(
         request=request,
-        url=config.url.replace("{model}", quote(model, safe="")),
+        url=_url(config, model),
         body=b"".join(body),
         model=model,
         headers=request_headers(options.extra_headers, config.headers),
@@ -168,6 +173,12 @@ def prepare(request: TurnRequest, config: ChatConfig) -> Prepared:
         rates=requested_rates(options),
         cacheable=profile.cache_tokens is not None and tokens >= profile.cache_tokens,
     )
+
+
+def _url(config: ChatConfig, model: str) -> str:
+    if config.place is not None:
+        return config.place.base_url + config.place.prefix_of(model) + "/chat/completions"
+    return config.url.replace("{model}", quote(model, safe=""))
 
 
 def options_of(request: TurnRequest, config: ChatConfig) -> OpenAIOptions:

@@ -30,6 +30,7 @@ from lutum.dialect.options import merge_extra_body
 from lutum.dialect.prefix import changed_at
 from lutum.dialect.schema import narrow
 from lutum_openai import _estimate
+from lutum_openai._cloud import check_model
 from lutum_openai._endpoint import OpenAIEndpoint
 from lutum_openai._hidden_prompt import hidden_prompt_tokens
 from lutum_openai._items import OpenAIPiece, json_instruction, message_tokens
@@ -140,6 +141,7 @@ def prepare(request: TurnRequest, config: ResponsesConfig) -> Prepared:
     """
     settings, options = request.settings, options_of(request, config)
     model = config.model if settings.model is UNSET else settings.model
+    check_model(config.endpoint.place, model, "responses")
     for name in _CHAT_ONLY:
         if getattr(options, name) is not None:
             raise BadValue(name, "belongs to Chat Completions: use OpenAIChatAdapter")
@@ -190,7 +192,7 @@ def prepare(request: TurnRequest, config: ResponsesConfig) -> Prepared:
     tokens = hidden + input_tokens + tool_tokens + format_tokens
     return Prepared(
         request=request,
-        url=config.endpoint.url("/responses"),
+        url=config.endpoint.url("/responses", model),
         body=_body(model, tools.entries, input.items, tail),
         model=model,
         headers=request_headers(options.extra_headers, config.headers),

@@ -19,6 +19,7 @@ import httpx
 
 from lutum.testing.wire._claude import ClaudeDialect
 from lutum.testing.wire._claude_batches import ClaudeBatchesDialect
+from lutum.testing.wire._claude_vertex import ClaudeVertexDialect
 from lutum.testing.wire._dialect import Dialect
 from lutum.testing.wire._error import WireError
 from lutum.testing.wire._gemini import GeminiDialect
@@ -74,11 +75,11 @@ class WireServer:
     with `bind_prefix` also when they come back behind anything but what they were made behind, for every
     model. With `api_key`, requests must bring it.
 
-    It speaks Claude's Messages, OpenAI's Responses, Chat Completions and Completions, and Gemini's
-    `generateContent`, each on its paths, and OpenRouter's record of a generation, which is not there for the
-    first `generation_misses` questions. It takes batches of Claude's and OpenAI's: each entry is a request of
-    its own, in the log too, answered when the batch is made; the first `batch_polls` questions after a batch
-    find it in progress.
+    It speaks Claude's Messages, also as Vertex AI does, OpenAI's Responses, Chat Completions and Completions,
+    and Gemini's `generateContent`, each on its paths, and OpenRouter's record of a generation, which is not
+    there for the first `generation_misses` questions. It takes batches of Claude's and OpenAI's: each entry
+    is a request of its own, in the log too, answered when the batch is made; the first `batch_polls`
+    questions after a batch find it in progress.
     With `prompt_cache`, Claude's and OpenAI's answers bill cache reads and writes as the providers document
     it; `WireRequest.cache` has the figures.
     `chat_reasoning` is the member in which Chat Completions shows reasoning: unless said, OpenRouter's
@@ -100,11 +101,13 @@ class WireServer:
         prompt_cache: bool = False,
     ) -> None:
         bills = Bills()
+        claude = ClaudeDialect(signing=signing, bind_prefix=bind_prefix, api_key=api_key)
         self._scripts: deque[Script] = deque(() if callable(scripts) else scripts)
         self._default = scripts if callable(scripts) else default
         self._chunking: Chunking = chunking
         self._dialects: tuple[Dialect, ...] = (
-            ClaudeDialect(signing=signing, bind_prefix=bind_prefix, api_key=api_key),
+            claude,
+            ClaudeVertexDialect(claude),
             OpenAIResponsesDialect(signing=signing, api_key=api_key, bills=bills),
             OpenAIChatDialect(signing=signing, api_key=api_key, reasoning=chat_reasoning, bills=bills),
             OpenAICompletionsDialect(api_key=api_key),

@@ -1,0 +1,87 @@
+"""The usual AWS credential chain, from botocore, in a thread because it blocks. The only module with I/O."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import threading
+from typing import Any, Final, final
+
+import anyio.to_thread
+
+from lutum import BadValue
+from lutum_clouds._credentials import AwsCredentials
+
+_INSTALL: Final = "pip install 'lutum[bedrock]'"
+
+
+@final
+class AwsChain:
+    """A credential function over botocore's chain: environment, profiles, SSO, containers, instance metadata.
+
+    botocore is loaded with the first request. What it finds is kept, and renewed before it expires.
+
+    Args:
+      profile: a profile of the AWS configuration; None: `AWS_PROFILE`, else the default one.
+
+    Raises:
+      BadValue: botocore is not installed.
+    """
+
+    def __init__(self, profile: str | None = None) -> None:
+        if importlib.util.find_spec("botocore") is None:
+            raise BadValue(
+                "credentials",
+                "are missing: set AWS_BEARER_TOKEN_BEDROCK, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY,"
+                f" give api_key= or credentials=, or install botocore for the AWS chain: {_INSTALL}",
+            )
+        self._profile = profile
+        self._found: Any = None
+        self._lock = threading.Lock()
+
+    async def __call__(self) -> AwsCredentials:
+        """Return credentials that are valid now. Cancelled, its thread goes on and what it finds is kept.
+
+        Raises:
+          BadValue: the chain has none, or could not renew them; botocore's words are in it.
+        """
+        return await anyio.to_thread.run_sync(self._frozen, abandon_on_cancel=True)
+
+    def _frozen(self) -> AwsCredentials:
+        exceptions: Any = importlib.import_module("botocore.exceptions")
+        try:
+            with self._lock:
+                if self._found is None:
+                    session: Any = importlib.import_module("botocore.session")
+                    self._found = session.Session(profile=self._profile).get_credentials()
+                if self._found is None:
+                    raise BadValue(
+                        "credentials",
+                        "the AWS chain found none: no environment variables, profile, SSO session, container"
+                        " or instance role",
+                    )
+                found = self._found.get_frozen_credentials()
+                expires = getattr(self._found, "_expiry_time", None)
+        except exceptions.BotoCoreError as exc:
+            raise BadValue("credentials", f"the AWS chain failed, {type(exc).__name__}: {exc}") from None
+        return AwsCredentials(
+            access_key=found.access_key, secret_key=found.secret_key, token=found.token, expires=expires
+        )
+
+
+def environment_credentials() -> AwsCredentials | None:
+    """Return the credentials in the environment, which go before the rest of the chain; None without.
+
+    Raises:
+      BadValue: one of the two keys is missing, or cannot be sent.
+    """
+    access_key, secret_key = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
+    if not access_key and not secret_key:
+        return None
+    if not access_key or not secret_key:
+        missing = "AWS_SECRET_ACCESS_KEY" if access_key else "AWS_ACCESS_KEY_ID"
+        raise BadValue("credentials", f"{missing} is not set, and the other half of the pair is")
+    return AwsCredentials(
+        access_key=access_key, secret_key=secret_key, token=os.environ.get("AWS_SESSION_TOKEN") or None
+    )

@@ -1,0 +1,93 @@
+"""AWS credentials as a value, and when a token expires. No I/O."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Final
+from urllib.parse import parse_qs
+
+import msgspec
+from msgspec import Struct
+
+from lutum import BadValue
+from lutum.transport import checked_key
+
+
+class AwsCredentials(Struct, frozen=True, kw_only=True):
+    """What signs requests to AWS. Its repr shows the access key only.
+
+    Attributes:
+      access_key: `AWS_ACCESS_KEY_ID`.
+      secret_key: `AWS_SECRET_ACCESS_KEY`.
+      token: `AWS_SESSION_TOKEN`, of temporary credentials.
+      expires: the time with its zone from which AWS refuses them; None if unknown.
+
+    Raises:
+      BadValue: a value is blank or cannot be sent; it is not quoted.
+    """
+
+    access_key: str
+    secret_key: str
+    token: str | None = None
+    expires: datetime | None = None
+
+    def __post_init__(self) -> None:
+        checked_key("credentials.access_key", self.access_key)
+        checked_key("credentials.secret_key", self.secret_key)
+        if self.token is not None:
+            checked_key("credentials.token", self.token)
+        if self.expires is not None and (
+            not isinstance(self.expires, datetime) or self.expires.tzinfo is None
+        ):
+            raise BadValue("credentials.expires", "is a datetime with a time zone, or None")
+
+    def __repr__(self) -> str:
+        return f"AwsCredentials(access_key={self.access_key!r}, ...)"
+
+
+AwsSource = AwsCredentials | Callable[[], AwsCredentials | Awaitable[AwsCredentials]]
+"""Credentials, or a function that gives them for each request; it may be a coroutine function."""
+
+LEEWAY: Final = 300.0
+"""Seconds by which this machine's clock may be wrong: AWS allows as much."""
+
+_KEY_PREFIX: Final = "bedrock-api-key-"
+_JWT: Final = re.compile(r"[\w-]+\.([\w-]+)\.[\w-]*", re.ASCII)
+
+
+class _Claims(Struct):
+    exp: float | None = None
+
+
+def expiry_of(token: str) -> float | None:
+    """Return the seconds since the epoch from which a token is refused; None if it does not say.
+
+    A short-term key of Bedrock is a presigned URL in base64. Microsoft Entra's tokens are JSON Web Tokens.
+    """
+    try:
+        if token.startswith(_KEY_PREFIX):
+            url = base64.b64decode(token.removeprefix(_KEY_PREFIX), validate=True).decode()
+            query = parse_qs(url.partition("?")[2])
+            signed = datetime.strptime(query["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+            return signed.timestamp() + int(query["X-Amz-Expires"][0])
+        if (found := _JWT.fullmatch(token)) is not None:
+            claims = base64.urlsafe_b64decode(found[1] + "=" * (-len(found[1]) % 4))
+            return msgspec.json.decode(claims, type=_Claims).exp
+    except (binascii.Error, LookupError, ValueError, msgspec.DecodeError):
+        pass  # the server reads it, and says what is wrong with it
+    return None
+
+
+def check_not_expired(field: str, expires: float | None, now: float, advice: str) -> None:
+    """Refuse what has expired.
+
+    Raises:
+      BadValue: it has, and longer ago than the clocks may differ.
+    """
+    if expires is not None and expires + LEEWAY <= now:
+        when = datetime.fromtimestamp(expires, UTC).isoformat(timespec="seconds")
+        raise BadValue(field, f"expired at {when}; {advice}")

@@ -1,0 +1,48 @@
+"""Checks of what becomes part of a host name or of a path. No I/O."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from lutum import BadValue
+
+# RFC 1123, 2.1: letters, digits and inner hyphens, 63 characters at most.
+_LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE | re.ASCII)
+_PROJECT: Final = re.compile(r"(?:[a-z0-9][a-z0-9.-]*:)?[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+
+
+def host_label(field: str, value: object, example: str) -> str:
+    """Return a value that is one label of a host name.
+
+    Raises:
+      BadValue: it is not; an address in place of a name is explained.
+    """
+    if not isinstance(value, str):
+        raise BadValue(field, f"is a str such as {example!r}, not {type(value).__name__}")
+    if not value.strip():
+        raise BadValue(field, f"is blank; give a name such as {example!r}")
+    if "://" in value or "." in value or "/" in value:
+        raise BadValue(
+            field, f"{value!r} is an address; give the name only, such as {example!r}, or base_url="
+        )
+    if not _LABEL.fullmatch(value):
+        raise BadValue(
+            field,
+            f"{value!r} is not part of a host name: letters, digits and inner hyphens, at most 63, such as"
+            f" {example!r}",
+        )
+    return value.lower()
+
+
+def project_id(field: str, value: object) -> str:
+    """Return the id of a Google Cloud project, which may have a domain before it.
+
+    Raises:
+      BadValue: it is not one.
+    """
+    if not isinstance(value, str) or not _PROJECT.fullmatch(value):
+        raise BadValue(
+            field, f"{value!r} is not the id of a project: small letters, digits and inner hyphens"
+        )
+    return value

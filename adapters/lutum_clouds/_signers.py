@@ -1,0 +1,148 @@
+"""Signers of requests: SigV4 with AWS credentials, and bearer tokens that say when they expire."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, final
+
+from lutum import BadValue, ProviderError, Response, UsageError
+from lutum.dialect.headers import http_date
+from lutum.transport import Credential, OutgoingRequest, RequestSigner, Secret
+from lutum_clouds._credentials import AwsCredentials, AwsSource, check_not_expired, expiry_of
+from lutum_clouds._sigv4 import sign
+
+_SKEW: Final = 240.0
+"""Seconds between two clocks that explain a refused signature; AWS takes five minutes."""
+
+# "Signature expired: 20261129T120000Z is now earlier than 20261129T125500Z (... - 5 min.)" (recorded)
+_SKEWED: Final = ("signature expired", "signature not yet current", "is now earlier than", "too skewed")
+_SKEW_TYPES: Final = frozenset({"requesttimetooskewed", "requestexpired"})
+
+
+@final
+class SigV4Signer(RequestSigner):
+    """Signs requests with AWS credentials, each attempt anew.
+
+    After an answer that says that the clocks differ, requests are signed by the server's clock.
+
+    Args:
+      source: the credentials, or a function that gives them for each request.
+      region, service: what the signature is for.
+      clock: seconds since the epoch.
+
+    Raises:
+      BadValue: `source` is neither.
+    """
+
+    def __init__(
+        self, source: AwsSource, *, region: str, service: str, clock: Callable[[], float] = time.time
+    ) -> None:
+        if not callable(source) and not isinstance(source, AwsCredentials):
+            raise BadValue(
+                "credentials",
+                f"is AwsCredentials(...), or a function that gives them, not {type(source).__name__}",
+            )
+        self._source = source
+        self._region = region
+        self._service = service
+        self._clock = clock
+        self._ahead = 0.0
+
+    @property
+    def secret_headers(self) -> tuple[str, ...]:
+        """Those that a signature has at most."""
+        return ("authorization", "x-amz-date", "x-amz-security-token")
+
+    async def sign(self, request: OutgoingRequest) -> Mapping[str, str]:
+        """Return the headers of the signature. Cancelled, it leaves what the function leaves.
+
+        A checkpoint only if the function is.
+
+        Raises:
+          BadValue: the function raised or gave something else, or the credentials have expired.
+        """
+        credentials = await self._credentials()
+        now = self._clock() + self._ahead
+        expires = None if credentials.expires is None else credentials.expires.timestamp()
+        advice = "give a function that renews them, or sign in again (`aws sso login`)"
+        check_not_expired("credentials", expires, now, advice)
+        return sign(request, credentials, region=self._region, service=self._service, now=now)
+
+    def refused(self, error: ProviderError, response: Response) -> ProviderError:
+        """Say what is wrong with a signature that came too late or too early, and correct the next one."""
+        server = http_date(response.headers.get("date", ""))
+        if server is None or not _is_skew(error):
+            return error
+        ahead = server - self._clock()
+        if abs(ahead - self._ahead) < _SKEW:
+            return error
+        self._ahead = ahead
+        behind = f"{abs(ahead):.0f} seconds {'behind' if ahead > 0 else 'ahead of'}"
+        error.should_retry = True
+        error.add_note(
+            f"The clock of this machine is {behind} AWS's. The next request is signed by AWS's clock; set the"
+            " clock of the machine."
+        )
+        return error
+
+    async def _credentials(self) -> AwsCredentials:
+        source: Any = self._source
+        if not callable(source):
+            return self._source  # type: ignore[return-value]
+        try:
+            found: Any = source()
+            if inspect.isawaitable(found):
+                found = await found
+        except UsageError:
+            raise
+        except Exception as exc:
+            raise BadValue("credentials", f"the function raised {type(exc).__name__}") from exc
+        if not isinstance(found, AwsCredentials):
+            raise BadValue("credentials", f"the function gave {type(found).__name__}, not AwsCredentials")
+        return found
+
+
+def _is_skew(error: ProviderError) -> bool:
+    words = error.message.lower()
+    return (error.type or "").lower() in _SKEW_TYPES or any(word in words for word in _SKEWED)
+
+
+@final
+class BearerToken(RequestSigner):
+    """A bearer token, or a function that gives one for each request. One that has expired is not sent.
+
+    Args:
+      secret: the token.
+      field: the parameter it came from, for errors.
+      advice: what to do about an expired token.
+    """
+
+    signs = False
+
+    def __init__(
+        self, secret: Secret, *, field: str, advice: str, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.field = field
+        self._key = Credential(secret, field=field)
+        self._advice = advice
+        self._clock = clock
+
+    @property
+    def secret_headers(self) -> tuple[str, ...]:
+        """`authorization`."""
+        return self._key.secret_headers
+
+    async def sign(self, request: OutgoingRequest) -> Mapping[str, str]:
+        """Return the header with the token. Cancelled, it leaves what the function leaves.
+
+        A checkpoint only if the function is.
+
+        Raises:
+          BadValue: the function raised or gave no token, or the token has expired.
+        """
+        headers = await self._key.headers()
+        token = headers["authorization"].removeprefix("Bearer ")
+        check_not_expired(self.field, expiry_of(token), self._clock(), self._advice)
+        return headers
