@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from lutum import BadValue
-from lutum.transport import Credential, RequestSigner, Secret, check_base_url
+from lutum.transport import Credential, RequestSigner, Secret, check_base_url, credential_of
 from lutum_clouds._labels import host_label
 from lutum_clouds._signers import BearerToken
 
@@ -53,13 +53,11 @@ def azure_signer(
         raise BadValue("token", "is given beside api_key; keep one of them")
     if token is not None:
         return BearerToken(token, field="token", advice=_ADVICE)
-    if isinstance(api_key, RequestSigner):
-        return api_key
-    key = Credential.find(api_key, variable)
+    key = credential_of(Credential.find(api_key, variable), header=header, scheme="")
     if key is None:
         raise BadValue(
             "api_key",
             f"is missing: give api_key=, set {variable}, or give token= for Entra ID: a function that returns"
             " an access token for https://ai.azure.com or https://cognitiveservices.azure.com",
         )
-    return Credential(key, header=header, scheme="")
+    return key

@@ -238,7 +238,7 @@ DOORS: Final[tuple[CloudDoor, ...]] = (
 """The table. `docs/hosts.md` shows it."""
 
 
-def door_of(host: str, dialect: Dialect) -> CloudDoor | None:
+def door_of(host: str, dialect: str) -> CloudDoor | None:
     """Return the row of a host that speaks a dialect; None where none is known."""
     name = host.lower().partition(":")[0]
     for door in DOORS:
@@ -265,7 +265,8 @@ def refuse_media(door: CloudDoor, request: TurnRequest) -> None:
             continue
         for j, part in enumerate(item.content):
             if isinstance(part, Image | Document):
-                what = "media_urls" if part.url is not None else "files" if part.file_id is not None else None
+                what: Feature | None = "files" if part.file_id is not None else None
+                what = "media_urls" if part.url is not None else what
                 if what is not None:
                     refuse(door, what, f"{field}.content[{j}]", "send the bytes instead")
 

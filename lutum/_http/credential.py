@@ -9,7 +9,7 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
-from typing import ClassVar, Final, NamedTuple, TypeVar, final
+from typing import ClassVar, Final, NamedTuple, final, overload
 
 import anyio
 
@@ -25,9 +25,6 @@ Secret = str | Callable[[], str | Awaitable[str]]
 
 # RFC 9110, 5.5: a field value is visible characters, with spaces and tabs only between them.
 _HEADER_VALUE: Final = re.compile(r"[!-~]([\t -~]*[!-~])?")
-
-
-S = TypeVar("S", bound="Secret | RequestSigner")
 
 
 def no_key() -> str:
@@ -115,8 +112,16 @@ class Credential(RequestSigner):
         self.header: Final = header
         self._scheme = scheme
 
+    @overload
     @staticmethod
-    def find(secret: S | None, *variables: str) -> S | str | None:
+    def find(secret: Secret | None, *variables: str) -> Secret | None: ...
+
+    @overload
+    @staticmethod
+    def find(secret: KeyOrSigner | None, *variables: str) -> KeyOrSigner | None: ...
+
+    @staticmethod
+    def find(secret: KeyOrSigner | None, *variables: str) -> KeyOrSigner | None:
         """The key given, else the first of these environment variables that holds one; None without."""
         if secret is not None:
             return None if secret is no_key else secret
