@@ -107,8 +107,8 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """Build the wheel and use it where nothing but its hard dependencies is installed."""
-    session.install("build", "check-wheel-contents")
+    """Build the wheel, use it where only its hard dependencies are installed, and check its types."""
+    session.install("build", "check-wheel-contents", *LINT)
     tmp = Path(session.create_tmp()).resolve()
     for old in tmp.glob("*.whl"):
         old.unlink()
@@ -122,6 +122,11 @@ def wheel(session: nox.Session) -> None:
     # -I: without it the current directory, which is the repository, could be imported too.
     session.run(str(bin_ / "python"), "-I", "-c", ONLY_OURS, external=True)
     session.run(str(bin_ / "lutum"), "demo", external=True)
+
+    # Its typing tests, and a type for each public name. The types of extras are read too.
+    session.install(f"{built}[mcp,otel,postgres,prices,redis,testing]", "httpx2>=2")
+    session.install("--no-deps", "--target", str(tmp / "installed"), "--upgrade", str(built))
+    session.run("python", "scripts/wheel_types.py", str(tmp / "installed"))
 
 
 @nox.session(python=PYTHONS[0], default=False)

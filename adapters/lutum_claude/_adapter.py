@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Self, final
+from typing import Any, ClassVar, Self, final
 from urllib.parse import urlsplit
 
 import msgspec
 
 from lutum import CommittedTurn, Event, Response
 from lutum.abc import Decoder, Prepared, RateLimit, ReplayForm, TurnRequest
-from lutum.dialect.errors import body_error
+from lutum.dialect.errors import ErrorTable, body_error
 from lutum.dialect.headers import x_rate_limits
 from lutum.dialect.json import decode_object, encode
 from lutum.transport import Connector, Credential, HttpAdapter, HttpClient, KeyOrSigner, Secret, credential_of
@@ -86,11 +86,15 @@ class ClaudeAdapter(HttpAdapter):
       BadValue: a blank model, a URL that is none, a client that is none, a key that no header can hold.
     """
 
-    errors = ERRORS
-    endpoints = ("/v1/messages/count_tokens", "/v1/messages", "/v1", "/messages")
-    options_class = ClaudeOptions
-    hooks_class = ClaudeHooks
-    request_ids = ("request-id", "x-request-id", "x-amzn-requestid")  # the last at Bedrock
+    errors: ClassVar[ErrorTable] = ERRORS
+    endpoints: ClassVar[tuple[str, ...]] = ("/v1/messages/count_tokens", "/v1/messages", "/v1", "/messages")
+    options_class: ClassVar[type[Any] | None] = ClaudeOptions
+    hooks_class: ClassVar[type[Any] | None] = ClaudeHooks
+    request_ids: ClassVar[tuple[str, ...]] = (
+        "request-id",
+        "x-request-id",
+        "x-amzn-requestid",  # at Bedrock
+    )
 
     def __init__(
         self,

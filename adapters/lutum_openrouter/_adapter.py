@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, final
+from typing import Any, ClassVar, Final, Literal, final
 from urllib.parse import quote
 
 import anyio
@@ -10,6 +10,7 @@ import msgspec
 
 from lutum import BadValue, CommittedTurn, Event, ProviderError, Response, Transcript, Usage
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
+from lutum.dialect.errors import ErrorTable
 from lutum.dialect.options import merged
 from lutum.transport import Connector, Credential, HttpAdapter, HttpClient, Secret, check_base_url, no_key
 from lutum_openai import ERRORS, OpenAIAdapter, OpenAIChatAdapter, OpenAIOptions
@@ -54,10 +55,10 @@ class OpenRouterAdapter(HttpAdapter):
       BadValue: a blank model, a URL that is none, a client that is none, `cache_control` with `responses`.
     """
 
-    errors = ERRORS
-    endpoints = ("/chat/completions", "/responses", "/completions", "/generation")
-    options_class = OpenRouterOptions
-    hooks_class = OpenRouterHooks
+    errors: ClassVar[ErrorTable] = ERRORS
+    endpoints: ClassVar[tuple[str, ...]] = ("/chat/completions", "/responses", "/completions", "/generation")
+    options_class: ClassVar[type[Any] | None] = OpenRouterOptions
+    hooks_class: ClassVar[type[Any] | None] = OpenRouterHooks
 
     def __init__(
         self,

@@ -89,7 +89,8 @@ class Definition(Generic[P, R, O]):
         self.default = default
         self.plan = plan
         signature = inspect.signature(default)
-        self.signature = signature.replace(parameters=list(signature.parameters.values())[1:])
+        parameters = list(signature.parameters.values())[1:]
+        self.signature: inspect.Signature = signature.replace(parameters=parameters)
         self.__doc__ = default.__doc__
 
     @overload

@@ -46,7 +46,7 @@ class HttpRequest:
         self._kept: bytes | None = None
         self._decompress: Decompressor | None = None
         self._begun = False
-        self.unsent = True
+        self.unsent: bool = True
 
     async def send(
         self, method: str, headers: RequestHeaders, body: bytes, mark: Callable[[Phase], None]

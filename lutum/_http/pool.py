@@ -70,7 +70,7 @@ class Connection:
         self.stream: ByteStream = stream
         self.tcp: TcpStream | None = stream if isinstance(stream, TcpStream) else None
         self.settles_in: float = stream.settles_in if isinstance(stream, TlsStream) else 0.0
-        self.receive = stream.receive
+        self.receive: Callable[..., Awaitable[bytes]] = stream.receive
         self.send: Callable[[Any], Awaitable[None]] = stream.send
 
     async def close(self) -> None:
@@ -106,7 +106,7 @@ class IdleConnections:
 
     def __init__(self) -> None:
         self.closed: bool = False
-        self.forget = at_end_of_run(self.aclose)
+        self.forget: Callable[[], None] = at_end_of_run(self.aclose)
         self._idle: list[Connection] = []  # in the order in which they became idle
         self._swept = False
         self._opening: dict[Origin, anyio.Semaphore] = {}

@@ -7,6 +7,7 @@ becomes the default of a field that has one, and a pydantic model is validated b
 
 from __future__ import annotations
 
+import builtins
 import functools
 import json as stdlib_json
 import re
@@ -49,8 +50,10 @@ class Shape(Generic[T]):
             raise BadValue("$", str(exc)) from None
         reader = TypeReader()
         root = reader.node(info)
-        schema, self.wrapped, self.dropped = strict(root, reader.defs)
-        self.type = type
+        schema, wrapped, dropped = strict(root, reader.defs)
+        self.wrapped: bool = wrapped
+        self.dropped: tuple[str, ...] = dropped
+        self.type: builtins.type[T] = type
         self.name: str = re.sub(r"[^A-Za-z0-9_-]+", "_", short_name(type)).strip("_")[:64] or "value"
         self.schema: str = msgspec.json.encode(schema).decode()
         wire: Any = type

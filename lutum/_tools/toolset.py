@@ -29,7 +29,7 @@ class Off(Generic[I_co]):
     __slots__ = ("member",)
 
     def __init__(self, member: Tool[I_co] | Toolset[I_co] | type[I_co]) -> None:
-        self.member = member
+        self.member: Tool[I_co] | Toolset[I_co] | type[I_co] = member
 
 
 def off(member: Tool[T] | Toolset[T] | type[T]) -> Off[T]:

@@ -79,7 +79,7 @@ class Reducer:
         self.toolset: Toolset[Any] | None = toolset
         self.available: tuple[str, ...] | None = available
         self._shape = shape
-        self.count = 0
+        self.count: int = 0
         self.reported: Usage | None = None
         self._reset()
 

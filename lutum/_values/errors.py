@@ -128,7 +128,7 @@ class BadValue(UsageError, ValueError):
         self.field = field
         self.problem = problem
         if field in ("api_key", "auth_token"):
-            self.advice = "set the variable in the shell that starts the program, or give api_key="
+            self.advice: str = "set the variable in the shell that starts the program, or give api_key="
 
     def __reduce__(self) -> tuple[type[BadValue], tuple[str, str]]:
         return type(self), (self.field, self.problem)
@@ -367,7 +367,9 @@ class ProviderError(TurnError):
         super().__init__(message)
         self.message = message
         self.kind: ErrorKind = kind
-        self.whose, self.advice = _KINDS.get(kind, (ProviderError.whose, ProviderError.advice))
+        whose, advice = _KINDS.get(kind, (ProviderError.whose, ProviderError.advice))
+        self.whose: str = whose
+        self.advice: str = advice
         self.status = status
         self.type = type
         self.code = code
@@ -416,7 +418,9 @@ class TurnTimeout(TurnError, TimeoutError):
         super().__init__(f"{reason} timeout: {seconds:g} s passed")
         self.reason = reason
         self.seconds = seconds
-        self.advice = f"try again, or allow more with .timeout({reason}=...); error.partial has what arrived"
+        self.advice: str = (
+            f"try again, or allow more with .timeout({reason}=...); error.partial has what arrived"
+        )
 
     def __reduce__(self) -> tuple[type[TurnTimeout], tuple[str, float]]:
         return type(self), (self.reason, self.seconds)

@@ -7,11 +7,12 @@ decoded from, so copy it with `copied` (or encode it) before it leaves the decod
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeGuard
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeGuard
 
 import msgspec
 from msgspec import Raw
+from typing_extensions import Buffer
 
 from lutum._values.errors import BadValue
 
@@ -45,12 +46,12 @@ Json = bytes | JsonValue
 FAULTS = (msgspec.MsgspecError, UnicodeError, RecursionError)
 """The exceptions that decoding JSON of a stranger raises."""
 
-encode = msgspec.json.Encoder().encode
-decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
+encode: Final[Callable[[Any], bytes]] = msgspec.json.Encoder().encode
+decode_object: Final[Callable[[Buffer | str], dict[str, Raw]]] = msgspec.json.Decoder(dict[str, Raw]).decode
 """Decode an object; its members stay raw."""
-decode_array = msgspec.json.Decoder(list[Raw]).decode
+decode_array: Final[Callable[[Buffer | str], list[Raw]]] = msgspec.json.Decoder(list[Raw]).decode
 """Decode an array; its entries stay raw."""
-decode_str = msgspec.json.Decoder(str).decode
+decode_str: Final[Callable[[Buffer | str], str]] = msgspec.json.Decoder(str).decode
 
 
 def is_null(value: Raw | bytes | None) -> bool:

@@ -167,7 +167,7 @@ class _ProbeCall:
     def __init__(self, fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> None:
         self.fn = fn
         self.args = args
-        self.done = anyio.Event()
+        self.done: anyio.Event = anyio.Event()
         self.left = False
         self.value: object = None
         self.error: Exception | None = None

@@ -82,7 +82,7 @@ class Courier:
         self.figures: dict[str, Figures] = dict[str, Figures]()
         self.error: LedgerError | None = LedgerError(f"Redis at {address} has not been reached yet")
         self.lost: bool = False
-        self.calls = 0
+        self.calls: int = 0
         self._name = name
         self._memory = memory
         self._ttl = ttl

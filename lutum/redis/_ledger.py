@@ -104,7 +104,7 @@ class RedisLedger(SharedLedger):
         if not 0.5 <= ttl <= 3600:
             raise BadValue("ttl", f"{ttl!r} is not between 0.5 and 3,600 s")
         self.name = name
-        self.own_names = (*(limit.name for limit in limits), WHOLE)
+        self.own_names: tuple[str, ...] = (*(limit.name for limit in limits), WHOLE)
         self.follows_rates: bool = follow_rate_limits or bool(tokens_per_minute or requests_per_minute)
         self._limits = limits
         self._wait = on_exhausted == "wait"

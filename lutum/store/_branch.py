@@ -37,7 +37,7 @@ class StoredBranch:
 
     def __init__(self, runtime: StoreRuntime, name: str, transcript: Transcript) -> None:
         self.name = name
-        self.transcript = transcript
+        self.transcript: Transcript = transcript
         self._runtime = runtime
         self._key = (runtime.url, name)
 

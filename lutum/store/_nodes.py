@@ -74,8 +74,8 @@ class Nodes:
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
-        self.read = 0
-        self.written = 0
+        self.read: int = 0
+        self.written: int = 0
         self._known = WeakValueDictionary[bytes, Transcript]()
         self._root = Transcript()
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Final, Self, final
+from typing import ClassVar, Final, Self, final
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
 from lutum import CommittedTurn, Event, ProviderError, Response
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
+from lutum.dialect.errors import ErrorTable
 from lutum.dialect.json import FAULTS, decode_object, encode
 from lutum.dialect.options import options_of
 from lutum.transport import (
@@ -77,7 +78,7 @@ class GeminiAdapter(HttpAdapter):
       BadValue: the model or the key is blank, `base_url` is not a URL, or `http_client` is not a client.
     """
 
-    errors = _errors.ERRORS
+    errors: ClassVar[ErrorTable] = _errors.ERRORS
 
     def __init__(
         self,

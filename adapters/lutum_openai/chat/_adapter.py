@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import os
-from typing import Literal, Self, final
+from typing import Any, ClassVar, Literal, Self, final
 from urllib.parse import urlsplit
 
 import msgspec
 
 from lutum import BadValue, CommittedTurn, Event, Response, Transcript
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
+from lutum.dialect.errors import ErrorTable
 from lutum.transport import Connector, HttpAdapter, HttpClient, KeyOrSigner, Secret, check_base_url
 from lutum_clouds import (
     AwsSource,
@@ -64,11 +65,11 @@ class OpenAIChatAdapter(HttpAdapter):
       BadValue: a blank model, a URL that is none, Azure without a version, a client that is none.
     """
 
-    errors = ERRORS
-    endpoints = ("/chat/completions", "/chat", "/completions")
-    options_class = OpenAIOptions
-    hooks_class = OpenAIHooks
-    request_ids = _endpoint.REQUEST_IDS
+    errors: ClassVar[ErrorTable] = ERRORS
+    endpoints: ClassVar[tuple[str, ...]] = ("/chat/completions", "/chat", "/completions")
+    options_class: ClassVar[type[Any] | None] = OpenAIOptions
+    hooks_class: ClassVar[type[Any] | None] = OpenAIHooks
+    request_ids: ClassVar[tuple[str, ...]] = _endpoint.REQUEST_IDS
 
     def __init__(
         self,

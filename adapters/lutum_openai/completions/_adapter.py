@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import final
+from typing import Any, ClassVar, final
 from urllib.parse import urlsplit
 
 from lutum import BadValue, CommittedTurn, Response
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
+from lutum.dialect.errors import ErrorTable
 from lutum.transport import Connector, HttpAdapter, HttpClient, Secret, check_base_url
 from lutum_openai import _endpoint
 from lutum_openai._errors import ERRORS
@@ -40,11 +41,11 @@ class OpenAICompletionsAdapter(HttpAdapter):
       BadValue: a blank model, a URL that is none, Azure without a version, a client that is none.
     """
 
-    errors = ERRORS
-    endpoints = ("/chat/completions", "/completions")
-    options_class = OpenAIOptions
-    hooks_class = OpenAIHooks
-    request_ids = _endpoint.REQUEST_IDS
+    errors: ClassVar[ErrorTable] = ERRORS
+    endpoints: ClassVar[tuple[str, ...]] = ("/chat/completions", "/completions")
+    options_class: ClassVar[type[Any] | None] = OpenAIOptions
+    hooks_class: ClassVar[type[Any] | None] = OpenAIHooks
+    request_ids: ClassVar[tuple[str, ...]] = _endpoint.REQUEST_IDS
 
     def __init__(
         self,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Self, final
+from typing import Any, ClassVar, Self, final
 from urllib.parse import quote
 
 import msgspec
 
 from lutum import CommittedTurn, Event, ProviderError, Response, Transcript, Usage
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
+from lutum.dialect.errors import ErrorTable
 from lutum.dialect.json import decode_object, encode
 from lutum.dialect.usage import recovered
 from lutum.transport import Connector, HttpAdapter, HttpClient, KeyOrSigner, Secret, check_base_url
@@ -93,11 +94,11 @@ class OpenAIAdapter(HttpAdapter):
       BadValue: a blank model, a URL that is none, a client that is none.
     """
 
-    errors = ERRORS
-    endpoints = ("/responses", "/chat/completions")
-    options_class = OpenAIOptions
-    hooks_class = OpenAIHooks
-    request_ids = _endpoint.REQUEST_IDS
+    errors: ClassVar[ErrorTable] = ERRORS
+    endpoints: ClassVar[tuple[str, ...]] = ("/responses", "/chat/completions")
+    options_class: ClassVar[type[Any] | None] = OpenAIOptions
+    hooks_class: ClassVar[type[Any] | None] = OpenAIHooks
+    request_ids: ClassVar[tuple[str, ...]] = _endpoint.REQUEST_IDS
 
     def __init__(
         self,
