@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("lutum", "lutum_claude", "lutum_gemini", "lutum_openai", "lutum_openrouter")
+PACKAGES = ("lutum", "lutum_claude", "lutum_clouds", "lutum_gemini", "lutum_openai", "lutum_openrouter")
 
 
 def is_complete(package: str, wheel: Path, folder: Path, env: dict[str, str]) -> bool:

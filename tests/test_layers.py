@@ -19,12 +19,14 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS: list[set[str]] = [
     {"lutum._publish", "lutum._text", "lutum.sse", "lutum._backend"},
-    {"lutum._values", "lutum.abc"},
+    {"lutum._values"},
+    {"lutum.abc"},
     {"lutum._schema", "lutum._telemetry", "lutum._run"},
     {"lutum._hooks"},
     {"lutum._tools", "lutum._budget"},
     {"lutum.dialect"},
-    {"lutum._http", "lutum.transport"},
+    {"lutum._http"},
+    {"lutum.transport"},
     {"lutum._turn"},
     {"lutum._lutum"},
     {"lutum._session"},
@@ -38,9 +40,6 @@ LAYERS: list[set[str]] = [
     {"lutum.cli"},
 ]
 LEVEL = {package: level for level, packages in enumerate(LAYERS) for package in packages}
-TOGETHER = [{"lutum._values", "lutum.abc"}, {"lutum._http", "lutum.transport"}]
-"""Packages of one layer that may import each other: a private one and the public module that exports it."""
-
 PROVIDERS = {"lutum_clouds", "lutum_claude", "lutum_openai", "lutum_openrouter", "lutum_gemini"}
 
 # What may be imported late: extras, what must stay out of `import lutum`, and parts of the standard library
@@ -132,7 +131,7 @@ def is_lazy_reexport(one: Import) -> bool:
 def fault(one: Import) -> str | None:
     """Why an import breaks the layer rule; None if it does not."""
     source, target = package(one.source), package(one.target)
-    if source == target or is_lazy_reexport(one) or {source, target} in TOGETHER:
+    if source == target or is_lazy_reexport(one):
         return None
     if (
         target == "lutum"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import pickle
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,21 +13,36 @@ from pathlib import Path
 import pytest
 
 import lutum
+import lutum.dialect
 
 MODULES = (
     "lutum",
+    "lutum.abc",
+    "lutum.cli",
     "lutum.dialect",
+    *(f"lutum.dialect.{name}" for name in lutum.dialect.__all__),
     "lutum.eval",
+    "lutum.mcp",
+    "lutum.redis",
+    "lutum.rollout",
+    "lutum.sse",
     "lutum.store",
+    "lutum.testing",
+    "lutum.testing.strategies",
     "lutum.testing.wire",
     "lutum.trace",
+    "lutum.transport",
     "lutum_claude",
     "lutum_clouds",
+    "lutum_gemini",
     "lutum_openai",
     "lutum_openai.chat",
+    "lutum_openai.completions",
     "lutum_openai.responses",
     "lutum_openrouter",
 )
+FRONTS = {"lutum": ("lutum_",), "lutum.testing": ("lutum.testing.wire",)}
+"""Modules that offer names of others too, loaded when they are used: each with those that they come from."""
 SNAPSHOT = Path(__file__).parent / "exports.txt"
 
 
@@ -51,6 +67,35 @@ def test_exports_are_sorted_and_exist(module: str) -> None:
     assert list(names) == sorted(set(names), key=lambda name: (not name.isupper(), name[0].islower(), name))
     for name in names:
         assert getattr(importlib.import_module(module), name, None) is not None, name
+
+
+def test_each_name_is_exported_once() -> None:
+    """One object has one home, so that a search ends in one place. Two modules repeat names of others."""
+    homes = dict[int, list[str]]()
+    for module in MODULES:
+        for name in importlib.import_module(module).__all__:
+            thing = getattr(importlib.import_module(module), name)
+            if name == "MockLlmAdapter":  # the old name of ScriptedAdapter
+                continue
+            if not isinstance(thing, str | int | tuple):  # equal constants may be one object
+                homes.setdefault(id(thing), []).append(f"{module}.{name}")
+    for names in homes.values():
+        fronts = [name for name in names if name.rpartition(".")[0] in FRONTS]
+        others = [name for name in names if name not in fronts]
+        if len(names) > 1:
+            assert len(fronts) == len(others) == 1, names
+            assert others[0].startswith(FRONTS[fronts[0].rpartition(".")[0]]), names
+
+
+def test_every_public_module_is_listed() -> None:
+    """Those without an underscore in their path, but for parts of a command and what only a package uses."""
+    inner = {"lutum.cli.__main__", "lutum.dialect.error_body", "lutum.dialect.error_words"}
+    found = set[str]()
+    for top in ("lutum", "lutum_claude", "lutum_clouds", "lutum_gemini", "lutum_openai", "lutum_openrouter"):
+        package = importlib.import_module(top)
+        found |= {top, *(module.name for module in pkgutil.walk_packages(package.__path__, f"{top}."))}
+    public = {name for name in found if not any(part.startswith("_") for part in name.split("."))}
+    assert public - inner - {"lutum_gemini.generate"} == set(MODULES)
 
 
 def test_dir_lists_the_exports_only() -> None:

@@ -10,7 +10,7 @@ _messages  the API's own JSON, in and out
 _adapter   the I/O: `ClaudeAdapter`. No other module does any.
 """
 
-from lutum import result_from_body as result_from_body
+from lutum import result_from_body as result_from_body  # exported by `lutum`
 from lutum_claude._adapter import ClaudeAdapter as ClaudeAdapter
 from lutum_claude._messages import (
     batch_line as batch_line,
@@ -31,7 +31,6 @@ __all__ = [
     "Thinking",
     "batch_line",
     "from_messages",
-    "result_from_body",
     "to_messages",
     "to_system",
 ]

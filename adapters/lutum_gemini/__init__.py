@@ -4,10 +4,10 @@ generate   the dialect `generateContent`: `GeminiAdapter`
 _options   `GeminiOptions` and `GeminiHooks`
 """
 
-from lutum import result_from_body as result_from_body
+from lutum import result_from_body as result_from_body  # exported by `lutum`
 from lutum_gemini._options import GeminiHooks as GeminiHooks, GeminiOptions as GeminiOptions
-from lutum_gemini.generate import (
-    GeminiAdapter as GeminiAdapter,
+from lutum_gemini.generate._adapter import GeminiAdapter as GeminiAdapter
+from lutum_gemini.generate._messages import (
     batch_line as batch_line,
     from_messages as from_messages,
     to_messages as to_messages,
@@ -20,7 +20,6 @@ __all__ = [
     "GeminiOptions",
     "batch_line",
     "from_messages",
-    "result_from_body",
     "to_messages",
     "to_system",
 ]

@@ -6,10 +6,9 @@ _messages    chat messages of OpenRouter, in and out; it has no batches
 _adapter     the I/O: `OpenRouterAdapter`
 """
 
-from lutum import result_from_body as result_from_body
-from lutum_openai.chat import to_messages as to_messages
+from lutum import result_from_body as result_from_body  # exported by `lutum`
 from lutum_openrouter._adapter import OpenRouterAdapter as OpenRouterAdapter
-from lutum_openrouter._messages import from_messages as from_messages
+from lutum_openrouter._messages import from_messages as from_messages, to_messages as to_messages
 from lutum_openrouter._options import (
     OpenRouterHooks as OpenRouterHooks,
     OpenRouterOptions as OpenRouterOptions,
@@ -20,6 +19,5 @@ __all__ = [
     "OpenRouterHooks",
     "OpenRouterOptions",
     "from_messages",
-    "result_from_body",
     "to_messages",
 ]

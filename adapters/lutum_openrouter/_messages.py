@@ -16,3 +16,8 @@ def from_messages(
 ) -> Transcript:
     """As `lutum_openai.chat.from_messages`, of turns that come from OpenRouter."""
     return chat.from_messages(messages, scope=scope, model=model, tools=tools)
+
+
+def to_messages(transcript: Transcript) -> bytes:
+    """As `lutum_openai.chat.to_messages`."""
+    return chat.to_messages(transcript)

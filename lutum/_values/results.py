@@ -30,10 +30,10 @@ from lutum._values.committed import (
     Tokens as Tokens,
     ToolDef as ToolDef,
 )
+from lutum._values.contracts import TurnRequest
 from lutum._values.errors import Refused, TurnError, TurnNotFinished
 from lutum._values.settings import Estimate as Estimate
 from lutum._values.transcript import Transcript
-from lutum.abc import TurnRequest
 
 T = TypeVar("T")
 

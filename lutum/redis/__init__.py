@@ -4,7 +4,7 @@ Every reservation is one script call on the server, over one hash slot, by the s
 than one process" has the failure modes. For tests without a server there is `lutum.testing.MemoryLedger`.
 """
 
-from lutum._budget.limit import Limit as Limit
+from lutum._budget.limit import Limit as Limit  # exported by `lutum`
 from lutum.redis._console import (
     LedgerView as LedgerView,
     ProcessView as ProcessView,
@@ -16,3 +16,15 @@ from lutum.redis._figures import Figures as Figures
 from lutum.redis._lease import RedisLease as RedisLease
 from lutum.redis._ledger import RedisLedger as RedisLedger
 from lutum.redis._scope import RedisScope as RedisScope
+
+__all__ = [
+    "Figures",
+    "LedgerView",
+    "ProcessView",
+    "RedisLease",
+    "RedisLedger",
+    "RedisScope",
+    "WaiterView",
+    "ledger_names",
+    "open_console",
+]

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from lutum.testing.wire import (
         WireServer as WireServer,
         check_claude_request as check_claude_request,
+        check_gemini_request as check_gemini_request,
         check_openai_chat_request as check_openai_chat_request,
         check_openai_completions_request as check_openai_completions_request,
         check_openai_responses_request as check_openai_responses_request,
@@ -54,10 +55,43 @@ _LAZY = {
     "check_store": "lutum.testing._check_store",
     "WireServer": "lutum.testing.wire",
     "check_claude_request": "lutum.testing.wire",
+    "check_gemini_request": "lutum.testing.wire",
     "check_openai_chat_request": "lutum.testing.wire",
     "check_openai_completions_request": "lutum.testing.wire",
     "check_openai_responses_request": "lutum.testing.wire",
 }
+
+__all__ = [
+    "CUT",
+    "FrameLog",
+    "MemoryLease",
+    "MemoryLedger",
+    "MemoryScope",
+    "MockLlmAdapter",
+    "RecordingAdapter",
+    "ReplayAdapter",
+    "Script",
+    "ScriptedAdapter",
+    "WireServer",
+    "cancel_at",
+    "check_adapter",
+    "check_claude_request",
+    "check_gemini_request",
+    "check_ledger",
+    "check_openai_chat_request",
+    "check_openai_completions_request",
+    "check_openai_responses_request",
+    "check_store",
+    "dump_logs",
+    "load_logs",
+    "strategies",
+    "virtual_time",
+    "wire",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 if not TYPE_CHECKING:  # a checker would take any name for one that exists

@@ -54,6 +54,17 @@ from lutum._values.transcript import Transcript
 from lutum.abc import Adapter, Prepared, TurnRequest
 from lutum.testing._schema_values import text as _letters, values
 
+__all__ = [
+    "check_prefix",
+    "check_replay",
+    "check_rounds",
+    "chunkings",
+    "event_streams",
+    "tool_rounds",
+    "transcripts",
+    "turns",
+]
+
 I = TypeVar("I")
 
 _PNG = b"\x89PNG\r\n\x1a\n" + bytes.fromhex("0000000d49484452000000010000000108060000001f15c489")

@@ -7,13 +7,3 @@ _turn      the committed turn, from wire to view and how it goes back
 _messages  the API's own JSON, in and out
 _adapter   the I/O: `GeminiAdapter`
 """
-
-from lutum_gemini.generate._adapter import GeminiAdapter as GeminiAdapter
-from lutum_gemini.generate._messages import (
-    batch_line as batch_line,
-    from_messages as from_messages,
-    to_messages as to_messages,
-    to_system as to_system,
-)
-
-__all__ = ["GeminiAdapter", "batch_line", "from_messages", "to_messages", "to_system"]

@@ -5,6 +5,8 @@ _decode   PURE: bytes to events
 _adapter  the I/O: `OpenAICompletionsAdapter`
 """
 
-from lutum_openai.completions._adapter import OpenAICompletionsAdapter as OpenAICompletionsAdapter
+from lutum_openai.completions._adapter import (
+    OpenAICompletionsAdapter as OpenAICompletionsAdapter,  # exported by `lutum_openai`
+)
 
-__all__ = ["OpenAICompletionsAdapter"]
+__all__: list[str] = []

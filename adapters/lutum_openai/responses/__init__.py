@@ -9,11 +9,11 @@ _messages  PURE: the API's own JSON, in and out
 _adapter   the I/O: `OpenAIAdapter`
 """
 
-from lutum import result_from_body as result_from_body
+from lutum import result_from_body as result_from_body  # exported by `lutum`
 from lutum_openai.responses._messages import (
     batch_line as batch_line,
     from_messages as from_messages,
     to_messages as to_messages,
 )
 
-__all__ = ["batch_line", "from_messages", "result_from_body", "to_messages"]
+__all__ = ["batch_line", "from_messages", "to_messages"]
