@@ -37,7 +37,7 @@ def is_complete(package: str, wheel: Path, folder: Path, env: dict[str, str]) ->
     if not Path(report["packageRootDirectory"]).is_relative_to(wheel):
         print(f"  the package is in {report['packageRootDirectory']}, not in {wheel}")
         return False
-    return report["completenessScore"] == 1 and known > 0
+    return bool(report["completenessScore"] == 1 and known)
 
 
 def main(wheel: Path) -> int:

@@ -114,21 +114,21 @@ class LutumError(Exception):
 class UsageError(LutumError, RuntimeError):
     """Your call was wrong; nothing was sent, reserved or changed."""
 
-    whose = "the call; nothing was sent and nothing was charged"
-    advice = "change the call as the message says"
+    whose: str = "the call; nothing was sent and nothing was charged"
+    advice: str = "change the call as the message says"
 
 
 class BadValue(UsageError, ValueError):
     """A value that cannot be right; `field` names it."""
 
-    advice = "give another value there"
+    advice: str = "give another value there"
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}")
         self.field = field
         self.problem = problem
         if field in ("api_key", "auth_token"):
-            self.advice: str = "set the variable in the shell that starts the program, or give api_key="
+            self.advice = "set the variable in the shell that starts the program, or give api_key="
 
     def __reduce__(self) -> tuple[type[BadValue], tuple[str, str]]:
         return type(self), (self.field, self.problem)
@@ -137,55 +137,57 @@ class BadValue(UsageError, ValueError):
 class LedgerError(LutumError):
     """A shared ledger cannot answer: its server cannot be reached, or refuses. Nothing was sent."""
 
-    whose = "the shared ledger, whose server does not answer or refuses; nothing was sent"
-    advice = "check that its server runs and can be reached, and try again"
+    whose: str = "the shared ledger, whose server does not answer or refuses; nothing was sent"
+    advice: str = "check that its server runs and can be reached, and try again"
 
 
 class LedgerLost(LedgerError):
     """The server of a shared ledger lost data. Nothing is reserved until an operator sets what was spent."""
 
-    whose = "the server of the shared ledger, which lost data; nothing was sent"
-    advice = "set what was spent, and open the ledger again"
+    whose: str = "the server of the shared ledger, which lost data; nothing was sent"
+    advice: str = "set what was spent, and open the ledger again"
 
 
 class ToolError(LutumError):
     """Raised by your tool: its message is what the model is told. Of other exceptions it learns the type."""
 
-    whose = "the tool, which raised it on purpose"
-    advice = "nothing: the model receives the message"
+    whose: str = "the tool, which raised it on purpose"
+    advice: str = "nothing: the model receives the message"
 
 
 class StaleCommit(UsageError):
     """The session's transcript is no longer the one the turn was built on; nothing changed."""
 
-    whose = "the session, which moved on after the turn was built"
-    advice = "commit before you push, or place the turn with session.push_turn(result.turn)"
+    whose: str = "the session, which moved on after the turn was built"
+    advice: str = "commit before you push, or place the turn with session.push_turn(result.turn)"
 
 
 class TurnNotFinished(UsageError):
     """The turn has no result: its consumer has not reached `Completed`."""
 
-    whose = "the call: a result exists only when `async for` has reached the end"
-    advice = "read the stream to its end inside the block, or use turn.partial"
+    whose: str = "the call: a result exists only when `async for` has reached the end"
+    advice: str = "read the stream to its end inside the block, or use turn.partial"
 
 
 class EstimateRequired(UsageError):
     """Nothing bounds what this request may cost; the message names the item that is open."""
 
-    advice = "set how much to reserve with .reserve(), count with estimate=exact_estimate, or set no limit"
+    advice: str = (
+        "set how much to reserve with .reserve(), count with estimate=exact_estimate, or set no limit"
+    )
 
 
 class UnpricedModel(UsageError):
     """A cost limit applies and the model has no price."""
 
-    advice = "give the price of the model, or limit tokens instead of dollars"
+    advice: str = "give the price of the model, or limit tokens instead of dollars"
 
 
 class HookBusy(UsageError):
     """A hook of a `Stateful` object was called while one of its hooks runs; `slot` and `hook` name both."""
 
-    whose = "the hook, which called itself, directly or not"
-    advice = "call it before, or take it out of Stateful"
+    whose: str = "the hook, which called itself, directly or not"
+    advice: str = "call it before, or take it out of Stateful"
 
     def __init__(self, slot: str, hook: str) -> None:
         super().__init__(f"{slot}: {hook} is asked while it answers already")
@@ -199,8 +201,8 @@ class HookBusy(UsageError):
 class TranscriptError(UsageError, ValueError):
     """A transcript operation or file that would break a rule; the message names item and reason."""
 
-    whose = "the items or the file; nothing was changed"
-    advice = "correct what the message names; a backup, or the lines before it, still load"
+    whose: str = "the items or the file; nothing was changed"
+    advice: str = "correct what the message names; a backup, or the lines before it, still load"
 
 
 class CallTaken(LutumError):
@@ -212,8 +214,8 @@ class CallTaken(LutumError):
       alive: whether that run goes on.
     """
 
-    whose = "another run, which has claimed the call"
-    advice = "wait for its result, or decide about the call with restarted="
+    whose: str = "another run, which has claimed the call"
+    advice: str = "wait for its result, or decide about the call with restarted="
 
     def __init__(self, message: str, *, key: str = "", by: str = "", alive: bool = True) -> None:
         super().__init__(message)
@@ -229,8 +231,8 @@ class BrokenPrefix(LutumError):
       index: the index of the turn in its transcript.
     """
 
-    whose = "the server, or its chat template: the prompt of the turn has other token ids"
-    advice = "make one row of each part with broken='split', or ask the server for token ids"
+    whose: str = "the server, or its chat template: the prompt of the turn has other token ids"
+    advice: str = "make one row of each part with broken='split', or ask the server for token ids"
 
     def __init__(self, message: str, *, index: int = 0) -> None:
         super().__init__(message)
@@ -240,15 +242,15 @@ class BrokenPrefix(LutumError):
 class StoreError(LutumError):
     """A store could not do what was asked; nothing is half written."""
 
-    whose = "the store or its database; nothing is half written"
-    advice = "read the message, and try again"
+    whose: str = "the store or its database; nothing is half written"
+    advice: str = "read the message, and try again"
 
 
 class StoreValue(StoreError, BadValue):
     """A URL, a name, a digest or a value that the store does not take; `field` names it."""
 
-    whose = "the call; nothing was changed"
-    advice = "give another value there"
+    whose: str = "the call; nothing was changed"
+    advice: str = "give another value there"
 
 
 class StaleBranch(StoreError):
@@ -260,8 +262,8 @@ class StaleBranch(StoreError):
       common: how many items both begin with.
     """
 
-    whose = "another writer, who moved the branch"
-    advice = "pull, and save again"
+    whose: str = "another writer, who moved the branch"
+    advice: str = "pull, and save again"
 
     def __init__(self, message: str, *, expected: str = "", found: str = "", common: int = 0) -> None:
         super().__init__(message)
@@ -273,43 +275,43 @@ class StaleBranch(StoreError):
 class NoSuchBranch(StoreError):
     """The store has no branch of that name."""
 
-    whose = "the call: the branch does not exist"
-    advice = "create it, or list the names with store.branches()"
+    whose: str = "the call: the branch does not exist"
+    advice: str = "create it, or list the names with store.branches()"
 
 
 class BranchExists(StoreError):
     """The store has a branch of that name already."""
 
-    whose = "the call: the branch exists already"
-    advice = "open it with store.branch(), or choose another name"
+    whose: str = "the call: the branch exists already"
+    advice: str = "open it with store.branch(), or choose another name"
 
 
 class RoundOpen(StoreError):
     """The branch holds an open round: commit and save it, or drop it with `discard`."""
 
-    whose = "the call, which would pass over an open round"
-    advice = "commit and save the round, or drop it with discard()"
+    whose: str = "the call, which would pass over an open round"
+    advice: str = "commit and save the round, or drop it with discard()"
 
 
 class StoreBusy(StoreError):
     """The database was locked by others for longer than the store waits."""
 
-    whose = "another process, which holds the lock of the database"
-    advice = "try again; the data is intact"
+    whose: str = "another process, which holds the lock of the database"
+    advice: str = "try again; the data is intact"
 
 
 class StoreFormat(StoreError):
     """Not a store, or one that a newer version wrote."""
 
-    whose = "the file or database, which is not a store of this version"
-    advice = "check the path or URL, or update lutum"
+    whose: str = "the file or database, which is not a store of this version"
+    advice: str = "check the path or URL, or update lutum"
 
 
 class StoreCorrupt(StoreError):
     """A row of the store is damaged; the message names it."""
 
-    whose = "the file or database, which is damaged"
-    advice = "restore a backup; the message names the row"
+    whose: str = "the file or database, which is damaged"
+    advice: str = "restore a backup; the message names the row"
 
 
 class TurnError(LutumError):
@@ -322,8 +324,8 @@ class TurnError(LutumError):
       started: True once a semantic event was delivered to the consumer.
     """
 
-    whose = "not known"
-    advice = "error.partial has what arrived"
+    whose: str = "not known"
+    advice: str = "error.partial has what arrived"
 
     partial: PartialResult = PartialResult()
     usage: Usage = Usage()
@@ -348,8 +350,8 @@ class ProviderError(TurnError):
       host, url, model: where the request went, and the model that it asked for; None before a turn knows.
     """
 
-    whose = "the provider"
-    advice = "error.body has what it sent"
+    whose: str = "the provider"
+    advice: str = "error.body has what it sent"
 
     def __init__(
         self,
@@ -367,9 +369,7 @@ class ProviderError(TurnError):
         super().__init__(message)
         self.message = message
         self.kind: ErrorKind = kind
-        whose, advice = _KINDS.get(kind, (ProviderError.whose, ProviderError.advice))
-        self.whose: str = whose
-        self.advice: str = advice
+        self.whose, self.advice = _KINDS.get(kind, (ProviderError.whose, ProviderError.advice))
         self.status = status
         self.type = type
         self.code = code
@@ -395,22 +395,22 @@ class ProviderError(TurnError):
 class NetworkError(TurnError):
     """No connection to the provider, or it failed before the response head."""
 
-    whose = "the network, or a wrong address"
-    advice = "check base_url=, the proxy variables and the connection; retry=RetryPolicy() tries again"
+    whose: str = "the network, or a wrong address"
+    advice: str = "check base_url=, the proxy variables and the connection; retry=RetryPolicy() tries again"
 
 
 class Interrupted(TurnError):
     """The response began and its connection ended with no terminal event."""
 
-    whose = "the provider or the network, which ended the answer before it was whole"
-    advice = "try again; error.partial has what arrived"
+    whose: str = "the provider or the network, which ended the answer before it was whole"
+    advice: str = "try again; error.partial has what arrived"
 
 
 class TurnTimeout(TurnError, TimeoutError):
     """A deadline of `Timeouts` passed; `reason` says which."""
 
-    whose = "the provider or the network, or a timeout that is too short"
-    advice = "try again, or allow more with .timeout(); error.partial has what arrived"
+    whose: str = "the provider or the network, or a timeout that is too short"
+    advice: str = "try again, or allow more with .timeout(); error.partial has what arrived"
 
     def __init__(
         self, reason: Literal["total", "first_event", "idle", "connect", "reserve"], seconds: float
@@ -418,9 +418,7 @@ class TurnTimeout(TurnError, TimeoutError):
         super().__init__(f"{reason} timeout: {seconds:g} s passed")
         self.reason = reason
         self.seconds = seconds
-        self.advice: str = (
-            f"try again, or allow more with .timeout({reason}=...); error.partial has what arrived"
-        )
+        self.advice = f"try again, or allow more with .timeout({reason}=...); error.partial has what arrived"
 
     def __reduce__(self) -> tuple[type[TurnTimeout], tuple[str, float]]:
         return type(self), (self.reason, self.seconds)
@@ -434,8 +432,10 @@ class BudgetExceeded(TurnError):
       resets_at: when that limit starts afresh, if it applies per period.
     """
 
-    whose = "your limit, which has too little left for the turn"
-    advice = "raise the limit, bound the answer with .max_output_tokens(), or wait with on_exhausted='wait'"
+    whose: str = "your limit, which has too little left for the turn"
+    advice: str = (
+        "raise the limit, bound the answer with .max_output_tokens(), or wait with on_exhausted='wait'"
+    )
 
     def __init__(
         self, message: str = "", *, scope: str | None = None, resets_at: datetime | None = None
@@ -448,8 +448,8 @@ class BudgetExceeded(TurnError):
 class OutputLimitExceeded(TurnError):
     """A structured value was cut at the output limit."""
 
-    whose = "the output limit, which is too small for the value"
-    advice = "raise .max_output_tokens(); error.partial.json has what arrived"
+    whose: str = "the output limit, which is too small for the value"
+    advice: str = "raise .max_output_tokens(); error.partial.json has what arrived"
 
 
 class OutputInvalid(TurnError):
@@ -461,8 +461,8 @@ class OutputInvalid(TurnError):
       reason: what is wrong there; `str(exc)` adds the path.
     """
 
-    whose = "the model, whose output is not a value of the type"
-    advice = "try again and quote the reason; error.raw has the output"
+    whose: str = "the model, whose output is not a value of the type"
+    advice: str = "try again and quote the reason; error.raw has the output"
 
     def __init__(self, message: str, *, raw: str = "", path: str = "$", reason: str = "") -> None:
         super().__init__(message)
@@ -474,19 +474,19 @@ class OutputInvalid(TurnError):
 class ContractViolation(TurnError):
     """The model did what the request ruled out, such as a tool call in a turn without tools."""
 
-    whose = "the model, which did what the request ruled out"
-    advice = "try again; if it calls tools, offer them with .tools()"
+    whose: str = "the model, which did what the request ruled out"
+    advice: str = "try again; if it calls tools, offer them with .tools()"
 
 
 class Stopped(TurnError):
     """The handler of `collect_with` returned `lutum.STOP`."""
 
-    whose = "your handler, which stopped the turn"
-    advice = "nothing; error.partial has what arrived"
+    whose: str = "your handler, which stopped the turn"
+    advice: str = "nothing; error.partial has what arrived"
 
 
 class Refused(TurnError):
     """The structured result is a refusal; `str(exc)` is the model's reason."""
 
-    whose = "the model, which declined"
-    advice = "ask in another way, or read result.refusal before result.value"
+    whose: str = "the model, which declined"
+    advice: str = "ask in another way, or read result.refusal before result.value"
