@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ADAPTERS = Path(__file__).parents[1] / "adapters"
-PACKAGES = ["lutum", "lutum_claude"]
+PACKAGES = ["lutum", "lutum_claude", "lutum_clouds", "lutum_gemini", "lutum_openai", "lutum_openrouter"]
 
 
 @pytest.mark.parametrize("package", PACKAGES)

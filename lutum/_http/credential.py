@@ -96,7 +96,7 @@ class Credential(RequestSigner):
       BadValue: a key that no header can hold; it is not quoted.
     """
 
-    signs = False
+    signs: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class Credential(RequestSigner):
     ) -> None:
         self._secret = secret if callable(secret) else checked_key(field, secret)
         self.field = field
-        self.instant = not callable(secret)
+        self.instant: bool = not callable(secret)
         self.header: Final = header
         self._scheme = scheme
 
