@@ -27,10 +27,11 @@ from typing import Any, NamedTuple
 
 import pytest
 from anyio.from_thread import start_blocking_portal
+from docs_provider import answer
 from hypothesis import settings
 
 import lutum
-from lutum.testing.wire import Reply, WireServer
+from lutum.testing.wire import WireServer
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -113,12 +114,10 @@ def bare(text: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[str]:
-    """The URL of a provider that answers everything, in a thread of its own."""
+    """The URL of the pages' provider, in a thread of its own."""
     with (
         start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(
-            WireServer(default=Reply("The Nile, the Danube and the Mekong."))
-        ) as server,
+        portal.wrap_async_context_manager(WireServer(answer)) as server,
     ):
         yield server.url
 
