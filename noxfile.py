@@ -93,6 +93,7 @@ def docs(session: nox.Session) -> None:
     """Build the pages into site/, with warnings as errors; their Python blocks are run by `tests`."""
     session.install(*DOCS)
     session.run("zensical", "build", "--strict", "--clean")
+    session.run("python", "scripts/finish_site.py")
 
 
 @nox.session(python=PYTHONS[0], default=False)
