@@ -103,11 +103,11 @@ def page(title: str, names: list[str], outputs: dict[str, str]) -> str:
         if folder.is_dir():
             lines.append(f"A program of several files in `examples/{name}`.\n")
             lines += [
-                f'\n`{file.name}`:\n\n```py\n--8<-- "examples/{name}/{file.name}"\n```\n'
+                f'\n`{file.name}`:\n\n```{{.py}}\n--8<-- "examples/{name}/{file.name}"\n```\n'
                 for file in sorted(folder.glob("*.py"))
             ]
             continue
-        lines.append(f'```py\n--8<-- "examples/{name}.py"\n```\n')
+        lines.append(f'```{{.py}}\n--8<-- "examples/{name}.py"\n```\n')
         if name in outputs:
             lines.append(f"\nIt prints:\n\n```text\n{outputs[name]}\n```\n")
         else:

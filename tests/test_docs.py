@@ -162,7 +162,7 @@ def test_no_block_is_left_out(page: Path) -> None:
     """No block hides from the tests behind another spelling of its language."""
     languages = {block.language for block in blocks_of(page)}
     # The examples have tests of their own; their source is included when the pages are built.
-    examples = {"py"} if page.parent.name == "examples" else set[str]()
+    examples = {"{.py}"} if page.parent.name == "examples" else set[str]()
     assert languages <= {"", "python", "text", "sh", "json"} | examples
 
 
