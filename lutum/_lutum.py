@@ -219,3 +219,10 @@ def behind_gate(llm: Lutum, gate: PrefixGate) -> Lutum:
 def context_of(llm: Lutum) -> TurnContext:
     """Return what the turns of a `Lutum` run with."""
     return llm._context
+
+
+def with_adapter(llm: Lutum, adapter: Adapter) -> Lutum:
+    """Return a Lutum that asks another adapter, on the same ledger and with the same defaults."""
+    changed = copy.copy(llm)
+    changed._context = replace(llm._context, adapter=adapter)
+    return changed

@@ -58,3 +58,18 @@ async def task(case: Case, llm: lutum.Lutum) -> int:
 
 def score(case: Case, output: int) -> bool:
     return output == case.expected
+
+
+async def outage(case: Case, llm: lutum.Lutum) -> int:
+    """As `task`, but while the file `down` is there it fails for a case that is even."""
+    said = await task(case, llm)
+    if (Path(case.metadata["starts"]) / "down").exists() and case.input % 2 == 0:
+        raise ConnectionError("down")
+    return said
+
+
+def moody(case: Case, output: int) -> bool:
+    """As `score`, but while the file `down` is there it fails for a case that is odd."""
+    if (Path(case.metadata["starts"]) / "down").exists() and case.input % 2:
+        raise ConnectionError("down")
+    return score(case, output)

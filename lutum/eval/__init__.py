@@ -4,7 +4,7 @@ An eval looks at a trace and an artifact and reports what it found; an objective
 combinators put evals together. `run` tries a task on a dataset, `compare` holds two runs side by side,
 `pass_at_k` and `pass_hat_k` are estimated without bias, and `run_branches` runs k branches of one session.
 
-No request is sent here but by your tasks and judges, and none is sent again.
+No request is sent here but by your tasks and judges, and none is sent again but by `retry=`.
 """
 
 from lutum.eval._assert import assert_score as assert_score
@@ -12,6 +12,7 @@ from lutum.eval._branches import Branches as Branches, EvalBranch as EvalBranch,
 from lutum.eval._compare import Comparison as Comparison, Difference as Difference, compare as compare
 from lutum.eval._dataset import Case as Case, load_cases as load_cases
 from lutum.eval._evals import Eval as Eval, PureEval as PureEval
+from lutum.eval._grid import Arm as Arm, GridReport as GridReport, grid as grid, load_grid as load_grid
 from lutum.eval._judge import JudgeEval as JudgeEval
 from lutum.eval._objective import (
     Objective as Objective,
@@ -32,9 +33,11 @@ from lutum.eval._report import (
     RunReport as RunReport,
     load_run as load_run,
 )
+from lutum.eval._rescore import rescore as rescore
 from lutum.eval._results import Failure as Failure, TrialResult as TrialResult
-from lutum.eval._run import Answer as Answer, Scorer as Scorer, run as run
+from lutum.eval._run import run as run
 from lutum.eval._score import Repeats as Repeats, Score as Score, Scored as Scored
+from lutum.eval._scoring import Answer as Answer, Scorer as Scorer
 from lutum.eval._statistics import (
     Interval as Interval,
     Rate as Rate,
@@ -46,6 +49,7 @@ from lutum.eval._statistics import (
 
 __all__ = [
     "Answer",
+    "Arm",
     "Branches",
     "Case",
     "Comparison",
@@ -56,6 +60,7 @@ __all__ = [
     "EvalBranch",
     "EvalRecord",
     "Failure",
+    "GridReport",
     "Interval",
     "JudgeEval",
     "Objective",
@@ -72,7 +77,9 @@ __all__ = [
     "assert_score",
     "compare",
     "evaluate",
+    "grid",
     "load_cases",
+    "load_grid",
     "load_run",
     "maximize",
     "mean_pass_at_k",
@@ -83,6 +90,7 @@ __all__ = [
     "pass_hat_k",
     "record",
     "record_probe",
+    "rescore",
     "run",
     "run_branches",
     "run_probe",

@@ -12,17 +12,28 @@ from lutum.eval._table import clipped
 SHOWN = 10
 
 
-def assert_score(found: RunReport | EvalRecord[Any] | Scored[Any] | float, at_least: float) -> None:
+def assert_score(
+    found: RunReport | EvalRecord[Any] | Scored[Any] | float, at_least: float, *, errors: int = 0
+) -> None:
     """Hold that a score, or the mean of a run, is at least that.
+
+    A run with more than `errors` trials that ended in an error, or that its budget stopped, does not hold:
+    the mean of the rest says little.
 
     The error shows the report, and of a run the ten worst cases. To be sure of more than a lucky mean, hold
     on to the low end of the interval: `assert_score(report.score.interval.low, 0.8)`.
 
     Raises:
-      AssertionError: it is less, or there is none.
+      AssertionError: it is less, or there is none, or the run has errors.
       BadValue: `at_least` is no score.
     """
     Score(at_least)
+    if isinstance(found, RunReport):
+        count = len(found.errors)
+        if count > errors:
+            raise AssertionError(f"{count} of {len(found.results)} trials have no score\n{_worst(found)}")
+        if found.stopped is not None:
+            raise AssertionError(f"the run was stopped: {found.stopped}\n{_worst(found)}")
     match found:
         case RunReport():
             score, text = (float(found.score) if found.scores else None), _worst(found)

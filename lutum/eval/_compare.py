@@ -7,6 +7,7 @@ with five, all of them pointing one way is nothing rare (a sign test gives 2/2^5
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -18,7 +19,7 @@ from lutum._values.results import Usage
 from lutum.eval._report import RunReport, load_run
 from lutum.eval._results import TrialResult
 from lutum.eval._statistics import Interval, mean_interval
-from lutum.eval._table import clipped, table, words
+from lutum.eval._table import clipped, number, table, words
 
 LEAST_DIFFERENT = 6
 
@@ -95,7 +96,7 @@ def compare(
         if a.cases[case][0].digest != b.cases[case][0].digest:
             raise BadValue("after", f"case {case!r} is another one than in the run before")
     both = [case for case in pairs if case in a.scores and case in b.scores]
-    changes = {case: b.scores[case] - a.scores[case] for case in both}
+    changes = {case: _change(a.scores[case], b.scores[case]) for case in both}
     tagged = dict[str, list[str]]()
     for case in both:
         for tag in a.cases[case][0].tags:
@@ -142,7 +143,7 @@ def _difference(
     *,
     together: int = 1,
 ) -> Difference:
-    changes = [after[case] - before[case] for case in cases]
+    changes = [_change(before[case], after[case]) for case in cases]
     interval = mean_interval(changes, seed, together=together)
     different = sum(change != 0 for change in changes)
     significant = different >= LEAST_DIFFERENT and not interval.low <= 0 <= interval.high
@@ -176,15 +177,34 @@ def _lines(found: Comparison) -> list[str]:
     return [*lines, "", *table(tail)]
 
 
+def _change(before: float, after: float) -> float:
+    """A difference; what only rounding makes is none."""
+    return 0.0 if math.isclose(before, after, rel_tol=1e-9, abs_tol=1e-12) else after - before
+
+
 def _cells(difference: Difference, form: str) -> list[str]:
+    form = _fine(difference, form)
     low, high = difference.interval
     return [
-        format(difference.before, form),
-        format(difference.after, form),
-        format(difference.change, "+" + form),
-        f"{low:{form}} to {high:{form}}",
+        number(difference.before, form),
+        number(difference.after, form),
+        number(difference.change, "+" + form),
+        f"{number(low, form)} to {number(high, form)}",
         "*" if difference.significant else "",
     ]
+
+
+def _fine(difference: Difference, form: str) -> str:
+    """The format, with more digits where a significant change or an end of its interval looks like 0."""
+    if not difference.significant:
+        return form
+    shown = (difference.change, *difference.interval)
+    head, _, digits = form[:-1].partition(".")
+    for more in range(int(digits), int(digits) + 9):
+        fine = f"{head}.{more}f"
+        if all(float(format(value, f".{more}f")) != 0 for value in shown):
+            return fine
+    return ".3g"
 
 
 def _cases(cases: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
 from typing import Any, Generic
@@ -15,6 +15,7 @@ from msgspec import Struct
 from typing_extensions import TypeVar
 
 from lutum._values.errors import BadValue
+from lutum.eval._results import plain
 
 I = TypeVar("I", default=Any)
 E = TypeVar("E", default=Any)
@@ -74,6 +75,31 @@ def digest_of(case: Case) -> str:
     except (TypeError, ValueError, RecursionError):
         return ""
     return hashlib.blake2s(data, digest_size=8).hexdigest()
+
+
+def input_digest_of(case: Case) -> str:
+    """Return a digest of what the task was given; empty when that is no JSON."""
+    return digest_of(Case(case.id, case.input))
+
+
+def check_cases(cases: Iterable[Case[I, E]]) -> Iterator[Case[I, E]]:
+    """Yield the cases of a dataset, each checked.
+
+    Raises:
+      BadValue: something is not a case, its id is not text, or two cases have one id.
+    """
+    seen = dict[str, int]()
+    for number, case in enumerate(cases):
+        if not isinstance(case, Case):
+            raise BadValue("cases", f"{case!r} is not a Case")
+        if not isinstance(case.id, str) or plain(case.id) != case.id:
+            raise BadValue("cases", f"the id {case.id!r} is not text")
+        if case.id in seen:
+            raise BadValue(
+                "cases", f"two cases have the id {case.id!r}: numbers {seen[case.id]} and {number}"
+            )
+        seen[case.id] = number
+        yield case
 
 
 def _jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,16 +21,16 @@ from anyio.lowlevel import current_token
 
 from lutum._lutum import Lutum
 from lutum._values.errors import BadValue, UsageError
-from lutum.eval._dataset import Case
+from lutum._values.settings import RetryPolicy
 from lutum.eval._folder import RunFolder, RunInfo, shard_path
 from lutum.eval._progress import Progress
 from lutum.eval._results import TrialResult
+from lutum.eval._trials import Due
 
 Factory = Callable[[], AbstractAsyncContextManager[Lutum]]
 """A function of a module that returns an async context manager of a `Lutum`, for workers."""
 
-Pair = tuple[Case[Any, Any], int]
-Work = Callable[["Shard", Sequence[Pair]], tuple[list[bytes], str | None]]
+Work = Callable[["Shard", Sequence[Due]], tuple[list[bytes], str | None]]
 
 AHEAD = 256
 """Calls that are handed to an executor at a time."""
@@ -48,6 +48,8 @@ class Shard:
     threshold: float
     folder: str | None
     backend: str
+    retry: RetryPolicy | None = None
+    cache: str | None = None
 
 
 def check_factory(field: str, factory: object) -> None:
@@ -65,7 +67,7 @@ def check_factory(field: str, factory: object) -> None:
         )
 
 
-def run_shard(shard: Shard, pairs: Sequence[Pair], run: Any) -> tuple[list[bytes], str | None]:
+def run_shard(shard: Shard, pairs: Sequence[Due], run: Any) -> tuple[list[bytes], str | None]:
     """Run trials in a worker; the results as JSON, and why the budget ended the run early.
 
     `run` is the coroutine function that runs pairs with a `Lutum`; see `_run.run_pairs`.
@@ -73,7 +75,7 @@ def run_shard(shard: Shard, pairs: Sequence[Pair], run: Any) -> tuple[list[bytes
     return anyio.run(_run_shard, shard, pairs, run, backend=shard.backend)
 
 
-async def _run_shard(shard: Shard, pairs: Sequence[Pair], run: Any) -> tuple[list[bytes], str | None]:
+async def _run_shard(shard: Shard, pairs: Sequence[Due], run: Any) -> tuple[list[bytes], str | None]:
     async with AsyncExitStack() as stack:
         folder = None if shard.folder is None else stack.enter_context(_open(shard))
         llm = await stack.enter_async_context(shard.llm())
@@ -101,7 +103,7 @@ async def hand_out(
     executor: Executor,
     work: Work,
     shard: Shard,
-    pairs: Iterator[Pair],
+    pairs: Iterator[Due],
     size: int,
     into: Path | None,
     bar: Progress,
@@ -116,6 +118,7 @@ async def hand_out(
     open_calls = set[Future[Any]]()
     slots = anyio.Semaphore(AHEAD)
     failed = list[BaseException]()
+    earlier = dict[tuple[str, int], TrialResult]()
 
     async def follow(future: Future[Any]) -> None:
         try:
@@ -124,7 +127,7 @@ async def hand_out(
             for line in found:
                 result = msgspec.json.decode(line, type=TrialResult)
                 results.append(result)
-                bar.add(result)
+                bar.add(result, earlier.get((result.case, result.trial)))
             if why is not None:
                 stopped.append(why)
         except Exception as error:
@@ -141,18 +144,12 @@ async def hand_out(
                 chunk = list(itertools.islice(pairs, size))
                 if not chunk:
                     break
+                for due in chunk:
+                    if due.earlier is not None:
+                        earlier[due.case.id, due.trial] = due.earlier
                 await slots.acquire()
                 folder = None if into is None else str(shard_path(into, next(numbers)))
-                given = Shard(
-                    shard.task,
-                    shard.score,
-                    shard.llm,
-                    shard.judge,
-                    shard.trials,
-                    shard.threshold,
-                    folder,
-                    shard.backend,
-                )
+                given = replace(shard, folder=folder)
                 try:
                     future = executor.submit(work, given, chunk)
                 except Exception as error:  # a broken or closed executor

@@ -19,23 +19,82 @@ from typing import Self, final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from lutum._values.errors import BadValue, UsageError
 from lutum.eval._dataset import Case, digest_of
-from lutum.eval._results import TrialResult
+from lutum.eval._identity import same_python
+from lutum.eval._results import TrialResult, better
 
 if sys.platform != "win32":
     import fcntl
 
-_FORMAT = 1
+_FORMAT = 2
+
+
+class RunSession(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One call of `run` into a folder: when, by which versions, and at which commit."""
+
+    started: str = ""
+    versions: dict[str, str] = {}
+    commit: str = ""
 
 
 class RunInfo(Struct, frozen=True, kw_only=True):
-    """What `run.json` holds."""
+    """What `run.json` holds.
+
+    Attributes:
+      arm: the name of the arm, in a grid.
+      task: the name of the task, and a digest of its code.
+      model: adapter, model and endpoint.
+      judge: likewise, where the judge is another one.
+      scorers: each scorer by its name, with its function and a digest of its code.
+      sessions: each call of `run` into the folder, the first one first.
+    """
 
     format: int = _FORMAT
     started: str = ""
     threshold: float = 1.0
+    arm: str = ""
+    task: str = ""
+    model: str = ""
+    judge: str = ""
+    scorers: dict[str, str] = {}
+    versions: dict[str, str] = {}
+    commit: str = ""
+    sessions: tuple[RunSession, ...] = ()
+
+    def differences(self, other: RunInfo) -> list[str]:
+        """Return what another run runs that this one does not, in words; empty if it is the same run."""
+        same = same_python(self.versions)
+        found = [
+            f"{name} was {shown(before)}, and is {shown(after)}"
+            for name, before, after in (
+                ("the task", self.task, other.task),
+                ("the model", self.model, other.model),
+                ("the judge", self.judge, other.judge),
+            )
+            if _other(before, after, same)
+        ]
+        if not self.scorers:
+            return found
+        for name in {**self.scorers, **other.scorers}:
+            before, after = self.scorers.get(name, "missing"), other.scorers.get(name, "missing")
+            if _other(before, after, same):
+                found.append(f"the scorer {name!r} was {shown(before)}, and is {shown(after)}")
+        return found
+
+
+def _other(before: str, after: str, same_version: bool) -> bool:
+    if not same_version:  # digests of code of another Python are other digests
+        before, after = before.partition("#")[0], after.partition("#")[0]
+    return before != after and bool(before)
+
+
+def shown(signature: str) -> str:
+    """Return a recorded name for a message: with its digest, so that equal names are told apart."""
+    name, mark, digest = signature.partition("#")
+    return f"{name} (code {digest[:6]})" if mark else name or "nothing"
 
 
 @final
@@ -47,7 +106,7 @@ class RunFolder:
 
         Raises:
           UsageError: another process writes into it.
-          BadValue: it holds something else.
+          BadValue: it holds something else, or another run.
         """
         self.path = path
         (path / "traces").mkdir(parents=True, exist_ok=True)
@@ -55,7 +114,7 @@ class RunFolder:
         try:
             _lock(self._file, path)
             known = _read_info(path)
-            info = msgspec.structs.replace(info, started=known.started if known else _now())
+            info = _joined(info, known, path)
             _replace(path / "run.json", msgspec.json.format(msgspec.json.encode(info)) + b"\n")
             own, whole = _read_results(path)
             self._file.truncate(whole)
@@ -63,22 +122,29 @@ class RunFolder:
         except BaseException:
             self._file.close()
             raise
-        self._digests = {(result.case, result.trial): result.digest for result in self.results}
+        self._known = {(result.case, result.trial): result for result in self.results}
 
-    def holds(self, case: Case, trial: int) -> bool:
-        """Whether that trial is finished.
+    def known(self, case: Case, trial: int) -> TrialResult | None:
+        """Return the result of a trial; None if it is not finished.
 
         Raises:
-          BadValue: a case of that id was, but another one.
+          BadValue: a case of that id was tried, but another one.
         """
-        digest = self._digests.get((case.id, trial))
-        if digest is not None and digest != digest_of(case):
+        result = self._known.get((case.id, trial))
+        if result is not None and result.digest != digest_of(case):
             raise BadValue("into", f"{self.path} holds results of another case {case.id!r}; use a new folder")
-        return digest is not None
+        return result
 
-    def add(self, result: TrialResult, trace: bytes) -> None:
-        """Keep a trial: finished from the moment its line is written."""
-        if result.trace is not None:
+    def trace_of(self, result: TrialResult) -> bytes:
+        """Return the stored trace of a trial; empty if there is none."""
+        try:
+            return b"" if result.trace is None else (self.path / result.trace).read_bytes()
+        except OSError:
+            return b""
+
+    def add(self, result: TrialResult, trace: bytes | None) -> None:
+        """Keep a trial: finished from the moment its line is written. None leaves the stored trace."""
+        if result.trace is not None and trace is not None:
             _replace(self.path / result.trace, trace)
         line = msgspec.json.encode(result) + b"\n"
         while line:
@@ -109,12 +175,14 @@ def shard_path(path: Path, number: int) -> Path:
 
 
 def _merged(path: Path, own: list[TrialResult]) -> list[TrialResult]:
-    """The results of a folder and of its shards; of a trial that ran twice, the first."""
+    """The results of a folder and of its shards; of a trial that ran twice, the one that counts."""
     found = {(result.case, result.trial): result for result in own}
     for shard in sorted((path / "shards").glob("*")):
         for result in _read_results(shard)[0]:
             name = result.trace and f"{shard.relative_to(path).as_posix()}/{result.trace}"
-            found.setdefault((result.case, result.trial), msgspec.structs.replace(result, trace=name))
+            named = replace(result, trace=name)
+            key = (result.case, result.trial)
+            found[key] = better(found[key], named) if key in found else named
     return list(found.values())
 
 
@@ -133,9 +201,25 @@ def _read_info(path: Path) -> RunInfo | None:
         info = msgspec.json.decode(file.read_bytes(), type=RunInfo)
     except msgspec.MsgspecError as exc:
         raise BadValue("path", f"{file} is not of a run: {exc}") from None
-    if info.format != _FORMAT:
-        raise BadValue("path", f"{file} has format {info.format}; this lutum reads {_FORMAT}")
+    if not 1 <= info.format <= _FORMAT:
+        raise BadValue("path", f"{file} has format {info.format}; this lutum reads up to {_FORMAT}")
     return info
+
+
+def _joined(info: RunInfo, known: RunInfo | None, path: Path) -> RunInfo:
+    """A run's info as its folder keeps it, with this session behind the earlier ones."""
+    now = _now()
+    session = RunSession(started=now, versions=info.versions, commit=info.commit)
+    own = (session,) if info.task else ()
+    if known is None:
+        return replace(info, started=now, sessions=own)
+    if info.task and (differences := known.differences(info)):
+        raise BadValue(
+            "into", f"{path} holds another run: {'; '.join(differences)}. Use a new folder for this run"
+        )
+    if not info.task:  # opened by something that runs nothing itself
+        return replace(known, format=_FORMAT, threshold=info.threshold)
+    return replace(info, started=known.started, sessions=(*known.sessions, *own))
 
 
 def _read_results(path: Path) -> tuple[list[TrialResult], int]:
@@ -149,8 +233,10 @@ def _read_results(path: Path) -> tuple[list[TrialResult], int]:
             result = msgspec.json.decode(line, type=TrialResult)
         except msgspec.MsgspecError as exc:
             raise BadValue("path", f"{file}:{number} is no result: {exc}") from None
-        if results.setdefault((result.case, result.trial), result) is not result:
+        key = (result.case, result.trial)
+        if key in results and not results[key].errored:
             raise BadValue("path", f"{file}:{number} repeats trial {result.trial} of {result.case!r}")
+        results[key] = result  # an error was followed by another try
     return list(results.values()), whole
 
 

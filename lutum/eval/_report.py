@@ -15,8 +15,8 @@ from msgspec.structs import replace
 
 from lutum._values.errors import BadValue
 from lutum._values.results import Usage
-from lutum.eval._folder import read_run
-from lutum.eval._results import TrialResult
+from lutum.eval._folder import RunInfo, read_run
+from lutum.eval._results import TrialResult, better
 from lutum.eval._statistics import Rate, mean_pass_at_k, mean_pass_hat_k, mean_rate, percentile
 from lutum.eval._table import clipped, money, rate, table, words
 
@@ -43,15 +43,22 @@ class RunReport:
       results: every finished trial.
       threshold: the score from which a trial passes.
       stopped: what the budget said that ended the run early; None when it went through.
+      info: what was run, as the folder has it.
     """
 
     def __init__(
-        self, results: Iterable[TrialResult], *, threshold: float = 1.0, stopped: str | None = None
+        self,
+        results: Iterable[TrialResult],
+        *,
+        threshold: float = 1.0,
+        stopped: str | None = None,
+        info: RunInfo | None = None,
     ) -> None:
         self.results: tuple[TrialResult, ...] = tuple(
             sorted(results, key=lambda result: (result.case, result.trial))
         )
         self.threshold = threshold
+        self.info = RunInfo(threshold=threshold) if info is None else info
         self.stopped = stopped
 
     @cached_property
@@ -117,13 +124,44 @@ class RunReport:
 
     @cached_property
     def failures(self) -> dict[str, int]:
-        """How many trials failed, by the class of what the task raised; each has a score of 0."""
+        """How many trials failed, by the class of what the task raised. Those that the model's answer caused
+        have a score of 0; the others have none, see `errors`."""
         return self._failures("task")
 
     @cached_property
     def unscored(self) -> dict[str, int]:
         """How many trials have no score, by the class of what the scoring raised."""
         return self._failures("score")
+
+    @cached_property
+    def errors(self) -> tuple[TrialResult, ...]:
+        """The trials that ended in an error of the task or of a scorer: a score is missing, and is not 0."""
+        return tuple(result for result in self.results if result.errored)
+
+    @cached_property
+    def earlier(self) -> Usage:
+        """What tries used that ended in an error and were repeated; not in `usage`."""
+        return sum((result.earlier for result in self.results), Usage())
+
+    @cached_property
+    def named(self) -> dict[str, RunReport]:
+        """A report for each score, by its name, where a run has several; empty where it has one."""
+        names = dict.fromkeys(name for result in self.results for name in (*result.scores, *result.errors))
+        if not any(result.scores for result in self.results):
+            return {}
+        return {
+            name: RunReport(
+                (replace(result, score=result.scores.get(name)) for result in self.results),
+                threshold=self.threshold,
+                stopped=self.stopped,
+            )
+            for name in names
+        }
+
+    @cached_property
+    def cached(self) -> int:
+        """How many requests were answered from a cache."""
+        return sum(result.cached for result in self.results)
 
     @cached_property
     def tags(self) -> dict[str, RunReport]:
@@ -157,30 +195,35 @@ class RunReport:
 def load_run(path: str | PathLike[str], *more: str | PathLike[str]) -> RunReport:
     """The report of a run's folder, or of several that are parts of one; also while the run goes on.
 
-    Of a trial that is in two folders the first one counts. With several folders, the file of a trace has its
-    folder in front.
+    Of a trial that is in two folders the first one without an error counts. With several folders, the file of
+    a trace has its folder in front.
 
     Raises:
-      BadValue: it is no folder of a run, or the folders have different cases of one id, or other thresholds.
+      BadValue: it is not the folder of a run, or the folders are of different runs, or they have different
+        cases of one id, or other thresholds.
     """
     info, results = read_run(Path(path))
     if not more:
-        return RunReport(results, threshold=info.threshold)
+        return RunReport(results, threshold=info.threshold, info=info)
     found = dict[tuple[str, int], TrialResult]()
     for folder in map(Path, (path, *more)):
         other, results = read_run(folder)
+        if differences := info.differences(other):
+            raise BadValue("path", f"{folder} holds another run than {path}: {'; '.join(differences)}")
         if other.threshold != info.threshold:
             raise BadValue(
                 "path", f"{folder} has the threshold {other.threshold}, {path} has {info.threshold}"
             )
         for result in results:
             trace = result.trace and (folder / result.trace).as_posix()
-            known = found.setdefault((result.case, result.trial), replace(result, trace=trace))
+            key, named = (result.case, result.trial), replace(result, trace=trace)
+            known = found.setdefault(key, named)
+            found[key] = better(known, named)
             if known.digest != result.digest:
                 raise BadValue(
                     "path", f"{folder} has results of another case {result.case!r} than a folder before"
                 )
-    return RunReport(found.values(), threshold=info.threshold)
+    return RunReport(found.values(), threshold=info.threshold, info=info)
 
 
 def _lines(report: RunReport) -> list[str]:
@@ -188,9 +231,15 @@ def _lines(report: RunReport) -> list[str]:
     rows = [["trials", f"{len(report.results):,} of {len(report.cases):,} cases"]]
     if report.scores:
         rows += [["score", rate(report.score)], *_passes(report)]
+    for name, part in list(report.named.items())[1:]:
+        rows += [[clipped(name, 24), rate(part.score) if part.scores else "-"]]
     rows += [["cost", money(report.usage)]]
     if report.judge_usage != Usage():
         rows += [["judge's cost", money(report.judge_usage)]]
+    if report.earlier != Usage():
+        rows += [["errors' cost", money(report.earlier)]]
+    if report.cached:
+        rows += [["from the cache", f"{report.cached:,} requests, which cost nothing this time"]]
     rows += [["time", f"p50 {report.seconds(50):.2f} s, p95 {report.seconds(95):.2f} s"]]
     if (judge := report.disagreement) is not None:
         rows += [
@@ -201,6 +250,9 @@ def _lines(report: RunReport) -> list[str]:
         ]
     rows += [["failed", words(report.failures)]] if report.failures else []
     rows += [["unscored", words(report.unscored)]] if report.unscored else []
+    if report.errors:
+        count = len(report.errors)
+        rows += [["errors", f"{count:,} {'trials have' if count > 1 else 'trial has'} no score; run again"]]
     rows += [["stopped", clipped(report.stopped, 64)]] if report.stopped else []
     lines = table(rows)
     if report.tags:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 
 import msgspec
 from msgspec import Struct
 
+from lutum._values.errors import ContractViolation, OutputInvalid, OutputLimitExceeded, Refused
 from lutum._values.results import TextResult, Usage
 
 
@@ -33,8 +34,11 @@ class TrialResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
       trial: which of the case's trials, from 0.
       digest: tells its case from another one of that id.
       tags: those of its case.
-      score: 0 when the task failed; None when the scoring did.
+      score: the score, of several named ones the first; 0 when the model's answer failed the task
+        (see `MODEL_FAULTS`); None when the trial ended in an error, which is not a score.
       failure: what ended it, or kept it from a score.
+      scores: each named score, where there are several.
+      errors: of several scorers those that raised, by name.
       seconds: how long the task took, without the scoring.
       usage: what went through the task's `llm`.
       judge_usage: what the scoring used.
@@ -42,6 +46,13 @@ class TrialResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
       output: what the task returned, as JSON, or its repr.
       report: what the eval reported, likewise.
       trace: the file of its trace, under the folder of the run.
+      tries: how often it was tried; above 1 when an error was followed by another try.
+      earlier: what tries that ended in an error used.
+      cached: requests that were answered from a cache, and cost nothing this time.
+      input_digest: tells the input of its case from another one.
+      output_type: the class of an output that is not plain JSON.
+      output_turn: of the result of a turn, its transcript.
+      finish_reason: of the result of a turn, why it ended.
     """
 
     case: str
@@ -57,10 +68,45 @@ class TrialResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
     output: Any = None
     report: Any = None
     trace: str | None = None
+    scores: dict[str, float] = {}
+    errors: dict[str, Failure] = {}
+    tries: int = 1
+    earlier: Usage = Usage()
+    cached: int = 0
+    input_digest: str = ""
+    output_type: str = ""
+    output_turn: bytes | None = None
+    finish_reason: str = ""
+
+    @property
+    def errored(self) -> bool:
+        """Whether it ended in an error: the task or a scorer raised, and a score is missing."""
+        return self.failure is not None and (self.score is None or bool(self.errors))
+
+    @property
+    def answered(self) -> bool:
+        """Whether the task returned, so that its output can be scored again without asking the model."""
+        return self.failure is None or self.failure.stage == "score"
 
     def passed(self, threshold: float = 1.0) -> bool:
         """Whether it has a score, of at least that."""
         return self.score is not None and self.score >= threshold
+
+
+MODEL_FAULTS: Final = (ContractViolation, OutputInvalid, OutputLimitExceeded, Refused)
+"""Errors that the model's answer caused. A task that raises one has a score of 0."""
+
+
+def is_model_fault(exc: BaseException) -> bool:
+    """Whether only the model's answer is at fault, and not the provider, the network or the task."""
+    return all(isinstance(leaf, MODEL_FAULTS) for leaf in leaves_of(exc))
+
+
+def better(one: TrialResult, other: TrialResult) -> TrialResult:
+    """Of two results of one trial, return the one that counts: without an error, else of the later try."""
+    if one.errored != other.errored:
+        return other if one.errored else one
+    return other if one.errored and other.tries > one.tries else one
 
 
 def failure_of(exc: Exception, stage: Literal["task", "score"]) -> Failure:
@@ -93,7 +139,10 @@ def as_json(value: object) -> Any:
 
 
 def _other(value: object) -> object:
-    return float(value) if isinstance(value, float) else repr(value)  # msgspec takes no subclass of float
+    if isinstance(value, float):  # msgspec takes no subclass of float
+        return float(value)
+    dump = getattr(value, "model_dump", None)  # a pydantic model
+    return dump(mode="json") if callable(dump) and not isinstance(value, type) else repr(value)
 
 
 def plain(text: str) -> str:

@@ -23,14 +23,20 @@ class Score(float):
 
     def __new__(cls, value: float) -> Self:
         score = super().__new__(cls, value)
+        if math.isnan(score):
+            raise BadValue("score", "NaN is not a score; a score is a number from 0 to 1")
         if not 0 <= score <= 1:
             raise BadValue("score", f"{float(value)!r} is not between 0 and 1")
         return score
 
     @classmethod
     def clamped(cls, value: float) -> Self:
-        """The nearest score; 0 for what is not a number."""
-        return cls(0 if math.isnan(value) else min(1.0, max(0.0, value)))
+        """The nearest score.
+
+        Raises:
+          BadValue: it is not a number (NaN), which is an error of the scorer and no score of 0.
+        """
+        return cls(value if math.isnan(value) else min(1.0, max(0.0, value)))
 
     @property
     def inverse(self) -> Score:

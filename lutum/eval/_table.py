@@ -43,6 +43,32 @@ def money(usage: Usage) -> str:
     return f"{cost}, {usage.total_tokens:,} tokens{label}"
 
 
+def spent(usage: Usage) -> str:
+    """The cost alone, or the tokens where there is no price."""
+    return f"{usage.total_tokens:,} tokens" if usage.cost_usd is None else f"${usage.cost_usd:.4f}"
+
+
+def figure(value: float) -> str:
+    """A number in two digits, without an exponent."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+
+
 def words(counts: Mapping[str, int]) -> str:
     """Counts by word, the most frequent first."""
     return clipped(", ".join(f"{count} {word}" for word, count in counts.items()), 64)
+
+
+def number(value: float, form: str) -> str:
+    """A number in a format; a zero has no minus sign."""
+    text = format(value, form)
+    if text.lstrip("+-").strip("0.,") == "":
+        return text.lstrip("+-") if "+" not in form else "+" + text.lstrip("+-")
+    return text
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, as a person says them."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"

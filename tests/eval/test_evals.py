@@ -60,21 +60,25 @@ async def a_trace() -> lutum.trace.Trace:
 
 @given(st.floats())
 def test_a_score_is_from_0_to_1(value: float) -> None:
-    """What is outside is refused by `Score` and moved by `Score.clamped`; NaN is refused, and 0."""
+    """What is outside is refused by `Score` and moved by `Score.clamped`; NaN is refused by both."""
     if 0 <= value <= 1:
         assert Score(value) == value == Score.clamped(value)
         assert Score(value).inverse == 1 - value
         return
     with pytest.raises(lutum.BadValue, match="score: "):
         Score(value)
-    assert Score.clamped(value) == (1 if value > 1 else 0)
+    if math.isnan(value):
+        with pytest.raises(lutum.BadValue, match="NaN is not a score"):
+            Score.clamped(value)
+    else:
+        assert Score.clamped(value) == (1 if value > 1 else 0)
 
 
 def test_a_score_is_a_float() -> None:
     """Booleans are 1 and 0."""
     assert (Score(True), Score(False)) == (1, 0)
     assert (repr(Score(0.25)), str(Score(0.25))) == ("Score(0.25)", "0.25")
-    assert isinstance(Score.clamped(math.nan), float)
+    assert isinstance(Score.clamped(math.inf), float)
 
 
 @given(SCORES)

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections import Counter
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,38 @@ async def test_a_second_writer_is_refused_and_takes_another_folder(tmp_path: Pat
             report = await evaluate(tmp_path, executor, limit=12, into=into)
     assert len(report.results) == 12
     assert len(load_run(into, tmp_path / "run").results) == 12
+
+
+async def test_errors_are_repeated_by_workers_too(tmp_path: Path) -> None:
+    """A failed task runs again, an answer without a score is only scored again."""
+    into, down = tmp_path / "run", tmp_path / "down"
+    down.touch()
+    given = cases(tmp_path)
+
+    async def once(**options: Any) -> RunReport:
+        with ThreadPoolExecutor(2) as executor:
+            return await run(
+                given,
+                workers.outage,
+                score=workers.moody,
+                llm=workers.local,
+                executor=executor,
+                progress=False,
+                limit=4,
+                into=into,
+                **options,
+            )
+
+    first = await once(retry=1)
+    assert (len(first.errors), first.scores) == (12, {})
+    assert set(started(tmp_path).values()) == {1, 2}
+    assert (await once(again="unfinished")).results == first.results
+    down.unlink()
+    second = await once()
+    assert (len(second.errors), float(second.score), len(second.results)) == (0, 1.0, 12)
+    assert started(tmp_path) == {f"c{i:02}": 3 if i % 2 == 0 else 1 for i in range(12)}
+    assert load_run(into).results == second.results
+    assert all((into / str(result.trace)).exists() for result in second.results)
 
 
 @needs_redis

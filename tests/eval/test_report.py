@@ -90,6 +90,7 @@ def test_a_report_in_print() -> None:
         "judge         120 trials judged again: spread 0.014, split 2.5%",
         "failed        3 NetworkError",
         "unscored      1 Refused",
+        "errors        1 trial has no score; run again",
         "stopped       the budget refuses: 1100 tokens can never fit",
         "",
         "tag                       cases  score                       failed",
@@ -238,3 +239,35 @@ def test_text_of_others_is_clean_and_fits(text: str, width: int) -> None:
 def test_columns_are_as_wide_as_they_look() -> None:
     """Wide characters take two cells."""
     assert table([["\u4e2d", "a"], ["abc", "b"]]) == ["\u4e2d   a", "abc  b"]
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e-6, 1e-4, 0.004, 0.3])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_significant_change_is_never_shown_as_zero(scale: float, sign: int) -> None:
+    """More digits are shown instead, and a zero has no minus sign."""
+    chance = random.Random(7)
+    before = run_of([0.5] * 12, seconds=2.0)
+    after = RunReport(
+        result(f"c{i:03}", 0.5, seconds=2.0 + sign * scale * (1 + chance.random() / 10)) for i in range(12)
+    )
+    text = str(compare(before, after))
+    for line in text.split("\n"):
+        figures = line.split()
+        for figure in figures:
+            if figure.startswith("-") and figure.lstrip("-").replace(".", "").isdecimal():
+                assert float(figure) != 0
+        if figures and figures[-1] == "*" and len(figures) > 2:
+            assert all(float(figure) != 0 for figure in figures[3:4] + figures[4:7:2])
+    assert compare(before, after).seconds.significant is (scale > 1e-8)
+
+
+def test_rounding_makes_no_change() -> None:
+    """Sums in another order differ in the last bit: that is no difference."""
+    before, after = [0.1 + 0.2 + i for i in range(9)], [0.3 + i for i in range(9)]
+    found = compare(
+        RunReport(result(f"c{i}", 0.5, seconds=s) for i, s in enumerate(before)),
+        RunReport(result(f"c{i}", 0.5, seconds=s) for i, s in enumerate(after)),
+    )
+    assert (found.seconds.change == 0) or not found.seconds.significant
+    assert "-0.00" not in str(found)
+    assert "*" not in str(found).replace("* significant", "")

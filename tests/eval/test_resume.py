@@ -125,15 +125,15 @@ async def test_two_runs_into_one_folder_are_refused(tmp_path: Path) -> None:
         return ""
 
     assert (await run([Case("a", "q")], task, score=lambda case, said: 1, llm=llm, into=tmp_path)).score == 1
-    await run([Case("b", "q")], answer, score=lambda case, said: 1, llm=llm, into=tmp_path)
+    await run([Case("a", "q")], task, score=lambda case, said: 1, llm=llm, into=tmp_path)
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     """A folder without `run.json`, one of another format, a line that is no result or that repeats one."""
     with pytest.raises(lutum.BadValue, match=r"no run\.json"):
         load_run(tmp_path)
-    (tmp_path / "run.json").write_text('{"format": 2}')
-    with pytest.raises(lutum.BadValue, match="format 2"):
+    (tmp_path / "run.json").write_text('{"format": 3}')
+    with pytest.raises(lutum.BadValue, match="format 3"):
         load_run(tmp_path)
     (tmp_path / "run.json").write_text("[]")
     with pytest.raises(lutum.BadValue, match="is not of a run"):

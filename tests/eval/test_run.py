@@ -129,7 +129,7 @@ async def test_a_task_that_never_awaits_can_be_cancelled() -> None:
     assert len(done) <= 8
 
 
-async def test_an_exception_of_the_task_scores_0() -> None:
+async def test_an_exception_of_the_task_is_no_score() -> None:
     """It is kept by its class, and its words; of a group by what it holds. The others run on."""
 
     async def task(case: Case[str, str], llm: lutum.Lutum) -> str:
@@ -142,7 +142,8 @@ async def test_an_exception_of_the_task_scores_0() -> None:
                 return await ask(case, llm)
 
     report = await run(some(4), task, score=equal, llm=house())
-    assert report.score == 0.5
+    assert (report.score, len(report.errors)) == (1, 2)
+    assert [r.score for r in report.results] == [None, None, 1, 1]
     assert report.failures == {"KeyError": 1, "KeyError+ValueError": 1}
     assert report.results[1].failure is not None
     assert report.results[1].failure.message == "'a'; b"
@@ -275,7 +276,7 @@ async def test_a_folder_holds_everything(tmp_path: Path) -> None:
     assert (again.results, again.threshold) == (report.results, 0.5)
     assert str(again) == str(report)
     info = msgspec.json.decode((into / "run.json").read_bytes())
-    assert (info["format"], info["threshold"]) == (1, 0.5)
+    assert (info["format"], info["threshold"]) == (2, 0.5)
     for result in report.results:
         assert result.trace is not None
         kept = trace.load((into / result.trace).read_bytes())
@@ -370,8 +371,10 @@ async def test_progress_is_a_line_on_stderr(capsys: pytest.CaptureFixture[str]) 
     out, err = capsys.readouterr()
     assert out == ""
     lines = err.split("\r")
-    assert lines[1].startswith("1 of 4 trials, score 1.000, 0 failed, no price, 11 tokens")
-    assert lines[-1].startswith("4 of 4 trials, score 1.000, 0 failed, no price, 44 tokens")
+    assert lines[1].startswith("[###.........] 25% 1/4, score 1.000, 0 failed")
+    assert "11 tokens" in lines[1]
+    assert lines[-1].startswith("[############] 100% 4/4, score 1.000, 0 failed")
+    assert "44 tokens" in lines[-1]
     assert lines[-1].endswith("\n")
 
 
@@ -379,13 +382,17 @@ async def test_a_run_is_asserted_on() -> None:
     """The error is the report, and the worst cases with what they said."""
     llm = lutum.Lutum(ScriptedAdapter([["yes"], ["no\x1b[2J"], [ConnectionError("gone")], ["yes"]]))
     report = await run(some(4), ask, score=equal, llm=llm, limit=1)
-    assert_score(report, 0.5)
-    with pytest.raises(AssertionError) as caught:
-        assert_score(report, 0.9)
-    said = str(caught.value)
-    assert said.startswith("the score is 0.500, not at least 0.9\ntrials")
-    assert "0.000  c002                  ConnectionError: gone" in said
-    assert "\x1b" not in said
+    assert_score(report, 0.5, errors=1)
+    for errors, words in (1, "the score is 0.667, not at least 0.9"), (0, "1 of 4 trials have no score"):
+        with pytest.raises(AssertionError) as caught:
+            assert_score(report, 0.9, errors=errors)
+        said = str(caught.value)
+        assert said.startswith(f"{words}\ntrials")
+        assert "-  c002                  ConnectionError: gone" in said
+        assert "\x1b" not in said
+    broke = await run(some(4), ask, score=equal, llm=house(budget=lutum.Budget(tokens=1_040)), limit=1)
+    with pytest.raises(AssertionError, match="the run was stopped"):
+        assert_score(broke, 0.1)
 
 
 async def test_tokens_of_a_trial_are_its_own() -> None:

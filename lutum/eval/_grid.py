@@ -1,0 +1,222 @@
+"""Several models and prompts on one dataset, in one run.
+
+An arm is a `Lutum`, or a factory of one, and a task. Trials of all arms take turns under one limit, each arm
+keeps a report and a folder of its own, and arms are compared case by case.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast, final
+
+from lutum._lutum import Lutum
+from lutum._values.errors import BadValue, UsageError
+from lutum._values.settings import RetryPolicy
+from lutum.eval._cache import AnswerCache
+from lutum.eval._compare import Comparison, compare
+from lutum.eval._dataset import Case, check_cases
+from lutum.eval._executor import Factory
+from lutum.eval._folder import RunFolder
+from lutum.eval._progress import Progress
+from lutum.eval._report import RunReport, load_run
+from lutum.eval._retry import policy_of
+from lutum.eval._run import Again, check_counts, due_of, info_of
+from lutum.eval._scoring import Scorer, Scorers
+from lutum.eval._table import clipped, rate, spent, table
+from lutum.eval._trials import Due, Pool, Trials
+
+I = TypeVar("I")
+E = TypeVar("E")
+O = TypeVar("O")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Arm(Generic[I, E, O]):
+    """One column of a grid.
+
+    Attributes:
+      llm: a `Lutum`, or a function without arguments that returns an async context manager of one, which is
+        open while the grid runs.
+      task: what is tried with it.
+    """
+
+    llm: Lutum | Factory
+    task: Callable[[Case[I, E], Lutum], Awaitable[O]]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class GridReport:
+    """The reports of a grid, by the name of the arm, in the order of the arms."""
+
+    arms: dict[str, RunReport]
+
+    def compare(self, before: str, after: str, *, seed: int = 0) -> Comparison:
+        """Pair two arms by case. See `lutum.eval.compare`.
+
+        Raises:
+          BadValue: there is no such arm, or they have no case in common.
+        """
+        for name in (before, after):
+            if name not in self.arms:
+                raise BadValue("arm", f"{name!r} is not one of {', '.join(self.arms)}")
+        return compare(self.arms[before], self.arms[after], seed=seed)
+
+    def __str__(self) -> str:
+        rows = [["arm", "trials", "score", "errors", "cost", "p50"]]
+        for name, report in self.arms.items():
+            rows.append(
+                [
+                    clipped(name, 20),
+                    f"{len(report.results):,}",
+                    rate(report.score) if report.scores else "-",
+                    str(len(report.errors)),
+                    spent(report.usage),
+                    f"{report.seconds(50):.2f} s",
+                ]
+            )
+        return "\n".join(table(rows))
+
+
+async def grid(
+    cases: Iterable[Case[I, E]],
+    arms: Mapping[str, Arm[I, E, Any] | tuple[Lutum | Factory, Callable[..., Awaitable[Any]]]],
+    *,
+    score: Scorer[I, E, Any] | Mapping[str, Scorer[I, E, Any]],
+    judge: Lutum | None = None,
+    trials: int = 1,
+    limit: int = 8,
+    threshold: float = 1.0,
+    into: str | PathLike[str] | None = None,
+    progress: bool | None = None,
+    retry: RetryPolicy | int | None = None,
+    again: Again = "errors",
+    cache: str | PathLike[str] | None = None,
+) -> GridReport:
+    """Run several arms on each case. The arms take turns, so that they meet the same weather.
+
+    An arm whose budget refuses stops; the others go on. With `into`, each arm has a folder of its own in
+    there, which `load_run`, `compare` and `lutum eval` read. Cancelled, what had finished is there.
+
+    A checkpoint only if it has to wait.
+
+    Args:
+      cases: as for `run`.
+      arms: each arm by its name: an `Arm`, or a pair of a `Lutum` (or a factory of one) and a task.
+      score: as for `run`, for all arms.
+      judge: whom the evals ask; each arm's own Lutum where it is not given.
+      trials: how often each arm tries each case.
+      limit: how many trials at a time, of all arms together.
+      threshold: the score from which a trial passes.
+      into: the folder of the grid.
+      progress: as for `run`.
+      retry: as for `run`.
+      again: as for `run`.
+      cache: as for `run`.
+
+    Raises:
+      BadValue: there is no arm, one is not an arm, or as for `run`.
+      UsageError: a factory gives something else than a Lutum, or another process runs into that folder.
+      OSError: a result cannot be written.
+    """
+    check_counts(trials, limit, threshold, again)
+    policy = policy_of(retry)
+    scorers = Scorers(score)
+    given = {name: _arm(name, arm) for name, arm in arms.items()}
+    if not given:
+        raise BadValue("arms", "has no arm")
+    if isinstance(cases, Sequence):
+        cases = list(check_cases(cases))
+    total = len(cases) * trials * len(given) if isinstance(cases, Sized) else None
+    answers = None if cache is None else AnswerCache(Path(cache))
+    async with AsyncExitStack() as stack:
+        folders = stack.enter_context(ExitStack())
+        bar = stack.enter_context(Progress(progress, total))
+        opened = dict[str, tuple[Trials, RunFolder | None]]()
+        for name, arm in given.items():
+            llm = arm.llm if isinstance(arm.llm, Lutum) else await stack.enter_async_context(arm.llm())
+            if not isinstance(llm, Lutum):
+                raise UsageError(f"arm {name!r}: the context manager gave {llm!r}, which is not a Lutum")
+            folder = None
+            if into is not None:
+                info = info_of(arm.task, scorers, llm, judge, threshold, arm=name)
+                folder = folders.enter_context(RunFolder(Path(into) / folder_name(name), info))
+                bar.count(folder.results)
+            asked = llm if judge is None else judge
+            own = Trials(arm.task, scorers, llm, asked, folder, bar, retry=policy, cache=answers)
+            opened[name] = own, folder
+        await Pool(limit, bar).run(_in_turn(cases, trials, list(opened.values()), again))
+        return GridReport(
+            {
+                name: RunReport(own.results, threshold=threshold, stopped=own.stopped)
+                for name, (own, _) in opened.items()
+            }
+        )
+
+
+def load_grid(path: str | PathLike[str]) -> GridReport:
+    """Return the report of a grid's folder, also while it goes on.
+
+    Raises:
+      BadValue: there is no run in it.
+    """
+    found = dict[str, RunReport]()
+    for folder in arm_folders(Path(path)):
+        report = load_run(folder)
+        found[report.info.arm or folder.name] = report
+    if not found:
+        raise BadValue("path", f"{path} is not the folder of a grid: no folder in it holds a run")
+    return GridReport(found)
+
+
+def arm_folders(path: Path) -> list[Path]:
+    """The folders of a grid's arms, by name; empty where that is not the folder of a grid."""
+    return sorted(found.parent for found in path.glob("*/run.json"))
+
+
+def folder_name(arm: str) -> str:
+    """A folder for an arm: its name where that is safe, else a safe and unique one."""
+    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,60}", arm) and arm.lower() not in ("shards", "traces"):
+        return arm
+    word = re.sub(r"[^A-Za-z0-9_]+", "-", arm).strip("-")[:40] or "arm"
+    return f"{word}-{hashlib.blake2s(arm.encode(), digest_size=4).hexdigest()}"
+
+
+def _arm(name: object, given: Any) -> Arm[Any, Any, Any]:
+    if not isinstance(name, str) or not name.strip():
+        raise BadValue("arms", f"{name!r} is not the name of an arm")
+    arm: Any = given
+    if isinstance(given, tuple) and len(cast("tuple[Any, ...]", given)) == 2:
+        arm = Arm(*cast("tuple[Any, Any]", given))
+    if not isinstance(arm, Arm):
+        raise BadValue("arms", f"{name}: {given!r} is neither an Arm nor a pair of a Lutum and a task")
+    made = cast("Arm[Any, Any, Any]", arm)
+    if not callable(made.task):
+        raise BadValue("arms", f"{name}: the task {made.task!r} is not a function")
+    if not isinstance(made.llm, Lutum) and not callable(made.llm):
+        raise BadValue("arms", f"{name}: {made.llm!r} is neither a Lutum nor a factory of one")
+    return made
+
+
+def _in_turn(
+    cases: Iterable[Case[I, E]],
+    trials: int,
+    arms: list[tuple[Trials, RunFolder | None]],
+    again: Again,
+) -> Iterator[tuple[Trials, Due]]:
+    """Each case in every arm, before the next case."""
+    for case in check_cases(cases):
+        for trial in range(trials):
+            for own, folder in arms:
+                due = due_of(case, trial, folder, again)
+                if own.stopped is None and due is not None:
+                    yield own, due
+        if all(own.stopped is not None for own, _ in arms):
+            return

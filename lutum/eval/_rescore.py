@@ -1,0 +1,176 @@
+"""Scoring the stored answers of a run again: no task runs, and the model is not asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeVar, final
+
+from msgspec.structs import replace
+
+from lutum._lutum import Lutum
+from lutum._values.errors import BadValue
+from lutum._values.results import CommittedTurn, Usage
+from lutum._values.settings import RetryPolicy
+from lutum.abc import Exchange, Prepared, ReplayForm, TurnRequest
+from lutum.eval._dataset import Case, check_cases, input_digest_of
+from lutum.eval._folder import RunFolder, read_run
+from lutum.eval._identity import model_of, versions, where
+from lutum.eval._progress import Progress
+from lutum.eval._report import RunReport
+from lutum.eval._results import TrialResult
+from lutum.eval._retry import policy_of
+from lutum.eval._run import check_counts
+from lutum.eval._scoring import Scorer, Scorers
+from lutum.eval._trials import Due, Pool, Trials
+
+I = TypeVar("I")
+E = TypeVar("E")
+O = TypeVar("O")
+
+
+async def rescore(
+    folder: str | PathLike[str],
+    cases: Iterable[Case[I, E]],
+    output: type[O] | Any = None,
+    *,
+    score: Scorer[I, E, O] | Mapping[str, Scorer[I, E, O]],
+    judge: Lutum | None = None,
+    limit: int = 8,
+    threshold: float | None = None,
+    into: str | PathLike[str] | None = None,
+    progress: bool | None = None,
+    retry: RetryPolicy | int | None = None,
+) -> RunReport:
+    """Score the stored answers of a run again: no task runs, and no request is sent but by `judge`.
+
+    The folder is left as it is. Trials whose task failed keep their error. Stored trials of cases that are
+    not given are left out. Cancelled, what was scored is in `into`, if that was given.
+
+    A checkpoint only if it has to wait.
+
+    Args:
+      folder: the folder of the run.
+      cases: the same cases. What is expected may have changed, the input may not.
+      output: the type of what the task returned, or a function that makes it of its JSON; None for plain JSON
+        and for types that the folder names and that are loaded.
+      score: as for `run`.
+      judge: whom the evals ask; needed if one may ask a model.
+      limit: how many trials at a time.
+      threshold: the score from which a trial passes; None for that of the run.
+      into: a new folder for the new scores; None keeps them in memory only.
+      progress: as for `run`.
+      retry: as for `run`, for scorers.
+
+    Raises:
+      BadValue: it is not the folder of a run, the input of a case is another one, an output cannot be made
+        again, or a scorer may ask a model and `judge` is missing.
+      UsageError: another process writes into `into`.
+      OSError: a file cannot be read or written.
+    """
+    info, results = read_run(Path(folder))
+    threshold = info.threshold if threshold is None else threshold
+    check_counts(1, limit, threshold)
+    scorers = Scorers(score)
+    if judge is None and scorers.asks:
+        raise BadValue("judge", f"is missing: the scorer {scorers.asks[0]!r} may ask a model")
+    given = {case.id: case for case in check_cases(cases)}
+    for result in results:
+        case = given.get(result.case)
+        if case is not None and result.input_digest and result.input_digest != input_digest_of(case):
+            raise BadValue("cases", f"{folder} holds answers to another input of case {result.case!r}")
+    asked = Lutum(_NOBODY) if judge is None else judge
+    new = replace(
+        info,
+        threshold=threshold,
+        judge="" if judge is None else model_of(judge),
+        scorers=scorers.signatures,
+        versions=versions(),
+        commit=where(),
+        sessions=(),
+    )
+    opened = nullcontext() if into is None else RunFolder(Path(into), new)
+    with opened as target, Progress(progress, sum(result.case in given for result in results)) as bar:
+        trials = Trials(
+            _no_task,
+            scorers,
+            asked,
+            asked,
+            target,
+            bar,
+            retry=policy_of(retry),
+            hint=output,
+            elsewhere=into is not None,
+            only_score=True,
+        )
+
+        def due() -> Iterator[tuple[Trials, Due]]:
+            for result in results:
+                case = given.get(result.case)
+                known = None if target is None or case is None else target.known(case, result.trial)
+                if case is None or (known is not None and not known.errored):
+                    continue
+                trace = b"" if result.trace is None else _read(Path(folder) / result.trace)
+                if not result.answered:
+                    trials.keep(result, trace)
+                elif known is not None:  # a judge's error of an earlier call into the same folder
+                    yield trials, Due(case, result.trial, known, trace)
+                else:
+                    yield trials, Due(case, result.trial, _unscored(result), trace)
+
+        await Pool(limit, bar).run(due())
+        return RunReport(trials.results, threshold=threshold, stopped=trials.stopped)
+
+
+def _unscored(result: TrialResult) -> TrialResult:
+    """A result without what scorers found."""
+    return replace(
+        result,
+        score=None,
+        scores={},
+        errors={},
+        failure=None,
+        repeats=(),
+        report=None,
+        judge_usage=Usage(),
+        tries=0,
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+async def _no_task(case: Case[Any, Any], llm: Lutum) -> NoReturn:
+    raise AssertionError("a task runs while answers are scored again")
+
+
+@final
+class _Nobody:
+    """An adapter for scorers that ask no model."""
+
+    name = "nobody"
+    scope = ""
+
+    def prepare(self, request: TurnRequest) -> Prepared:
+        raise BadValue("judge", "is missing: a scorer asks a model")
+
+    def exchange(self, prepared: Prepared) -> Exchange:
+        raise BadValue("judge", "is missing: a scorer asks a model")
+
+    def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
+        return ReplayForm(False, "nobody is asked")
+
+    def first_difference(self, earlier: Prepared, later: Prepared) -> str | None:
+        return None
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+
+_NOBODY: Final = _Nobody()

@@ -1,0 +1,151 @@
+"""Scorers: functions and evals that make scores of an answer, one or several by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar, cast, final
+
+from lutum._lutum import Lutum
+from lutum._values.errors import BadValue
+from lutum.eval._dataset import Case
+from lutum.eval._evals import Eval, PureEval
+from lutum.eval._identity import signed
+from lutum.eval._results import Failure, as_json, failure_of
+from lutum.eval._score import Repeats, Score, Scored
+from lutum.trace import Trace
+
+I = TypeVar("I")
+E = TypeVar("E")
+O = TypeVar("O")
+
+ONLY = "score"
+"""The name of a scorer that was given without one."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[I, E, O]):
+    """The artifact of a trial: what the task returned, and for which case.
+
+    An eval of outputs alone is made one of answers by `.contramap(lambda answer: answer.output)`.
+    """
+
+    case: Case[I, E]
+    output: O
+
+
+Scorer = (
+    Callable[[Case[I, E], O], float | Scored[Any] | Awaitable[float | Scored[Any]]]
+    | PureEval[Answer[I, E, O], Scored[Any]]
+    | Eval[Answer[I, E, O], Scored[Any]]
+)
+"""A function of case and output, sync or async, or an eval of `Answer`s that is `scored_by` an objective."""
+
+
+@dataclass(slots=True)
+class Scoring:
+    """What the scorers found about one answer, by name."""
+
+    scores: dict[str, float] = field(default_factory=dict[str, float])
+    reports: dict[str, Any] = field(default_factory=dict[str, Any])
+    errors: dict[str, Exception] = field(default_factory=dict[str, Exception])
+    repeats: tuple[float, ...] = ()
+
+
+@final
+class Scorers:
+    """The scorers of a run, in order; the first one is the score that passes or fails a trial.
+
+    Raises:
+      BadValue: there is none, or one is not a scorer.
+    """
+
+    def __init__(self, given: Any) -> None:
+        named = isinstance(given, Mapping)
+        scorers = dict(cast("Mapping[str, Any]", given)) if named else {ONLY: given}
+        if not scorers:
+            raise BadValue("score", "has no scorer")
+        for name, scorer in scorers.items():
+            if not isinstance(name, str) or not name.strip():
+                raise BadValue("score", f"{name!r} is not the name of a scorer")
+            if not callable(scorer) and not isinstance(scorer, PureEval | Eval):
+                raise BadValue("score", f"{name}: {scorer!r} is neither a function nor an eval")
+        self.named = named
+        self.signatures = {name: signed(scorer) for name, scorer in scorers.items()}
+        self._asks = [name for name, scorer in scorers.items() if isinstance(scorer, Eval)]
+        self._evals: dict[str, Eval[Any, Scored[Any]]] = {
+            name: _as_eval(scorer) for name, scorer in scorers.items()
+        }
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._evals)
+
+    @property
+    def asks(self) -> list[str]:
+        """The scorers that may ask a model."""
+        return self._asks
+
+    async def score(
+        self,
+        names: list[str],
+        llm: Lutum,
+        trace: Trace,
+        answer: Answer[Any, Any, Any],
+        found: Scoring,
+    ) -> None:
+        """Add what these scorers find; one that raises does not keep the others from theirs."""
+        for name in names:
+            found.errors.pop(name, None)
+            try:
+                scored = await self._evals[name].evaluate(llm, trace, answer)
+                found.scores[name] = float(_checked(name, answer, scored.score))
+                found.reports[name] = as_json(scored.report)
+                report: Any = scored.report
+                if name == self.names[0] and isinstance(report, Repeats):
+                    found.repeats = tuple(map(float, cast("Repeats[Any]", report).scores))
+            except Exception as exc:
+                found.errors[name] = exc
+
+    def fields(self, found: Scoring) -> dict[str, Any]:
+        """Return the fields of a trial's result."""
+        first = self.names[0]
+        errors = {name: failure_of(exc, "score") for name, exc in found.errors.items()}
+        failure: Failure | None = next((errors[name] for name in self.names if name in errors), None)
+        return {
+            "score": found.scores.get(first),
+            "scores": dict(found.scores) if self.named else {},
+            "errors": errors,
+            "failure": failure,
+            "report": dict(found.reports) if self.named else found.reports.get(first),
+            "repeats": found.repeats,
+        }
+
+
+def _checked(name: str, answer: Answer[Any, Any, Any], value: Any) -> Score:
+    """A score, or an error that names the scorer and the case."""
+    try:
+        return Score(value)
+    except (BadValue, TypeError, ValueError) as exc:
+        why = exc.problem if isinstance(exc, BadValue) else f"{value!r} is not a number"
+        raise BadValue(
+            "score", f"the scorer {name!r} returned {value!r} for case {answer.case.id!r}: {why}"
+        ) from None
+
+
+def _as_eval(score: Any) -> Eval[Answer[Any, Any, Any], Scored[Any]]:
+    # issubclass, because isinstance narrows to an eval of unknown types.
+    if issubclass(type(score), PureEval):
+        return cast("PureEval[Any, Scored[Any]]", score).lift()
+    if issubclass(type(score), Eval):
+        return cast("Eval[Any, Scored[Any]]", score)
+
+    async def evaluate(llm: Lutum, trace: Trace, answer: Answer[Any, Any, Any]) -> Scored[Any]:
+        found = score(answer.case, answer.output)
+        if inspect.isawaitable(found):
+            found = await found
+        return cast("Scored[Any]", found) if issubclass(type(found), Scored) else Scored(None, found)
+
+    return Eval.of(evaluate)
