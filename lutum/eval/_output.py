@@ -45,8 +45,7 @@ def keep_output(value: object) -> KeptOutput:
     if isinstance(value, TextResult):
         kind = _TEXT
         if isinstance(value, StructuredResult):
-            found: Any = cast("StructuredResult[Any]", value)._value
-            inner = "" if found is UNSET else _named(type(found))
+            inner = _value_type(cast("StructuredResult[object]", value)._value)
             kind = f"{_VALUE}[{inner}]" if inner else _VALUE
         try:
             turn = value.base.append(value.turn).dump()
@@ -162,6 +161,10 @@ def _type_of(value: object) -> str:
     if kind in (tuple, set, frozenset) and not all(map(_is_plain, cast("tuple[object, ...]", value))):
         return UNKNOWN
     return _named(kind)
+
+
+def _value_type(value: object) -> str:
+    return "" if value is UNSET else _named(type(value))
 
 
 def _named(kind: type) -> str:
