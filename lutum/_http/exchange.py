@@ -21,7 +21,7 @@ from lutum._http.credential import OutgoingRequest
 from lutum._http.heads import RequestHeaders, Target, wire_url
 from lutum._http.http_client import Connector, HttpClient
 from lutum._telemetry.redact import hiding
-from lutum._telemetry.spans import CURRENT
+from lutum._telemetry.spans import CURRENT, headers_when_sent
 from lutum._telemetry.turn import CountingDecoder
 from lutum._values.check import check_type
 from lutum._values.errors import BadValue, Interrupted, NetworkError, ProviderError
@@ -267,6 +267,7 @@ class HttpExchange:
         """
         call, prepared = self._call, self._prepared
         headers = RequestHeaders(prepared.headers)
+        headers.add(headers_when_sent(prepared.url))
         span = CURRENT.get()
         request = OutgoingRequest(prepared.method, wire_url(prepared.url), tuple(headers), prepared.body)
         secrets = await self._secrets(request)

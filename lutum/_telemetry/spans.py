@@ -1,12 +1,13 @@
 """What the core tells of its work: spans called `turn attempt request tool hook wait`.
 
-Nobody listens, and a span costs one look at the context, unless `lutum.trace.capture()` has put a root
-there. A span's parent is the one current in the task that opens it; tasks inherit it from where they start.
+Nobody listens, and a span costs one look at the context, unless `lutum.trace.capture()` has put a root there
+or `lutum.trace.otel()` listens to the whole process. A span's parent is the one current in the task that
+opens it; tasks inherit it from where they start.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Protocol, final
@@ -79,15 +80,86 @@ class LiveSpan(Protocol):
 CURRENT: ContextVar[LiveSpan | None] = ContextVar("lutum span", default=None)
 
 
+class Outlet(Protocol):
+    """Where the spans of the whole process go, beside the captures. Set by `lutum.trace.otel`."""
+
+    @property
+    def root(self) -> LiveSpan:
+        """What spans are opened under where no capture is current."""
+        ...
+
+    def enter(self, span: LiveSpan) -> Callable[[], None] | None:
+        """Make a span current for other instrumentation; returns what puts back what was current."""
+        ...
+
+    def headers(self, span: LiveSpan | None, url: str) -> Sequence[tuple[str, str]]:
+        """The headers that a request to that URL gets when it is sent."""
+        ...
+
+    def header_names(self, url: str) -> tuple[str, ...]:
+        """The names of those headers."""
+        ...
+
+
+_outlet: Outlet | None = None
+
+
+def set_outlet(outlet: Outlet | None) -> None:
+    """Send the spans of the process there, or nowhere."""
+    global _outlet
+    _outlet = outlet
+
+
+def current_span() -> LiveSpan | None:
+    """Return the span that is current in this task; None when nobody listens."""
+    current = CURRENT.get()
+    if current is None and _outlet is not None:
+        return _outlet.root
+    return current
+
+
+def headers_when_sent(url: str) -> Sequence[tuple[str, str]]:
+    """Return the headers that a request gets at the moment it is sent."""
+    return () if _outlet is None else _outlet.headers(CURRENT.get(), url)
+
+
+def names_when_sent(url: str) -> tuple[str, ...]:
+    """Return the names of the headers that a request gets at the moment it is sent."""
+    return () if _outlet is None else _outlet.header_names(url)
+
+
+@final
+class inside:
+    """`with inside(span):` other instrumentation sees the span as its parent.
+
+    Only around a function that lutum awaits in one piece, never around a block of the user: what was current
+    is put back in the task and the context in which the block began.
+    """
+
+    __slots__ = ("_leave", "_span")
+
+    def __init__(self, span: LiveSpan | None) -> None:
+        self._span = span
+        self._leave: Callable[[], None] | None = None
+
+    def __enter__(self) -> None:
+        if self._span is not None and _outlet is not None:
+            self._leave = _outlet.enter(self._span)
+
+    def __exit__(self, *exc: object) -> None:
+        if self._leave is not None:
+            self._leave()
+
+
 def open_span(name: str, /, **fields: object) -> LiveSpan | None:
     """A span under the current one, which stays current; None when nobody listens."""
-    current = CURRENT.get()
+    current = current_span()
     return None if current is None else current.child(name, fields)
 
 
 def event(name: str, /, **fields: object) -> None:
     """Record something that happened in the current span; nothing when nobody listens."""
-    current = CURRENT.get()
+    current = current_span()
     if current is not None:
         current.event(name, **fields)
 
@@ -104,11 +176,12 @@ class span:
         self._fields = fields
 
     def __enter__(self) -> LiveSpan | None:
-        self._found = found = CURRENT.get()
-        if found is None:
+        self._found = CURRENT.get()
+        parent = current_span()
+        if parent is None:
             self._opened: LiveSpan | None = None
             return None
-        self._opened = opened = found.child(self._name, self._fields)
+        self._opened = opened = parent.child(self._name, self._fields)
         if opened is not None:
             CURRENT.set(opened)
         return opened

@@ -25,7 +25,7 @@ from lutum._telemetry.attributes import (
     usage_fields,
 )
 from lutum._telemetry.redact import masked_body, masked_headers, masked_url, secrets_sent
-from lutum._telemetry.spans import CURRENT, LiveSpan, RawCapture
+from lutum._telemetry.spans import CURRENT, LiveSpan, RawCapture, inside
 from lutum._values.errors import TurnError
 from lutum._values.events import (
     Completed,
@@ -181,6 +181,7 @@ class TracedExchange:
         self._attempt = attempt
         self._request: LiveSpan | None = None
         self._found: LiveSpan | None = None
+        self._inside = inside(None)
         self._raw: RawCapture | None = None
         self._fault: BaseException | None = None
         self._over = False
@@ -207,6 +208,8 @@ class TracedExchange:
         # The pump's task is its own, so its context is too: what the exchange opens belongs to the request.
         self._found = CURRENT.get()
         CURRENT.set(request)
+        self._inside = inside(request)
+        self._inside.__enter__()
         self._opened = anyio.current_time()
         self._raw = self._turn.raw
         if self._raw is not None and self._raw.request:
@@ -256,6 +259,7 @@ class TracedExchange:
         request, self._request = self._request, None
         if request is not None:
             CURRENT.set(self._found)
+            self._inside.__exit__()
             request.set(events=self._events, **({"curve": self._curve} if self._curve else {}))
             _end(request, self._fault)
             self._turn.span.add("events", self._events)

@@ -15,7 +15,7 @@ import msgspec
 from typing_extensions import TypeVar
 
 from lutum._backend import TIE
-from lutum._telemetry.spans import span
+from lutum._telemetry.spans import inside, span
 from lutum._tools.tool import BadArguments, Tool, encodable
 from lutum._tools.toolset import Toolset
 from lutum._values.errors import BadValue, ToolError, UsageError
@@ -233,7 +233,8 @@ class ToolCall(Generic[I]):
     async def _run(self, timeout: float | None) -> ToolResult:
         assert self._tool is not None
         with span("tool", tool=self.name, call=self.id) as opened:
-            result = await self._outcome(self._tool, timeout)
+            with inside(opened):
+                result = await self._outcome(self._tool, timeout)
             if opened is not None:
                 opened.set(is_error=result.is_error)
                 if opened.content:

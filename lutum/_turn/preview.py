@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final, cast
 
 from lutum._telemetry.redact import MASK, masked, masked_body, masked_headers, masked_url, secrets_sent
+from lutum._telemetry.spans import names_when_sent
 from lutum._values.results import Estimate
 from lutum._values.transcript import Transcript
 from lutum.abc import Adapter, ListsOpenItems, Prepared, ReadsOptions, ReplayForm
@@ -30,6 +31,8 @@ class Preview:
       open_items: provider calls of the last turn that wait for an answer from you; the turn is refused.
       cacheable: the prefix is long enough for the provider's prompt cache, so waiting at a gate pays.
       unused_options: options of other providers, which change nothing in this request.
+      set_when_sent: headers that are set at the moment the request is sent, such as `traceparent` where
+        `lutum.trace.otel(traceparent=...)` asks for it; they are in `headers` with "(set when it is sent)".
       pending_hooks: slots of the adapter that have hooks, which run when the turn starts and may change what
         is shown here. `(await turn.resolve()).preview()` shows what they make of it, and has none.
     """
@@ -48,6 +51,7 @@ class Preview:
     open_items: tuple[bytes, ...] = ()
     pending_hooks: tuple[str, ...] = ()
     unused_options: tuple[str, ...] = ()
+    set_when_sent: tuple[str, ...] = ()
     cacheable: bool = False
 
     def __str__(self) -> str:
@@ -66,11 +70,13 @@ def preview(
     adapter: Adapter, prepared: Prepared, earlier: Prepared | None = None, pending: tuple[str, ...] = ()
 ) -> Preview:
     given, output = prepared.request.settings.estimate, prepared.request.output
+    later = names_when_sent(prepared.url)
     return Preview(
         method=prepared.method,
         url=prepared.url,
         headers={
             **dict(prepared.headers),
+            **dict.fromkeys(later, "(set when it is sent)"),
             **dict.fromkeys(prepared.secret_headers, MASK),
             **dict.fromkeys(prepared.signed_headers, SIGNED),
         },
@@ -86,6 +92,7 @@ def preview(
         cacheable=prepared.cacheable,
         pending_hooks=pending,
         unused_options=_unused(adapter, prepared.request.settings.ext),
+        set_when_sent=later,
     )
 
 

@@ -13,7 +13,9 @@ from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast, final
+from typing import Any, Generic, TypeVar, final
+
+from typing_extensions import TypeIs
 
 from lutum._lutum import Lutum
 from lutum._values.errors import BadValue, UsageError
@@ -189,20 +191,27 @@ def folder_name(arm: str) -> str:
     return f"{word}-{hashlib.blake2s(arm.encode(), digest_size=4).hexdigest()}"
 
 
-def _arm(name: object, given: Any) -> Arm[Any, Any, Any]:
+def _arm(name: object, given: object) -> Arm[Any, Any, Any]:
     if not isinstance(name, str) or not name.strip():
         raise BadValue("arms", f"{name!r} is not the name of an arm")
-    arm: Any = given
-    if isinstance(given, tuple) and len(cast("tuple[Any, ...]", given)) == 2:
-        arm = Arm(*cast("tuple[Any, Any]", given))
-    if not isinstance(arm, Arm):
+    if _is_pair(given):
+        given = Arm(*given)
+    if not _is_arm(given):
         raise BadValue("arms", f"{name}: {given!r} is neither an Arm nor a pair of a Lutum and a task")
-    made = cast("Arm[Any, Any, Any]", arm)
+    made = given
     if not callable(made.task):
         raise BadValue("arms", f"{name}: the task {made.task!r} is not a function")
     if not isinstance(made.llm, Lutum) and not callable(made.llm):
         raise BadValue("arms", f"{name}: {made.llm!r} is neither a Lutum nor a factory of one")
     return made
+
+
+def _is_pair(given: object) -> TypeIs[tuple[Any, Any]]:
+    return isinstance(given, tuple) and len(given) == 2  # pyright: ignore[reportUnknownArgumentType]  # isinstance gives no parameters
+
+
+def _is_arm(given: object) -> TypeIs[Arm[Any, Any, Any]]:
+    return isinstance(given, Arm)
 
 
 def _in_turn(

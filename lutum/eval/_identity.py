@@ -18,8 +18,23 @@ from pathlib import Path
 from types import CodeType, FunctionType, MethodType
 from typing import Any, cast
 
+from typing_extensions import TypeIs
+
 from lutum._lutum import Lutum
 from lutum._values.errors import LutumError
+
+
+def is_partial(value: object) -> TypeIs[functools.partial[Any]]:
+    return isinstance(value, functools.partial)
+
+
+def _is_mapping(value: object) -> TypeIs[Mapping[Any, Any]]:
+    return isinstance(value, Mapping)
+
+
+def _is_frozenset(value: object) -> TypeIs[frozenset[Any]]:
+    return isinstance(value, frozenset)
+
 
 _DEEPEST = 6
 _PLAIN = (str, bytes, int, float, bool, type(None))
@@ -27,8 +42,8 @@ _PLAIN = (str, bytes, int, float, bool, type(None))
 
 def name_of(value: object) -> str:
     """Return `module.name` of a function, and `module.Class` of an object."""
-    while isinstance(value, functools.partial):
-        value = cast("functools.partial[Any]", value).func
+    while is_partial(value):
+        value = value.func
     named = value if hasattr(value, "__qualname__") else type(value)
     module, name = getattr(named, "__module__", ""), getattr(named, "__qualname__", "")
     return f"{module}.{name}" if module and module != "__main__" else str(name)
@@ -106,10 +121,9 @@ def _parts(value: object, depth: int, seen: set[int]) -> Iterator[str]:
         return
     seen = seen | {id(value)}
     deeper = functools.partial(_parts, depth=depth + 1, seen=seen)
-    if isinstance(value, functools.partial):
-        bound = cast("functools.partial[Any]", value)
-        yield from deeper(bound.func)
-        for given in (*bound.args, *(f"{key}={one!r}" for key, one in sorted(bound.keywords.items()))):
+    if is_partial(value):
+        yield from deeper(value.func)
+        for given in (*value.args, *(f"{key}={one!r}" for key, one in sorted(value.keywords.items()))):
             yield repr(given) if isinstance(given, _PLAIN) else name_of(given)
     elif isinstance(value, MethodType):
         yield from deeper(value.__func__)
@@ -127,8 +141,8 @@ def _parts(value: object, depth: int, seen: set[int]) -> Iterator[str]:
             except ValueError:  # not filled yet
                 continue
             yield from _held(held, deeper)
-    elif isinstance(value, Mapping):
-        for key, one in cast("Mapping[Any, Any]", value).items():
+    elif _is_mapping(value):
+        for key, one in value.items():
             yield str(key)
             yield from _held(one, deeper)
     else:
@@ -168,8 +182,8 @@ def _code(code: CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _code(constant)
-        elif isinstance(constant, frozenset):
-            yield repr(sorted(map(repr, cast("frozenset[Any]", constant))))
+        elif _is_frozenset(constant):
+            yield repr(sorted(map(repr, constant)))
         else:
             yield repr(constant)
 

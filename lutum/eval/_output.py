@@ -6,7 +6,6 @@ from the type that the task is annotated with, or from the class of that name, i
 
 from __future__ import annotations
 
-import functools
 import inspect
 import re
 import sys
@@ -21,6 +20,7 @@ from lutum._schema.shape import shape_of
 from lutum._values.errors import BadValue, OutputInvalid, TranscriptError
 from lutum._values.results import CommittedTurn, RefusalItem, Response, StructuredResult, TextResult
 from lutum._values.transcript import Transcript
+from lutum.eval._identity import is_partial
 from lutum.eval._results import TrialResult, as_json, plain
 
 UNKNOWN = "?"
@@ -87,8 +87,8 @@ def restored(result: TrialResult, hint: object = None) -> Any:
 
 def hint_of(task: object) -> Any:
     """Return the type that a task is annotated to return; None where it says nothing usable."""
-    while isinstance(task, functools.partial):
-        task = cast("functools.partial[Any]", task).func
+    while is_partial(task):
+        task = task.func
     fn: Any = task if hasattr(task, "__code__") or hasattr(task, "__func__") else type(task).__call__
     try:
         hint = typing.get_type_hints(fn).get("return")

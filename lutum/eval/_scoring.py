@@ -103,9 +103,8 @@ class Scorers:
                 scored = await self._evals[name].evaluate(llm, trace, answer)
                 found.scores[name] = float(_checked(name, answer, scored.score))
                 found.reports[name] = as_json(scored.report)
-                report: Any = scored.report
-                if name == self.names[0] and isinstance(report, Repeats):
-                    found.repeats = tuple(map(float, cast("Repeats[Any]", report).scores))
+                if name == self.names[0]:
+                    found.repeats = _repeats(scored.report)
             except Exception as exc:
                 found.errors[name] = exc
 
@@ -122,6 +121,10 @@ class Scorers:
             "report": dict(found.reports) if self.named else found.reports.get(first),
             "repeats": found.repeats,
         }
+
+
+def _repeats(report: Any) -> tuple[float, ...]:
+    return tuple(map(float, report.scores)) if isinstance(report, Repeats) else ()
 
 
 def _checked(name: str, answer: Answer[Any, Any, Any], value: Any) -> Score:

@@ -16,7 +16,7 @@ from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.types import CallToolResult, Tool as Listed
 
-from lutum._telemetry.spans import CURRENT
+from lutum._telemetry.spans import current_span
 from lutum._tools.toolset import Toolset
 from lutum._values.errors import BadValue, ToolError, UsageError
 from lutum._values.items import Part, Text
@@ -286,7 +286,7 @@ class Server:
           ToolError: the tool failed, with the server's words; or the server did not answer.
           Exception: what the `progress` function raised.
         """
-        connection, current, raised = self._open(repr(name)), CURRENT.get(), list[Exception]()
+        connection, current, raised = self._open(repr(name)), current_span(), list[Exception]()
         scope = anyio.CancelScope()
 
         async def forward(progress: float, total: float | None, message: str | None) -> None:

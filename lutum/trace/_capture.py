@@ -18,6 +18,7 @@ from typing import Any, final
 
 from lutum._telemetry.spans import CURRENT, LiveSpan, RawCapture
 from lutum._values.errors import UsageError
+from lutum.trace._everywhere import EVERYWHERE, Unkept
 from lutum.trace._trace import Subscription, Trace
 from lutum.trace._tree import (
     Change,
@@ -28,6 +29,7 @@ from lutum.trace._tree import (
     SpanOpened,
     _longer,
     _masked,
+    error_words,
 )
 
 logger = logging.getLogger("lutum.trace")
@@ -44,7 +46,7 @@ class capture:
 
     Neither end of the block waits. An inner capture's spans are in the outer trace too, with the content
     that the inner one asked for. When the block ends nothing more is recorded, but ends of spans that are
-    open; what runs on is then shown as open.
+    open; what runs on is then shown as open. What the block raised is `trace.error`.
 
     Raises:
       OSError: the file cannot be written (entering).
@@ -74,6 +76,7 @@ class capture:
         found = CURRENT.get()
         outer = found if isinstance(found, Span | Root) else None
         around = None if outer is None else outer._recorder
+        under = outer if isinstance(outer, Span) else None
         if not isinstance(around, Capturing) or around.closed:
             outer = around = None
         clock = loop_clock()
@@ -86,7 +89,7 @@ class capture:
             recorder.subscribe(recorder.writer.write)
         trace._subscribe = recorder.subscribe
         self._recorder, self._found = recorder, found
-        self._root = Root(recorder, outer)
+        self._root = Root(recorder, outer, under)
         CURRENT.set(self._root)
         return trace
 
@@ -99,6 +102,9 @@ class capture:
         now: object = CURRENT.get()
         if now is self._root:  # elsewhere the context that was set is gone already
             CURRENT.set(self._found)
+        if exc is not None and (said := error_words(exc)) is not None:
+            said = _masked(said, recorder.secrets)
+            recorder.trace.error, recorder.trace.message = said["error"], said.get("message", "")
         recorder.close()
 
 
@@ -111,6 +117,7 @@ class Capturing:
         "_clock",
         "_inner",
         "_over",
+        "_watched",
         "around",
         "closed",
         "content",
@@ -118,7 +125,6 @@ class Capturing:
         "raw",
         "secrets",
         "trace",
-        "watched",
         "writer",
     )
 
@@ -136,10 +142,10 @@ class Capturing:
         self._clock = clock
         self.around: Capturing | None = outer
         self.own_raw = raw
-        self.content: bool = content or (outer is not None and outer.content)
+        self.content: bool = content or EVERYWHERE.content or (outer is not None and outer.content)
         self.raw: RawCapture | None = raw if outer is None else _either(raw, outer.raw)
         self.secrets: set[str] = set() if outer is None else outer.secrets
-        self.watched: bool = outer is not None and outer.watched
+        self._watched: bool = outer is not None and outer._watched
         self.closed: bool = False
         self.writer: Any = None
         self._over = False
@@ -147,6 +153,20 @@ class Capturing:
         self._inner = list[Capturing]()
         if outer is not None:
             outer._inner.append(self)
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody is told of changes."""
+        return self._watched or bool(EVERYWHERE.handles)
+
+    @property
+    def kept(self) -> bool:
+        """Whether spans keep what is below them: a capture is a tree."""
+        return True
+
+    def behind(self) -> Unkept | None:
+        """What records spans when this capture is over: whoever listens to the whole process."""
+        return Unkept(self.secrets) if EVERYWHERE.handles else None
 
     def clock(self) -> float:
         """Return the time of the event loop that the capture runs on."""
@@ -163,6 +183,8 @@ class Capturing:
                     logger.exception("a subscriber of a trace raised, and is told no more")
                     capturing._drop(callback)
             capturing = capturing.around
+        if EVERYWHERE.handles:
+            EVERYWHERE.tell(change)
 
     def keep(self, entry: RawEntry) -> None:
         """Keep something raw, in each capture that asked for it."""
@@ -207,7 +229,7 @@ class Capturing:
         self._watch()
 
     def _watch(self) -> None:
-        self.watched = bool(self._callbacks) or (self.around is not None and self.around.watched)
+        self._watched = bool(self._callbacks) or (self.around is not None and self.around._watched)
         for inner in self._inner:
             inner._watch()
 
@@ -216,11 +238,12 @@ class Capturing:
 class Root:
     """Where the spans of a capture begin; stands in the context as a span does."""
 
-    __slots__ = ("_outer", "_recorder")
+    __slots__ = ("_outer", "_recorder", "_under")
 
-    def __init__(self, recorder: Capturing, outer: Span | Root | None) -> None:
+    def __init__(self, recorder: Capturing, outer: Span | Root | None, under: Span | None = None) -> None:
         self._recorder = recorder
         self._outer = outer
+        self._under = under  # the span around the capture, which only the whole process's listeners know
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -235,13 +258,15 @@ class Root:
         return self._recorder.raw
 
     def child(self, name: str, fields: dict[str, Any]) -> Span | None:
-        recorder = self._recorder
-        if recorder.closed:
+        own = self._recorder
+        recorder = own.behind() if own.closed else own
+        if recorder is None:
             return None
         if recorder.secrets:
             fields = _masked(fields, recorder.secrets)
         span = Span(name, fields, recorder.clock(), self._parent(), recorder)
-        self._adopt(span)
+        if recorder.kept:
+            self._adopt(span)
         if recorder.watched:
             recorder.tell(SpanOpened(span))
         return span
@@ -275,6 +300,8 @@ class Root:
 
     def _parent(self) -> Span | None:
         outer = self._outer
+        if outer is None:
+            return self._under
         return outer._parent() if isinstance(outer, Root) else outer
 
     def _adopt(self, span: Span) -> None:

@@ -39,11 +39,13 @@ T = TypeVar("T", bound=SpanTree)
 VERSION: Final = 1
 
 
-class _TraceHeader(Struct, tag="trace"):
+class _TraceHeader(Struct, tag="trace", omit_defaults=True):
     version: int
     wall: float
     started: float
     ended: float | None = None
+    error: str | None = None
+    message: str = ""
 
 
 class _Whole(Struct, tag="span", omit_defaults=True):
@@ -83,8 +85,10 @@ class _Kept(Struct, tag="raw", omit_defaults=True):
     span: int | None = None
 
 
-class _End(Struct, tag="end"):
+class _End(Struct, tag="end", omit_defaults=True):
     ended: float
+    error: str | None = None
+    message: str = ""
 
 
 _Line = _TraceHeader | _Whole | _Set | _Note | _Closed | _Kept | _End
@@ -131,7 +135,7 @@ def plain(value: Any, depth: int = 20) -> Any:
 
 def dump(trace: SpanTree) -> bytes:
     """A trace as it is now. Open spans are left open."""
-    lines = [_line(_TraceHeader(VERSION, trace.wall, trace.started, trace.ended))]
+    lines = [_line(_TraceHeader(VERSION, trace.wall, trace.started, trace.ended, trace.error, trace.message))]
     ids: dict[Span | None, int | None] = {None: None}
     roots = set(map(id, trace.roots))
     lines += [_line(_Note(note.name, note.at, note.fields)) for note in trace.notes]
@@ -181,6 +185,7 @@ def _begun(line: _Line, make: Callable[..., T]) -> T:
     why = "it was still running when this was written" if line.ended is None else ""
     trace = make(line.wall, line.started, unfinished=why)
     trace.ended = line.ended
+    trace.error, trace.message = line.error, line.message
     return trace
 
 
@@ -207,6 +212,7 @@ def _apply(trace: SpanTree, spans: dict[int, Span], line: _Line) -> None:
             trace.raw.append(RawEntry(line.kind, line.at, at, _as_bytes(line.data)))
         case _End():
             trace.ended = line.ended
+            trace.error, trace.message = line.error, line.message
             trace.unfinished = ""
         case _TraceHeader():
             raise BadValue("trace", "has a second header")
@@ -257,7 +263,8 @@ class Writer:
 
     def close(self) -> None:
         """The capture is over."""
-        self._put(_End(self._trace.last if self._trace.ended is None else self._trace.ended))
+        trace = self._trace
+        self._put(_End(trace.last if trace.ended is None else trace.ended, trace.error, trace.message))
         self._file.close()
 
     def _put(self, line: _Line) -> None:

@@ -49,6 +49,9 @@ class _Picture:
             end = seconds(self._length)
             scale = "0 s" + end.rjust(self._bar - 3)
             lines.append(self._styled(" " * (self._label + 1) + scale, "dim"))
+        if self._trace.error is not None:
+            said = f"! {self._trace.error}: {self._trace.message}".rstrip(": ")
+            lines.append(self._styled(_cut(_clean(said), self._width), "error"))
         for note in self._trace.notes:
             lines.append(self._note("", note))
         for lead, span in self._rows:

@@ -84,6 +84,8 @@ def summary(trace: SpanTree) -> list[tuple[str, str]]:
     for status, word in (("error", "failed"), ("cancelled", "cancelled"), ("open", "open")):
         if count := sum(span.status == status for span in turns):
             rows.append((word, _number(count)))
+    if trace.error is not None:
+        rows.append(("raised", trace.error))
     used = [sum(_int(span.fields.get(name)) for span in turns) for name in ("input_tokens", "output_tokens")]
     rows.append(("tokens", f"{_number(used[0])} + {_number(used[1])}"))
     if costs := [cost for span in turns if (cost := _cost(span)) is not None]:

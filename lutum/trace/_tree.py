@@ -98,7 +98,10 @@ class Recorder(Protocol):
     def secrets(self) -> set[str]: ...
     @property
     def watched(self) -> bool: ...
+    @property
+    def kept(self) -> bool: ...
 
+    def behind(self) -> Recorder | None: ...
     def clock(self) -> float: ...
     def tell(self, change: Change) -> None: ...
     def keep(self, entry: RawEntry) -> None: ...
@@ -112,7 +115,7 @@ class Span:
     of an inner capture has a `parent` where an outer one sees both.
     """
 
-    __slots__ = ("_recorder", "children", "ended", "fields", "name", "notes", "parent", "started")
+    __slots__ = ("_recorder", "children", "ended", "exports", "fields", "name", "notes", "parent", "started")
 
     def __init__(
         self,
@@ -129,6 +132,7 @@ class Span:
         self.parent: Span | None = parent
         self.children: list[Span] = list[Span]()
         self.notes: list[Note] = list[Note]()
+        self.exports: dict[object, Any] | None = None
         self._recorder = recorder
 
     # Reading.
@@ -186,12 +190,15 @@ class Span:
     def child(self, name: str, fields: dict[str, Any]) -> Span | None:
         """Open a span under it; None when the capture is over."""
         recorder = self._recorder
-        if recorder is None or recorder.closed:
+        if recorder is not None and recorder.closed:
+            recorder = recorder.behind()
+        if recorder is None:
             return None
         if recorder.secrets:
             fields = _masked(fields, recorder.secrets)
         span = Span(name, fields, recorder.clock(), self, recorder)
-        self.children.append(span)
+        if recorder.kept:
+            self.children.append(span)
         if recorder.watched:
             recorder.tell(SpanOpened(span))
         return span
@@ -219,7 +226,8 @@ class Span:
         if recorder.secrets:
             fields = _masked(fields, recorder.secrets)
         note = Note(name, recorder.clock(), fields)
-        self.notes.append(note)
+        if recorder.kept:
+            self.notes.append(note)
         if recorder.watched:
             recorder.tell(Noted(self, note))
 
@@ -249,14 +257,22 @@ class Span:
             recorder.tell(SpanEnded(self))
 
     def _fail(self, error: BaseException, recorder: Recorder) -> None:
-        error = _innermost(error)
-        if type(error).__name__ in _CANCELLED:
+        said = error_words(error)
+        if said is None:
             self.fields["cancelled"] = True
         elif "error" not in self.fields:
-            said: dict[str, Any] = {"error": type(error).__name__}
-            if words := (error.message if isinstance(error, ProviderError) else str(error)):
-                said["message"] = words[:MESSAGE]
             self.fields.update(_masked(said, recorder.secrets) if recorder.secrets else said)
+
+
+def error_words(error: BaseException) -> dict[str, Any] | None:
+    """Return the class and the message of an exception; None for a cancellation."""
+    error = _innermost(error)
+    if type(error).__name__ in _CANCELLED:
+        return None
+    said: dict[str, Any] = {"error": type(error).__name__}
+    if words := (error.message if isinstance(error, ProviderError) else str(error)):
+        said["message"] = words[:MESSAGE]
+    return said
 
 
 class SpanTree:
@@ -268,10 +284,12 @@ class SpanTree:
       wall: seconds since the epoch when it began.
       started, ended: the same on the event loop's clock, as in every span; `ended` is None while it runs.
       raw: what was kept as it was, in order.
+      error: the class of the exception that the captured block raised; None when it raised none.
+      message: what that exception said, up to 500 characters.
       open_reason: why spans are open, if some are; "" where none is.
     """
 
-    __slots__ = ("ended", "notes", "raw", "roots", "started", "unfinished", "wall")
+    __slots__ = ("ended", "error", "message", "notes", "raw", "roots", "started", "unfinished", "wall")
 
     def __init__(self, wall: float, started: float, *, unfinished: str = "") -> None:
         self.wall: float = wall
@@ -280,6 +298,8 @@ class SpanTree:
         self.roots: list[Span] = list[Span]()
         self.notes: list[Note] = list[Note]()
         self.raw: list[RawEntry] = list[RawEntry]()
+        self.error: str | None = None
+        self.message: str = ""
         self.unfinished: str = unfinished
 
     def walk(self) -> Iterator[Span]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -135,3 +136,70 @@ async def test_an_exception_at_completed() -> None:
     assert found.fields["outcome"] == "completed"
     assert found.fields["raised"] == found.error == "KeyError"
     assert "KeyError" in t.render()
+
+
+BLOCK_ENDS: list[tuple[Callable[[], BaseException] | None, str | None, str]] = [
+    (None, None, ""),
+    (OwnError, "OwnError", ""),
+    (lambda: ValueError("wrong"), "ValueError", "wrong"),
+    (Fatal, "Fatal", ""),
+    (KeyboardInterrupt, "KeyboardInterrupt", ""),
+    (lambda: BaseExceptionGroup("one", [OwnError("a")]), "OwnError", "a"),
+    (lambda: lutum.ProviderError("busy", kind="overloaded", status=529), "ProviderError", "busy"),
+    (GeneratorExit, None, ""),
+]
+
+
+@pytest.mark.parametrize(("raises", "error", "message"), BLOCK_ENDS, ids=range(len(BLOCK_ENDS)))
+@pytest.mark.parametrize("at", ["at once", "in a span", "behind a turn", "in an inner capture"])
+async def test_a_capture_shows_what_its_block_raised(
+    raises: Callable[[], BaseException] | None, error: str | None, message: str, at: str, tmp_path: Path
+) -> None:
+    """At any point of the block, in the trace, its picture, its page and its files."""
+    file = tmp_path / "t.jsonl"
+
+    async def block() -> None:
+        if at == "behind a turn":
+            await lutum.Lutum(FakeAdapter([*PLAY, done()])).text_turn("hello").collect()
+        if raises is None:
+            return
+        if at == "in a span":
+            with trace.span("own"):
+                raise raises()
+        if at == "in an inner capture":
+            async with trace.capture():
+                raise raises()
+        raise raises()
+
+    came: BaseException | None = None
+    try:
+        async with trace.capture(to=file) as t:
+            await block()
+    except BaseException as exc:
+        came = exc
+    assert type(came) is type(None if raises is None else raises())
+    for found in t, trace.load(t.dump()), trace.load(file.read_bytes()):
+        assert (found.error, found.message) == (error, message)
+        assert (f"{error} raised" in found.render(120)) is (error is not None)
+        if error is not None:
+            assert f"! {error}" in found.render(120)
+    t.to_html(tmp_path / "t.html")
+    assert error is None or error in (tmp_path / "t.html").read_text()
+
+
+async def test_what_a_block_raised_is_masked() -> None:
+    """As in a span: secrets that the trace knows are not in the message."""
+    with pytest.raises(ValueError, match="sk-0123456789"):
+        async with trace.capture() as t:
+            llm = lutum.Lutum(FakeAdapter([*PLAY, done()]))
+            await llm.text_turn("hello").collect()
+            t.roots[0].hide("sk-0123456789")
+            raise ValueError("the key sk-0123456789 is wrong")
+    assert t.message == "the key *** is wrong"
+
+
+async def test_a_cancelled_block_is_no_error() -> None:
+    with anyio.move_on_after(1):
+        async with trace.capture() as t:
+            await anyio.sleep_forever()
+    assert t.error is None
