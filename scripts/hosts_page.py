@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from lutum_clouds import DOORS, FEATURES, CloudDoor
 from lutum_openai._hosts import HOSTS, HostRow
 from lutum_openai._profiles import Profile
 
@@ -47,12 +48,21 @@ Three rules go with the model instead of the host, at every server that applies 
 """
 
 
+CLOUDS = """
+## Clouds
+
+The doors of clouds, and Gemini's, differ in other things than dialects do. `adapter.door` is the row, and
+[Clouds](clouds.md) is the guide. What a door lacks is refused before anything is sent, where a request shows
+that it needs it.
+"""
+
+
 def page() -> str:
     """Return the text of the page."""
     rows = sorted(HOSTS, key=lambda row: row.title.lower())
     lines = [HEAD, "| name | host | found by |\n|---|---|---|\n"]
     lines += [f"| `{row.name}` | {row.title} | {_places(row)} |\n" for row in rows]
-    return "".join(lines) + "".join(map(_section, rows))
+    return "".join(lines) + "".join(map(_section, rows)) + CLOUDS + "".join(map(_door, DOORS))
 
 
 def _places(row: HostRow) -> str:
@@ -73,6 +83,19 @@ def _section(row: HostRow) -> str:
     if row.note:
         lines.append(f"\n{row.note}\n")
     return "".join(lines)
+
+
+def _door(door: CloudDoor) -> str:
+    hosts = ", ".join(f"`{host}`" for host in door.hosts)
+    lines = [f"\n### {door.title}\n\n", f"`{door.name}`, found by {hosts}.\n\n"]
+    lines += [f"- lacks {FEATURES[name]}: {_markdown(source)}\n" for name, source in door.lacks.items()]
+    if door.tools:
+        lines.append(f"- server tools that it lacks: {', '.join(f'`{name}`' for name in door.tools)}\n")
+    lines += [f"- errors: {door.errors}\n", f"- usage: {door.usage}\n", f"- replay scope: {door.scope}\n"]
+    lines.append(
+        f"- prices: {f'`{door.prices}` in genai-prices' if door.prices else 'the maker of the model'}\n"
+    )
+    return "".join([*lines, *(f"- {note}\n" for note in door.notes)])
 
 
 def _markdown(text: str) -> str:

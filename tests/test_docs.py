@@ -142,6 +142,9 @@ def test_blocks_run(
     monkeypatch.setattr(lutum, "run", partial(lutum.run, backend=backend))
     monkeypatch.setenv("ANTHROPIC_BASE_URL", provider)
     monkeypatch.setenv("ANTHROPIC_API_KEY", "not a key")
+    monkeypatch.delenv("AWS_BEARER_TOKEN_BEDROCK", raising=False)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AZURE_OPENAI_API_KEY"):
+        monkeypatch.setenv(name, "NOTAKEY")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
     module = types.ModuleType("docs_page")

@@ -154,7 +154,7 @@ DOORS: Final[tuple[CloudDoor, ...]] = (
         prices="aws",
         scope="the door's host, which has the region",
         errors="`code`, `message` and `type` in `error`; refusals of the gateway as at bedrock-runtime",
-        usage="as the provider's own API; gpt-oss reports no cached tokens (recorded)",
+        usage="as the provider's own API; GPT-5.6 reports `cache_write_tokens` too (recorded)",
         notes=(
             "OpenAI's GPT models answer at /openai/v1, all other models at /v1; another prefix is refused:"
             " `isn't supported on this route`. `prefix=` overrides it.",

@@ -131,9 +131,14 @@ examples:
   lutum smoke --provider wire
 
 {_KEYS}
-At a --base-url a key is optional. No case may use more than 20,000 tokens; all
-together use a few thousand. The exit code is 0 when nothing is broken and every
-case was run; with --strict nothing may be lacking either.
+At a --base-url a key is optional. At a cloud's address it is the cloud's:
+  Bedrock AWS_BEARER_TOKEN_BEDROCK or AWS credentials, Azure
+  ANTHROPIC_FOUNDRY_API_KEY or AZURE_OPENAI_API_KEY, Vertex AI
+  GOOGLE_CLOUD_PROJECT and CLOUDSDK_AUTH_ACCESS_TOKEN; what its door is known to
+  lack is named.
+No case may use more than 20,000 tokens; all together use a few thousand. The
+exit code is 0 when nothing is broken and every case was run; with --strict
+nothing may be lacking either.
 """
 
 _BUDGET = """\

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import lutum
+from lutum.cli._clouds import cloud_adapter
 from lutum_claude import ClaudeAdapter, ClaudeOptions
 from lutum_gemini import GeminiAdapter, GeminiOptions
 from lutum_openai import OpenAIAdapter, OpenAIChatAdapter, OpenAICompletionsAdapter, OpenAIOptions
@@ -35,9 +36,13 @@ PROTOCOLS: dict[str, str] = {
 def adapter(provider: str, url: str, model: str) -> Adapter:
     """The adapter: of the wire server at `url`, or of a provider at `url` or, if that is empty, its own.
 
+    At the address of a cloud it is that cloud's, if the environment has its credentials.
+
     Raises:
-      BadValue: a blank model, a URL or a proxy in the environment that is none.
+      BadValue: a blank model, a URL or a proxy in the environment that is none, a model that a cloud lacks.
     """
+    if provider not in PROTOCOLS and (found := cloud_adapter(provider, url, model)) is not None:
+        return found
     match provider:
         case "wire-openai":
             return OpenAIAdapter(model, base_url=f"{url}/v1", api_key=NO_KEY, replay_scope=WIRE)

@@ -19,6 +19,7 @@ from lutum.cli._smoke_cases import CASES, Bench, Verdict, blocks, failed_twice, 
 from lutum.cli._smoke_profile import as_code, find_profile
 from lutum.cli._terminal import BOLD, DIM, GREEN, RED, Terminal
 from lutum.cli._version import installed_version
+from lutum_clouds import FEATURES, CloudDoor
 from lutum_openai import OpenAIChatAdapter
 
 TOKENS = 20_000
@@ -48,6 +49,8 @@ class Report(msgspec.Struct, frozen=True, tag_field="lutum", tag="smoke"):
     base_url: str
     cases: list[Found]
     profile: str | None = None
+    door: str | None = None
+    lacks: dict[str, str] = {}
 
     def code(self, *, strict: bool) -> int:
         """The exit code: 0 when nothing is broken and everything was run; strict, nothing is lacking."""
@@ -105,7 +108,27 @@ async def _tried(
             _print(out, one)
         if isinstance(adapter, OpenAIChatAdapter) and not stopped and list(cases) == list(CASES):
             profile = await _profile(adapter, out)
-    return Report(installed_version(), endpoint.provider, endpoint.model, endpoint.base_url, found, profile)
+        door: CloudDoor | None = getattr(adapter, "door", None)
+        if door is not None and door.lacks:
+            _print_door(out, door)
+    return Report(
+        installed_version(),
+        endpoint.provider,
+        endpoint.model,
+        endpoint.base_url,
+        found,
+        profile,
+        None if door is None else door.title,
+        {} if door is None else {FEATURES[name]: source for name, source in door.lacks.items()},
+    )
+
+
+def _print_door(out: Terminal, door: CloudDoor) -> None:
+    """Print what the door is known to lack: a question would cost money, and its refusal says no more."""
+    out.gap()
+    out.line(f"{door.title} lacks, and lutum refuses before sending:", BOLD)
+    for name, source in door.lacks.items():
+        out.paragraph(f"{FEATURES[name]} ({source})", "", indent="  ")
 
 
 async def _profile(adapter: OpenAIChatAdapter, out: Terminal) -> str | None:
