@@ -17,7 +17,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from example_files import FOLDER, loaded
+from example_files import FOLDER, dbos_needs_sqlite, loaded
 
 import lutum
 from lutum.testing import virtual_time
@@ -242,6 +242,7 @@ async def test_a_turn_that_fails_in_the_application() -> None:
 
 
 @pytest.mark.process
+@dbos_needs_sqlite
 def test_a_workflow_that_is_killed(tmp_path: Path) -> None:
     """DBOS goes on where the program was killed; what ran in that moment runs again, and nothing else."""
     pytest.importorskip("dbos")

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import anyio
 import pytest
+from example_files import dbos_needs_sqlite
 from redis_server import PrivateRedis, needs_redis
 
 from lutum.redis import RedisLedger
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "queue_dbos.py"
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, dbos_needs_sqlite]
 
 
 def run(folder: Path, *arguments: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 from fakes import STARTED, VIRTUAL, FakeAdapter, Text, Wait, done
-from hypothesis import given, strategies as st
+from hypothesis import assume, given, strategies as st
 
 import lutum
 from lutum import trace
@@ -68,6 +68,9 @@ async def test_every_exception_of_the_block_is_in_the_trace(
     """
     llm = lutum.Lutum(FakeAdapter([*PLAY, *ENDS[end]]))
     out: BaseException | None = None
+
+    # asyncio raises these two out of the event loop, past the block, when a task of a nursery raises them.
+    assume(not (wrapped and raises in (KeyboardInterrupt, SystemExit)))
 
     def here(seen: int) -> None:
         if seen == at and raises is not None:
