@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from decimal import Decimal
 from typing import Any
 
 import anyio
@@ -376,6 +377,64 @@ async def test_who_can_never_fit_never_hangs() -> None:
         await settled()
         assert fates(askers) == ["has", "refused", "refused", "has", "refused"]
     assert budget.exhausted
+
+
+async def test_who_stands_behind_a_refused_waiter_is_served_on_another_ledger() -> None:
+    """A waiter that moved on to the root is refused there; who stayed at the child behind it is seen."""
+    root = Budget(tokens=100, on_exhausted="wait")
+    child = Budget._child(root, tokens=100, on_exhausted="wait")
+    async with anyio.create_task_group() as group:
+        (on_root,) = await ask(group, root, 50)
+        on_child, big, small = await ask(group, child, 50, 60, 20)
+        on_child.got.settle(Usage())
+        await settled()
+        assert fates([big, small]) == ["waits", "waits"]
+        on_root.got.settle(Usage(45))
+        await settled()
+        assert fates([big, small]) == ["refused", "has"]
+
+
+async def test_a_block_that_ends_lets_those_behind_its_waiters_pass() -> None:
+    """Whoever stood behind a turn of the block, on a ledger above it, is offered the place in that step."""
+    root = Budget(tokens=100, on_exhausted="wait")
+    child = Budget._child(root, tokens=None, on_exhausted="wait")
+    async with anyio.create_task_group() as group:
+        await ask(group, root, 50)
+        (inside,) = await ask(group, child, 60)
+        (outside,) = await ask(group, root, 20)
+        assert fates([inside, outside]) == ["waits", "waits"]
+        await child.close()
+        await settled()
+        assert fates([inside, outside]) == ["refused", "has"]
+
+
+async def test_a_cost_that_fills_a_limit_exactly_waits_and_is_granted() -> None:
+    """What fits to the last pico-dollar can fit: it is not refused for good."""
+    budget = Budget(cost_usd="1.00", on_exhausted="wait")
+    async with budget.reserve(Estimate(cost_usd=Decimal("0.40"))) as lease:
+        lease.settle(Usage(cost_usd=Decimal("0.40")))
+    granted = list[Decimal]()
+
+    async def ask_for_the_rest() -> None:
+        async with budget.reserve(Estimate(cost_usd=Decimal("0.60"))) as rest:
+            granted.append(Decimal("0.60"))
+            rest.settle(Usage())
+
+    held = await budget.reserve(Estimate(cost_usd=Decimal("0.20")))
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask_for_the_rest)
+        await settled()
+        assert not granted
+        held.settle(Usage())
+    assert granted == [Decimal("0.60")]
+
+
+async def test_a_lease_grows_up_to_the_limit_of_cost() -> None:
+    """The last pico-dollar is there to be used, one more is not."""
+    budget = Budget(cost_usd="1.00")
+    async with budget.reserve(Estimate(cost_usd=Decimal("0.40"))) as lease:
+        assert lease.grow(Usage(cost_usd=Decimal("1.00")))
+        assert not lease.grow(Usage(cost_usd=Decimal("1.000000000001")))
 
 
 async def test_an_overdraft_refuses_the_whole_line() -> None:

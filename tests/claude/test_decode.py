@@ -241,6 +241,42 @@ def test_refusal() -> None:
     assert (done.finish_reason, done.turn.text, done.turn.refusal) == ("content_filter", "", "Hi")
 
 
+PIECE = delta(0, type="input_json_delta", partial_json="{}")
+SPOKEN = {
+    "text": WORDS,
+    "text at the start of its block": (begin(0, text("Hi")), stop(0)),
+    "a call in pieces": (begin(0, call()), PIECE, stop(0)),
+    "a call of which a piece came": (begin(0, call()), PIECE),
+    "a call at the start of its block": (begin(0, call(input={"a": 1})), stop(0)),
+}
+
+
+@pytest.mark.parametrize("spoken", SPOKEN.values(), ids=SPOKEN)
+def test_a_refusal_behind_an_answer_adds_no_words(spoken: tuple[Any, ...]) -> None:
+    """The provider's own words take the place of an answer only where there is none."""
+    events = decode(sse(start(), *spoken, *finish("refusal", stop_details={"explanation": "No."})))
+    assert not any(isinstance(event, RefusalDelta) for event in events)
+    assert completed(events).finish_reason == "content_filter"
+
+
+def test_a_refusal_is_told_once() -> None:
+    """Also where the end of the message is reported twice."""
+    last, end = finish("refusal", stop_details={"explanation": "No."})
+    events = decode(sse(start(), last, last, end))
+    assert [event.text for event in events if isinstance(event, RefusalDelta)] == ["No."]
+
+
+@pytest.mark.parametrize("member", ["delta", "usage", "brand_new"])
+def test_bytes_that_are_not_utf_8_in_the_end_of_a_message(member: str) -> None:
+    """msgspec keeps such a member raw and unread, so the decoder looks: it would go back in a request."""
+    last, end = finish()
+    last[member] = {**last.get(member, {}), "note": "BROKEN"}
+    broken = sse(start(), *WORDS, last, end).replace(b"BROKEN", b"\xff\xfe")
+    with pytest.raises(lutum.ProviderError, match="utf-8") as caught:
+        decode(broken)
+    assert caught.value.kind == "malformed"
+
+
 def test_refusal_without_words() -> None:
     """A refusal that says nothing is told in the provider's words."""
     details = {"type": "refusal", "category": "bio", "explanation": "No."}

@@ -1,8 +1,11 @@
 """`lutum.dialect.answer`: a body is a stream, one JSON value, or a page."""
 
+import tracemalloc
+
 import pytest
 
 import lutum
+from lutum.dialect import answer
 from lutum.dialect.answer import AnswerReader
 from lutum.dialect.errors import ErrorTable
 from lutum.dialect.finish import FinishTable
@@ -87,3 +90,32 @@ def test_broken_off(reason: str) -> None:
     assert error is not None
     assert error.kind == "server"
     assert FinishTable().broken("stop", lutum.Response(200), b"") is None
+
+
+def test_the_longest_body_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body that has the longest length is an answer, one byte more is an error."""
+    monkeypatch.setattr(answer, "BODY_BYTES", 100)
+    whole = b'{"x":"' + b"y" * 92 + b'"}'
+    assert len(whole) == 100
+    reading = reader()
+    for at in range(0, 100, 7):
+        reading.feed(whole[at : at + 7])
+    assert reading.body() == whole
+    with pytest.raises(lutum.ProviderError, match="longer than 100 bytes"):
+        reading.feed(b" ")
+
+
+def test_what_stands_between_events_is_kept_up_to_a_bound() -> None:
+    """A stream without end that is full of strays costs two bounds of memory at most."""
+    reading = reader()
+    reading.feed(b"data: {}\n\n")
+    tracemalloc.start()
+    try:
+        for _ in range(200):
+            reading.feed(b"<p>\n\n" * 10_000)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 3 * answer.TEXT_BYTES
+    with pytest.raises(lutum.ProviderError, match="not an answer"):
+        reading.check_strays()
