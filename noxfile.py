@@ -34,16 +34,16 @@ print("lutum", version("lutum"), "from", lutum.__file__)
 
 @nox.session(python=[*PYTHONS, *NEXT])
 def tests(session: nox.Session) -> None:
-    """Run the tests against the built package, on each Python that is here."""
+    """Run all tests, the slow ones too, against the built package, on each Python that is here."""
     session.install(".[test]")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "-m", "", *session.posargs)
 
 
 @nox.session(python=PYTHONS[0], venv_backend="uv", default=False)
 def lowest(session: nox.Session) -> None:
     """Run the tests on the lowest version of each dependency that pyproject.toml declares."""
     session.install(".[test]", "--resolution=lowest-direct")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "-m", "", *session.posargs)
 
 
 @nox.session(python=PYTHONS[0], default=False)
@@ -54,7 +54,7 @@ def nightly(session: nox.Session) -> None:
     """
     session.install(".[test]", "uvloop; sys_platform != 'win32'")
     more = {"HYPOTHESIS_PROFILE": "nightly", "LUTUM_MUTATIONS": "200000", "LUTUM_SOAK": "50000"}
-    session.run("pytest", *session.posargs, env=more)
+    session.run("pytest", "-m", "", *session.posargs, env=more)
 
 
 @nox.session(python=PYTHONS[0], default=False)
@@ -64,6 +64,8 @@ def soak(session: nox.Session) -> None:
     kills = {"LUTUM_KILLS": "200", "LUTUM_SOAK_ROUNDS": "100"}
     session.run(
         "pytest",
+        "-m",
+        "",
         "tests/store/test_kills.py",
         "tests/redis/test_redis_processes.py",
         *session.posargs,
@@ -137,7 +139,7 @@ def sdk_types(session: nox.Session) -> None:
     Quick, but no part of the usual checks: a release of theirs must not hold up a change of ours.
     """
     session.install(".[test]", "openai", "anthropic", "google-genai")
-    session.run("pytest", "-s", "tests/sdk", *session.posargs, env={"LUTUM_SDK": "1"})
+    session.run("pytest", "-m", "", "-s", "tests/sdk", *session.posargs, env={"LUTUM_SDK": "1"})
 
 
 # What each independent server needs, and how its model of random weights is made, if it has one of its own.
@@ -163,4 +165,4 @@ def peers(session: nox.Session) -> None:
         if script and model and not (root / model).exists():
             session.run(str(python), f"tests/peers/{script}", str(root / model), external=True)
     session.install(".[test]")
-    session.run("pytest", "tests/peers", *session.posargs, env={"LUTUM_PEERS": str(root)})
+    session.run("pytest", "-m", "", "tests/peers", *session.posargs, env={"LUTUM_PEERS": str(root)})

@@ -155,6 +155,7 @@ def test_a_conversation(tmp_path: Path) -> None:
     assert {(turn.scope, turn.exact) for turn in turns} == {("wire", True)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", [None, ENDLESS], ids=["at the prompt", "in mid-stream"])
 def test_killed(asked: str | None, tmp_path: Path) -> None:
     """After kill -9 everything that was committed is there, and the conversation goes on from it."""

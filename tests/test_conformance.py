@@ -40,6 +40,7 @@ def calls(final: dict[str, Any]) -> bool:
     return any(item["type"].endswith(("_call", "_request")) for item in final["output"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "protocol", "router"),
     [

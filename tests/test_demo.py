@@ -147,6 +147,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
 EACH = pytest.mark.parametrize("kind", ["80", "200", "40", "no colour", "pipe"])
 
 
+@pytest.mark.slow
 @EACH
 def test_it_goes_well(kind: str, runs: dict[str, Run]) -> None:
     """The exit code is 0 and no warning, traceback or key is to be seen."""

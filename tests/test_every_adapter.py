@@ -175,6 +175,7 @@ NO_VALUE = {
 }
 
 
+@pytest.mark.slow
 @EVERY
 @pytest.mark.parametrize("text", NO_VALUE.values(), ids=NO_VALUE)
 async def test_what_is_no_value(make: Make, text: str) -> None:

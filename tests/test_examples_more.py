@@ -72,6 +72,7 @@ async def killed(server: WireServer, folder: Path, when: anyio.Event) -> None:
         process.kill()
 
 
+@pytest.mark.slow
 async def test_extract_many_is_killed_and_goes_on(tmp_path: Path) -> None:
     """After kill -9 what was stored is whole, and the next run asks for nothing else than the rest."""
     stuck = anyio.Event()
@@ -104,6 +105,7 @@ async def test_extract_many_is_killed_and_goes_on(tmp_path: Path) -> None:
         assert db.execute("select count(*) from rivers where id < 200").fetchone() == (200,)
 
 
+@pytest.mark.slow
 async def test_extract_many_at_its_limit(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -241,6 +243,7 @@ async def test_a_turn_that_fails_in_the_application() -> None:
         assert len(chats["1"].session.turns()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.process
 @dbos_needs_sqlite
 def test_a_workflow_that_is_killed(tmp_path: Path) -> None:

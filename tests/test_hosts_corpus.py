@@ -151,6 +151,7 @@ def test_usage(kind: corpus.Name) -> None:
             raise AssertionError(record["id"])
 
 
+@pytest.mark.slow
 @KINDS
 def test_cut_at_every_event(kind: corpus.Name) -> None:
     """A stream that is cut between two events gives no turn, or the whole one."""

@@ -70,6 +70,7 @@ async def round_of(tools: Toolset[Any], *calls: tuple[str, str]) -> tuple[Sessio
     return session, outcome.round
 
 
+@pytest.mark.slow
 async def test_a_round_runs_on_the_server(server: lutum.mcp.Server) -> None:
     """Names fit providers, schemas are the server's; text and images come back as parts, errors as errors."""
     async with server:
@@ -96,6 +97,7 @@ async def test_a_round_runs_on_the_server(server: lutum.mcp.Server) -> None:
     assert "valid integer" in refused.text
 
 
+@pytest.mark.slow
 async def test_only_takes_some_in_the_order_given(server: lutum.mcp.Server) -> None:
     """By the server's names; one it has not is named."""
     async with server:
@@ -104,6 +106,7 @@ async def test_only_takes_some_in_the_order_given(server: lutum.mcp.Server) -> N
             await server.toolset(only=["subtract"])
 
 
+@pytest.mark.slow
 async def test_progress_is_forwarded(server: lutum.mcp.Server) -> None:
     """To the callback, in order."""
     seen = list[tuple[str, float, float | None, str | None]]()
@@ -119,6 +122,7 @@ async def test_progress_is_forwarded(server: lutum.mcp.Server) -> None:
     assert seen == [("count", 1, 2, "at 1"), ("count", 2, 2, "at 2")]
 
 
+@pytest.mark.slow
 async def test_a_cancellation_reaches_the_server(server: lutum.mcp.Server, tmp_path: Path) -> None:
     """The tool there is cancelled, and the connection goes on."""
     marker = tmp_path / "cancelled"
@@ -138,6 +142,7 @@ async def test_a_cancellation_reaches_the_server(server: lutum.mcp.Server, tmp_p
         assert await server.call("add", {"a": 1, "b": 1}) == [lutum.Text("2")]
 
 
+@pytest.mark.slow
 async def test_a_server_that_dies_in_a_call_loses_that_call_only() -> None:
     """Its result says so, the sibling's stands, the block ends, and nothing is a group."""
 
@@ -155,6 +160,7 @@ async def test_a_server_that_dies_in_a_call_loses_that_call_only() -> None:
     assert "the MCP server did not answer" in dead.text
 
 
+@pytest.mark.slow
 async def test_a_changed_list_changes_no_toolset() -> None:
     """A toolset is what was listed when it was made."""
     async with lutum.mcp.connect(STDIO) as server:
@@ -164,6 +170,7 @@ async def test_a_changed_list_changes_no_toolset() -> None:
         assert "later" in (await server.toolset()).names
 
 
+@pytest.mark.slow
 async def test_an_exception_of_the_block_comes_out_as_it_is(server: lutum.mcp.Server) -> None:
     """The client's task groups do not show, and its timeout is still a timeout."""
     with pytest.raises(KeyError, match="mine"):
@@ -183,6 +190,7 @@ async def test_a_client_of_yours_brings_its_headers(url: str) -> None:
         await round.run()
 
 
+@pytest.mark.slow
 async def test_a_cancelled_block_ends(url: str) -> None:
     """Whatever transport it has."""
     for where in (STDIO, url):

@@ -186,6 +186,7 @@ async def test_a_list_without_end_ends(cursors: str) -> None:
     assert asked == len(tools.names) == {"the same": 2, "always another": 100, "a circle": 4}[cursors]
 
 
+@pytest.mark.slow
 async def test_an_exception_of_the_progress_function_is_raised() -> None:
     """It ends the call and comes out as it is; the connection goes on."""
 
@@ -224,6 +225,7 @@ async def here() -> str:
     return "here"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["in the call", "before the call", "while others run"])
 async def test_a_server_over_http_that_dies(how: str) -> None:
     """Its calls are results; local tools, another server and the block go on; reconnecting is one call."""
@@ -257,6 +259,7 @@ async def test_a_server_over_http_that_dies(how: str) -> None:
                 assert await server.call("add", {"a": 1, "b": 1}) == [lutum.Text("2")]
 
 
+@pytest.mark.slow
 async def test_a_server_over_stdio_is_started_again() -> None:
     """Also one that died. Toolsets that were made before use it; the block can be entered again."""
     server = lutum.mcp.connect([sys.executable, SERVER])
@@ -276,6 +279,7 @@ async def test_a_server_over_stdio_is_started_again() -> None:
         await server.reconnect()
 
 
+@pytest.mark.slow
 async def test_a_client_with_a_transport_needs_a_function_to_reconnect() -> None:
     """Its transport can be used once."""
     with over_http() as (port, _):
@@ -291,6 +295,7 @@ async def test_a_client_with_a_transport_needs_a_function_to_reconnect() -> None
 SAYS = "import sys, os; print('no key in', os.getcwd(), file=sys.stderr, flush=True); "
 
 
+@pytest.mark.slow
 async def test_a_silent_command_and_its_last_words(tmp_path: Path) -> None:
     """Connecting has a limit; the error has what the command wrote, and so has `stderr`."""
     written = io.StringIO()

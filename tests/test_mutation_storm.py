@@ -150,6 +150,7 @@ def check(kind: corpus.Name, seed: int) -> Counter[str]:
     return counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", WIRES)
 def test_many_mutations(kind: corpus.Name) -> None:
     """Every mutated stream gives events, the documented error, or nothing, and only a whole one completes."""

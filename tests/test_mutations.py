@@ -123,6 +123,7 @@ def members(value: Any) -> Iterator[tuple[Any, Any]]:
 Mutation = Callable[[list[bytes], int, random.Random], list[bytes]]
 
 
+@pytest.mark.slow
 @KINDS
 @pytest.mark.parametrize("mutate", [drop, repeat, swap, shuffle, damage, misuse])
 def test_what_happens_to_a_stream(kind: corpus.Name, mutate: Mutation) -> None:

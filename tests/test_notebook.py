@@ -18,6 +18,7 @@ def shown(cell: Any) -> str:
 
 
 # Jupyter's own: its folders, its event loop, and what its kernel manager leaves to the collector.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -255,6 +255,7 @@ async def fan_out(host: Host, make: Make, budget: Budget) -> tuple[float, WireSe
     return took, server
 
 
+@pytest.mark.slow
 @VIRTUAL
 @pytest.mark.parametrize(("make", "host", "turns"), CASES.values(), ids=CASES)
 async def test_fan_out(make: Make, host: Callable[[], Host], turns: int) -> None:

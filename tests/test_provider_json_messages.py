@@ -220,6 +220,7 @@ def test_other_adapters_read_what_was_read_in() -> None:
     assert kinds == ["message", "function_call", "function_call_output", "message", "message", "message"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "adapter"),
     [

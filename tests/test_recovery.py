@@ -285,6 +285,7 @@ def sampled() -> list[dict[str, Any]]:
     return list(chosen.values())
 
 
+@pytest.mark.slow
 @VIRTUAL
 @pytest.mark.corpus
 async def test_recorded_streams_cut_at_each_event() -> None:

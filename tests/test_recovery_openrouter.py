@@ -102,6 +102,7 @@ async def test_left_behind_each_event(reply: Reply, api: str) -> None:
     assert recovered >= 4
 
 
+@pytest.mark.slow
 @VIRTUAL
 @pytest.mark.parametrize("api", APIS)
 async def test_cancelled_at_every_await(api: str) -> None:
@@ -247,6 +248,7 @@ def told(frames: list[bytes]) -> bool:
     return any(b'"id"' in frame for frame in frames)
 
 
+@pytest.mark.slow
 @VIRTUAL
 @pytest.mark.corpus
 async def test_recorded_streams_cut_at_each_event() -> None:

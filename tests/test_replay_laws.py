@@ -177,6 +177,7 @@ def check_growth(adapter: ClaudeAdapter, requests: list[TurnRequest]) -> None:
         assert later_blocks[: len(blocks)] == blocks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 @settings(max_examples=25)
 @given(moves=st.lists(st.sampled_from(MOVES), min_size=6, max_size=24))
@@ -242,6 +243,7 @@ def in_a_process(hash_seed: str, *args: object) -> list[str]:
     return run.stdout.split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_requests_are_the_same_in_every_process(model: str, tmp_path: Path) -> None:
     """Under three hash seeds, and when a second process goes on from the file of a first: byte for byte."""
@@ -288,6 +290,7 @@ def test_an_exact_turn_goes_out_as_it_came(data: st.DataObject) -> None:
         assert again.forms[0].reason
 
 
+@pytest.mark.slow
 @given(data=st.data())
 def test_any_transcript_can_be_sent_and_is_the_same_after_loading(data: st.DataObject) -> None:
     """Mixed turns of several adapters, media, late system items: saved and loaded, the same request."""
@@ -296,6 +299,7 @@ def test_any_transcript_can_be_sent_and_is_the_same_after_loading(data: st.DataO
         strategies.check_replay(transcript, adapter=adapter)
 
 
+@pytest.mark.slow
 @given(data=st.data())
 async def test_event_streams_amount_to_their_turn(data: st.DataObject) -> None:
     """Drawn events, streamed, give the text, the calls and the usage that they say."""

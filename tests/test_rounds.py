@@ -369,6 +369,7 @@ def test_the_law_accepts_what_providers_take(items: list[Item]) -> None:
     Transcript(items)
 
 
+@pytest.mark.slow
 @given(strategies.transcripts())
 def test_drawn_transcripts_are_valid(transcript: Transcript) -> None:
     """No transcript parts a call from its result, whatever built it, and no slice between cuts."""

@@ -283,6 +283,7 @@ def test_round_trip(typed: Typed, data: st.DataObject) -> None:
     assert reader.value() == wire
 
 
+@pytest.mark.slow
 @given(types, st.data())
 def test_the_schema_allows_what_the_type_does(typed: Typed, data: st.DataObject) -> None:
     """Each form of the schema is one that `jsonschema` accepts, and so is each value under it."""

@@ -99,6 +99,7 @@ def objects() -> int:
     return len(gc.get_objects())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("anyio_backend", loops())
 async def test_turns_leave_nothing(anyio_backend: tuple[str, dict[str, Any]], capsys: Any) -> None:
     """After a tenth of the turns and after all of them there are as many objects, tasks and descriptors."""

@@ -60,6 +60,7 @@ def below(number: int) -> Usage:
     return Usage(20 + number % 80, 10 + number % 10)
 
 
+@pytest.mark.slow
 @VIRTUAL
 @pytest.mark.parametrize("on_exhausted", ["refuse", "wait"])
 @settings(max_examples=3, suppress_health_check=[HealthCheck.too_slow])
@@ -108,6 +109,7 @@ async def test_a_storm_with_cancels(on_exhausted: str, seed: int, share: float, 
     assert sum(usage.total_tokens > 0 for usage in settled) >= provider.server.outcomes().count("completed")
 
 
+@pytest.mark.slow
 @VIRTUAL
 @pytest.mark.parametrize("on_exhausted", ["refuse", "wait"])
 async def test_a_storm_that_is_billed_three_times_its_reservation(on_exhausted: str) -> None:
@@ -137,6 +139,7 @@ async def test_a_storm_that_is_billed_three_times_its_reservation(on_exhausted: 
     assert len(provider.server.requests) == 40
 
 
+@pytest.mark.slow
 @VIRTUAL
 @pytest.mark.parametrize(
     ("limit", "bill"),
@@ -178,6 +181,7 @@ async def test_a_storm_that_waits(limit: int, bill: int) -> None:
     assert budget.reserved.total_tokens == 0
 
 
+@pytest.mark.slow
 @VIRTUAL
 async def test_a_storm_in_blocks() -> None:
     """The same through nested blocks: each keeps to its own cap, all of them to the root's."""

@@ -110,6 +110,7 @@ def cut(text: str, places: Iterable[int]) -> list[str]:
     return [text[a:b] for a, b in zip([0, *ends], ends, strict=False)]
 
 
+@pytest.mark.slow
 @given(types, st.data())
 async def test_round_trip_at_any_split(typed: Typed, data: st.DataObject) -> None:
     """Any value of any type, streamed at random splits, is the value, and each view before it a part."""
@@ -253,6 +254,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("way", "text", "path", "reason"),
     [
@@ -391,6 +393,7 @@ async def test_asking_again() -> None:
             await loop(session, River)
 
 
+@pytest.mark.slow
 async def test_nothing_is_parsed_before_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a value of 1 MB in 20,000 deltas no character is parsed before the last; then it is, once."""
     parsed: list[int] = []

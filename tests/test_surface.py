@@ -132,6 +132,7 @@ print(count)
 """
 
 
+@pytest.mark.slow
 def test_type_hints_of_public_classes_resolve_in_a_fresh_process() -> None:
     done = subprocess.run(
         [sys.executable, "-c", RESOLVE, *MODULES], capture_output=True, text=True, check=False

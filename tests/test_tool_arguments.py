@@ -28,6 +28,7 @@ CHECKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dialect", CHECKS)
 async def test_64_kib_in_pieces_of_one_character_are_not_parsed_on_the_way(
     dialect: str, monkeypatch: pytest.MonkeyPatch

@@ -123,6 +123,7 @@ FATES = st.lists(st.sampled_from(["fine", "raises", "says", "hangs", "search", "
 ROUNDS = st.lists(st.tuples(FATES.map(lambda fates: fates[:4]), st.booleans()), min_size=1, max_size=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MAKE)
 @given(rounds=ROUNDS)
 @settings(max_examples=12)

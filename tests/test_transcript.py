@@ -52,6 +52,7 @@ def result(call_id: str, text: str = "3", *, alone: bool = False) -> ToolResult:
 # A million.
 
 
+@pytest.mark.slow
 def test_a_million_items() -> None:
     """Built, compared, hashed, shown, copied, pickled, dumped, loaded, cut and dropped: nothing recurses."""
     size = 1_000_000

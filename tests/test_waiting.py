@@ -123,6 +123,7 @@ trees = st.lists(
 
 
 # As long as asyncio has no better way to know that all tasks wait than to sleep, this is a test of trio.
+@pytest.mark.slow
 @pytest.mark.parametrize("anyio_backend", ["trio"])
 @settings(max_examples=max(400, settings().max_examples))
 @given(st.integers(1, 30), trees, programs)
@@ -472,6 +473,7 @@ class Heap:
         return call
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("children", [0, 3])
 async def test_ten_thousand_wait(children: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A third of them is cancelled at random moments, some in the step that grants them: everybody else is

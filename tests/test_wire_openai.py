@@ -588,6 +588,7 @@ async def bodies(path: str, ask: Callable[..., dict[str, Any]], **server: Any) -
     return [(await post(wire, path, ask(stream=True, **include, **usage))).content for _ in replies]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "path", "ask", "reasoning"),
     [
@@ -610,6 +611,7 @@ async def test_the_conformance_kit(
     await check_adapter(connect, await bodies(path, ask, chat_reasoning=reasoning), cuts=40)
 
 
+@pytest.mark.slow
 async def test_the_conformance_kit_on_completions() -> None:
     """Completions keep them too, but for replay: a completion is no turn of a conversation, and says so."""
     wire = WireServer([Reply("and so on"), Reply("a", stop_reason="length")])
@@ -1072,6 +1074,7 @@ async def test_every_dialect_in_one_server() -> None:
 PROTOCOLS = ("OpenAI's Responses", "Chat Completions", "Gemini's generateContent")
 
 
+@pytest.mark.slow
 def test_the_demo_in_other_protocols() -> None:
     """`lutum demo` shows the same scenes in each protocol, and its replay is exact."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}

@@ -595,6 +595,7 @@ async def test_not_http() -> None:
     assert server.requests == []
 
 
+@pytest.mark.slow
 async def test_many_streams() -> None:
     """Two hundred streams at once are all answered whole."""
     server = WireServer(default=Reply("one two three four", chunking=2))
@@ -1127,6 +1128,7 @@ VALUES = st.recursive(
 BLOCKS = st.lists(st.dictionaries(WORDS, VALUES, max_size=5), max_size=3)
 
 
+@pytest.mark.slow
 @given(
     blocks=st.lists(st.tuples(st.sampled_from(["user", "assistant", "system"]), BLOCKS), max_size=4),
     members=st.dictionaries(

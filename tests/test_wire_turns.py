@@ -305,6 +305,7 @@ async def wire_bodies() -> list[bytes]:
         return [(await client.post(url, json=body, headers=headers)).content for _ in range(3)]
 
 
+@pytest.mark.slow
 async def test_claude_passes_the_conformance_kit() -> None:
     """The adapter keeps promises 1, 2, 3, 5 and 7 on the dialect's own bodies."""
     await check_adapter(
@@ -312,6 +313,7 @@ async def test_claude_passes_the_conformance_kit() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.corpus
 async def test_claude_passes_the_conformance_kit_on_recorded_bodies() -> None:
     """The same on recorded streams of several shapes: thinking, citations, server tools."""

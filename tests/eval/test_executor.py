@@ -126,6 +126,7 @@ async def test_errors_are_repeated_by_workers_too(tmp_path: Path) -> None:
     assert all((into / str(result.trace)).exists() for result in second.results)
 
 
+@pytest.mark.slow
 @needs_redis
 async def test_all_workers_draw_on_one_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with PrivateRedis() as server:

@@ -257,6 +257,7 @@ def test_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [events_of(record) for record in streams()] == quick
 
 
+@pytest.mark.slow
 def test_cut_at_every_event() -> None:
     """A stream that is cut between two events gives no turn, or the whole one."""
     for record in streams():

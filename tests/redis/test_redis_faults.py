@@ -154,6 +154,7 @@ async def test_a_wrong_password_is_named() -> None:
             await until_spent(ledger, 10)
 
 
+@pytest.mark.slow
 async def test_an_old_server_is_refused() -> None:
     """A server of another version, as far as the ledger gets with one."""
     hello = {
@@ -210,6 +211,7 @@ async def test_an_unopened_ledger_says_so(server: PrivateRedis) -> None:
             pass
 
 
+@pytest.mark.slow
 async def test_while_the_server_is_away_turns_run_on_and_new_ones_fail_closed(server: PrivateRedis) -> None:
     async with RedisLedger(server.url, "team", RUN, slack=NONE, ttl=20) as ledger:
         gate = anyio.Event()
@@ -271,6 +273,7 @@ async def test_waiters_survive_a_restart(server: PrivateRedis) -> None:
         await until_spent(ledger, 300)
 
 
+@pytest.mark.slow
 async def test_cut_connections_lose_nothing_and_count_nothing_twice(server: PrivateRedis) -> None:
     proxy = CuttingProxy(server.port)
     async with RedisLedger(proxy.url, "team", Limit("run", tokens=10_000), slack=NONE, ttl=40) as ledger:

@@ -97,6 +97,7 @@ async def play(seed: int, url: str) -> None:
                         assert figures(found.state) == figures(right.state), (seed, step, kind, limits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_it_answers_as_the_ledger_in_memory(seed: int, shared_redis: PrivateRedis) -> None:
     anyio.run(play, seed, shared_redis.url, backend=("asyncio", "trio")[seed % 2])

@@ -183,6 +183,7 @@ async def play(seed: int, server: PrivateRedis, folder: Path) -> None:
         found.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(ROUNDS))
 def test_processes_keep_one_budget(seed: int, tmp_path: Path) -> None:
     with PrivateRedis(appendfsync="always") as server:

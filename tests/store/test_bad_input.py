@@ -250,6 +250,7 @@ async def test_a_clock_that_moves_back(any_url: str, monkeypatch: pytest.MonkeyP
         assert await store.vacuum(older_than=0) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.process
 async def test_a_vacuum_cannot_tear_a_branch(postgres_server: str) -> None:
     """On PostgreSQL, while branches are saved, dropped, and saved again with rows that nobody could reach."""

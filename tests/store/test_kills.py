@@ -86,6 +86,7 @@ def check(lines: list[list[str]], policy: str) -> None:
     assert lines[-1] == ["done"]
 
 
+@pytest.mark.slow
 async def test_kills(url: str, tmp_path: Path, anyio_backend: str) -> None:
     """No committed turn is lost, no transcript is torn, and no call runs twice while its result or claim is
     recorded."""
@@ -119,6 +120,7 @@ def race(url: str, go: Path, steps: int, number: int) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 async def test_one_of_eight_processes_moves_a_branch(url: str, tmp_path: Path) -> None:
     """Each step has exactly one winner, and the branch holds the winners' items in order."""
     steps, go = 6, tmp_path / "go"
