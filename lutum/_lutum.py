@@ -12,7 +12,7 @@ from typing import Literal, TypeVar, final
 
 from msgspec.structs import replace
 
-from lutum._budget.budget import Budget, root_budget
+from lutum._budget.budget import Budget, belongs_to_block, root_budget
 from lutum._budget.pricing import Pricing
 from lutum._budget.scope import BudgetScope
 from lutum._turn.builder import StructuredTurn, TextTurn, structured_turn, text_turn
@@ -178,7 +178,7 @@ class Lutum:
           UsageError: this Lutum belongs to a block (`within`), whose budget has its ledger already.
           BadValue: `ledger` is not a ledger.
         """
-        if self.budget.when_spent is not None:
+        if belongs_to_block(self.budget):
             raise UsageError(
                 "charged_to: this Lutum belongs to a `within` block, whose budget draws on the ledger around"
                 " it; call charged_to on the Lutum outside, and open the block on the result"

@@ -104,6 +104,18 @@ def test_dir_lists_the_exports_only() -> None:
         _ = lutum.Sesion  # type: ignore[attr-defined]
 
 
+def test_an_editor_offers_public_names_only() -> None:
+    """Of a budget and a lease; what the turn that holds a lease needs is in `_budget/turn_lease.py`."""
+
+    def offered(kind: type) -> list[str]:
+        return [name for name in dir(kind) if not name.startswith("_")]
+
+    budget = ["available", "exhausted", "remaining", "reserve", "reserved", "spent", "statistics"]
+    assert offered(lutum.Budget) == budget
+    assert offered(lutum.BudgetLease) == ["grow", "reserved", "settle", "settled"]
+    assert offered(lutum.BudgetScope) == []
+
+
 def test_errors_and_plain_classes_have_a_public_module() -> None:
     for kind in (lutum.ProviderError, lutum.BadValue, lutum.Budget, lutum.Session, lutum.Lutum):
         assert kind.__module__ == "lutum"

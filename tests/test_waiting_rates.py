@@ -107,11 +107,11 @@ class Story:
                 case "settle":
                     lease.settle(Usage(amount))
                 case "release":
-                    lease.release()
+                    lease._release()
                 case "retry":
-                    lease.reserve_retry()
+                    lease._reserve_retry()
                 case "learn":
-                    lease.update_rates(_head(amount), None if amount % 4 else float(amount))
+                    lease._update_rates(_head(amount), None if amount % 4 else float(amount))
         for _ in range(STEPS):
             await checkpoint()
         self.check()
@@ -168,7 +168,7 @@ class Story:
         """Whoever is served settles at nothing: in the end nobody waits."""
         for _ in range(len(self.seekers) + 1):
             for lease in self.leases():
-                lease.update_rates(Response())
+                lease._update_rates(Response())
                 lease.settle(Usage())
             await self.advance(3600)
         assert self.waiting() == []

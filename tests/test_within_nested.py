@@ -23,7 +23,7 @@ def nothing_is_left(budget: Budget) -> None:
     statistics = budget.statistics()
     assert budget.reserved.total_tokens == statistics.open_leases == 0
     assert statistics.children == ()
-    assert all(waiter.gone for _, waiter in budget.queued)
+    assert all(waiter.gone for _, waiter in budget._queued)
 
 
 @VIRTUAL

@@ -83,7 +83,9 @@ class Budget:
     """
 
     __slots__ = (
+        "_children",
         "_claims",
+        "_closed",
         "_exhausted",
         "_idle",
         "_largest_cost",
@@ -93,6 +95,7 @@ class Budget:
         "_limit_tokens",
         "_loop",
         "_parent",
+        "_queued",
         "_rates",
         "_refused",
         "_reserved",
@@ -100,10 +103,7 @@ class Budget:
         "_spent",
         "_turns",
         "_wait",
-        "children",
-        "closed",
-        "queued",
-        "when_spent",
+        "_when_spent",
     )
 
     def __init__(
@@ -147,10 +147,10 @@ class Budget:
             self._parent._rates = RateLimits(
                 tokens_per_minute, requests_per_minute, follow=follow_rate_limits
             )
-        self.children: list[Budget] = []
-        self.closed: bool = False
-        self.queued: list[tuple[int, Waiter]] = []
-        self.when_spent: Callable[[], None] | None = None
+        self._children: list[Budget] = []
+        self._closed: bool = False
+        self._queued: list[tuple[int, Waiter]] = []
+        self._when_spent: Callable[[], None] | None = None
 
     @classmethod
     def _child(
@@ -235,7 +235,7 @@ class Budget:
         return self._exhausted or ((shared := self._shared) is not None and shared.exhausted)
 
     @property
-    def limited(self) -> bool:
+    def _limited(self) -> bool:
         """Whether a limit applies, here or on a parent."""
         chain = self._chain()
         return chain[-1]._root is not None or any(
@@ -243,12 +243,12 @@ class Budget:
         )
 
     @property
-    def tokens_limited(self) -> bool:
+    def _tokens_limited(self) -> bool:
         """Whether a limit in tokens applies, here or on a parent."""
         return any(b._limits("tokens") for b in self._chain())
 
     @property
-    def cost_limited(self) -> bool:
+    def _cost_limited(self) -> bool:
         """Whether a limit in US dollars applies, here or on a parent."""
         return any(b._limits("cost") for b in self._chain())
 
@@ -263,7 +263,7 @@ class Budget:
             overdraft_tokens=0 if limit is None else max(0, self._spent.total_tokens - limit),
             open_leases=len(self._leases),
             refused=self._refused,
-            children=tuple(child.statistics() for child in self.children),
+            children=tuple(child.statistics() for child in self._children),
         )
 
     def reserve(self, estimate: Estimate, turn: TurnIdentity | None = None) -> Reservation:
@@ -279,18 +279,18 @@ class Budget:
         """
         return Reservation(self, estimate, turn)
 
-    async def close(self) -> None:
+    async def _close(self) -> None:
         """End the turns that hold leases here or wait for one, and wait until all are settled and their
         connections are closed. From the first step on nothing can be reserved. Cancelled, the turns end all
         the same.
 
         A checkpoint only if it has to wait.
         """
-        self.closed = True
+        self._closed = True
         why = "the block of its budget has ended"
         self._end_claims(why)
         for lease in tuple(self._leases):
-            lease.revoke(BudgetExceeded(why))
+            lease._revoke(BudgetExceeded(why))
         while self._leases or self._turns:
             self._idle = Event()
             await self._idle.wait()
@@ -379,8 +379,8 @@ class Budget:
     def _run_dry(self) -> None:
         """A running turn could not grow here, or a waiting one can never fit: this ledger is spent."""
         self._exhausted = True
-        if self.when_spent is not None:
-            self.when_spent()
+        if self._when_spent is not None:
+            self._when_spent()
             self._end_claims(f"the budget is spent: {self!r}")
 
     def _note_idle(self) -> None:
@@ -422,11 +422,11 @@ class Budget:
         """Raises UsageError when it may not be used here and now, BudgetExceeded when it is drained."""
         here = current_token()
         for ledger in self._chain():
-            if ledger.closed:
+            if ledger._closed:
                 raise UsageError(
                     "budget: its block has ended, and with it what it limited; use the Lutum around the block"
                 )
-            if ledger._exhausted and ledger.when_spent is not None:
+            if ledger._exhausted and ledger._when_spent is not None:
                 raise BudgetExceeded(f"the budget is spent: {ledger!r}")
             if ledger._loop is not None and ledger._loop != here and _alive(ledger._loop):
                 raise UsageError("budget: belongs to another event loop that still runs; make one a loop")
@@ -447,6 +447,39 @@ def _alive(loop: EventLoopToken) -> bool:
 
 def _nothing() -> None:
     pass
+
+
+def child_budget(
+    parent: Budget, *, tokens: int | None = None, cost_usd: Decimal | str | int | float | None = None
+) -> Budget:
+    """Return a ledger whose leases are taken from its parent too."""
+    return Budget._child(parent, tokens=tokens, cost_usd=cost_usd)
+
+
+def is_limited(budget: Budget) -> bool:
+    """Return whether a limit applies to a budget, of its own or around it."""
+    return budget._limited
+
+
+def is_cost_limited(budget: Budget) -> bool:
+    """Return whether a limit in US dollars applies to a budget, of its own or around it."""
+    return budget._cost_limited
+
+
+def belongs_to_block(budget: Budget) -> bool:
+    """Return whether a budget was made by a `within` block."""
+    return budget._when_spent is not None
+
+
+def refusals(*budgets: Budget) -> float:
+    """Return a number that rises whenever a ledger of these, or one around them, refuses.
+
+    It is not a number while one is spent, or is foreign, which may refuse at any time.
+    """
+    ledgers = {id(ledger): ledger for budget in budgets for ledger in budget._chain()}.values()
+    if any(ledger.exhausted or ledger._root is not None for ledger in ledgers):
+        return math.nan
+    return sum(ledger._refused for ledger in ledgers)
 
 
 def root_budget(ledger: object, field: str) -> Budget:

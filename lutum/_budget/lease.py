@@ -57,11 +57,12 @@ class ChainLedger(WaitQueue, Protocol):
 
 @final
 class BudgetLease:
-    """An amount held on every ledger of a chain, until it is settled. `stop` ends the turn that holds it."""
+    """An amount held on every ledger of a chain, until it is settled."""
 
     __slots__ = (
         "_amount",
         "_chain",
+        "_failure",
         "_foreign",
         "_number",
         "_rates",
@@ -71,7 +72,6 @@ class BudgetLease:
         "_short",
         "_stop",
         "_what",
-        "failure",
     )
 
     def __init__(self, chain: Sequence[ChainLedger], amount: Amount) -> None:
@@ -90,28 +90,23 @@ class BudgetLease:
         self._short: ChainLedger | None = None  # whom and what the last growth failed for
         self._what: Literal["tokens", "cost"] = "tokens"
         self._stop: Callable[[BudgetExceeded], None] | None = None
-        self.failure: Exception | None = None  # of a foreign ledger that could not settle it
+        self._failure: Exception | None = None  # of a foreign ledger that could not settle it
 
-    def begin_turn(self, stop: Callable[[BudgetExceeded], None]) -> None:
+    def _begin_turn(self, stop: Callable[[BudgetExceeded], None]) -> None:
         """Record that a turn runs on this lease, and how to end it. A block waits for `end_turn`."""
         for ledger in self._chain:
             ledger._turns.add(self)
-        self.stop = stop
+        self._set_stop(stop)
 
-    def end_turn(self) -> None:
+    def _end_turn(self) -> None:
         """Record that the turn has closed its connection."""
         self._stop = None
         for ledger in self._chain:
             ledger._turns.discard(self)
             ledger._note_idle()
 
-    @property
-    def stop(self) -> Callable[[BudgetExceeded], None] | None:
-        """Ends the turn that holds the lease; None while no turn does."""
-        return self._stop
-
-    @stop.setter
-    def stop(self, stop: Callable[[BudgetExceeded], None] | None) -> None:
+    def _set_stop(self, stop: Callable[[BudgetExceeded], None] | None) -> None:
+        """Set what ends the turn that holds the lease; None while no turn does."""
         self._stop = stop
         if stop is not None and self._revoked is not None:  # revoked before its turn began
             stop(self._revoked)
@@ -127,14 +122,14 @@ class BudgetLease:
         return self._settled
 
     @property
-    def cost_limited(self) -> bool:
+    def _cost_limited(self) -> bool:
         """Whether somebody may refuse to grow it for its cost in US dollars."""
         if self._foreign is not None and self._shared is None:
             return True  # a plain `Ledger` does not say what it limits
         return any(ledger._limits("cost") for ledger in self._chain)
 
     @property
-    def bound(self) -> str:
+    def _bound(self) -> str:
         """What it could not grow past, in words, after `grow` said so."""
         if self._short is not None and self._short._root is not None:
             held = f"{self._amount.tokens:,} tokens"
@@ -173,19 +168,19 @@ class BudgetLease:
         self._amount = held + more
         return True
 
-    def reserve_retry(self) -> None:
+    def _reserve_retry(self) -> None:
         """Another request will be sent for the same turn. It does not wait for the rates, others do."""
         if self._rates is not None:
             self._number = self._rates.send_again(self._number, self._amount, current_time())
         if self._shared is not None:
             self._shared.reserve_retry()
 
-    def sent(self) -> None:
+    def _sent(self) -> None:
         """Record that the request is about to be written, so that the provider may charge for it."""
         if self._shared is not None:
             self._shared.sent()
 
-    def update_rates(
+    def _update_rates(
         self, response: Response, wait: float | None = None, limits: Sequence[RateLimit] = ()
     ) -> float | None:
         """Learn the rates from the limits that a response reports and the pause that a refusal asks for.
@@ -200,13 +195,13 @@ class BudgetLease:
         wake((self._chain[-1],), try_grant)
         return again
 
-    def revoke(self, error: BudgetExceeded) -> None:
+    def _revoke(self, error: BudgetExceeded) -> None:
         """End the turn that holds the lease, or the one that is still reserving."""
         self._revoked = error
         if self._stop is not None:
             self._stop(error)
 
-    def mark_spent(self) -> None:
+    def _mark_spent(self) -> None:
         """Say that a running turn ended because the last `grow` failed: that ledger is spent."""
         if self._short is not None:
             self._short._run_dry()
@@ -233,14 +228,14 @@ class BudgetLease:
             if self._foreign is not None:
                 self._foreign.settle(usage)
         except Exception as exc:
-            self.failure = exc
+            self._failure = exc
             keep_failure(self._chain[-1]._root, exc)
         finally:  # who waits here is not to wait for somebody else's ledger
             for ledger in self._chain:
                 ledger._refuse_hopeless()
             wake(self._chain, try_grant)
 
-    def release(self) -> None:
+    def _release(self) -> None:
         """Settle a lease for which nothing was sent."""
         self._settle(Usage(), unsent=True)
 
@@ -315,10 +310,10 @@ class Reservation:
             try:
                 await self._reserve_foreign(root, lease)
             except BaseException:
-                lease.release()
+                lease._release()
                 raise
         elif lease._revoked is not None:  # its block ended in the step that granted it
-            lease.release()
+            lease._release()
             raise lease._revoked
         return lease
 
@@ -326,9 +321,9 @@ class Reservation:
         """Reserve on the ledger at the end of the chain. A block that ends meanwhile ends the wait."""
         raise_failure(root)
         with CancelScope() as scope:
-            lease.stop = lambda error: scope.cancel()
+            lease._set_stop(lambda error: scope.cancel())
             await self._ask(root, lease)
-        lease.stop = None
+        lease._set_stop(None)
         if lease._revoked is not None:  # also if the ledger granted in the same step
             raise lease._revoked
 
@@ -341,7 +336,7 @@ class Reservation:
             turn = replace(turn, turn=uuid.uuid4().hex)
         lease._foreign = lease._shared = shared = await root.reserve(self._estimate, turn)
         lease._chain[-1]._exhausted = False  # it grants again
-        shared.on_revoked(lease.revoke)
+        shared.on_revoked(lease._revoke)
 
     async def _wait(self, chain: Sequence[ChainLedger], amount: Amount, place: ChainLedger) -> BudgetLease:
         """Stand in line at `place`, or be refused where it does not keep one."""
@@ -361,7 +356,7 @@ class Reservation:
         except BaseException:
             claim.gone = True
             if claim.lease is not None:  # granted in the step that cancelled it
-                claim.lease.release()
+                claim.lease._release()
             else:
                 wake(chain, try_grant)
             raise

@@ -62,9 +62,9 @@ class BudgetScope(Generic[L]):
             return
         # Its own ledger, paid in advance: what it holds is reserved on the parent for as long as the block.
         self._budget = Budget._prepaid(parent, tokens=tokens, cost_usd=cost_usd, on_exhausted=on_exhausted)
-        if tokens is None and parent.tokens_limited:
+        if tokens is None and parent._tokens_limited:
             raise BadValue("guaranteed", "needs tokens=, which the budget around it limits")
-        if cost_usd is None and parent.cost_limited:
+        if cost_usd is None and parent._cost_limited:
             raise BadValue("guaranteed", "needs cost_usd=, which the budget around it limits")
         cost = self._budget.remaining.cost_usd
         self._guarantee = Estimate(tokens or 0, cost_usd=cost)
@@ -76,8 +76,8 @@ class BudgetScope(Generic[L]):
         self._used = True
         if self._guarantee is not None:
             self._held = await Reservation(self._parent, self._guarantee, aside=True)
-        self._budget.when_spent = self._spent
-        self._parent.children.append(self._budget)
+        self._budget._when_spent = self._spent
+        self._parent._children.append(self._budget)
         self._scope = anyio.CancelScope()  # here, because it needs an event loop
         self._scope.__enter__()
         return self._make(self._budget)
@@ -88,7 +88,7 @@ class BudgetScope(Generic[L]):
         """A checkpoint only if it has to wait."""
         assert self._scope is not None
         interrupted = await self._close()
-        self._parent.children.remove(self._budget)
+        self._parent._children.remove(self._budget)
         if self._held is not None:
             self._held.settle(self._budget.spent)
         if interrupted is not None:
@@ -111,7 +111,7 @@ class BudgetScope(Generic[L]):
         while True:
             try:
                 with anyio.CancelScope(deadline=deadline, shield=True):
-                    await self._budget.close()
+                    await self._budget._close()
                 return interrupted
             except BaseException as exc:
                 if interrupted is not None:

@@ -25,7 +25,7 @@ _arrivals = count()
 class WaitQueue(Protocol):
     """Where waiters are queued: a ledger."""
 
-    queued: list[tuple[int, Waiter]]
+    _queued: list[tuple[int, Waiter]]
 
 
 P = TypeVar("P", bound=WaitQueue)
@@ -48,7 +48,7 @@ class Waiter:
         self.gone = False
         self.error: BudgetExceeded | None = None
         self._woken: anyio.Event | None = None
-        heappush(place.queued, (self.arrival, self))
+        heappush(place._queued, (self.arrival, self))
 
     async def wait(self) -> None:
         """Wait to be finished, or to be given another time to wake."""
@@ -74,11 +74,11 @@ time blocks it, `due` is set."""
 
 def first(place: WaitQueue) -> Waiter | None:
     """The oldest of those queued there."""
-    while place.queued:
-        waiter = place.queued[0][1]
+    while place._queued:
+        waiter = place._queued[0][1]
         if not waiter.gone and waiter.place is place:
             return waiter
-        heappop(place.queued)
+        heappop(place._queued)
     return None
 
 
@@ -110,7 +110,7 @@ def wake(freed: Sequence[WaitQueue], try_grant: Grant) -> None:
                 waiter.stir()
             if blocking is not place:
                 waiter.place = blocking
-                heappush(blocking.queued, (waiter.arrival, waiter))
+                heappush(blocking._queued, (waiter.arrival, waiter))
             if chain.index(blocking) >= chain.index(place):
                 # Everybody else of this place draws on what blocks too, so nobody of them passes. Should they
                 # follow to where it waits now, each step would move them all.

@@ -15,9 +15,9 @@ import msgspec
 from msgspec import Struct
 
 from lutum._backend import TIE
-from lutum._budget.budget import Budget
-from lutum._budget.lease import BudgetLease
+from lutum._budget.budget import Budget, child_budget, is_cost_limited, is_limited
 from lutum._budget.pricing import Pricing
+from lutum._budget.turn_lease import TurnLease
 from lutum._hooks.define import hook
 from lutum._hooks.hook_set import HookSet
 from lutum._schema.shape import Shape
@@ -100,7 +100,7 @@ class PreparedTurn(Struct, frozen=True):
 
     adapter: Adapter
     prepared: Prepared
-    reserve: Callable[[], Awaitable[BudgetLease]]
+    reserve: Callable[[], Awaitable[TurnLease]]
     pricing: Pricing | None
     recovery: RecoversUsage | None
     gate: PrefixGate | None = None
@@ -167,7 +167,7 @@ class TurnContext(Struct, frozen=True):
         return PreparedTurn(self.adapter, prepared, reserve, self.pricing, self.recovery, gate, spec.bills)
 
     def _request(self, spec: TurnSpec) -> TurnRequest:
-        return request_of(spec, self.settings, limited=self.budget.limited, label=self.label)
+        return request_of(spec, self.settings, limited=is_limited(self.budget), label=self.label)
 
     async def _estimate(self, prepared: Prepared, *, limited: bool) -> Estimate:
         given, estimator = prepared.request.settings.estimate, self.estimator
@@ -188,11 +188,11 @@ class TurnContext(Struct, frozen=True):
             else self.pricing.priced(prepared.model, estimate, prepared.rates, prepared.billed_by)
         )
 
-    def _reservation(self, prepared: Prepared) -> Callable[[], Awaitable[BudgetLease]]:
+    def _reservation(self, prepared: Prepared) -> Callable[[], Awaitable[TurnLease]]:
         ledger, estimate, own = self.budget, prepared.estimate, prepared.request.settings.limit
         if isinstance(own, RequestBudget):
-            ledger = Budget._child(ledger, tokens=own.tokens, cost_usd=own.cost_usd)
-        if ledger.cost_limited and estimate.cost_usd is None:
+            ledger = child_budget(ledger, tokens=own.tokens, cost_usd=own.cost_usd)
+        if is_cost_limited(ledger) and estimate.cost_usd is None:
             raise UnpricedModel(
                 f"a limit in US dollars applies and {prepared.model!r} has no price;"
                 f" give Lutum(pricing=Pricing({{{prepared.model!r}: Price(input=..., output=...)}}))"
@@ -203,12 +203,12 @@ class TurnContext(Struct, frozen=True):
         given = prepared.request.settings.timeout.reserve
         limit = given if isinstance(given, float | int) else math.inf
 
-        async def reserve() -> BudgetLease:
+        async def reserve() -> TurnLease:
             try:
                 if limit == math.inf:
-                    return await ledger.reserve(estimate, turn)
+                    return TurnLease(await ledger.reserve(estimate, turn))
                 with anyio.move_on_after(limit + TIE):
-                    return await ledger.reserve(estimate, turn)
+                    return TurnLease(await ledger.reserve(estimate, turn))
                 raise TurnTimeout("reserve", limit)
             except BudgetExceeded as error:
                 if prepared.implicit_bound is not None and prepared.implicit_bound <= estimate.output_tokens:

@@ -19,8 +19,8 @@ import msgspec
 from anyio import get_cancelled_exc_class
 
 from lutum._backend import Backend
-from lutum._budget.lease import BudgetLease
 from lutum._budget.pricing import Pricing
+from lutum._budget.turn_lease import TurnLease
 from lutum._telemetry.spans import span
 from lutum._telemetry.turn import TracedExchange, TurnSpan
 from lutum._turn.channel import FrameChannel
@@ -60,7 +60,7 @@ class Pump:
         self,
         adapter: Adapter,
         prepared: Prepared,
-        lease: BudgetLease,
+        lease: TurnLease,
         channel: FrameChannel,
         backend: Backend,
         *,
@@ -93,7 +93,7 @@ class Pump:
         self._lead = lead
         self._traced: TracedExchange | None = None
         self._renew()
-        lease.begin_turn(self.stop)
+        lease.begin(self.stop)
 
     async def run(self) -> None:
         """Pump until the turn ends. Cancelled, the socket is closed and the lease settled."""
@@ -115,7 +115,7 @@ class Pump:
         except BaseException as exc:  # the consumer raises it: KeyboardInterrupt and SystemExit too
             self.failure = exc
         finally:
-            self.lease.stop = None
+            self.lease.forget_stop()
             if self._lead is not None:
                 self._lead.left()
             try:
@@ -168,7 +168,7 @@ class Pump:
             self._end()
 
     def _end(self) -> None:
-        self.lease.end_turn()
+        self.lease.end()
         self._ended = True
         if self._wait is not None:
             self._wait.set()

@@ -162,7 +162,7 @@ class Stream(Generic[R]):
             await self._group.__aenter__()
         except BaseException:
             lease.settle(Usage())
-            lease.end_turn()
+            lease.end()
             channel.end()
             channel.close()
             raise

@@ -7,7 +7,6 @@ nor is one that the shared budget refused: the first of those ends the run, thos
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
+from lutum._budget.budget import refusals
 from lutum._lutum import Lutum, with_adapter
 from lutum._values.errors import BadValue, BudgetExceeded, LedgerError
 from lutum._values.results import Usage
@@ -107,7 +107,7 @@ class Trials:
 
     async def _try(self, due: Due) -> None:
         case, trial, earlier = due.case, due.trial, due.earlier
-        before = _refusals(self._llm, self._judge)
+        before = refusals(self._llm.budget, self._judge.budget)
         failed: Exception | None = None
         output: Any = None
         tries = 0
@@ -156,7 +156,7 @@ class Trials:
 
     async def _score_again(self, due: Due, earlier: TrialResult, output: Any) -> None:
         """Score a stored answer with the scorers that have no score; the task does not run."""
-        before = _refusals(self._llm, self._judge)
+        before = refusals(self._llm.budget, self._judge.budget)
         trace = Trace.load(due.trace) if due.trace else Trace(time.time(), anyio.current_time())
         scores = dict(earlier.scores)
         if not self._scorers.named and earlier.score is not None:
@@ -214,7 +214,7 @@ class Trials:
         if away := next((leaf for leaf in leaves if isinstance(leaf, LedgerError)), None):
             return str(away)  # the shared ledger cannot answer, so that nothing can be tried
         said = next((leaf for leaf in leaves if isinstance(leaf, BudgetExceeded)), None)
-        if said is None or _refusals(self._llm, self._judge) == before:
+        if said is None or refusals(self._llm.budget, self._judge.budget) == before:
             return None
         return str(said)
 
@@ -260,11 +260,3 @@ def _output_fields(kept: KeptOutput) -> dict[str, Any]:
         "output_turn": kept.turn,
         "finish_reason": kept.finish_reason,
     }
-
-
-def _refusals(*llms: Lutum) -> float:
-    """Rises whenever a ledger behind these refuses; not a number when one is spent, or foreign."""
-    ledgers = {id(ledger): ledger for llm in llms for ledger in llm.budget._chain()}.values()
-    if any(ledger.exhausted or ledger._root is not None for ledger in ledgers):
-        return math.nan  # which equals nothing: taken to refuse always
-    return sum(ledger._refused for ledger in ledgers)
