@@ -15,6 +15,7 @@ from typing import Literal, TypeVar, TypeVarTuple
 import anyio
 from anyio.lowlevel import RunVar, current_token
 
+from lutum._values.check import describe
 from lutum._values.errors import BadValue, UsageError
 
 T = TypeVar("T")
@@ -44,6 +45,8 @@ def run(
     if inspect.iscoroutine(fn):
         fn.close()
         raise UsageError(f"lutum.run takes the function, not its coroutine: lutum.run({fn.__name__}, ...)")
+    if not callable(fn):
+        raise BadValue("fn", f"needs an async function, not {describe(fn)}")
     name = getattr(fn, "__name__", "fn")
     if backend not in ("trio", "asyncio"):
         raise BadValue("backend", f"{backend!r} is neither 'trio' nor 'asyncio'")

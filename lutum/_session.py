@@ -17,8 +17,8 @@ from lutum._turn.bills import Bills
 from lutum._turn.builder import StructuredTurn, TextTurn, structured_turn, text_turn
 from lutum._turn.plan import TurnSpec
 from lutum._turn.preview import open_items
-from lutum._values.check import check_type
-from lutum._values.errors import StaleCommit, UsageError
+from lutum._values.check import check_type, describe
+from lutum._values.errors import BadValue, StaleCommit, UsageError
 from lutum._values.items import Content, Item, ToolResult, message, raw, tool_result
 from lutum._values.results import CommittedTurn, StructuredResult, TextResult
 from lutum._values.settings import Settings
@@ -39,7 +39,7 @@ class Session:
     are the settings its turns inherit.
     """
 
-    __slots__ = ("_bills", "_committed", "_ephemerals", "_llm", "_stored", "_transcript", "defaults")
+    __slots__ = ("_bills", "_committed", "_defaults", "_ephemerals", "_llm", "_stored", "_transcript")
 
     def __init__(self, llm: Lutum, transcript: Transcript | None = None) -> None:
         check_type("llm", llm, Lutum, "a Lutum: Session(Lutum(adapter))")
@@ -50,7 +50,7 @@ class Session:
         self._committed: TurnRequest | None = None
         self._bills = Bills()
         self._stored: tuple[object, Transcript] | None = None  # a branch, and where it was last saved to
-        self.defaults: Settings = Settings()
+        self._defaults = Settings()
 
     @property
     def llm(self) -> Lutum:
@@ -68,6 +68,16 @@ class Session:
         check_type("transcript", transcript, Transcript, "a lutum.Transcript")
         self._transcript = transcript
         self._ephemerals = tuple(pair for pair in self._ephemerals if pair[0] <= len(transcript))
+
+    @property
+    def defaults(self) -> Settings:
+        """The settings of turns that give none of their own; assignable."""
+        return self._defaults
+
+    @defaults.setter
+    def defaults(self, defaults: Settings) -> None:
+        check_type("defaults", defaults, Settings, "a lutum.Settings")
+        self._defaults = defaults
 
     @property
     def ephemerals(self) -> tuple[tuple[int, Item], ...]:
@@ -172,17 +182,21 @@ class Session:
         Raises:
           StaleCommit: the session is not where the turn was built; nothing changed.
           UsageError: the turn holds unanswered calls, which `commit_round` commits.
+          BadValue: `result` is not a result.
         """
         if not isinstance(result, TextResult):
-            raise UsageError(f"commit: {type(result).__name__} is no result; with tools, match its outcome")
+            raise BadValue(
+                "result",
+                f"needs the result of a turn, not {describe(result)}; match an outcome with tools first, and"
+                " commit its .result or its .round",
+            )
         if result.turn.tool_calls:
             raise UsageError("commit: the turn holds unanswered tool calls; commit its round")
         self._commit(result, ())
 
     def commit_structured(self, result: StructuredResult[T]) -> None:
         """Store the turn of a structured result, value or refusal. Raises as `commit_text`."""
-        if not isinstance(result, StructuredResult):
-            raise UsageError(f"commit: {type(result).__name__} is no structured result")
+        check_type("result", result, StructuredResult, "the result of a structured turn")
         self.commit_text(result)
 
     def commit_round(self, round: ToolRound[Any] | RoundPlan[Any], results: Iterable[ToolResult]) -> None:
@@ -191,9 +205,9 @@ class Session:
         Raises:
           StaleCommit: the session is not where the turn was built; nothing changed.
           UsageError: a result is missing, double, extra or altered; nothing changed.
+          BadValue: `round` is not a round, or `results` are not its results.
         """
-        if not isinstance(round, ToolRound | RoundPlan):
-            raise UsageError(f"commit_round: {type(round).__name__} is no round; it is in `outcome.round`")
+        check_type("round", round, ToolRound | RoundPlan, "the round, which is in outcome.round")
         whole = round.round if isinstance(round, RoundPlan) else round
         self._commit(round.result, round.answered(results), whole)
 
@@ -203,7 +217,9 @@ class Session:
 
         Raises:
           UsageError: no call waits for a result.
+          BadValue: `tools` is not a toolset.
         """
+        check_type("tools", tools, Toolset, "a lutum.Toolset")
         return open_round(self._transcript, tools)
 
     def fork(self, llm: Lutum | None = None) -> Session:

@@ -225,7 +225,7 @@ async def test_what_commit_text_refuses() -> None:
     outcome = await session.text_turn().tools(tools).collect()
     assert isinstance(outcome, lutum.NeedsTools)
     for wrong in (outcome, outcome.round, outcome.round.turn, None):
-        with pytest.raises(UsageError, match="is no result"):
+        with pytest.raises(lutum.BadValue, match="result: needs the result of a turn"):
             session.commit_text(cast("Any", wrong))
     with pytest.raises(UsageError, match="unanswered tool calls; commit its round"):
         session.commit_text(outcome.round.result)

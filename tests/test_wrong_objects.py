@@ -23,6 +23,16 @@ async def add(a: int, b: int) -> int:
     return a + b
 
 
+def made_round() -> Any:
+    """A round with one call."""
+    llm = lutum.Lutum(ScriptedAdapter([[lutum.ToolCallReady("c1", "add", '{"a":1,"b":2}')]]))
+    outcome = lutum.run(llm.text_turn("x").tools(lutum.Toolset(add)).collect)
+    assert isinstance(outcome, lutum.NeedsTools)
+    return outcome.round
+
+
+ROUND: Any = made_round()
+
 WRONG: list[tuple[str, str, Callable[[], object]]] = [
     ("adapter", "an adapter", lambda: MAKE(3)),
     ("adapter", "make an instance", lambda: MAKE(lutum.ClaudeAdapter)),
@@ -64,6 +74,25 @@ WRONG: list[tuple[str, str, Callable[[], object]]] = [
     ("label", "text or numbers", lambda: TURN.label(None)),
     ("turn", "result.turn", lambda: SESSION.push_turn(3)),
     ("turn", "result.turn", lambda: SESSION.push_ephemeral_turn(3)),
+    ("turn", "result.turn", lambda: INPUT.turn(3)),
+    ("result", "match an outcome", lambda: SESSION.commit_text(3)),
+    ("result", "match an outcome", lambda: SESSION.commit_text(TURN)),
+    ("result", "a structured turn", lambda: SESSION.commit_structured(3)),
+    ("round", "outcome.round", lambda: SESSION.commit_round(3, [])),
+    ("results", "round.run", lambda: SESSION.commit_round(ROUND, 3)),
+    ("results[0]", "call.complete", lambda: SESSION.commit_round(ROUND, ["sunny"])),
+    ("tools", "lutum.Toolset", lambda: SESSION.open_round(add)),
+    ("defaults", "lutum.Settings", lambda: setattr(SESSION, "defaults", 3)),
+    ("raw.json", "text or bytes", lambda: SESSION.push_raw("claude", {})),
+    ("item 0", "a Message", lambda: lutum.Transcript([3])),  # type: ignore[list-item]
+    ("item 0", "a Message", lambda: SESSION.transcript.append("hello")),
+    ("data", "the bytes of a dump", lambda: lutum.Transcript.load("x")),  # type: ignore[arg-type]
+    ("prices", "by model", lambda: lutum.Pricing(3)),  # type: ignore[arg-type]
+    ("retry.attempts", "an integer", lambda: lutum.RetryPolicy(attempts="x")),  # type: ignore[arg-type]
+    ("retry.jitter", "a number", lambda: lutum.RetryPolicy(jitter="x")),  # type: ignore[arg-type]
+    ("estimate", "lutum.Estimate", lambda: LLM.budget.reserve(3)),
+    ("fn", "an async function", lambda: lutum.run(3)),  # type: ignore[arg-type]
+    ("handler", "an async function", lambda: lutum.run(TURN.collect_with, 3)),
     ("user", "neither text nor parts", lambda: SESSION.push_user(3)),
     ("user", "neither text nor parts", lambda: INPUT.user(3)),
     ("role", "'bot' is not one of", lambda: lutum.Message("bot", (lutum.Text("x"),))),  # type: ignore[arg-type]

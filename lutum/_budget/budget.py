@@ -20,6 +20,7 @@ from lutum._budget.largest import Largest
 from lutum._budget.lease import BudgetLease, Claim, Reservation, try_grant
 from lutum._budget.rate_limits import RateLimits
 from lutum._budget.wait_queue import Waiter, wake
+from lutum._values.check import check_type
 from lutum._values.errors import BadValue, BudgetExceeded, UsageError
 from lutum._values.results import Estimate, Usage
 from lutum.abc import Ledger, LedgerState, SharedLedger, TurnIdentity
@@ -277,6 +278,7 @@ class Budget:
           LedgerError: a shared ledger cannot answer.
           UsageError: the budget is in use on another event loop, or its block has ended.
         """
+        check_type("estimate", estimate, Estimate, "a lutum.Estimate")
         return Reservation(self, estimate, turn)
 
     async def _close(self) -> None:

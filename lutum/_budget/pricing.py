@@ -99,6 +99,7 @@ class Pricing:
     __slots__ = ("_data", "_rates")
 
     def __init__(self, prices: Mapping[str, Price]) -> None:
+        check_type("prices", prices, Mapping, "prices by model")
         for model, price in prices.items():
             check_type(f"prices[{model!r}]", price, Price, "a lutum.Price")
         self._rates = {model: _rates(f"pricing[{model!r}]", model, price) for model, price in prices.items()}

@@ -19,6 +19,7 @@ from lutum._tools.journal import Restarted, RoundJournal
 from lutum._tools.round_file import CallRecord, dump_round, read_round, result_of, result_of_turn
 from lutum._tools.run import OnError as OnError, Only, run_calls, selected
 from lutum._tools.toolset import Toolset
+from lutum._values.check import check_type
 from lutum._values.errors import UsageError
 from lutum._values.items import ToolResult
 from lutum._values.model_input import ModelInput
@@ -224,9 +225,9 @@ class ToolRound(Generic[I]):
         _check_ids(self.turn.tool_calls)
         wanted = {call.id: call for call in self.turn.tool_calls}
         given = dict[str, ToolResult]()
-        for result in results:
-            if not isinstance(result, ToolResult):
-                raise UsageError(f"round: {type(result).__name__} is no result; call.complete(it) makes one")
+        check_type("results", results, Iterable, "results of the calls, as round.run() gives")
+        for i, result in enumerate(results):
+            check_type(f"results[{i}]", result, ToolResult, "a ToolResult, which call.complete(value) makes")
             call = wanted.get(result.call_id)
             if call is None:
                 raise UsageError(f"round: result {result.call_id!r} answers no call of this turn")

@@ -20,7 +20,7 @@ from lutum._turn.prepare import TurnContext
 from lutum._turn.preview import Preview
 from lutum._turn.reducer import Reducer
 from lutum._turn.stream import Stream
-from lutum._values.check import check_type
+from lutum._values.check import check_type, describe
 from lutum._values.errors import BadValue, Stopped, UsageError
 from lutum._values.events import Completed, Event
 from lutum._values.results import Estimate, PartialResult, StructuredResult, TextResult, Usage
@@ -182,6 +182,8 @@ class Builder(Generic[R]):
           Stopped: the handler said so; it carries what had arrived, that event included.
           TurnError: the turn did not complete; the class says by whom.
         """
+        if not callable(handler):
+            raise BadValue("handler", f"needs an async function, not {describe(handler)}")
         stopped, budget = False, self._context.budget
         ext = self._spec.settings.over(self._context.settings).ext
         async with self.stream() as turn:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import msgspec
 from msgspec import Struct
 
+from lutum._values.check import check_type
 from lutum._values.committed import CommittedTurn
 from lutum._values.errors import BadValue
 from lutum._values.media import check_text, checked_url, not_blank, read_file, sniff, true_type
@@ -255,6 +256,7 @@ def tool_result(
 
 def raw(adapter: str, json: str | bytes) -> Raw:
     """Raises BadValue when `json` is not one JSON value."""
+    check_type("raw.json", json, str | bytes, "JSON as text or bytes")
     try:
         text = json if isinstance(json, str) else json.decode()
         msgspec.json.decode(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from lutum._values.check import check_type
 from lutum._values.committed import CommittedTurn
 from lutum._values.items import Content, Item, message, raw, tool_result
 from lutum._values.transcript import Transcript
@@ -54,6 +55,7 @@ class ModelInput:
 
     def turn(self, turn: CommittedTurn) -> ModelInput:
         """A committed turn, in its exact form where that may be."""
+        check_type("turn", turn, CommittedTurn, "a committed turn, which is in result.turn")
         return self.item(turn)
 
     def raw(self, adapter: str, json: str | bytes) -> ModelInput:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from decimal import Decimal
@@ -170,11 +171,10 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
     chance: Callable[[], float] = random.random
 
     def __post_init__(self) -> None:
-        if self.attempts < 1:
-            raise BadValue("retry.attempts", f"{self.attempts} is below 1")
+        check_number("retry.attempts", self.attempts, 1, whole=True)
         for name in ("initial", "max_delay", "jitter", "max_retry_after"):
-            if not getattr(self, name) >= 0:
-                raise BadValue(f"retry.{name}", f"{getattr(self, name)!r} is below 0")
+            if (value := getattr(self, name)) != math.inf:
+                check_number(f"retry.{name}", value, 0)
         if not self.multiplier >= 1:
             raise BadValue("retry.multiplier", f"{self.multiplier!r} is below 1")
 

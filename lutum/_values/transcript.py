@@ -19,6 +19,7 @@ from typing import Any, TypeVar, cast, final, overload
 import msgspec
 from msgspec import Struct
 
+from lutum._values.check import check_type
 from lutum._values.committed import CommittedTurn, ToolDef
 from lutum._values.errors import TranscriptError
 from lutum._values.items import Document, Image, Item, Message, Raw, Text, ToolResult
@@ -102,7 +103,9 @@ class Transcript:
 
         Raises:
           TranscriptError: the item cannot stand here, or no dump could hold it.
+          BadValue: it is not an item.
         """
+        check_type(f"item {self._len}", item, Item, "a Message, ToolResult, CommittedTurn or Raw")
         if type(item) is ToolResult and item.exception is not None:
             item = msgspec.structs.replace(item, exception=None)
         node = self.link(item)
@@ -262,6 +265,7 @@ class Transcript:
           TranscriptError: not a transcript file, a newer version, cut, reordered or altered; the
             message names the line.
         """
+        check_type("data", data, bytes, "the bytes of a dump")
         return load_lines(data, digest, Transcript())
 
     def __len__(self) -> int:
