@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import pkgutil
 import types
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any
@@ -15,33 +16,27 @@ import lutum
 from lutum import Lutum, Toolset
 from lutum.testing import ScriptedAdapter
 
-MODULES = (
-    "lutum",
-    "lutum.transport",
-    "lutum.dialect.options",
-    "lutum.testing",
-    "lutum.testing.wire",
-    "lutum.trace",
-    "lutum.eval",
-    "lutum.mcp",
-    "lutum.store",
-    "lutum_claude",
-    "lutum_clouds",
-    "lutum_openai",
-    "lutum_openrouter",
-    "lutum_gemini",
-)
+PACKAGES = ("lutum", "lutum_claude", "lutum_clouds", "lutum_gemini", "lutum_openai", "lutum_openrouter")
 SPECIAL = ("__aenter__", "__aexit__", "__anext__", "__call__")
+
+
+def public_modules() -> list[str]:
+    """All modules without an underscore in their path, so that a new one is looked at too."""
+    found = list[str]()
+    for top in PACKAGES:
+        package = importlib.import_module(top)
+        found += [top, *(module.name for module in pkgutil.walk_packages(package.__path__, f"{top}."))]
+    return [name for name in found if not any(part.startswith("_") for part in name.split("."))]
 
 
 def coroutines() -> dict[str, Any]:
     """The public coroutine functions, and those of public classes, by qualified name."""
     found = dict[str, Any]()
-    for name in MODULES:
+    for name in public_modules():
         module = importlib.import_module(name)
         for public in getattr(module, "__all__", None) or dir(module):
             thing = getattr(module, public, None)
-            if not getattr(thing, "__module__", "").startswith("lutum"):
+            if not (getattr(thing, "__module__", None) or "").startswith("lutum"):
                 continue
             if inspect.iscoroutinefunction(thing):
                 found[f"{name}.{public}"] = thing

@@ -172,6 +172,8 @@ async def open_console(url: str, name: str) -> AsyncGenerator[Console]:
 async def ledger_names(url: str) -> list[str]:
     """Return the names of the ledgers on a server. Cancelled, nothing has changed.
 
+    A checkpoint.
+
     Raises:
       BadValue: the URL is not possible.
       LedgerError: the server cannot be reached.

@@ -134,7 +134,10 @@ class RedisLedger(SharedLedger):
     # The block.
 
     async def __aenter__(self) -> Self:
-        """Connect, register this process and reserve its slack. Cancelled, nothing is left."""
+        """Connect, register this process and reserve its slack. Cancelled, nothing is left.
+
+        A checkpoint.
+        """
         if self._used:
             raise UsageError("RedisLedger: entered before; make another one")
         self._used = True
@@ -166,7 +169,10 @@ class RedisLedger(SharedLedger):
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Send what is left, for 5 s at the most, and give back the slack."""
+        """Send what is left, for 5 s at the most, and give back the slack.
+
+        A checkpoint.
+        """
         assert self._group is not None
         courier = self.courier
         with anyio.move_on_after(FLUSH, shield=True):
@@ -210,7 +216,10 @@ class RedisLedger(SharedLedger):
         return RedisScope(self, limits)
 
     async def reserve(self, estimate: Estimate, turn: TurnIdentity) -> RedisLease:
-        """Take an amount from the ledger's own limits. As `RedisScope.reserve`."""
+        """Take an amount from the ledger's own limits. As `RedisScope.reserve`.
+
+        A checkpoint.
+        """
         return await self.reserve_under(estimate, turn, ())
 
     @property
@@ -224,18 +233,27 @@ class RedisLedger(SharedLedger):
         return tuple(self.known(self.own_names))
 
     async def refresh(self) -> LedgerState:
-        """Ask the server for the figures. As `RedisScope.refresh`."""
+        """Ask the server for the figures. As `RedisScope.refresh`.
+
+        A checkpoint.
+        """
         await self.ask(["watch", list(self.own_names)])
         return self.state
 
     async def stop(self, reason: str) -> None:
-        """End the running turns of all processes, and refuse new ones. As `RedisScope.stop`."""
+        """End the running turns of all processes, and refuse new ones. As `RedisScope.stop`.
+
+        A checkpoint.
+        """
         if not isinstance(reason, str) or not reason.strip():
             raise BadValue("reason", "is empty; it is what the ended turns raise")
         await self.ask(["stop", WHOLE, reason])
 
     async def resume(self) -> None:
-        """Let the ledger grant again. As `RedisScope.resume`."""
+        """Let the ledger grant again. As `RedisScope.resume`.
+
+        A checkpoint.
+        """
         await self.ask(["resume", WHOLE])
 
     @property
@@ -254,6 +272,10 @@ class RedisLedger(SharedLedger):
     async def reserve_under(
         self, estimate: Estimate, turn: TurnIdentity, limits: Sequence[Limit]
     ) -> RedisLease:
+        """Take an amount from limits and from the ledger's own. As `RedisScope.reserve`.
+
+        A checkpoint.
+        """
         await checkpoint()
         self._check()
         self.announce(limits)
@@ -340,7 +362,10 @@ class RedisLedger(SharedLedger):
         )
 
     async def ask(self, operation: list[Any]) -> Any:
-        """Send an operation and wait for its result."""
+        """Send an operation and wait for its result.
+
+        A checkpoint.
+        """
         await checkpoint()
         if self._loop is None:
             raise UsageError("RedisLedger: is not open; use `async with RedisLedger(...) as ledger`")

@@ -54,6 +54,8 @@ class RedisScope(SharedLedger):
     async def reserve(self, estimate: Estimate, turn: TurnIdentity) -> RedisLease:
         """Take an amount from all the scope's limits and the ledger's own. Cancelled, nothing was taken.
 
+        A checkpoint.
+
         Raises:
           BudgetExceeded: it does not fit; `scope` names the limit. Or a limit was stopped.
           LedgerError: the server cannot be reached.
@@ -77,6 +79,8 @@ class RedisScope(SharedLedger):
     async def refresh(self) -> LedgerState:
         """Ask the server for the figures. Cancelled, nothing has changed.
 
+        A checkpoint.
+
         Raises:
           LedgerError: the server cannot be reached.
         """
@@ -89,6 +93,8 @@ class RedisScope(SharedLedger):
 
         Each limit of the scope is stopped, for whoever draws on it. Cancelled, it may have happened.
 
+        A checkpoint.
+
         Raises:
           LedgerError: the server cannot be reached.
         """
@@ -99,6 +105,8 @@ class RedisScope(SharedLedger):
 
     async def resume(self) -> None:
         """Let the scope's limits grant again. Cancelled, it may have happened.
+
+        A checkpoint.
 
         Raises:
           LedgerError: the server cannot be reached.

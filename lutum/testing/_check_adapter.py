@@ -46,6 +46,8 @@ async def check_adapter(
 
     Run it while no other task of the event loop starts tasks: a task that is new at the end is a leak.
 
+    A checkpoint.
+
     Args:
       connect: makes the adapter on the HTTP client that it is given, for its default model.
       bodies: complete response bodies as the provider streams them, of turns that call no tool.

@@ -29,6 +29,8 @@ async def check_ledger(
 
     Cancelled, the ledger that is being checked is left as it is.
 
+    A checkpoint.
+
     Args:
       make: returns a new ledger with that many tokens as its limit, which refuses what does not fit. An async
         context manager is entered.

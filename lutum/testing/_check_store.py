@@ -38,6 +38,8 @@ async def check_store(connect: Connect, *, shared: bool = True) -> None:
     Needs no network; branches with random names are left behind. Runs under virtual time if the store uses no
     thread. Cancelled, it stops.
 
+    A checkpoint.
+
     Args:
       connect: opens the store; called several times.
       shared: whether two of them reach the same branches. If not, one is used where two processes would be.

@@ -226,6 +226,8 @@ class MemoryScope(SharedLedger):
     async def reserve(self, estimate: Estimate, turn: TurnIdentity) -> MemoryLease:
         """Take an amount from all limits, or from none. Cancelled, nothing was taken.
 
+        A checkpoint.
+
         Raises:
           BudgetExceeded: it does not fit; `scope` names the limit. Or a limit was stopped.
           LedgerError: the process was killed.
@@ -289,7 +291,10 @@ class MemoryScope(SharedLedger):
         )
 
     async def stop(self, reason: str) -> None:
-        """End the running turns of all processes that draw on the limits, and refuse new ones."""
+        """End the running turns of all processes that draw on the limits, and refuse new ones.
+
+        A checkpoint.
+        """
         await checkpoint()
         for name in self._mine or (_WHOLE,):
             account = self._book.account(name)
@@ -302,7 +307,10 @@ class MemoryScope(SharedLedger):
         self._book.serve()
 
     async def resume(self) -> None:
-        """Let the limits grant again."""
+        """Let the limits grant again.
+
+        A checkpoint.
+        """
         await checkpoint()
         for name in self._mine or (_WHOLE,):
             self._book.account(name).stopped = None
