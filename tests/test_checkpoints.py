@@ -5,16 +5,17 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-import types
-from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
 import anyio.lowlevel
 import pytest
+from suspensions import suspends
 
 import lutum
 from lutum import Lutum, Toolset
-from lutum.testing import ScriptedAdapter
+from lutum.abc import TurnIdentity
+from lutum.testing import MemoryLedger, ScriptedAdapter, check_adapter
+from lutum_claude import ClaudeAdapter
 
 PACKAGES = ("lutum", "lutum_claude", "lutum_clouds", "lutum_gemini", "lutum_openai", "lutum_openrouter")
 SPECIAL = ("__aenter__", "__aexit__", "__anext__", "__call__")
@@ -55,26 +56,6 @@ def test_a_coroutine_says_whether_it_is_a_checkpoint(name: str) -> None:
     assert "checkpoint" in (inspect.getdoc(COROUTINES[name]) or "").lower()
 
 
-@types.coroutine
-def counted(make: Callable[[], Awaitable[object]], steps: list[int]) -> Generator[Any, Any, object]:
-    """Await `make()`, and count how often it suspends the task."""
-    inner = make().__await__()
-    sent: Any = None
-    try:
-        while True:
-            asked = inner.send(sent)
-            steps[0] += 1
-            sent = yield asked
-    except StopIteration as stop:
-        return stop.value
-
-
-async def suspends(make: Callable[[], Awaitable[object]]) -> bool:
-    steps = [0]
-    await counted(make, steps)
-    return steps[0] > 0
-
-
 @lutum.tool
 async def quick(a: int) -> int:
     """Answer without a checkpoint."""
@@ -110,12 +91,23 @@ async def test_what_is_always_a_checkpoint_is_one() -> None:
     assert isinstance(outcome, lutum.NeedsTools)
     assert await suspends(outcome.round.run)
     assert await suspends(outcome.round.run), "a round whose calls are all answered"
+    scope, me = MemoryLedger().scope(lutum.Limit("run", tokens=9)), TurnIdentity()
+    assert await suspends(lambda: scope.reserve(lutum.Estimate(1), me))
+    assert await suspends(lambda: scope.stop("enough"))
+    assert await suspends(scope.resume)
+    assert await suspends(
+        lambda: check_adapter(lambda client: ClaudeAdapter("m", api_key="k", http_client=client), [])
+    )
     stated = {
         name
         for name, function in COROUTINES.items()
         if "A checkpoint." in (inspect.getdoc(function) or "").splitlines()
     }
-    assert stated == {"Builder.collect", "Builder.collect_with", "Stream.__aenter__", "ToolRound.run"}
+    here = {"Builder.collect", "Builder.collect_with", "Stream.__aenter__", "ToolRound.run"}
+    here |= {f"MemoryScope.{name}" for name in ("reserve", "resume", "stop")}
+    kits = {f"lutum.testing.check_{what}" for what in ("adapter", "ledger", "store")}
+    assert {name for name in stated - here - kits if "redis" not in name.lower()} == set()
+    assert here | kits <= stated
 
 
 async def test_conditions_are_true() -> None:

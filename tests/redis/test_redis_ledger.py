@@ -11,11 +11,12 @@ import anyio
 import pytest
 from fakes import STALL, FakeAdapter, Text
 from redis_server import PrivateRedis, needs_redis
+from suspensions import suspends
 
 import lutum
 from lutum import BudgetExceeded, Estimate, Limit, Usage
 from lutum.abc import RateLimit, TurnIdentity
-from lutum.redis import RedisLease, RedisLedger, open_console
+from lutum.redis import RedisLease, RedisLedger, ledger_names, open_console
 from lutum.testing import ScriptedAdapter, check_ledger
 
 pytestmark = [needs_redis, pytest.mark.process]
@@ -367,3 +368,19 @@ async def test_it_keeps_the_laws_of_ledgers(shared_redis: PrivateRedis) -> None:
         return RedisLedger(shared_redis.url, name, Limit("run", tokens=tokens), slack=Estimate())
 
     await check_ledger(fresh)
+
+
+async def test_each_request_to_the_server_is_a_checkpoint(make: Make) -> None:
+    """As the docstrings state; `test_checkpoints.py` reads those."""
+    ledger = make(Limit("run", tokens=1_000))
+    assert await suspends(ledger.__aenter__)
+    try:
+        scope = ledger.scope(Limit("team", tokens=500))
+        for one in (ledger, scope):
+            assert await suspends(lambda one=one: take(one, 10))
+            assert await suspends(one.refresh)
+            assert await suspends(lambda one=one: one.stop("enough"))
+            assert await suspends(one.resume)
+    finally:
+        assert await suspends(lambda: ledger.__aexit__(None, None, None))
+    assert await suspends(lambda: ledger_names(ledger.courier.address.url))
