@@ -47,9 +47,13 @@ def _part(part: Any) -> dict[str, Any]:
     if isinstance(part, Text):
         return {"type": "text", "content": part.text}
     if isinstance(part, Image | Document):
-        kind = "image" if isinstance(part, Image) else "document"
-        where = part.url or part.file_id or f"{len(part.data or b'')} bytes"
-        return {"type": "uri", "modality": kind, "mime_type": part.media_type, "uri": where}
+        about = {"modality": "image" if isinstance(part, Image) else "document", "mime_type": part.media_type}
+        if part.url:
+            return {"type": "uri", **about, "uri": part.url}
+        if part.file_id:
+            return {"type": "file", **about, "file_id": part.file_id}
+        # The bytes themselves are left out: a trace with a few pictures would be larger than the program.
+        return {"type": "blob", **about, "content": "", "bytes": len(part.data or b"")}
     return {"type": type(part).__name__.lower(), "content": msgspec.to_builtins(part)}
 
 

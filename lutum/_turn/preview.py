@@ -13,6 +13,7 @@ from lutum.abc import Adapter, ListsOpenItems, Prepared, ReadsOptions, ReplayFor
 from lutum.dialect.options import ProviderOptions
 
 SIGNED: Final = "signed at send time"
+SET_LATER: Final = "set at send time"
 """The value of a header that is computed from the request when it is sent."""
 
 
@@ -32,7 +33,7 @@ class Preview:
       cacheable: the prefix is long enough for the provider's prompt cache, so waiting at a gate pays.
       unused_options: options of other providers, which change nothing in this request.
       set_when_sent: headers that are set at the moment the request is sent, such as `traceparent` where
-        `lutum.trace.otel(traceparent=...)` asks for it; they are in `headers` with "(set when it is sent)".
+        `lutum.trace.otel(traceparent=...)` asks for it; they are in `headers` with "set at send time".
       pending_hooks: slots of the adapter that have hooks, which run when the turn starts and may change what
         is shown here. `(await turn.resolve()).preview()` shows what they make of it, and has none.
     """
@@ -76,7 +77,7 @@ def preview(
         url=prepared.url,
         headers={
             **dict(prepared.headers),
-            **dict.fromkeys(later, "(set when it is sent)"),
+            **dict.fromkeys(later, SET_LATER),
             **dict.fromkeys(prepared.secret_headers, MASK),
             **dict.fromkeys(prepared.signed_headers, SIGNED),
         },

@@ -1,13 +1,14 @@
 """See what happened: `async with trace.capture() as t`, then `t.render()`, `t.to_html(path)`, `t.dump()`.
 
 A trace is a tree of spans called `turn attempt request tool hook wait`, and of your own (`trace.span`).
-It costs nothing where nobody captures.
+It costs nothing where nobody captures. `trace.otel()` exports the spans of a process to OpenTelemetry.
 """
 
 from __future__ import annotations
 
 from lutum._telemetry.spans import RawCapture as RawCapture, event as event, span as span
 from lutum.trace._capture import capture as capture
+from lutum.trace._otel_live import OTelHandle as OTelHandle, otel as otel
 from lutum.trace._trace import Subscription as Subscription, Trace as Trace, load as load
 from lutum.trace._tree import (
     Change as Change,
@@ -25,6 +26,7 @@ __all__ = [
     "Change",
     "Note",
     "Noted",
+    "OTelHandle",
     "RawCapture",
     "RawEntry",
     "Span",
@@ -37,5 +39,6 @@ __all__ = [
     "capture",
     "event",
     "load",
+    "otel",
     "span",
 ]

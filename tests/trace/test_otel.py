@@ -162,7 +162,7 @@ async def test_times_and_ends() -> None:
     assert (stopped.attributes or {})["lutum.outcome"] == "cancelled"
     inside = seen.named("inside")
     assert inside.parent is None
-    own = {"lutum.number": 1, "lutum.words": ("a", "b"), "lutum.more": '{"x":[1]}'}
+    own = {"number": 1, "words": ("a", "b"), "more": '{"x":[1]}'}
     assert dict(inside.attributes or {}) == own
 
 

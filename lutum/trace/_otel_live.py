@@ -1,0 +1,321 @@
+"""`otel()`: spans and metrics of the whole process, exported as they happen.
+
+A span of OpenTelemetry begins and ends with lutum's. Its parent is the span of lutum that it lies under, or
+the one of OpenTelemetry that the program opened in between. OpenTelemetry's context is set only around what
+lutum itself awaits in one piece (the function of a tool, a request in the turn's own task), and never across
+a block of the user, so that nothing has to be put back in another task.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, final
+from urllib.parse import urlsplit
+
+from anyio import get_current_task
+
+from lutum._values.errors import BadValue, UsageError
+from lutum.trace._everywhere import EVERYWHERE
+from lutum.trace._otel_names import (
+    CONTENT_LIMIT,
+    OWN_NAMES,
+    SCHEMA_URL,
+    attributes,
+    kind_of,
+    name_of,
+    own,
+    server_of,
+    value_of,
+)
+from lutum.trace._tree import Change, Noted, Span, SpanEnded, SpanOpened, SpanRecorded
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import Span as OTelSpan, Tracer, TracerProvider
+
+logger = logging.getLogger("lutum.trace")
+
+HEADER: Final = "traceparent"
+
+
+@dataclass(slots=True)
+class _Link:
+    """The other side of a span: it, or what is needed to start it once its name is known."""
+
+    context: Context
+    seen: Any
+    began: int
+    span: OTelSpan | None = None
+    server: dict[str, Any] | None = None
+
+
+@final
+class OTelHandle:
+    """A live export. `close()` ends it, as leaving it as a context manager does.
+
+    Spans that are open when it is closed are ended there, with `lutum.open` set.
+    """
+
+    def __init__(
+        self,
+        provider: TracerProvider | None,
+        meter_provider: MeterProvider | None,
+        *,
+        content: bool,
+        content_limit: int,
+        traceparent: bool | frozenset[str],
+    ) -> None:
+        try:
+            from opentelemetry import context, trace
+
+            from lutum.trace._otel_metrics import TurnMetrics
+        except ImportError:
+            raise UsageError("otel: OpenTelemetry is not installed: pip install 'lutum[otel]'") from None
+        self.content = content
+        self._limit = content_limit
+        self._traceparent = traceparent
+        self._otel: Any = trace
+        self._context: Any = context
+        self._tracer: Tracer = trace.get_tracer("lutum", tracer_provider=provider, schema_url=SCHEMA_URL)
+        self._metrics = TurnMetrics(meter_provider)
+        self._open: dict[Span, None] = {}
+        self._logged = set[str]()
+        EVERYWHERE.add(self)
+
+    def close(self) -> None:
+        """Export nothing more. Further calls do nothing. Not a checkpoint."""
+        EVERYWHERE.remove(self)
+        # Children first, as they would have ended.
+        for span in list(self._open)[::-1]:
+            self._guarded(self._end, span, True)
+        self._open.clear()
+
+    def __enter__(self) -> OTelHandle:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<OTelHandle, {len(self._open)} spans open>"
+
+    # What the process tells it. An exporter or a processor that raises never ends a turn.
+
+    def tell(self, change: Change) -> None:
+        """Take a change over. Nothing that this raises comes out."""
+        match change:
+            case SpanOpened(span=span):
+                self._guarded(self._begin, span)
+            case SpanRecorded(span=span, fields=fields):
+                self._guarded(self._record, span, fields)
+            case Noted():
+                self._guarded(self._note, change)
+            case SpanEnded(span=span):
+                self._guarded(self._end, span, False)
+
+    def enter(self, span: Span) -> Callable[[], None] | None:
+        """Make the span current for other instrumentation, in this task."""
+        leave: Callable[[], None] | None = self._guarded(self._enter, span)
+        return leave
+
+    def headers(self, span: Span | None, url: str) -> Sequence[tuple[str, str]]:
+        """Return `traceparent`, and `tracestate` where there is one, if this URL is to have them."""
+        return self._guarded(self._headers, span, url) or ()
+
+    def header_names(self, url: str) -> tuple[str, ...]:
+        """Return the header that `headers` gives for that URL."""
+        return (HEADER,) if self._asked(url) else ()
+
+    def _guarded(self, do: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return do(*args)
+        except Exception as exc:
+            kind = type(exc).__name__
+            if kind in self._logged:
+                logger.error("OpenTelemetry raised %s again", kind)
+            else:
+                self._logged.add(kind)
+                logger.exception("OpenTelemetry raised; the program goes on, spans may be missing")
+            return None
+
+    # One span.
+
+    def _begin(self, span: Span) -> None:
+        current = self._context.get_current()
+        here = self._otel.get_current_span(current)
+        link = _Link(self._parent(span, current, here), here, time.time_ns())
+        if span.exports is None:
+            span.exports = {}
+        span.exports[self] = link
+        self._open[span] = None
+        # A turn's name and what samplers look at are known when it is prepared.
+        if span.name != "turn":
+            self._started(span, link)
+
+    def _parent(self, span: Span, current: Context, here: Any) -> Context:
+        """The context to start a span in: under lutum's span, unless the program opened one in between."""
+        found = self._ancestor(span)
+        if found is None:
+            return current
+        around, link = found
+        parent = self._started(around, link)
+        place = here.get_span_context()
+        if place.is_valid and place not in (link.seen.get_span_context(), parent.get_span_context()):
+            return current
+        context: Context = self._otel.set_span_in_context(parent, current)
+        return context
+
+    def _ancestor(self, span: Span) -> tuple[Span, _Link] | None:
+        around = span.parent
+        while around is not None:
+            if around.exports is not None and (link := around.exports.get(self)) is not None:
+                return around, link
+            around = around.parent
+        return None
+
+    def _started(self, span: Span, link: _Link) -> OTelSpan:
+        if link.span is None:
+            link.span = self._tracer.start_span(
+                name_of(span),
+                context=link.context,
+                kind=kind_of(self._otel.SpanKind, span),
+                attributes=attributes(span, content=False),
+                start_time=link.began,
+            )
+        return link.span
+
+    def _link(self, span: Span) -> _Link | None:
+        return None if span.exports is None else span.exports.get(self)
+
+    def _record(self, span: Span, fields: dict[str, Any]) -> None:
+        link = self._link(span)
+        if link is None:
+            return
+        if link.span is None:
+            if "model" in fields:
+                self._started(span, link)
+        elif span.name not in OWN_NAMES:
+            link.span.set_attributes({name: value_of(value) for name, value in fields.items()})
+
+    def _note(self, change: Noted) -> None:
+        note = change.note
+        if change.span is None:  # outside of lutum's spans: it belongs to the program's
+            self._otel.get_current_span().add_event(
+                note.name, {name: value_of(value) for name, value in note.fields.items()}
+            )
+            return
+        link = self._link(change.span)
+        if link is not None:
+            users = change.span.name not in OWN_NAMES
+            given = {name: value_of(v) for name, v in note.fields.items()} if users else own(note.fields)
+            self._started(change.span, link).add_event(note.name, given)
+
+    def _end(self, span: Span, still_open: bool) -> None:
+        link = self._link(span)
+        if link is None or span not in self._open:
+            return
+        del self._open[span]
+        opened = self._started(span, link)
+        try:
+            if span.name == "request":
+                self._tell_turn(span)
+            server = link.server or server_of(span)
+            opened.update_name(name_of(span))
+            found = attributes(span, content=self.content, limit=self._limit)
+            opened.set_attributes(found | (link.server or {}))
+            if still_open:
+                opened.set_attribute("lutum.open", True)
+            elif span.status == "error":
+                words = span.fields.get("message") or span.error
+                opened.set_status(self._otel.Status(self._otel.StatusCode.ERROR, words))
+            if not still_open:
+                self._metrics.ended(span, server)
+        finally:
+            opened.end()
+
+    def _tell_turn(self, request: Span) -> None:
+        """A turn has the server of its first request; it does not keep its requests."""
+        around = request.parent
+        while around is not None and around.name != "turn":
+            around = around.parent
+        link = None if around is None else self._link(around)
+        if link is not None and link.server is None:
+            link.server = server_of(request)
+
+    # Other instrumentation, and the provider.
+
+    def _enter(self, span: Span) -> Callable[[], None] | None:
+        link = self._link(span)
+        if link is None:
+            return None
+        before, task = self._context.get_current(), get_current_task().id
+        self._context.attach(self._otel.set_span_in_context(self._started(span, link), before))
+
+        def leave() -> None:
+            # Without the token: it may only be used in the context that made it, and there this is the same.
+            if get_current_task().id == task:
+                self._guarded(self._context.attach, before)
+
+        return leave
+
+    def _asked(self, url: str) -> bool:
+        if isinstance(self._traceparent, bool):
+            return self._traceparent and url.startswith(("http://", "https://"))
+        try:
+            return (urlsplit(url).hostname or "") in self._traceparent
+        except ValueError:
+            return False
+
+    def _headers(self, span: Span | None, url: str) -> Sequence[tuple[str, str]]:
+        link = None if span is None else self._link(span)
+        if span is None or link is None or not self._asked(url):
+            return ()
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        # This propagator alone: the program's may send baggage, which is nobody's business at a provider.
+        carrier: dict[str, str] = {}
+        context = self._otel.set_span_in_context(self._started(span, link), link.context)
+        TraceContextTextMapPropagator().inject(carrier, context)
+        return list(carrier.items())
+
+
+def otel(
+    provider: TracerProvider | None = None,
+    *,
+    meter_provider: MeterProvider | None = None,
+    content: bool = False,
+    content_limit: int = CONTENT_LIMIT,
+    traceparent: bool | Iterable[str] = False,
+) -> OTelHandle:
+    """Export spans and metrics of the whole process to OpenTelemetry, as they happen, until `close()`.
+
+    It reaches every task and thread, those that started before too, where a `capture` has only what its block
+    starts. Use a processor that exports in the background (`BatchSpanProcessor`), because a slow one would
+    hold up the event loop. What OpenTelemetry raises is logged and never ends a turn. Needs the extra `otel`.
+
+    Args:
+      provider: the tracer provider; None for the global one.
+      meter_provider: the meter provider; None for the global one.
+      content: send prompts, answers, tool definitions, arguments and results too.
+      content_limit: characters of one attribute with content; longer ones are cut, and stay JSON.
+      traceparent: send the header `traceparent` to the provider with each request: True for every host, or
+        the names of the hosts. `preview()` lists it in `set_when_sent`.
+
+    Raises:
+      UsageError: OpenTelemetry is not installed.
+      BadValue: an argument is not of its kind, or `content_limit` is below 1,000.
+    """
+    if not isinstance(content, bool):
+        raise BadValue("content", f"needs True or False, not {content!r}")
+    if isinstance(content_limit, bool) or not isinstance(content_limit, int) or content_limit < 1_000:
+        raise BadValue("content_limit", f"{content_limit!r} is not a number of characters of at least 1000")
+    if isinstance(traceparent, str):
+        raise BadValue("traceparent", "is one text; give True or a list of host names")
+    hosts = traceparent if isinstance(traceparent, bool) else frozenset(map(str.lower, traceparent))
+    return OTelHandle(
+        provider, meter_provider, content=content, content_limit=content_limit, traceparent=hosts
+    )
