@@ -479,7 +479,8 @@ def test_null_is_the_default_exactly_where_there_is_one() -> None:
     assert shape_of(Optionals).decode(nulls) == Optionals(None, 5, UNSET, [])
     inner = '{"nullable":1,"both":2,"gone":3,"inner":[{"item":{"type":"award","year":null}}]}'
     assert shape_of(Optionals).decode(inner) == Optionals(1, 2, 3, [Box(Award(2000))])
-    assert schema(Optionals)["properties"]["both"] == {"anyOf": [{"type": "integer"}, {"type": "null"}]}
+    both = {"anyOf": [{"type": "integer"}, {"type": "null"}], "description": "Default: 5."}
+    assert schema(Optionals)["properties"]["both"] == both
     assert schema(Optionals)["required"] == ["nullable", "both", "gone", "inner"]
 
 
@@ -555,7 +556,7 @@ def test_the_schema_of_a_movie() -> None:
         "properties": {
             "theTitle": {"type": "string"},
             "cast": {"type": "array", "items": {"$ref": "#/$defs/Actor"}},
-            "hue": {"anyOf": [{"$ref": "#/$defs/Hue"}, {"type": "null"}]},
+            "hue": {"anyOf": [{"$ref": "#/$defs/Hue"}, {"type": "null"}], "description": 'Default: "red".'},
             "honours": {
                 "anyOf": [
                     {
@@ -563,7 +564,8 @@ def test_the_schema_of_a_movie() -> None:
                         "items": {"anyOf": [{"$ref": "#/$defs/Award"}, {"$ref": "#/$defs/Nomination"}]},
                     },
                     {"type": "null"},
-                ]
+                ],
+                "description": "Default: [].",
             },
             "more": {"anyOf": [{"$ref": "#/$defs/Movie"}, {"type": "null"}]},
         },
@@ -646,7 +648,7 @@ def test_constraints_that_a_provider_does_not_take_are_told_and_enforced() -> No
         "description": "a code\n\nConstraints: maxLength 3; pattern ^(?=a).",
     }
     assert fields["mail"] == {"type": "string", "format": "email"}
-    assert fields["link"] == {"type": "string", "format": "uri"}
+    assert fields["link"] == {"type": "string", "format": "uri", "description": 'Examples: "x".'}
     good = '{"code":"abc","when":"2020-01-02T03:04:05","tags":[1],"mail":"m","link":"l"}'
     assert shape.decode(good).code == "abc"
     with pytest.raises(OutputInvalid, match=r"at \$\.code"):

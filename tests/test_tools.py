@@ -66,8 +66,14 @@ def test_a_function_is_its_tool() -> None:
         "type": "object",
         "properties": {
             "city": {"type": "string", "description": "The city's name, in English."},
-            "days": {"anyOf": [{"type": "integer"}, {"type": "null"}], "description": "How many: days."},
-            "tags": {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "null"}]},
+            "days": {
+                "anyOf": [{"type": "integer"}, {"type": "null"}],
+                "description": "How many: days.\nDefault: 1.",
+            },
+            "tags": {
+                "anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "null"}],
+                "description": 'Default: ["a"].',
+            },
             "at": {"anyOf": [{"$ref": "#/$defs/Point"}, {"type": "null"}]},
         },
         "required": ["city", "days", "tags", "at"],
@@ -77,7 +83,7 @@ def test_a_function_is_its_tool() -> None:
                 "type": "object",
                 "properties": {
                     "x": {"type": "integer"},
-                    "y": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+                    "y": {"anyOf": [{"type": "integer"}, {"type": "null"}], "description": "Default: 0."},
                 },
                 "required": ["x", "y"],
                 "additionalProperties": False,
@@ -262,8 +268,8 @@ def test_injected_parameters_are_not_in_the_schema_and_have_to_be_bound() -> Non
     bound = tools.bind(db=db).bind(log=log)
     llm.text_turn("u").tools(bound)
     llm.text_turn("u").tools(Toolset(bound))
-    assert bound.bound == {"db": db, "log": log}
-    assert tools.bound == {}
+    assert bound.bound(orders) == {"db": db, "log": log}
+    assert bound.bound("weather") == tools.bound("orders") == {}
 
 
 def test_toolsets_nest_and_members_may_be_off() -> None:
@@ -323,7 +329,7 @@ def test_methods_callables_and_partials_are_functions() -> None:
     def add(a: int, b: int) -> int:
         return a + b
 
-    assert schema(lutum.tool(name="add1")(functools.partial(add, b=1)))["required"] == ["a", "b"]
+    assert schema(lutum.tool(name="add1")(functools.partial(add, b=1)))["required"] == ["a"]
 
 
 def test_what_cannot_be_a_tool_is_refused_where_it_is_made() -> None:
@@ -351,13 +357,14 @@ def test_what_cannot_be_a_tool_is_refused_where_it_is_made() -> None:
         "tool 'find': parameter 'self': has no annotation; decorate the bound"
     )
     assert refused(several).startswith("tool 'several': parameter 'xs': is variadic positional")
-    assert refused(free).startswith("tool 'free': $.options: a dict with free keys has no strict schema")
+    told = "tool 'free': $.options: a dict with free keys has no strict schema"
+    assert refused(free, strict=True).startswith(told)
     assert refused(opaque).startswith("tool 'opaque': $.db: Db is not supported")
     assert refused(unknown).startswith("tool 'unknown': an annotation cannot be resolved")
     assert refused(threaded, thread=True).startswith("tool 'threaded': thread: an async")
     assert refused(several, abandon=True).startswith("tool 'several': abandon: only a thread")
     assert (
-        refused(free, name="a b")
+        refused(free, name="a b", strict=True)
         == "tool 'a b': $.options: a dict with free keys has no strict schema; use a list of objects"
     )
     with pytest.raises(BadValue, match="tool 'int': its input is an object; int is none"):
@@ -365,7 +372,7 @@ def test_what_cannot_be_a_tool_is_refused_where_it_is_made() -> None:
     with pytest.raises(BadValue, match=r"tool.name: 'a b' is not 1 to 128 of A-Z"):
         lutum.raw_tool("a b", {"type": "object"})
     with pytest.raises(BadValue, match="tools: two are called 'weather'"):
-        Toolset(weather, Toolset(weather))
+        Toolset(weather, Toolset(lutum.raw_tool("weather", {"type": "object"})))
     with pytest.raises(BadValue, match=r"tools: Point is no tool; decorate it with @lutum\.tool"):
         Toolset(Point)
 

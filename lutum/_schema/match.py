@@ -27,15 +27,27 @@ class SchemaNode:
       model: pydantic validates it, so msgspec gets it as text.
       null: null is one of the values.
       cut: a free string is one of the values.
+      whole: an integer is one of the values, and no other number is.
       deep: something is to be done here or further in.
     """
 
-    __slots__ = ("cut", "deep", "items", "model", "null", "objects")
+    __slots__ = ("cut", "deep", "items", "members", "model", "null", "objects", "places", "whole")
 
     def __init__(self) -> None:
-        self.model = self.null = self.cut = self.deep = False
+        self.model = self.null = self.cut = self.deep = self.whole = False
         self.objects: list[Fields] = []
         self.items: SchemaNode | None = None
+        self.members: SchemaNode | None = None  # of an object with free keys
+        self.places: list[SchemaNode] = []  # of a tuple
+
+    def item(self, at: int) -> SchemaNode | None:
+        """What the value at an index of an array may be."""
+        return self.places[at] if at < len(self.places) else self.items
+
+    def member(self, of: Fields | None, name: str) -> SchemaNode | None:
+        """What the value of a key of an object may be."""
+        child = None if of is None else of.children.get(name)
+        return self.members if child is None else child
 
 
 @final
@@ -65,8 +77,14 @@ def schema_nodes(root: Node, defs: dict[str, Node]) -> SchemaNode:
         here.null = any(arm.get("type") == "null" for arm in arms)
         here.cut = any(arm.get("type") == "string" and not _CLOSED & arm.keys() for arm in arms)
         here.objects = [fields(arm) for arm in arms if "properties" in arm]
+        here.whole = any(map(_is_integer, arms)) and not any(map(_is_number, arms))
         if items := [arm["items"] for arm in arms if isinstance(arm.get("items"), dict)]:
             here.items = place(items)
+        if free := [one for arm in arms if is_object(one := arm.get("additionalProperties"))]:
+            here.members = place(free)
+        if tuples := [arm["prefixItems"] for arm in arms if "prefixItems" in arm]:
+            longest = max(map(len, tuples))
+            here.places = [place([one[i] for one in tuples if i < len(one)]) for i in range(longest)]
         return here
 
     def fields(arm: Node) -> Fields:
@@ -93,26 +111,62 @@ def schema_nodes(root: Node, defs: dict[str, Node]) -> SchemaNode:
 def matches(tree: object, root: SchemaNode) -> object:
     """The tree, changed: no null where a field has a default, and each pydantic model as its text."""
     top: list[Any] = [tree]
-    stack: list[tuple[Any, Any, SchemaNode]] = [(top, 0, root)]
+    stack: list[tuple[Any, Any, SchemaNode, bool]] = [(top, 0, root, False)]
     models: list[tuple[Any, Any]] = []
     while stack:
-        holder, key, place = stack.pop()
+        holder, key, place, inside = stack.pop()
         value = holder[key]
-        if place.model and not (value is None and place.null):
+        if place.model and not inside and not (value is None and place.null):
             models.append((holder, key))
+            inside = True
         if is_object(value):
             of = _chosen(place.objects, value)
-            if of is not None:
-                for name in of.defaulted:
-                    if value.get(name, value) is None:
-                        del value[name]
-                stack.extend((value, name, child) for name, child in of.deep if name in value)
-        elif is_array(value) and place.items is not None and place.items.deep:
-            items = place.items
-            stack.extend((value, i, items) for i in range(len(value)))
+            for name in of.defaulted if of is not None else ():
+                if value.get(name, value) is None:
+                    del value[name]
+            children = of.deep if of is not None else ()
+            stack.extend((value, name, child, inside) for name, child in children if name in value)
+            if (members := place.members) is not None and members.deep:
+                known = of.children if of is not None else {}
+                stack.extend((value, name, members, inside) for name in value if name not in known)
+        elif is_array(value):
+            for i in range(len(value)):
+                child = place.item(i)
+                if child is not None and child.deep:
+                    stack.append((value, i, child, inside))
     for holder, key in reversed(models):
         holder[key] = msgspec.json.encode(holder[key]).decode()
     return top[0]
+
+
+def integers(tree: object, root: SchemaNode) -> bool:
+    """Write `2.0` as an integer where one is expected; return whether there was such a float."""
+    top: list[Any] = [tree]
+    stack: list[tuple[Any, Any, SchemaNode]] = [(top, 0, root)]
+    changed = False
+    while stack:
+        holder, key, place = stack.pop()
+        value = holder[key]
+        if isinstance(value, msgspec.Raw):
+            if place.whole and (number := whole_number(bytes(value).decode())) is not None:
+                holder[key] = number
+                changed = True
+        elif is_object(value):
+            of = _chosen(place.objects, value)
+            found = [(name, place.member(of, name)) for name in value]
+            stack.extend((value, name, child) for name, child in found if child is not None)
+        elif is_array(value):
+            items = [(i, place.item(i)) for i in range(len(value))]
+            stack.extend((value, i, child) for i, child in items if child is not None)
+    return changed
+
+
+def whole_number(text: str) -> int | None:
+    """The integer that a JSON float is; None where it is not one, or is above 2^53 and so not exact."""
+    if not any(char in text for char in ".eE"):
+        return None
+    number = float(text)
+    return int(number) if number.is_integer() and abs(number) <= 2**53 else None
 
 
 def whole(root: SchemaNode, path: Path) -> bool:
@@ -120,10 +174,11 @@ def whole(root: SchemaNode, path: Path) -> bool:
     here = [root]
     for step in path:
         if isinstance(step, int):
-            here = [place.items for place in here if place.items is not None]
+            found = [place.item(step) for place in here]
         else:
-            found = (of.children.get(step) for place in here for of in place.objects)
-            here = [place for place in found if place is not None]
+            found = [of.children.get(step) for place in here for of in place.objects]
+            found += [place.members for place in here]
+        here = [place for place in found if place is not None]
     return bool(here) and not any(place.cut for place in here)
 
 
@@ -150,7 +205,7 @@ def _within(place: SchemaNode) -> Iterable[SchemaNode]:
         one = stack.pop()
         yield one
         children = [child for of in one.objects for child in of.children.values()]
-        for child in [*children, one.items]:
+        for child in [*children, *one.places, one.items, one.members]:
             if child is not None and id(child) not in seen:
                 seen.add(id(child))
                 stack.append(child)
@@ -167,3 +222,15 @@ def _chosen(objects: list[Fields], value: dict[str, Any]) -> Fields | None:
 
 def _is(got: object, tag: object) -> bool:
     return bytes(got) == str(tag).encode() if isinstance(got, msgspec.Raw) else got == tag
+
+
+def _is_integer(arm: Node) -> bool:
+    values = arm.get("enum", [arm["const"]] if "const" in arm else [None])
+    return arm.get("type") == "integer" or all(type(value) is int for value in values)
+
+
+def _is_number(arm: Node) -> bool:
+    values = arm.get("enum", [arm.get("const")])
+    return ("type" not in arm and "enum" not in arm and "const" not in arm and "$refuse" not in arm) or (
+        arm.get("type") == "number" or any(type(value) is float for value in values)
+    )

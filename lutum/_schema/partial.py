@@ -22,7 +22,10 @@ import msgspec
 import msgspec.inspect as mi
 from msgspec import UNSET, Struct, UnsetType
 
-from lutum._schema.partial_json import is_array, is_object
+from lutum._schema.annotations import readable
+from lutum._schema.model_union import ModelUnion
+from lutum._schema.partial_json import Path, is_array, is_object
+from lutum._values.errors import BadValue
 
 T = TypeVar("T")
 
@@ -90,8 +93,9 @@ class _List(_Kind):
 
 class _Union(_Kind):
     def __init__(self, arms: list[_Kind]) -> None:
+        flat = [one for arm in arms for one in (arm._arms if isinstance(arm, _Union) else [arm])]
         # Text fits str too, so what takes less of it is asked first.
-        self._arms = sorted(arms, key=lambda arm: isinstance(arm, _Leaf) and arm.annotation() is str)
+        self._arms = sorted(flat, key=lambda arm: isinstance(arm, _Leaf) and arm.annotation() is str)
 
     def annotation(self) -> Any:
         return Union[tuple(arm.annotation() for arm in self._arms)]  # noqa: UP007  # arms are known at run time
@@ -100,7 +104,7 @@ class _Union(_Kind):
         if is_object(data):
             objects = [arm for arm in self._arms if isinstance(arm, _Object)]
             if len(objects) > 1:
-                objects = [arm for arm in objects if arm.tag and data.get(arm.tag[0], UNSET) == arm.tag[1]]
+                objects = [arm for arm in objects if arm.is_meant(data)]
             return objects[0].build(data, depth) if objects else UNSET
         found = (arm.build(data, depth) for arm in self._arms)
         return next((value for value in found if value is not UNSET), UNSET)
@@ -110,22 +114,31 @@ class _Object(_Kind):
     def __init__(self, name: str, tag: tuple[str, object] | None) -> None:
         self.tag = tag
         self._name = name
-        self.fields: dict[str, tuple[str, _Kind, bool]] = {}  # by the key on the wire
+        self.fields: list[tuple[Path, str, _Kind, bool]] = []  # several of one name, the preferred one first
+        self.only: dict[str | int, Any] = {}  # of a model: keys with one possible value
         self._made: Any = None
+
+    def is_meant(self, data: dict[str, Any]) -> bool:
+        """Whether the data is of this member of a union, by its tag or by the fields with one value."""
+        if self.tag is not None:
+            return data.get(self.tag[0], UNSET) == self.tag[1]
+        return bool(self.only) and all(data.get(str(key), UNSET) == one for key, one in self.only.items())
 
     def annotation(self) -> Any:
         if self._made is None:
             self._made = Partial  # a type that holds itself meets this
+            first = {name: (str(path[0]), kind) for path, name, kind, _ in reversed(self.fields)}
+            names = dict.fromkeys(name for _, name, _, _ in self.fields)
             fields: list[tuple[str, Any, Any]] = [
-                (name, Union[kind.annotation(), UnsetType], UNSET)  # noqa: UP007  # Any takes no |
-                for name, kind, _ in self.fields.values()
+                (name, Union[first[name][1].annotation(), UnsetType], UNSET)  # noqa: UP007  # Any takes no |
+                for name in names
             ]
             self._made = msgspec.defstruct(
                 f"Partial{self._name}",
                 fields,
                 bases=(Partial,),
                 frozen=True,
-                rename={name: key for key, (name, _, _) in self.fields.items()},
+                rename={name: first[name][0] for name in names},
                 tag_field=self.tag[0] if self.tag else None,
                 tag=self.tag[1] if self.tag else None,  # type: ignore[arg-type]  # str or int
             )
@@ -134,15 +147,29 @@ class _Object(_Kind):
     def build(self, data: Any, depth: int) -> Any:
         if not is_object(data) or depth > _MAX_DEPTH:
             return UNSET
-        given = {
-            name: kind.build(data[key], depth + 1)
-            for key, (name, kind, required) in self.fields.items()
-            if key in data and (required or data[key] is not None)  # null stands for the default
-        }
+        given: dict[str, Any] = {}
+        for path, name, kind, required in self.fields:
+            value: Any = data.get(str(path[0]), UNSET) if len(path) == 1 else _at(data, path)
+            if name in given or value is UNSET or (value is None and not required):
+                continue  # null stands for the default
+            given[name] = kind.build(value, depth + 1)
         return self.annotation()(**given)
 
 
-_Field = tuple[str, str, mi.Type, bool]  # its key on the wire, its name, its type, whether it is required
+_Field = tuple[
+    Path, str, mi.Type, bool
+]  # where it is on the wire, its name, its type, whether it is required
+
+
+def _at(data: Any, path: Path) -> Any:
+    for step in path:
+        if is_object(data) and step in data:
+            data = data[str(step)]
+        elif is_array(data) and isinstance(step, int) and -len(data) <= step < len(data):
+            data = data[step]
+        else:
+            return UNSET
+    return data
 
 
 # One partial a class, however it is reached; a class that is gone takes its own along.
@@ -163,12 +190,14 @@ def _kind_of(info: mi.Type) -> _Kind:
             return _object(
                 info.cls,
                 tag,
-                lambda: [(one.encode_name, one.name, one.type, one.required) for one in info.fields],
+                lambda: [((one.encode_name,), one.name, one.type, one.required) for one in info.fields],
             )
         case mi.ListType() | mi.SetType() | mi.FrozenSetType() | mi.VarTupleType():
             return _List(_kind_of(info.item_type))
         case mi.UnionType():
             return _Union([_kind_of(arm) for arm in info.types])
+        case mi.CustomType() if issubclass(info.cls, ModelUnion):
+            return _Union([_kind_of(mi.type_info(arm)) for arm in info.cls.arms])
         case mi.CustomType() if getattr(info.cls, "__pydantic_root_model__", False):
             [(_, _, root, _)] = _model_fields(info.cls)
             return _kind_of(root)
@@ -186,7 +215,9 @@ def _object(cls: Any, tag: tuple[str, Any] | None, fields: Callable[[], list[_Fi
     if cls not in _objects:
         name = re.sub(r"\W+", "_", getattr(cls, "__name__", "") or repr(cls)).strip("_")
         _objects[cls] = made = _Object(name, tag)
-        made.fields = {key: (name, _kind_of(info), must) for key, name, info, must in fields()}
+        read = fields()
+        made.fields = [(path, name, _kind_of(info), must) for path, name, info, must in read]
+        made.only = {path[0]: only for path, _, info, _ in read if (only := _only(info)) is not None}
     return _objects[cls]
 
 
@@ -207,20 +238,34 @@ _LEAVES: dict[type[mi.Type], Any] = {
 
 
 def _model_fields(cls: Any) -> list[_Field]:
+    """A model's fields, once for each name that the wire may use for one."""
     found: list[_Field] = []
+    by_name: bool = cls.model_config.get("populate_by_name") or cls.model_config.get("validate_by_name")
     for name, field in cls.model_fields.items():
-        alias = field.validation_alias if isinstance(field.validation_alias, str) else field.alias
+        alias = field.validation_alias if field.validation_alias is not None else field.alias
+        choices: list[Any] = list(getattr(alias, "choices", None) or [alias or name])
         try:
-            info = mi.type_info(field.annotation)
-        except TypeError:  # pydantic knows types that msgspec does not: plain data for these
+            info = mi.type_info(readable(field.annotation).hint)
+        except (TypeError, BadValue):  # pydantic knows types that msgspec does not: plain data for these
             info = mi.AnyType()
-        found.append((alias or name, name, info, field.is_required()))
+        paths: list[Path] = [(one,) if isinstance(one, str) else tuple(one.path) for one in choices]
+        paths += [(name,)] if by_name else []
+        found += [(path, name, info, field.is_required()) for path in dict.fromkeys(paths)]
     return found
+
+
+def _only(info: mi.Type) -> object:
+    """The one value that a field may have; None where there are several."""
+    if isinstance(info, mi.LiteralType) and len(info.values) == 1:
+        return info.values[0]
+    if isinstance(info, mi.EnumType) and len(info.cls) == 1:
+        return next(iter(info.cls)).value
+    return None
 
 
 def _read(type: Any) -> _Kind:
     with _reading:
-        kind = _kind_of(mi.type_info(type))
+        kind = _kind_of(mi.type_info(readable(type).hint))
         kind.annotation()  # its class, before a second thread asks
         return kind
 

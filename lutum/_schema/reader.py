@@ -5,14 +5,18 @@ No I/O, no clock, no tasks.
 
 from __future__ import annotations
 
+import copy
 import functools
-import inspect
 import re
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, cast, get_origin
 
+import msgspec
 import msgspec.inspect as mi
+from msgspec import NODEFAULT, UNSET
 
+from lutum._schema.model_union import ModelUnion
+from lutum._schema.names import description_of, is_model, short_name
 from lutum._schema.partial_json import is_array, is_object
 from lutum._schema.strict import Node
 
@@ -20,7 +24,8 @@ from lutum._schema.strict import Node
 class TypeReader:
     """Type information to the plain nodes that `strict` takes, with the definitions they refer to.
 
-    `$model` marks a pydantic model that stands in a type msgspec reads.
+    `$model` marks a pydantic model, or a union with one, that stands in a type msgspec reads. `$open` marks a
+    type that no strict schema can say, with the reason.
     """
 
     def __init__(self) -> None:
@@ -81,16 +86,39 @@ class TypeReader:
                     maxItems=info.max_length,
                     uniqueItems=isinstance(info, mi.SetType | mi.FrozenSetType) or None,
                 )
-            case mi.TupleType() | mi.NamedTupleType():
-                return {"$refuse": "a tuple has no strict schema; use a list or an object"}
+            case mi.TupleType():
+                return {
+                    "$open": "a tuple has no strict schema; use a list or an object",
+                    "type": "array",
+                    "prefixItems": [self.node(one) for one in info.item_types],
+                }
+            case mi.NamedTupleType():
+                return {
+                    "$open": "a tuple has no strict schema; use a list or an object",
+                    "type": "array",
+                    "prefixItems": [self.node(one.type) for one in info.fields],
+                    "$least": sum(one.required for one in info.fields),
+                    "$names": [one.name for one in info.fields],
+                }
             case mi.DictType():
-                return {"$refuse": "a dict with free keys has no strict schema; use a list of objects"}
+                return given(
+                    **{"$open": "a dict with free keys has no strict schema; use a list of objects"},
+                    type="object",
+                    additionalProperties=self.node(info.value_type),
+                    minProperties=info.min_length,
+                    maxProperties=info.max_length,
+                )
             case mi.AnyType() | mi.RawType():
-                return {"$refuse": "any type is allowed here; a strict schema needs one that it can name"}
+                return {"$open": "any type is allowed here; a strict schema needs one that it can name"}
             case mi.EnumType():
-                return self._define(info.cls, lambda: given(enum=[one.value for one in info.cls]))
+                return self._define(
+                    info.cls,
+                    lambda: given(description=description_of(info.cls), enum=[one.value for one in info.cls]),
+                )
             case mi.StructType() | mi.DataclassType() | mi.TypedDictType():
                 return self._define(info.cls, functools.partial(self._object, info))
+            case mi.CustomType() if issubclass(info.cls, ModelUnion):
+                return {"anyOf": [self.node(mi.type_info(arm)) for arm in info.cls.arms], "$model": True}
             case mi.CustomType() if is_model(info.cls):
                 return {**self._define(info.cls, functools.partial(self._model, info.cls)), "$model": True}
             case _:
@@ -123,9 +151,12 @@ class TypeReader:
             properties[info.tag_field] = {"enum": [info.tag]}
             required.append(info.tag_field)
         for field in info.fields:
-            properties[field.encode_name] = self.node(field.type)
+            node = self.node(field.type)
             if field.required:
                 required.append(field.encode_name)
+            elif (default := _default_of(field)) is not None:
+                node = {**node, "default": default}
+            properties[field.encode_name] = node
         return given(
             type="object", description=description_of(info.cls), properties=properties, required=required
         )
@@ -147,14 +178,20 @@ class TypeReader:
         return made
 
 
-def is_model(cls: object) -> bool:
-    """Whether `cls` is a pydantic model.
-
-    By name, because another thread may be in the middle of the first import of pydantic.
-    """
-    return isinstance(cls, type) and any(
-        (base.__module__, base.__name__) == ("pydantic.main", "BaseModel") for base in cls.__mro__
-    )
+def _default_of(field: mi.Field) -> object:
+    """A field's default as plain data; None where there is none to tell."""
+    try:
+        made: Any = field.default
+        factory: Any = get_origin(field.default_factory) or field.default_factory  # `list[int]` too
+        if made is NODEFAULT and factory in (list, dict, set, tuple, frozenset):
+            made = cast("Any", factory())
+        elif isinstance(factory, functools.partial) and factory.func is copy.deepcopy:  # of a parameter
+            [made] = factory.args
+        if made in (NODEFAULT, UNSET):
+            return None
+        return msgspec.to_builtins(made)
+    except Exception:  # it may be anything, and only its words are wanted
+        return None
 
 
 def renamed(node: Any, names: dict[str, str]) -> Any:
@@ -168,18 +205,3 @@ def renamed(node: Any, names: dict[str, str]) -> Any:
 
 def given(**keywords: object) -> Node:
     return {key: value for key, value in keywords.items() if value is not None}
-
-
-def description_of(cls: Any) -> str | None:
-    """The docstring, but not the signature that dataclasses write when there is none."""
-    origin: Any = getattr(cls, "__origin__", cls)
-    text = origin.__doc__
-    if not isinstance(text, str) or text.startswith(f"{origin.__name__}("):
-        return None
-    return inspect.cleandoc(text) or None
-
-
-def short_name(cls: object) -> str:
-    if isinstance(cls, type) and not getattr(cls, "__args__", ()):
-        return cls.__name__
-    return re.sub(r"[A-Za-z_][\w.]*\.(?:<locals>\.)?", "", repr(cls))

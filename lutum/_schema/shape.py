@@ -19,10 +19,15 @@ import msgspec
 import msgspec.inspect as mi
 from msgspec import UNSET
 
-from lutum._schema.match import matches, schema_nodes, whole
+from lutum._schema.annotations import Problems, readable
+from lutum._schema.loose import loose
+from lutum._schema.match import integers, matches, schema_nodes, whole
+from lutum._schema.model_union import ModelUnion
+from lutum._schema.names import is_model, short_name
 from lutum._schema.partial_json import PartialJson, is_array, is_object
-from lutum._schema.reader import TypeReader, is_model, short_name
-from lutum._schema.strict import strict
+from lutum._schema.problems import decode_model, problems_of
+from lutum._schema.reader import TypeReader
+from lutum._schema.strict import strict as strict_schema
 from lutum._values.errors import BadValue, OutputInvalid
 
 T = TypeVar("T")
@@ -37,30 +42,57 @@ class Shape(Generic[T]):
       name: its name as providers take it: at most 64 of `[A-Za-z0-9_-]`.
       schema: the strict JSON schema, as JSON text.
       wrapped: the root is no object, so it stands in `{"value": ...}` on the wire.
+      strict: whether the schema is of the form that strict modes take.
+      keys: the properties of the root, where it is an object.
       dropped: constraints no provider takes, as "path: constraint"; `decode` enforces them.
       told: the adapters whose dropped constraints have been logged.
     """
 
-    __slots__ = ("_decoder", "_root", "dropped", "name", "schema", "told", "type", "wrapped")
+    __slots__ = (
+        "_decoder",
+        "_restore",
+        "_root",
+        "_wire",
+        "dropped",
+        "keys",
+        "name",
+        "read",
+        "schema",
+        "strict",
+        "told",
+        "type",
+        "wrapped",
+    )
 
-    def __init__(self, type: type[T]) -> None:
+    def __init__(self, type: type[T], *, strict: bool = True) -> None:
+        read = readable(type)
         try:
-            info = mi.type_info(type)
-        except (TypeError, NameError, AttributeError) as exc:
+            info = mi.type_info(read.hint)
+        except (TypeError, NameError, AttributeError, ValueError, RecursionError) as exc:
             raise BadValue("$", str(exc)) from None
         reader = TypeReader()
         root = reader.node(info)
-        schema, wrapped, dropped = strict(root, reader.defs)
+        schema: dict[str, Any]
+        wrapped: bool
+        dropped: tuple[str, ...] = ()
+        if strict:
+            schema, wrapped, dropped = strict_schema(root, reader.defs)
+        else:
+            schema, wrapped, dropped = loose(root, reader.defs)
+        self.strict: bool = strict
         self.wrapped: bool = wrapped
         self.dropped: tuple[str, ...] = dropped
         self.type: builtins.type[T] = type
+        self.read: Any = read.hint
+        self._restore = read.restore
+        self.keys: frozenset[str] = frozenset() if wrapped else frozenset(schema.get("properties", ()))
         self.name: str = re.sub(r"[^A-Za-z0-9_-]+", "_", short_name(type)).strip("_")[:64] or "value"
         self.schema: str = msgspec.json.encode(schema).decode()
-        wire: Any = type
+        self._wire: Any = read.hint
         if self.wrapped:
-            wire = msgspec.defstruct("Wrapped", [("value", type)], forbid_unknown_fields=True)
+            self._wire = msgspec.defstruct("Wrapped", [("value", read.hint)], forbid_unknown_fields=True)
             root = {"type": "object", "properties": {"value": root}, "required": ["value"]}
-        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(wire, dec_hook=_validate)
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(self._wire, dec_hook=_read)
         self._root = schema_nodes(root, reader.defs)
         self.told: set[str] = set()
 
@@ -68,34 +100,50 @@ class Shape(Generic[T]):
         """The value that `json` is; time and memory grow with its length.
 
         Raises:
-          OutputInvalid: it is not one JSON value, or not one of the type; `path` says where in it.
+          OutputInvalid: it is not one JSON value, or not one of the type. It names everything that is wrong,
+            and the error of a pydantic model is its cause.
         """
         try:
             text = json if isinstance(json, str) else json.decode()
         except UnicodeDecodeError as exc:
             raw = exc.object.decode(errors="replace")
-            raise self._invalid(raw, f"not UTF-8: {exc}", "$") from None
+            raise self._invalid(raw, [("$", f"not UTF-8: {exc}")]) from None
         tree: object = None
         try:
             data = text.encode()
             tree = _quick(data)
             if tree is UNSET:
-                tree = _parse(text, exact=self._root.deep)
+                tree = _parse(text, exact=True)
             if self._root.deep:
-                data = msgspec.json.encode(matches(tree, self._root))
-            value = self._decoder.decode(data)
+                tree = matches(tree, self._root)
+                data = msgspec.json.encode(tree)
+            value = self._value(tree, data)
         except _Malformed as exc:
-            raise self._invalid(text, str(exc), exc.path) from None
+            raise self._invalid(text, [(exc.path, str(exc))]) from None
         except msgspec.ValidationError as exc:
-            raise self._invalid(text, *_located(exc)) from None
+            problems, cause = problems_of(self._wire, tree, exc, _read)
+            raise self._invalid(text, problems) from cause
         except RecursionError:
-            raise self._invalid(text, "nested too deeply", "$") from None
+            raise self._invalid(text, [("$", "nested too deeply")]) from None
         except (msgspec.DecodeError, UnicodeEncodeError):
             # The standard library read it, so what msgspec refuses is a surrogate without its pair.
             path = next((path for path, one in _walk(tree) if isinstance(one, str) and _is_torn(one)), "$")
-            raise self._invalid(text, "no text: a surrogate without its pair", path) from None
+            raise self._invalid(text, [(path, "no text: a surrogate without its pair")]) from None
         result: T = value.value if self.wrapped else value
+        if self._restore is not None:
+            found: Problems = []
+            result = self._restore(result, "$", found)
+            if found:
+                raise self._invalid(text, found)
         return result
+
+    def _value(self, tree: object, data: bytes) -> Any:
+        try:
+            return self._decoder.decode(data)
+        except msgspec.ValidationError:
+            if not integers(tree, self._root):
+                raise
+            return self._decoder.decode(msgspec.json.encode(tree))
 
     def partial(self) -> PartialJson:
         """A reader for this type's JSON while it arrives; enums and the like only when whole."""
@@ -110,29 +158,60 @@ class Shape(Generic[T]):
     def __repr__(self) -> str:
         return f"<Shape {self.name}>"
 
-    def _invalid(self, raw: str, reason: str, path: str) -> OutputInvalid:
+    def _invalid(self, raw: str, problems: Problems) -> OutputInvalid:
+        placed = [(self._path(path), reason) for path, reason in problems]
+        said = "; ".join(f"{reason} - at {path}" for path, reason in placed)
+        path, reason = placed[0]
+        return OutputInvalid(said, raw=raw, path=path, reason=reason, problems=tuple(placed))
+
+    def _path(self, path: str) -> str:
         if self.wrapped and path.startswith("$.value"):
-            path = "$" + path.removeprefix("$.value")
-        return OutputInvalid(f"{reason} - at {path}", raw=raw, path=path, reason=reason)
+            return "$" + path.removeprefix("$.value")
+        return path
 
 
 @functools.lru_cache(maxsize=512)
-def _cached(type: Any) -> Shape[Any]:
-    return Shape(type)
+def _cached(type: Any, strict: bool) -> Shape[Any]:
+    return Shape(type, strict=strict)
 
 
-def shape_of(type: type[T]) -> Shape[T]:
+def shape_of(type: type[T], *, strict: bool = True) -> Shape[T]:
     """The shape of a type; the same object for the same type.
 
     Raises:
-      BadValue: no strict schema can say it; the field is the path of what cannot be said.
+      BadValue: no schema, or no strict one, can say it; the field is the path of what cannot be said.
     """
     key: Any = type
     try:
         hash(key)
     except TypeError:  # an annotation that holds a dict
-        return Shape(type)
-    return _cached(key)
+        return Shape(type, strict=strict)
+    return _cached(key, strict)
+
+
+def _read(cls: Any, data: Any) -> Any:
+    """msgspec's hook for pydantic models and unions with them; `matches` made the data text."""
+    if is_model(cls):
+        return decode_model(cls.model_validate_json, data)
+    if not issubclass(cls, ModelUnion):
+        # What msgspec wants to hear of a type that a hook does not know.
+        raise NotImplementedError(f"{cls!r} has no decoder")
+    return _first_fitting(cls.given, data) if cls.decode is None else decode_model(cls.decode, data)
+
+
+def _first_fitting(members: tuple[Any, ...], text: str) -> Any:
+    """The first member that fits; where some have all keys of an object, the first of these."""
+    value: object = msgspec.json.decode(text)
+    keys = set(value) if is_object(value) else set[str]()
+    shapes = [shape_of(one, strict=False) for one in members]
+    known = [shape for shape in shapes if keys and keys <= shape.keys]
+    refused: list[str] = []
+    for shape in known or shapes:
+        try:
+            return shape.decode(f'{{"value":{text}}}' if shape.wrapped else text)
+        except OutputInvalid as exc:
+            refused.append(f"{shape.name}: {exc}")
+    raise ValueError("fits none of " + "; ".join(refused))
 
 
 class _Malformed(Exception):
@@ -141,35 +220,6 @@ class _Malformed(Exception):
     def __init__(self, message: str, path: str = "$") -> None:
         super().__init__(message)
         self.path = path
-
-
-class _ModelInvalid(ValueError):
-    """What pydantic said; msgspec puts the path of the model in front of `path`."""
-
-    def __init__(self, message: str, path: str) -> None:
-        super().__init__(message)
-        self.path = path
-
-
-def _validate(cls: Any, data: Any) -> Any:
-    if not is_model(cls):
-        # What msgspec wants to hear of a type that a hook does not know.
-        raise NotImplementedError(f"{cls!r} has no decoder")
-    text: str = data  # `matches` made it text, so that pydantic reads JSON and not what msgspec made of it
-    try:
-        return cls.model_validate_json(text)
-    except ValueError as exc:
-        errors: Any = getattr(exc, "errors", None)
-        if errors is None:
-            raise
-        first = errors(include_url=False, include_context=False, include_input=False)[0]
-        path, here = "", msgspec.json.decode(text)
-        for step in first["loc"]:  # it also names union arms and validators, which are no places
-            if is_array(here) and isinstance(step, int) and step < len(here):
-                path, here = f"{path}[{step}]", here[step]
-            elif is_object(here) and step in here:
-                path, here = f"{path}.{step}", here[step]
-        raise _ModelInvalid(first["msg"], path) from None
 
 
 _decode_plain = msgspec.json.Decoder(float_hook=msgspec.Raw).decode
@@ -236,11 +286,3 @@ def _walk(tree: object) -> Iterator[tuple[str, object]]:
 
 def _is_torn(text: str) -> bool:
     return any("\ud800" <= char <= "\udfff" for char in text)
-
-
-def _located(exc: msgspec.ValidationError) -> tuple[str, str]:
-    message, mark, path = str(exc).rpartition(" - at `")
-    if not mark or not path.endswith("`"):
-        message, path = str(exc), "$`"
-    inner = exc.__cause__
-    return message, path[:-1] + (inner.path if isinstance(inner, _ModelInvalid) else "")

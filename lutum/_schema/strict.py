@@ -21,7 +21,7 @@ from lutum._values.schema_dialect import SchemaDialect
 Node = dict[str, Any]
 
 # Assertions about values (JSON Schema 2020-12, validation, 6 and 7). A strict form keeps them all.
-_CONSTRAINTS = frozenset(
+CONSTRAINTS = frozenset(
     [
         "pattern",
         "format",
@@ -39,10 +39,11 @@ _CONSTRAINTS = frozenset(
 )
 
 # Handled by name, or words about the schema that constrain nothing.
-_HANDLED = frozenset(
+HANDLED = frozenset(
     [
         "$ref",
         "$model",
+        "$open",
         "$defs",
         "type",
         "properties",
@@ -68,6 +69,8 @@ _HANDLED = frozenset(
         "$id",
     ]
 )
+# Characters of a default that are told.
+_LONGEST_DEFAULT = 200
 _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
 
 
@@ -87,9 +90,14 @@ def strict(root: Node, defs: dict[str, Node]) -> tuple[Node, bool, tuple[str, ..
     wrapped = schema.get("type") != "object"
     if wrapped:
         schema = _object({"value": made})
-    if used := _reachable(schema, work.made):
-        schema["$defs"] = {name: node for name, node in work.made.items() if name in used}
-    return schema, wrapped, tuple(work.dropped)
+    return with_definitions(schema, work.made), wrapped, tuple(work.dropped)
+
+
+def with_definitions(schema: Node, defs: dict[str, Node]) -> Node:
+    """The schema with those definitions that it refers to."""
+    if used := _reachable(schema, defs):
+        schema["$defs"] = {name: node for name, node in defs.items() if name in used}
+    return schema
 
 
 @functools.lru_cache(maxsize=512)
@@ -114,9 +122,9 @@ def narrow(schema: str, dialect: SchemaDialect) -> tuple[str, tuple[str, ...]]:
             if name not in seen:
                 seen.add(name)
                 visit(defs[name], path, (*open_, name))
-        refused = [key for key in sorted(node.keys() & _CONSTRAINTS) if not dialect.takes(key, node[key])]
-        told = [_words(keyword, node.pop(keyword)) for keyword in refused]
-        _tell(node, told)
+        refused = [key for key in sorted(node.keys() & CONSTRAINTS) if not dialect.takes(key, node[key])]
+        told = [in_words(keyword, node.pop(keyword)) for keyword in refused]
+        tell(node, told)
         dropped.extend(f"{path}: {words}" for words in told)
         for key, child in node.get("properties", {}).items():
             visit(child, f"{path}.{key}", open_)
@@ -138,26 +146,27 @@ class _Strict:
         self.dropped: list[str] = []
 
     def node(self, raw: Node, path: str) -> Node:
-        if "$refuse" in raw:
-            raise BadValue(path, raw["$refuse"])
+        if refused := raw.get("$refuse") or raw.get("$open"):
+            raise BadValue(path, refused)
         if len(raw.get("allOf", ())) == 1:
             raw = {**{key: value for key, value in raw.items() if key != "allOf"}, **raw["allOf"][0]}
             return self.node(raw, path)
-        made = self._shape(raw, path)
+        made: Node = self._shape(raw, path)
         told: list[str] = []
         for keyword, value in raw.items():
-            if keyword in _HANDLED or keyword.startswith("x-"):
+            if keyword in HANDLED or keyword.startswith("x-"):
                 continue
-            if "$ref" not in raw and keyword in _CONSTRAINTS:
+            if "$ref" not in raw and keyword in CONSTRAINTS:
                 made[keyword] = value
             else:
-                told.append(_words(keyword, value))
+                told.append(in_words(keyword, value))
         self.dropped.extend(f"{path}: {words}" for words in told)
-        if "$ref" in made and (told or raw.get("description")):  # a $ref stands alone in strict mode
+        words = told_of(raw)
+        if "$ref" in made and (told or words):  # a $ref stands alone in strict mode
             made = {"anyOf": [made]}
-        if raw.get("description"):
-            made["description"] = raw["description"]
-        _tell(made, told)
+        if words:
+            made["description"] = words
+        tell(made, told)
         return made
 
     def _shape(self, raw: Node, path: str) -> Node:
@@ -216,6 +225,17 @@ class _Strict:
         return _any_of(arms)
 
 
+def told_of(raw: Node) -> str:
+    """A node's description, with what a strict schema cannot carry: its default and its examples."""
+    words = [raw["description"]] if raw.get("description") else []
+    if (default := raw.get("default")) is not None:
+        text = msgspec.json.encode(default).decode()
+        words += [f"Default: {text}."] if len(text) <= _LONGEST_DEFAULT else []
+    if examples := raw.get("examples"):
+        words.append(f"Examples: {', '.join(msgspec.json.encode(one).decode() for one in examples)}.")
+    return "\n".join(words)
+
+
 def _object(properties: dict[str, Node]) -> Node:
     return {
         "type": "object",
@@ -263,11 +283,11 @@ def _name(ref: str) -> str:
     return ref.removeprefix("#/$defs/")
 
 
-def _words(keyword: str, value: object) -> str:
+def in_words(keyword: str, value: object) -> str:
     return f"{keyword} {value if isinstance(value, str) else msgspec.json.encode(value).decode()}"
 
 
-def _tell(node: Node, told: list[str]) -> None:
+def tell(node: Node, told: list[str]) -> None:
     if told:
         words = f"Constraints: {'; '.join(told)}."
         node["description"] = f"{node['description']}\n\n{words}" if "description" in node else words

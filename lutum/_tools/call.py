@@ -16,11 +16,12 @@ from typing_extensions import TypeVar
 
 from lutum._backend import TIE
 from lutum._telemetry.spans import inside, span
-from lutum._tools.tool import BadArguments, Tool, encodable
+from lutum._tools.output import content_of, cut
+from lutum._tools.tool import RESULT_LIMIT, BadArguments, Tool
 from lutum._tools.toolset import Toolset
 from lutum._values.errors import BadValue, ToolError, UsageError
-from lutum._values.items import Document, Image, Part, Raw, Text, ToolResult, parts
-from lutum._values.media import IMAGE_TYPES, repaired, type_of
+from lutum._values.items import Text, ToolResult, parts
+from lutum._values.media import repaired
 from lutum._values.results import CommittedTurn, IssueReason
 from lutum._values.transcript import Transcript
 
@@ -28,9 +29,6 @@ I = TypeVar("I", default=dict[str, Any])
 
 # Enough of broken arguments for a model to see its slip, without paying for all of them again.
 QUOTED = 200
-
-_encode = msgspec.json.Encoder(enc_hook=encodable).encode
-
 
 MAY_HAVE_HAPPENED = (
     "This call was started before and its outcome was lost. It may have happened. It was not run again."
@@ -77,6 +75,7 @@ class CallState:
         "place",
         "running",
         "scope",
+        "seconds",
         "started",
         "unrecorded",
     )
@@ -88,7 +87,8 @@ class CallState:
         self.own_start: Started | None = None
         self.started: Started | None = None
         self.unrecorded = False
-        self.began = 0.0
+        self.began: float | None = None
+        self.seconds = math.inf
         self.limit: anyio.CancelScope | None = None
         self.running: anyio.Event | None = None
         self.scope: anyio.CancelScope | None = None
@@ -178,12 +178,19 @@ class ToolCall(Generic[I]):
     def complete(self, output: object) -> ToolResult:
         """The answer: text as it is, parts (and text between them) as they are, anything else as JSON.
 
+        A `ToolResult` is the answer as it stands, for this call. Text beyond the tool's `result_limit` is
+        cut, and the model is told so.
+
         Raises:
           BadValue: the output cannot be encoded, mixes parts with something else, or is not of the tool's
             declared type; the message names the tool, and the path where there is one.
         """
+        limit = RESULT_LIMIT if self._tool is None else self._tool.result_limit
+        if isinstance(output, ToolResult):
+            content = cut(content_of(self.name, output.content), limit)
+            return self._answered(content, is_error=output.is_error, exception=output.exception)
         output = output if self._tool is None else self._tool.checked(output)
-        return self._answered(_content(self.name, output), is_error=False)
+        return self._answered(cut(content_of(self.name, output), limit), is_error=False)
 
     def reject(self, why: str) -> ToolResult:
         """Tell the model that the call was not run."""
@@ -209,7 +216,8 @@ class ToolCall(Generic[I]):
         A checkpoint only if the function of the tool is; an answered call returns its answer at once.
 
         Args:
-          timeout: seconds from the call's start, which is now unless it runs already.
+          timeout: seconds from the call's start, which is now unless it runs already. The wait for one of
+            the tool's threads is not part of it.
 
         Raises:
           UsageError: the tool is no function.
@@ -217,8 +225,10 @@ class ToolCall(Generic[I]):
         check_seconds("timeout", timeout)
         state = self._state
         while state.answer is None and state.running is not None:
-            if timeout is not None and state.limit is not None:
-                state.limit.deadline = min(state.limit.deadline, state.began + timeout + TIE)
+            if timeout is not None:
+                state.seconds = min(state.seconds, timeout)
+                if state.limit is not None and state.began is not None:
+                    state.limit.deadline = min(state.limit.deadline, state.began + timeout + TIE)
             await state.running.wait()
         if state.answer is not None:
             return state.answer
@@ -227,7 +237,8 @@ class ToolCall(Generic[I]):
         try:
             return await self._run(timeout)
         finally:
-            state.running = state.scope = state.limit = None
+            state.running = state.scope = state.limit = state.began = None
+            state.seconds = math.inf
             done.set()
 
     async def _run(self, timeout: float | None) -> ToolResult:
@@ -245,15 +256,19 @@ class ToolCall(Generic[I]):
 
     async def _outcome(self, tool: Tool[I], timeout: float | None) -> ToolResult:
         state = self._state
-        state.began = anyio.current_time()
+        state.seconds = min(state.seconds, timeout or math.inf)
         state.own_start = Started("", datetime.now(UTC))
-        state.limit = limit = anyio.CancelScope(deadline=state.began + (timeout or math.inf) + TIE)
+        state.limit = limit = anyio.CancelScope()
         if self.cancel_scope.cancel_called:
             return self._answered((Text("cancelled"),), is_error=True)
         failed: ToolResult | None = None
         with self.cancel_scope as scope, limit:
             try:
-                return self.complete(await tool.run_call(self, self.input, self._bound))
+                async with tool.slot():
+                    state.began = anyio.current_time()
+                    limit.deadline = state.began + state.seconds + TIE
+                    output = await tool.run_call(self, self.input, self._bound)
+                return self.complete(output)
             except Exception as exc:
                 return self.fail(exc)
             except anyio.get_cancelled_exc_class() as exc:
@@ -275,6 +290,7 @@ class ToolCall(Generic[I]):
         if scope.cancelled_caught:
             return self._answered((Text(f"cancelled{left}"),), is_error=True)
         assert limit.cancelled_caught
+        assert state.began is not None
         text = f"timed out after {limit.deadline - TIE - state.began:g} s{left}"
         return self._answered((Text(text),), is_error=True, exception=TimeoutError(text))
 
@@ -336,7 +352,7 @@ def typed_call(
         input = tool.decode(arguments)
     except BadArguments as exc:
         return CallIssue(id, name, arguments, exc.reason, exc.detail)
-    return ToolCall(id, name, arguments, input, tool, toolset.bound)
+    return ToolCall(id, name, arguments, input, tool, toolset.bound(name))
 
 
 def check_runs(call: ToolCall[Any]) -> None:
@@ -383,49 +399,3 @@ def _is_cancelled(exc: BaseException) -> bool:
 
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
-
-
-def _content(tool: str, output: object) -> tuple[Part, ...]:
-    """The output of a tool as parts that can be sent, to every provider and in every later request."""
-    field = f"output of {tool!r}"
-    if isinstance(output, str | Text | Image | Document | Raw):
-        return parts(field, _sendable(output))
-    if isinstance(output, list | tuple):
-        several = cast("Sequence[object]", output)
-        if any(isinstance(part, Text | Image | Document | Raw) for part in several):
-            return parts(field, cast("Any", [_sendable(part) for part in several]))
-    try:
-        return (Text(_encode(output).decode()),)
-    except UnicodeEncodeError:  # a file name that is not UTF-8 somewhere in the output
-        return (Text(_encode(_repaired(msgspec.to_builtins(output, enc_hook=encodable))).decode()),)
-    except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as exc:
-        raise BadValue(field, str(exc)) from None
-
-
-def _sendable(part: object) -> Any:
-    match part:
-        case str(text) | Text(text=text):
-            return Text(repaired(text))
-        case Image(data=bytes(data)) if type_of(data) not in IMAGE_TYPES:
-            return _as_text(part, data)
-        case _:
-            return part
-
-
-def _as_text(image: Image, data: bytes) -> Text:
-    """An image that some provider refuses, as text. It would stay in the transcript and block the session."""
-    if image.media_type.partition(";")[0].strip().lower() == "image/svg+xml":
-        return Text(data.decode(errors="replace"))
-    return Text(f"[an image of type {image.media_type}, {len(data):,} bytes, which cannot be shown]")
-
-
-def _repaired(value: object) -> object:
-    """A JSON value without lone surrogates."""
-    if isinstance(value, str):
-        return repaired(value)
-    if isinstance(value, list | tuple):
-        return [_repaired(one) for one in cast("Sequence[object]", value)]
-    if isinstance(value, dict):
-        members = cast("dict[object, object]", value)
-        return {_repaired(name): _repaired(one) for name, one in members.items()}
-    return value

@@ -9,6 +9,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -26,9 +27,11 @@ import anyio.to_thread
 import msgspec
 from msgspec import NODEFAULT, Struct
 
+from lutum._schema.metadata import describes, facts_of, is_field
 from lutum._tools.call import ToolCall
 from lutum._tools.docstrings import parse
-from lutum._tools.tool import TypedTool
+from lutum._tools.threads import THREADS, ThreadSlots
+from lutum._tools.tool import RESULT_LIMIT, TypedTool
 from lutum._values.errors import BadValue
 
 P = ParamSpec("P")
@@ -83,6 +86,9 @@ class FunctionTool(TypedTool[Arguments[P]], Generic[P, O]):
         thread: bool,
         abandon: bool,
         local_names: Mapping[str, object],
+        strict: bool | None = None,
+        result_limit: int | None = RESULT_LIMIT,
+        threads: int = THREADS,
     ) -> None:
         inner = _without_partial(fn)
         if name is None:
@@ -94,8 +100,10 @@ class FunctionTool(TypedTool[Arguments[P]], Generic[P, O]):
             raise BadValue(
                 f"tool {name!r}: abandon", "only a thread can be left running; give thread=True too"
             )
+        if threads < 1:
+            raise BadValue(f"tool {name!r}: threads", f"{threads} is below 1")
         text, of = parse(getattr(inner, "__doc__", None))
-        fields, injected, self._calls = _fields(fn, name, of, local_names)
+        fields, injected, self._calls, self._filled = _fields(fn, name, of, local_names)
         title = "".join(part[:1].upper() + part[1:] for part in name.replace("-", "_").split("_"))
         made = msgspec.defstruct(
             title or "Input",
@@ -111,14 +119,27 @@ class FunctionTool(TypedTool[Arguments[P]], Generic[P, O]):
         self.__wrapped__ = fn
         self._thread = thread
         self._abandon = abandon
+        self._slots = ThreadSlots(threads) if thread else None
         self._names = tuple(field[0] for field in fields)
         super().__init__(
-            name, text if description is None else description, cast("type[Arguments[P]]", made), injected
+            name,
+            text if description is None else description,
+            cast("type[Arguments[P]]", made),
+            injected,
+            strict=strict,
+            result_limit=result_limit,
         )
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> O:
         """Call the function itself, with every parameter."""
+        if self._filled:
+            given = inspect.signature(self.__wrapped__).bind_partial(*args, **kwargs).arguments
+            kwargs.update((name, make()) for name, make in self._filled.items() if name not in given)
         return self.__wrapped__(*args, **kwargs)
+
+    def slot(self) -> AbstractAsyncContextManager[object]:
+        """A free thread of the tool's own, where it runs in one. A checkpoint only if it has to wait."""
+        return super().slot() if self._slots is None else self._slots.one()
 
     async def run(self, input: Any, bound: Mapping[str, object]) -> object:
         """Call the function with an input and what its Injected parameters are bound to.
@@ -127,7 +148,8 @@ class FunctionTool(TypedTool[Arguments[P]], Generic[P, O]):
 
         A checkpoint only if the function is.
         """
-        return await self._run(input, {name: bound[name] for name in self.dependencies})
+        async with self.slot():
+            return await self._run(input, {name: bound[name] for name in self.dependencies})
 
     async def run_call(self, call: ToolCall[Any], input: Any, bound: Mapping[str, object]) -> object:
         """As `run`, with the call for the parameters that ask for it.
@@ -142,7 +164,9 @@ class FunctionTool(TypedTool[Arguments[P]], Generic[P, O]):
         call = functools.partial(cast("Callable[..., Any]", self.__wrapped__), **keywords)
         if self._thread:
             # In a list: trio takes no coroutine from a thread, and a wrapper may give one.
-            [output] = await anyio.to_thread.run_sync(lambda: [call()], abandon_on_cancel=self._abandon)
+            [output] = await anyio.to_thread.run_sync(
+                lambda: [call()], abandon_on_cancel=self._abandon, limiter=anyio.CapacityLimiter(1)
+            )
         else:
             output = call()
         return await output if inspect.isawaitable(output) else output
@@ -162,6 +186,9 @@ def tool(
     description: str | None = None,
     thread: bool = False,
     abandon: bool = False,
+    threads: int = THREADS,
+    strict: bool | None = None,
+    result_limit: int | None = RESULT_LIMIT,
 ) -> Decorator: ...
 def tool(
     fn: Any = None,
@@ -171,6 +198,9 @@ def tool(
     description: str | None = None,
     thread: bool = False,
     abandon: bool = False,
+    threads: int = THREADS,
+    strict: bool | None = None,
+    result_limit: int | None = RESULT_LIMIT,
 ) -> Any:
     """Make a function a tool: its signature is the schema, its docstring (Google, numpy or Sphinx style) says
     what it and its parameters are for.
@@ -183,16 +213,29 @@ def tool(
       description: what the model is told of it; the docstring's text before its first section if not given.
       thread: run a sync function in a worker thread. Without it a sync function runs where it is called.
       abandon: on timeout or cancellation leave that thread behind and drop its result, instead of waiting.
+      threads: how many threads the tool may use at once. They are its own, and the wait for one is not part
+        of a call's time.
+      strict: whether the schema is of the form that a provider can enforce. Unless given it is, except for
+        types that no strict schema can say, such as `dict[str, str]`, `Any` or a tuple.
+      result_limit: bytes of text of one result that are sent; None means no limit.
 
     Raises:
-      BadValue: a parameter has no annotation, or one that no strict schema can say; the message names
-        tool, parameter and path.
+      BadValue: a parameter has no annotation, or one that no schema can say, or with `strict=True` no strict
+        one; the message names tool, parameter and path.
     """
     names = sys._getframe(1).f_locals  # where annotations of a function made in a function are looked up
 
     def decorate(fn: Any) -> Any:
         return FunctionTool[Any, Any](
-            fn, name=name, description=description, thread=thread, abandon=abandon, local_names=names
+            fn,
+            name=name,
+            description=description,
+            thread=thread,
+            abandon=abandon,
+            local_names=names,
+            strict=strict,
+            result_limit=result_limit,
+            threads=threads,
         )
 
     return decorate if fn is None else decorate(fn)
@@ -208,8 +251,9 @@ class Decorator(typing.Protocol):
 
 def _fields(
     fn: Any, tool: str, texts: dict[str, str], local_names: Mapping[str, object]
-) -> tuple[list[tuple[str, Any, Any]], frozenset[str], frozenset[str]]:
-    """The Struct's fields, the names of the parameters to bind, and of those that are given their call."""
+) -> tuple[list[tuple[str, Any, Any]], frozenset[str], frozenset[str], dict[str, Callable[[], object]]]:
+    """The Struct's fields, the names of the parameters to bind, of those that are given their call, and what
+    makes the default of those with pydantic's `Field(...)` as their default."""
     inner = _unwrapped(fn)
     target = inner if inspect.isroutine(inner) else type(inner).__call__
     try:
@@ -218,9 +262,12 @@ def _fields(
         told = f"an annotation cannot be resolved: {exc}; it has to be there at run time, too"
         raise BadValue(f"tool {tool!r}", told) from None
     fields = list[tuple[str, Any, Any]]()
-    injected, calls = set[str](), set[str]()
+    injected, calls, filled = set[str](), set[str](), dict[str, Callable[[], object]]()
+    given = _given_keywords(fn)
     for parameter in inspect.signature(fn).parameters.values():
-        name = parameter.name
+        name, default = parameter.name, parameter.default
+        if name in given:
+            continue  # `functools.partial` has it, and the model is not to change it
         where = f"tool {tool!r}: parameter {name!r}"
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise BadValue(where, f"is {parameter.kind.description}; a model gives arguments by name")
@@ -234,8 +281,35 @@ def _fields(
             raise BadValue(where, "write Annotated[<its whole type>, lutum.Injected]")
         if name.startswith("__"):
             raise BadValue(where, "begins with __, which is Python's; give it another name")
-        fields.append((name, _annotated(hints[name], texts.get(name)), _default(parameter.default)))
-    return fields, frozenset(injected), frozenset(calls)
+        hint = hints[name]
+        if is_field(default):
+            hint = Annotated[hint, default]
+            facts = facts_of(where, [default])
+            default = inspect.Parameter.empty if facts.default is NODEFAULT else facts.default
+            made = (
+                _default(default)
+                if facts.default_factory is NODEFAULT
+                else msgspec.field(default_factory=facts.default_factory)
+            )
+            if made is not NODEFAULT:
+                filled[name] = functools.partial(_made, facts.default, facts.default_factory)
+        else:
+            made = _default(default)
+        fields.append((name, _annotated(hint, texts.get(name)), made))
+    return fields, frozenset(injected), frozenset(calls), filled
+
+
+def _made(default: Any, factory: Any) -> object:
+    return copy.deepcopy(default) if factory is NODEFAULT else factory()
+
+
+def _given_keywords(fn: Any) -> frozenset[str]:
+    """The parameters that `functools.partial` has bound by name."""
+    found = set[str]()
+    while isinstance(fn, functools.partial):
+        found |= fn.keywords.keys()
+        fn = fn.func  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # of what is Any
+    return frozenset(found)
 
 
 def _is_injected(hint: Any) -> bool:
@@ -258,7 +332,7 @@ def _holds_injected(hint: Any) -> bool:
 def _annotated(hint: Any, text: str | None) -> Any:
     """The annotation with the docstring's words, unless it has words of its own."""
     metas = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
-    if text is None or any(isinstance(one, msgspec.Meta) and one.description for one in metas):
+    if text is None or describes(metas):
         return hint
     return Annotated[hint, msgspec.Meta(description=text)]
 

@@ -290,7 +290,7 @@ class RoundPlan(Generic[I]):
         """
         pending, handled, rejected = list[ToolCall[I]](), list(self.handled), list(self.rejected)
         for call in self.pending:
-            decided = await _decided(hook, call)
+            decided = await decided_by(hook, call)
             if isinstance(decided, ToolCall):
                 pending.append(decided)
             else:
@@ -326,7 +326,14 @@ class RoundPlan(Generic[I]):
         return self.round.answered([*self.handled, *self.rejected, *results])
 
 
-async def _decided(hook: ToolHook, call: ToolCall[I]) -> ToolCall[I] | ToolResult:
+async def decided_by(hook: ToolHook, call: ToolCall[I]) -> ToolCall[I] | ToolResult:
+    """Return what a hook makes of a call: the call, perhaps edited, or its result.
+
+    A checkpoint only if the hook is.
+
+    Raises:
+      UsageError: the hook gave something else than this call, a result for it, or None.
+    """
     with span("hook", slot="tool", tool=call.name, call=call.id) as opened:
         try:
             said = await hook(call)

@@ -5,16 +5,17 @@ A tool is a function (`function`), a type decorated with `tool_input`, or a name
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
-from typing import Any, Generic, Self, cast, final, overload
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from typing import Any, Final, Generic, Self, cast, final, overload
 
 import msgspec
 from typing_extensions import TypeVar
 
-from lutum._schema.reader import description_of, is_model
+from lutum._schema.names import description_of, is_model
 from lutum._schema.shape import Shape, shape_of
 from lutum._values.errors import BadValue, OutputInvalid, UsageError
 from lutum._values.results import IssueReason, ToolDef
@@ -24,6 +25,10 @@ I_co = TypeVar("I_co", covariant=True, default=dict[str, Any])
 
 # https://platform.claude.com/docs/en/agents-and-tools/tool-use/define-tools; OpenAI takes 64 of the same.
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+
+RESULT_LIMIT: Final = 256 * 1024
+"""Bytes of text of one result that are sent, unless the tool says otherwise."""
 
 
 class BadArguments(Exception):
@@ -41,23 +46,44 @@ class Tool(Generic[I_co]):
     Attributes:
       definition: the tool as providers see it.
       dependencies: names of parameters that `Toolset.bind` fills; the model does not see them.
+      result_limit: bytes of text of one result that are sent; None means no limit.
+      dropped: constraints that no schema can say, as "path: constraint"; `decode` enforces them.
     """
 
-    __slots__ = ("definition", "dependencies")
+    __slots__ = ("definition", "dependencies", "dropped", "result_limit")
 
-    def __init__(self, definition: ToolDef, dependencies: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        definition: ToolDef,
+        dependencies: frozenset[str] = frozenset(),
+        *,
+        result_limit: int | None = RESULT_LIMIT,
+        dropped: tuple[str, ...] = (),
+    ) -> None:
         if not isinstance(cast("object", definition.name), str) or not _NAME.fullmatch(definition.name):
             raise BadValue(
                 "tool.name",
                 f"{definition.name!r} is not 1 to 128 of A-Z a-z 0-9 _ -; give another by name=",
             )
         self.definition: ToolDef = definition
+        if result_limit is not None and result_limit < 1:
+            raise BadValue(
+                f"tool {definition.name!r}: result_limit",
+                f"{result_limit} bytes is below 1; None means no limit",
+            )
         self.dependencies: frozenset[str] = dependencies
+        self.result_limit: int | None = result_limit
+        self.dropped: tuple[str, ...] = dropped
 
     @property
     def name(self) -> str:
         """What the model calls it by."""
         return self.definition.name
+
+    @property
+    def open_schema(self) -> str:
+        """The schema as JSON text in which what has a default may be absent."""
+        return self.definition.schema
 
     def decode(self, arguments: str) -> I_co:
         """The input that the model's JSON text is. Raises BadArguments."""
@@ -86,6 +112,13 @@ class Tool(Generic[I_co]):
         """The output as it goes to the model. Raises BadValue when it is not of the declared type."""
         return output
 
+    def slot(self) -> AbstractAsyncContextManager[object]:
+        """What a run waits for before its time begins, such as a free thread.
+
+        Entering it is a checkpoint only if it has to wait.
+        """
+        return nullcontext()
+
     @property
     def left_running(self) -> bool:
         """Whether a run that is cancelled goes on in its thread."""
@@ -101,6 +134,10 @@ class Tool(Generic[I_co]):
         return f"<{type(self).__name__} {self.name}>"
 
 
+RawFunction = Callable[[dict[str, Any]], object | Awaitable[object]]
+"""The function of a `raw_tool`: given the arguments as an object, its result; async or not."""
+
+
 @final
 class RawTool(Tool[dict[str, Any]]):
     """A tool whose JSON schema is known only at run time; its input is the decoded object.
@@ -108,15 +145,47 @@ class RawTool(Tool[dict[str, Any]]):
     The schema goes out as it is. The arguments are not checked against it.
     """
 
-    __slots__ = ()
+    __slots__ = ("_fn",)
+
+    def __init__(
+        self, definition: ToolDef, fn: RawFunction | None = None, result_limit: int | None = RESULT_LIMIT
+    ) -> None:
+        super().__init__(definition, result_limit=result_limit)
+        self._fn = fn
 
     def decode(self, arguments: str) -> dict[str, Any]:
         """The object. Raises BadArguments."""
         return _object(arguments)
 
+    def check_runs(self) -> None:
+        """Raises UsageError when it has no function."""
+        if self._fn is None:
+            raise UsageError(f"tool {self.name!r} has no function; answer with call.complete(...)")
 
-def raw_tool(name: str, schema: Mapping[str, Any] | str, description: str = "") -> RawTool:
+    async def run(self, input: Any, bound: Mapping[str, object]) -> object:
+        """Call the function with the arguments.
+
+        A checkpoint only if the function is.
+        """
+        self.check_runs()
+        assert self._fn is not None
+        output = self._fn(input)
+        return await output if inspect.isawaitable(output) else output
+
+
+def raw_tool(
+    name: str,
+    schema: Mapping[str, Any] | str,
+    description: str = "",
+    fn: RawFunction | None = None,
+    *,
+    result_limit: int | None = RESULT_LIMIT,
+) -> RawTool:
     """A tool from a name and a JSON schema (an object, or JSON text that is sent as it is).
+
+    Args:
+      fn: runs it, given the arguments as a dict; async or not. Without it you answer the calls.
+      result_limit: bytes of text of one result that are sent; None means no limit.
 
     Raises:
       BadValue: a name no provider takes, or a schema that is no JSON object of type `object`.
@@ -128,28 +197,49 @@ def raw_tool(name: str, schema: Mapping[str, Any] | str, description: str = "") 
         raise BadValue(f"tool {name!r}: schema", str(exc)) from None
     if decoded.get("type") != "object":
         raise BadValue(f"tool {name!r}: schema", f"its type is {decoded.get('type')!r}, not 'object'")
+    if fn is not None and not callable(cast("object", fn)):
+        raise BadValue(f"tool {name!r}: fn", f"{fn!r} is not a function")
     if "properties" not in decoded:  # Azure OpenAI refuses an object schema without it
         text = msgspec.json.encode({**decoded, "properties": {}}).decode()
-    return RawTool(ToolDef(name, text, description))
+    return RawTool(ToolDef(name, text, description), fn, result_limit)
 
 
 class TypedTool(Tool[I_co]):
-    """A tool whose input is a type: strict schema out, validated value in."""
+    """A tool whose input is a type: a schema out, strict where it can be, and a validated value in."""
 
     __slots__ = ("_shape",)
 
     def __init__(
-        self, name: str, description: str, type: type[I_co], dependencies: frozenset[str] = frozenset()
+        self,
+        name: str,
+        description: str,
+        type: type[I_co],
+        dependencies: frozenset[str] = frozenset(),
+        *,
+        strict: bool | None = None,
+        result_limit: int | None = RESULT_LIMIT,
     ) -> None:
         try:
-            self._shape: Shape[I_co] = shape_of(type)
+            self._shape: Shape[I_co] = _shape(type, strict)
         except BadValue as exc:
             raise BadValue(f"tool {name!r}: {exc.field}", exc.problem) from None
         if self._shape.wrapped:
             raise BadValue(f"tool {name!r}", f"its input is an object; {self._shape.name} is none")
         schema = msgspec.json.decode(self._shape.schema, type=dict[str, Any])
         schema.pop("description", None)  # it is the tool's, and stands there
-        super().__init__(ToolDef(name, msgspec.json.encode(schema).decode(), description, True), dependencies)
+        super().__init__(
+            ToolDef(name, msgspec.json.encode(schema).decode(), description, self._shape.strict),
+            dependencies,
+            result_limit=result_limit,
+            dropped=self._shape.dropped,
+        )
+
+    @property
+    def open_schema(self) -> str:
+        """The schema as JSON text in which what has a default may be absent."""
+        schema = msgspec.json.decode(shape_of(self._shape.type, strict=False).schema, type=dict[str, Any])
+        schema.pop("description", None)
+        return msgspec.json.encode(schema).decode()
 
     def __reduce__(self) -> str:
         raise TypeError(f"tool {self.name!r} cannot be pickled; send a call's name and arguments instead")
@@ -169,8 +259,16 @@ class InputTool(TypedTool[I_co]):
 
     __slots__ = ("_output",)
 
-    def __init__(self, name: str, description: str, type: type[I_co], output: object) -> None:
-        super().__init__(name, description, type)
+    def __init__(
+        self,
+        name: str,
+        description: str,
+        type: type[I_co],
+        output: object,
+        strict: bool | None = None,
+        result_limit: int | None = RESULT_LIMIT,
+    ) -> None:
+        super().__init__(name, description, type, strict=strict, result_limit=result_limit)
         self._output = output
 
     def checked(self, output: object) -> object:
@@ -187,7 +285,12 @@ class InputTool(TypedTool[I_co]):
 def tool_input(cls: type[T], /) -> type[T]: ...
 @overload
 def tool_input(
-    *, output: object = Any, name: str | None = None, description: str | None = None
+    *,
+    output: object = Any,
+    name: str | None = None,
+    description: str | None = None,
+    strict: bool | None = None,
+    result_limit: int | None = RESULT_LIMIT,
 ) -> Callable[[type[T]], type[T]]: ...
 def tool_input(
     cls: type[Any] | None = None,
@@ -196,6 +299,8 @@ def tool_input(
     output: object = Any,
     name: str | None = None,
     description: str | None = None,
+    strict: bool | None = None,
+    result_limit: int | None = RESULT_LIMIT,
 ) -> Any:
     """Make a Struct, dataclass, TypedDict, attrs class or pydantic model the input of a tool.
 
@@ -204,9 +309,11 @@ def tool_input(
 
     Args:
       output: the type that `call.complete` is given; what is not of it is refused.
+      strict: as for `tool`.
+      result_limit: bytes of text of one result that are sent; None means no limit.
 
     Raises:
-      BadValue: no strict schema can say the type; the message names tool and path.
+      BadValue: no schema can say the type; the message names tool and path.
     """
 
     def decorate(cls: type[T]) -> type[T]:
@@ -214,11 +321,21 @@ def tool_input(
             raise BadValue("tool_input", f"{cls!r} is no class; name it: class Mine({_shown(cls)}): ...")
         named = _snake(cls.__name__) if name is None else name
         with _nameable(cls):
-            made = InputTool(named, _described(cls, description), cls, output)
+            made = InputTool(named, _described(cls, description), cls, output, strict, result_limit)
         type.__setattr__(cls, "__lutum_tool__", made)
         return cls
 
     return decorate if cls is None else decorate(cls)
+
+
+def _shape(type: type[T], strict: bool | None) -> Shape[T]:
+    """The strict shape, or the other one where no strict schema can say the type and none is asked for."""
+    if strict is not None:
+        return shape_of(type, strict=strict)
+    try:
+        return shape_of(type)
+    except BadValue:
+        return shape_of(type, strict=False)
 
 
 def _object(arguments: str) -> dict[str, Any]:

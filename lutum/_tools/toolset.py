@@ -39,16 +39,18 @@ def off(member: Tool[T] | Toolset[T] | type[T]) -> Off[T]:
 
 @final
 class Toolset(Generic[I_co]):
-    """Tools that are offered together, flat or nested; names are unique.
+    """Tools that are offered together, flat or nested; names are unique. One tool twice counts once.
+
+    A toolset that was bound keeps its own dependencies within another one.
 
     Type checkers know the union of the inputs. With more than six members mypy needs it said:
     `Toolset[A | B | ...](...)`.
 
     Raises:
-      BadValue: two tools have one name, or a member is no tool.
+      BadValue: two tools have one name, a member is no tool, or one tool is bound to two different things.
     """
 
-    __slots__ = ("_bound", "_members", "_off", "_tools")
+    __slots__ = ("_bound", "_members", "_off", "_own", "_tools")
 
     @overload
     def __init__(self: Toolset[A], a: Tool[A] | Toolset[A] | Off[A] | type[A], /) -> None: ...
@@ -101,20 +103,25 @@ class Toolset(Generic[I_co]):
     def __init__(self, *members: Tool[I_co] | Toolset[I_co] | Off[I_co] | type[I_co]) -> None: ...
     def __init__(self, *members: Any) -> None:
         self._members = members
-        self._bound: dict[str, object] = {}
+        self._bound: dict[str, dict[str, object]] = {}  # by tool
+        self._own: dict[str, dict[str, object]] = {}  # of it, what this set bound and no member did
         self._tools: dict[str, Tool[Any]] = {}
         self._off: set[str] = set()
         for member in members:
             inner: object = member.member if _is_off(member) else member
             nested = inner if _is_toolset(inner) else None
             for made in _tools_of(member):
-                if made.name in self._tools:
+                known = self._tools.get(made.name)
+                if known is not None and known is not made:
                     raise BadValue("tools", f"two are called {made.name!r}")
-                self._tools[made.name] = made
-                if inner is not member or (nested is not None and made.name in nested._off):
-                    self._off.add(made.name)
-            if nested is not None:
-                self._bound.update(nested._bound)
+                off = inner is not member or (nested is not None and made.name in nested._off)
+                if known is None:
+                    self._tools[made.name] = made
+                    self._off |= {made.name} if off else set()
+                elif not off:
+                    self._off.discard(made.name)
+                if nested is not None:
+                    self._keep(made.name, nested._bound.get(made.name, {}))
 
     @property
     def definitions(self) -> tuple[ToolDef, ...]:
@@ -154,27 +161,52 @@ class Toolset(Generic[I_co]):
     def bind(self, **dependencies: object) -> Toolset[I_co]:
         """This toolset with its `Injected` parameters filled; a later value replaces an earlier one.
 
+        A toolset within this one that was bound before keeps what it was bound to.
+
         Raises:
-          BadValue: no tool has such a parameter.
+          BadValue: no tool has such a parameter, or all that have it were bound in toolsets within this one.
         """
-        known = {name for tool in self._tools.values() for name in tool.dependencies}
-        for name in dependencies:
-            if name not in known:
-                raise BadValue(f"bind.{name}", "no tool of this set has such an Injected parameter")
         bound = cast("Toolset[I_co]", Toolset(*self._members))
-        bound._bound = {**self._bound, **dependencies}
+        for name, value in dependencies.items():
+            takers = [tool.name for tool in self._tools.values() if name in tool.dependencies]
+            if not takers:
+                raise BadValue(f"bind.{name}", "no tool of this set has such an Injected parameter")
+            free = [tool for tool in takers if name not in bound._bound.get(tool, {})]
+            if not free:
+                raise BadValue(
+                    f"bind.{name}",
+                    f"is bound already, for {', '.join(takers)}, in toolsets within this one",
+                )
+            for tool in free:
+                bound._own.setdefault(tool, {})[name] = value
+        for tool, own in self._own.items():
+            bound._own[tool] = {**own, **bound._own.get(tool, {})}
+        for tool, own in bound._own.items():
+            bound._bound[tool] = {**bound._bound.get(tool, {}), **own}
         return bound
 
-    @property
-    def bound(self) -> Mapping[str, object]:
-        """What the tools' `Injected` parameters are filled with, by name."""
-        return self._bound
+    def bound(self, tool: Selector) -> Mapping[str, object]:
+        """What the `Injected` parameters of a tool are filled with, by name.
+
+        Raises:
+          BadValue: it is no member.
+        """
+        [name] = self.select("bound", [tool])
+        return self._bound.get(name, {})
 
     def check_bound(self) -> None:
         """Raises BadValue when a tool has an `Injected` parameter that nothing fills."""
         for tool in self._tools.values():
-            for name in sorted(tool.dependencies - self._bound.keys()):
+            for name in sorted(tool.dependencies - self._bound.get(tool.name, {}).keys()):
                 raise BadValue(f"tools.{tool.name}.{name}", f"is not bound; give tools.bind({name}=...)")
+
+    def _keep(self, tool: str, bound: Mapping[str, object]) -> None:
+        """Take over what a toolset within this one bound."""
+        here = self._bound.setdefault(tool, {})
+        for name, value in bound.items():
+            if name in here and here[name] is not value:
+                raise BadValue("tools", f"{tool!r} is there twice, and its {name!r} is bound to two values")
+            here[name] = value
 
     def select(self, field: str, selectors: Iterable[Selector]) -> tuple[str, ...]:
         """The names that selectors stand for, once each, in their order.

@@ -143,7 +143,8 @@ class TurnContext(Struct, frozen=True):
         """Return the request of a plan as it would be sent. Sends and reserves nothing."""
         earlier = None if spec.committed is None else self.adapter.prepare(spec.committed)
         pending = () if spec.resolved else settings_hooks(self.adapter)
-        return preview(self.adapter, self.prepare(spec), earlier, pending)
+        dropped = tuple(f"tools.{tool.name}{one[1:]}" for tool in spec.toolset or () for one in tool.dropped)
+        return preview(self.adapter, self.prepare(spec), earlier, pending, dropped)
 
     async def estimate(self, spec: TurnSpec) -> Estimate:
         """Return what the turn would reserve. Cancelled, nothing was reserved."""
@@ -250,7 +251,7 @@ def _check_open_items(adapter: Adapter, transcript: Transcript) -> None:
 
 def _log_dropped(adapter: Adapter, shape: Shape[Any], prepared: Prepared) -> None:
     """Log, once for each schema and provider, the constraints that the provider does not receive."""
-    dropped = shape.dropped + prepared.dropped_constraints
+    dropped = shape.dropped + tuple(one for one in prepared.dropped_constraints if one.startswith("$"))
     if dropped and adapter.name not in shape.told:
         shape.told.add(adapter.name)
         logger.warning(

@@ -28,7 +28,8 @@ class Preview:
       inexact_reason: why the turn answered to this cannot be replayed exactly; None when it can.
       first_difference: JSON path of the first thing that is not as in the session's last committed
         request; None when this one only adds, or there was none.
-      dropped_constraints: schema constraints the provider does not take; enforced on decode.
+      dropped_constraints: schema constraints the provider does not take; enforced on decode. Those of a tool
+        begin with `tools.` and its name.
       open_items: provider calls of the last turn that wait for an answer from you; the turn is refused.
       cacheable: the prefix is long enough for the provider's prompt cache, so waiting at a gate pays.
       unused_options: options of other providers, which change nothing in this request.
@@ -68,7 +69,11 @@ def open_items(adapter: Adapter, transcript: Transcript) -> tuple[bytes, ...]:
 
 
 def preview(
-    adapter: Adapter, prepared: Prepared, earlier: Prepared | None = None, pending: tuple[str, ...] = ()
+    adapter: Adapter,
+    prepared: Prepared,
+    earlier: Prepared | None = None,
+    pending: tuple[str, ...] = (),
+    dropped: tuple[str, ...] = (),
 ) -> Preview:
     given, output = prepared.request.settings.estimate, prepared.request.output
     later = names_when_sent(prepared.url)
@@ -88,7 +93,9 @@ def preview(
         forms=prepared.forms,
         inexact_reason=prepared.inexact_reason,
         first_difference=None if earlier is None else adapter.first_difference(earlier, prepared),
-        dropped_constraints=(() if output is None else output.dropped) + prepared.dropped_constraints,
+        dropped_constraints=(() if output is None else output.dropped)
+        + dropped
+        + prepared.dropped_constraints,
         open_items=open_items(adapter, prepared.request.transcript),
         cacheable=prepared.cacheable,
         pending_hooks=pending,

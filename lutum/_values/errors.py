@@ -457,18 +457,29 @@ class OutputInvalid(TurnError):
 
     Attributes:
       raw: its JSON, as it came.
-      path: where in it, `$` for the whole.
+      path: where in it, `$` for the whole; of several places the first.
       reason: what is wrong there; `str(exc)` adds the path.
+      problems: everything that is wrong, each as its path and the reason. Where a pydantic model refused it,
+        pydantic's own error is `exc.__cause__`.
     """
 
     whose: str = "the model, whose output is not a value of the type"
     advice: str = "try again and quote the reason; error.raw has the output"
 
-    def __init__(self, message: str, *, raw: str = "", path: str = "$", reason: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        raw: str = "",
+        path: str = "$",
+        reason: str = "",
+        problems: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         super().__init__(message)
         self.raw = raw
         self.path = path
         self.reason: str = reason or message
+        self.problems: tuple[tuple[str, str], ...] = problems or ((path, self.reason),)
 
 
 class ContractViolation(TurnError):

@@ -1,4 +1,4 @@
-"""Tools of an MCP server, as a toolset: a thin layer over `raw_tool` and the official client (extra `mcp`).
+"""MCP: a server's tools as a toolset, its prompts and resources, and a toolset as a server (extra `mcp`).
 
     async with lutum.mcp.connect(["uvx", "mcp-server-time"]) as server:
         tools = await server.toolset()
@@ -16,7 +16,19 @@ if find_spec("mcp") is None:
     raise ModuleNotFoundError("lutum.mcp needs the official client: pip install 'lutum[mcp]'", name="mcp")
 
 from lutum.mcp._connection import ConnectionFailed as ConnectionFailed
+from lutum.mcp._sampling import sampling as sampling
+from lutum.mcp._serve import ToolServer as ToolServer, serve as serve
 from lutum.mcp._server import Progress as Progress, Server as Server, connect as connect
 from lutum.mcp._tool import LeftOut as LeftOut, RemoteTool as RemoteTool
 
-__all__ = ["ConnectionFailed", "LeftOut", "Progress", "RemoteTool", "Server", "connect"]
+__all__ = [
+    "ConnectionFailed",
+    "LeftOut",
+    "Progress",
+    "RemoteTool",
+    "Server",
+    "ToolServer",
+    "connect",
+    "sampling",
+    "serve",
+]

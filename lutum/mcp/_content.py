@@ -17,12 +17,14 @@ from mcp.types import (
     CallToolResult,
     EmbeddedResource,
     ImageContent,
+    PromptMessage,
     ResourceLink,
     TextContent,
     TextResourceContents,
 )
 
 from lutum._values.items import Document, Image, Part, Text
+from lutum._values.model_input import ModelInput
 
 # The base64 text of "%PDF-".
 _PDF = "JVBERi"
@@ -33,11 +35,28 @@ FOR_USER = "[the output of this tool is for the user only]"
 def parts_of(result: CallToolResult, limit: int) -> list[Part]:
     """Return the parts for the model, with at most `limit` characters of text."""
     if not result.content and result.structured_content is not None:
-        return _cut([Text(msgspec.json.encode(result.structured_content).decode())], limit)
+        return cut_text([Text(msgspec.json.encode(result.structured_content).decode())], limit)
     shown = [block for block in result.content if not _for_user_only(block)]
     if result.content and not shown:
         return [Text(FOR_USER)]
-    return _cut([_part(block) for block in shown] or [Text("")], limit)
+    return cut_text([part_of(block) for block in shown] or [Text("")], limit)
+
+
+def resource_parts(contents: Sequence[TextResourceContents | BlobResourceContents], limit: int) -> list[Part]:
+    """Return the contents of a resource, with at most `limit` characters of text."""
+    return cut_text([part_of(EmbeddedResource(type="resource", resource=one)) for one in contents], limit)
+
+
+def prompt_input(messages: Sequence[PromptMessage]) -> ModelInput:
+    """Return the messages of a prompt. Of the assistant's only words are kept."""
+    made = ModelInput()
+    for message in messages:
+        part = part_of(message.content)
+        if message.role == "user":
+            made = made.user([part])
+        else:
+            made = made.assistant(part.text if isinstance(part, Text) else f"[{type(part).__name__.lower()}]")
+    return made
 
 
 def _for_user_only(block: Any) -> bool:
@@ -47,7 +66,7 @@ def _for_user_only(block: Any) -> bool:
     return bool(audience) and "assistant" not in audience
 
 
-def _cut(parts: Sequence[Part], limit: int) -> list[Part]:
+def cut_text(parts: Sequence[Part], limit: int) -> list[Part]:
     """Cut the text where it passes the limit, and say so."""
     total = sum(len(part.text) for part in parts if isinstance(part, Text))
     if total <= limit:
@@ -63,7 +82,8 @@ def _cut(parts: Sequence[Part], limit: int) -> list[Part]:
     return [*kept, Text(said)]
 
 
-def _part(block: object) -> Part:
+def part_of(block: object) -> Part:
+    """Return one block of content as a part."""
     match block:
         case TextContent(text=text) | EmbeddedResource(resource=TextResourceContents(text=text)):
             return Text(text)

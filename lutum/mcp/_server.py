@@ -14,14 +14,18 @@ import anyio
 from anyio.abc import TaskGroup
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
-from mcp.types import CallToolResult, Tool as Listed
+from mcp.types import CallToolResult, ContentBlock, EmbeddedResource, Prompt, Resource, ResourceLink
 
+from lutum._lutum import Lutum
 from lutum._telemetry.spans import current_span
 from lutum._tools.toolset import Toolset
+from lutum._values.check import check_type
 from lutum._values.errors import BadValue, ToolError, UsageError
 from lutum._values.items import Part, Text
+from lutum._values.model_input import ModelInput
 from lutum.mcp._connection import McpConnection, StandardError, Words, default_words
-from lutum.mcp._content import parts_of
+from lutum.mcp._content import parts_of, prompt_input, resource_parts
+from lutum.mcp._sampling import sampling as answer_sampling
 from lutum.mcp._tool import LeftOut, remote_tools
 
 Progress = Callable[[str, float, float | None, str | None], Awaitable[None]]
@@ -38,7 +42,21 @@ PAGES: Final = 100
 
 logger = logging.getLogger("lutum")
 
+LINKS: Final = 20
+"""Links of one result that are resolved."""
+
 Make = Callable[[], tuple[Client, StandardError | None]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The options of `connect` that every server has."""
+
+    progress: Progress | None
+    timeout: float | None
+    result_limit: int
+    resolve_links: bool
+    sampling: Lutum | None
 
 
 def connect(
@@ -51,6 +69,8 @@ def connect(
     mode: str | None = None,
     progress: Progress | None = None,
     result_limit: int = RESULT_LIMIT,
+    resolve_links: bool = False,
+    sampling: Lutum | None = None,
 ) -> Server:
     """A block with an MCP server: `async with connect(...) as server`.
 
@@ -66,6 +86,10 @@ def connect(
       mode: how to negotiate the protocol version, as `mcp.Client` has it.
       progress: told what the server reports while a call runs. What it raises ends the call, and is raised.
       result_limit: characters of text of one result. What is beyond is cut, and the result says so.
+      resolve_links: read the resources that a result links to, 20 of them at most, and put their content in
+        the link's place. Without it the link is one line; `server.resource(uri)` reads it.
+      sampling: answers the server's requests for an answer of a model, under its budget. Without it the
+        server is told that there is none.
 
     Raises:
       BadValue: no command, no URL, an option that the server does not take, or a figure below 1.
@@ -74,10 +98,13 @@ def connect(
         raise BadValue("timeout", f"{timeout!r} is not above 0 s; None means no limit")
     if result_limit < 1:
         raise BadValue("result_limit", f"{result_limit} is below 1")
+    if sampling is not None:
+        check_type("sampling", sampling, Lutum, "a lutum.Lutum")
+    options = Options(progress, timeout, result_limit, resolve_links, sampling)
     given: dict[str, object] = {"env": env, "cwd": cwd, "stderr": None if stderr == "inherit" else stderr}
     if not isinstance(server, str) and isinstance(server, Sequence):
         words: list[str] = [*server]  # pyright: ignore[reportUnknownVariableType]  # a str is a Sequence too
-        return Server(_command(words, env, cwd, stderr, mode), progress, timeout, result_limit)
+        return Server(_command(words, env, cwd, stderr, mode), options)
     for field, value in given.items():
         if value is not None:
             raise BadValue(field, "is for a command")
@@ -86,10 +113,10 @@ def connect(
             raise BadValue("server", f"{server!r} is no http(s) URL; a command is a list of its words")
         url = server
         _client(url, mode)  # an unknown mode is refused now
-        return Server(lambda: (_client(url, mode), None), progress, timeout, result_limit)
+        return Server(lambda: (_client(url, mode), None), options)
     if mode is not None:
         raise BadValue("mode", "is for a command or a URL; a client has its own")
-    return Server(_again(server), progress, timeout, result_limit)
+    return Server(_again(server), options)
 
 
 def _client(server: Any, mode: str | None) -> Client:
@@ -154,13 +181,13 @@ class Server:
     block ends the connection, and a command that was started, whatever its calls do.
     """
 
-    def __init__(
-        self, make: Make, progress: Progress | None, timeout: float | None, result_limit: int
-    ) -> None:
+    def __init__(self, make: Make, options: Options) -> None:
         self._make = make
-        self._progress = progress
-        self._timeout = timeout
-        self._limit = result_limit
+        self._progress = options.progress
+        self._timeout = options.timeout
+        self._limit = options.result_limit
+        self._resolve_links = options.resolve_links
+        self._sampling = options.sampling
         self._group: TaskGroup | None = None
         self._connection: McpConnection | None = None
         self._left_out: tuple[LeftOut, ...] = ()
@@ -206,7 +233,7 @@ class Server:
 
     @property
     def client(self) -> Client:
-        """The official client, for what is not here: resources, prompts, subscriptions.
+        """The official client, for what is not here: completions, subscriptions, templates of resources.
 
         Raises:
           UsageError: outside of the block.
@@ -259,7 +286,7 @@ class Server:
           BadValue: the server has no tool of a name in `only` or `names`.
           ToolError: the server did not answer.
         """
-        listed = {tool.name: tool for tool in await self._list()}
+        listed = {tool.name: tool for tool in await self._list("tools", self.client.list_tools)}
         wanted = list(listed) if only is None else list(only)
         for field, given in (("only", wanted), ("names", list(names or ()))):
             for name in given:
@@ -308,32 +335,104 @@ class Server:
         if raised:
             raise raised[0]
         assert result is not None
+        if self._resolve_links:
+            result = await self._with_links(connection, result)
         parts = parts_of(result, self._limit)
         if result.is_error:
             said = "\n".join(part.text for part in parts if isinstance(part, Text))
             raise ToolError(said or "the tool failed without a word")
         return parts
 
-    async def _list(self) -> list[Listed]:
-        """The tools of all pages. A cursor that comes again, or too many pages, ends the list."""
-        connection = self._open("toolset()")
-        found, cursor, seen = list[Listed](), None, set[str]()
+    async def prompts(self) -> list[Prompt]:
+        """What the server lists as its prompts now, as the official package has it.
+
+        A checkpoint only if it has to wait.
+
+        Raises:
+          ToolError: the server did not answer, or has no prompts.
+        """
+        return await self._list("prompts", self.client.list_prompts)
+
+    async def prompt(self, name: str, arguments: Mapping[str, str] | None = None) -> ModelInput:
+        """The messages of a prompt, as the input of a turn.
+
+        A checkpoint only if it has to wait.
+
+        Raises:
+          ToolError: the server did not answer, has no such prompt, or refuses the arguments.
+        """
+        connection = self._open("prompt()")
+        given = dict(arguments or {})
+        found = await connection.ask(lambda: connection.client.get_prompt(name, given), self._timeout)
+        return prompt_input(found.messages)
+
+    async def resources(self) -> list[Resource]:
+        """What the server lists as its resources now, as the official package has it.
+
+        A checkpoint only if it has to wait.
+
+        Raises:
+          ToolError: the server did not answer, or has no resources.
+        """
+        return await self._list("resources", self.client.list_resources)
+
+    async def resource(self, uri: str) -> list[Part]:
+        """The content of a resource as parts, for a message or a result; a link of a result has its uri.
+
+        A checkpoint only if it has to wait.
+
+        Raises:
+          ToolError: the server did not answer, or has no such resource.
+        """
+        connection = self._open("resource()")
+        found = await connection.ask(lambda: connection.client.read_resource(uri), self._timeout)
+        return resource_parts(found.contents, self._limit)
+
+    async def _with_links(self, connection: McpConnection, result: CallToolResult) -> CallToolResult:
+        """The result with the content of what it links to. A link that cannot be read stays one."""
+        blocks: list[ContentBlock] = []
+        links = 0
+        for block in result.content:
+            if not isinstance(block, ResourceLink) or links == LINKS:
+                blocks.append(block)
+                continue
+            links += 1
+            read = partial(connection.client.read_resource, block.uri)
+            try:
+                found = await connection.ask(read, self._timeout)
+            except ToolError as exc:
+                logger.warning("mcp: the link to %r cannot be resolved: %s", block.uri[:200], exc)
+                blocks.append(block)
+                continue
+            blocks += [
+                EmbeddedResource(type="resource", resource=one, annotations=block.annotations)
+                for one in found.contents
+            ]
+        return result.model_copy(update={"content": blocks})
+
+    async def _list(self, what: str, list_page: Any) -> list[Any]:
+        """The members of all pages. A cursor that comes again, or too many pages, ends the list."""
+        connection = self._open(f"{what}()")
+        found, cursor, seen = list[Any](), None, set[str]()
         for _ in range(PAGES):
-            list_page = partial(connection.client.list_tools, cursor=cursor, cache_mode="refresh")
-            page = await connection.ask(list_page, self._timeout)
-            found += page.tools
+            ask = partial(list_page, cursor=cursor, cache_mode="refresh")
+            page = await connection.ask(ask, self._timeout)
+            found += getattr(page, what)
             cursor = page.next_cursor
             if cursor is None:
                 return found
             if cursor in seen:
-                logger.warning("mcp: the server gave one cursor twice; its list of tools ends there")
+                logger.warning("mcp: the server gave one cursor twice; its list of %s ends there", what)
                 return found
             seen.add(cursor)
-        logger.warning("mcp: the list of tools has more than %d pages; the others are not read", PAGES)
+        logger.warning("mcp: the list of %s has more than %d pages; the others are not read", what, PAGES)
         return found
 
     def _new(self) -> McpConnection:
-        return McpConnection(*self._make())
+        client, errors = self._make()
+        if self._sampling is not None and client.sampling_callback is None:
+            client = dataclasses.replace(client, sampling_callback=answer_sampling(self._sampling))
+        return McpConnection(client, errors)
 
     async def _start(self, group: TaskGroup, connection: McpConnection) -> None:
         self._connection = connection

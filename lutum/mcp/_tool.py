@@ -45,7 +45,10 @@ class RemoteTool(Tool[dict[str, Any]]):
         self._call = call
         self._check = check
         self.remote_name: str = listed.name
-        super().__init__(ToolDef(name, self._raw.definition.schema, self._raw.definition.description))
+        super().__init__(
+            ToolDef(name, self._raw.definition.schema, self._raw.definition.description),
+            result_limit=None,  # `connect` has one, in characters
+        )
 
     def decode(self, arguments: str) -> dict[str, Any]:
         """Return the arguments as an object. Raises BadArguments."""

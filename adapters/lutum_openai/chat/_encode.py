@@ -20,7 +20,7 @@ from lutum.dialect.ids import schema_name
 from lutum.dialect.json import decode_object, encode
 from lutum.dialect.options import merge_extra_body
 from lutum.dialect.prefix import changed_at, differs_at
-from lutum.dialect.schema import narrow
+from lutum.dialect.schema import dropped_of_tools, narrow
 from lutum_clouds import BedrockPlace
 from lutum_openai import _estimate
 from lutum_openai._cloud import check_model
@@ -168,7 +168,7 @@ def prepare(request: TurnRequest, config: ChatConfig) -> Prepared:
         ),
         hidden_reasoning=hides_reasoning(model),
         structured="" if request.output is None else f"OpenAIOptions(structured={structured!r})",
-        dropped_constraints=dropped,
+        dropped_constraints=dropped + _dropped_of_tools(request, profile),
         implicit_bound=implicit,
         rates=requested_rates(options),
         cacheable=profile.cache_tokens is not None and tokens >= profile.cache_tokens,
@@ -273,6 +273,11 @@ def _tools(
         raise BadValue("output", f"a tool is already called {name!r}")
     value = ToolDef(name, request.output.schema, "Gives the answer.", strict=True)
     return (*tools, tool_json(value, profile)), reason
+
+
+def _dropped_of_tools(request: TurnRequest, profile: Profile) -> tuple[str, ...]:
+    tools = (*request.tools.head, *request.tools.new)
+    return dropped_of_tools(tools, schemas_of(profile)) if profile.strict else ()
 
 
 def _instruction(text: str, profile: Profile) -> bytes:

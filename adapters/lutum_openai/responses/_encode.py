@@ -28,7 +28,7 @@ from lutum.dialect.ids import schema_name
 from lutum.dialect.json import encode, is_object, same_value, to_bytes
 from lutum.dialect.options import merge_extra_body
 from lutum.dialect.prefix import changed_at
-from lutum.dialect.schema import narrow
+from lutum.dialect.schema import dropped_of_tools, narrow
 from lutum_openai import _estimate
 from lutum_openai._cloud import check_model
 from lutum_openai._endpoint import OpenAIEndpoint
@@ -204,7 +204,8 @@ def prepare(request: TurnRequest, config: ResponsesConfig) -> Prepared:
         unbounded=tuple(unbounded),
         hidden_reasoning=_hidden(model, options),
         structured=_structured(request, options),
-        dropped_constraints=dropped,
+        dropped_constraints=dropped
+        + dropped_of_tools((*request.tools.head, *request.tools.new), schemas_of(config.profile)),
         implicit_bound=implicit if bounded else None,
         rates=requested_rates(options),
         cacheable=tokens >= CACHE_TOKENS,

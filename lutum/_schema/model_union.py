@@ -1,0 +1,76 @@
+"""Unions with a pydantic model in them, which msgspec does not take.
+
+One is a type of its own to msgspec, which hands its JSON over as text. pydantic chooses among models; `shape`
+chooses where there are other members too. No I/O, no clock, no tasks.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
+
+from lutum._schema.names import is_model, short_name
+
+Decode = Callable[[str], Any]
+
+
+class _AnyMember(type):
+    """msgspec asks whether the value that its hook made is of the type."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return True
+
+
+class ModelUnion(metaclass=_AnyMember):
+    """A union with a pydantic model; each is a subclass.
+
+    Attributes:
+      given: its members as they were written.
+      arms: the same as msgspec reads them.
+      decode: the value that a JSON text is, where all members are models. Raises ValueError.
+    """
+
+    given: ClassVar[tuple[Any, ...]] = ()
+    arms: ClassVar[tuple[Any, ...]] = ()
+    decode: ClassVar[Decode | None] = None
+
+
+def model_union(given: Sequence[Any], arms: Sequence[Any], chosen_by: Sequence[Any]) -> type[ModelUnion]:
+    """A type for a union.
+
+    Args:
+      given: its members as they were written.
+      arms: the same as msgspec reads them.
+      chosen_by: the name of the discriminator, or pydantic's `Discriminator`.
+    """
+    name = "Or".join(short_name(_bare(one)) for one in given)
+    members: dict[str, Any] = {"given": tuple(given), "arms": tuple(arms)}
+    if all(is_model(_bare(one)) for one in given):
+        members["decode"] = staticmethod(_of_models(given, chosen_by))
+    return _AnyMember(name, (ModelUnion,), members)
+
+
+def _of_models(given: Sequence[Any], chosen_by: Sequence[Any]) -> Decode:
+    lock = threading.Lock()
+    adapters: list[Any] = []
+
+    def decode(text: str) -> Any:
+        with lock:
+            if not adapters:
+                pydantic: Any = importlib.import_module("pydantic")
+                union: Any = Union[tuple(given)]  # noqa: UP007  # known at run time
+                for one in chosen_by:
+                    field = pydantic.Field(discriminator=one) if isinstance(one, str) else one
+                    union = Annotated[union, field]
+                adapters.append(pydantic.TypeAdapter(union))
+        return adapters[0].validate_json(text)
+
+    return decode
+
+
+def _bare(hint: Any) -> Any:
+    while get_origin(hint) is Annotated:
+        hint = get_args(hint)[0]
+    return hint

@@ -1,0 +1,33 @@
+"""Names and descriptions of types. No I/O, no clock, no tasks."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+
+def is_model(cls: object) -> bool:
+    """Whether `cls` is a pydantic model.
+
+    By name, because another thread may be in the middle of the first import of pydantic.
+    """
+    return isinstance(cls, type) and any(
+        (base.__module__, base.__name__) == ("pydantic.main", "BaseModel") for base in cls.__mro__
+    )
+
+
+def description_of(cls: Any) -> str | None:
+    """The docstring, but not the one that a dataclass or, before Python 3.12, an enum gets without one."""
+    origin: Any = getattr(cls, "__origin__", cls)
+    text = origin.__doc__
+    if not isinstance(text, str) or text.startswith(f"{origin.__name__}(") or text == "An enumeration.":
+        return None
+    return inspect.cleandoc(text) or None
+
+
+def short_name(cls: object) -> str:
+    """A type's name without its modules."""
+    if isinstance(cls, type) and not getattr(cls, "__args__", ()):
+        return cls.__name__
+    return re.sub(r"[A-Za-z_][\w.]*\.(?:<locals>\.)?", "", repr(cls))
