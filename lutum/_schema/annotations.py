@@ -21,8 +21,8 @@ from msgspec import NODEFAULT, UNSET
 
 from lutum._schema.fields import ClassField, Kind, fields_of, kind_of
 from lutum._schema.metadata import Check, Facts, facts_of, is_field, is_plain
-from lutum._schema.model_union import ModelUnion, is_model, model_union
-from lutum._schema.names import description_of, short_name
+from lutum._schema.model_union import ModelUnion, model_union
+from lutum._schema.names import description_of, is_model, short_name
 from lutum._values.errors import BadValue
 
 Problems = list[tuple[str, str]]
@@ -284,7 +284,7 @@ def _native_kind(hint: Any) -> str:
     while isinstance(origin, NewType):
         origin = origin.__supertype__
     if origin in (int, float, str):
-        return origin.__name__
+        return str(origin.__name__)
     if origin in (bytes, bytearray):
         return "bytes"
     if origin in (list, set, frozenset) or (origin is tuple and get_args(hint)[-1:] == (...,)):

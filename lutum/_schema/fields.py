@@ -93,9 +93,10 @@ def _of_attrs(cls: Any, hints: dict[str, Any]) -> list[ClassField]:
 def _of_typeddict(cls: Any, hints: dict[str, Any]) -> list[ClassField]:
     found: list[ClassField] = []
     for name, hint in hints.items():
-        required = name in cls.__required_keys__
+        required: bool = name in cls.__required_keys__
         while (qualifier := get_origin(hint)) in _QUALIFIERS:
-            required = _QUALIFIERS[qualifier] if _QUALIFIERS[qualifier] is not None else required
+            said = _QUALIFIERS[qualifier]
+            required = required if said is None else said
             [hint] = get_args(hint)
         found.append(ClassField(name, name, hint, NODEFAULT if required else UNSET))
     return found

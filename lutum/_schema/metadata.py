@@ -159,7 +159,8 @@ def describes(metadata: Iterable[object]) -> bool:
 
 
 def _read(path: str, one: Any, facts: Facts) -> None:
-    kind = cast("type[Any]", type(one))
+    given: object = one
+    kind = type(given)
     where = kind.__module__.partition(".")[0]
     if one is None:  # `pydantic.conint` leaves some
         return
@@ -257,7 +258,7 @@ def _general(path: str, one: Any, facts: Facts) -> None:
 
 
 def _at_most(count: Callable[[Any], int], most: int) -> Test:
-    return lambda value: count(value) <= most
+    return lambda value: bool(count(value) <= most)
 
 
 def _digits(value: Any) -> int:
@@ -274,7 +275,7 @@ def _places(value: Any) -> int:
 
 def _is_whole(value: Any) -> bool:
     try:
-        return int(value) == value and abs(value) < 2**63
+        return bool(int(value) == value and abs(value) < 2**63)
     except (TypeError, ValueError, OverflowError):
         return False
 

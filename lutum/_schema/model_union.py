@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Union, cast, get_args, get_origin
 
 from lutum._schema.names import is_model, short_name
 
@@ -49,7 +49,8 @@ def model_union(given: Sequence[Any], arms: Sequence[Any], chosen_by: Sequence[A
     members: dict[str, Any] = {"given": tuple(given), "arms": tuple(arms)}
     if all(is_model(_bare(one)) for one in given):
         members["decode"] = staticmethod(_of_models(given, chosen_by))
-    return _AnyMember(name, (ModelUnion,), members)
+    made: Any = _AnyMember(name, (ModelUnion,), members)
+    return cast("type[ModelUnion]", made)
 
 
 def _of_models(given: Sequence[Any], chosen_by: Sequence[Any]) -> Decode:

@@ -95,7 +95,9 @@ class _Union(_Kind):
     def __init__(self, arms: list[_Kind]) -> None:
         flat = [one for arm in arms for one in (arm._arms if isinstance(arm, _Union) else [arm])]
         # Text fits str too, so what takes less of it is asked first.
-        self._arms = sorted(flat, key=lambda arm: isinstance(arm, _Leaf) and arm.annotation() is str)
+        self._arms: list[_Kind] = sorted(
+            flat, key=lambda arm: isinstance(arm, _Leaf) and arm.annotation() is str
+        )
 
     def annotation(self) -> Any:
         return Union[tuple(arm.annotation() for arm in self._arms)]  # noqa: UP007  # arms are known at run time
@@ -121,7 +123,7 @@ class _Object(_Kind):
     def is_meant(self, data: dict[str, Any]) -> bool:
         """Whether the data is of this member of a union, by its tag or by the fields with one value."""
         if self.tag is not None:
-            return data.get(self.tag[0], UNSET) == self.tag[1]
+            return bool(data.get(self.tag[0], UNSET) == self.tag[1])
         return bool(self.only) and all(data.get(str(key), UNSET) == one for key, one in self.only.items())
 
     def annotation(self) -> Any:

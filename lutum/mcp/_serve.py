@@ -178,8 +178,8 @@ def _block(at: int, part: Part) -> ContentBlock:
         case Document(data=bytes(data), media_type=str(kind)):
             uri = f"lutum:part/{at}"
             if kind.startswith("text/"):
-                text = TextResourceContents(uri=uri, mime_type=kind, text=data.decode(errors="replace"))
-                return EmbeddedResource(type="resource", resource=text)
+                words = TextResourceContents(uri=uri, mime_type=kind, text=data.decode(errors="replace"))
+                return EmbeddedResource(type="resource", resource=words)
             blob = BlobResourceContents(uri=uri, mime_type=kind, blob=base64.b64encode(data).decode())
             return EmbeddedResource(type="resource", resource=blob)
         case Image(url=url, file_id=file_id) | Document(url=url, file_id=file_id):

@@ -431,7 +431,8 @@ class Server:
     def _new(self) -> McpConnection:
         client, errors = self._make()
         if self._sampling is not None and client.sampling_callback is None:
-            client = dataclasses.replace(client, sampling_callback=answer_sampling(self._sampling))
+            answer: Any = answer_sampling(self._sampling)
+            client = dataclasses.replace(client, sampling_callback=answer)
         return McpConnection(client, errors)
 
     async def _start(self, group: TaskGroup, connection: McpConnection) -> None:
