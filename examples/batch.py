@@ -11,9 +11,11 @@ import msgspec
 
 import lutum
 import lutum_claude
+import lutum_gemini
 import lutum_openai.responses
 from lutum.abc import Adapter
 from lutum.testing.wire import Reply, Say, WireServer
+from lutum_gemini import GeminiAdapter
 from lutum_openai import OpenAIAdapter
 
 Turns = Mapping[str, lutum.TextTurn]
@@ -53,6 +55,31 @@ class File(msgspec.Struct):
     id: str
 
 
+class GeminiFile(msgspec.Struct):
+    name: str
+
+
+class GeminiUpload(msgspec.Struct):
+    file: GeminiFile
+
+
+class GeminiOutput(msgspec.Struct, frozen=True):
+    responsesFile: str | None = None
+
+
+class GeminiBatch(msgspec.Struct):
+    """The operation that a batch of Gemini's is."""
+
+    name: str
+    done: bool = False
+    response: GeminiOutput = GeminiOutput()
+
+
+class GeminiLine(msgspec.Struct):
+    key: str
+    response: msgspec.Raw = msgspec.Raw()
+
+
 async def claude(http: httpx.AsyncClient, turns: Turns, pause: float) -> dict[str, bytes]:
     """The answers of a Message Batch, by id; those that failed, expired or were cancelled are missing."""
     entries = b",".join(lutum_claude.batch_line(turn, id) for id, turn in turns.items())
@@ -88,6 +115,30 @@ async def openai(http: httpx.AsyncClient, turns: Turns, pause: float) -> dict[st
     output = (await http.get(f"/v1/files/{batch.output_file_id}/content")).raise_for_status().content
     lines = [msgspec.json.decode(line, type=OpenAILine) for line in output.splitlines()]
     return {line.custom_id: bytes(line.response.body) for line in lines}
+
+
+async def gemini(http: httpx.AsyncClient, turns: Turns, pause: float) -> dict[str, bytes]:
+    """The answers of a batch of Gemini's, by key; those that failed have an error in their place."""
+    file = b"\n".join(lutum_gemini.batch_line(turn, id) for id, turn in turns.items())
+    start = {"x-goog-upload-protocol": "resumable", "x-goog-upload-command": "start"}
+    begun = (await http.post("/upload/v1beta/files", json={}, headers=start)).raise_for_status()
+    finish = {"x-goog-upload-command": "upload, finalize", "x-goog-upload-offset": "0"}
+    upload = await http.post(begun.headers["x-goog-upload-url"], content=file, headers=finish)
+    name = msgspec.json.decode(upload.raise_for_status().content, type=GeminiUpload).file.name
+    model = next(iter(turns.values())).preview().model  # one batch is for one model
+    asked = {"batch": {"displayName": "rivers", "inputConfig": {"fileName": name}}}
+    sent = await http.post(f"/v1beta/models/{model}:batchGenerateContent", json=asked)
+    batch = msgspec.json.decode(sent.raise_for_status().content, type=GeminiBatch)
+    while not batch.done:
+        await anyio.sleep(pause)
+        status = await http.get(f"/v1beta/{batch.name}")
+        batch = msgspec.json.decode(status.raise_for_status().content, type=GeminiBatch)
+    if batch.response.responsesFile is None:
+        return {}
+    path = f"/download/v1beta/{batch.response.responsesFile}:download"
+    output = (await http.get(path, params={"alt": "media"})).raise_for_status().content
+    lines = [msgspec.json.decode(line, type=GeminiLine) for line in output.splitlines()]
+    return {line.key: bytes(line.response) for line in lines if bytes(line.response)}
 
 
 async def answer_all(
@@ -132,6 +183,7 @@ async def main() -> None:
     providers: list[tuple[Send, Callable[[str], Adapter], dict[str, str]]] = [
         (claude, _claude_adapter, {"x-api-key": "key", "anthropic-version": "2023-06-01"}),
         (openai, _openai_adapter, {"authorization": "Bearer key"}),
+        (gemini, _gemini_adapter, {"x-goog-api-key": "key"}),
     ]
     for send, adapter, headers in providers:
         server = WireServer(replies)  # a provider in memory: leave it out, and use the real base URL
@@ -153,6 +205,10 @@ def _claude_adapter(url: str) -> Adapter:
 
 def _openai_adapter(url: str) -> Adapter:
     return OpenAIAdapter("gpt-5", api_key="key", base_url=f"{url}/v1")
+
+
+def _gemini_adapter(url: str) -> Adapter:
+    return GeminiAdapter("gemini-2.5-flash", api_key="key", base_url=url)
 
 
 if __name__ == "__main__":

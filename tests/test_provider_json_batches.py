@@ -14,10 +14,12 @@ import lutum
 import lutum_claude
 from lutum.testing.wire import Call, Cut, Reply, Say, Status, WireServer
 from lutum_claude import ClaudeAdapter
+from lutum_gemini import GeminiAdapter
 from lutum_openai import OpenAIAdapter, OpenAIChatAdapter, chat
 
 CLAUDE = {"x-api-key": "key", "anthropic-version": "2023-06-01"}
 OPENAI = {"authorization": "Bearer key"}
+GEMINI = {"x-goog-api-key": "key"}
 
 
 def example() -> Any:
@@ -40,11 +42,11 @@ async def client(server: WireServer, headers: dict[str, str]) -> AsyncIterator[h
 
 
 async def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    """Offline, over both providers, with everything settled as reported."""
+    """Offline, over three providers, with everything settled as reported."""
     await BATCH.main()
     out = capsys.readouterr().out
-    assert out.count("longest: The Nile.\nwidest: The Amazon.\n") == 2
-    assert out.count("known='exact'") == 2
+    assert out.count("longest: The Nile.\nwidest: The Amazon.\n") == 3
+    assert out.count("known='exact'") == 3
 
 
 PROVIDERS = pytest.mark.parametrize(
@@ -52,8 +54,9 @@ PROVIDERS = pytest.mark.parametrize(
     [
         (BATCH.claude, lambda url: ClaudeAdapter("claude-sonnet-4-5", api_key="key", base_url=url), CLAUDE),
         (BATCH.openai, lambda url: OpenAIAdapter("gpt-5", api_key="key", base_url=f"{url}/v1"), OPENAI),
+        (BATCH.gemini, lambda url: GeminiAdapter("gemini-2.5-flash", api_key="key", base_url=url), GEMINI),
     ],
-    ids=["claude", "openai"],
+    ids=["claude", "openai", "gemini"],
 )
 
 
@@ -220,3 +223,63 @@ async def test_the_wire_server_knows_its_files_and_its_key() -> None:
         anonymous = {"authorization": ""}
         assert (await http.get("/v1/batches/none", headers=anonymous)).status_code == 401
         assert (await http.get("/v1/messages/batches/none", headers=anonymous)).status_code == 401
+
+
+async def test_geminis_entries_and_errors() -> None:
+    """Entries in the request keep their metadata; a failed one has a status; cancelling works."""
+    server = WireServer([Reply(Say("The Nile.")), Status(429), Reply(Say("x"), Cut())], batch_polls=1)
+    contents = {"contents": [{"role": "user", "parts": [{"text": "Which river?"}]}]}
+    entries = [{"request": contents, "metadata": {"key": id}} for id in "abc"]
+    asked = {"batch": {"input_config": {"requests": {"requests": entries}}}}
+    path = "/v1beta/models/gemini-2.5-flash:batchGenerateContent"
+    async with client(server, GEMINI) as http:
+        batch = (await http.post(path, json=asked)).json()
+        assert batch["metadata"]["state"] == "BATCH_STATE_PENDING"
+        running = (await http.get(f"/v1beta/{batch['name']}")).json()
+        assert "done" not in running
+        ended = (await http.get(f"/v1beta/{batch['name']}")).json()
+        stats = {"requestCount": "3", "successfulRequestCount": "1", "failedRequestCount": "2"}
+        assert ended["metadata"]["batchStats"] == stats
+        lines = ended["response"]["inlinedResponses"]["inlinedResponses"]
+        assert [line["metadata"]["key"] for line in lines] == ["a", "b", "c"]
+        parts = lines[0]["response"]["candidates"][0]["content"]["parts"]
+        assert "".join(part["text"] for part in parts) == "The Nile."
+        assert lines[1]["error"]["status"] == "RESOURCE_EXHAUSTED"
+        assert lines[2]["error"]["code"] == 4
+        await http.post(f"/v1beta/{batch['name']}:cancel")
+        cancelled = (await http.get(f"/v1beta/{batch['name']}")).json()
+        assert cancelled["metadata"]["state"] == "BATCH_STATE_CANCELLED"
+        assert "response" not in cancelled
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", "/v1beta/models/m:batchGenerateContent", {}, 400),
+        ("POST", "/v1beta/models/m:batchGenerateContent", {"batch": {"inputConfig": {"requests": {}}}}, 400),
+        (
+            "POST",
+            "/v1beta/models/m:batchGenerateContent",
+            {"batch": {"inputConfig": {"requests": {"requests": [{"request": {}, "key": "a"}]}}}},
+            400,
+        ),
+        (
+            "POST",
+            "/v1beta/models/m:batchGenerateContent",
+            {"batch": {"inputConfig": {"fileName": "files/absent"}}},
+            404,
+        ),
+        ("POST", "/upload/v1beta/files", {}, 400),
+        ("GET", "/v1beta/batches/absent", None, 404),
+        ("GET", "/download/v1beta/files/absent:download", None, 404),
+    ],
+    ids=["empty", "no entries", "a member beside", "no such file", "no protocol", "no batch", "no output"],
+)
+async def test_what_gemini_refuses_of_a_batch(method: str, path: str, body: Any, status: int) -> None:
+    server = WireServer([], api_key="key")
+    async with client(server, GEMINI) as http:
+        answer = await http.request(method, path, json=body)
+    assert answer.status_code == status
+    assert answer.json()["error"]["code"] == status
+    async with client(server, {"x-goog-api-key": "wrong"}) as http:
+        assert (await http.request(method, path, json=body)).status_code == 400

@@ -73,7 +73,7 @@ class GeminiDialect:
     def check(self, request: WireRequest) -> WireError | None:
         if request.method != "POST":
             return WireError("Method Not Allowed", status=405, type="INVALID_ARGUMENT")
-        if (refused := self._check_key(request)) is not None:
+        if (refused := self.check_key(request)) is not None:
             return refused
         body = request.body
         if _method(request) == "countTokens":
@@ -118,7 +118,8 @@ class GeminiDialect:
             self._hops[rendering.continuation] = rendering.parts
         return rendered
 
-    def _check_key(self, request: WireRequest) -> WireError | None:
+    def check_key(self, request: WireRequest) -> WireError | None:
+        """Refuse a request that does not bring the key."""
         if self._api_key is None:
             return None
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")

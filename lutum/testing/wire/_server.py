@@ -23,6 +23,7 @@ from lutum.testing.wire._claude_vertex import ClaudeVertexDialect
 from lutum.testing.wire._dialect import Dialect
 from lutum.testing.wire._error import WireError
 from lutum.testing.wire._gemini import GeminiDialect
+from lutum.testing.wire._gemini_batches import GeminiBatchesDialect
 from lutum.testing.wire._memory import WireTransport
 from lutum.testing.wire._openai import Bills
 from lutum.testing.wire._openai_batches import OpenAIBatchesDialect
@@ -77,9 +78,9 @@ class WireServer:
 
     It speaks Claude's Messages, also as Vertex AI does, OpenAI's Responses, Chat Completions and Completions,
     and Gemini's `generateContent`, each on its paths, and OpenRouter's record of a generation, which is not
-    there for the first `generation_misses` questions. It takes batches of Claude's and OpenAI's: each entry
-    is a request of its own, in the log too, answered when the batch is made; the first `batch_polls`
-    questions after a batch find it in progress.
+    there for the first `generation_misses` questions. It takes batches of Claude's, OpenAI's and Gemini's:
+    each entry is a request of its own, in the log too, answered when the batch is made; the first
+    `batch_polls` questions after a batch find it in progress.
     With `prompt_cache`, Claude's and OpenAI's answers bill cache reads and writes as the providers document
     it; `WireRequest.cache` has the figures.
     `chat_reasoning` is the member in which Chat Completions shows reasoning: unless said, OpenRouter's
@@ -102,6 +103,7 @@ class WireServer:
     ) -> None:
         bills = Bills()
         claude = ClaudeDialect(signing=signing, bind_prefix=bind_prefix, api_key=api_key)
+        gemini = GeminiDialect(signing=signing, api_key=api_key)
         self._scripts: deque[Script] = deque(() if callable(scripts) else scripts)
         self._default = scripts if callable(scripts) else default
         self._chunking: Chunking = chunking
@@ -111,7 +113,8 @@ class WireServer:
             OpenAIResponsesDialect(signing=signing, api_key=api_key, bills=bills),
             OpenAIChatDialect(signing=signing, api_key=api_key, reasoning=chat_reasoning, bills=bills),
             OpenAICompletionsDialect(api_key=api_key),
-            GeminiDialect(signing=signing, api_key=api_key),
+            gemini,
+            GeminiBatchesDialect(gemini, self._inner, polls=batch_polls),
             OpenRouterGenerationDialect(api_key=api_key, misses=generation_misses, bills=bills),
             ClaudeBatchesDialect(self._inner, polls=batch_polls, api_key=api_key),
             OpenAIBatchesDialect(self._inner, polls=batch_polls, api_key=api_key),
