@@ -13,6 +13,8 @@ AT_ONCE = {1: 200, 50: 20, 200: 8}
 SDKS = (Run("anthropic .stream()"), Run("openai"), Run("pydantic-ai"))
 EVENTS_ONLY = Run("anthropic")  # ends without a result, so it is shown and not compared with
 RAW = (Run("raw aiohttp"), Run("raw httpx"))
+GEMINI = (RAW[0], *LUTUM, Run("google-genai"))
+"""Gemini's answers, in the same run as the others."""
 ALL = (*RAW, *LUTUM, *SDKS, EVENTS_ONLY)
 
 
@@ -24,6 +26,7 @@ def measure(url: str, quick: bool) -> Report:
         " connections. Classifying and judging are made of such turns. The raw clients only read bytes.",
     )
     found: dict[tuple[Run, int], float] = {}
+    gemini: dict[tuple[Run, int], float] = {}
     for count in counts:
         repeat = max(3, AT_ONCE[count] // (4 if quick else 1))
         jobs = {
@@ -38,22 +41,33 @@ def measure(url: str, quick: bool) -> Report:
             )
             for each in ALL
         }
+        jobs |= {
+            f"gemini {each}": partial(
+                run, each, "gemini", f"{url}/text/{EVENTS}/50/0", EVENTS, streams=count, repeat=repeat
+            )
+            for each in GEMINI
+        }
         ran = interleaved(1 if quick else 3, jobs)
+        gemini |= {(each, count): ran[f"gemini {each}"]["cpu_us"] * EVENTS for each in GEMINI}
         found |= {(each, count): ran[f"{each}"]["cpu_us"] * EVENTS for each in ALL}
-    report.tables.append(
-        Table(
-            "Microseconds of CPU for a turn",
-            ("", *(f"{count} at once" for count in counts)),
-            tuple((each.label, *(f"{found[each, count]:.0f}" for count in counts)) for each in ALL),
+    for caption, runs, figures in (("", ALL, found), (" of Gemini", GEMINI, gemini)):
+        rows = tuple((each.label, *(f"{figures[each, count]:.0f}" for count in counts)) for each in runs)
+        report.tables.append(
+            Table(
+                f"Microseconds of CPU for a turn{caption}",
+                ("", *(f"{count} at once" for count in counts)),
+                rows,
+            )
         )
-    )
     aiohttp = found[RAW[0], 50]
     best = min(found[each, 50] for each in SDKS)
+    sdk = gemini[GEMINI[-1], 50]
     for ours, share in zip(LUTUM, (1 / 5, 1 / 4.5), strict=True):
         cpu = found[ours, 50]
         report.checks += [
             Check(f"50 at once: {ours.label} / best SDK", cpu / best, share),
             Check(f"50 at once: {ours.label} / raw aiohttp", cpu / aiohttp, 4.2),
+            Check(f"Gemini, 50 at once: {ours.label} / google-genai", gemini[ours, 50] / sdk, 1 / 5),
         ]
     return report
 

@@ -9,7 +9,9 @@ from lutum import BadValue
 
 # RFC 1123, 2.1: letters, digits and inner hyphens, 63 characters at most.
 _LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE | re.ASCII)
-_PROJECT: Final = re.compile(r"(?:[a-z0-9][a-z0-9.-]*:)?[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+_PROJECT: Final = re.compile(
+    r"(?:[a-z0-9][a-z0-9.-]*:)?[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE | re.ASCII
+)
 
 
 def host_label(field: str, value: object, example: str) -> str:
@@ -42,7 +44,5 @@ def project_id(field: str, value: object) -> str:
       BadValue: it is not one.
     """
     if not isinstance(value, str) or not _PROJECT.fullmatch(value):
-        raise BadValue(
-            field, f"{value!r} is not the id of a project: small letters, digits and inner hyphens"
-        )
+        raise BadValue(field, f"{value!r} is not the id of a project: letters, digits and inner hyphens")
     return value

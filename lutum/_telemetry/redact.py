@@ -119,8 +119,8 @@ def hiding(values: Iterable[str]) -> Callable[[bytes], bytes]:
 
     A function, because its repr shows nothing of them in a traceback with local variables.
     """
-    secrets = [part for value in values for part in {value, value.rpartition(" ")[2]}]
-    return lambda body: masked(body, secrets)
+    kept = tuple(values)
+    return lambda body: masked(body, [part for one in kept for part in {one, one.rpartition(" ")[2]}])
 
 
 def masked_value(value: Any, secrets: Iterable[str]) -> Any:
