@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 import lutum
-from lutum.abc import Decoder, Event, Prepared, ReplayForm, TurnRequest
+from lutum import Event
+from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
 from lutum.testing import check_adapter
 from lutum.transport import Credential, HttpAdapter, no_key
 from lutum_claude import ClaudeAdapter

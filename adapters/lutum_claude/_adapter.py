@@ -14,7 +14,7 @@ from lutum.abc import Decoder, Prepared, RateLimit, ReplayForm, TurnRequest
 from lutum.dialect.errors import ErrorTable, body_error
 from lutum.dialect.headers import x_rate_limits
 from lutum.dialect.json import decode_object, encode
-from lutum.transport import Connector, Credential, HttpAdapter, HttpClient, KeyOrSigner, Secret, credential_of
+from lutum.transport import Connector, Credential, HttpClient, KeyOrSigner, Secret, credential_of
 from lutum_claude import _decode, _encode, _messages, _turn, _wire
 from lutum_claude._cloud import check_cloud
 from lutum_claude._errors import ERRORS
@@ -24,7 +24,7 @@ from lutum_clouds import (
     AwsSource,
     BedrockDoor,
     BedrockPlace,
-    CloudDoor,
+    CloudAdapter,
     azure_host,
     azure_signer,
     bedrock_place,
@@ -63,7 +63,7 @@ _decode_counted = msgspec.json.Decoder(_ClaudeCount).decode
 
 
 @final
-class ClaudeAdapter(HttpAdapter):
+class ClaudeAdapter(CloudAdapter):
     """Claude, over the Messages API or whatever speaks it.
 
     Args:
@@ -284,15 +284,6 @@ class ClaudeAdapter(HttpAdapter):
         )
         adapter._stand_at(named_door("claude-vertex"))
         return adapter
-
-    @property
-    def door(self) -> CloudDoor | None:
-        """What is known about the cloud's door that requests go through; None at any other host."""
-        return self._door
-
-    def _stand_at(self, door: CloudDoor | None) -> None:
-        self._door = door
-        self._billed_by = None if door is None else door.prices
 
     @property
     def name(self) -> str:

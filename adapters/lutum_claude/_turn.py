@@ -14,6 +14,7 @@ from msgspec import Raw
 from lutum import CommittedTurn, ReasoningItem, RefusalItem, TextItem, ToolCallItem, ViewItem
 from lutum.abc import ReplayForm
 from lutum.dialect.json import decode_object, encode, is_object, starts_with, string
+from lutum.dialect.replay import origin_form
 from lutum_claude import _models, _wire
 from lutum_claude._citations import citations_of
 
@@ -124,15 +125,12 @@ def has_thinking(turn: CommittedTurn) -> bool:
 
 def replay_form(turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
     """Whether `turn` goes back exactly to that scope and model; what stands before it is not looked at."""
-    if turn.adapter != _wire.NAME:
-        return ReplayForm(False, f"it was made by the adapter {turn.adapter!r}")
-    if turn.scope != scope:
-        return ReplayForm(False, f"it was made at {turn.scope!r}, this is {scope!r}")
-    if turn.inexact_reason is not None:
-        return ReplayForm(False, turn.inexact_reason)
+    form = origin_form(turn, _wire.NAME, scope)
+    if not form.exact:
+        return form
     if not _models.reads(model, turn.model) and has_thinking(turn):
         return ReplayForm(False, f"{model} cannot read the thinking of {turn.model}")
-    return ReplayForm(True)
+    return form
 
 
 def has_unsigned(turn: CommittedTurn) -> bool:

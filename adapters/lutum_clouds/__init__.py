@@ -1,5 +1,6 @@
 """The clouds through which other adapters reach their models: Amazon Bedrock, Microsoft Azure, Google Cloud.
 
+_adapter   the base class of adapters that clouds serve too
 _doors     what each door lacks and how it differs: one row each, with its sources
 _sigv4     AWS signatures; _signers: signers of requests; _credentials: values
 _chain     the AWS credential chain of botocore: the only I/O
@@ -9,6 +10,7 @@ _labels    checks of what becomes part of a host name or a path; _models: ids at
 Adapters use it: `ClaudeAdapter.bedrock`, `.azure`, `.vertex` and their siblings. Users need `AwsCredentials`.
 """
 
+from lutum_clouds._adapter import CloudAdapter as CloudAdapter
 from lutum_clouds._azure import azure_host as azure_host, azure_signer as azure_signer
 from lutum_clouds._bedrock import (
     BedrockDoor as BedrockDoor,
@@ -42,6 +44,7 @@ __all__ = [
     "BearerToken",
     "BedrockDoor",
     "BedrockPlace",
+    "CloudAdapter",
     "CloudDoor",
     "SigV4Signer",
     "azure_host",

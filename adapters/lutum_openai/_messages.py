@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Raw as RawJson
 
-from lutum import BadValue, Document, Event, Image, Message, Raw, ToolDef, ToolResult, Turn
+from lutum import BadValue, Document, Event, Image, Message, Part, Raw, Text, ToolDef, ToolResult, Turn
 from lutum.abc import Decoder
-from lutum.dialect.json import FAULTS, decode_object, encode, objects, same_value
+from lutum.dialect.json import FAULTS, decode_object, decode_str, encode, objects, same_value
 from lutum_clouds import door_of, refuse
 
 Said = TypeVar("Said", Message, ToolResult)
@@ -45,11 +46,23 @@ UNREADABLE = (*FAULTS, BadValue, binascii.Error, KeyError)
 """What reading a part may raise; it then stays raw."""
 
 
-def with_wire(item: Said, name: str, rendered: bytes | None, received: bytes) -> Said:
-    """An item with the JSON it was read from, unless it is sent as just that."""
-    if rendered is not None and same_value(rendered, received):
+def with_wire(item: Said, name: str, render: Callable[[], Sequence[bytes]], received: bytes) -> Said:
+    """An item with the JSON it was read from, unless `render` gives just that."""
+    try:
+        rendered = render()
+    except BadValue:
+        rendered = ()
+    if len(rendered) == 1 and same_value(rendered[0], received):
         return item
     return msgspec.structs.replace(item, wire=Raw(name, received.decode()))
+
+
+def parts_of(content: bytes, part: Callable[[bytes], Part]) -> tuple[Part, ...] | None:
+    """The parts of a content or an output; None where it is neither text nor an array of objects."""
+    if content.startswith(b'"'):
+        return (Text(decode_str(content)),)
+    entries = objects(content)
+    return None if entries is None else tuple(map(part, entries)) or (Text(""),)
 
 
 class _FunctionEntry(msgspec.Struct):

@@ -19,6 +19,7 @@ from lutum.dialect.headers import check_extra_headers, request_headers
 from lutum.dialect.json import FAULTS, copied, decode_array, decode_object, encode, is_object, string
 from lutum.dialect.options import ProviderOptions, check_extra_body, merge_extra_body, options_of
 from lutum.dialect.prefix import changed_at, differs_at
+from lutum.dialect.replay import origin_form
 from lutum.dialect.schema import narrow
 from lutum.dialect.stream import StreamDecoder
 from lutum.dialect.tokens import Rates
@@ -106,11 +107,10 @@ def prepare(request: TurnRequest, config: ReedConfig) -> Prepared:
 
 def replay_form(turn: lutum.CommittedTurn, scope: str, model: str) -> ReplayForm:
     """Whether a turn goes back exactly. A seal belongs to an account and to a model."""
-    if turn.adapter != NAME:
-        return ReplayForm(False, f"it is from {turn.adapter}")
-    if (turn.scope, turn.model) != (scope, model):
-        return ReplayForm(False, f"its seal belongs to {turn.model} at {turn.scope}")
-    return ReplayForm(turn.exact, turn.inexact_reason or "")
+    form = origin_form(turn, NAME, scope)
+    if form.exact and turn.model != model:
+        return ReplayForm(False, f"its seal belongs to {turn.model}")
+    return form
 
 
 def first_difference(earlier: Prepared, later: Prepared, config: ReedConfig) -> str | None:

@@ -13,6 +13,7 @@ ids        ids of calls that a provider accepts
 headers    check the headers that a user adds
 tokens     estimate tokens of text, JSON, images and documents
 prefix     where a request is not an earlier one with more at its end
+replay     whether a turn comes from here
 schema     a strict schema in the provider's dialect
 options    options of one turn over an adapter's, and the hooks that choose them
 
@@ -30,6 +31,7 @@ from lutum.dialect import (
     logprobs as logprobs,
     options as options,
     prefix as prefix,
+    replay as replay,
     retry as retry,
     schema as schema,
     stream as stream,
@@ -48,6 +50,7 @@ __all__ = [
     "logprobs",
     "options",
     "prefix",
+    "replay",
     "retry",
     "schema",
     "stream",

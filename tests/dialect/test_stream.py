@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from lutum import Event, ProviderError, ProviderEvent, Response
+from lutum import CommittedTurn, Event, ProviderError, ProviderEvent, Response
+from lutum.abc import ReplayForm
 from lutum.dialect.errors import ErrorTable
 from lutum.dialect.prefix import changed_at, changed_path, differs_at
+from lutum.dialect.replay import origin_form
 from lutum.dialect.stream import StreamDecoder
 
 
@@ -92,3 +94,12 @@ def test_lists_of_requests_are_compared() -> None:
     assert changed_path(flat, [*flat, ("user", 3, "$.c")], "$.all") is None
     assert changed_path(flat, [flat[0], ("model", 2, "$.x")], "$.all") == "$.x"
     assert changed_path(flat, flat[:1], "$.all") == "$.all"
+
+
+def test_a_turn_from_elsewhere_goes_back_as_what_it_says() -> None:
+    turn = CommittedTurn("a", "host", "m", b"{}")
+    assert origin_form(turn, "a", "host").exact
+    assert origin_form(turn, "b", "host").reason == "it was made by the adapter 'a'"
+    assert origin_form(turn, "a", "other").reason == "it was made at 'host', this is 'other'"
+    cut = CommittedTurn("a", "host", "m", b"{}", inexact_reason="a part is missing")
+    assert origin_form(cut, "a", "host") == ReplayForm(False, "a part is missing")

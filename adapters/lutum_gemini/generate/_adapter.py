@@ -16,13 +16,12 @@ from lutum.dialect.options import options_of
 from lutum.transport import (
     Connector,
     Credential,
-    HttpAdapter,
     HttpClient,
     KeyOrSigner,
     check_base_url,
     credential_of,
 )
-from lutum_clouds import CloudDoor, door_of, named_door, vertex_host, vertex_place, vertex_signer
+from lutum_clouds import CloudAdapter, door_of, named_door, vertex_host, vertex_place, vertex_signer
 from lutum_gemini._options import GeminiHooks, GeminiOptions
 from lutum_gemini.generate import _decode, _encode, _errors, _tools, _turn, _wire
 
@@ -50,7 +49,7 @@ _decode_counted = msgspec.json.Decoder(_GeminiCount).decode
 
 
 @final
-class GeminiAdapter(HttpAdapter):
+class GeminiAdapter(CloudAdapter):
     """Gemini, over `generateContent` of the Gemini API; `GeminiAdapter.vertex` is the door of Vertex AI.
 
     Its name, as in `Raw`, is `gemini`.
@@ -166,15 +165,6 @@ class GeminiAdapter(HttpAdapter):
         )
         adapter._stand_at(named_door("gemini-vertex"))
         return adapter
-
-    @property
-    def door(self) -> CloudDoor | None:
-        """What is known about the door that requests go through; None at a host of somebody else."""
-        return self._door
-
-    def _stand_at(self, door: CloudDoor | None) -> None:
-        self._door = door
-        self._billed_by = None if door is None else door.prices
 
     @property
     def name(self) -> str:

@@ -37,6 +37,7 @@ from lutum.dialect.json import (
     string,
 )
 from lutum.dialect.logprobs import SampledTokens
+from lutum.dialect.replay import origin_form
 from lutum_gemini.generate import _models, _wire
 from lutum_gemini.generate._citations import citations_of
 from lutum_gemini.generate._parts import is_plain, members_of_part, text_of
@@ -242,10 +243,9 @@ def goes_whole(turn: CommittedTurn, scope: str, model: str) -> bool:
 
 
 def _why_not(turn: CommittedTurn, scope: str, model: str) -> str | None:
-    if turn.adapter != _wire.NAME:
-        return f"it was made by the adapter {turn.adapter!r}"
-    if turn.scope != scope:
-        return f"it was made at {turn.scope!r}, this is {scope!r}"
+    form = origin_form(turn, _wire.NAME, scope)
+    if (turn.adapter, turn.scope) != (_wire.NAME, scope):
+        return form.reason
     if _is_readable(turn, model):
         return turn.inexact_reason
     if has_signature(turn.wire):

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import copy
-import os
-from typing import Any, ClassVar, Literal, Self, final
+from typing import ClassVar, Literal, Self, final
 from urllib.parse import urlsplit
 
 import msgspec
 
 from lutum import BadValue, CommittedTurn, Event, Response, Transcript
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
-from lutum.dialect.errors import ErrorTable
-from lutum.transport import Connector, HttpAdapter, HttpClient, KeyOrSigner, Secret, check_base_url
+from lutum.transport import Connector, HttpClient, KeyOrSigner, Secret
 from lutum_clouds import (
     AwsSource,
     BedrockDoor,
-    CloudDoor,
     azure_host,
     azure_signer,
     bedrock_place,
@@ -26,15 +23,15 @@ from lutum_clouds import (
 )
 from lutum_openai import _endpoint, _messages
 from lutum_openai._cloud import check_cloud
-from lutum_openai._errors import ERRORS
 from lutum_openai._hosts import named_profile, profile_of
+from lutum_openai._http_adapter import OpenAIHttpAdapter
 from lutum_openai._options import OpenAIHooks, OpenAIOptions
 from lutum_openai._profiles import Profile
 from lutum_openai.chat import _decode, _encode, _turn, _unanswered, _wire
 
 
 @final
-class OpenAIChatAdapter(HttpAdapter):
+class OpenAIChatAdapter(OpenAIHttpAdapter):
     """Chat Completions, at OpenAI or wherever it is spoken. Its name, as in `Raw`, is `openai-chat`.
 
     A tool result that is an error begins with `ERROR: `: the dialect has no flag for it.
@@ -65,11 +62,7 @@ class OpenAIChatAdapter(HttpAdapter):
       BadValue: a blank model, a URL that is none, Azure without a version, a client that is none.
     """
 
-    errors: ClassVar[ErrorTable] = ERRORS
     endpoints: ClassVar[tuple[str, ...]] = ("/chat/completions", "/chat", "/completions")
-    options_class: ClassVar[type[Any] | None] = OpenAIOptions
-    hooks_class: ClassVar[type[Any] | None] = OpenAIHooks
-    request_ids: ClassVar[tuple[str, ...]] = _endpoint.REQUEST_IDS
 
     def __init__(
         self,
@@ -89,24 +82,17 @@ class OpenAIChatAdapter(HttpAdapter):
         options: OpenAIOptions = OpenAIOptions(),
         hooks: OpenAIHooks = OpenAIHooks(),
     ) -> None:
-        base = base_url or os.environ.get("OPENAI_BASE_URL") or _endpoint.OWN_BASE_URL
-        self._endpoint = _endpoint.endpoint(check_base_url(base), api_version)
         super().__init__(
             model,
-            base,
-            scope=replay_scope or self._endpoint.host,
-            credential=self._endpoint.credential(api_key),
-            own_host=_endpoint.OWN_HOST,
-            variable="OPENAI_API_KEY",
+            api_key=api_key,
+            base_url=base_url,
+            api_version=api_version,
+            scope=replay_scope,
             http_client=http_client,
             default_max_output_tokens=default_max_output_tokens,
             hooks=hooks,
             options=options,
         )
-        if self._endpoint.own:
-            organization = organization or os.environ.get("OPENAI_ORG_ID") or None
-            project = project or os.environ.get("OPENAI_PROJECT_ID") or None
-        said = (("openai-organization", organization), ("openai-project", project))
         known = profile_of(self._endpoint.host) if profile is None else named_profile(profile)
         if max_tokens_field != "auto":
             known = known.with_max_tokens(max_tokens_field)
@@ -121,7 +107,7 @@ class OpenAIChatAdapter(HttpAdapter):
             options=options,
             default_max_output_tokens=default_max_output_tokens,
             cache_control=cache_control,
-            headers=tuple((name, value) for name, value in said if value),
+            headers=self._account(organization, project),
             secret_headers=self._secret_headers,
         )
 
@@ -239,15 +225,6 @@ class OpenAIChatAdapter(HttpAdapter):
         adapter._config = msgspec.structs.replace(adapter._config, url=chat_url(adapter._endpoint))
         adapter._stand_at(named_door("openai-azure"))
         return adapter
-
-    @property
-    def door(self) -> CloudDoor | None:
-        """What is known about the cloud's door that requests go through; None at any other host."""
-        return self._door
-
-    def _stand_at(self, door: CloudDoor | None) -> None:
-        self._door = door
-        self._billed_by = None if door is None else door.prices
 
     @property
     def name(self) -> str:

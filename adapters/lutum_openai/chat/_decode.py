@@ -29,9 +29,7 @@ from lutum import (
     ToolCallDelta,
     ToolCallIssue,
     ToolCallReady,
-    TurnStarted,
 )
-from lutum.dialect.errors import is_error
 from lutum.dialect.json import (
     FAULTS,
     copied,
@@ -39,15 +37,11 @@ from lutum.dialect.json import (
     decode_object,
     is_null,
     is_object,
-    is_word,
-    json_of,
     starts_with,
-    string,
 )
 from lutum.dialect.logprobs import SampledTokens
-from lutum.dialect.stream import StreamDecoder
 from lutum.dialect.usage import Mode, Reported, UsageReports, member
-from lutum_openai._errors import ERRORS
+from lutum_openai._chunks import NOTHING, ChunkDecoder
 from lutum_openai._usage import rates_of, read_timings, read_usage
 from lutum_openai.chat import _turn, _wire
 from lutum_openai.chat._assemble import ReceivedCall, ReceivedMessage
@@ -56,7 +50,6 @@ from lutum_openai.chat._think import Piece, TagSplitter
 PATIENCE = 8
 """So many chunks in a row that are not plain, and none is tried any more: a failed try is not free."""
 
-_NO_ERROR = frozenset({b"", b"null", b'""', b"{}", b"[]", b"false"})
 
 # Members of a chunk that have events of their own, or say nothing that is not in one.
 _PLAIN = frozenset({"id", "object", "created", "model", "choices", "usage", "error"})
@@ -64,7 +57,7 @@ _PADDING = frozenset({"obfuscation", "p"})  # against traffic analysis: OpenAI, 
 
 
 @final
-class ChatDecoder(StreamDecoder):
+class ChatDecoder(ChunkDecoder):
     """Decode one answer; nothing after `[DONE]` is looked at.
 
     Args:
@@ -95,68 +88,31 @@ class ChatDecoder(StreamDecoder):
         increments: bool = False,
         think: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(response, ERRORS)
-        self._model = model
-        self._scope = scope
+        mode: Mode = "increments" if increments else "cumulative"
+        reports = UsageReports(estimate, hidden=hidden_reasoning, mode=mode)
+        super().__init__(response, model=model, scope=scope, usage=reports, finish=_wire.FINISH)
         self._inexact = inexact_reason
         self._text = StructuredDelta if structured else TextDelta
         self._value_tool = value_tool
         self._think = think
         self._tags = TagSplitter(think) if think else None
 
-        self._is_body = False  # the answer is one JSON value
         self._message = ReceivedMessage()
         self._tokens = SampledTokens()
         self._plain = PATIENCE  # what is left of it
         self._fingerprint: tuple[str | None, str | None, str | None] | None = None
         self._seen = dict[str, bytes]()
-        self._started = False
-        self._finish = ""
         self._rates = rates
-        mode: Mode = "increments" if increments else "cumulative"
-        self._usage = UsageReports(estimate, hidden=hidden_reasoning, mode=mode)
         self._deltas = 0
-
-    def _whole_body(self, body: bytes, out: list[Event]) -> None:
-        self._is_body = True
-        members = decode_object(body) if body.startswith(b"{") else {}
-        if is_null(members.get("choices")):
-            self._refuse_body(body)
-        self._chunk(b"", body, members, out)
-        if self._started:
-            self._usage.mark_final()
-            self._end(out, "the answer has neither a finish_reason nor a usage")
 
     def _end_of_stream(self, out: list[Event], *, clean: bool) -> None:
         if self._finish and clean and (self._usage.final or self._finish != "tool_calls"):
             self._complete(out)
 
-    def _end(self, out: list[Event], problem: str) -> None:
-        """Complete the turn, unless nothing says that the answer is whole."""
-        if self._finish or (self._started and self._usage.final):
-            self._complete(out)
-            return
-        self._raise_cut(problem)
-
     def _take(self, name: bytes, data: bytes, out: list[Event]) -> None:
         if self._plain > 0 and not name and self._take_plain(data, out):
             return
-        stripped = data.strip()
-        if stripped in (b"", b"null", b'""', b"{}"):
-            return
-        if stripped == _wire.DONE:
-            self._end(out, "the stream ended with [DONE] and without a finish_reason")
-            return
-        try:
-            members = decode_object(data)
-        except FAULTS as exc:
-            if name == b"error" or is_error(stripped):  # such as Google's list
-                self._raise(stripped)
-            if name and is_word(data):
-                out.append(ProviderEvent(name.decode(errors="replace"), json_of(stripped)))  # a heartbeat
-                return
-            self._fail(data, str(exc))
-        self._chunk(name, stripped, members, out)
+        super()._take(name, data, out)
 
     def _take_plain(self, data: bytes, out: list[Event]) -> bool:
         """Take a chunk that goes on with what the chunk before said; False where it does anything else.
@@ -195,35 +151,22 @@ class ChatDecoder(StreamDecoder):
         self._plain = PATIENCE
         return True
 
-    def _chunk(self, name: bytes, data: bytes, members: dict[str, Raw], out: list[Event]) -> None:
-        error = members.get("error")
-        if name == b"error" or (error is not None and bytes(error) not in _NO_ERROR):
-            self._raise(data)
-        if not is_null(members.get("base_resp")) and is_error(data):
-            self._raise(data)  # MiniMax, whose chunks all have one
+    def _choices(self, data: bytes, members: dict[str, Raw], out: list[Event]) -> None:
         raw_choices = members.get("choices")
-        if is_null(raw_choices) and is_null(members.get("usage")):
-            if is_error(data):
-                self._raise(data)
-            out.append(ProviderEvent(name.decode(errors="replace") or "chunk", data))
-            return
-        try:
-            choices = None if raw_choices is None else _wire.decode_choices(raw_choices)
-            if choices:
-                self._start(members, out)
-            if not members.keys() <= _PLAIN:
-                self._tokens.take_prompt(members.get("prompt_token_ids", b""))
-                self._extras(members, out)
-            for at, choice in enumerate(choices or ()):
-                if choice.number:
-                    assert raw_choices is not None
-                    other = copied(decode_array(raw_choices)[at])
-                    out.append(ProviderEvent(f"choice.{choice.number}", other))
-                else:
-                    self._choice(choice, data, out)
-            self._reports(members, out, alone=not choices)
-        except FAULTS as exc:
-            self._fail(data, str(exc))
+        choices = None if raw_choices is None else _wire.decode_choices(raw_choices)
+        if choices:
+            self._start(members, out)
+        if not members.keys() <= _PLAIN:
+            self._tokens.take_prompt(members.get("prompt_token_ids", b""))
+            self._extras(members, out)
+        for at, choice in enumerate(choices or ()):
+            if choice.number:
+                assert raw_choices is not None
+                other = copied(decode_array(raw_choices)[at])
+                out.append(ProviderEvent(f"choice.{choice.number}", other))
+            else:
+                self._choice(choice, data, out)
+        self._reports(members, out, alone=not choices)
 
     def _reports(self, members: dict[str, Raw], out: list[Event], *, alone: bool) -> None:
         """Take the usage of a chunk, wherever it stands; after the choices, whose reason makes it final."""
@@ -234,14 +177,6 @@ class ChatDecoder(StreamDecoder):
             self._report(read_usage(usage), usage, out, alone=alone)
         elif (timings := members.get("timings")) is not None:
             self._report(read_timings(timings), timings, out, alone=alone)
-
-    def _start(self, members: dict[str, Raw], out: list[Event]) -> None:
-        if self._started:
-            return
-        self._started = True
-        self._model = string(members.get("model")) or self._model
-        self._response = msgspec.structs.replace(self._response, id=string(members.get("id")) or None)
-        out.append(TurnStarted(self._model, self._response))
 
     def _extras(self, members: dict[str, Raw], out: list[Event]) -> None:
         """What servers add to a chunk, once for each new value."""
@@ -291,7 +226,7 @@ class ChatDecoder(StreamDecoder):
                 call, piece = self._message.legacy(legacy)
                 if not self._message.calls:  # llama-cpp-python says each call in both forms
                     self._show_piece(call, piece, out)
-        if bytes(choice.logprobs) not in _NO_ERROR:
+        if bytes(choice.logprobs) not in NOTHING:
             logprobs = copied(choice.logprobs)
             parts = decode_object(logprobs) if logprobs.startswith(b"{") else {"": Raw(logprobs)}
             if not set(map(bytes, parts.values())) <= {b"null", b"[]"}:
@@ -301,12 +236,9 @@ class ChatDecoder(StreamDecoder):
         self._tokens.add_ids(choice.token_ids)
         self._tokens.take_prompt(choice.prompt_token_ids)
         if reason := choice.reason:
-            if (error := _wire.FINISH.broken(reason, self._response, data)) is not None:
-                self._done = True
-                raise error
-            self._finish = _wire.FINISH.read(reason)
+            self._take_reason(reason, data)
             self._finish_calls(out)
-        elif bytes(choice.finish_reason) not in _NO_ERROR:
+        elif bytes(choice.finish_reason) not in NOTHING:
             out.append(ProviderEvent("finish_reason", copied(choice.finish_reason)))
         if not is_null(choice.usage):
             self._report(read_usage(choice.usage), choice.usage, out, alone=False)

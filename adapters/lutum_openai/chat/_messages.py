@@ -25,7 +25,7 @@ from lutum import (
     Transcript,
     Turn,
 )
-from lutum.dialect.json import FAULTS, Json, decode_object, decode_str, members_of, objects, string
+from lutum.dialect.json import FAULTS, Json, decode_object, members_of, objects, string
 from lutum_openai import _endpoint, _messages
 from lutum_openai._hosts import profile_of
 from lutum_openai._messages import Said
@@ -137,7 +137,7 @@ class _ChatReader:
 
     def run(self, messages: Sequence[_ChatEntry]) -> None:
         for i, message in enumerate(messages):
-            content = _parts(message.content)
+            content = _messages.parts_of(message.content, _part)
             if message.role == "assistant":
                 self._turn(message, messages, i + 1)
             elif message.answers is not None and message.answers in self.transcript.open_calls:
@@ -165,23 +165,13 @@ class _ChatReader:
         self._tools = ()  # the first turn keeps them
 
     def _say(self, item: Said, message: _ChatEntry) -> None:
-        try:
-            rendered = self._encoder.piece(item, "messages", self.transcript).sent
-        except BadValue:
-            rendered = ()
-        sent = rendered[0] if len(rendered) == 1 else None
-        self._append(_messages.with_wire(item, _wire.NAME, sent, message.json))
+        def render() -> Sequence[bytes]:
+            return self._encoder.piece(item, "messages", self.transcript).sent
+
+        self._append(_messages.with_wire(item, _wire.NAME, render, message.json))
 
     def _append(self, item: Item) -> None:
         self.transcript = self.transcript.append(item)
-
-
-def _parts(content: bytes) -> tuple[Part, ...] | None:
-    """The parts of a content; None where it is neither text nor an array of objects."""
-    if content.startswith(b'"'):
-        return (Text(decode_str(content)),)
-    entries = objects(content)
-    return None if entries is None else tuple(map(_part, entries)) or (Text(""),)
 
 
 def _part(json: bytes) -> Part:

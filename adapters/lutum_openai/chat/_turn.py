@@ -17,6 +17,7 @@ from msgspec import Raw
 from lutum import Citation, CommittedTurn, ReasoningItem, RefusalItem, TextItem, ToolCallItem, ViewItem
 from lutum.abc import ReplayForm
 from lutum.dialect.json import decode_array, decode_object, decode_str, encode, is_null, is_object
+from lutum.dialect.replay import origin_form
 from lutum_openai._citations import citations_of
 from lutum_openai._profiles import Profile
 from lutum_openai.chat import _wire
@@ -120,13 +121,7 @@ def turn_from_message(
 
 def replay_form(turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
     """Whether `turn` goes back exactly to that scope; every model of a host reads the turns of the others."""
-    if turn.adapter != _wire.NAME:
-        return ReplayForm(False, f"it was made by the adapter {turn.adapter!r}")
-    if turn.scope != scope:
-        return ReplayForm(False, f"it was made at {turn.scope!r}, this is {scope!r}")
-    if turn.inexact_reason is not None:
-        return ReplayForm(False, turn.inexact_reason)
-    return ReplayForm(True)
+    return origin_form(turn, _wire.NAME, scope)
 
 
 def form_at(form: ReplayForm, turn: CommittedTurn, profile: Profile) -> ReplayForm:

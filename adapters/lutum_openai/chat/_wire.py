@@ -16,7 +16,6 @@ from lutum.dialect.usage import count, member
 
 NAME = "openai-chat"
 
-DONE = b"[DONE]"
 
 REASONING_TEXT = ("reasoning", "reasoning_content", "thinking", "reasoning_text", "thinking_content")
 """Members whose string is readable reasoning: OpenRouter, Groq, Ollama and vLLM; DeepSeek, xAI, llama.cpp

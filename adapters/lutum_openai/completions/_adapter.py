@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 from urllib.parse import urlsplit
 
 from lutum import BadValue, CommittedTurn, Response
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
-from lutum.dialect.errors import ErrorTable
-from lutum.transport import Connector, HttpAdapter, HttpClient, Secret, check_base_url
+from lutum.transport import Connector, HttpClient, Secret
 from lutum_openai import _endpoint
-from lutum_openai._errors import ERRORS
+from lutum_openai._http_adapter import OpenAIHttpAdapter
 from lutum_openai._options import OpenAIHooks, OpenAIOptions
 from lutum_openai.completions import _decode, _encode
 
 
 @final
-class OpenAICompletionsAdapter(HttpAdapter):
+class OpenAICompletionsAdapter(OpenAIHttpAdapter):
     """Completions, at OpenAI or wherever they are spoken: for `Lutum(completion=)`.
 
     It takes one user message of text, and refuses everything else by its name: roles, tools, schemas.
@@ -41,11 +39,7 @@ class OpenAICompletionsAdapter(HttpAdapter):
       BadValue: a blank model, a URL that is none, Azure without a version, a client that is none.
     """
 
-    errors: ClassVar[ErrorTable] = ERRORS
     endpoints: ClassVar[tuple[str, ...]] = ("/chat/completions", "/completions")
-    options_class: ClassVar[type[Any] | None] = OpenAIOptions
-    hooks_class: ClassVar[type[Any] | None] = OpenAIHooks
-    request_ids: ClassVar[tuple[str, ...]] = _endpoint.REQUEST_IDS
 
     def __init__(
         self,
@@ -59,15 +53,12 @@ class OpenAICompletionsAdapter(HttpAdapter):
         options: OpenAIOptions = OpenAIOptions(),
         hooks: OpenAIHooks = OpenAIHooks(),
     ) -> None:
-        base = base_url or os.environ.get("OPENAI_BASE_URL") or _endpoint.OWN_BASE_URL
-        self._endpoint = _endpoint.endpoint(check_base_url(base), api_version)
         super().__init__(
             model,
-            base,
-            scope=self._endpoint.host,
-            credential=self._endpoint.credential(api_key),
-            own_host=_endpoint.OWN_HOST,
-            variable="OPENAI_API_KEY",
+            api_key=api_key,
+            base_url=base_url,
+            api_version=api_version,
+            scope=None,
             http_client=http_client,
             default_max_output_tokens=default_max_output_tokens,
             hooks=hooks,

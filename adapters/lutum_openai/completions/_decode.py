@@ -22,9 +22,7 @@ from lutum import (
     TextDelta,
     TextItem,
     TokenChoice,
-    TurnStarted,
 )
-from lutum.dialect.errors import is_error
 from lutum.dialect.finish import FinishTable
 from lutum.dialect.json import (
     FAULTS,
@@ -33,24 +31,19 @@ from lutum.dialect.json import (
     decode_object,
     encode,
     is_null,
-    is_word,
-    json_of,
     starts_with,
     string,
 )
 from lutum.dialect.logprobs import SampledTokens
-from lutum.dialect.stream import StreamDecoder
 from lutum.dialect.usage import UsageReports, count
-from lutum_openai._errors import ERRORS
+from lutum_openai._chunks import NOTHING, ChunkDecoder
 from lutum_openai._usage import read_timings, read_usage
 from lutum_openai.completions._encode import NAME, NO_REPLAY
 
-DONE = b"[DONE]"
 FINISH = FinishTable()
 """`finish_reason`: every word is in the shared table."""
 
 _SILENT = frozenset({"id", "object", "created", "model", "choices", "usage", "error", "obfuscation"})
-_NOTHING = (b"", b"null", b'""', b"[]", b"{}", b"false")
 
 
 class _Choice(Struct):
@@ -77,7 +70,7 @@ _decode_choices = msgspec.json.Decoder(list[_Choice] | None).decode
 
 
 @final
-class CompletionsDecoder(StreamDecoder):
+class CompletionsDecoder(ChunkDecoder):
     """Decode one stream; nothing after `[DONE]` is looked at.
 
     Args:
@@ -88,72 +81,19 @@ class CompletionsDecoder(StreamDecoder):
     """
 
     def __init__(self, response: Response, *, model: str, scope: str, estimate: Estimate) -> None:
-        super().__init__(response, ERRORS)
-        self._model = model
-        self._scope = scope
+        reports = UsageReports(estimate)
+        super().__init__(response, model=model, scope=scope, usage=reports, finish=FINISH)
         self._pieces = list[str]()
         self._tokens = SampledTokens()
         self._seen = dict[str, bytes]()
-        self._started = False
-        self._finish = ""
-        self._usage = UsageReports(estimate)
 
-    def _whole_body(self, body: bytes, out: list[Event]) -> None:
-        """Take a completion that came whole, from a server that does not stream."""
-        members = decode_object(body) if body.startswith(b"{") else {}
-        if is_null(members.get("choices")):
-            self._refuse_body(body)
-        self._take_all([(b"", body)], out)
-        if not self._done:
-            self._usage.mark_final()
-            self._end(out, "the answer has neither a finish_reason nor a usage")
-
-    def _end_of_stream(self, out: list[Event], *, clean: bool) -> None:
-        if self._finish and clean:
-            self._complete(out)
-
-    def _end(self, out: list[Event], problem: str) -> None:
-        """Complete the turn, unless nothing says that the answer is whole."""
-        if self._finish or (self._started and self._usage.final):
-            self._complete(out)
-            return
-        self._raise_cut(problem)
-
-    def _take(self, name: bytes, data: bytes, out: list[Event]) -> None:
-        data = data.strip()
-        if data in (b"", b"null", b'""', b"{}"):
-            return
-        if data == DONE:
-            self._end(out, "the stream ended with [DONE] and without a finish_reason")
-            return
-        try:
-            members = decode_object(data)
-        except FAULTS as exc:
-            if name == b"error" or is_error(data):
-                self._raise(data)
-            if name and is_word(data):
-                out.append(ProviderEvent(name.decode(errors="replace"), json_of(data)))  # a heartbeat
-                return
-            self._fail(data, str(exc))
-        try:
-            self._chunk(name, data, members, out)
-        except FAULTS as exc:
-            self._fail(data, str(exc))
-
-    def _chunk(self, name: bytes, data: bytes, members: dict[str, Raw], out: list[Event]) -> None:
-        if name == b"error" or bytes(members.get("error", b"")) not in _NOTHING:
-            self._raise(data)
-        if is_null(members.get("choices")) and is_null(members.get("usage")):
-            if is_error(data):
-                self._raise(data)
-            out.append(ProviderEvent(name.decode(errors="replace") or "chunk", data))
-            return
+    def _choices(self, data: bytes, members: dict[str, Raw], out: list[Event]) -> None:
         choices = members.get("choices", Raw(b"null"))
         read = _decode_choices(choices) or ()
         if read:
             self._start(members, out)
         for key, raw in members.items():
-            if key not in _SILENT and (value := copied(raw)) not in (*_NOTHING, self._seen.get(key)):
+            if key not in _SILENT and (value := copied(raw)) not in (*NOTHING, self._seen.get(key)):
                 self._seen[key] = value
                 out.append(ProviderEvent(key, value))
         for at, choice in enumerate(read):
@@ -164,32 +104,21 @@ class CompletionsDecoder(StreamDecoder):
             if text := string(choice.text):
                 self._pieces.append(text)
                 out.append(TextDelta(text))
-            elif bytes(choice.text) not in _NOTHING:
+            elif bytes(choice.text) not in NOTHING:
                 self._fail(data, "the text is not a string")
-            if bytes(choice.logprobs) not in _NOTHING:
+            if bytes(choice.logprobs) not in NOTHING:
                 out.append(ProviderEvent("logprobs", copied(choice.logprobs)))
                 _add_logprobs(self._tokens, choice.logprobs)
             self._tokens.add_ids(choice.token_ids)
             self._tokens.take_prompt(choice.prompt_token_ids)
             if reason := string(choice.finish_reason):
-                if (error := FINISH.broken(reason, self._response, data)) is not None:
-                    self._done = True
-                    raise error
-                self._finish = FINISH.read(reason)
+                self._take_reason(reason, data)
         usage, timings = members.get("usage"), members.get("timings")
         reported = timings if usage is None or is_null(usage) else usage
         if reported is not None:
             found = read_timings(reported) if reported is timings else read_usage(reported)
             final = bool(self._finish) or (not read and self._started)
             self._usage.take(found, copied(reported), out, counted=len(self._pieces), final=final)
-
-    def _start(self, members: dict[str, Raw], out: list[Event]) -> None:
-        if self._started:
-            return
-        self._started = True
-        self._model = string(members.get("model")) or self._model
-        self._response = msgspec.structs.replace(self._response, id=string(members.get("id")) or None)
-        out.append(TurnStarted(self._model, self._response))
 
     def _complete(self, out: list[Event]) -> None:
         self._done = True

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any, ClassVar, Self, final
+from typing import ClassVar, Self, final
 from urllib.parse import quote
 
 import msgspec
 
 from lutum import CommittedTurn, Event, ProviderError, Response, Transcript, Usage
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
-from lutum.dialect.errors import ErrorTable
 from lutum.dialect.json import decode_object, encode
 from lutum.dialect.usage import recovered
-from lutum.transport import Connector, HttpAdapter, HttpClient, KeyOrSigner, Secret, check_base_url
+from lutum.transport import Connector, HttpClient, KeyOrSigner, Secret
 from lutum_clouds import (
     AwsSource,
     BedrockDoor,
-    CloudDoor,
     azure_host,
     azure_signer,
     bedrock_place,
@@ -26,10 +23,10 @@ from lutum_clouds import (
     named_door,
     refuse,
 )
-from lutum_openai import _endpoint, _messages
+from lutum_openai import _messages
 from lutum_openai._cloud import check_cloud
-from lutum_openai._errors import ERRORS
 from lutum_openai._hosts import named_profile, profile_of
+from lutum_openai._http_adapter import OpenAIHttpAdapter
 from lutum_openai._options import OpenAIHooks, OpenAIOptions
 from lutum_openai._profiles import Profile
 from lutum_openai._usage import read_usage
@@ -60,7 +57,7 @@ _decode_counted = msgspec.json.Decoder(_ResponsesCount).decode
 
 
 @final
-class OpenAIAdapter(HttpAdapter):
+class OpenAIAdapter(OpenAIHttpAdapter):
     """OpenAI's Responses API, or whatever speaks it. Its name, as in `Raw`, is `openai-responses`.
 
     Unless `OpenAIOptions(store=True)` says otherwise, nothing is stored at the provider: requests say
@@ -94,11 +91,7 @@ class OpenAIAdapter(HttpAdapter):
       BadValue: a blank model, a URL that is none, a client that is none.
     """
 
-    errors: ClassVar[ErrorTable] = ERRORS
     endpoints: ClassVar[tuple[str, ...]] = ("/responses", "/chat/completions")
-    options_class: ClassVar[type[Any] | None] = OpenAIOptions
-    hooks_class: ClassVar[type[Any] | None] = OpenAIHooks
-    request_ids: ClassVar[tuple[str, ...]] = _endpoint.REQUEST_IDS
 
     def __init__(
         self,
@@ -116,33 +109,26 @@ class OpenAIAdapter(HttpAdapter):
         options: OpenAIOptions = OpenAIOptions(),
         hooks: OpenAIHooks = OpenAIHooks(),
     ) -> None:
-        base = base_url or os.environ.get("OPENAI_BASE_URL") or _endpoint.OWN_BASE_URL
-        endpoint = _endpoint.endpoint(check_base_url(base), api_version)
         super().__init__(
             model,
-            base,
-            scope=replay_scope or endpoint.host,
-            credential=endpoint.credential(api_key),
-            own_host=_endpoint.OWN_HOST,
-            variable="OPENAI_API_KEY",
+            api_key=api_key,
+            base_url=base_url,
+            api_version=api_version,
+            scope=replay_scope,
             http_client=http_client,
             default_max_output_tokens=default_max_output_tokens,
             hooks=hooks,
             options=options,
         )
-        if endpoint.own:
-            organization = organization or os.environ.get("OPENAI_ORG_ID") or None
-            project = project or os.environ.get("OPENAI_PROJECT_ID") or None
-        said = (("openai-organization", organization), ("openai-project", project))
-        self._stand_at(door_of(endpoint.host, _wire.NAME))
+        self._stand_at(door_of(self._endpoint.host, _wire.NAME))
         self._config = _encode.ResponsesConfig(
             scope=self.scope,
-            endpoint=endpoint,
+            endpoint=self._endpoint,
             model=model,
             options=options,
             default_max_output_tokens=default_max_output_tokens,
-            profile=profile_of(endpoint.host) if profile is None else named_profile(profile),
-            headers=tuple((name, value) for name, value in said if value),
+            profile=profile_of(self._endpoint.host) if profile is None else named_profile(profile),
+            headers=self._account(organization, project),
             secret_headers=self._secret_headers,
         )
 
@@ -256,15 +242,6 @@ class OpenAIAdapter(HttpAdapter):
         )
         adapter._stand_at(named_door("openai-azure"))
         return adapter
-
-    @property
-    def door(self) -> CloudDoor | None:
-        """What is known about the cloud's door that requests go through; None at any other host."""
-        return self._door
-
-    def _stand_at(self, door: CloudDoor | None) -> None:
-        self._door = door
-        self._billed_by = None if door is None else door.prices
 
     @property
     def name(self) -> str:

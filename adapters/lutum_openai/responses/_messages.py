@@ -28,7 +28,7 @@ from lutum import (
     Transcript,
     Turn,
 )
-from lutum.dialect.json import FAULTS, Json, decode_object, decode_str, encode, members_of, objects, string
+from lutum.dialect.json import FAULTS, Json, decode_object, encode, members_of, objects, string
 from lutum_openai import _endpoint, _messages
 from lutum_openai._messages import Said
 from lutum_openai.responses import _turn, _wire
@@ -196,7 +196,7 @@ class _ResponsesReader:
     def say(self, json: bytes) -> None:
         """A message of the system, a developer or a user."""
         members = decode_object(json)
-        content = _parts(bytes(members.get("content", b"null")))
+        content = _messages.parts_of(bytes(members.get("content", b"null")), _part)
         if content is None:
             self._keep(json)
             return
@@ -222,29 +222,20 @@ class _ResponsesReader:
 
     def _result(self, item: _ResponsesEntry) -> ToolResult:
         output = bytes(decode_object(item.json).get("output", b"null"))
-        result = ToolResult(item.call_id, _parts(output) or (Text(""),))
+        result = ToolResult(item.call_id, _messages.parts_of(output, _part) or (Text(""),))
         return self._with_wire(result, item.json)
 
     def _with_wire(self, item: Said, json: bytes) -> Said:
-        try:
-            rendered = self._encoder.piece(item, "messages", self.transcript).sent
-        except BadValue:
-            rendered = ()
-        return _messages.with_wire(item, _wire.NAME, rendered[0] if len(rendered) == 1 else None, json)
+        def render() -> Sequence[bytes]:
+            return self._encoder.piece(item, "messages", self.transcript).sent
+
+        return _messages.with_wire(item, _wire.NAME, render, json)
 
     def _keep(self, json: bytes) -> None:
         self._append(Raw(_wire.NAME, json.decode()))
 
     def _append(self, item: Item) -> None:
         self.transcript = self.transcript.append(item)
-
-
-def _parts(content: bytes) -> tuple[Part, ...] | None:
-    """The parts of a content or an output; None where it is neither text nor an array of objects."""
-    if content.startswith(b'"'):
-        return (Text(decode_str(content)),)
-    entries = objects(content)
-    return None if entries is None else tuple(map(_part, entries)) or (Text(""),)
 
 
 def _part(json: bytes) -> Part:

@@ -24,6 +24,7 @@ from lutum import (
 from lutum.abc import ReplayForm
 from lutum.dialect.json import decode_array, decode_object, decode_str, encode, is_object, starts_with
 from lutum.dialect.logprobs import SampledTokens
+from lutum.dialect.replay import origin_form
 from lutum.dialect.usage import member
 from lutum_openai._citations import citations_of
 from lutum_openai.responses import _wire
@@ -190,17 +191,14 @@ def replay_form(turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
     Encrypted reasoning of another model that reasons goes back all the same: the API leaves out what it
     cannot read and lists it in `input_transformations`, which comes as events.
     """
-    if turn.adapter != _wire.NAME:
-        return ReplayForm(False, f"it was made by the adapter {turn.adapter!r}")
-    if turn.scope != scope:
-        return ReplayForm(False, f"it was made at {turn.scope!r}, this is {scope!r}")
-    if turn.inexact_reason is not None:
-        return ReplayForm(False, turn.inexact_reason)
+    form = origin_form(turn, _wire.NAME, scope)
+    if not form.exact:
+        return form
     if loses_trailing(turn):
         return ReplayForm(False, "the API takes no stored reasoning at the end of a turn")
     if _wire.reasons(model) is False and has_reasoning(turn):
         return ReplayForm(False, f"{model} does not read the reasoning of {turn.model}")
-    return ReplayForm(True)
+    return form
 
 
 def replay_items(turn: CommittedTurn, *, reasoning: bool = True) -> list[bytes]:

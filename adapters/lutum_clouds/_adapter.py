@@ -1,0 +1,21 @@
+"""`CloudAdapter`: the base class of HTTP adapters whose models clouds serve too."""
+
+from __future__ import annotations
+
+from lutum.transport import HttpAdapter
+from lutum_clouds._doors import CloudDoor
+
+
+class CloudAdapter(HttpAdapter):
+    """An HTTP adapter that may stand at a door of a cloud. Subclasses call `_stand_at` when they are made."""
+
+    _door: CloudDoor | None = None
+
+    @property
+    def door(self) -> CloudDoor | None:
+        """What is known about the cloud's door that requests go through; None at any other host."""
+        return self._door
+
+    def _stand_at(self, door: CloudDoor | None) -> None:
+        self._door = door
+        self._billed_by = None if door is None else door.prices
