@@ -103,6 +103,7 @@ from lutum._values.errors import (
     LutumError as LutumError,
     NetworkError as NetworkError,
     NoSuchBranch as NoSuchBranch,
+    NoSuchName as NoSuchName,
     OutputInvalid as OutputInvalid,
     OutputLimitExceeded as OutputLimitExceeded,
     ProviderError as ProviderError,
@@ -312,6 +313,7 @@ __all__ = [
     "NeedsTools",
     "NetworkError",
     "NoSuchBranch",
+    "NoSuchName",
     "OpenAIAdapter",
     "OpenAIChatAdapter",
     "OpenAICompletionsAdapter",
@@ -443,7 +445,11 @@ if not TYPE_CHECKING:  # a checker would take any name for one that exists
         if name in _MODULES:
             return importlib.import_module(f"lutum.{name}")
         if name not in _LAZY:
-            raise AttributeError(f"module 'lutum' has no attribute {name!r}")
+            import difflib
+
+            near = difflib.get_close_matches(name, __all__, 3)
+            hint = f"; did you mean {' or '.join(f'lutum.{one}' for one in near)}?" if near else ""
+            raise AttributeError(f"module 'lutum' has no attribute {name!r}{hint}")
         return getattr(importlib.import_module(_LAZY[name]), name)
 
 

@@ -41,6 +41,12 @@ class Backend(NamedTuple):
     wakeup: Callable[[], Wakeup]
 
 
+def running_backend_name() -> str:
+    """Return "trio" or "asyncio"."""
+    loop = current_token().native_token
+    return "trio" if type(loop).__module__.partition(".")[0] == "trio" else "asyncio"
+
+
 def running_backend() -> Backend:
     """That of the running loop, and for it alone."""
     loop: Any = current_token().native_token

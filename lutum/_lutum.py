@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from decimal import Decimal
-from typing import Literal, TypeVar, final
+from typing import TYPE_CHECKING, Literal, TypeVar, final
 
 from msgspec.structs import replace
 
@@ -23,6 +23,7 @@ from lutum._turn.prepare import Estimator, LutumHooks, TurnContext
 from lutum._values.check import check_methods, check_type, describe
 from lutum._values.errors import BadValue, UsageError
 from lutum._values.settings import DEFAULT_TIMEOUTS, RetryPolicy, Settings, Timeouts
+from lutum._values.wrong_calls import LUTUM, no_such_name
 from lutum.abc import Adapter, Ledger, RecoversUsage, SharedLedger
 
 T = TypeVar("T")
@@ -188,6 +189,11 @@ class Lutum:
     def __repr__(self) -> str:
         return f"<Lutum on {self.adapter!r}, {self.budget!r}>"
 
+    if not TYPE_CHECKING:  # a checker would take any name for one that exists
+
+        def __getattr__(self, name: str) -> object:
+            raise no_such_name(self, name, LUTUM)
+
     def _with_budget(self, budget: Budget) -> Lutum:
         llm = copy.copy(self)
         llm._context = replace(self._context, budget=budget)
@@ -206,7 +212,11 @@ def check_adapter(field: str, adapter: object) -> None:
     Raises:
       BadValue: it is not.
     """
-    check_methods(field, adapter, ["prepare", "exchange"], "an adapter, which is made with its model")
+    expected = "an adapter, which is made with its model"
+    if isinstance(adapter, str):
+        name = adapter if ":" in adapter else f"provider:{adapter}"
+        raise BadValue(field, f"needs {expected}, not a str: write lutum.adapter({name!r})")
+    check_methods(field, adapter, ["prepare", "exchange"], expected)
 
 
 def behind_gate(llm: Lutum, gate: PrefixGate) -> Lutum:

@@ -10,7 +10,8 @@ import inspect
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Literal, TypeVar, TypeVarTuple
+from types import TracebackType
+from typing import Literal, TypeVar, TypeVarTuple, cast
 
 import anyio
 from anyio.lowlevel import RunVar, current_token
@@ -54,10 +55,23 @@ def run(
         raise UsageError(f"an event loop is running in this thread already: write `await {name}(...)`")
     try:
         return anyio.run(_main, fn, args, backend=backend)
-    except BaseExceptionGroup as group:
-        if group.split(KeyboardInterrupt)[1] is not None:
-            raise
-        raise KeyboardInterrupt from group
+    except BaseException as error:
+        if isinstance(error, BaseExceptionGroup):
+            group = cast("BaseExceptionGroup[BaseException]", error)
+            if group.split(KeyboardInterrupt)[1] is None:
+                raise KeyboardInterrupt from group
+        error.__traceback__ = _of_program(error.__traceback__)
+        raise
+
+
+def _of_program(trace: TracebackType | None) -> TracebackType | None:
+    """Return the part of a traceback behind `_main`: the frames of the program, without those of the loop."""
+    found = trace
+    while found is not None:
+        if found.tb_frame.f_code is _main.__code__:
+            return found.tb_next
+        found = found.tb_next
+    return trace
 
 
 def at_end_of_run(callback: Callable[[], Awaitable[None]]) -> Callable[[], None]:

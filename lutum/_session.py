@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import Any, TypeVar, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 from lutum._lutum import Lutum, context_of
 from lutum._tools.round import RoundPlan, ToolRound, open_round
@@ -23,6 +23,7 @@ from lutum._values.items import Content, Item, ToolResult, message, raw, tool_re
 from lutum._values.results import CommittedTurn, StructuredResult, TextResult
 from lutum._values.settings import Settings
 from lutum._values.transcript import Transcript
+from lutum._values.wrong_calls import SESSION, no_such_name
 from lutum.abc import TurnRequest
 
 I = TypeVar("I")
@@ -237,6 +238,11 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<Session at {self._transcript!r}>"
+
+    if not TYPE_CHECKING:  # a checker would take any name for one that exists
+
+        def __getattr__(self, name: str) -> object:
+            raise no_such_name(self, name, SESSION)
 
     def _spec(self) -> TurnSpec:
         return TurnSpec(

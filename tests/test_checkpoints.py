@@ -30,6 +30,12 @@ def public_modules() -> list[str]:
     return [name for name in found if not any(part.startswith("_") for part in name.split("."))]
 
 
+def makes_a_coroutine(thing: object) -> bool:
+    """Whether it is a coroutine function, or a function that returns one."""
+    returned = str(getattr(thing, "__annotations__", {}).get("return", ""))
+    return inspect.iscoroutinefunction(thing) or returned.startswith("Coroutine[")
+
+
 def coroutines() -> dict[str, Any]:
     """The public coroutine functions, and those of public classes, by qualified name."""
     found = dict[str, Any]()
@@ -42,7 +48,7 @@ def coroutines() -> dict[str, Any]:
             if inspect.iscoroutinefunction(thing):
                 found[f"{name}.{public}"] = thing
             elif inspect.isclass(thing) and not getattr(thing, "_is_protocol", False):
-                for method, function in inspect.getmembers(thing, inspect.iscoroutinefunction):
+                for method, function in inspect.getmembers(thing, makes_a_coroutine):
                     if function.__module__.startswith("lutum") and (method[0] != "_" or method in SPECIAL):
                         found[function.__qualname__] = function
     return found

@@ -42,7 +42,7 @@ def test_an_error_has_its_own_words(error: type[errors.LutumError]) -> None:
         ),
         (
             lutum.ProviderError("slow", kind="rate_limit", status=429, request_id="r", retry_after=2.5),
-            "ProviderError: 429 rate_limit (request r): slow\nCause: the rate limit of your account at the "
+            "ProviderError: 429 rate_limit: slow (request r)\nCause: the rate limit of your account at the "
             "provider; nothing was charged.\nWhat to do: wait 2.5 s, as the provider asks; send more slowly: "
             "retry=RetryPolicy() waits, Budget(follow_rate_limits=True) keeps below it.",
         ),

@@ -84,7 +84,7 @@ async def test_reserve_bounds_the_whole_wait(where: str) -> None:
     adapter = FakeAdapter(WHOLE)
     llm = lutum.Lutum(adapter, budget=ledger, timeout=lutum.Timeouts(reserve=20, total=5))
     start = anyio.current_time()
-    with pytest.raises(lutum.TurnTimeout, match=r"^reserve timeout: 20 s passed$") as info:
+    with pytest.raises(lutum.TurnTimeout, match=r"(?m)^reserve timeout: 20 s passed$") as info:
         await llm.text_turn("hello").collect()
     assert info.value.reason == "reserve"
     assert anyio.current_time() - start == pytest.approx(20)
@@ -96,7 +96,7 @@ async def test_reserve_bounds_the_whole_wait(where: str) -> None:
     with anyio.move_on_after(30) as scope:  # None is no bound, and the turn's own figure wins
         await lutum.Lutum(adapter, budget=Ledger(1000)).text_turn("hello").collect()
     assert scope.cancelled_caught
-    with pytest.raises(lutum.TurnTimeout, match=r"^reserve timeout: 7 s passed$"):
+    with pytest.raises(lutum.TurnTimeout, match=r"(?m)^reserve timeout: 7 s passed$"):
         await lutum.Lutum(adapter, budget=Ledger(1000)).text_turn("hello").timeout(reserve=7).collect()
 
 

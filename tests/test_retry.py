@@ -444,7 +444,7 @@ async def test_no_money_for_another_attempt(what: str) -> None:
     start = anyio.current_time()
     with pytest.raises(lutum.Interrupted) as info:
         await house.run()
-    assert ["not sent again" in note for note in info.value.__notes__] == [True]
+    assert ["not sent again" in note for note in info.value.own_notes] == [True]
     assert anyio.current_time() == start
     assert (house.sent, house.pauses()) == (1, [])
     assert house.budget.spent.total_tokens == 12

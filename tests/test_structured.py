@@ -278,7 +278,7 @@ async def test_what_is_no_value(way: Way, text: str, path: str, reason: str) -> 
         error = caught.value
         assert (error.raw, error.path, error.partial.json) == (text, path, text)
         assert reason in error.reason
-        assert str(error) == f"{error.reason} - at {path}"
+        assert str(error).startswith(f"{error.reason} - at {path} (")
         assert error.usage == llm.budget.spent
         assert error.usage.known == "exact"
         with pytest.raises(lutum.OutputInvalid):

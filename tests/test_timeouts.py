@@ -366,7 +366,7 @@ async def test_a_deadline_that_passes_while_the_failed_attempt_closes(close: flo
 async def test_total_passes_while_the_failed_attempt_closes() -> None:
     """`total` bounds all attempts, and the message has its figure."""
     house = again([Wait(3), BUSY], [STARTED, done()], close=1, total=3.5)
-    with pytest.raises(lutum.TurnTimeout, match=r"^total timeout: 3.5 s passed$"):
+    with pytest.raises(lutum.TurnTimeout, match=r"(?m)^total timeout: 3.5 s passed$"):
         await house.llm.text_turn("hello").collect()
 
 

@@ -135,7 +135,7 @@ async def test_text_between_parts_is_a_part() -> None:
     _, round = await round_of(Toolset(give), ("give", '{"i":0}'), ("give", '{"i":1}'))
     good, bad = await round.run()
     assert good.content == (lutum.Text("see:"), lutum.Text(" this"))
-    assert str(bad.exception) == "output of 'give'[1]: int is no Text, Image, Document or Raw"
+    assert str(bad.exception) == "output of 'give'[1]: needs lutum.Text, Image, Document or Raw, not an int"
 
 
 @VIRTUAL

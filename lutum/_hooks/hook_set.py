@@ -16,7 +16,7 @@ from typing import Any, Generic, NoReturn, ParamSpec, Self, TypeVar, cast, final
 from lutum._hooks.dispatch import HookPlan, dispatch
 from lutum._hooks.slots import Hook, HookMethod, Registration, Slot, ThreadedSlot, name_of
 from lutum._telemetry.spans import span
-from lutum._values.errors import BadValue
+from lutum._values.errors import BadValue, added_notes
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -57,7 +57,7 @@ class Dispatch(Generic[P, O_co]):
                 answer: O_co = await dispatch(definition.plan, default, hooks, args, kwargs)
             except Exception as exc:
                 note = f"in hook slot {name}"
-                if note not in getattr(exc, "__notes__", ()):
+                if note not in added_notes(exc):
                     exc.add_note(note)
                 raise
             return answer

@@ -3,6 +3,7 @@ say `run`."""
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ import anyio
 import msgspec
 from typing_extensions import TypeVar
 
-from lutum._backend import TIE
+from lutum._backend import TIE, running_backend_name
 from lutum._telemetry.spans import inside, span
 from lutum._tools.output import content_of, cut
 from lutum._tools.tool import RESULT_LIMIT, BadArguments, Tool
@@ -26,6 +27,8 @@ from lutum._values.results import CommittedTurn, IssueReason
 from lutum._values.transcript import Transcript
 
 I = TypeVar("I", default=dict[str, Any])
+
+logger = logging.getLogger("lutum.tools")
 
 # Enough of broken arguments for a model to see its slip, without paying for all of them again.
 QUOTED = 200
@@ -246,6 +249,8 @@ class ToolCall(Generic[I]):
         with span("tool", tool=self.name, call=self.id) as opened:
             with inside(opened):
                 result = await self._outcome(self._tool, timeout)
+            if result.exception is not None:
+                _log_failure(self.name, result.exception)
             if opened is not None:
                 opened.set(is_error=result.is_error)
                 if opened.content:
@@ -378,6 +383,41 @@ def only(exc: BaseException) -> BaseException:
             break
         exc = inner[0]
     return exc  # pyright: ignore[reportUnknownVariableType]  # of a group of anything
+
+
+_ASYNCIO_ONLY = (
+    "It uses a library that runs on asyncio only, and this program runs on trio. Start the program with"
+    ' lutum.run(main, backend="asyncio").'
+)
+
+
+def _log_failure(tool: str, failure: BaseException) -> None:
+    """Log why a tool failed, with the traceback. The model learns the type only."""
+    cause = only(failure)
+    if isinstance(cause, ToolError):
+        logger.info("tool %r: %s", tool, _words(cause))
+    elif cause.__traceback__ is None:  # a timeout
+        logger.warning("tool %r failed: %s: %s", tool, type(cause).__name__, _words(cause))
+    else:
+        hint = ""
+        if _needs_asyncio(cause):
+            hint = f" {_ASYNCIO_ONLY}"
+            cause.add_note(_ASYNCIO_ONLY)
+        logger.warning(
+            "tool %r failed: %s: %s.%s", tool, type(cause).__name__, _words(cause), hint, exc_info=failure
+        )
+
+
+def _needs_asyncio(exc: BaseException) -> bool:
+    """Whether an exception says that asyncio was expected to run, and trio does."""
+    if running_backend_name() != "trio":
+        return False
+    last = exc.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    # "no running event loop", or what trio raises for a future of asyncio.
+    module = "" if last is None else str(last.tb_frame.f_globals.get("__name__", ""))
+    return "event loop" in (words := _words(exc)) or "asyncio" in words or module.split(".")[0] == "asyncio"
 
 
 def _words(exc: BaseException) -> str:

@@ -6,9 +6,9 @@ order, and only then does anybody append them to a transcript.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, final
+from typing import TYPE_CHECKING, Any, Generic, final
 
 import msgspec
 from typing_extensions import TypeVar
@@ -25,6 +25,7 @@ from lutum._values.items import ToolResult
 from lutum._values.model_input import ModelInput
 from lutum._values.results import CommittedTurn, TextResult, ToolCallItem, Usage
 from lutum._values.transcript import Transcript
+from lutum._values.wrong_calls import OUTCOME, Pending, no_such_name
 
 I = TypeVar("I", default=dict[str, Any])
 J = TypeVar("J", default=dict[str, Any])
@@ -143,7 +144,7 @@ class ToolRound(Generic[I]):
         """The only call, or None. Raises UsageError when there are several."""
         return self.expect_one() if self.calls else None
 
-    async def run(
+    def run(
         self,
         *,
         limit: int = 16,
@@ -152,7 +153,7 @@ class ToolRound(Generic[I]):
         only: Only | None = None,
         journal: RoundJournal | None = None,
         restarted: Restarted = "refuse",
-    ) -> tuple[ToolResult, ...]:
+    ) -> Coroutine[Any, Any, tuple[ToolResult, ...]]:
         """Run the calls at once, those not answered yet, and give every result in call order.
 
         Cancelled, the tools are cancelled and nothing is committed; what was answered stays answered, and
@@ -176,15 +177,17 @@ class ToolRound(Generic[I]):
           UsageError: a tool is no function and its call is not answered, or two calls have one id.
           CallTaken: another run has a call, or `restarted` refuses it.
         """
-        _check_ids(self.turn.tool_calls)
-        return await run_calls(
-            selected(self.calls, only),
+        running = _run(
+            self.turn,
+            self.calls,
+            only,
             limit=limit,
             timeout=timeout,
             on_error=on_error,
             journal=journal,
             restarted=restarted,
         )
+        return Pending(running, "run")
 
     async def apply_hooks(self, hook: ToolHook) -> RoundPlan[I]:
         """Ask a hook, such as a `ToolHooks`, about each call in order. Runs and commits nothing.
@@ -256,12 +259,22 @@ class Finished(Generic[R]):
 
     result: R
 
+    if not TYPE_CHECKING:  # a checker would take any name for one that exists
+
+        def __getattr__(self, name: str) -> object:
+            raise no_such_name(self, name, OUTCOME)
+
 
 @dataclass(frozen=True, slots=True)
 class NeedsTools(Generic[I]):
     """A turn that called tools: run `round.calls`, then `session.commit_round(round, results)`."""
 
     round: ToolRound[I]
+
+    if not TYPE_CHECKING:  # a checker would take any name for one that exists
+
+        def __getattr__(self, name: str) -> object:
+            raise no_such_name(self, name, OUTCOME)
 
 
 @final
@@ -297,7 +310,7 @@ class RoundPlan(Generic[I]):
                 (rejected if decided.is_error else handled).append(decided)
         return RoundPlan(self.round, tuple(pending), tuple(handled), tuple(rejected))
 
-    async def run(
+    def run(
         self,
         *,
         limit: int = 16,
@@ -306,24 +319,48 @@ class RoundPlan(Generic[I]):
         only: Only | None = None,
         journal: RoundJournal | None = None,
         restarted: Restarted = "refuse",
-    ) -> tuple[ToolResult, ...]:
+    ) -> Coroutine[Any, Any, tuple[ToolResult, ...]]:
         """Run what is pending, with the inputs as they are now. As `ToolRound.run`.
 
         A checkpoint only if it has to wait.
         """
-        _check_ids(self.round.turn.tool_calls)
-        return await run_calls(
-            selected(self.pending, only),
+        running = _run(
+            self.round.turn,
+            self.pending,
+            only,
             limit=limit,
             timeout=timeout,
             on_error=on_error,
             journal=journal,
             restarted=restarted,
         )
+        return Pending(running, "run")
 
     def answered(self, results: Iterable[ToolResult]) -> tuple[ToolResult, ...]:
         """Those results and the hooks', in call order. Raises as `ToolRound.answered`."""
         return self.round.answered([*self.handled, *self.rejected, *results])
+
+
+async def _run(
+    turn: CommittedTurn,
+    calls: Sequence[ToolCall[I]],
+    only: Only | None,
+    *,
+    limit: int,
+    timeout: float | None,
+    on_error: OnError,
+    journal: RoundJournal | None,
+    restarted: Restarted,
+) -> tuple[ToolResult, ...]:
+    _check_ids(turn.tool_calls)
+    return await run_calls(
+        selected(calls, only),
+        limit=limit,
+        timeout=timeout,
+        on_error=on_error,
+        journal=journal,
+        restarted=restarted,
+    )
 
 
 async def decided_by(hook: ToolHook, call: ToolCall[I]) -> ToolCall[I] | ToolResult:

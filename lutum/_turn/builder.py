@@ -4,14 +4,15 @@ many times, also at once."""
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Self, final
+from typing import TYPE_CHECKING, Any, Generic, Never, Self, cast, final
 
 import msgspec
 from typing_extensions import TypeVar
 
 from lutum._tools.round import Finished, NeedsTools
+from lutum._tools.tool import Tool
 from lutum._tools.toolset import Selector, Toolset
 from lutum._turn.gate import PrefixGate
 from lutum._turn.outcome import Finish, structured_result, text_result, with_tools
@@ -20,11 +21,13 @@ from lutum._turn.prepare import TurnContext
 from lutum._turn.preview import Preview
 from lutum._turn.reducer import Reducer
 from lutum._turn.stream import Stream
-from lutum._values.check import check_type, describe
+from lutum._values.check import describe
 from lutum._values.errors import BadValue, Stopped, UsageError
 from lutum._values.events import Completed, Event
+from lutum._values.frames import shortened
 from lutum._values.results import Estimate, PartialResult, StructuredResult, TextResult, Usage
 from lutum._values.settings import Effort, RequestBudget, RetryPolicy, Settings, Timeouts
+from lutum._values.wrong_calls import BUILDER, Pending, no_such_name
 
 R = TypeVar("R", default=TextResult, covariant=True)
 I = TypeVar("I")
@@ -103,7 +106,7 @@ class Builder(Generic[R]):
 
     def timeout(
         self,
-        *,
+        *which: Never,
         total: float | msgspec.UnsetType | None = msgspec.UNSET,
         first_event: float | msgspec.UnsetType | None = msgspec.UNSET,
         idle: float | msgspec.UnsetType | None = msgspec.UNSET,
@@ -111,6 +114,9 @@ class Builder(Generic[R]):
         reserve: float | msgspec.UnsetType | None = msgspec.UNSET,
     ) -> Self:
         """Seconds, see `Timeouts`; None means none, what is not given stays."""
+        if which:
+            kinds = "total=, first_event=, idle=, connect= or reserve="
+            raise BadValue("timeout", f"needs to know which: .timeout(total={which[0]!r}); there are {kinds}")
         given = Timeouts(total=total, first_event=first_event, idle=idle, connect=connect, reserve=reserve)
         return self._set(timeout=given.over(self._spec.settings.timeout))
 
@@ -157,7 +163,7 @@ class Builder(Generic[R]):
         reducer = Reducer(spec.toolset, spec.available, spec.shape)
         return Stream(lambda: self._context.start(spec), reducer, self._finish)
 
-    async def collect(self) -> R:
+    def collect(self) -> Coroutine[Any, Any, R]:
         """Run the turn to its end. Cancelled, the socket is closed and the budget settled.
 
         A checkpoint.
@@ -165,12 +171,9 @@ class Builder(Generic[R]):
         Raises:
           TurnError: it did not complete; the class says by whom.
         """
-        async with self.stream() as turn:
-            async for _ in turn:
-                pass
-        return turn.result
+        return Pending(self._collect(), "collect")
 
-    async def collect_with(self, handler: Handler) -> R:
+    def collect_with(self, handler: Handler) -> Coroutine[Any, Any, R]:
         """Run the turn, giving each event to `handler` after it was applied.
 
         Returning `lutum.STOP` ends the turn as leaving its block does; on `Completed` it changes
@@ -184,6 +187,15 @@ class Builder(Generic[R]):
         """
         if not callable(handler):
             raise BadValue("handler", f"needs an async function, not {describe(handler)}")
+        return Pending(self._collect_with(handler), "collect_with")
+
+    async def _collect(self) -> R:
+        async with self.stream() as turn:
+            async for _ in turn:
+                pass
+        return turn.result
+
+    async def _collect_with(self, handler: Handler) -> R:
         stopped, budget = False, self._context.budget
         ext = self._spec.settings.over(self._context.settings).ext
         async with self.stream() as turn:
@@ -234,11 +246,20 @@ class Builder(Generic[R]):
         return f"<{type(self).__name__} on {self._spec.base!r}>"
 
     def _set(self, **changes: Any) -> Self:
-        return self._replace(settings=msgspec.structs.replace(self._spec.settings, **changes))
+        try:
+            return self._replace(settings=msgspec.structs.replace(self._spec.settings, **changes))
+        except UsageError as error:
+            shortened(error)
+            raise
 
     def _replace(self, **changes: Any) -> Self:
         spec = msgspec.structs.replace(self._spec, **changes)
         return type(self)(self._context, spec, self._finish)
+
+    if not TYPE_CHECKING:  # a checker would take any name for one that exists
+
+        def __getattr__(self, name: str) -> object:
+            raise no_such_name(self, name, BUILDER)
 
 
 class Turn(Builder[R]):
@@ -286,8 +307,8 @@ class Turn(Builder[R]):
     def _with_tools(self, toolset: Toolset[Any]) -> TurnSpec:
         if self._spec.toolset is not None:
             raise UsageError("tools: this turn has tools; put all of them into one Toolset")
-        expected = "a lutum.Toolset(...) that holds the tools"
-        check_type("tools", toolset, Toolset, expected)
+        if not isinstance(toolset, Toolset):
+            raise BadValue("tools", _as_toolset(toolset))
         toolset.check_bound()
         return msgspec.structs.replace(self._spec, toolset=toolset)
 
@@ -328,6 +349,18 @@ class StructuredTurn(Turn[S], Generic[T, S]):
           UsageError: the turn has tools already.
         """
         return StructuredTurn(self._context, self._with_tools(toolset), with_tools(self._finish, toolset))
+
+
+def _as_toolset(given: object) -> str:
+    what = describe(given)
+    members = list(cast("Sequence[object]", given)) if isinstance(given, list | tuple) else [given]
+    names = [str(getattr(one, "name", None) or getattr(one, "__name__", "f")) for one in members]
+    plain = [one for one in members if callable(one) and not isinstance(one, Tool | type)]
+    decorate = "; mark each function with @lutum.tool" if plain else ""
+    return (
+        f"needs a lutum.Toolset, not {what}: write"
+        f" .tools(lutum.Toolset({', '.join(names)})), whose type is that of the outcome's calls{decorate}"
+    )
 
 
 def text_turn(context: TurnContext, spec: TurnSpec) -> TextTurn:

@@ -5,6 +5,7 @@ No I/O, no clock, no tasks.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -13,7 +14,7 @@ from lutum._schema.shape import Shape, shape_of
 from lutum._tools.toolset import Toolset
 from lutum._turn.bills import Bills
 from lutum._turn.gate import PrefixGate
-from lutum._values.check import check_type
+from lutum._values.check import check_type, describe
 from lutum._values.errors import BadValue, UsageError
 from lutum._values.items import Item
 from lutum._values.model_input import ModelInput
@@ -70,7 +71,14 @@ def as_transcript(input: Input) -> Transcript:
         return ModelInput().user(input).transcript
     if isinstance(input, ModelInput):
         return input.transcript
-    check_type("input", input, Transcript, "a str, a lutum.ModelInput or a lutum.Transcript")
+    expected = "a str, a lutum.ModelInput or a lutum.Transcript"
+    if isinstance(input, list | tuple | Mapping):
+        raise BadValue(
+            "input",
+            f"needs {expected}, not {describe(input)}: write lutum.ModelInput().system('...').user('...'),"
+            " or read a provider's messages with `from_messages` of its adapter's package",
+        )
+    check_type("input", input, Transcript, expected)
     return input
 
 

@@ -25,7 +25,7 @@ from lutum._telemetry.spans import span
 from lutum._turn.bills import Bills
 from lutum._turn.gate import PrefixGate
 from lutum._turn.plan import TurnSpec, request_of
-from lutum._turn.preview import Preview, open_items, preview
+from lutum._turn.preview import Preview, open_items, preview, unused_options
 from lutum._values.errors import BudgetExceeded, EstimateRequired, TurnTimeout, UnpricedModel, UsageError
 from lutum._values.results import Estimate
 from lutum._values.settings import RequestBudget, Settings
@@ -161,6 +161,7 @@ class TurnContext(Struct, frozen=True):
         _check_open_items(self.adapter, spec.base)
         if spec.shape is not None:
             _log_dropped(self.adapter, spec.shape, prepared)
+        _log_dropped_options(self.adapter, prepared)
         estimate = await self._estimate(prepared, limited=prepared.request.limited)
         prepared = msgspec.structs.replace(prepared, estimate=estimate)
         gate = (spec.gate or self.gate) if prepared.cacheable else None
@@ -260,3 +261,17 @@ def _log_dropped(adapter: Adapter, shape: Shape[Any], prepared: Prepared) -> Non
             shape.name,
             "; ".join(dropped),
         )
+
+
+_told = set[tuple[str, str]]()
+
+
+def _log_dropped_options(adapter: Adapter, prepared: Prepared) -> None:
+    """Log, once for each adapter, the options of a turn that are not sent."""
+    lost = list(prepared.dropped_options)
+    others = unused_options(adapter, prepared.request.settings.ext)
+    lost += [f"{name} is left out: it is for another adapter" for name in others]
+    for sentence in lost:
+        if (adapter.name, sentence) not in _told:
+            _told.add((adapter.name, sentence))
+            logger.warning("%s %s: %s", adapter.name, prepared.model, sentence)

@@ -99,12 +99,12 @@ def preview(
         open_items=open_items(adapter, prepared.request.transcript),
         cacheable=prepared.cacheable,
         pending_hooks=pending,
-        unused_options=_unused(adapter, prepared.request.settings.ext),
+        unused_options=unused_options(adapter, prepared.request.settings.ext),
         set_when_sent=later,
     )
 
 
-def _unused(adapter: Adapter, ext: tuple[object, ...]) -> tuple[str, ...]:
+def unused_options(adapter: Adapter, ext: tuple[object, ...]) -> tuple[str, ...]:
     """The provider options that the adapter does not read. Your own types are for your hooks, not listed."""
     if not hasattr(adapter, "option_types"):
         return ()

@@ -371,8 +371,7 @@ class Pump:
         error = failure if isinstance(failure, TurnError) else None
         if error is not None:
             error.response = response
-        if isinstance(error, ProviderError):
-            self._locate(error, response)
+            self.locate(error)
         if isinstance(error, ProviderError) and error.kind == "invalid_request" and self.prepared.structured:
             error.message += f" (a structured value was asked for by {self.prepared.structured})"
         usage = self._priced(self.counter.settlement(failure))
@@ -393,16 +392,25 @@ class Pump:
             self._backend.current_time() - self._started,
         )
 
-    def _locate(self, error: ProviderError, response: Response | None) -> None:
+    def locate(self, error: TurnError) -> None:
         """Write into an error where its request went: its message has it, as the decoder does not know it."""
         error.url = error.url or self.prepared.url
         error.host = error.host or urlsplit(error.url).hostname
         error.model = error.model or self.prepared.model
-        error.request_id = error.request_id or (None if response is None else response.request_id)
+        if isinstance(error, ProviderError) and error.request_id is None and error.response is not None:
+            error.request_id = error.response.request_id
 
     def _announce(self, attempt: int, pause: float, error: TurnError) -> None:
         status = error.status if isinstance(error, ProviderError) else None
         usage = self.attempts[-1].usage
+        logger.warning(
+            "%s %s: attempt %d follows in %.1f s, because the one before failed: %s",
+            self.adapter.name,
+            self.prepared.model,
+            attempt,
+            pause,
+            error,
+        )
         self.channel.send_nowait(
             encode_frame([WillRetry(attempt, pause, str(error), status, usage, self._charged)])
         )

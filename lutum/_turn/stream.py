@@ -29,8 +29,16 @@ from lutum._turn.prepare import PreparedTurn
 from lutum._turn.preview import logged
 from lutum._turn.pump import Pump
 from lutum._turn.reducer import Reducer
-from lutum._values.errors import BudgetExceeded, Interrupted, TurnError, TurnNotFinished, UsageError
+from lutum._values.errors import (
+    BudgetExceeded,
+    Interrupted,
+    LutumError,
+    TurnError,
+    TurnNotFinished,
+    UsageError,
+)
 from lutum._values.events import Completed, Event, StructuredReady, TextDelta, decode_frame
+from lutum._values.frames import shortened
 from lutum._values.results import COMMENTARY, PartialResult, TextResult, Usage
 
 R = TypeVar("R", default=TextResult, covariant=True)
@@ -108,7 +116,11 @@ class Stream(Generic[R]):
         self._used = True
         opened = open_span("turn")
         if opened is None:
-            await self._enter(None)
+            try:
+                await self._enter(None)
+            except LutumError as error:
+                shortened(error)
+                raise
             return self
         self._span = TurnSpan(opened)
         # What hooks and the pump open belongs to the turn; what the block opens does not, so that turns
@@ -119,6 +131,8 @@ class Stream(Generic[R]):
             await self._enter(self._span)
         except BaseException as exc:
             self._span.refused(exc)
+            if isinstance(exc, LutumError):
+                shortened(exc)
             raise
         finally:
             CURRENT.set(found)
@@ -342,7 +356,10 @@ class Stream(Generic[R]):
 
     async def _refill(self) -> None:
         if not self._open or self._channel is None or self._pump is None:
-            raise UsageError("stream: iterated outside of its block")
+            raise UsageError(
+                "stream: iterated outside of its block; write `async with turn.stream() as events:` and"
+                " iterate inside"
+            )
         self._check_consumer()
         try:
             self._frames = iter(await self._channel.receive())
@@ -376,8 +393,10 @@ class Stream(Generic[R]):
             failure.usage = self.usage
             failure.started = self._reducer.started
             failure.response = failure.response or self._reducer.response
+            if self._pump is not None:
+                self._pump.locate(failure)
             self._error = failure
-        return failure
+        return shortened(failure) if isinstance(failure, LutumError) else failure
 
     async def _leave_elsewhere(self, pump: Pump) -> None:
         """Left in another task than it was entered in: end what costs money, then say so."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from numbers import Real
 from types import UnionType
 from typing import Any
@@ -68,5 +68,7 @@ def describe(value: object) -> str:
         return "None"
     if isinstance(value, type):
         return f"the class {value.__name__}; make an instance of it"
+    if isinstance(value, Coroutine):
+        return "a coroutine; write `await` before the call that made it"
     name = type(value).__name__
     return f"{'an' if name[:1] in 'aeiouAEIO' else 'a'} {name}"

@@ -103,6 +103,7 @@ class Prepared(Struct, frozen=True, kw_only=True):
       hidden_reasoning: the model is billed for reasoning that the stream does not show in full.
       structured: the option by which a structured value is asked for, as a user writes it.
       dropped_constraints: schema constraints the provider does not take; enforced on decode.
+      dropped_options: what the turn asks for and the host does not take, each as a sentence for the log.
       implicit_bound: the output bound that is sent although neither the turn nor the adapter's owner set one.
       cacheable: the prefix is long enough for the provider's prompt cache, so waiting at a gate pays.
       rates: what the request asks to be billed at another than the standard rate: service tiers
@@ -126,6 +127,7 @@ class Prepared(Struct, frozen=True, kw_only=True):
     hidden_reasoning: bool = False
     structured: str = ""
     dropped_constraints: tuple[str, ...] = ()
+    dropped_options: tuple[str, ...] = ()
     implicit_bound: int | None = None
     cacheable: bool = False
     rates: tuple[str, ...] = ()

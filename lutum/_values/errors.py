@@ -6,6 +6,7 @@ LutumError
 ├── UsageError (RuntimeError)      you: nothing was sent and nothing was reserved
 │   ├── BadValue (ValueError)          a value names its field
 │   ├── StaleCommit                    the session moved on since the turn was built
+│   ├── NoSuchName (AttributeError)    an attribute that does not exist; the message names the right one
 │   ├── TurnNotFinished                asked for a result before the consumer reached it
 │   ├── EstimateRequired               no bound on what the request may cost
 │   ├── UnpricedModel                  a cost limit, and no price for the model
@@ -37,6 +38,7 @@ LutumError
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Literal
 
 from lutum._values.answer import PartialResult, Response, Usage
@@ -110,6 +112,26 @@ class LutumError(Exception):
     advice: str = "read the message; the traceback shows where it was raised"
     """What to do next."""
 
+    @property
+    def explanation(self) -> tuple[str, str]:
+        """The cause and what to do next, as `lutum.explain` and every traceback print them."""
+        return f"Cause: {self.whose}.", f"What to do: {self.advice}."
+
+    def add_note(self, note: str) -> None:
+        """Add a note, which a traceback prints before the explanation."""
+        self.__dict__.setdefault("_own_notes", []).append(note)
+
+    @property
+    def own_notes(self) -> list[str]:
+        """The notes that were added, without the explanation."""
+        return list(self.__dict__.get("_own_notes", ()))
+
+    if not TYPE_CHECKING:  # computed, because usage and advice are known after the error was made
+
+        @property
+        def __notes__(self) -> list[str]:
+            return [*self.own_notes, *self.explanation]
+
 
 class UsageError(LutumError, RuntimeError):
     """Your call was wrong; nothing was sent, reserved or changed."""
@@ -160,6 +182,12 @@ class StaleCommit(UsageError):
 
     whose: str = "the session, which moved on after the turn was built"
     advice: str = "commit before you push, or place the turn with session.push_turn(result.turn)"
+
+
+class NoSuchName(UsageError, AttributeError):
+    """An attribute that the object does not have; the message names the one that was probably meant."""
+
+    advice: str = "write what the message names"
 
 
 class TurnNotFinished(UsageError):
@@ -322,6 +350,7 @@ class TurnError(LutumError):
       usage: what was settled, with its label.
       response: status, ids and headers of the answer, if its head came.
       started: True once a semantic event was delivered to the consumer.
+      host, url, model: where the request went, and the model that it asked for; None before a turn knows.
     """
 
     whose: str = "not known"
@@ -331,12 +360,40 @@ class TurnError(LutumError):
     usage: Usage = Usage()
     response: Response | None = None
     started: bool = False
+    host: str | None = None
+    url: str | None = None
+    model: str | None = None
+
+    @property
+    def explanation(self) -> tuple[str, str]:
+        """The cause with the charge, and what to do next."""
+        return f"Cause: {self.whose}; {self._charge()}.", f"What to do: {self.advice}."
+
+    def __str__(self) -> str:
+        return self._located(super().__str__())
+
+    def _charge(self) -> str:
+        usage = self.usage
+        if not usage.total_tokens and not usage.cost_usd:
+            return "nothing was charged"
+        cost = "" if usage.cost_usd is None else f" (${usage.cost_usd})"
+        return f"{usage.total_tokens:,} tokens were charged{cost}, {usage.known}"
+
+    def _located(self, message: str, place: str | None = None) -> str:
+        """Return the message with host, model and request id behind it, as far as it does not have them."""
+        request: str | None = getattr(self, "request_id", None)
+        if request is None and self.response is not None:
+            request = self.response.request_id
+        found = (place or self.host or "", self.model if self.host else "", request)
+        told = zip(("", "model ", "request "), found, strict=True)
+        details = [f"{label}{one}" for label, one in told if one and not _names(message, one)]
+        return f"{message} ({', '.join(details)})" if details else message
 
 
 class ProviderError(TurnError):
     """The provider answered with an error, or with data that is not its protocol.
 
-    `str()` gives status, kind, host, model and request id, and then the provider's words.
+    `str()` gives status, kind and the provider's words, and then host, model and request id.
 
     Attributes:
       message: the provider's words alone.
@@ -347,7 +404,6 @@ class ProviderError(TurnError):
       retry_after: seconds the provider asked to wait.
       should_retry: the provider's own word on a retry (`x-should-retry`); None if it did not say.
       body: the raw body or event, cut at 64 KiB.
-      host, url, model: where the request went, and the model that it asked for; None before a turn knows.
     """
 
     whose: str = "the provider"
@@ -377,19 +433,21 @@ class ProviderError(TurnError):
         self.retry_after = retry_after
         self.should_retry = should_retry
         self.body: bytes = body[: 64 * 1024]
-        self.host: str | None = None
-        self.url: str | None = None
-        self.model: str | None = None
+
+    @property
+    def explanation(self) -> tuple[str, str]:
+        """As of every turn error, with the pause that the provider asked for."""
+        cause, advice = super().explanation
+        if self.retry_after is not None:
+            wait = f"wait {self.retry_after:g} s, as the provider asks; "
+            advice = advice.replace("What to do: ", f"What to do: {wait}", 1)
+        return cause, advice
 
     def __str__(self) -> str:
-        where = f" from {self.host}" if self.host else ""
-        if self.status == 404 and self.url:
-            where = f" from {self.url}"
-        details = [f"model {self.model}"] if self.model else []
-        details += [f"request {self.request_id}"] if self.request_id else []
         status = f"{self.status} " if self.status is not None else ""
-        told = f" ({', '.join(details)})" if details else ""
-        return f"{status}{self.kind}{where}{told}: {self.message}"
+        # Of a 404 the whole address, because its path may be wrong.
+        place = self.url if self.status == 404 and self.url else None
+        return self._located(f"{status}{self.kind}: {self.message}", place)
 
 
 class NetworkError(TurnError):
@@ -501,3 +559,20 @@ class Refused(TurnError):
 
     whose: str = "the model, which declined"
     advice: str = "ask in another way, or read result.refusal before result.value"
+
+    @property
+    def explanation(self) -> tuple[str, str]:
+        """The cause and what to do next; the usage is that of the result."""
+        return f"Cause: {self.whose}.", f"What to do: {self.advice}."
+
+
+def added_notes(error: BaseException) -> list[str]:
+    """Return the notes that were added to an exception, without the explanation that lutum's errors have."""
+    if isinstance(error, LutumError):
+        return error.own_notes
+    return list(getattr(error, "__notes__", ()))
+
+
+def _names(message: str, name: str) -> bool:
+    """Whether a message has a name in it, as a word of its own."""
+    return re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", message) is not None

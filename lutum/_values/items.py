@@ -8,14 +8,14 @@ tuples make no cycles, and the collector would otherwise walk every item of ever
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 import msgspec
 from msgspec import Struct
 
-from lutum._values.check import check_type
+from lutum._values.check import check_type, describe
 from lutum._values.committed import CommittedTurn
 from lutum._values.errors import BadValue
 from lutum._values.media import check_text, checked_url, not_blank, read_file, sniff, true_type
@@ -210,8 +210,10 @@ def parts(field: str, content: Content) -> tuple[Part, ...]:
         return (Text(content),)
     if isinstance(content, Text | Image | Document | Raw):
         found: tuple[Part, ...] = (content,)
+    elif isinstance(content, Mapping):
+        raise BadValue(field, "a dict is neither text nor parts; give the text itself, or a lutum.Text")
     elif isinstance(content, bytes) or not isinstance(content, Iterable):
-        raise BadValue(field, f"{type(content).__name__} is neither text nor parts")
+        raise BadValue(field, f"{describe(content)} is neither text nor parts")
     else:
         found = tuple(content)
     if not found:
@@ -219,7 +221,7 @@ def parts(field: str, content: Content) -> tuple[Part, ...]:
     found = tuple(_typed(f"{field}[{i}]", part) for i, part in enumerate(found))
     for i, part in enumerate(found):
         if not isinstance(part, Text | Image | Document | Raw):
-            raise BadValue(f"{field}[{i}]", f"{type(part).__name__} is no Text, Image, Document or Raw")
+            raise BadValue(f"{field}[{i}]", f"needs lutum.Text, Image, Document or Raw, not {describe(part)}")
         if isinstance(part, Text):
             check_text(f"{field}[{i}]", part.text)
     return found

@@ -12,6 +12,7 @@ so a line that is altered, moved or missing is found and named.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Protocol, Self, TypeVar
 
@@ -19,8 +20,9 @@ import msgspec
 from msgspec import Struct
 
 from lutum._values.answer import ViewItem
+from lutum._values.check import describe
 from lutum._values.committed import CommittedTurn, ToolDef
-from lutum._values.errors import TranscriptError
+from lutum._values.errors import BadValue, TranscriptError
 from lutum._values.items import Item, Message, Raw, ToolResult
 from lutum._values.tokens import Tokens
 
@@ -86,6 +88,11 @@ def dump_items(items: Iterable[tuple[Item, str]]) -> bytes:
 
 def load_lines(data: bytes, digest: str | None, empty: C) -> C:
     """Return `empty` with the items of a file. Raises as `Transcript.load`."""
+    if not isinstance(data, bytes | bytearray | memoryview):
+        name = f"{str(data)!r}" if isinstance(data, str | os.PathLike) else "'chat.jsonl'"
+        raise BadValue(
+            "data", f"needs the bytes of a dump, not {describe(data)}: write Path({name}).read_bytes()"
+        )
     lines = data.split(b"\n")
     check_header(lines[0])
     if lines[-1]:

@@ -4,7 +4,7 @@ beyond reading them."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field as dc_field
-from typing import Generic
+from typing import TYPE_CHECKING, Generic
 
 from msgspec import UNSET, UnsetType
 from typing_extensions import TypeVar
@@ -34,6 +34,7 @@ from lutum._values.contracts import TurnRequest
 from lutum._values.errors import Refused, TurnError, TurnNotFinished
 from lutum._values.settings import Estimate as Estimate
 from lutum._values.transcript import Transcript
+from lutum._values.wrong_calls import RESULT, no_such_name
 
 T = TypeVar("T")
 
@@ -86,6 +87,11 @@ class TextResult:
     def request_id(self) -> str | None:
         """The provider's id of the request, for its support desk."""
         return self.response.request_id
+
+    if not TYPE_CHECKING:  # a checker would take any name for one that exists
+
+        def __getattr__(self, name: str) -> object:
+            raise no_such_name(self, name, RESULT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -265,7 +265,6 @@ class Transcript:
           TranscriptError: not a transcript file, a newer version, cut, reordered or altered; the
             message names the line.
         """
-        check_type("data", data, bytes, "the bytes of a dump")
         return load_lines(data, digest, Transcript())
 
     def __len__(self) -> int:

@@ -8,7 +8,13 @@ from typing import Any, Final, Literal, cast
 import msgspec
 from msgspec import Struct
 
-from lutum._values.errors import ContractViolation, OutputInvalid, OutputLimitExceeded, Refused
+from lutum._values.errors import (
+    ContractViolation,
+    OutputInvalid,
+    OutputLimitExceeded,
+    Refused,
+    added_notes,
+)
 from lutum._values.results import TextResult, Usage
 
 
@@ -112,7 +118,7 @@ def better(one: TrialResult, other: TrialResult) -> TrialResult:
 def failure_of(exc: Exception, stage: Literal["task", "score"]) -> Failure:
     leaves = list(leaves_of(exc))
     kinds = dict.fromkeys(type(leaf).__name__ for leaf in leaves)
-    messages = (" ".join([str(leaf), *getattr(leaf, "__notes__", ())]) for leaf in leaves)
+    messages = (" ".join([str(leaf), *added_notes(leaf)]) for leaf in leaves)
     return Failure("+".join(kinds), plain("; ".join(messages)), stage)
 
 

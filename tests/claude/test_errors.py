@@ -40,7 +40,7 @@ def test_statuses(status: int, kind: str) -> None:
     assert (error.kind, error.status, error.request_id) == (kind, status, "req_1")
     told = "a redirect without a target" if status == 302 else "no message"
     assert error.message == told
-    assert str(error) == f"{status} {kind} (request req_1): {told}"
+    assert str(error) == f"{status} {kind}: {told} (request req_1)"
 
 
 def test_error_object() -> None:

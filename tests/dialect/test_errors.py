@@ -85,13 +85,13 @@ def test_kinds_of_statuses(status: int, body: Any, kind: str) -> None:
 
 
 def test_what_an_error_says() -> None:
-    """Status, kind, host, model and request id come before the words; a 404 names the URL."""
+    """Status and kind come before the words; host, model and request id after; a 404 names the URL."""
     error = http_error(lutum.Response(429, "req_1"), b'{"error":{"message":"slow down"}}', 0.0, TABLE)
     error.host, error.model, error.url = "api.test", "m-1", "https://api.test/v1/x"
-    assert str(error) == "429 rate_limit from api.test (model m-1, request req_1): slow down"
+    assert str(error) == "429 rate_limit: slow down (api.test, model m-1, request req_1)"
     assert error.message == "slow down"
     error.status, error.kind = 404, "not_found"
-    assert str(error) == "404 not_found from https://api.test/v1/x (model m-1, request req_1): slow down"
+    assert str(error) == "404 not_found: slow down (https://api.test/v1/x, model m-1, request req_1)"
     assert str(lutum.ProviderError("x")) == "unknown: x"
 
 

@@ -99,7 +99,7 @@ def prepare(request: TurnRequest, config: ChatConfig) -> Prepared:
     tools, reason = _tools(request, config, profile)
     structured = structured_mode(request, config)
     forced = value_tool(request, config)
-    output, instruction, dropped = b"", b"", tuple[str, ...]()
+    output, instruction, dropped, lost = b"", b"", tuple[str, ...](), tuple[str, ...]()
     if request.output is not None and forced is None:
         if structured == "json_object":
             text = json_instruction(request.output.schema)
@@ -122,6 +122,9 @@ def prepare(request: TurnRequest, config: ChatConfig) -> Prepared:
         )
         if choice is not None:
             tail["tool_choice"] = choice
+        elif request.tools.choice == "none" or request.tools.available is not None:
+            left = f"tool_choice is left out: {config.host} takes its default only, so any tool may be called"
+            lost = (left,)
     if output:
         tail["response_format"] = output
     bound, implicit = _bound(request, config, model, {**effort, **(options.extra_body or {})}, options)
@@ -169,6 +172,7 @@ def prepare(request: TurnRequest, config: ChatConfig) -> Prepared:
         hidden_reasoning=hides_reasoning(model),
         structured="" if request.output is None else f"OpenAIOptions(structured={structured!r})",
         dropped_constraints=dropped + _dropped_of_tools(request, profile),
+        dropped_options=lost,
         implicit_bound=implicit,
         rates=requested_rates(options),
         cacheable=profile.cache_tokens is not None and tokens >= profile.cache_tokens,
