@@ -8,6 +8,7 @@ import os
 import threading
 from typing import Any, Final, final
 
+import anyio
 import anyio.to_thread
 
 from lutum import BadValue
@@ -46,7 +47,9 @@ class AwsChain:
         Raises:
           BadValue: the chain has none, or could not renew them; botocore's words are in it.
         """
-        return await anyio.to_thread.run_sync(self._frozen, abandon_on_cancel=True)
+        # A limit of its own: a chain that hangs must not use up the threads of everything else.
+        limiter = anyio.CapacityLimiter(1)
+        return await anyio.to_thread.run_sync(self._frozen, abandon_on_cancel=True, limiter=limiter)
 
     def _frozen(self) -> AwsCredentials:
         exceptions: Any = importlib.import_module("botocore.exceptions")
@@ -63,7 +66,7 @@ class AwsChain:
                     )
                 found = self._found.get_frozen_credentials()
                 expires = getattr(self._found, "_expiry_time", None)
-        except exceptions.BotoCoreError as exc:
+        except (exceptions.BotoCoreError, exceptions.ClientError) as exc:
             raise BadValue("credentials", f"the AWS chain failed, {type(exc).__name__}: {exc}") from None
         return AwsCredentials(
             access_key=found.access_key, secret_key=found.secret_key, token=found.token, expires=expires

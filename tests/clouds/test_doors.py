@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -460,6 +461,28 @@ async def test_a_conversation(make: Any) -> None:
     elsewhere = ClaudeAdapter("claude-sonnet-4-5", api_key="k")
     moved = lutum.Session(lutum.Lutum(elsewhere), session.transcript).text_turn().tools(tools).preview()
     assert [form.exact for form in moved.forms] == [False]
+
+
+async def test_ids_that_begin_anew() -> None:
+    """bedrock-mantle calls the first call of each response `call_0`: both rounds go back as they came."""
+    replies = [Reply(Call("look", {"at": place}, id="call_0")) for place in "ab"]
+    server = WireServer(replies, api_key="key")
+    gpt = OpenAIAdapter.bedrock(LUNA, door="mantle", http_client=server.connect, **HERE)
+    tools = lutum.Toolset(lutum.raw_tool("look", {"type": "object", "properties": {}}))
+    session = lutum.Session(lutum.Lutum(gpt))
+    session.push_user("Look.")
+    for _ in range(2):
+        outcome = await session.text_turn().tools(tools).collect()
+        assert isinstance(outcome, lutum.NeedsTools)
+        session.commit_round(outcome.round, [call.complete(call.arguments) for call in outcome.round.calls])
+        session.transcript = lutum.Transcript.load(session.transcript.dump())
+    shown = session.text_turn().tools(tools).preview()
+    assert [form.exact for form in shown.forms] == [True, True]
+    sent = json.loads(shown.body)["input"]
+    rounds = [(one["type"], one["call_id"]) for one in sent if "call_id" in one]
+    assert rounds == [("function_call", "call_0"), ("function_call_output", "call_0")] * 2
+    outputs = [one["output"] for one in sent if one["type"] == "function_call_output"]
+    assert [json.loads(output) for output in outputs] == [{"at": "a"}, {"at": "b"}]
 
 
 @pytest.mark.parametrize(
