@@ -106,6 +106,11 @@ def vertex(model: str = "gemini-3-flash-preview") -> Place:
     return Place(make, GEMINI_FOUND, GEMINI_NO)
 
 
+def cloud(make: Callable[[httpx.AsyncClient], Adapter], found: tuple[Part, ...], refusal: Reply) -> Place:
+    return Place(make, found, refusal)
+
+
+HERE: dict[str, Any] = {"region": "us-east-1", "api_key": "k"}
 DEEPSEEK = "https://api.deepseek.com/v1"
 PLACES: dict[str, Place] = {
     "Claude": claude(),
@@ -122,6 +127,42 @@ AZURE = "https://name.openai.azure.com/openai/v1"
 ELSEWHERE: dict[str, tuple[str, Place]] = {
     "Claude, another model": ("Claude", claude("claude-sonnet-4-5")),
     "Claude, another account": ("Claude", claude(replay_scope="another")),
+    "Claude, on Bedrock": (
+        "Claude",
+        cloud(
+            lambda client: ClaudeAdapter.bedrock("us.anthropic.claude-fable-5-1", http_client=client, **HERE),
+            CLAUDE_FOUND,
+            CLAUDE_NO,
+        ),
+    ),
+    "Claude, on Azure": (
+        "Claude",
+        cloud(
+            lambda client: ClaudeAdapter.azure(
+                "claude-fable-5-1", resource="r", api_key="k", http_client=client
+            ),
+            CLAUDE_FOUND,
+            CLAUDE_NO,
+        ),
+    ),
+    "Claude, on Vertex AI": (
+        "Claude",
+        cloud(
+            lambda client: ClaudeAdapter.vertex(
+                "claude-fable-5-1", project="p", region="eu", token="k", http_client=client
+            ),
+            CLAUDE_FOUND,
+            CLAUDE_NO,
+        ),
+    ),
+    "Responses, on Bedrock": (
+        "Responses",
+        cloud(
+            lambda client: OpenAIAdapter.bedrock("openai.gpt-5.5", door="mantle", http_client=client, **HERE),
+            RESPONSES_FOUND,
+            RESPONSES_NO,
+        ),
+    ),
     "Responses, another model": ("Responses", responses("gpt-5.6")),
     "Responses, a model that does not reason": ("Responses", responses("gpt-4.1")),
     "Responses, another host": ("Responses", responses(base_url=AZURE)),
