@@ -2,8 +2,8 @@
 
 _wire      the API's JSON, its betas and limits; _models: what each model accepts
 _options   `ClaudeOptions` and `ClaudeHooks`
-_encode    a request to bytes: _items (one item), _request_body (their order), _tools, _request_options;
-           _estimate counts tokens
+_encode    a request to bytes, in one pass: _settings, _items (one item), _ids, _request_body (their order),
+           _tools, _request_options (what stands beside them), _write (the bytes); _estimate counts tokens
 _decode    bytes to events; _errors: error words; _usage: reports
 _turn      the committed turn, from wire to view and how it goes back
 _messages  the API's own JSON, in and out

@@ -14,6 +14,7 @@ from lutum.abc import Decoder, Prepared, RateLimit, ReplayForm, TurnRequest
 from lutum.dialect.errors import ErrorTable, body_error
 from lutum.dialect.headers import x_rate_limits
 from lutum.dialect.json import decode_object, encode
+from lutum.dialect.options import options_of
 from lutum.transport import Connector, Credential, HttpClient, KeyOrSigner, Secret, credential_of
 from lutum_claude import _decode, _encode, _messages, _turn, _wire
 from lutum_claude._cloud import check_cloud
@@ -293,7 +294,7 @@ class ClaudeAdapter(CloudAdapter):
     def _prepare(self, request: TurnRequest) -> Prepared:
         prepared = _encode.prepare(request, self._config)
         if self._door is not None or self._place is not None:
-            check_cloud(prepared, _encode.options_of(request, self._config), self._door, self._place)
+            check_cloud(prepared, options_of(request, self._config.options), self._door, self._place)
         return prepared
 
     def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
@@ -349,7 +350,7 @@ class ClaudeAdapter(CloudAdapter):
         """The decoder of a successful answer to a request. Pure."""
         output = prepared.request.output
         by_tool = (
-            output is not None and _encode.options_of(prepared.request, self._config).structured == "tool"
+            output is not None and options_of(prepared.request, self._config.options).structured == "tool"
         )
         return _decode.ClaudeDecoder(
             response,

@@ -14,15 +14,16 @@ from msgspec import Raw
 from lutum.dialect.ids import CallIds
 from lutum.dialect.json import decode_object, encode, string
 from lutum_claude import _wire
-from lutum_claude._items import ClaudePiece, ContentBlock
+from lutum_claude._items import ClaudePiece, ContentBlock, RequestPieces
 
 _MEMBERS = {"tool_use": "id", "tool_result": "tool_use_id"}
 
 
-def distinct(pieces: list[ClaudePiece]) -> list[ClaudePiece]:
-    """The pieces of a whole transcript, with the turn's place in an id that an earlier call has."""
+def distinct(request: RequestPieces) -> RequestPieces:
+    """The pieces of a request, with the turn's place in an id that an earlier call has."""
+    pieces = request.transcript
     if not any(piece.calls for piece in pieces):
-        return pieces
+        return request
     found, renamed = list[ClaudePiece](), dict[str, str]()
     ids = CallIds()
     for at, piece in enumerate(pieces):
@@ -31,7 +32,7 @@ def distinct(pieces: list[ClaudePiece]) -> list[ClaudePiece]:
         elif not piece.answers:
             renamed = {}
         found.append(_renamed(piece, tuple(renamed.items())) if renamed else piece)
-    return found
+    return RequestPieces(found, request.ephemerals)
 
 
 def _renamed(piece: ClaudePiece, ids: tuple[tuple[str, str], ...]) -> ClaudePiece:

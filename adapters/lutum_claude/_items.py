@@ -1,7 +1,7 @@
 """One item of a transcript to the blocks it is on the wire. PURE, and worked out once per item.
 
 What depends on the rest of the request (where a late system message stands, which turns' thinking still
-fits, cache breakpoints) is left to `_encode`, which joins the pieces.
+fits, cache breakpoints) is left to `_request_body`, which joins the pieces.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lutum import (
     ToolResult,
     Transcript,
 )
-from lutum.abc import ReplayForm
+from lutum.abc import ReplayForm, TurnRequest
 from lutum.dialect.json import decode_array, decode_object, encode, string
 from lutum_claude import _estimate, _models, _turn, _wire
 
@@ -67,6 +67,10 @@ class ClaudePiece(Struct, frozen=True):
     tokens: int = 0
     unbounded: tuple[str, ...] = ()
     calls: tuple[str, ...] = ()
+
+
+Ephemerals = tuple[tuple[int, Item, ClaudePiece], ...]
+"""Position, item and piece of each ephemeral."""
 
 
 class ClaudeItemEncoder:
@@ -156,6 +160,35 @@ class ClaudeItemEncoder:
             calls=tuple(call.id if home else _turn.call_id(call.id) for call in turn.tool_calls),
             tokens=sum(map(_estimate.json_tokens, sent)) + _estimate.MESSAGE_TOKENS,
         )
+
+
+class RequestPieces(Struct, frozen=True):
+    """The pieces of a request.
+
+    Attributes:
+      transcript: one for each item, in order.
+      ephemerals: position, item and piece of each ephemeral.
+    """
+
+    transcript: list[ClaudePiece]
+    ephemerals: Ephemerals
+
+
+def pieces_of(request: TurnRequest, scope: str, model: str) -> RequestPieces:
+    """The pieces of a request's items.
+
+    Raises:
+      BadValue: Claude takes no such item; the field is its place.
+    """
+    encoder = ClaudeItemEncoder(scope, model)
+    pieces = request.transcript.memo(encoder.key, encoder)
+    found = list[tuple[int, Item, ClaudePiece]]()
+    open_calls: tuple[str, ...] = ()
+    for i, (position, item) in enumerate(request.ephemerals):
+        found.append((position, item, encoder.piece(item, f"ephemerals[{i}]", open_calls)))
+        if isinstance(item, CommittedTurn):
+            open_calls = tuple(call.id for call in item.tool_calls)
+    return RequestPieces(pieces, tuple(found))
 
 
 def preface_messages(preface: bytes) -> tuple[bytes, ...]:

@@ -16,22 +16,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import blake2b
 
+import msgspec
 from msgspec import Struct
 
-from lutum import Item
-from lutum.abc import ReplayForm
+from lutum import BadValue, CommittedTurn, Item, Message, Text
+from lutum.abc import ReplayForm, TurnRequest
 from lutum.dialect.json import encode
-from lutum_claude import _estimate, _wire
-from lutum_claude._items import ClaudePiece, ContentBlock
-
-Ephemerals = tuple[tuple[int, Item, ClaudePiece], ...]
+from lutum_claude import _estimate, _tools
+from lutum_claude._items import ClaudePiece, ContentBlock, Ephemerals, RequestPieces
+from lutum_claude._settings import ClaudeSettings
 
 # An assistant turn without a block that may go back, where a system message stands before it and needs one.
 _SILENCE = (ContentBlock(b'{"type":"text","text":"(no answer)"}', False),)
-BREAKPOINT = {
-    "5m": b',"cache_control":{"type":"ephemeral"}}',
-    "1h": b',"cache_control":{"type":"ephemeral","ttl":"1h"}}',
-}
 
 
 class Sent:
@@ -43,6 +39,27 @@ class Sent:
         self.role = role
         self.blocks = list(blocks)
         self.raw = raw
+
+
+class ClaudeMessages(Struct, frozen=True):
+    """The messages of a request, joined, and the tools that they stand with.
+
+    Attributes:
+      tools: the entries of `tools`.
+      value_tool: the forced tool whose input is the structured value.
+      inexact_reason: why the turn that answers cannot be replayed exactly.
+      prefaces: the system messages that stand before turns, those of this request last.
+      preface: a JSON array of those of this request; empty without one.
+      tokens: the estimate of messages and tools.
+    """
+
+    join: Join
+    tools: tuple[bytes, ...]
+    value_tool: str | None
+    inexact_reason: str | None
+    prefaces: tuple[bytes, ...]
+    preface: bytes
+    tokens: int
 
 
 class JoinSpec(Struct, frozen=True):
@@ -87,7 +104,7 @@ class Join:
         self._lost = list[int]()
         self._changed = changed
 
-    def run(self, pieces: Sequence[ClaudePiece], ephemerals: Sequence[tuple[int, Item, ClaudePiece]]) -> None:
+    def run(self, pieces: Sequence[ClaudePiece], ephemerals: Ephemerals) -> None:
         waiting = list(ephemerals)
         for i, piece in enumerate(pieces):
             while waiting and waiting[0][0] <= i and not piece.answers:
@@ -192,47 +209,99 @@ class Join:
             self.messages.append(Sent(role, blocks))
 
 
+def messages_of(settings: ClaudeSettings, pieces: RequestPieces) -> ClaudeMessages:
+    """Join the pieces of a request, and plan its tools, which may stand in a message at the end.
+
+    Raises:
+      BadValue: the model does not take the messages or the tools; names the field.
+    """
+    request, capable = settings.request, settings.capable
+    spec = JoinSpec(
+        head=len(request.transcript.head.system),
+        late_system=capable.late_system,
+        extra=b",".join(settings.server_tools),
+        keep_bound="block_binding" in settings.thinking,
+        manual=settings.thinking.get("type") == "enabled",
+    )
+
+    def joined(ephemerals: Ephemerals, *, changed: bool = False) -> Join:
+        join = Join(spec, changed=changed)
+        join.run(pieces.transcript, ephemerals)
+        return join
+
+    one_turn, in_place = _split(request, pieces.ephemerals, one_turn=capable.late_system)
+    join = joined(in_place)
+    if one_turn and not join.can_change():
+        one_turn, in_place = _split(request, pieces.ephemerals, one_turn=False)
+        join = joined(in_place)
+    earlier = [message for piece in pieces.transcript for message in piece.preface]
+    plan = _tools.plan(
+        request,
+        earlier,
+        settings.server_tools,
+        changes=capable.late_system and not settings.config.vertex,
+        place=join.can_change(),
+        by_tool=settings.by_tool,
+    )
+    if plan.inexact_reason or plan.value_tool:
+        join = joined(in_place, changed=True)  # `tools` itself is another, and with it every prefix
+    _check(join, settings)
+    preface = [plan.changes] if plan.changes else []
+    preface += [_one_turn(item) for _, item, _ in one_turn]
+    for message in preface:
+        join.add_preface(message)
+    return ClaudeMessages(
+        join,
+        plan.tools,
+        plan.value_tool,
+        join.inexact or plan.inexact_reason,
+        (*earlier, *preface),
+        b"[" + b",".join(preface) + b"]" if preface else b"",
+        join.tokens + plan.tokens,
+    )
+
+
+def _split(request: TurnRequest, ephemerals: Ephemerals, *, one_turn: bool) -> tuple[Ephemerals, Ephemerals]:
+    """Those that the one-turn form says, and those that are sent where they stand."""
+    if not ephemerals:
+        return (), ()
+    items = list(request.transcript)
+    last = max((i for i, item in enumerate(items) if isinstance(item, CommittedTurn)), default=-1)
+    said, placed = list[tuple[int, Item, ClaudePiece]](), list[tuple[int, Item, ClaudePiece]]()
+    for position, item, piece in ephemerals:
+        (said if one_turn and piece.wrapped and position > last else placed).append((position, item, piece))
+    return tuple(said), tuple(sorted(placed, key=lambda entry: entry[0]))
+
+
+def _one_turn(item: Item) -> bytes:
+    assert isinstance(item, Message)
+    text = "\n\n".join(part.text for part in item.content if isinstance(part, Text) and part.text.strip())
+    return encode({"role": "system", "content": text, "clear_at": "next_user_message"})
+
+
+class _LastBlock(Struct):
+    type: str = ""
+    text: str = ""
+
+
+def _check(join: Join, settings: ClaudeSettings) -> None:
+    """Refuse what the API refuses of the messages as a whole."""
+    if not join.messages:
+        raise BadValue("input", "has nothing to send: Claude takes a user message at least")
+    if join.messages[-1].role != "assistant" or join.paused:
+        return
+    if not settings.capable.prefill:
+        raise BadValue("input", f"ends with an assistant message, which {settings.model} does not continue")
+    if settings.thinking.get("type") in ("adaptive", "enabled"):
+        raise BadValue("thinking", "is not possible where the input ends with an assistant message")
+    blocks = join.messages[-1].blocks
+    last = msgspec.json.decode(blocks[-1].json, type=_LastBlock) if blocks else _LastBlock()
+    if last.type == "text" and last.text != last.text.rstrip():
+        raise BadValue("input", "ends with white space in a final assistant message; strip it")
+
+
 def note(extra: bytes, lost: Sequence[int]) -> str:
     """Goes behind a digest: server tools, and turns that went out without their thinking."""
     if not extra and not lost:
         return ""
     return "-" + blake2b(encode([extra.decode(), list(lost)]), digest_size=8).hexdigest()
-
-
-def mark(tools: list[ContentBlock], join: Join, breakpoint: bytes) -> None:
-    """Write cache breakpoints: at the last block before the first ephemeral, and, where that is too far from
-    the previous request's for the API to find its entry, at the last block before the last turn."""
-    free = 4 - join.marks - sum(b'"cache_control"' in tool.json for tool in tools)
-    if free < 1:
-        return
-    message, cut = join.stable or (len(join.messages) - 1, None)
-    place = None if join.stable_system is not None else _last_markable(join.messages, message, cut)
-    if place is not None:
-        earlier = _last_markable(join.messages, join.last_turn - 1, None) if free > 1 else None
-        for m, b in {place, earlier} if earlier and _apart(join.messages, earlier, place) else {place}:
-            _write_mark(join.messages[m].blocks, b, breakpoint)
-    elif system := join.system[: join.stable_system]:
-        if system[-1].markable:
-            _write_mark(join.system, len(system) - 1, breakpoint)
-    elif tools and b'"cache_control"' not in tools[-1].json:
-        _write_mark(tools, len(tools) - 1, breakpoint)
-
-
-def _write_mark(blocks: list[ContentBlock], at: int, breakpoint: bytes) -> None:
-    blocks[at] = ContentBlock(blocks[at].json[:-1] + breakpoint)
-
-
-def _last_markable(messages: Sequence[Sent], message: int, cut: int | None) -> tuple[int, int] | None:
-    for m in range(message, -1, -1):
-        blocks = messages[m].blocks[:cut]
-        cut = None
-        for b in range(len(blocks) - 1, -1, -1):
-            if blocks[b].markable:
-                return m, b
-    return None
-
-
-def _apart(messages: Sequence[Sent], earlier: tuple[int, int], later: tuple[int, int]) -> bool:
-    """Whether there are more blocks between than the API looks back."""
-    between = sum(len(message.blocks) for message in messages[earlier[0] : later[0]])
-    return between - earlier[1] + later[1] > _wire.LOOKBACK

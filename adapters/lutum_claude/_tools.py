@@ -63,11 +63,15 @@ class ToolWire(Struct, frozen=True):
       tools: the entries of `tools`.
       changes: a whole system message, or nothing.
       inexact_reason: why the request is not append-only.
+      value_tool: the forced tool whose input is the structured value; it is among `tools`.
+      tokens: the estimate of `tools`.
     """
 
     tools: tuple[bytes, ...] = ()
     changes: bytes = b""
     inexact_reason: str | None = None
+    value_tool: str | None = None
+    tokens: int = 0
 
 
 @lru_cache(maxsize=1024)
@@ -107,6 +111,36 @@ def tool_tokens(tool: bytes) -> int:
 
 
 def plan(
+    request: TurnRequest,
+    prefaces: Iterable[bytes],
+    server_tools: tuple[bytes, ...],
+    *,
+    changes: bool,
+    place: bool,
+    by_tool: bool,
+) -> ToolWire:
+    """The wire form of a request's tools.
+
+    Args:
+      prefaces: the messages that stand before earlier turns, in order.
+      changes: the model takes tool changes.
+      place: a system message may stand at the end of this request.
+      by_tool: a structured value is asked for by a forced tool.
+
+    Raises:
+      BadValue: a tool that Claude does not take.
+    """
+    wire = _planned(request.tools, prefaces, server_tools, changes=changes, place=place)
+    if by_tool and request.output is not None:
+        tools = (*wire.tools, value_tool(request, request.output))
+        wire = msgspec.structs.replace(wire, tools=tools, value_tool=request.output.name)
+    if not wire.tools:
+        return wire
+    tokens = sum(map(tool_tokens, wire.tools)) + _estimate.TOOLS_TOKENS
+    return msgspec.structs.replace(wire, tokens=tokens)
+
+
+def _planned(
     tools: ToolPlan,
     prefaces: Iterable[bytes],
     server_tools: tuple[bytes, ...],
@@ -114,13 +148,6 @@ def plan(
     changes: bool,
     place: bool,
 ) -> ToolWire:
-    """The wire form of a plan.
-
-    Args:
-      prefaces: the messages that stand before earlier turns, in order.
-      changes: the model takes tool changes.
-      place: a system message may stand at the end of this request.
-    """
     head = server_tools + tuple(map(tool_json, tools.head))
     # A forced choice needs an entry in `tools`: "tool_choice may only be specified while providing tools".
     if not changes or (tools.choice in ("any", "tool") and not head):

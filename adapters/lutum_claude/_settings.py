@@ -1,0 +1,149 @@
+"""What the settings and options of a request decide before anything is encoded. PURE.
+
+Everything a model is known to refuse of its thinking is refused here, by the table in `_models`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from lutum import BadValue
+from lutum.abc import TurnRequest
+from lutum.dialect.json import to_bytes
+from lutum.dialect.options import options_of
+from lutum_claude import _models, _wire
+from lutum_claude._options import ClaudeOptions
+
+
+class ClaudeConfig(Struct, frozen=True):
+    """What an adapter adds to its requests: where they go and what is said where the request says nothing.
+
+    `url` may hold `{model}`. `secret_headers` are the names of those added when a request is sent.
+    """
+
+    scope: str
+    url: str
+    model: str
+    version: str = _wire.VERSION
+    vertex: bool = False
+    options: ClaudeOptions = ClaudeOptions()
+    default_max_output_tokens: int | None = None
+    secret_headers: tuple[str, ...] = ()
+
+
+class ClaudeSettings(Struct, frozen=True, kw_only=True):
+    """The settings of one request.
+
+    Attributes:
+      thinking: the body's member; empty where nothing is said.
+      server_tools: entries of `tools` that the provider runs.
+      thinks: thinking is on: asked for, or not said and on by itself.
+      may_think: it is on, or nothing is known of the model: those at `/anthropic` endpoints think unasked.
+      by_tool: a structured value is asked for by a forced tool.
+    """
+
+    config: ClaudeConfig
+    request: TurnRequest
+    model: str
+    capable: _models.Model
+    options: ClaudeOptions
+    thinking: dict[str, Any]
+    server_tools: tuple[bytes, ...]
+    thinks: bool
+    may_think: bool
+    by_tool: bool
+
+
+EFFORT_BUDGETS = {"low": 2_048, "medium": 8_192, "high": 16_384, "max": 32_000}
+"""Thinking budgets for models without levels; the docs begin at 1,024 and advise batches above 32,000."""
+
+
+def settings_of(request: TurnRequest, config: ClaudeConfig) -> ClaudeSettings:
+    """The settings of a request.
+
+    Raises:
+      BadValue: the model, as far as it is known, does not take them; names the field.
+    """
+    settings = request.settings
+    model = config.model if settings.model is UNSET else settings.model
+    capable = _models.capabilities(model)
+    options = options_of(request, config.options)
+    given = settings.option(ClaudeOptions) or ClaudeOptions()
+    if settings.effort is not UNSET and given.effort is None and given.thinking is None:
+        options = with_effort(options, settings.effort, model, capable, settings.max_output_tokens)
+    server_tools = tuple(to_bytes(f"server_tools[{i}]", t) for i, t in enumerate(options.server_tools or ()))
+    asked = thinking(model, capable, options)
+    kind = asked.get("type")
+    thinks = kind in ("adaptive", "enabled") or (kind is None and capable.thinks)
+    return ClaudeSettings(
+        config=config,
+        request=request,
+        model=model,
+        capable=capable,
+        options=options,
+        thinking=asked,
+        server_tools=server_tools,
+        thinks=thinks,
+        may_think=thinks or (capable is _models.UNKNOWN and kind is None),
+        by_tool=request.output is not None and options.structured == "tool",
+    )
+
+
+def thinking(model: str, capable: _models.Model, options: ClaudeOptions) -> dict[str, Any]:
+    """The `thinking` member; empty where nothing is said.
+
+    Raises:
+      BadValue: the model takes no such thing.
+    """
+    kind, budget = options.thinking_type()
+    if kind is not None and capable.thinking is not None and kind not in capable.thinking:
+        raise BadValue("thinking", f"{model} takes {' or '.join(sorted(capable.thinking))}, not {kind}")
+    if kind == "disabled" and options.effort in ("xhigh", "max") and _models.family(model) == "claude-opus-5":
+        raise BadValue("effort", f"{model} takes {options.effort} only with thinking")
+    if kind is None and (options.display is not None or (options.prefix_mismatch and capable.binds)):
+        if not capable.thinks and capable is not _models.UNKNOWN:
+            raise BadValue("display", f"{model} does not think unless thinking is given")
+        kind = "adaptive"
+    if kind is None:
+        return {}
+    found: dict[str, Any] = {"type": kind}
+    if budget is not None:
+        found["budget_tokens"] = budget
+    if options.display is not None:
+        if kind not in ("adaptive", "enabled"):
+            raise BadValue("display", f"there is nothing to show with thinking {kind!r}")
+        found["display"] = options.display
+    if options.prefix_mismatch is not None and kind in ("adaptive", "enabled"):
+        behavior = "drop_block" if options.prefix_mismatch == "drop" else "error"
+        found["block_binding"] = {"prefix_mismatch_behavior": behavior}
+    return found
+
+
+def with_effort(
+    options: ClaudeOptions, level: str, model: str, capable: _models.Model, asked: int | UnsetType
+) -> ClaudeOptions:
+    """The options with the builder's effort in Claude's terms; `asked` is the turn's output bound.
+
+    Raises:
+      BadValue: the model cannot stop thinking, or cannot think.
+    """
+    types = capable.thinking
+    if level == "none":
+        if types is not None and "disabled" not in types:
+            raise BadValue("effort", f"{model} always thinks; its least is 'low'")
+        off = capable.thinks or types is None
+        return msgspec.structs.replace(options, thinking="disabled" if off else None, effort=None)
+    if types is None:
+        return msgspec.structs.replace(options, effort=level)
+    if "adaptive" in types:
+        kind = options.thinking if capable.thinks else "adaptive"
+        return msgspec.structs.replace(options, thinking=kind, effort=level)
+    if "enabled" not in types:
+        raise BadValue("effort", f"{model} does not think; leave .effort() out")
+    budget = EFFORT_BUDGETS[level]
+    if asked is not UNSET and budget >= asked:
+        budget = max(_wire.MIN_BUDGET, asked // 2)
+    return msgspec.structs.replace(options, thinking=budget, effort=None)

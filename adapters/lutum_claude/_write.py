@@ -1,0 +1,89 @@
+"""The bytes of a request: head, messages and members, with cache breakpoints. PURE."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lutum.dialect.json import encode
+from lutum_claude import _wire
+from lutum_claude._items import ContentBlock
+from lutum_claude._request_body import Join, Sent
+from lutum_claude._settings import ClaudeSettings
+
+_BREAKPOINT = {
+    "5m": b',"cache_control":{"type":"ephemeral"}}',
+    "1h": b',"cache_control":{"type":"ephemeral","ttl":"1h"}}',
+}
+_STREAM = b',"stream":true}'
+_ROLE = {role: encode(role) for role in ("user", "assistant", "system")}
+
+
+def body_of(settings: ClaudeSettings, tools: Sequence[bytes], join: Join, members: dict[str, bytes]) -> bytes:
+    """The bytes of a body. Cache breakpoints are written at this time, into at most four places."""
+    tool_blocks = list(map(ContentBlock, tools))
+    if settings.options.cache != "off":
+        mark(tool_blocks, join, _BREAKPOINT[settings.options.cache or "5m"])
+    if settings.config.vertex:
+        out = [b'{"anthropic_version":' + encode(_wire.VERTEX_VERSION)]
+    else:
+        out = [b'{"model":' + encode(settings.model)]
+    if tools:
+        out.append(b',"tools":[%b]' % _joined(tool_blocks))
+    if join.system:
+        out.append(b',"system":[%b]' % _joined(join.system))
+    out.append(b',"messages":[')
+    out += [  # joined once: of a long session this is most of the bytes
+        message.raw + b","
+        if message.raw
+        else b'{"role":%b,"content":[%b]},' % (_ROLE[message.role], _joined(message.blocks))
+        for message in join.messages
+    ]
+    out[-1] = out[-1][:-1]
+    out.append(b"]")
+    out += [b",%b:%b" % (encode(name), value) for name, value in members.items()]
+    out.append(_STREAM)
+    return b"".join(out)
+
+
+def _joined(blocks: Sequence[ContentBlock]) -> bytes:
+    # Most messages hold one block, and this runs for each of a long session.
+    return blocks[0].json if len(blocks) == 1 else b",".join([block.json for block in blocks])
+
+
+def mark(tools: list[ContentBlock], join: Join, breakpoint: bytes) -> None:
+    """Write cache breakpoints: at the last block before the first ephemeral, and, where that is too far from
+    the previous request's for the API to find its entry, at the last block before the last turn."""
+    free = 4 - join.marks - sum(b'"cache_control"' in tool.json for tool in tools)
+    if free < 1:
+        return
+    message, cut = join.stable or (len(join.messages) - 1, None)
+    place = None if join.stable_system is not None else _last_markable(join.messages, message, cut)
+    if place is not None:
+        earlier = _last_markable(join.messages, join.last_turn - 1, None) if free > 1 else None
+        for m, b in {place, earlier} if earlier and _apart(join.messages, earlier, place) else {place}:
+            _write_mark(join.messages[m].blocks, b, breakpoint)
+    elif system := join.system[: join.stable_system]:
+        if system[-1].markable:
+            _write_mark(join.system, len(system) - 1, breakpoint)
+    elif tools and b'"cache_control"' not in tools[-1].json:
+        _write_mark(tools, len(tools) - 1, breakpoint)
+
+
+def _write_mark(blocks: list[ContentBlock], at: int, breakpoint: bytes) -> None:
+    blocks[at] = ContentBlock(blocks[at].json[:-1] + breakpoint)
+
+
+def _last_markable(messages: Sequence[Sent], message: int, cut: int | None) -> tuple[int, int] | None:
+    for m in range(message, -1, -1):
+        blocks = messages[m].blocks[:cut]
+        cut = None
+        for b in range(len(blocks) - 1, -1, -1):
+            if blocks[b].markable:
+                return m, b
+    return None
+
+
+def _apart(messages: Sequence[Sent], earlier: tuple[int, int], later: tuple[int, int]) -> bool:
+    """Whether there are more blocks between than the API looks back."""
+    between = sum(len(message.blocks) for message in messages[earlier[0] : later[0]])
+    return between - earlier[1] + later[1] > _wire.LOOKBACK
