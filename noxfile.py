@@ -145,6 +145,7 @@ def sdk_types(session: nox.Session) -> None:
 # What each independent server needs, and how its model of random weights is made, if it has one of its own.
 PEERS = {
     "llama": (("llama-cpp-python[server]", "gguf", "numpy"), "make_gguf.py", "random.gguf"),
+    "llamacpp": (("xllamacpp", "gguf", "numpy"), "make_gguf.py", "random.gguf"),
     "transformers": (("torch==2.13.0", "transformers[serving]"), "make_llama.py", "random"),
     "litellm": (("litellm[proxy]",), None, None),
 }

@@ -16,14 +16,15 @@ from lutum._turn.outcome import Answered, text_result
 from lutum._turn.plan import TurnSpec, as_prompt, structured
 from lutum._turn.prepare import TurnContext
 from lutum._turn.reducer import Reducer
-from lutum._values.results import Attempt, FinishReason, Response, TextResult, Usage, value_or_raise
+from lutum._values.results import Attempt, FinishReason, Response, TextResult, Tokens, Usage, value_or_raise
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionResult:
-    """A completed completion. Its fields are those of a `TextResult`; it cannot be committed."""
+    """A completed completion. Its fields are those of a `TextResult` and `tokens` of its turn; it cannot be
+    committed."""
 
     text: str
     finish_reason: FinishReason
@@ -32,6 +33,7 @@ class CompletionResult:
     attempts: tuple[Attempt, ...]
     model: str
     response: Response
+    tokens: Tokens | None = None
 
     @property
     def request_id(self) -> str | None:
@@ -97,4 +99,5 @@ def _completion_result(reducer: Reducer, answered: Answered) -> CompletionResult
 
 def _fields(result: TextResult) -> dict[str, Any]:
     """The fields of a text result that a completion keeps."""
-    return {name: getattr(result, name) for name in CompletionResult.__dataclass_fields__}
+    names = CompletionResult.__dataclass_fields__.keys() - {"tokens"}
+    return {name: getattr(result, name) for name in names} | {"tokens": result.turn.tokens}

@@ -1,6 +1,6 @@
 """The servers as processes, and the doors: which adapter speaks to which of them.
 
-$LUTUM_PEERS/llama, transformers, litellm   virtual environments
+$LUTUM_PEERS/llama, llamacpp, transformers, litellm   virtual environments
 $LUTUM_PEERS/random.gguf, random/           the models, of random weights
 """
 
@@ -24,7 +24,7 @@ from lutum_openai import OpenAIAdapter, OpenAIChatAdapter, Profile
 
 START_SECONDS = 180
 STOP_SECONDS = 20
-READY = "Uvicorn running on"
+READY = ("Uvicorn running on", "serves at")
 BIN = "Scripts" if sys.platform == "win32" else "bin"
 
 
@@ -82,6 +82,12 @@ class Servers:
             ],
         )
 
+    def _llamacpp(self, bin: Path) -> Server:
+        script = str(Path(__file__).parent / "llama_server.py")
+        return self._start(
+            "llamacpp", "random", [str(bin / "python"), script, str(self._root / "random.gguf")]
+        )
+
     def _transformers(self, bin: Path) -> Server:
         return self._start(
             "transformers",
@@ -126,7 +132,7 @@ class Servers:
             with process.stdout:
                 for line in process.stdout:
                     log.append(line)
-                    if READY in line:
+                    if any(word in line for word in READY):
                         told.set()
             told.set()
 
