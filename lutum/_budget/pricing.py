@@ -132,6 +132,18 @@ class Pricing:
         found = self._cost(model, usage, billed_by)
         return None if found is None else found[0]
 
+    def saved(self, model: str, usage: Usage, billed_by: str | None = None) -> Decimal | None:
+        """US dollars that the provider's cache saved: the cost without it, less the cost.
+
+        Negative where writes cost more than reads saved. None without use of a cache, or without a price.
+        """
+        if not (usage.cache_read_tokens or usage.cache_write_tokens):
+            return None
+        parts = tuple((other, _uncached(part)) for other, part in usage.parts)
+        plain = self.cost(model, msgspec.structs.replace(_uncached(usage), parts=parts), billed_by)
+        cost = self.cost(model, usage, billed_by)
+        return None if plain is None or cost is None else plain - cost
+
     def priced(
         self, model: str, estimate: Estimate, rates: tuple[str, ...] = (), billed_by: str | None = None
     ) -> Estimate:
@@ -221,6 +233,10 @@ def _usage(
     read: int, spoken: int, cached: tuple[int, int, int], thought: int, rates: tuple[str, ...]
 ) -> Usage:
     return Usage(read, spoken, cached[0], cached[1], thought, cache_write_1h_tokens=cached[2], rates=rates)
+
+
+def _uncached(usage: Usage) -> Usage:
+    return msgspec.structs.replace(usage, cache_read_tokens=0, cache_write_tokens=0, cache_write_1h_tokens=0)
 
 
 def _less(whole: Usage, part: Usage) -> Usage:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from decimal import Decimal
 from functools import partial
 from typing import Any, Final, TypeVar, final
 
@@ -135,13 +136,19 @@ class TurnSpan:
         *,
         stopped: bool,
         read: bool,
+        saved: Decimal | None = None,
     ) -> None:
-        """End the span. `exc` is what the block was left with, `read` that its consumer saw the end."""
+        """End the span. `exc` is what the block was left with, `read` that its consumer saw the end.
+
+        `saved`: US dollars that the provider's prompt cache saved.
+        """
         span = self.span
         raised = None if exc is None else raised_words(exc)
         fields: dict[str, object] = {"retries": self.retries} if self.retries else {}
         if usage is not None:
             fields |= usage_fields(usage)
+        if saved is not None:
+            fields["cache_saved_usd"] = str(saved)
         if failure is not None:
             outcome = "failed"
             fields |= error_fields(failure)

@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -151,6 +152,12 @@ class Pump:
         self._stopped = True
         self.failure = self.failure or error
         self.scope.cancel()
+
+    def saved(self) -> Decimal | None:
+        """US dollars that the provider's prompt cache saved; None without use of it, or without a price."""
+        if self._pricing is None or self.usage is None:
+            return None
+        return self._pricing.saved(self.prepared.model, self.usage, self.prepared.billed_by)
 
     async def wait_ended(self) -> None:
         """Wait until the socket is closed and the lease is settled. Cancelled, nothing has changed."""

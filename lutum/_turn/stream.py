@@ -204,7 +204,9 @@ class Stream(Generic[R]):
             if self._span is not None and self._pump is not None and self._scope is not None:
                 failure = self._pump.failure or self._error
                 stopped, read = self._scope.cancel_called, self._result is not None
-                self._span.ended(self._pump.usage, failure, left, stopped=stopped, read=read)
+                self._span.ended(
+                    self._pump.usage, failure, left, stopped=stopped, read=read, saved=self._pump.saved()
+                )
 
     def _bill(self, bills: Bills, pump: Pump, exc: BaseException | None) -> None:
         error = pump.failure or self._error

@@ -98,6 +98,9 @@ class Branches(Generic[O]):
             if any(branch.status == status for branch in self.branches)
         ]
         lines = [f"{len(self.branches)} branches: {', '.join(counts)}", f"spent {money(self.usage)}"]
+        if self.usage.cache_read_tokens or self.usage.cache_write_tokens:
+            read, written = self.usage.cache_read_tokens, self.usage.cache_write_tokens
+            lines.append(f"prompt cache: {read:,} tokens read, {written:,} written")
         if self.saved.total_tokens:
             lines.append(f"saved at most {money(self.saved)}")
         return "\n".join(lines)

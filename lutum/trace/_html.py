@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from lutum._text import printable
+from lutum.trace._bill import pictured
 from lutum.trace._file import plain
 from lutum.trace._say import failure, label, single, summary, tokens
 from lutum.trace._tree import Note, Span, SpanTree
@@ -51,7 +52,7 @@ script-src '{script_digest}'; style-src '{style_digest}'; base-uri 'none'; form-
 <h2 id="over-time-title">Output over time</h2>
 <div id="curve"></div>
 </section>
-<section aria-labelledby="spans-title">
+{branches}<section aria-labelledby="spans-title">
 <div class="bar">
 <h2 id="spans-title">Spans</h2>
 <label>Filter <input id="filter" type="search" autocomplete="off" spellcheck="false"></label>
@@ -103,6 +104,28 @@ def page(trace: SpanTree, title: str = "SpanTree") -> str:
         script=script,
         script_digest=_digest(script),
         data=_embedded(_data(trace)),
+        branches=_branches(trace),
+    )
+
+
+def _branches(trace: SpanTree) -> str:
+    """The table of what each branch was charged; empty if turns have no labels."""
+    found = pictured(trace.walk())
+    if found is None:
+        return ""
+    head, *rows = found.rows()
+    cells = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in head)
+    lines = [
+        f'<tr><th scope="row">{html.escape(row[0])}</th>'
+        + "".join(f"<td>{html.escape(text)}</td>" for text in row[1:])
+        + "</tr>"
+        for row in rows
+    ]
+    body, total = "\n".join(lines[:-1]), lines[-1]
+    return (
+        '<section aria-labelledby="branches-title">\n<h2 id="branches-title">Branches</h2>\n'
+        f'<table id="branches"><thead><tr>{cells}</tr></thead>\n<tbody>{body}</tbody>\n'
+        f"<tfoot>{total}</tfoot></table>\n</section>\n"
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from lutum._text import cells, printable, wrap
+from lutum.trace._bill import pictured
 from lutum.trace._say import failure, label, seconds, single, summary, tokens
 from lutum.trace._tree import Note, Span, SpanTree
 
@@ -42,7 +43,7 @@ class _Picture:
 
     def lines(self) -> list[str]:
         said = ", ".join(
-            value if name in ("time", "cost") else f"{value} {name}" for name, value in self._sums
+            value if name in ("time", "cost", "cached") else f"{value} {name}" for name, value in self._sums
         )
         lines = wrap(said, self._width)
         if self._rows and self._bar:
@@ -56,6 +57,8 @@ class _Picture:
             lines.append(self._note("", note))
         for lead, span in self._rows:
             lines += self._span(lead, span)
+        if (branches := pictured(self._trace.walk())) is not None:
+            lines += [self._styled(_cut(line, self._width), "dim") for line in branches.lines()]
         if reason := self._trace.open_reason:
             lines.append(self._styled(_cut(f"open: {reason}", self._width), "open"))
         return lines

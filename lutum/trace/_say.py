@@ -9,6 +9,7 @@ from lutum.trace._tree import Span, SpanTree
 
 _ENDS: Final = frozenset({"error", "message", "cancelled"})
 _LONGEST: Final = 200
+_CACHED: Final = ("cache_read_tokens", "cache_write_tokens")
 
 
 def label(span: Span) -> str:
@@ -16,7 +17,8 @@ def label(span: Span) -> str:
     fields = span.fields
     match span.name:
         case "turn":
-            more = fields.get("response_model") or fields.get("model")
+            named = (fields.get("label"), fields.get("response_model") or fields.get("model"))
+            more = " ".join(str(word) for word in named if word) or None
         case "attempt":
             more = fields.get("number")
         case "request":
@@ -88,8 +90,14 @@ def summary(trace: SpanTree) -> list[tuple[str, str]]:
         rows.append(("raised", trace.error))
     used = [sum(_int(span.fields.get(name)) for span in turns) for name in ("input_tokens", "output_tokens")]
     rows.append(("tokens", f"{_number(used[0])} + {_number(used[1])}"))
+    cached = [sum(_int(span.fields.get(name)) for span in turns) for name in _CACHED]
+    if any(cached):
+        rows.append(("cached", f"{_number(cached[0])} read, {_number(cached[1])} written"))
     if costs := [cost for span in turns if (cost := _cost(span)) is not None]:
         rows.append(("cost", f"${sum(costs):.4f}"))
+    if saves := [saved for span in turns if (saved := _cost(span, "cache_saved_usd")) is not None]:
+        saved = sum(saves)
+        rows.append(("saved", f"{'-' if saved < 0 else ''}${abs(saved):.4f}"))
     return [*rows, ("time", seconds(max(0.0, trace.last - trace.started)))]
 
 
@@ -101,9 +109,9 @@ def _int(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _cost(span: Span) -> Decimal | None:
+def _cost(span: Span, field: str = "cost_usd") -> Decimal | None:
     try:
-        cost = Decimal(str(span.fields["cost_usd"]))
+        cost = Decimal(str(span.fields[field]))
     except (KeyError, InvalidOperation):
         return None
     return cost if cost.is_finite() else None

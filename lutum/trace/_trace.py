@@ -10,6 +10,7 @@ from os import PathLike
 from typing import Any, final
 
 from lutum._values.errors import UsageError
+from lutum.trace._bill import Bill, bill
 from lutum.trace._tree import Change, SpanTree
 
 
@@ -63,6 +64,17 @@ class Trace(SpanTree):
         if self._subscribe is None:
             raise UsageError("subscribe: this trace is not being captured any more")
         return self._subscribe(callback)
+
+    def bill(self, parts: int | None = None) -> Bill:
+        """What each branch was charged: the turns, summed by label. A turn is counted once.
+
+        Args:
+          parts: sum by so many parts of the labels, instead of whole labels.
+
+        Raises:
+          BadValue: `parts` is below 1.
+        """
+        return bill(self.walk(), parts)
 
     def render(self, width: int = 80, *, color: bool = False) -> str:
         """A waterfall for a terminal, of at most `width` cells a line. Control characters are taken out."""

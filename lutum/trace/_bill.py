@@ -1,0 +1,201 @@
+"""What each branch of a search was charged: the turns of a trace, summed by their labels. No I/O.
+
+A turn is counted once, under the label of the branch that ran it, however many forks go on from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final, final
+
+from msgspec import Struct
+
+from lutum._text import cells, printable
+from lutum._values.check import check_number
+from lutum.trace._tree import Span
+
+MOST: Final = 24
+"""Branches in the table of a picture."""
+
+_HEAD: Final = ("branch", "turns", "input", "new", "cache read", "cache write", "output", "cost", "saved")
+
+
+class BranchBill(Struct, frozen=True):
+    """The sum of the turns with one label.
+
+    Attributes:
+      label: the label, or as many of its parts as were asked for; empty for turns without one.
+      turns: how many turns began; `cancelled` of them were stopped before their end, and are settled too.
+      input_tokens: everything that was read.
+      cache_read_tokens, cache_write_tokens: parts of the input.
+      output_tokens: everything that was written.
+      cost_usd: US dollars; None if no turn has a price.
+      saved_usd: what the cache saved: the price of the same tokens without it, less their price. Negative
+        where more was paid for writes than reads have saved. None without prices, or without use of a cache.
+      open: how many turns are running, and are not in the figures.
+    """
+
+    label: str
+    turns: int
+    cancelled: int
+    input_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    output_tokens: int
+    cost_usd: Decimal | None
+    saved_usd: Decimal | None
+    open: int = 0
+
+    @property
+    def new_tokens(self) -> int:
+        """Input that was not read from a cache. The sum over branches counts a shared prefix once."""
+        return max(0, self.input_tokens - self.cache_read_tokens)
+
+    def __add__(self, other: BranchBill) -> BranchBill:
+        return BranchBill(
+            self.label,
+            self.turns + other.turns,
+            self.cancelled + other.cancelled,
+            self.input_tokens + other.input_tokens,
+            self.cache_read_tokens + other.cache_read_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+            self.output_tokens + other.output_tokens,
+            _sum(self.cost_usd, other.cost_usd),
+            _sum(self.saved_usd, other.saved_usd),
+            self.open + other.open,
+        )
+
+
+@final
+class Bill(Struct, frozen=True):
+    """The bill of a search. `str(bill)` is a table.
+
+    Attributes:
+      branches: one entry for each label, in the order in which the first turns began.
+      total: the sum of all.
+    """
+
+    branches: tuple[BranchBill, ...]
+    total: BranchBill
+
+    def branch(self, *parts: str | int) -> BranchBill:
+        """Return the entry of a label, given as in `turn.label(*parts)`.
+
+        Raises:
+          LookupError: there is no such entry.
+        """
+        label = "/".join(map(str, parts))
+        for one in self.branches:
+            if one.label == label:
+                return one
+        raise LookupError(f"the bill has no branch {label!r}; it has {[one.label for one in self.branches]}")
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def lines(self) -> list[str]:
+        """Return the table as lines. Columns without a figure are left out."""
+        rows = self.rows()
+        widths = [max(map(cells, column)) for column in zip(*rows, strict=True)]
+        return [
+            "  ".join(
+                text + " " * (width - cells(text)) if i == 0 else " " * (width - cells(text)) + text
+                for i, (text, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in rows
+        ]
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return the table as rows of texts: the head, the branches and the total."""
+        rows = [_HEAD, *(_row(one, one.label or "-") for one in self.branches), _row(self.total, "total")]
+        used = [i for i, column in enumerate(zip(*rows, strict=True)) if set(column[1:]) - {"", "0"} or i < 2]
+        return [tuple(row[i] for i in used) for row in rows]
+
+
+def bill(spans: Iterable[Span], parts: int | None = None) -> Bill:
+    """Return the bill of the turns among spans.
+
+    Raises:
+      BadValue: `parts` is below 1.
+    """
+    if parts is not None:
+        check_number("parts", parts, 1, whole=True)
+    found = dict[str, BranchBill]()
+    for span in spans:
+        if span.name == "turn":
+            one = _of(span, parts)
+            found[one.label] = found[one.label] + one if one.label in found else one
+    total = BranchBill("", 0, 0, 0, 0, 0, 0, None, None)
+    for one in found.values():
+        total += one
+    return Bill(tuple(found.values()), total)
+
+
+def pictured(spans: Iterable[Span]) -> Bill | None:
+    """Return the bill that a picture of a trace shows; None if its turns have fewer than two labels.
+
+    Labels are shortened to their first parts until the table has at most `MOST` branches.
+    """
+    turns = [span for span in spans if span.name == "turn" and span.fields.get("label")]
+    whole = bill(turns)
+    if len(whole.branches) < 2:
+        return None
+    longest = max(one.label.count("/") for one in whole.branches)
+    for parts in range(longest, 0, -1):
+        if len(whole.branches) <= MOST:
+            break
+        whole = bill(turns, parts)
+    return whole
+
+
+def _of(span: Span, parts: int | None) -> BranchBill:
+    fields = span.fields
+    label = str(fields.get("label") or "")
+    if parts is not None:
+        label = "/".join(label.split("/")[:parts])
+    return BranchBill(
+        label,
+        1,
+        int(span.status == "cancelled"),
+        *(
+            _count(fields.get(name))
+            for name in ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
+        ),
+        _amount(fields.get("cost_usd")),
+        _amount(fields.get("cache_saved_usd")),
+        int(span.status == "open"),
+    )
+
+
+def _row(one: BranchBill, name: str) -> tuple[str, ...]:
+    marks = [f"{one.cancelled} cancelled"] if one.cancelled else []
+    marks += [f"{one.open} open"] if one.open else []
+    turns = f"{one.turns}" + (f" ({', '.join(marks)})" if marks else "")
+    figures = (
+        one.input_tokens,
+        one.new_tokens if one.cache_read_tokens or one.cache_write_tokens else 0,
+        one.cache_read_tokens,
+        one.cache_write_tokens,
+        one.output_tokens,
+    )
+    cost = "" if one.cost_usd is None else f"${one.cost_usd:.4f}"
+    saved = "" if one.saved_usd is None else f"{'-' if one.saved_usd < 0 else ''}${abs(one.saved_usd):.4f}"
+    return printable(name).replace("\n", " "), turns, *(f"{figure:,}" for figure in figures), cost, saved
+
+
+def _sum(a: Decimal | None, b: Decimal | None) -> Decimal | None:
+    return a if b is None else b if a is None else a + b
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _amount(value: Any) -> Decimal | None:
+    """An amount from a field; a trace from a file may hold anything."""
+    try:
+        amount = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return amount if amount.is_finite() else None
