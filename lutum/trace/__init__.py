@@ -7,7 +7,7 @@ It costs nothing where nobody captures. `trace.otel()` exports the spans of a pr
 from __future__ import annotations
 
 from lutum._telemetry.spans import RawCapture as RawCapture, event as event, span as span
-from lutum.trace._bill import Bill as Bill, BranchBill as BranchBill
+from lutum.trace._bill import BranchBill as BranchBill, TraceBill as TraceBill
 from lutum.trace._capture import capture as capture
 from lutum.trace._otel_live import OTelHandle as OTelHandle, otel as otel
 from lutum.trace._trace import Subscription as Subscription, Trace as Trace, load as load
@@ -24,7 +24,6 @@ from lutum.trace._tree import (
 )
 
 __all__ = [
-    "Bill",
     "BranchBill",
     "Change",
     "Note",
@@ -39,6 +38,7 @@ __all__ = [
     "Status",
     "Subscription",
     "Trace",
+    "TraceBill",
     "capture",
     "event",
     "load",

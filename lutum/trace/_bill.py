@@ -68,7 +68,7 @@ class BranchBill(Struct, frozen=True):
 
 
 @final
-class Bill(Struct, frozen=True):
+class TraceBill(Struct, frozen=True):
     """The bill of a search. `str(bill)` is a table.
 
     Attributes:
@@ -113,7 +113,7 @@ class Bill(Struct, frozen=True):
         return [tuple(row[i] for i in used) for row in rows]
 
 
-def bill(spans: Iterable[Span], parts: int | None = None) -> Bill:
+def bill(spans: Iterable[Span], parts: int | None = None) -> TraceBill:
     """Return the bill of the turns among spans.
 
     Raises:
@@ -129,10 +129,10 @@ def bill(spans: Iterable[Span], parts: int | None = None) -> Bill:
     total = BranchBill("", 0, 0, 0, 0, 0, 0, None, None)
     for one in found.values():
         total += one
-    return Bill(tuple(found.values()), total)
+    return TraceBill(tuple(found.values()), total)
 
 
-def pictured(spans: Iterable[Span]) -> Bill | None:
+def pictured(spans: Iterable[Span]) -> TraceBill | None:
     """Return the bill that a picture of a trace shows; None if its turns have fewer than two labels.
 
     Labels are shortened to their first parts until the table has at most `MOST` branches.

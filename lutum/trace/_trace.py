@@ -10,7 +10,7 @@ from os import PathLike
 from typing import Any, final
 
 from lutum._values.errors import UsageError
-from lutum.trace._bill import Bill, bill
+from lutum.trace._bill import TraceBill, bill
 from lutum.trace._tree import Change, SpanTree
 
 
@@ -65,7 +65,7 @@ class Trace(SpanTree):
             raise UsageError("subscribe: this trace is not being captured any more")
         return self._subscribe(callback)
 
-    def bill(self, parts: int | None = None) -> Bill:
+    def bill(self, parts: int | None = None) -> TraceBill:
         """What each branch was charged: the turns, summed by label. A turn is counted once.
 
         Args:
