@@ -155,16 +155,16 @@ def _of(span: Span, parts: int | None) -> BranchBill:
     if parts is not None:
         label = "/".join(label.split("/")[:parts])
     return BranchBill(
-        label,
-        1,
-        int(span.status == "cancelled"),
-        *(
-            _count(fields.get(name))
-            for name in ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
-        ),
-        _amount(fields.get("cost_usd")),
-        _amount(fields.get("cache_saved_usd")),
-        int(span.status == "open"),
+        label=label,
+        turns=1,
+        cancelled=int(span.status == "cancelled"),
+        input_tokens=_count(fields.get("input_tokens")),
+        cache_read_tokens=_count(fields.get("cache_read_tokens")),
+        cache_write_tokens=_count(fields.get("cache_write_tokens")),
+        output_tokens=_count(fields.get("output_tokens")),
+        cost_usd=_amount(fields.get("cost_usd")),
+        saved_usd=_amount(fields.get("cache_saved_usd")),
+        open=int(span.status == "open"),
     )
 
 
