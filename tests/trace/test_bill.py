@@ -8,7 +8,6 @@ import pytest
 from fakes import VIRTUAL
 
 import lutum
-import lutum.eval
 from lutum import trace
 from lutum.testing import CUT, Script, ScriptedAdapter
 from lutum.testing.wire import Reply, WireServer
