@@ -96,8 +96,8 @@ def summary(trace: SpanTree) -> list[tuple[str, str]]:
     if costs := [cost for span in turns if (cost := _cost(span)) is not None]:
         rows.append(("cost", f"${sum(costs):.4f}"))
     if saves := [saved for span in turns if (saved := _cost(span, "cache_saved_usd")) is not None]:
-        saved = sum(saves)
-        rows.append(("saved", f"{'-' if saved < 0 else ''}${abs(saved):.4f}"))
+        total = sum(saves)
+        rows.append(("saved", f"{'-' if total < 0 else ''}${abs(total):.4f}"))
     return [*rows, ("time", seconds(max(0.0, trace.last - trace.started)))]
 
 
