@@ -1,4 +1,4 @@
-"""Amounts of a ledger, and whether one fits under a limit: PURE, in integers, tokens and pico-USD."""
+"""Amounts of a ledger as integers: tokens and pico-USD. No I/O, no clock, no tasks."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def check_whole(field: str, value: object, least: int = 0) -> None:
 
 
 class Amount(Struct, frozen=True):
-    """What is held, asked for or used."""
+    """An amount that a ledger holds, that a turn requests, or that was used."""
 
     input: int = 0
     output: int = 0
@@ -58,6 +58,6 @@ class Amount(Struct, frozen=True):
 
 
 def amount_of(of: Usage | Estimate) -> Amount:
-    """The amount of a usage or an estimate; a cost that nobody knows counts as none."""
+    """Return the amount of a usage or an estimate. An unknown cost counts as 0."""
     cost = 0 if of.cost_usd is None else pico_usd(of.cost_usd)
     return Amount(of.input_tokens, of.output_tokens, cost)

@@ -41,7 +41,7 @@ class BudgetStatistics(Struct, frozen=True, kw_only=True):
 
 
 class Available(Struct, frozen=True, kw_only=True):
-    """What a new reservation may take from a chain of ledgers: the smallest remainder of all.
+    """The amount that a new reservation can take from a chain of ledgers: the smallest remainder.
 
     Attributes:
       tokens: `lutum.UNLIMITED` without a limit.
@@ -132,7 +132,7 @@ class Budget:
         self._reserved = Amount()
         self._leases = set[BudgetLease]()
         self._turns = set[BudgetLease]()  # whose connections are not closed yet
-        self._claims = dict[Claim, None]()  # who waits for a lease of this ledger, in order of arrival
+        self._claims = dict[Claim, None]()  # the waiters for a lease of this ledger, in order of arrival
         self._largest_tokens, self._largest_cost = Largest[Claim](), Largest[Claim]()
         self._idle: Event | None = None
         self._refused = 0
@@ -196,15 +196,15 @@ class Budget:
 
     @property
     def reserved(self) -> Usage:
-        """What open leases hold."""
+        """The amount that open leases hold."""
         cost = Decimal(self._reserved.pico) / PICO if self._reserved.pico else None
         return Usage(self._reserved.input, self._reserved.output, cost_usd=cost, known="estimated")
 
     @property
     def remaining(self) -> Usage:
-        """What a new reservation may take here: tokens under `input_tokens` (UNLIMITED where there is no
-        limit), and US dollars (None likewise). Of a shared ledger, the figure over all processes. A parent
-        may allow less, see `available`."""
+        """The rest of this ledger alone: tokens in `input_tokens` (UNLIMITED without a limit) and US dollars
+        (None without a limit). For a shared ledger it is the rest over all processes. A parent may have
+        less left, see `available`."""
         if (shared := self._shared) is not None:
             return shared.remaining
         tokens, cost = UNLIMITED, None
@@ -217,7 +217,7 @@ class Budget:
 
     @property
     def available(self) -> Available:
-        """What a new reservation may take here and on every ledger around it, the shared one included."""
+        """The rest for a new reservation: the smallest of this ledger and all its parents."""
         tokens, cost, as_of = UNLIMITED, None, None
         for ledger in self._chain():
             if (shared := ledger._shared) is not None:
@@ -237,7 +237,7 @@ class Budget:
 
     @property
     def _limited(self) -> bool:
-        """Whether a limit applies, here or on a parent."""
+        """True if a limit applies, here or on a parent."""
         chain = self._chain()
         return chain[-1]._root is not None or any(
             b._limit_tokens is not None or b._limit_pico is not None for b in chain
@@ -245,12 +245,12 @@ class Budget:
 
     @property
     def _tokens_limited(self) -> bool:
-        """Whether a limit in tokens applies, here or on a parent."""
+        """True if a limit in tokens applies, here or on a parent."""
         return any(b._limits("tokens") for b in self._chain())
 
     @property
     def _cost_limited(self) -> bool:
-        """Whether a limit in US dollars applies, here or on a parent."""
+        """True if a limit in US dollars applies, here or on a parent."""
         return any(b._limits("cost") for b in self._chain())
 
     def statistics(self) -> BudgetStatistics:
@@ -307,7 +307,7 @@ class Budget:
         return self._root.state if isinstance(self._root, SharedLedger) else None
 
     def _limits(self, what: Literal["tokens", "cost"]) -> bool:
-        """Whether this ledger alone limits that."""
+        """Return whether this ledger itself limits tokens or cost."""
         if (shared := self._shared) is not None:
             left = shared.remaining
             return left.cost_usd is not None if what == "cost" else left.input_tokens < UNLIMITED
@@ -341,8 +341,10 @@ class Budget:
         return None
 
     def _lacks(self, more: Amount) -> Literal["tokens", "cost"] | None:
-        """What a lease that grows by `more` does not find here. An overdraft in one of the two does not
-        keep it from growing in the other."""
+        """Return "tokens" or "cost" if a lease cannot grow by `more` here, else None.
+
+        An overdraft of one does not prevent growth of the other.
+        """
         used = self._spent.total_tokens + self._reserved.tokens + more.tokens
         if self._limit_tokens is not None and more.tokens > 0 and used > self._limit_tokens:
             return "tokens"
@@ -399,7 +401,7 @@ class Budget:
         self._claims[claim] = None
 
     def _refuse_hopeless(self) -> None:
-        """Refuse each waiter that can never fit in what is left here, in whichever queue it stands."""
+        """Refuse each waiter that can never fit in what is left here, in whichever queue it is."""
         hopeless = list[Claim]()
         if self._limit_tokens is not None:
             hopeless += self._largest_tokens.pop_above(self._limit_tokens - self._spent.total_tokens)
@@ -413,7 +415,7 @@ class Budget:
             wake(claim.ledgers, try_grant)
 
     def _end_claims(self, why: str) -> None:
-        """Refuse everybody who waits for a lease of this ledger, and offer their places to the next."""
+        """Refuse all waiters for a lease of this ledger, and wake the waiters behind them."""
         claims = tuple(self._claims)
         for claim in claims:
             claim.finish(BudgetExceeded(why))
@@ -436,7 +438,7 @@ class Budget:
 
 
 def _alive(loop: EventLoopToken) -> bool:
-    """Whether that event loop still runs; needs no import of either backend."""
+    """Return whether that event loop still runs, without importing a backend."""
     native: Any = loop.native_token
     if hasattr(native, "is_closed"):
         return not native.is_closed()

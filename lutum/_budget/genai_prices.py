@@ -20,7 +20,8 @@ _CONTEXTS: Final[Mapping[str, tuple[Mapping[str, str], ...]]] = {
 
 
 class GenaiPrices:
-    """What the package knows, asked anew each time: a price may hold for some hours or from a day on.
+    """The prices of the package genai-prices. Each call looks them up again, because a price can depend on
+    the hour or start on a date.
 
     Raises:
       UsageError: the package is not installed.
@@ -87,6 +88,6 @@ class GenaiPrices:
 
 
 def _has(model: Any, words: Mapping[str, str]) -> bool:
-    """Whether a model has a price of its own for what the words select."""
+    """Return whether a model has its own price for the selected words."""
     variants: Any = getattr(model, "price_variants", None) or ()
     return any(words.items() <= variant.when.items() for variant in variants)

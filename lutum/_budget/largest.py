@@ -1,7 +1,7 @@
 """The waiters of one ledger by the size of their claims. No I/O, no clock, no tasks.
 
 What is spent never comes back, so a waiter that is larger than the rest of a limit can never be served. Only
-the largest claim has to be looked at after each settlement, whichever queue its waiter stands in.
+the largest claim has to be looked at after each settlement, whichever queue its waiter is in.
 """
 
 from __future__ import annotations

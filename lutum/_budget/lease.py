@@ -1,8 +1,8 @@
-"""Leases: what a turn holds on every ledger of a chain, and how it gets it.
+"""Leases: the amount that a turn holds on every ledger of a chain.
 
-Taken on all of them in one step or not at all, given back in one step, and always settled at what the
-provider bills. A reservation that does not fit stands in line where its ledgers keep one; `wait_queue`
-decides who is served next.
+A lease is taken on all ledgers in one step or not at all. It is given back in one step, and settled at the
+amount that the provider bills. A reservation that does not fit waits if its ledgers have a queue;
+`wait_queue` decides which waiter is next.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class BudgetLease:
         self._shared: SharedLease | None = None  # the same lease, if its ledger is a shared one
         self._revoked: BudgetExceeded | None = None
         self._settled = False
-        self._short: ChainLedger | None = None  # whom and what the last growth failed for
+        self._short: ChainLedger | None = None  # the ledger and the limit that stopped the last growth
         self._what: Literal["tokens", "cost"] = "tokens"
         self._stop: Callable[[BudgetExceeded], None] | None = None
         self._failure: Exception | None = None  # of a foreign ledger that could not settle it
@@ -113,24 +113,24 @@ class BudgetLease:
 
     @property
     def reserved(self) -> Estimate:
-        """What it holds."""
+        """The amount that it holds."""
         return Estimate(self._amount.input, self._amount.output, Decimal(self._amount.pico) / PICO)
 
     @property
     def settled(self) -> bool:
-        """Whether it has been given back."""
+        """True once it has been given back."""
         return self._settled
 
     @property
     def _cost_limited(self) -> bool:
-        """Whether somebody may refuse to grow it for its cost in US dollars."""
+        """True if a ledger can refuse its growth because of the cost in US dollars."""
         if self._foreign is not None and self._shared is None:
             return True  # a plain `Ledger` does not say what it limits
         return any(ledger._limits("cost") for ledger in self._chain)
 
     @property
     def _bound(self) -> str:
-        """What it could not grow past, in words, after `grow` said so."""
+        """The limit that stopped its growth, in words, after `grow` returned False."""
         if self._short is not None and self._short._root is not None:
             held = f"{self._amount.tokens:,} tokens"
             held += f" and ${Decimal(self._amount.pico) / PICO}" if self._amount.pico else ""
@@ -140,10 +140,10 @@ class BudgetLease:
         return f"{self._amount.tokens} tokens"
 
     def grow(self, usage: Usage | Estimate) -> bool:
-        """Make it cover `usage`; False, and unchanged, when a ledger of the chain cannot.
+        """Grow the lease to cover `usage`. Returns False, and changes nothing, if a ledger has no room.
 
-        Tokens are covered as a sum: input beyond its estimate may take from what was held for output. It
-        never waits, and passes everybody who does.
+        Tokens are covered as a sum: input beyond its estimate can use tokens held for output. Growth never
+        waits, and overtakes all waiters.
         """
         want, held = amount_of(usage), self._amount
         more = Amount(pico=max(0, want.pico - held.pico))
@@ -183,7 +183,7 @@ class BudgetLease:
     def _update_rates(
         self, response: Response, wait: float | None = None, limits: Sequence[RateLimit] = ()
     ) -> float | None:
-        """Learn the rates from the limits that a response reports and the pause that a refusal asks for.
+        """Learn the rates from the limits of a response and the pause that a refusal requires.
 
         Return the seconds until they allow another request; None if the response reports no limit.
         """
@@ -230,7 +230,7 @@ class BudgetLease:
         except Exception as exc:
             self._failure = exc
             keep_failure(self._chain[-1]._root, exc)
-        finally:  # who waits here is not to wait for somebody else's ledger
+        finally:  # local waiters must not wait for a foreign ledger
             for ledger in self._chain:
                 ledger._refuse_hopeless()
             wake(self._chain, try_grant)
@@ -339,7 +339,7 @@ class Reservation:
         shared.on_revoked(lease._revoke)
 
     async def _wait(self, chain: Sequence[ChainLedger], amount: Amount, place: ChainLedger) -> BudgetLease:
-        """Stand in line at `place`, or be refused where it does not keep one."""
+        """Wait in the queue of `place`, or be refused if it has none."""
         for ledger in chain:
             why = None if ledger._wait else ledger._refusal(amount)
             why = why or ledger._hopeless(amount)
@@ -376,7 +376,7 @@ class Reservation:
             with CancelScope(deadline=claim.due):
                 await claim.wait()
             if not claim.gone and current_time() >= claim.due:
-                claim.due = math.inf  # behind somebody else it is not offered, and must not wake again
+                claim.due = math.inf  # behind another waiter it gets no offer, and must not wake again
                 wake(claim.ledgers, try_grant)
 
     def __await__(self) -> Generator[Any, Any, BudgetLease]:

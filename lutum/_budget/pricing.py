@@ -36,7 +36,7 @@ SEARCH: Final = Decimal(10)
 _ONE_HOUR: Final = 2
 """platform.claude.com, "Prompt caching": a cache write that lives an hour costs two times the input."""
 
-# What follows the name of a model in a dated form of it: -20250929, -2025-08-07, -08-2024, -0613 or -2411,
+# The suffixes of dated forms of a model's name: -20250929, -2025-08-07, -08-2024, -0613 or -2411,
 # @20250929 (Vertex), -latest.
 _same_model = re.compile(
     r"(?:[-@](?:20[0-9]{6}|latest)|-20[0-9]{2}-[0-9]{2}-[0-9]{2}|-[0-9]{2}-20[0-9]{2}"
@@ -150,8 +150,8 @@ class Pricing:
         """An estimate with its cost at the dearest: every token fresh, or written to a cache, or reasoned.
 
         Args:
-          rates: what the request asks for, see `Prepared.rates`. The provider may bill the standard rate
-            instead, so the dearer of the two counts.
+          rates: the rates that the request selects, see `Prepared.rates`. The provider may bill the
+            standard rate instead, so the dearer of the two counts.
           billed_by: see `Prepared.billed_by`.
         """
         if estimate.cost_usd is not None:
@@ -191,7 +191,7 @@ class Pricing:
         costs = Decimal(0)
         for other, part in usage.parts:
             found = self._one(other, part, billed_by)
-            if found is None:  # at the price of the model that was asked, which is better than nothing
+            if found is None:  # at the price of the requested model, which is better than nothing
                 exact = False
                 continue
             main = _less(main, part)

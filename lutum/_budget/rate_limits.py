@@ -1,11 +1,11 @@
-"""How fast a ledger may be drawn on, learned from the rate limits that responses report.
+"""Rate limits of a ledger, learned from the limits that responses report.
 
-A bucket of tokens or requests is one number, the instant at which it is full again; that is also what
-providers report. A draw moves it later, what is given back moves it earlier, and time refills it without
-anybody doing anything. Growth and second attempts draw without asking: they put what comes later off.
+A bucket of tokens or requests is one number, the instant at which it is full again, because that is what
+providers report. A draw moves it later, a refund moves it earlier, and time refills it without any work.
+Growth and second attempts always draw, and so delay later requests.
 
-While a provider's limits are to be learned and no answer has told any, requests start as slowly as TCP does:
-one, and with each answer one more may be under way.
+If a provider's limits must be learned and no answer has reported any, requests start slowly, as in TCP: one
+at first, and one more in flight with each answer.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ class _Bucket:
         self._full_at = max(now, self._full_at) + amount * self._period / self._limit
 
     def apply(self, reported: RateLimit, unseen: int, now: float) -> None:
-        """Take over what an answer says, where `unseen` may have been drawn without its knowing.
+        """Take over the figures of an answer. `unseen` is the amount it may not include yet.
 
-        A provider may know of less than we, never of more. One that gives nothing back does not count as we
-        do either: there, what it says and what it may not have seen is the most that can be used.
+        A provider can have counted less than we have, never more. A provider that gives nothing back counts
+        differently: there the limit is its figure minus `unseen`.
         """
         used = max(0.0, self._full_at - now) * self._limit / self._period
         told = reported.limit - reported.left
@@ -153,7 +153,7 @@ class RateLimits:
 
     @property
     def holds(self) -> bool:
-        """Whether nothing may be sent before something is answered."""
+        """True while no request may be sent until an answer arrives."""
         return self._unknown and len(self._waiting) >= self._slow
 
     def due(self, amount: TokenAmount, now: float) -> float:
@@ -166,11 +166,11 @@ class RateLimits:
         return due
 
     def too_large(self, tokens: int) -> bool:
-        """Whether a limit that was given is smaller than that."""
+        """Return whether a given limit is smaller than that amount."""
         return self._tokens is not None and tokens > self._tokens
 
     def ready(self, amount: TokenAmount, now: float) -> bool:
-        """Whether one request of that size may be sent now."""
+        """Return whether one request of that size may be sent now."""
         return self.due(amount, now) <= now + _TICK
 
     def send(self, amount: TokenAmount, now: float) -> int:
@@ -179,8 +179,8 @@ class RateLimits:
         return self._wait(amount)
 
     def send_again(self, number: int, amount: TokenAmount, now: float) -> int:
-        """Draw for another request of the same turn, whose first one failed. Its tokens are drawn still,
-        unless the provider has said since that it does not count them."""
+        """Draw for another request of the same turn, whose first one failed. The tokens of the first remain
+        drawn, unless the provider has reported since that it does not count them."""
         self.forget(number)
         for bucket, drawn in self._further(amount):
             bucket.draw(drawn, now)
@@ -204,7 +204,7 @@ class RateLimits:
         self._draw({kind: -drawn for kind, drawn in _drawn(amount, 1).items()}, now)
 
     def forget(self, number: int) -> None:
-        """Nobody waits for that answer any more."""
+        """Forget that answer: no task waits for it any more."""
         sent = self._waiting.pop(number, None)
         if sent is not None:
             for kind, drawn in _drawn(sent.amount, 1).items():
@@ -217,10 +217,10 @@ class RateLimits:
         Return the seconds until they allow the same request; None if it reports none.
 
         Args:
-          wait: the pause in seconds that the provider asked for after refusing.
+          wait: the pause in seconds that the provider requires after a refusal.
         """
         sent = self._waiting.get(number)
-        # What was answered while this was under way may have been counted before it or after.
+        # Answers that arrived while this request was in flight may have been counted before it or after it.
         since = dict(self._answered)
         self.forget(number)
         if not self._follow or sent is None:
@@ -252,7 +252,7 @@ class RateLimits:
         return self._sent
 
     def _further(self, amount: TokenAmount) -> list[tuple[_Bucket, int]]:
-        """What a further request of a turn draws."""
+        """Return the amount that a further request of a turn draws."""
         drawn = _drawn(amount, 1)
         return [
             (bucket, drawn[kind] if kind == "requests" or not bucket.refunds else 0)

@@ -3,7 +3,7 @@
 The shape is that of a deadline. `on_spent="raise"` is `fail_after`, `on_spent="stop"` is `move_on_after`:
 what is started through `scoped` is limited, the smallest remainder of a chain decides, and the turn that
 meets the end waits for the block's cancellation instead of raising into a nursery. `"drain"` cancels
-nothing: whoever cannot be paid any more raises where it stands, and the rest runs on.
+nothing: a turn that can no longer be paid for raises in its own task, and the others continue.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class BudgetScope(Generic[L]):
         """Close the budget, and return what interrupted the wait.
 
         A native cancellation on asyncio, or a KeyboardInterrupt on trio, gets through the shield. The turns
-        outside the block have been told to end, so their connections are still waited for; the second
+        outside the block are ending already, so their connections are still waited for. The second
         interruption ends the wait.
         """
         interrupted: BaseException | None = None

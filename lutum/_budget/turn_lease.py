@@ -36,17 +36,17 @@ class TurnLease:
 
     @property
     def cost_limited(self) -> bool:
-        """Whether a ledger may refuse to grow the lease for its cost in US dollars."""
+        """True if a ledger can refuse the lease's growth because of its cost in US dollars."""
         return self._lease._cost_limited
 
     @property
     def bound(self) -> str:
-        """What the lease could not grow past, in words, after `grow` returned False."""
+        """The limit that stopped the lease's growth, in words, after `grow` returned False."""
         return self._lease._bound
 
     @property
     def failure(self) -> Exception | None:
-        """What a foreign ledger raised when it settled the lease."""
+        """The exception that a foreign ledger raised when it settled the lease."""
         return self._lease._failure
 
     def sent(self) -> None:
@@ -60,7 +60,7 @@ class TurnLease:
     def update_rates(
         self, response: Response, wait: float | None = None, limits: Sequence[RateLimit] = ()
     ) -> float | None:
-        """Learn the rates from a response and the pause that a refusal asks for.
+        """Learn the rates from a response and the pause that a refusal requires.
 
         Return the seconds until they allow another request; None if the response reports no limit.
         """

@@ -1,10 +1,10 @@
-"""The line of those who wait for a ledger: PURE, it only decides whose turn it is.
+"""The wait queue of a ledger: it decides which waiter is next. No I/O, no clock, no tasks.
 
-A waiter is queued at the ledger that blocks it, or behind somebody who draws on it. Whatever is freed on a
-chain is offered to those queued there, oldest first. The oldest of a ledger that still does not fit keeps
-everybody else of that ledger waiting, so nobody small overtakes somebody big; who does not draw on that
-ledger passes. When somebody is served, refused or leaves, the whole chain is looked at, so whoever was
-behind is seen. Each step is a heap operation, O(log n).
+A waiter is queued at the ledger that blocks it, or behind another waiter of that ledger. Room that becomes
+free on a chain is offered to the waiters queued there, oldest first. If the oldest waiter of a ledger still
+does not fit, all other waiters of that ledger wait too, so that a small one does not overtake a large one.
+Waiters that do not draw on that ledger pass. When a waiter is served, refused or cancelled, the whole chain
+is examined, so that the waiters behind it are found. Each step is a heap operation, O(log n).
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ P = TypeVar("P", bound=WaitQueue)
 
 
 class Waiter:
-    """Somebody who waits for an amount on a chain of ledgers; `gone` once it was granted or refused, or left.
+    """A waiter for an amount on a chain of ledgers. `gone` is true once it was granted, refused or cancelled.
 
-    `due` is when it wakes by itself, because only time is in its way; infinite while something else is.
-    Each offer sets it anew, so that a time that has passed never stays.
+    `due` is the time at which it wakes by itself if only time blocks it, else infinite. Each offer sets it
+    again, so that a time in the past does not remain.
     """
 
     __slots__ = ("_woken", "arrival", "chain", "due", "error", "gone", "place")
@@ -83,7 +83,7 @@ def first(place: WaitQueue) -> Waiter | None:
 
 
 def ahead(chain: Iterable[P], arrival: int | None = None) -> P | None:
-    """A ledger of the chain where somebody waits who came before."""
+    """Return a ledger of the chain that has an earlier waiter."""
     for place in chain:
         oldest = first(place)
         if oldest is not None and (arrival is None or oldest.arrival < arrival):
@@ -112,7 +112,7 @@ def wake(freed: Sequence[WaitQueue], try_grant: Grant) -> None:
                 waiter.place = blocking
                 heappush(blocking._queued, (waiter.arrival, waiter))
             if chain.index(blocking) >= chain.index(place):
-                # Everybody else of this place draws on what blocks too, so nobody of them passes. Should they
+                # All other waiters of this place draw on the blocking ledger too, so none passes. Should they
                 # follow to where it waits now, each step would move them all.
                 places.remove(place)
                 continue

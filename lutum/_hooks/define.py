@@ -71,7 +71,7 @@ class Always(_Plain):
 
 
 class Fallback(_Plain):
-    """A decorator: answers are handed from hook to hook, and the default is asked where there is none."""
+    """A decorator: each hook gets the answer of the hook before it; without hooks the default runs."""
 
     def __call__(
         self, default: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
@@ -84,7 +84,7 @@ class Fallback(_Plain):
 
 
 class Chained(_Plain, Generic[T_contra]):
-    """A decorator: hooks are asked until an answer is wanted."""
+    """A decorator: hooks run until `chain` accepts an answer."""
 
     @overload
     def __call__(
@@ -174,17 +174,17 @@ def hook(
     """Make an async method of a `HookSet` a slot; its body is the default.
 
     Args:
-      kind: `always`: the default is asked, then each hook in order; a hook whose first parameter is called
-        `last` gets the answer before it, and the last answer counts. `fallback`: likewise, but the default
-        is asked only where there is no hook, so that the first hook's `last` is None. `singleton`: one hook
-        at the most, or the default.
-      chain: asked about each answer; true ends the dispatch with it. Hooks then see no `last`; a fallback's
-        default is asked behind the hooks. `lutum.first_success` is one.
-      aggregate: makes the slot's answer of the list of all answers; hooks then see no `last`.
+      kind: `always`: the default runs, then each hook in order; a hook whose first parameter is called
+        `last` gets the answer before it, and the last answer counts. `fallback`: the same, but the default
+        runs only if there is no hook, so that the first hook's `last` is None. `singleton`: one hook at
+        most, or the default.
+      chain: called with each answer; true ends the dispatch with that answer. Hooks then get no `last`, and
+        a fallback's default runs behind the hooks. `lutum.first_success` is such a function.
+      aggregate: makes the slot's answer from the list of all answers; hooks then get no `last`.
       finalize: makes the slot's answer of the last answer. Not beside `aggregate`.
 
     Raises:
-      BadValue: no such kind, companions that exclude each other, or a method that cannot be a slot.
+      BadValue: `kind` is unknown, the companions exclude each other, or the method cannot be a slot.
     """
     if kind not in get_args(Kind):
         raise BadValue("hook", f"{kind!r} is not one of {', '.join(get_args(Kind))}")

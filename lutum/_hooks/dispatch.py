@@ -1,6 +1,6 @@
-"""How one slot asks its hooks: in which order, with what in `last`, and what its answer is made of.
+"""The dispatch of one slot: the order of its hooks, the value of `last`, and the slot's answer.
 
-Knows neither sets nor signatures.
+It does not depend on hook sets or signatures.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class Asked(Protocol):
 
 
 class HookPlan(Struct, frozen=True):
-    """What `@hook` said of a slot.
+    """The definition of a slot, as given to `@hook`.
 
     Attributes:
-      chain: asked about each answer; true ends the dispatch there.
+      chain: called with each answer; true ends the dispatch there.
       aggregate: makes one value of all answers.
       finalize: makes one value of the last answer.
     """
@@ -37,15 +37,15 @@ class HookPlan(Struct, frozen=True):
 
     @property
     def threads(self) -> bool:
-        """Whether a hook may see what came before it."""
+        """True if a hook can get the answer before it."""
         return self.kind != "singleton" and self.chain is None and self.aggregate is None
 
 
 def order(plan: HookPlan, default: Asked, hooks: Sequence[Asked]) -> list[Asked]:
-    """Who is asked, in order, unless a chain ends it before.
+    """Return the functions to call, in order, unless a chain ends the dispatch earlier.
 
-    A fallback's default is asked when there is no hook; in a chain also behind the hooks, since none of
-    their answers was wanted, unless an aggregate takes them all the same.
+    A fallback's default runs if there are no hooks. In a chain it also runs behind the hooks, because the
+    chain accepted none of their answers, unless an aggregate takes all answers.
     """
     match plan.kind:
         case "singleton":

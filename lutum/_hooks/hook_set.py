@@ -1,7 +1,7 @@
 """Hook sets: classes of named, typed, async slots, and the hooks that are put into them.
 
-A set is a value: what it holds is said when it is made, and a change makes another set. So it may be
-shared between tasks, and a dispatch is never disturbed. Slots and hooks are in `slots`, how a slot
+A set is an immutable value: a change makes another set. Tasks can therefore share it, and a change never
+disturbs a dispatch. Slots and hooks are in `slots`, how a slot
 runs its hooks in `dispatch`, how one is defined in `define`.
 """
 
@@ -32,7 +32,7 @@ logger = logging.getLogger("lutum")
 
 @final
 class Dispatch(Generic[P, O_co]):
-    """A slot of a set, `hooks.pick_model`: awaited, it asks the hooks that the set has for it."""
+    """A slot of a set, such as `hooks.pick_model`. Calling it runs the set's hooks for that slot."""
 
     def __init__(self, hooks: HookSet, definition: Definition[Any, Any, Any]) -> None:
         self._set = hooks
@@ -44,10 +44,10 @@ class Dispatch(Generic[P, O_co]):
         return self._set._hooks.get(self._definition.name, ())
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> O_co:
-        """Ask the default and the hooks, one at a time. Suspends where they do, and nowhere else.
+        """Run the default and the hooks, one at a time. It suspends only where they do.
 
-        Cancelled, the hook that runs is. What one raises comes out as it is, with a note that names the
-        slot; the others are not asked.
+        Cancellation reaches the running hook. An exception of a hook propagates unchanged, with a note that
+        names the slot, and the other hooks do not run.
         """
         definition, hooks = self._definition, self.hooks
         name = f"{type(self._set).__name__}.{definition.name}"
@@ -69,7 +69,7 @@ class Dispatch(Generic[P, O_co]):
 
 @final
 class Default:
-    """A slot's own body, asked like a hook; it never sees `last`."""
+    """A slot's own body, which runs like a hook but never gets `last`."""
 
     __slots__ = ("_fn", "_set")
 
@@ -203,7 +203,7 @@ class HookSet:
     """A base for classes of slots, each an async method under `@lutum.hook`. Its objects are values.
 
     Args:
-      hooks: functions decorated by a slot of this class, in the order in which they are to be asked.
+      hooks: functions decorated by a slot of this class, in the order in which they run.
 
     Raises:
       BadValue: a hook that is meant for another class, or that is none.

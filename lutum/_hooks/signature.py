@@ -1,4 +1,4 @@
-"""Whether a function can be called as a slot calls it, found out when it is decorated. PURE."""
+"""Check of a hook's signature when it is decorated: can its slot call it? No I/O, no clock, no tasks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LAST = "last"
 
 
 def signature_of(fn: Callable[..., Any], *, method: bool) -> Signature | None:
-    """The signature of a hook as it will be called; None where there is no telling."""
+    """Return the signature of a hook as it will be called; None if it is unknown."""
     try:
         signature = inspect.signature(fn)
     except (TypeError, ValueError):
@@ -23,7 +23,7 @@ def signature_of(fn: Callable[..., Any], *, method: bool) -> Signature | None:
 
 
 def is_threaded(fn: Callable[..., Any], *, method: bool) -> bool:
-    """Whether a hook takes `last`."""
+    """Return whether a hook takes `last`."""
     signature = signature_of(fn, method=method)
     return signature is not None and next(iter(signature.parameters), None) == LAST
 

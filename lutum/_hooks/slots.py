@@ -38,19 +38,19 @@ S_contra = TypeVar("S_contra", bound=SlotOwner, contravariant=True)
 class Stateful:
     """A base for hook objects with a state: their hook methods never overlap.
 
-    A call that comes while another runs, from another task or by way of that other call itself, is not
-    made to wait: it gets what `on_busy` says. Other slots may be called meanwhile.
+    A call that arrives while another one runs, from another task or from inside that call, does not wait:
+    it gets the result of `on_busy`. Other slots can be called meanwhile.
     """
 
     _hook_busy = False
 
     def on_busy(self, error: HookBusy) -> Any:
-        """What to answer instead; raises `error` unless overridden."""
+        """Return the answer for a call while busy; raises `error` unless overridden."""
         raise error
 
 
 class Registration(Generic[S_contra]):
-    """What a set of that kind is made of: a `Hook`, or a nested set with its place."""
+    """A member of a hook set: a `Hook`, or a nested set with its place."""
 
     def _put_into(self, hooks: S_contra) -> None:
         raise NotImplementedError  # a hook and a nested set each say where they go
@@ -176,7 +176,7 @@ class ThreadedSlot(Slot[S, P, R], Generic[S, P, R, L]):
 
 
 def name_of(fn: object) -> str:
-    """What to call a function in a message."""
+    """Return the name of a function for messages."""
     return str(getattr(fn, "__qualname__", None) or getattr(fn, "__name__", None) or repr(fn))
 
 
