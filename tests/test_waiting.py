@@ -404,7 +404,7 @@ async def test_a_block_that_ends_lets_those_behind_its_waiters_pass() -> None:
         (inside,) = await ask(group, child, 60)
         (outside,) = await ask(group, root, 20)
         assert fates([inside, outside]) == ["waits", "waits"]
-        await child.close()
+        await child._close()
         await settled()
         assert fates([inside, outside]) == ["refused", "has"]
 
