@@ -41,6 +41,11 @@ def _main(argv: Sequence[str] | None) -> int:
             from lutum.cli import _trace
 
             return _trace.run_trace(args.file, args.html)
+        case "eval":
+            from lutum.cli import _eval
+
+            asked = {name: value for name, value in vars(args).items() if name not in ("command", "version")}
+            return _eval.run_eval(_eval.EvalCommand(**asked))
         case "budget":
             from lutum.cli import _budget
 

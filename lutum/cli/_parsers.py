@@ -141,6 +141,24 @@ exit code is 0 when nothing is broken and every case was run; with --strict
 nothing may be lacking either.
 """
 
+_EVAL = """\
+Shows the folder of an evaluation (`lutum.eval.run`, `grid`): the report and its
+trials, those of some cases, one trial with its trace, or two runs side by side.
+"""
+_EVAL_EXAMPLES = """\
+examples:
+  lutum eval runs/monday                      report and trials
+  lutum eval runs/monday --errors             what has no score
+  lutum eval runs/monday --below 0.5 --tag maths
+  lutum eval runs/monday --trial switzerland  one trial, with its trace
+  lutum eval runs/monday --compare runs/tuesday
+  lutum eval runs/grid --arm plain --compare please
+  lutum eval runs/monday --html monday.html   one page, no network needed
+
+A difference marked with * is more than chance: its interval holds no zero. The
+exit code is 0, or 1 when a folder cannot be read or a page cannot be written.
+"""
+
 _BUDGET = """\
 Shows the ledgers of a Redis server (lutum.redis): limits, what was spent and is
 reserved, rates, processes and those that wait. One change at a time:
@@ -218,6 +236,7 @@ def parser() -> argparse.ArgumentParser:
         )
     )
     _smoke(command("smoke", "try what an endpoint can do", _SMOKE, _SMOKE_EXAMPLES))
+    _eval(command("eval", "show an evaluation: trials, traces, comparisons", _EVAL, _EVAL_EXAMPLES))
     _budget(command("budget", "show and steer a budget of many processes", _BUDGET, _BUDGET_EXAMPLES))
     completion = command(
         "completion", "print a script for the shell's Tab key", _COMPLETION, _COMPLETION_EXAMPLES
@@ -264,6 +283,22 @@ def _trace(trace: argparse.ArgumentParser) -> None:
     trace.add_argument(
         "--html", metavar="OUT", help="write a page there instead: one file, no network needed"
     )
+
+
+def _eval(evaluation: argparse.ArgumentParser) -> None:
+    evaluation.add_argument("run", metavar="RUN", help="the folder of a run or of a grid")
+    evaluation.add_argument("--arm", metavar="NAME", help="an arm of a grid")
+    evaluation.add_argument("--case", metavar="PATTERN", help="cases whose id matches, such as 'q1*'")
+    evaluation.add_argument("--tag", metavar="TAG", help="cases with this tag")
+    evaluation.add_argument("--errors", action="store_true", help="trials that ended in an error")
+    evaluation.add_argument("--failed", action="store_true", help="trials below the run's threshold")
+    evaluation.add_argument("--below", metavar="SCORE", type=float, help="trials with a lower score")
+    evaluation.add_argument("--score", metavar="NAME", help="one of several named scores")
+    shown = evaluation.add_mutually_exclusive_group()
+    shown.add_argument("--trial", metavar="CASE[:N]", help="one trial, with its trace")
+    shown.add_argument("--compare", metavar="OTHER", help="another run, or another arm of the grid")
+    shown.add_argument("--html", metavar="OUT", help="write a page there: one file, no network needed")
+    shown.add_argument("--json", action="store_true", help="the trials as JSON lines")
 
 
 def _budget(budget: argparse.ArgumentParser) -> None:

@@ -183,15 +183,16 @@ def _change(before: float, after: float) -> float:
 
 
 def _cells(difference: Difference, form: str) -> list[str]:
-    form = _fine(difference, form)
-    low, high = difference.interval
-    return [
-        number(difference.before, form),
-        number(difference.after, form),
-        number(difference.change, "+" + form),
-        f"{number(low, form)} to {number(high, form)}",
-        "*" if difference.significant else "",
-    ]
+    fine = _fine(difference, form)
+    before, after = number(difference.before, fine), number(difference.after, fine)
+    return [before, after, *change_and_interval(difference, form), "*" if difference.significant else ""]
+
+
+def change_and_interval(difference: Difference, form: str) -> tuple[str, str]:
+    """Return a change and its interval in a format, or in a finer one where the change would look like 0."""
+    fine = _fine(difference, form)
+    low, high = (number(end, fine) for end in difference.interval)
+    return number(difference.change, "+" + fine), f"{low} to {high}"
 
 
 def _fine(difference: Difference, form: str) -> str:

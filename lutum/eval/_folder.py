@@ -45,6 +45,7 @@ class RunInfo(Struct, frozen=True, kw_only=True):
 
     Attributes:
       arm: the name of the arm, in a grid.
+      place: its place among the arms.
       task: the name of the task, and a digest of its code.
       model: adapter, model and endpoint.
       judge: likewise, where the judge is another one.
@@ -56,6 +57,7 @@ class RunInfo(Struct, frozen=True, kw_only=True):
     started: str = ""
     threshold: float = 1.0
     arm: str = ""
+    place: int = 0
     task: str = ""
     model: str = ""
     judge: str = ""

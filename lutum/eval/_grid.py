@@ -21,10 +21,11 @@ from lutum._lutum import Lutum
 from lutum._values.errors import BadValue, UsageError
 from lutum._values.settings import RetryPolicy
 from lutum.eval._cache import AnswerCache
-from lutum.eval._compare import Comparison, compare
+from lutum.eval._compare import Comparison, change_and_interval, compare
 from lutum.eval._dataset import Case, check_cases
 from lutum.eval._executor import Factory
-from lutum.eval._folder import RunFolder
+from lutum.eval._folder import RunFolder, RunInfo
+from lutum.eval._html import write_page
 from lutum.eval._progress import Progress
 from lutum.eval._report import RunReport, load_run
 from lutum.eval._retry import policy_of
@@ -84,7 +85,29 @@ class GridReport:
                     f"{report.seconds(50):.2f} s",
                 ]
             )
-        return "\n".join(table(rows))
+        lines = table(rows)
+        first, *others = self.arms
+        against = [line for other in others if (line := self._against(first, other))]
+        return "\n".join([*lines, *([""] if against else []), *against])
+
+    def to_html(self, path: str | PathLike[str], *, title: str = "Grid") -> None:
+        """Write one page of all arms. As `RunReport.to_html`.
+
+        Raises:
+          OSError: the page cannot be written.
+        """
+        write_page(self.arms, path, title)
+
+    def _against(self, first: str, other: str) -> str:
+        """One arm against the first, case by case, in a line; empty where they have no case in common."""
+        if not self.arms[first].cases.keys() & self.arms[other].cases.keys():
+            return ""
+        found = self.compare(first, other).score
+        if found is None:
+            return ""
+        change, interval = change_and_interval(found, ".3f")
+        mark = " *" if found.significant else ""
+        return f"{clipped(other, 20)} - {clipped(first, 20)}: {change}, 95 % {interval}{mark}"
 
 
 async def grid(
@@ -142,14 +165,15 @@ async def grid(
         folders = stack.enter_context(ExitStack())
         bar = stack.enter_context(Progress(progress, total))
         opened = dict[str, tuple[Trials, RunFolder | None]]()
-        for name, arm in given.items():
+        infos = dict[str, RunInfo]()
+        for place, (name, arm) in enumerate(given.items()):
             llm = arm.llm if isinstance(arm.llm, Lutum) else await stack.enter_async_context(arm.llm())
             if not isinstance(llm, Lutum):
                 raise UsageError(f"arm {name!r}: the context manager gave {llm!r}, which is not a Lutum")
             folder = None
+            infos[name] = info_of(arm.task, scorers, llm, judge, threshold, arm=name, place=place)
             if into is not None:
-                info = info_of(arm.task, scorers, llm, judge, threshold, arm=name)
-                folder = folders.enter_context(RunFolder(Path(into) / folder_name(name), info))
+                folder = folders.enter_context(RunFolder(Path(into) / folder_name(name), infos[name]))
                 bar.count(folder.results)
             asked = llm if judge is None else judge
             own = Trials(arm.task, scorers, llm, asked, folder, bar, retry=policy, cache=answers)
@@ -157,8 +181,14 @@ async def grid(
         await Pool(limit, bar).run(_in_turn(cases, trials, list(opened.values()), again))
         return GridReport(
             {
-                name: RunReport(own.results, threshold=threshold, stopped=own.stopped)
-                for name, (own, _) in opened.items()
+                name: RunReport(
+                    own.results,
+                    threshold=threshold,
+                    stopped=own.stopped,
+                    info=infos[name],
+                    folder=None if folder is None else folder.path,
+                )
+                for name, (own, folder) in opened.items()
             }
         )
 
@@ -169,13 +199,11 @@ def load_grid(path: str | PathLike[str]) -> GridReport:
     Raises:
       BadValue: there is no run in it.
     """
-    found = dict[str, RunReport]()
-    for folder in arm_folders(Path(path)):
-        report = load_run(folder)
-        found[report.info.arm or folder.name] = report
-    if not found:
+    reports = [load_run(folder) for folder in arm_folders(Path(path))]
+    if not reports:
         raise BadValue("path", f"{path} is not the folder of a grid: no folder in it holds a run")
-    return GridReport(found)
+    reports.sort(key=lambda report: report.info.place)
+    return GridReport({report.info.arm or str(report.folder): report for report in reports})
 
 
 def arm_folders(path: Path) -> list[Path]:

@@ -16,9 +16,11 @@ from msgspec.structs import replace
 from lutum._values.errors import BadValue
 from lutum._values.results import Usage
 from lutum.eval._folder import RunInfo, read_run
+from lutum.eval._html import write_page
 from lutum.eval._results import TrialResult, better
 from lutum.eval._statistics import Rate, mean_pass_at_k, mean_pass_hat_k, mean_rate, percentile
 from lutum.eval._table import clipped, money, rate, table, words
+from lutum.trace import Trace, load
 
 
 class Disagreement(Struct, frozen=True):
@@ -44,6 +46,7 @@ class RunReport:
       threshold: the score from which a trial passes.
       stopped: what the budget said that ended the run early; None when it went through.
       info: what was run, as the folder has it.
+      folder: the folder that traces are in; None where none were kept, or where each has its own.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class RunReport:
         threshold: float = 1.0,
         stopped: str | None = None,
         info: RunInfo | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.results: tuple[TrialResult, ...] = tuple(
             sorted(results, key=lambda result: (result.case, result.trial))
@@ -60,6 +64,7 @@ class RunReport:
         self.threshold = threshold
         self.info = RunInfo(threshold=threshold) if info is None else info
         self.stopped = stopped
+        self.folder = folder
 
     @cached_property
     def cases(self) -> dict[str, tuple[TrialResult, ...]]:
@@ -154,6 +159,8 @@ class RunReport:
                 (replace(result, score=result.scores.get(name)) for result in self.results),
                 threshold=self.threshold,
                 stopped=self.stopped,
+                info=self.info,
+                folder=self.folder,
             )
             for name in names
         }
@@ -177,6 +184,25 @@ class RunReport:
             return None
         split = [min(scores) < self.threshold <= max(scores) for scores in judged]
         return Disagreement(len(judged), fmean(map(stdev, judged)), mean_rate(split))
+
+    def trace_of(self, result: TrialResult) -> Trace | None:
+        """Return the stored trace of a trial; None where none was kept.
+
+        Raises:
+          OSError: its file cannot be read.
+          BadValue: its file is damaged.
+        """
+        if result.trace is None:
+            return None
+        return load((Path() if self.folder is None else self.folder).joinpath(result.trace).read_bytes())
+
+    def to_html(self, path: str | PathLike[str], *, title: str = "Run") -> None:
+        """Write one page that needs nothing else: trials with scores, cost and time, each with its trace.
+
+        Raises:
+          OSError: the page cannot be written.
+        """
+        write_page({"": self}, path, title)
 
     def _of(self, tag: str) -> RunReport:
         return RunReport((r for r in self.results if tag in r.tags), threshold=self.threshold)
@@ -204,7 +230,7 @@ def load_run(path: str | PathLike[str], *more: str | PathLike[str]) -> RunReport
     """
     info, results = read_run(Path(path))
     if not more:
-        return RunReport(results, threshold=info.threshold, info=info)
+        return RunReport(results, threshold=info.threshold, info=info, folder=Path(path))
     found = dict[tuple[str, int], TrialResult]()
     for folder in map(Path, (path, *more)):
         other, results = read_run(folder)

@@ -121,7 +121,13 @@ async def rescore(
                     yield trials, Due(case, result.trial, _unscored(result), trace)
 
         await Pool(limit, bar).run(due())
-        return RunReport(trials.results, threshold=threshold, stopped=trials.stopped)
+        return RunReport(
+            trials.results,
+            threshold=threshold,
+            stopped=trials.stopped,
+            info=new,
+            folder=Path(folder) if into is None else Path(into),
+        )
 
 
 def _unscored(result: TrialResult) -> TrialResult:

@@ -108,7 +108,8 @@ async def run(
         cases = list(check_cases(cases))
     info = info_of(task, scorers, llm, judge, threshold)
     total = len(cases) * trials if isinstance(cases, Sized) else None
-    opened = nullcontext() if into is None else RunFolder(Path(into), info)
+    path = None if into is None else Path(into)
+    opened = nullcontext() if path is None else RunFolder(path, info)
     with opened as folder, Progress(progress, total) as bar:
         bar.count([] if folder is None else folder.results)
         if executor is None:
@@ -125,7 +126,9 @@ async def run(
             )
             pairs = ((whole, due) for due in due_trials(cases, trials, folder, again))
             await Pool(limit, bar).run(_until_stopped(whole, pairs))
-            return RunReport(whole.results, threshold=threshold, stopped=whole.stopped, info=info)
+            return RunReport(
+                whole.results, threshold=threshold, stopped=whole.stopped, info=info, folder=path
+            )
         shard = Shard(
             task,
             score,
@@ -138,11 +141,10 @@ async def run(
             policy,
             None if cache is None else _absolute(cache),
         )
-        path = None if into is None else Path(into)
         due = due_trials(cases, trials, folder, again)
         results, stopped = await hand_out(executor, _work_in_worker, shard, due, limit, path, bar)
         if path is not None:
-            return RunReport(read_run(path)[1], threshold=threshold, stopped=stopped, info=info)
+            return RunReport(read_run(path)[1], threshold=threshold, stopped=stopped, info=info, folder=path)
         return RunReport(results, threshold=threshold, stopped=stopped, info=info)
 
 
@@ -158,12 +160,19 @@ def check_counts(trials: int, limit: int, threshold: float, again: str = "errors
 
 
 def info_of(
-    task: object, scorers: Scorers, llm: object, judge: object, threshold: float, arm: str = ""
+    task: object,
+    scorers: Scorers,
+    llm: object,
+    judge: object,
+    threshold: float,
+    arm: str = "",
+    place: int = 0,
 ) -> RunInfo:
     """Return what a folder records of a run."""
     return RunInfo(
         threshold=threshold,
         arm=arm,
+        place=place,
         task=signed(task),
         model=model_of(llm),
         judge="" if judge is None else model_of(judge),

@@ -66,10 +66,12 @@ async def test_arms_are_a_model_and_a_task(tmp_path: Path) -> None:
     with pytest.raises(lutum.BadValue, match="arm: 'none' is not one of weak, strong"):
         report.compare("weak", "none")
     lines = str(report).split("\n")
-    assert len(lines) == 4
+    assert len(lines) == 7
+    assert lines[5] == "strong - weak: +1.000, 95 % 1.000 to 1.000 *"
     assert max(map(len, lines)) <= 80
     loaded = load_grid(tmp_path)
-    assert loaded.arms.keys() == report.arms.keys()
+    assert list(loaded.arms) == list(report.arms)
+    assert str(loaded) == str(report)
     assert all(loaded.arms[name].results == report.arms[name].results for name in report.arms)
     assert compare(tmp_path / "weak", tmp_path / "strong").score == found.score
     assert load_run(tmp_path / "weak").info.model == "scripted:weak-1"

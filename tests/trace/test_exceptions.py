@@ -66,6 +66,8 @@ async def test_every_exception_of_the_block_is_in_the_trace(
     `at`: before the first event, at the n-th (`Completed` is one), or behind the last. `catches`: the turn's
     own error is caught before. `wrapped`: a nursery is around the reading. `cancelled`: so is the block.
     """
+    # asyncio lets a KeyboardInterrupt of a task out of its loop at once, and so out of the test.
+    assume(not (wrapped and raises is KeyboardInterrupt))
     llm = lutum.Lutum(FakeAdapter([*PLAY, *ENDS[end]]))
     out: BaseException | None = None
 
