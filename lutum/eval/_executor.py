@@ -17,6 +17,7 @@ from typing import Any, cast
 
 import anyio
 import msgspec
+from anyio.abc import TaskGroup
 from anyio.lowlevel import current_token
 
 from lutum._lutum import Lutum
@@ -138,25 +139,29 @@ async def hand_out(
             open_calls.discard(future)
             slots.release()
 
+    async def submit(group: TaskGroup) -> None:
+        while not stopped and not failed:
+            chunk = list(itertools.islice(pairs, size))
+            if not chunk:
+                break
+            for due in chunk:
+                if due.earlier is not None:
+                    earlier[due.case.id, due.trial] = due.earlier
+            await slots.acquire()
+            folder = None if into is None else str(shard_path(into, next(numbers)))
+            future = executor.submit(work, replace(shard, folder=folder), chunk)
+            open_calls.add(future)
+            group.start_soon(follow, future)
+
     try:
-        async with anyio.create_task_group() as group:
-            while not stopped and not failed:
-                chunk = list(itertools.islice(pairs, size))
-                if not chunk:
-                    break
-                for due in chunk:
-                    if due.earlier is not None:
-                        earlier[due.case.id, due.trial] = due.earlier
-                await slots.acquire()
-                folder = None if into is None else str(shard_path(into, next(numbers)))
-                given = replace(shard, folder=folder)
+        async with anyio.create_task_group() as around:
+            around.start_soon(bar.tick)
+            async with anyio.create_task_group() as group:
                 try:
-                    future = executor.submit(work, given, chunk)
-                except Exception as error:  # a broken or closed executor
+                    await submit(group)
+                except Exception as error:  # of the dataset, or of a broken or closed executor
                     failed.append(error)
-                    break
-                open_calls.add(future)
-                group.start_soon(follow, future)
+            around.cancel_scope.cancel()
     finally:
         for future in open_calls:
             future.cancel()

@@ -39,18 +39,21 @@ E = TypeVar("E")
 O = TypeVar("O")
 
 
+_Pair = tuple[Lutum | Factory | Callable[[], Lutum], Callable[..., Awaitable[Any]]]
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Arm(Generic[I, E, O]):
     """One column of a grid.
 
     Attributes:
-      llm: a `Lutum`, or a function without arguments that returns an async context manager of one, which is
-        open while the grid runs.
+      llm: a `Lutum`, or a function without arguments that returns one, or an async context manager of one,
+        which is open while the grid runs.
       task: what is tried with it.
     """
 
-    llm: Lutum | Factory
+    llm: Lutum | Factory | Callable[[], Lutum]
     task: Callable[[Case[I, E], Lutum], Awaitable[O]]
 
 
@@ -112,7 +115,7 @@ class GridReport:
 
 async def grid(
     cases: Iterable[Case[I, E]],
-    arms: Mapping[str, Arm[I, E, Any] | tuple[Lutum | Factory, Callable[..., Awaitable[Any]]]],
+    arms: Mapping[str, Arm[I, E, Any] | _Pair | Callable[[], _Pair]],
     *,
     score: Scorer[I, E, Any] | Mapping[str, Scorer[I, E, Any]],
     judge: Lutum | None = None,
@@ -134,7 +137,8 @@ async def grid(
 
     Args:
       cases: as for `run`.
-      arms: each arm by its name: an `Arm`, or a pair of a `Lutum` (or a factory of one) and a task.
+      arms: each arm by its name: an `Arm`, or a pair of a `Lutum` (or a factory of one) and a task, or a
+        function without arguments that returns such a pair.
       score: as for `run`, for all arms.
       judge: whom the evals ask; each arm's own Lutum where it is not given.
       trials: how often each arm tries each case.
@@ -167,7 +171,9 @@ async def grid(
         opened = dict[str, tuple[Trials, RunFolder | None]]()
         infos = dict[str, RunInfo]()
         for place, (name, arm) in enumerate(given.items()):
-            llm = arm.llm if isinstance(arm.llm, Lutum) else await stack.enter_async_context(arm.llm())
+            llm: Any = arm.llm if isinstance(arm.llm, Lutum) else arm.llm()
+            if hasattr(llm, "__aenter__"):
+                llm = await stack.enter_async_context(llm)
             if not isinstance(llm, Lutum):
                 raise UsageError(f"arm {name!r}: the context manager gave {llm!r}, which is not a Lutum")
             folder = None
@@ -222,6 +228,11 @@ def folder_name(arm: str) -> str:
 def _arm(name: object, given: object) -> Arm[Any, Any, Any]:
     if not isinstance(name, str) or not name.strip():
         raise BadValue("arms", f"{name!r} is not the name of an arm")
+    if callable(given) and not _is_arm(given):
+        try:
+            given = given()
+        except TypeError as exc:
+            raise BadValue("arms", f"{name}: {given!r} does not make an arm: {exc}") from None
     if _is_pair(given):
         given = Arm(*given)
     if not _is_arm(given):

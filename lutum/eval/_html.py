@@ -28,7 +28,7 @@ Reports = Mapping[str, Any]
 """Each `RunReport` by its arm; not by its class, because reports import this module."""
 
 LONGEST: Final = 4_000
-"""Characters of one text in the page."""
+"""Characters of one text in the page, and fewer where there are more than 1,000 trials."""
 
 MOST: Final = 4_000_000
 """Characters of all traces in the page; those of trials that failed come first."""
@@ -127,7 +127,8 @@ def _sums(name: str, report: Any) -> str:
 def _data(reports: Reports) -> dict[str, Any]:
     names = list(dict.fromkeys(name for report in reports.values() for name in report.named)) or ["score"]
     given = [(arm, report, result) for arm, report in reports.items() for result in report.results]
-    rows = [_row(arm, report, result, names) for arm, report, result in given]
+    longest = max(200, min(LONGEST, 1_000 * LONGEST // max(1, len(given))))
+    rows = [_row(arm, report, result, names, longest) for arm, report, result in given]
     room = MOST
     # What went wrong is read first, so its traces get their place first.
     for place in sorted(range(len(rows)), key=lambda at: (rows[at]["status"] == "passed", at)):
@@ -141,7 +142,7 @@ def _data(reports: Reports) -> dict[str, Any]:
     return {"scores": [_clean(name) for name in names], "arms": any(reports), "trials": rows}
 
 
-def _row(arm: str, report: Any, result: TrialResult, names: Sequence[str]) -> dict[str, Any]:
+def _row(arm: str, report: Any, result: TrialResult, names: Sequence[str], longest: int) -> dict[str, Any]:
     scores = [result.scores.get(name) for name in names] if result.scores else [result.score]
     status = "error" if result.errored else "passed" if result.passed(report.threshold) else "failed"
     failures = [("", result.failure)] if not result.errors else list(result.errors.items())
@@ -156,7 +157,7 @@ def _row(arm: str, report: Any, result: TrialResult, names: Sequence[str]) -> di
         "tokens": result.usage.total_tokens,
         "known": result.usage.known,
         "tries": result.tries,
-        "output": _text(result.output),
+        "output": _text(result.output, longest),
         "failures": [
             _text(f"{name}: {one.kind}: {one.message}" if name else f"{one.kind}: {one.message}")
             for name, one in failures
@@ -166,7 +167,7 @@ def _row(arm: str, report: Any, result: TrialResult, names: Sequence[str]) -> di
     if result.usage.cost_usd is not None:
         row["cost"] = float(result.usage.cost_usd)
     if result.report is not None:
-        row["report"] = _text(result.report)
+        row["report"] = _text(result.report, longest)
     return row
 
 
@@ -221,12 +222,12 @@ def _embedded(data: object) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, longest: int = LONGEST) -> str:
     if not isinstance(value, str):
         value = msgspec.json.format(msgspec.json.encode(as_json(value)), indent=2).decode()
     shown = printable(value)
-    more = len(shown) - LONGEST
-    return shown if more <= 0 else f"{shown[:LONGEST]}\u2026 ({more:,} characters more)"
+    more = len(shown) - longest
+    return shown if more <= 0 else f"{shown[:longest]}\u2026 ({more:,} characters more)"
 
 
 def _clean(text: str) -> str:

@@ -2,7 +2,7 @@
 
 A digest covers the code of a function, what it was partially applied to, and the texts that it closes over or
 reads from constants of its module, because a changed prompt is another task. Numbers and other state in
-closures are left out: they may change while a run goes on.
+closures are left out, because they may change while a run goes on, and so are absolute paths.
 """
 
 from __future__ import annotations
@@ -161,11 +161,17 @@ def _parts(value: object, depth: int, seen: set[int]) -> Iterator[str]:
 
 def _held(value: object, deeper: Any) -> Iterator[str]:
     if isinstance(value, str):
-        yield value
+        if not _is_place(value):
+            yield value
     elif isinstance(value, type):
         yield f"{value.__module__}.{value.__qualname__}"
     elif callable(value) or type(value).__module__.startswith("lutum.eval"):
         yield from deeper(value)
+
+
+def _is_place(text: str) -> bool:
+    """Whether a text is an absolute path of this machine, which differs from one machine to the next."""
+    return len(text) < 4_096 and "\n" not in text and "\0" not in text and os.path.isabs(text)
 
 
 def _names(code: CodeType) -> Iterator[str]:

@@ -51,7 +51,11 @@ async def test_arms_are_a_model_and_a_task(tmp_path: Path) -> None:
         yield strong
         open_now.remove("strong")
 
-    arms = {"weak": Arm(weak, ask), "strong": Arm(factory, ask), "strong, please": (factory, plead)}
+    arms: Any = {
+        "weak": Arm(lambda: weak, ask),
+        "strong": Arm(factory, ask),
+        "strong, please": lambda: (factory, plead),
+    }
     report = await grid(CASES, arms, score=equal, trials=2, into=tmp_path)
     assert open_now == []
     assert {name: float(part.score) for name, part in report.arms.items()} == {

@@ -238,6 +238,12 @@ def test_a_large_run_is_bounded(browser: Any, tmp_path: Path) -> None:
     assert opened.problems == []
 
 
+def test_many_trials_have_shorter_texts() -> None:
+    """A page of any run can be opened."""
+    results = [TrialResult(case=f"c{i}", trial=0, score=1.0, output="x" * 5_000) for i in range(10_000)]
+    assert len(page({"": RunReport(results)}, "x")) < 10_000_000
+
+
 def test_a_missing_trace_is_said(folder: Path) -> None:
     """A page can be made of what is left of a folder."""
     report = load_run(folder / "run")

@@ -131,6 +131,7 @@ PAIRS: list[tuple[Any, Any, bool]] = [
     (judge("a"), judge("a"), True),
     (judge("a"), judge("b"), False),
     (length.scored_by(maximize(abs)), length.scored_by(minimize(abs)), False),
+    (task_with("/home/a/prompts"), task_with("/srv/prompts"), True),
     (lambda case, output: 1, lambda case, output: 1, True),
     (lambda case, output: 1, lambda case, output: 0, False),
     (lambda case, output: output in {"a", "b"}, lambda case, output: output in {"b", "a"}, True),
