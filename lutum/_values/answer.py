@@ -111,8 +111,8 @@ class Citation(Struct, frozen=True, gc=False, omit_defaults=True):
       document: the index of the cited document among the documents of the request, from 0.
       file_id: the provider's id of the cited file.
       quote: the words of the source that are cited.
-      start, end: where the cited part stands in the text of its answer, in characters; None where the
-        provider does not say.
+      start, end: where the cited part is in the text of its answer, in characters; None if the provider
+        does not report it.
       type: the provider's word for the kind of citation, such as `web_search_result_location`.
       data: the provider's own JSON, with all members.
     """
@@ -132,7 +132,7 @@ class TextItem(Struct, frozen=True, gc=False, omit_defaults=True, tag="text"):
     """Text of the model, with the sources that it cites.
 
     `phase` is the provider's word for the part of a long turn that the text belongs to. Text of the phase
-    `commentary` is what the model says between its steps; it is not the answer.
+    `commentary` is the model's text between its steps; it is not the answer.
     """
 
     text: str
@@ -165,7 +165,7 @@ ViewItem = TextItem | ReasoningItem | RefusalItem | ToolCallItem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartialResult:
-    """What had arrived of a turn that did not, or not yet, complete. Never committable."""
+    """The received part of a turn that did not complete, or not yet. It can never be committed."""
 
     text: str = ""
     reasoning: str = ""

@@ -35,7 +35,7 @@ class ToolDef(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class CommittedTurn(Struct, frozen=True, gc=False, omit_defaults=True, tag="turn"):
-    """An assistant turn, as its adapter will send it back and as everyone else may read it.
+    """An assistant turn: the JSON that its adapter sends back, and a semantic view for all other readers.
 
     Attributes:
       adapter: name of the adapter that owns `wire`.
@@ -46,7 +46,7 @@ class CommittedTurn(Struct, frozen=True, gc=False, omit_defaults=True, tag="turn
       inexact_reason: why `wire` may not be replayed as it is; None when it may.
       prefix: digest of the transcript before it, when the provider bound the turn to what it was sent.
       preface: the adapter's JSON of what it sent right before the turn and no item holds (a tool change,
-        a one-turn instruction); it goes out again with every exact replay.
+        a one-turn instruction); every exact replay sends it again.
       tools: the tools sent with it, kept on the first turn of a transcript only.
       tokens: token ids and log probabilities, where the server sends them. Never part of a request.
     """
@@ -68,19 +68,19 @@ class CommittedTurn(Struct, frozen=True, gc=False, omit_defaults=True, tag="turn
 
     @property
     def exact(self) -> bool:
-        """True when the turn goes back to where it came from without loss."""
+        """True if the turn can be sent back to its endpoint without loss."""
         return self.inexact_reason is None
 
     @property
     def text(self) -> str:
-        """The text of the answer, joined. `commentary` has what the model said between its steps."""
+        """The text of the answer, joined. `commentary` has the model's text between its steps."""
         return "".join(
             item.text for item in self.items if isinstance(item, TextItem) and item.phase != COMMENTARY
         )
 
     @property
     def commentary(self) -> str:
-        """What the model said between its steps, joined, where the provider marks it."""
+        """The model's text between its steps, joined, if the provider marks it."""
         return "".join(
             item.text for item in self.items if isinstance(item, TextItem) and item.phase == COMMENTARY
         )

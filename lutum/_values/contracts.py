@@ -2,7 +2,7 @@
 
 An adapter is mostly two pure functions: `prepare` turns a request into bytes, its decoder turns
 bytes into events. The I/O between them is an `Exchange`; `lutum.transport` has the HTTP one.
-`lutum.testing.check_adapter` tells whether an adapter keeps the promises.
+`lutum.testing.check_adapter` tests whether an adapter keeps the promises.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ToolPlan(Struct, frozen=True, kw_only=True):
 
 
 class OutputFormat(Struct, frozen=True):
-    """The structured value that is asked for: a name and a JSON schema, as JSON text.
+    """The requested structured value: a name and a JSON schema, as JSON text.
 
     `dropped` are constraints no provider takes, as "path: constraint"; they are enforced on decode.
     """
@@ -61,9 +61,9 @@ class TurnRequest(Struct, frozen=True, kw_only=True):
     """One request, as an adapter sees it. A value: preparing it twice gives the same bytes.
 
     Attributes:
-      ephemerals: (position, item) pairs, in order; the item stands before `transcript[position]`.
+      ephemerals: (position, item) pairs, in order; the item belongs before `transcript[position]`.
       settings: turn over session over Lutum; what is UNSET is the adapter's to choose.
-      output: asked for by structured turns.
+      output: the requested value of a structured turn.
       operation: what it is for; nothing on the wire depends on it.
       limited: a budget limits the turn, so the request must bound its output.
       label: the turn's name in traces, recordings and stores; nothing on the wire depends on it.
@@ -80,7 +80,7 @@ class TurnRequest(Struct, frozen=True, kw_only=True):
 
 
 class ReplayForm(Struct, frozen=True):
-    """How a committed turn goes out: exactly, or as its semantic view and why."""
+    """The form in which a committed turn is sent: exactly, or as its semantic view, with the reason."""
 
     exact: bool
     reason: str = ""
@@ -95,20 +95,20 @@ class Prepared(Struct, frozen=True, kw_only=True):
     Attributes:
       headers: without secrets; `secret_headers` names those that are added when it is sent.
       signed_headers: those of `secret_headers` that are computed from the request itself.
-      forms: for each committed turn of the transcript, in order, how it goes out.
+      forms: for each committed turn of the transcript, in order, the form in which it is sent.
       inexact_reason: why the turn answered to this request cannot be replayed exactly.
-      preface: JSON of what goes out right before the turn and no item holds, for `CommittedTurn.preface`.
+      preface: JSON that is sent right before the turn and that no item holds, for `CommittedTurn.preface`.
       estimate: tokens the request may use at most, input and output.
       unbounded: what makes that estimate worthless, each item named; empty when it holds.
       hidden_reasoning: the model is billed for reasoning that the stream does not show in full.
-      structured: the option by which a structured value is asked for, as a user writes it.
+      structured: the option that requests a structured value, as a user writes it.
       dropped_constraints: schema constraints the provider does not take; enforced on decode.
-      dropped_options: what the turn asks for and the host does not take, each as a sentence for the log.
+      dropped_options: options of the turn that the host does not take, each as a sentence for the log.
       implicit_bound: the output bound that is sent although neither the turn nor the adapter's owner set one.
       cacheable: the prefix is long enough for the provider's prompt cache, so waiting at a gate pays.
-      rates: what the request asks to be billed at another than the standard rate: service tiers
+      rates: the parts of the request that are not billed at the standard rate: service tiers
         (`priority`, `flex`, `batch`), `fast`, a region, `1h` for cache writes that live an hour.
-      billed_by: who bills the request, as price tables call it; None: the maker of the model.
+      billed_by: the company that bills the request, by its name in price tables; None: the model's maker.
     """
 
     request: TurnRequest
@@ -205,7 +205,7 @@ class Adapter(Protocol):
 
     @property
     def scope(self) -> str:
-        """Endpoint and account family; a turn goes back exactly only where it came from."""
+        """Endpoint and account family. A turn is replayed exactly only at the scope that it came from."""
         ...
 
     def prepare(self, request: TurnRequest) -> Prepared:
@@ -221,7 +221,7 @@ class Adapter(Protocol):
         ...
 
     def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
-        """Whether `turn` goes back exactly to that scope and model. Pure."""
+        """Return whether `turn` is replayed exactly at that scope and model. No I/O."""
         ...
 
     def first_difference(self, earlier: Prepared, later: Prepared) -> str | None:
@@ -264,7 +264,7 @@ class ListsOpenItems(Protocol):
 
 
 class ReadsOptions(Protocol):
-    """An adapter that says which provider options it reads, so that `preview()` can list the others."""
+    """An adapter that lists the provider options it reads, so that `preview()` can list the others."""
 
     @property
     def option_types(self) -> tuple[type, ...]:
@@ -300,7 +300,7 @@ class ReadsRateLimits(Protocol):
 
 
 class RecoversUsage(Protocol):
-    """Somebody who can say, after the fact, what a cut or cancelled request was billed."""
+    """A source that can report, afterwards, what a cut or cancelled request was billed."""
 
     async def recover_usage(self, response: Response) -> Usage | None:
         """Ask the provider; None when it does not know. Cancelled when its time is up."""

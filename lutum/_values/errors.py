@@ -171,7 +171,7 @@ class LedgerLost(LedgerError):
 
 
 class ToolError(LutumError):
-    """Raised by your tool: its message is what the model is told. Of other exceptions it learns the type."""
+    """Raised by your tool to send its message to the model. Other exceptions send only their type."""
 
     whose: str = "the tool, which raised it on purpose"
     advice: str = "nothing: the model receives the message"
@@ -238,8 +238,8 @@ class CallTaken(LutumError):
 
     Attributes:
       key: the key of the call.
-      by: who started it, as far as that is known.
-      alive: whether that run goes on.
+      by: the run that started it, if known.
+      alive: True if that run still runs.
     """
 
     whose: str = "another run, which has claimed the call"
@@ -268,7 +268,7 @@ class BrokenPrefix(LutumError):
 
 
 class StoreError(LutumError):
-    """A store could not do what was asked; nothing is half written."""
+    """An operation of a store failed; nothing is half written."""
 
     whose: str = "the store or its database; nothing is half written"
     advice: str = "read the message, and try again"
@@ -350,7 +350,7 @@ class TurnError(LutumError):
       usage: what was settled, with its label.
       response: status, ids and headers of the answer, if its head came.
       started: True once a semantic event was delivered to the consumer.
-      host, url, model: where the request went, and the model that it asked for; None before a turn knows.
+      host, url, model: where the request was sent, and the requested model; None before they are known.
     """
 
     whose: str = "not known"
@@ -398,11 +398,11 @@ class ProviderError(TurnError):
     Attributes:
       message: the provider's words alone.
       kind: the class of the fault, equal for an HTTP status and an in-stream error event.
-      status: the HTTP status, or the one the in-stream error's type stands for.
+      status: the HTTP status, or the status that matches the type of the in-stream error.
       type: the provider's own `error.type` (or code), as sent.
       request_id: the provider's id of the request.
-      retry_after: seconds the provider asked to wait.
-      should_retry: the provider's own word on a retry (`x-should-retry`); None if it did not say.
+      retry_after: seconds to wait before a retry, from the provider.
+      should_retry: the provider's header `x-should-retry`; None if it is missing.
       body: the raw body or event, cut at 64 KiB.
     """
 
@@ -436,7 +436,7 @@ class ProviderError(TurnError):
 
     @property
     def explanation(self) -> tuple[str, str]:
-        """As of every turn error, with the pause that the provider asked for."""
+        """The same as for every turn error, with the pause that the provider requires."""
         cause, advice = super().explanation
         if self.retry_after is not None:
             wait = f"wait {self.retry_after:g} s, as the provider asks; "
@@ -465,7 +465,7 @@ class Interrupted(TurnError):
 
 
 class TurnTimeout(TurnError, TimeoutError):
-    """A deadline of `Timeouts` passed; `reason` says which."""
+    """A deadline of `Timeouts` passed; `reason` names it."""
 
     whose: str = "the provider or the network, or a timeout that is too short"
     advice: str = "try again, or allow more with .timeout(); error.partial has what arrived"
@@ -574,5 +574,5 @@ def added_notes(error: BaseException) -> list[str]:
 
 
 def _names(message: str, name: str) -> bool:
-    """Whether a message has a name in it, as a word of its own."""
+    """Return whether a message contains a name as a separate word."""
     return re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", message) is not None

@@ -1,4 +1,4 @@
-"""What a stream yields. One provider delta is one event; adjacent deltas are never merged.
+"""The events of a stream. One provider delta is one event; adjacent deltas are never merged.
 
 Events are the recording too: the pump encodes them into frames, so a field added
 here goes at the end and has a default, or old frame logs stop loading.
@@ -90,7 +90,7 @@ class StructuredReady(Struct, frozen=True, array_like=True, tag="value"):
 
 
 class UsageUpdate(Struct, frozen=True, array_like=True, tag="usage"):
-    """What the provider says was used so far. `final` when no content can follow it."""
+    """The usage that the provider has reported so far. `final` if no content can follow it."""
 
     usage: Usage
     final: bool = False

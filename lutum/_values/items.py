@@ -1,7 +1,7 @@
-"""What goes in: parts, items, and `ModelInput`, the ordered list of them.
+"""The input of a turn: parts and items.
 
-Everything here is a frozen value that knows no provider. What a provider cannot take is refused by
-its adapter, by field name, before anything is reserved. `gc=False` because values of strings and
+All are frozen values that do not depend on a provider. If a provider cannot take one, its adapter raises an
+error that names the field, before anything is reserved. `gc=False` because values of strings and
 tuples make no cycles, and the collector would otherwise walk every item of every transcript.
 """
 
@@ -144,7 +144,7 @@ class Raw(Struct, frozen=True, gc=False, tag="raw"):
 
     @property
     def text(self) -> str:
-        """Empty: nobody but its adapter can read it. So every item of a transcript has a text."""
+        """Empty, because only its adapter can read it. Every item of a transcript has a `text`."""
         return ""
 
 
@@ -153,10 +153,10 @@ Content = str | Part | Sequence[Part]
 
 
 class Message(Struct, frozen=True, gc=False, omit_defaults=True, tag="message"):
-    """What somebody says in the conversation; an assistant message is plain words, not a turn.
+    """A message of the conversation. An assistant message is plain text, not a turn.
 
-    `wire` is the provider's own JSON that it was read from, where `content` does not say all of it: its
-    adapter sends that, every other one `content`.
+    `wire` is the provider's own JSON of the message, if `content` does not hold all of it: its adapter
+    sends `wire`, every other adapter sends `content`.
     """
 
     role: Role
@@ -178,8 +178,8 @@ class Message(Struct, frozen=True, gc=False, omit_defaults=True, tag="message"):
 class ToolResult(Struct, frozen=True, omit_defaults=True, tag="tool_result"):
     """The answer to one call.
 
-    With `name` and `arguments` it can stand without its turn: the adapters then write the call too.
-    `wire` as in `Message`. `exception` is what the tool raised; a transcript keeps the result without it.
+    With `name` and `arguments` it does not need its turn: the adapters then write the call too. `wire` as
+    in `Message`. `exception` is the tool's exception; a transcript keeps the result without it.
     """
 
     call_id: str
@@ -200,10 +200,10 @@ Item = Message | ToolResult | CommittedTurn | Raw
 
 
 def parts(field: str, content: Content) -> tuple[Part, ...]:
-    """Content as a tuple of parts, each image and document with the media type that its bytes have.
+    """Return content as a tuple of parts, each image and document with the media type of its bytes.
 
     Raises:
-      BadValue: there is none, one of them is no part, or bytes are not of their media type.
+      BadValue: the content is empty, one of them is not a part, or bytes are not of their media type.
     """
     if isinstance(content, str):
         check_text(field, content)

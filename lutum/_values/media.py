@@ -39,7 +39,7 @@ def type_of(data: bytes) -> str | None:
 
 
 def true_type(field: str, data: bytes, given: str) -> str:
-    """Return the media type of data that is said to be of the type `given`. The signature decides.
+    """Return the media type of data that is declared as `given`. The signature of the bytes decides.
 
     Providers look at the bytes and refuse a request whose media type is another one. Data without a known
     signature is left to the provider.

@@ -30,7 +30,7 @@ class ModelInput:
         return self.item(message("system", content))
 
     def developer(self, content: Content) -> ModelInput:
-        """A developer item; where a provider knows none, it goes out as a system item."""
+        """Append a developer item. A provider without developer items gets it as a system item."""
         return self.item(message("developer", content))
 
     def user(self, content: Content) -> ModelInput:

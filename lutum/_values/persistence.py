@@ -114,7 +114,7 @@ def read_line(line: bytes, before: C) -> C:
     """`before` with the item of one more line.
 
     Raises:
-      TranscriptError: the line is none, does not belong behind `before`, or was altered.
+      TranscriptError: the line is not an item, does not belong behind `before`, or was altered.
     """
     if line.startswith(b'{"branch":'):
         raise TranscriptError("begins a branch, as in the file of a `lutum chat`; its /save writes one alone")

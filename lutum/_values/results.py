@@ -1,5 +1,4 @@
-"""What a turn leaves behind: usage, the committed turn, results. Frozen values, no behaviour
-beyond reading them."""
+"""The results of a turn: usage, attempts, and a result for each kind of turn. Frozen values."""
 
 from __future__ import annotations
 
@@ -41,10 +40,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One request that was sent for a turn: how it ended and what it is charged.
+    """One request of a turn: how it ended and what it is charged.
 
-    `error` is None for the attempt that completed. `notes` are sentences about it, such as that a foreign
-    ledger could not settle it.
+    `error` is missing (None) for the attempt that completed. `notes` are sentences about it, for example
+    that a foreign ledger could not settle it.
     """
 
     number: int
@@ -112,7 +111,7 @@ class StructuredResult(TextResult, Generic[T]):
 
 
 def value_or_raise(value: T | UnsetType, refusal: str | None) -> T:
-    """The value of a structured result, or why there is none."""
+    """The value of a structured result, or the reason why it is missing."""
     if value is not UNSET:
         return value
     if refusal is None:

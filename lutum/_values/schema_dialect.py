@@ -13,7 +13,7 @@ class SchemaDialect(Struct, frozen=True, kw_only=True):
     """The part of JSON Schema that a provider's strict mode accepts.
 
     Attributes:
-      name: stands in errors.
+      name: the name in error messages.
       keywords: constraints that are accepted with any value, such as `minimum`.
       formats: accepted values of `format`; with `format` among the keywords, every value is.
       values: constraints that are accepted with some values only, each with those values.

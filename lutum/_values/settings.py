@@ -154,8 +154,8 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
     """Attempts before the first semantic event, for overload, rate limits, 5xx and failed connections.
 
     Seconds between attempts: `initial`, then times `multiplier` up to `max_delay`, each moved by up to
-    `jitter` of itself. A provider's Retry-After counts instead, up to `max_retry_after`; if it asks for
-    more, the error is raised.
+    `jitter` of itself. A provider's Retry-After counts instead, up to `max_retry_after`; if it is
+    longer, the error is raised.
 
     Attributes:
       attempts: how many requests at the most, the first one included.
@@ -190,14 +190,14 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
 
 
 def is_retryable(error: TurnError) -> bool:
-    """Whether the same request may succeed later, and nothing of an answer was lost by failing."""
+    """Return whether the same request can succeed later, and the failure lost nothing of an answer."""
     if isinstance(error, ProviderError):
         return error.kind in _RETRYABLE if error.should_retry is None else error.should_retry
     return isinstance(error, NetworkError | Interrupted)
 
 
 class Estimate(Struct, frozen=True, omit_defaults=True):
-    """What a request is expected to use at most; this is what a turn reserves."""
+    """The most that a request is expected to use. A turn reserves this amount."""
 
     input_tokens: int = 0
     output_tokens: int = 0

@@ -21,7 +21,7 @@ class TurnIdentity(Struct, frozen=True, kw_only=True):
     """The turn that a reservation is for.
 
     Attributes:
-      model: the model that is asked.
+      model: the requested model.
       label: the turn's label; empty without one.
       turn: a random id, unique among all processes.
     """
@@ -83,7 +83,7 @@ class SharedLease(ABC):
     ) -> float | None:
         """Learn the rates of the account from the head of an answer.
 
-        `wait` is the pause in seconds that the provider asked for after refusing, `limits` are the rate
+        `wait` is the pause in seconds that the provider requires after a refusal, `limits` are the rate
         limits that the adapter read in the head. Return the seconds until the rates allow another request,
         None if that is not known.
         """

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 
 class TokenChoice(Struct, frozen=True, gc=False, omit_defaults=True):
-    """A token that could have been sampled. `id` is None where the server sends texts only."""
+    """A token that could have been sampled. `id` is missing (None) if the server sends texts only."""
 
     logprob: float
     text: str = ""
@@ -30,7 +30,7 @@ class Tokens(Struct, frozen=True, gc=False, omit_defaults=True):
       logprobs: the log probability of each sampled token. Some servers leave out the token that ends the
         answer, so there may be fewer than ids.
       texts: the text of each sampled token with a log probability.
-      top: the most likely tokens at each place, where the request asked for them.
+      top: the most likely tokens at each place, if the request wanted them.
       prompt: the ids of the prompt behind its first `shared` ones; None where the server does not send them.
       shared: how many ids the prompt has in common with the turn before: with its prompt and its sampled ids.
       parent: a digest of those common ids.

@@ -1,9 +1,9 @@
 """Persistent transcripts: a chain that only grows at its end and shares everything before it.
 
 A `Transcript` is the last node of a chain of parents, so it is a value: appending makes a new node,
-forking copies a reference. Three things hang on a node and are worked out at most once, whoever
-asks: the digest of everything up to it, what each adapter made of its item (`memo`), and what the
-next item must respect (`_Rules`). Each node also points to one far ancestor (E. Myers, "An
+forking copies a reference. A node caches three things, each computed at most once: the digest of
+everything up to it, the form that each adapter made of its item (`memo`), and the rules that the next
+item must obey (`_Rules`). Each node also points to one far ancestor (E. Myers, "An
 applicative random-access stack", 1983), which makes indexing and comparing O(log n).
 
 Plain slots classes on purpose: a chain of a million `msgspec.Struct(gc=False)` overflows the
@@ -35,7 +35,7 @@ _PARTS = frozenset({Text, Image, Document, Raw})
 
 
 class _Rules(Struct, frozen=True):
-    """What the next item must respect; shared by nodes that change nothing of it.
+    """The rules that the next item must obey. Nodes that change none of them share one object.
 
     `answered` are the calls of the last turn that have their result. `standalone`, ids of results without
     a turn, are sets of falling sizes that are joined when two are of one size: every node keeps its own,
@@ -53,10 +53,10 @@ _NO_RULES = _Rules()
 
 
 class Head(Struct, frozen=True):
-    """What a transcript's requests all begin with.
+    """The common beginning of all requests of a transcript.
 
-    `system` are the system and developer items before anything else; `tools` is None until the
-    first committed turn fixes them.
+    `system` has the system and developer items before anything else. `tools` has the tools of the first
+    committed turn; before that turn it has no value (None).
     """
 
     system: tuple[Item, ...]
@@ -102,7 +102,7 @@ class Transcript:
         """This transcript with one more item; O(1).
 
         Raises:
-          TranscriptError: the item cannot stand here, or no dump could hold it.
+          TranscriptError: the item is not allowed here, or no dump could hold it.
           BadValue: it is not an item.
         """
         check_type(f"item {self._len}", item, Item, "a Message, ToolResult, CommittedTurn or Raw")
@@ -128,11 +128,11 @@ class Transcript:
     def replace(self, index: int, item: Item) -> Transcript:
         """With the item at `index` replaced.
 
-        Turns behind it that their provider bound to what stood there are kept, marked inexact.
+        Turns behind it that their provider bound to the old item are kept, marked inexact.
 
         Raises:
-          TranscriptError: the new item parts a call from its result.
-          IndexError: there is no such item.
+          TranscriptError: the new item separates a call from its result.
+          IndexError: `index` is out of range.
         """
         index = self._position(index)
         before = self._ancestor(index)
@@ -258,8 +258,8 @@ class Transcript:
     def load(data: bytes, *, digest: str | None = None) -> Transcript:
         """The transcript of a dump; `digest` is what it must end with, if you know it.
 
-        A file grows a line at a time, so one that lost whole lines at its end is a valid, earlier
-        transcript: only `digest` can tell.
+        A file grows a line at a time, so a file that lost whole lines at its end is a valid, earlier
+        transcript. Only `digest` can detect that.
 
         Raises:
           TranscriptError: not a transcript file, a newer version, cut, reordered or altered; the
@@ -280,8 +280,8 @@ class Transcript:
         A slice from the start shares its nodes; any other is built again, and keeps the head's tools.
 
         Raises:
-          TranscriptError: the slice parts a call from its result; `cuts()` lists what does not.
-          IndexError: there is no such item.
+          TranscriptError: the slice separates a call from its result; `cuts()` lists the allowed ends.
+          IndexError: the index is out of range.
         """
         if isinstance(index, slice):
             return self._slice(index)
