@@ -1,4 +1,4 @@
-"""What each event of a turn asks of the running backend, without anyio's search for it at each call.
+"""Clock, task and wake-up of the running backend, without anyio's search for the backend at each call.
 
 `anyio.Event`, `current_time` and `get_current_task` find the backend anew, and the first and the last
 make two objects and more: with 1,000 streams a tenth of what an event costs.
@@ -26,13 +26,13 @@ deadlines have no such order: trio sorts them by address, asyncio by their place
 
 
 class Wakeup(Protocol):
-    """One task that waits, and who wakes it. What it waits for is theirs to look at."""
+    """A wake-up from one task to one waiting task. Both share the state that the waiter waits for."""
 
     async def wait(self) -> None:
-        """Wait for the next `wake`. Cancelled, nobody waits."""
+        """Wait for the next `wake`. After a cancellation no task waits."""
 
     def wake(self) -> None:
-        """Wake who waits, if somebody does."""
+        """Wake the waiting task, if there is one."""
 
 
 class Backend(NamedTuple):
@@ -84,7 +84,7 @@ class TrioWakeup:
     __slots__ = ("_lowlevel", "_task")
 
     def __init__(self, lowlevel: Any) -> None:
-        self._lowlevel = lowlevel  # the module: not everybody who imports lutum loads trio
+        self._lowlevel = lowlevel  # the module, because not every program that imports lutum loads trio
         self._task: Any = None
 
     async def wait(self) -> None:

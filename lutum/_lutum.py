@@ -34,15 +34,16 @@ class Lutum:
     """An adapter, a ledger and defaults. Immutable, and cheap to share between tasks.
 
     Args:
-      adapter: whom to ask.
+      adapter: the adapter that sends the requests.
       budget: where turns reserve; without one they are only counted.
-      pricing: what tokens cost, where the provider does not say; a limit in US dollars needs it.
-      completion: whom to ask for completions; without one `adapter` answers them, as turns of one message.
-      hooks: asked what each turn reserves, in place of `estimate`.
-      recovery: asked what a cut or cancelled turn was billed, for 2 s at the most; None asks nobody.
+      pricing: prices of tokens, used if the provider reports no cost; a limit in US dollars needs it.
+      completion: the adapter for completions; without one `adapter` answers them, as turns of one message.
+      hooks: they choose the amount that each turn reserves, in place of `estimate`.
+      recovery: the source that reports the bill of a cut or cancelled turn, within 2 s. Default: none.
       retry: what turns inherit, see `RetryPolicy`; None means that nothing is sent twice.
       timeout: what turns inherit, see `Timeouts`.
-      estimate: asked what each turn reserves, unless the turn says so itself; see `exact_estimate`.
+      estimate: a function that returns the amount to reserve, for turns without `.reserve(...)`; see
+        `exact_estimate`.
       ext: provider options that turns inherit.
     """
 
@@ -91,7 +92,7 @@ class Lutum:
 
     @property
     def adapter(self) -> Adapter:
-        """Whom it asks."""
+        """The adapter that sends the requests."""
         return self._context.adapter
 
     @property
@@ -159,7 +160,7 @@ class Lutum:
           on_exhausted: what a reservation that does not fit does: it is refused, or it waits.
           on_spent: what happens when a running turn cannot grow, or a waiting one can never fit. "raise"
             and "stop" cancel the block, which then raises BudgetExceeded or ends quietly; "drain" lets
-            running turns finish, and later ones raise BudgetExceeded where they stand.
+            running turns finish, and later ones raise BudgetExceeded in their own task.
           guaranteed: reserve the whole amount first, and give back the rest at the end.
         """
         return BudgetScope(
@@ -232,7 +233,7 @@ def context_of(llm: Lutum) -> TurnContext:
 
 
 def with_adapter(llm: Lutum, adapter: Adapter) -> Lutum:
-    """Return a Lutum that asks another adapter, on the same ledger and with the same defaults."""
+    """Return a Lutum with another adapter, on the same ledger and with the same defaults."""
     changed = copy.copy(llm)
     changed._context = replace(llm._context, adapter=adapter)
     return changed

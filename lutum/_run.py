@@ -1,7 +1,7 @@
 """`lutum.run`: start an event loop, trio by default, and leave nothing open behind it.
 
-`at_end_of_run` is how what outlives a turn on purpose (an idle connection) is closed when its loop
-ends; a loop that somebody else started has no such end, and there it does nothing.
+`at_end_of_run` registers callbacks that close resources which outlive a turn on purpose, such as idle
+connections, when the loop ends. In a loop that `lutum.run` did not start it does nothing.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _is_running() -> bool:
     with suppress(RuntimeError):
         current_token()
         return True
-    # It knows a loop also where no task runs, in a callback. Where it is not loaded there is none, and
+    # It knows a loop also where no task runs, in a callback. If it is not loaded no loop runs, and
     # loading it is a sixth of the time that `import lutum` takes.
     if (asyncio := sys.modules.get("asyncio")) is not None:
         with suppress(RuntimeError, AttributeError):  # another thread may be loading it

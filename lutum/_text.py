@@ -1,7 +1,7 @@
-"""Text for a terminal. PURE: what is taken out, how wide the rest is, where its lines break.
+"""Text for a terminal: control characters removed, width measured, lines broken. No I/O.
 
-`Cleaner` takes out what would steer the terminal or mislead the reader, `cells` measures, `Flow` breaks
-lines. Cleaner and Flow take text in pieces as it streams, and give the same for any division into pieces.
+`Cleaner` removes characters that would steer the terminal or mislead the reader, `cells` measures, `Flow`
+breaks lines. Cleaner and Flow take text in pieces as it streams. Their result does not depend on the pieces.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import unicodedata
 from functools import lru_cache
 from typing import Literal, final
 
-# What begins a control sequence: ESC, and the C1 forms of DCS, SOS, CSI, OSC, PM and APC (ECMA-48, 5.3).
+# The beginnings of control sequences: ESC, and the C1 forms of DCS, SOS, CSI, OSC, PM and APC (ECMA-48, 5.3).
 _START = re.compile("[\x1b\x90\x98\x9b\x9d-\x9f]")
 _STRINGS = "\x90\x98\x9d\x9e\x9fPX]^_"
 # A string ends at BEL, ST, CAN or SUB, and at the next ESC. At a line feed too, though a terminal may go on:
@@ -22,7 +22,7 @@ _INTERMEDIATE = re.compile("[ -/]*")
 
 # C0 and C1 controls but the line feed; soft hyphen, zero-width space and BOM, which terminals measure
 # differently; marks, overrides and isolates of direction, which make text read as what it is not (Unicode
-# TR 9); annotations and tags, which nobody sees (TR 36). ZWJ and ZWNJ stay: scripts and emoji need them.
+# TR 9); annotations and tags, which are invisible (TR 36). ZWJ and ZWNJ stay: scripts and emoji need them.
 _UNSAFE = re.compile(
     "[\x00-\x09\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e"
     "\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
@@ -70,7 +70,7 @@ class Cleaner:
         self._state: Literal["text", "escape", "intermediate", "csi", "string"] = "text"
 
     def feed(self, piece: str) -> str:
-        """What of this piece may be shown."""
+        """Return the part of this piece that may be shown."""
         kept = list[str]()
         at = 0
         while at < len(piece):
@@ -131,7 +131,7 @@ class Flow:
         self._word = ""
 
     def feed(self, piece: str) -> str:
-        """What can be written now; the piece must be printable."""
+        """Return the text that can be written now. The piece must be printable."""
         out = list[str]()
         for part in re.split("([ \n])", self._word + piece):
             if part not in (" ", "\n"):
@@ -189,6 +189,6 @@ def _cells(char: str) -> int:
     category = unicodedata.category(char)
     if category in ("Mn", "Me", "Cf", "Cc") or "\u1160" <= char <= "\u11ff":
         return 0  # the range: vowels and finals, which join a syllable (Hangul Jamo)
-    # What this Python does not know yet is mostly new emoji.
+    # Characters that this Python does not know yet are mostly new emoji.
     wide = unicodedata.east_asian_width(char) in "WF" or category == "Cn" or _WIDE_LATER.match(char)
     return 2 if wide else 1

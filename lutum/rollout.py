@@ -26,7 +26,7 @@ class Row(Struct, frozen=True):
     """One sequence for a trainer. Its lists have equal lengths.
 
     Attributes:
-      ids: the token ids: of the prompt, then of turns and of what was said between them.
+      ids: the token ids: of the prompt, then of turns and of the text between them.
       mask: 1 for ids that the model sampled, 0 for all others.
       logprobs: log probabilities of the sampled ids, 0.0 for all others. None if a turn has no log
         probability for each of its ids.
@@ -70,8 +70,8 @@ def rows(
 ) -> list[Row]:
     """Return the token ids of a conversation: one row, if each prompt continues the turn before.
 
-    A prompt does not continue it if the chat template changes what was said before, for example by leaving
-    out reasoning, or if the server made other ids of the same text.
+    A prompt does not continue it if the chat template changes earlier text, for example by leaving out
+    reasoning, or if the server made other ids of the same text.
 
     Args:
       transcript: the conversation.

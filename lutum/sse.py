@@ -1,7 +1,7 @@
 """Server-sent events, sans I/O: bytes in, pairs of event name and data out.
 
 Written from the WHATWG text (html.spec.whatwg.org, server-sent events). Ids and reconnection
-times are not kept: nobody resumes a model's answer by connecting again.
+times are not kept, because a model's answer cannot be resumed by connecting again.
 """
 
 import re
@@ -27,10 +27,9 @@ class SSEError(ValueError):
 class SSEDecoder:
     """Decode one stream: `feed` it as it arrives, `flush` at its end.
 
-    An event is a pair: its name, `b""` where it has none (a browser says "message"), and its data,
-    the lines joined by `b"\\n"`. Both are bytes as received, so UTF-8 may be cut anywhere and whether
-    it is valid is for the caller to say. How the stream is cut into chunks changes neither the events
-    nor whether it fails.
+    An event is a pair: its name, `b""` if it is missing (a browser uses "message"), and its data, the
+    lines joined by `b"\\n"`. Both are bytes as received, so UTF-8 may be cut anywhere, and the caller
+    must check that it is valid. Neither the events nor a failure depend on how the stream is cut.
 
     `max_event_bytes` caps the lines from one blank line to the next, comments included, CRLF counted
     as one byte. Events before one that is too long are still returned. The call after that raises, or
@@ -45,7 +44,7 @@ class SSEDecoder:
     def __init__(self, *, max_event_bytes: int = 16 * 2**20) -> None:
         self.position = 0
         self._max = max_event_bytes
-        # What came since the last blank line. Over the cap it stays so, whatever is fed: the failed state.
+        # The bytes since the last blank line. Over the cap it stays so, whatever is fed: the failed state.
         self._held = bytearray()
         # The first bytes for as long as they may become a BOM, then None.
         self._lead: bytes | None = b""
@@ -61,7 +60,7 @@ class SSEDecoder:
           SSEError: an event is longer than `max_event_bytes`.
         """
         self.position += (size := len(data))
-        # Most chunks are whole regular events. The last byte tells most others, and cheaply.
+        # Most chunks are whole regular events. The last byte identifies most others, and cheaply.
         if self._between and 0 < size <= self._max and data[-1] == _LF and _CR not in data:
             events: list[tuple[bytes, bytes]] = _find_regular(data)
             if events[-1][1]:
@@ -81,7 +80,7 @@ class SSEDecoder:
         last = data.rfind(b"\n\n")
         end = last + 2 if last >= 0 else 0
         events = self._decode(data[:end])
-        # Further blank lines are no part of the next event, and must not count towards its cap.
+        # Further blank lines do not belong to the next event, and must not count towards its cap.
         held += data[end:].lstrip(b"\n")
         self._between = not (held or self._cr or self._lead is not None)
         if len(held) > self._max and not events:

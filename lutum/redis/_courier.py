@@ -1,8 +1,8 @@
 """The task that carries a process' operations to the server, in order and in batches.
 
-What was posted since the last batch is the next one, so a burst of reservations is one call. A batch has a
-number; the server executes it once, however often it is sent, and gives the same reply again. While the
-server is away the operations stay here. A server that lost writes of this process is first told of them.
+The operations posted since the last batch form the next one, so a burst of reservations is one call. A batch
+has a number; the server executes it once, however often it is sent, and gives the same reply again. While the
+server is away the operations stay here. A server that lost writes of this process first gets them again.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ Done = Callable[[Any], None]
 
 
 class Memory(Protocol):
-    """What the courier must know of its ledger to report it to a server that lost it."""
+    """The ledger's state that the courier reports to a server that lost it."""
 
     def report(self) -> list[list[Any]]:
-        """Return the operations that tell a server everything about this process."""
+        """Return the operations that report the whole state of this process to a server."""
         ...
 
     def deliver(self, id: str, result: list[Any]) -> None:
@@ -104,7 +104,7 @@ class Courier:
 
     @property
     def lapsed(self) -> bool:
-        """Whether the server may have taken this process for dead."""
+        """True if the server may have taken this process for dead."""
         return time.monotonic() - self._contact > self._ttl * 0.9
 
     @property
@@ -129,7 +129,7 @@ class Courier:
 
     @property
     def idle(self) -> bool:
-        """Whether everything that was posted is on the server."""
+        """True if every posted operation is on the server."""
         return not self._queue and not self._batch
 
     # Running.

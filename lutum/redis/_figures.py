@@ -46,7 +46,7 @@ class Figures(Struct, frozen=True, kw_only=True):
 
     @property
     def limited(self) -> bool:
-        """Whether it has a figure at all."""
+        """True if it has any figure."""
         return self.limit_tokens is not None or self.limit_cost_usd is not None
 
     def at(self, now: float) -> Figures:
@@ -66,14 +66,14 @@ class Figures(Struct, frozen=True, kw_only=True):
 
     @property
     def remaining_tokens(self) -> int:
-        """What a reservation may take; `lutum.UNLIMITED` without a limit."""
+        """The tokens left for a reservation; `lutum.UNLIMITED` without a limit."""
         if self.limit_tokens is None:
             return UNLIMITED
         return max(0, self.limit_tokens - self.spent.total_tokens - self.reserved.total_tokens)
 
     @property
     def remaining_cost_usd(self) -> Decimal | None:
-        """What a reservation may take in US dollars; None without a limit."""
+        """The US dollars left for a reservation; None without a limit."""
         if self.limit_cost_usd is None:
             return None
         used = (self.spent.cost_usd or Decimal(0)) + (self.reserved.cost_usd or Decimal(0))
@@ -81,7 +81,7 @@ class Figures(Struct, frozen=True, kw_only=True):
 
     @property
     def exhausted(self) -> bool:
-        """Whether all of it is spent."""
+        """True if all of it is spent."""
         if self.limit_tokens is not None and self.spent.total_tokens >= self.limit_tokens:
             return True
         spent = self.spent.cost_usd or Decimal(0)

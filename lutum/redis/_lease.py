@@ -14,7 +14,7 @@ from lutum.redis._courier import Courier
 
 
 class LeaseOwner(Protocol):
-    """What a lease needs of its ledger."""
+    """The part of a ledger that its leases use."""
 
     follows_rates: bool
     courier: Courier
@@ -110,7 +110,7 @@ class RedisLease(SharedLease):
         return max(map(self._seconds, limits), default=None)
 
     def _seconds(self, limit: RateLimit) -> float:
-        """Return when a limit allows the same request again, from what the head of its answer says alone."""
+        """Return when a limit allows the same request again, computed from the head of its answer alone."""
         needed = {"requests": 1, "tokens": self.amount.tokens, "input": self.amount.input}
         missing = min(needed.get(limit.kind, 0), limit.limit) - limit.left
         if missing <= 0:

@@ -377,7 +377,7 @@ class RedisLedger(SharedLedger):
             f"Redis at {self.courier.address} gave no answer within {self._answer:g} s"
         )
 
-    # What leases do.
+    # The operations of leases.
 
     def grow_lease(self, lease: RedisLease, more: Amount) -> bool:
         if not self._slack.take(lease.names, more):
@@ -429,7 +429,7 @@ class RedisLedger(SharedLedger):
         return [self._figures(name).at(now) for name in names]
 
     def announce(self, limits: Sequence[Limit]) -> None:
-        """Send limits that the server has not been told by this process."""
+        """Send the limits that this process has not sent yet."""
         for limit in limits:
             known = self._announced.get(limit.name)
             if known == limit:
@@ -469,7 +469,7 @@ class RedisLedger(SharedLedger):
         if not self._limits:
             self.own_names = self._slack.always = (*stored, WHOLE)
 
-    # What the courier needs (`Memory`).
+    # The state that the courier needs (`Memory`).
 
     def report(self) -> list[list[Any]]:
         self._slack.clear()

@@ -14,7 +14,7 @@ from lutum.redis._lease import RedisLease
 
 
 class ScopeOwner(Protocol):
-    """What a scope needs of its ledger."""
+    """The part of a ledger that its scopes use."""
 
     own_names: tuple[str, ...]
 
@@ -25,7 +25,7 @@ class ScopeOwner(Protocol):
         ...
 
     def announce(self, limits: Sequence[Limit]) -> None:
-        """Send limits that the server has not been told by this process."""
+        """Send the limits that this process has not sent yet."""
         ...
 
     def known(self, names: Sequence[str]) -> list[Figures]:

@@ -1,8 +1,8 @@
-"""What a process holds of each limit, so that its turns can grow without waiting.
+"""Slack: the share of each limit that a process holds, so that its turns can grow without waiting.
 
-Slack is reserved on the server, so the limits stay exact. It is asked for while turns may need it, and given
-back when others wait or no turn is left. A change is applied here first when slack is given back, and after
-the server's reply when it is asked for, so both sides never count more than there is.
+Slack is reserved on the server, so the limits stay exact. It is requested while turns may need it, and given
+back when other processes wait or no turn is left. A change is applied here first when slack is given back,
+and after the server's reply when it is requested, so that both sides never count more than the limit.
 """
 
 from __future__ import annotations

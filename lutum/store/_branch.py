@@ -84,7 +84,7 @@ class StoredBranch:
         A checkpoint only if it has to wait.
 
         Raises:
-          StaleBranch: somebody else moved the branch; it names both heads. Nothing changed.
+          StaleBranch: another writer moved the branch; the error names both heads. Nothing changed.
           RoundOpen: the branch holds a round that the transcript does not contain.
         """
         nodes, given = self._runtime.nodes, session if isinstance(session, Session) else None
@@ -191,10 +191,10 @@ class StoredBranch:
         return await self._runtime.do(lambda at, whole: _branches.info(at, self.name), write=False)
 
     async def usage(self) -> Usage:
-        """What the turns of this branch's sessions were charged, as far as they were saved.
+        """The charges of the turns of this branch's sessions, as far as they were saved.
 
-        Failed and cancelled turns are in it. A ledger is the bill, and not the store: what a process did not
-        save before it died is not here.
+        Failed and cancelled turns are included. A ledger is the bill, not the store: turns that a process did
+        not save before it died are missing here.
 
         A checkpoint only if it has to wait.
         """
@@ -257,7 +257,7 @@ class StoredBranch:
         Args:
           key: the key of the call.
           given: `"approved"`, which `call.approved` then shows, or a result such as `call.reject(why)`.
-          by: who approved it.
+          by: the person or program that approved it.
 
         Raises:
           StoreValue: the branch holds no round with that call, or the result answers another one.

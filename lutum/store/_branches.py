@@ -22,7 +22,7 @@ B = TypeVar("B")
 
 
 class BranchInfo(Struct, frozen=True):
-    """What is known of a branch without its items.
+    """The description of a branch, without its items.
 
     Attributes:
       head: the digest of its head.
@@ -47,7 +47,7 @@ class BranchInfo(Struct, frozen=True):
 
 
 class Sibling(Struct, frozen=True):
-    """One of the items that stand at one place of a branch's tree.
+    """One of the alternative items at one place of a branch's tree.
 
     Attributes:
       item: the item.
@@ -63,7 +63,7 @@ class Sibling(Struct, frozen=True):
 
 
 class BilledTurn(Struct, frozen=True):
-    """What a branch knows of one turn that was paid for, committed or not.
+    """The record of one turn that was paid for, committed or not.
 
     Attributes:
       turn: its random id.
@@ -106,7 +106,7 @@ def find(at: Transaction, name: str, *, lock: bool = False) -> BranchRow:
     """Return a branch, and keep others from changing it when `lock` is set.
 
     Raises:
-      NoSuchBranch: there is none of that name.
+      NoSuchBranch: no branch has that name.
     """
     # The lock is taken first, so that the head is read after others have moved it.
     if lock:

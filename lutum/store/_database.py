@@ -1,4 +1,4 @@
-"""What the store needs of a database: transactions over three kinds of statement, and who is alive.
+"""The interface of a database: transactions over three kinds of statement, and a check of which runs live.
 
 Statements are written once, with `?` for a parameter and ` for update` where a row is locked; each database
 makes its own dialect of them.

@@ -1,4 +1,4 @@
-"""What names and metadata a branch can have, and how a URL is shown."""
+"""Checks of branch names and metadata, and the form in which a URL is shown."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def _translated() -> Generator[None]:
         import psycopg
         from psycopg import errors
     except ImportError:
-        yield  # `_connect` says what is missing
+        yield  # `_connect` names the missing package
         return
     try:
         yield

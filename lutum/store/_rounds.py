@@ -192,7 +192,7 @@ def release(at: Transaction, name: str, key: str, token: str, *, began: bool) ->
 def answer(
     at: Transaction, nodes: Nodes, name: str, key: str, given: ToolResult | str, by: str, alive: Alive
 ) -> None:
-    """Record an approval, or a result that somebody gave.
+    """Record an approval, or a result that was given from outside.
 
     Raises:
       CallTaken: the call runs, or has a result.

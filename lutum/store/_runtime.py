@@ -22,7 +22,7 @@ _TRIES = 10
 
 
 class Operation(Protocol[T_co]):
-    """What one transaction does; `whole` is set when rows were missing that the process took for stored."""
+    """The work of one transaction. `whole` is set if rows were missing that the process took for stored."""
 
     def __call__(self, at: Transaction, /, whole: bool) -> T_co: ...
 
@@ -32,10 +32,10 @@ class StoreRuntime:
     """A database, its reader of items, and the claims of this process.
 
     Attributes:
-      url: what the store was opened with; for memory one of its own.
+      url: the URL that the store was opened with; for memory a generated one.
       nodes: the reader and writer of items.
-      runner: the random id of this store, under which its claims stand.
-      running: the claims of this store whose runs go on.
+      runner: the random id of this store, which its claims carry.
+      running: the claims of this store whose runs have not ended.
     """
 
     def __init__(self, database: Database, url: str, nodes: Nodes, *, create: bool) -> None:
@@ -77,7 +77,7 @@ class StoreRuntime:
                 threads.close()
 
     def is_alive(self, runner: int, claim: str) -> bool:
-        """Return whether the run of a claim goes on."""
+        """Return whether the run of a claim still runs."""
         return claim in self.running if runner == self.runner else self._database.is_alive(runner)
 
     def keep_alive(self) -> None:

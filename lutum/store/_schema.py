@@ -94,7 +94,7 @@ def migrate(database: Database, *, create: bool) -> None:
     """Create the tables, or bring them to the present version.
 
     Raises:
-      StoreFormat: a newer version wrote them, or there are none and none may be created.
+      StoreFormat: a newer version wrote them, or they are missing and must not be created.
     """
     with database.transaction(write=False) as at:
         if _version(database, at) == VERSION:

@@ -18,7 +18,7 @@ _FOR_UPDATE = re.compile(r" for update\b")
 
 @final
 class Sqlite:
-    """A database file, or memory where `path` is None. Memory is used without a thread."""
+    """A database file, or memory without a `path`. Memory is used without a thread."""
 
     bytes_type = "blob"
     serial = "integer primary key"

@@ -64,7 +64,7 @@ class Store:
 
     @property
     def url(self) -> str:
-        """What it was opened with."""
+        """The URL that it was opened with."""
         return self._runtime.url
 
     async def __aenter__(self) -> Self:
@@ -79,12 +79,12 @@ class Store:
         await self._runtime.close()
 
     async def create(self, name: str, *, metadata: Mapping[str, str] | None = None) -> StoredBranch:
-        """Create an empty branch. Cancelled, there is one or there is none.
+        """Create an empty branch. After a cancellation it exists or does not exist.
 
         A checkpoint only if it has to wait.
 
         Raises:
-          BranchExists: there is one of that name.
+          BranchExists: a branch with that name exists.
           StoreValue: the name is blank, too long, or has control characters.
         """
         check_name(name)
@@ -98,7 +98,7 @@ class Store:
         A checkpoint only if it has to wait.
 
         Raises:
-          NoSuchBranch: there is none, and `create` is not set.
+          NoSuchBranch: it does not exist, and `create` is not set.
         """
         check_name(name)
 
@@ -134,7 +134,7 @@ class Store:
         A checkpoint only if it has to wait.
 
         Raises:
-          NoSuchBranch: there is none.
+          NoSuchBranch: it does not exist.
         """
         await self._runtime.do(lambda at, whole: _branches.delete(at, name))
 
@@ -158,12 +158,12 @@ class Store:
 
     @property
     def rows_read(self) -> int:
-        """How many rows of items this store has read. For tests of what a load costs."""
+        """The number of item rows that this store has read. For tests of the cost of a load."""
         return self._runtime.nodes.read
 
     @property
     def rows_written(self) -> int:
-        """How many rows of items this store has sent. For tests of what a save costs."""
+        """The number of item rows that this store has sent. For tests of the cost of a save."""
         return self._runtime.nodes.written
 
     def __repr__(self) -> str:

@@ -1,7 +1,7 @@
 """Calls in worker threads that a cancellation cannot tear.
 
 `anyio.to_thread` shields from anyio's cancellations only. A native cancellation of asyncio frees the waiter
-while the thread still writes, so that nobody knows what it did. Here the waiter waits for its thread, and the
+while the thread still writes, so that the outcome is unknown. Here the waiter waits for its thread, and the
 cancellation is raised again afterwards.
 """
 
@@ -52,7 +52,7 @@ class Threads:
             while not done.is_set():
                 try:
                     await done.wait()
-                except GeneratorExit:  # the event loop drops this task; nobody can wait any more
+                except GeneratorExit:  # the event loop drops this task, so it cannot wait any more
                     raise
                 except BaseException as exc:
                     interrupted = exc
