@@ -6,8 +6,7 @@ touches keep their bytes, so unknown ones keep their number lexemes, and equal s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from io import StringIO
+from collections.abc import Mapping
 from typing import Final, final
 
 import msgspec
@@ -48,72 +47,14 @@ from lutum.dialect.usage import UsageReports, count, is_odd
 from lutum_claude import _messages, _turn, _wire
 from lutum_claude._citations import citation_of
 from lutum_claude._errors import ERRORS
+from lutum_claude._received import CALLS, ReceivedBlock
 from lutum_claude._usage import COUNTS, read_usage, with_requested
 
 _SILENT = frozenset({"text", "thinking", "tool_use"})  # have events of their own
-_CALLS = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
 _NOTHING = frozenset({b"", b"null", b'""', b"{}", b"[]"})
 _PING: Final = len(b'{"type": "ping"}')  # nearly every ping is as long
 
 _NO_MESSAGE = b'{"type":"message","role":"assistant","model":%b,"content":[]}'
-
-
-class _Block:
-    """A block that is being received."""
-
-    __slots__ = ("citations", "id", "kind", "members", "name", "signature", "streamed", "value", "went_on")
-
-    def __init__(self, start: bytes, value_tool: str | None, taken: Collection[str], fallback: str) -> None:
-        self.kind = _wire.decode_tag(start).type
-        self.members = decode_object(start)
-        self.streamed = StringIO()  # a string for each delta would be six times as large
-        self.went_on = False  # a delta of its text came, if only an empty one
-        self.citations = list[bytes]()
-        self.signature: str | None = None
-        self.id = self.name = ""
-        if self.kind in _CALLS:
-            self.id = _word(self.members.get("id"))
-            self.name = _word(self.members.get("name"))
-        if self.kind == "tool_use":
-            # A result belongs to one call, so an id that is missing, a number or taken by an earlier call
-            # (Kimi's coding endpoint: nanobot#4473) is replaced. The next request has the new one.
-            unique, number = self.id or fallback, 2
-            while unique in taken:
-                unique, number = f"{self.id or fallback}_{number}", number + 1
-            if unique != self.id or not starts_with(self.members.get("id"), b'"'):
-                self.members["id"] = Raw(encode(unique))
-            self.id = unique
-            if not starts_with(self.members.get("name"), b'"'):
-                self.members["name"] = Raw(encode(self.name))
-        self.value = self.kind == "tool_use" and value_tool == self.name
-
-    @property
-    def arguments(self) -> str:
-        """What was received of a call's input; the input at its start where no delta came."""
-        if streamed := self.streamed.getvalue():
-            return streamed
-        start = self.members.get("input")
-        if starts_with(start, b'"'):  # bridges from OpenAI keep the arguments a string
-            return string(start) or "{}"
-        return "{}" if start is None or is_null(start) else bytes(start).decode()
-
-    def assembled(self) -> bytes:
-        """The whole block's JSON."""
-        members = dict(self.members)
-        if self.kind in _CALLS:
-            arguments = self.arguments
-            members["input"] = Raw(arguments.encode() if is_object(arguments) else b"{}")
-        elif self.went_on:
-            before = string(members.get(self.kind)) or ""
-            members[self.kind] = Raw(encode(before + self.streamed.getvalue()))
-        if self.signature is not None:
-            members["signature"] = Raw(encode(self.signature))
-        if self.citations:
-            first = members.get("citations")
-            earlier = decode_array(first) if starts_with(first, b"[") else []
-            joined = [*map(bytes, earlier), *self.citations]
-            members["citations"] = Raw(b"[" + b",".join(joined) + b"]")
-        return encode(members)
 
 
 @final
@@ -159,7 +100,7 @@ class ClaudeDecoder(StreamDecoder):
         self._reports = UsageReports(estimate, hidden=hidden_reasoning, mode="latest")
         self._rates = rates
         self._deltas = 0
-        self._open = dict[int, _Block]()
+        self._open = dict[int, ReceivedBlock]()
         self._whole = dict[tuple[int, int], bytes]()  # by index, and which one of that index
         self._calls = set[str]()
         self._malformed = dict[str, str]()
@@ -194,7 +135,7 @@ class ClaudeDecoder(StreamDecoder):
                     self._spoke = True
                     self._deltas += 1
                     out.append(self._text(delta.text))
-            elif type(delta) is _wire.JsonDelta and kind in _CALLS:
+            elif type(delta) is _wire.JsonDelta and kind in CALLS:
                 piece = delta.partial_json
                 block.streamed.write(piece)
                 if piece and kind == "tool_use":
@@ -220,7 +161,7 @@ class ClaudeDecoder(StreamDecoder):
         except FAULTS as exc:
             self._fail(data, str(exc))
 
-    def _rare_delta(self, block: _Block, delta: _wire.Delta, data: bytes, out: list[Event]) -> None:
+    def _rare_delta(self, block: ReceivedBlock, delta: _wire.Delta, data: bytes, out: list[Event]) -> None:
         match delta:
             case _wire.SignatureDelta(signature=signature) if block.kind == "thinking":
                 if (signed := string(copied(signature))) is None:
@@ -239,7 +180,7 @@ class ClaudeDecoder(StreamDecoder):
             case _:
                 self._left_out(delta.__struct_config__.tag, block, data, out)
 
-    def _left_out(self, delta: object, block: _Block, data: bytes, out: list[Event]) -> None:
+    def _left_out(self, delta: object, block: ReceivedBlock, data: bytes, out: list[Event]) -> None:
         self._inexact = f"{_turn.INCOMPLETE}{delta} of a block of type {block.kind}"
         out.append(ProviderEvent(f"content_block_delta.{delta}", data.strip()))
 
@@ -310,7 +251,7 @@ class ClaudeDecoder(StreamDecoder):
 
     def _start(self, index: int, start: bytes, out: list[Event]) -> None:
         fallback = f"call_{len(self._calls)}_{string((self._message or {}).get('id')) or 'answer'}"
-        block = _Block(start, self._value_tool, self._calls, fallback)
+        block = ReceivedBlock(start, self._value_tool, self._calls, fallback)
         if block.kind == "tool_use":
             self._calls.add(block.id)
         self._open[index] = block
@@ -332,7 +273,7 @@ class ClaudeDecoder(StreamDecoder):
         if block.kind == "tool_use":
             self._call(block, out)
         elif block.kind not in _SILENT:
-            if block.kind in _CALLS and not is_object(block.arguments):
+            if block.kind in CALLS and not is_object(block.arguments):
                 self._inexact = (
                     self._inexact or f"the input of {block.kind} {block.id!r} is not a JSON object"
                 )
@@ -342,7 +283,7 @@ class ClaudeDecoder(StreamDecoder):
             taker = decode_object(to) if starts_with(to := block.members.get("to"), b"{") else {}
             self._message["model"] = taker.get("model", self._message.get("model", Raw(b'""')))
 
-    def _call(self, block: _Block, out: list[Event]) -> None:
+    def _call(self, block: ReceivedBlock, out: list[Event]) -> None:
         self._spoke = True
         arguments = block.arguments
         if not block.streamed.tell():
@@ -516,14 +457,6 @@ class ClaudeDecoder(StreamDecoder):
             return
         told = "" if self._stop_reason is None else f", but with stop_reason {self._stop_reason!r}"
         self._raise_cut(f"the stream ended with [DONE] and without message_stop{told}")
-
-
-def _word(value: Raw | None) -> str:
-    """A string, or a number as one; empty where it is something else."""
-    if starts_with(value, b'"'):
-        return string(value) or ""
-    number = count(value)
-    return "" if number is None else str(number)
 
 
 def _cached(reported: Mapping[str, Raw]) -> bool:

@@ -13,42 +13,25 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.lowlevel import EventLoopToken, checkpoint, current_token
 
-from lutum._budget.amounts import Amount, amount_of, pico_usd
-from lutum._budget.limit import Limit, check_name, period_around
+from lutum._budget.amounts import Amount, amount_of
+from lutum._budget.limit import Limit, check_name
 from lutum._values.errors import BadValue, LedgerError, LedgerLost, UsageError
 from lutum._values.results import Estimate, Usage
 from lutum._values.shared_ledger import LedgerState, SharedLedger, TurnIdentity
+from lutum.redis._announced import Windows, check_limits, limit_operation
 from lutum.redis._courier import Courier
 from lutum.redis._figures import Figures, refusal, state_of, stopped
 from lutum.redis._lease import RedisLease
 from lutum.redis._scope import RedisScope
 from lutum.redis._server import Address, check_server, open_server
 from lutum.redis._slack import Slack
-from lutum.redis._wire import KNOWN, MILLI, WHOLE, to_wire
+from lutum.redis._waiting import Waiting
+from lutum.redis._wire import KNOWN, WHOLE, to_wire
 
 logger = logging.getLogger("lutum")
 
 FLUSH = 5.0
 """Seconds in which the end of the block sends what is left."""
-
-
-class _Waiting:
-    """A reservation under way: its results come from the courier."""
-
-    def __init__(self) -> None:
-        self.results = list[Any]()
-        self.event = anyio.Event()
-        self.queued = False
-
-    def put(self, result: Any) -> None:
-        self.results.append(result)
-        self.event.set()
-
-    async def get(self) -> Any:
-        while not self.results:
-            await self.event.wait()
-        self.event = anyio.Event()
-        return self.results.pop(0)
 
 
 @final
@@ -90,7 +73,7 @@ class RedisLedger(SharedLedger):
         ttl: float = 60.0,
     ) -> None:
         check_name("name", name)
-        _check_limits(limits)
+        check_limits(limits)
         if on_exhausted not in ("refuse", "wait"):
             raise BadValue("on_exhausted", f"{on_exhausted!r} is neither 'refuse' nor 'wait'")
         if follow_rate_limits and on_exhausted != "wait":
@@ -116,13 +99,13 @@ class RedisLedger(SharedLedger):
         self.courier: Courier = Courier(
             Address(url), name, self, ttl=ttl, answer=self._answer, offer=min(5.0, ttl / 4)
         )
-        self._waiting = dict[str, _Waiting]()
+        self._waiting = dict[str, Waiting]()
         self._leases = dict[str, RedisLease]()
         self._totals = dict[str, Amount]()
         given = None if slack is None else amount_of(slack)
         self._slack = Slack(self.courier, self.own_names, given, self._figures)
         self._announced = dict[str, Limit]()
-        self._windows = dict[str, list[Any]]()
+        self._windows = Windows(self._announced)
         self._stopped = dict[str, str]()
         self._numbers = 0
         self._opened = -1
@@ -210,7 +193,7 @@ class RedisLedger(SharedLedger):
         """
         if not limits:
             raise BadValue("limits", "are missing; for the ledger's own limits, use the ledger itself")
-        _check_limits(limits)
+        check_limits(limits)
         if (twice := {limit.name for limit in limits} & set(self.own_names)) != set():
             raise BadValue("limits", f"{sorted(twice)[0]!r} is a limit of the whole ledger already")
         return RedisScope(self, limits)
@@ -282,7 +265,7 @@ class RedisLedger(SharedLedger):
         names = (*(limit.name for limit in limits), *self.own_names)
         self._numbers += 1
         id = str(self._numbers)
-        waiting = self._waiting[id] = _Waiting()
+        waiting = self._waiting[id] = Waiting()
         amount, about = amount_of(estimate), [turn.model, turn.label, turn.turn]
         try:
             await self._granted(waiting, id, amount, names, len(limits), about)
@@ -300,12 +283,16 @@ class RedisLedger(SharedLedger):
         return lease
 
     async def _granted(
-        self, waiting: _Waiting, id: str, amount: Amount, names: tuple[str, ...], own: int, about: list[str]
+        self, waiting: Waiting, id: str, amount: Amount, names: tuple[str, ...], own: int, about: list[str]
     ) -> None:
         """Ask for the amount until it is granted; return then, and raise otherwise."""
 
         def ask() -> None:
-            windows = {name: window for name in names if (window := self._window(name)) is not None}
+            windows = dict[str, list[Any]]()
+            for name in names:
+                window = self._windows.window(name, self._figures(name), self.courier.now)
+                if window is not None:
+                    windows[name] = window
             self.courier.post(
                 ["reserve", id, to_wire(amount), names, own, int(self._wait), about, windows], waiting.put
             )
@@ -369,7 +356,7 @@ class RedisLedger(SharedLedger):
         await checkpoint()
         if self._loop is None:
             raise UsageError("RedisLedger: is not open; use `async with RedisLedger(...) as ledger`")
-        waiting = _Waiting()
+        waiting = Waiting()
         self.courier.post(operation, waiting.put)
         with anyio.move_on_after(self._answer):
             return await waiting.get()
@@ -437,31 +424,14 @@ class RedisLedger(SharedLedger):
             self._announced[limit.name] = limit
             if self._loop is not None:
                 # At first a limit is as old as its process, so that an old process never overrides a new one.
-                self.courier.post(_limit_operation(limit, self._opened if known is None else -1))
-
-    def _window(self, name: str) -> list[Any] | None:
-        figures, limit = self._figures(name), self._announced.get(name)
-        per, timezone = figures.per, figures.timezone
-        if per is None and limit is not None and limit.per is not None:
-            per, timezone = limit.per, limit.timezone or "UTC"
-        if per is None:
-            return None
-        now = self.courier.now
-        known = self._windows.get(name)
-        if known is None or not known[0] <= now * 1000 < known[1] or known[2:] != [per, timezone]:
-            try:
-                start, end = period_around(per, timezone, now)
-            except BadValue as error:
-                raise LedgerError(f"limit {name!r}: {error}") from None
-            known = self._windows[name] = [int(start * 1000), int(end * 1000), per, timezone]
-        return known
+                self.courier.post(limit_operation(limit, self._opened if known is None else -1))
 
     def _first(self) -> list[list[Any]]:
         """The operations that make this process known."""
         first: list[list[Any]] = [["hello", platform.node()[:60], str(os.getpid())]]
         if self.follows_rates:
             first.append(["rates", *self._rates])
-        first += [_limit_operation(limit, self._opened) for limit in self._limits]
+        first += [limit_operation(limit, self._opened) for limit in self._limits]
         return [*first, ["own", [limit.name for limit in self._limits]], ["watch", list(self.own_names)]]
 
     def _owned(self, stored: list[str]) -> None:
@@ -478,7 +448,7 @@ class RedisLedger(SharedLedger):
             for lease in self._leases.values()
         ]
         totals = {name: to_wire(total) for name, total in self._totals.items()}
-        scoped = [_limit_operation(limit, self._opened) for limit in self._announced.values()]
+        scoped = [limit_operation(limit, self._opened) for limit in self._announced.values()]
         return [["adopt", totals, leases], *self._first(), *scoped]
 
     def deliver(self, id: str, result: list[Any]) -> None:
@@ -528,19 +498,3 @@ class RedisLedger(SharedLedger):
             for waiting in self._waiting.values():
                 if waiting.queued:
                     waiting.put(error)
-
-
-def _check_limits(limits: Sequence[Limit]) -> None:
-    names = set[str]()
-    for limit in limits:
-        if not isinstance(limit, Limit):
-            raise BadValue("limits", f"{limit!r} is not a Limit")
-        if limit.name in names:
-            raise BadValue("limits", f"two of them have the name {limit.name!r}")
-        names.add(limit.name)
-
-
-def _limit_operation(limit: Limit, at: int) -> list[Any]:
-    cost = (-1, 0) if limit.cost_usd is None else divmod(pico_usd(limit.cost_usd), MILLI)
-    tokens = -1 if limit.tokens is None else limit.tokens
-    return ["limit", limit.name, tokens, *cost, limit.per or "", limit.timezone or "UTC", at]

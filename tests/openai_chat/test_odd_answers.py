@@ -8,7 +8,7 @@ import pytest
 from openai_chat.chat_wire import DONE, USAGE, call, chunk, completed, decode, decoder, of, stream
 
 import lutum
-from lutum_openai.chat._assemble import said_once
+from lutum_openai.chat._received_call import said_once
 
 
 def calls_of(*deltas: Any) -> list[tuple[str, str]]:

@@ -44,7 +44,8 @@ from lutum.dialect.usage import Mode, Reported, UsageReports, member
 from lutum_openai._chunks import NOTHING, ChunkDecoder
 from lutum_openai._usage import rates_of, read_timings, read_usage
 from lutum_openai.chat import _turn, _wire
-from lutum_openai.chat._assemble import ReceivedCall, ReceivedMessage
+from lutum_openai.chat._assemble import ReceivedMessage
+from lutum_openai.chat._received_call import ReceivedCall
 from lutum_openai.chat._think import Piece, TagSplitter
 
 PATIENCE = 8

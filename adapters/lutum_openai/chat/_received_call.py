@@ -1,0 +1,173 @@
+"""A tool call that is being received: its deltas to the entry of `tool_calls`. PURE."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+from msgspec import Raw
+
+from lutum.dialect.json import (
+    copied,
+    decode_object,
+    encode,
+    is_null,
+    is_object,
+    starts_with,
+    string,
+)
+from lutum.dialect.usage import count
+from lutum_openai.chat._received_parts import text_of
+
+
+class ReceivedCall:
+    """A tool call that is being received; `custom` calls are the provider's, see `Completed.open_items`.
+
+    `id` is empty until a delta brings one, or a piece is shown.
+    """
+
+    __slots__ = ("_function", "_members", "_pieces", "_whole", "custom", "id", "index", "name", "ready")
+
+    def __init__(self, index: int | None, id: str) -> None:
+        self.index = index
+        self.id = id
+        self.name = ""
+        self.ready = False
+        self.custom = False
+        self._pieces = list[str]()
+        self._whole: bytes | None = None
+        self._members = dict[str, Raw]()
+        self._function = dict[str, Raw]()
+
+    @property
+    def arguments(self) -> str:
+        """The arguments as received, said once; an object where none came, or nothing but blanks."""
+        if self._whole is not None:
+            return self._whole.decode()
+        joined = "".join(self._pieces)
+        return said_once(self._pieces) if joined.strip() else "{}"
+
+    @property
+    def blank(self) -> bool:
+        """Whether no arguments came."""
+        return self._whole is None and not "".join(self._pieces).strip()
+
+    @property
+    def whole(self) -> bool:
+        """Whether the arguments so far are one JSON object."""
+        return not self.blank and is_object(self.arguments)
+
+    @property
+    def bare(self) -> bool:
+        """Whether nothing but metadata came: no name and no arguments."""
+        return not self.name and self.blank and not self.custom
+
+    def take(self, members: dict[str, Raw]) -> str:
+        """Take a delta; returns the piece of the arguments that it held."""
+        piece = ""
+        for name, raw in members.items():
+            if name in ("index", "id") or is_null(raw):
+                continue
+            if name == "function" and starts_with(raw, b"{"):
+                piece = self._take_function(decode_object(raw), self._function, "arguments")
+            elif (
+                name == "custom"
+                and starts_with(raw, b"{")
+                and text_of(members.get("type") or self._members.get("type")) == "custom"
+            ):
+                self.custom = True
+                piece = self._take_function(decode_object(raw), self._function, "input")
+            else:
+                self._members[name] = Raw(copied(raw))
+        return piece
+
+    def adopt(self, other: ReceivedCall) -> None:
+        """Take the metadata that came in a delta of its own, where this call has none."""
+        self._members = other._members | self._members
+        self._function = other._function | self._function
+
+    def _take_function(self, members: dict[str, Raw], known: dict[str, Raw], streamed: str) -> str:
+        piece = ""
+        for name, raw in members.items():
+            if is_null(raw):
+                continue
+            if name == "name":
+                self._take_name(string(raw) or "")
+                known.setdefault(name, Raw())
+            elif name != streamed:
+                known[name] = Raw(copied(raw))
+            elif bytes(raw)[:1] == b'"':
+                piece = string(raw) or ""
+                self._pieces.append(piece)
+                known.setdefault(name, Raw())
+            else:
+                self._whole = copied(raw)
+                piece = self._whole.decode()
+                known.setdefault(name, Raw())
+        return piece
+
+    def _take_name(self, said: str) -> None:
+        # OVH and the Hugging Face router repeat the name in every delta. A name in pieces (continue#5849,
+        # openai-agents-python#326) comes before the arguments; a longer one that begins alike replaces it.
+        if said.startswith(self.name):
+            self.name = said
+        elif self.blank:
+            self.name += said
+
+    def json(self) -> bytes:
+        """The whole call."""
+        streamed = "input" if self.custom else "arguments"
+        text = "".join(self._pieces) if self.custom else said_once(self._pieces)
+        function = dict(self._function)
+        function["name"] = Raw(encode(self.name))
+        function[streamed] = Raw(encode(text) if self._whole is None else self._whole)
+        members = {"id": Raw(encode(self.id)), "type": Raw(b'"function"')} | self._members
+        members["custom" if self.custom else "function"] = Raw(encode(function))
+        return encode(members)
+
+
+def said_once(pieces: list[str]) -> str:
+    """Return the arguments of a call that some servers send more than once.
+
+    - `{}` before the real ones (litellm#4537);
+    - all of them again at the end (opencodex#361, codex-lb#284, 9router#2869);
+    - in each delta everything so far (new-api, gateways to Gemini).
+
+    What is one JSON object, or none of these, stays as it came.
+    """
+    joined = "".join(pieces)
+    if not joined.strip() or is_object(joined):
+        return joined
+    filled = [piece for piece in pieces if piece.strip()]
+    last = filled[-1]
+    grows = all(later.startswith(earlier) for earlier, later in pairwise(filled))
+    if len(filled) > 1 and grows and is_object(last):
+        return last
+    values = list[str]()
+    at = 0
+    while at < len(joined):
+        if joined[at].isspace():
+            at += 1
+            continue
+        try:
+            _, end = _scan(joined, at)
+        except (ValueError, RecursionError):
+            return joined
+        values.append(joined[at:end])
+        at = end
+    real = [value for value in values if value.replace(" ", "") != "{}"] or values
+    return real[0] if len(set(real)) == 1 and is_object(real[0]) else joined
+
+
+_scan = json.JSONDecoder().raw_decode
+
+
+def id_of(raw: Raw | None) -> str:
+    """The id of a call; some servers number them."""
+    number = None if starts_with(raw, b'"') else count(raw)
+    return text_of(raw) if number is None else str(number)
+
+
+def arguments_of(raw: Raw | None) -> str:
+    """The arguments in a delta: a string, or the object itself."""
+    return text_of(raw) if starts_with(raw, b'"') or is_null(raw) or raw is None else bytes(raw).decode()

@@ -1,0 +1,26 @@
+"""What waits for an answer of the server: its results come from the courier."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+
+
+class Waiting:
+    """A reservation or a request under way. `queued` while the server has it wait in line."""
+
+    def __init__(self) -> None:
+        self.results = list[Any]()
+        self.event = anyio.Event()
+        self.queued = False
+
+    def put(self, result: Any) -> None:
+        self.results.append(result)
+        self.event.set()
+
+    async def get(self) -> Any:
+        while not self.results:
+            await self.event.wait()
+        self.event = anyio.Event()
+        return self.results.pop(0)
