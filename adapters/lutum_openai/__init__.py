@@ -5,6 +5,7 @@ chat         `OpenAIChatAdapter` (developers.openai.com/api/reference/resources/
 completions  `OpenAICompletionsAdapter`, for `Lutum(completion=)`
 _options     `OpenAIOptions` and `OpenAIHooks`, for all of them
 _endpoint    where requests go; _profiles, _hosts: what is known about each host
+_http_adapter, _cloud_adapter   base classes of the adapters; _chunks of the decoders of Chat and Completions
 _errors, _usage, _estimate, _hidden_prompt, _items, _messages   what they share; none of them does I/O
 """
 

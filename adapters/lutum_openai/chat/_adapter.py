@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import copy
-from typing import ClassVar, Literal, Self, final
+from typing import ClassVar, Literal, final
 from urllib.parse import urlsplit
 
 import msgspec
 
 from lutum import BadValue, CommittedTurn, Event, Response, Transcript
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
-from lutum.transport import Connector, HttpClient, KeyOrSigner, Secret
-from lutum_clouds import (
-    AwsSource,
-    BedrockDoor,
-    azure_host,
-    azure_signer,
-    bedrock_place,
-    bedrock_signer,
-    door_of,
-    named_door,
-)
+from lutum.transport import Connector, HttpClient, KeyOrSigner
+from lutum_clouds import BedrockPlace, door_of
 from lutum_openai import _endpoint, _messages
 from lutum_openai._cloud import check_cloud
-from lutum_openai._hosts import named_profile, profile_of
-from lutum_openai._http_adapter import OpenAIHttpAdapter
+from lutum_openai._cloud_adapter import OpenAICloudAdapter
+from lutum_openai._hosts import named_profile
 from lutum_openai._options import OpenAIHooks, OpenAIOptions
 from lutum_openai._profiles import Profile
 from lutum_openai.chat import _decode, _encode, _turn, _unanswered, _wire
 
 
 @final
-class OpenAIChatAdapter(OpenAIHttpAdapter):
+class OpenAIChatAdapter(OpenAICloudAdapter):
     """Chat Completions, at OpenAI or wherever it is spoken. Its name, as in `Raw`, is `openai-chat`.
 
     A tool result that is an error begins with `ERROR: `: the dialect has no flag for it.
@@ -63,6 +54,7 @@ class OpenAIChatAdapter(OpenAIHttpAdapter):
     """
 
     endpoints: ClassVar[tuple[str, ...]] = ("/chat/completions", "/chat", "/completions")
+    api: ClassVar[Literal["chat", "responses"]] = "chat"
 
     def __init__(
         self,
@@ -87,13 +79,14 @@ class OpenAIChatAdapter(OpenAIHttpAdapter):
             api_key=api_key,
             base_url=base_url,
             api_version=api_version,
-            scope=replay_scope,
+            profile=profile,
+            replay_scope=replay_scope,
             http_client=http_client,
             default_max_output_tokens=default_max_output_tokens,
             hooks=hooks,
             options=options,
         )
-        known = profile_of(self._endpoint.host) if profile is None else named_profile(profile)
+        known = self._known
         if max_tokens_field != "auto":
             known = known.with_max_tokens(max_tokens_field)
         self._stand_at(door_of(self._endpoint.host, _wire.NAME))
@@ -111,120 +104,14 @@ class OpenAIChatAdapter(OpenAIHttpAdapter):
             secret_headers=self._secret_headers,
         )
 
-    @classmethod
-    def bedrock(
-        cls,
-        model: str,
-        *,
-        region: str | None = None,
-        door: BedrockDoor = "runtime",
-        api_key: KeyOrSigner | None = None,
-        credentials: AwsSource | None = None,
-        profile: Profile | str | None = None,
-        aws_profile: str | None = None,
-        base_url: str | None = None,
-        prefix: str | None = None,
-        http_client: HttpClient | Connector | None = None,
-        replay_scope: str | None = None,
-        default_max_output_tokens: int | None = None,
-        options: OpenAIOptions = OpenAIOptions(),
-        hooks: OpenAIHooks = OpenAIHooks(),
-    ) -> Self:
-        """Chat Completions on Amazon Bedrock.
+    def _at_bedrock(self, place: BedrockPlace, profile: Profile | None) -> None:
+        self._endpoint = msgspec.structs.replace(self._endpoint, host=place.host, place=place)
+        known = self._config.profile if profile is None else profile
+        self._config = msgspec.structs.replace(self._config, host=place.host, place=place, profile=known)
 
-        Requests are authenticated by the first of these: `api_key`, `credentials`, `aws_profile`,
-        `AWS_BEARER_TOKEN_BEDROCK`, AWS credentials in the environment, the rest of the AWS chain, which needs
-        `pip install 'lutum[bedrock]'`. `OPENAI_API_KEY` is not read.
-
-        Args:
-          model: an id such as `openai.gpt-oss-120b-1:0`; at `runtime` also an inference profile or an ARN.
-          region: or `AWS_REGION`, or `AWS_DEFAULT_REGION`.
-          door: `runtime` (bedrock-runtime, which AWS recommends) or `mantle` (bedrock-mantle).
-          api_key: a Bedrock API key, sent as a bearer token, or a function that gives one for each request.
-          credentials: `AwsCredentials`, or a function that gives them for each request; they sign it.
-          profile: as the constructor.
-          aws_profile: a profile of the AWS configuration.
-          base_url: the address of the door, where it is another: an endpoint in a private network.
-          prefix: the path before `/chat/completions`, which otherwise follows from door and model. With it,
-            models are not checked.
-
-        Raises:
-          BadValue: no region or no credentials, a region that is not part of a host name, an unknown door,
-            a model that the door does not serve, and as the constructor.
-        """
-        place = bedrock_place(door, region, base_url, prefix)
-        place.check_model(model, "chat")
-        adapter = cls(
-            model,
-            api_key=bedrock_signer(place, api_key, credentials, aws_profile),
-            base_url=place.base_url,
-            profile=profile,
-            http_client=http_client,
-            replay_scope=replay_scope or place.host,
-            default_max_output_tokens=default_max_output_tokens,
-            options=options,
-            hooks=hooks,
-        )
-        adapter._endpoint = msgspec.structs.replace(adapter._endpoint, host=place.host, place=place)
-        known = profile_of(place.host) if profile is None else adapter._config.profile
-        adapter._config = msgspec.structs.replace(
-            adapter._config, host=place.host, place=place, profile=known
-        )
-        adapter._stand_at(named_door(f"openai-bedrock-{place.door}"))
-        return adapter
-
-    @classmethod
-    def azure(
-        cls,
-        model: str,
-        *,
-        resource: str | None = None,
-        classic: bool = False,
-        api_version: str | None = None,
-        api_key: KeyOrSigner | None = None,
-        token: Secret | None = None,
-        profile: Profile | str | None = None,
-        base_url: str | None = None,
-        http_client: HttpClient | Connector | None = None,
-        replay_scope: str | None = None,
-        default_max_output_tokens: int | None = None,
-        options: OpenAIOptions = OpenAIOptions(),
-        hooks: OpenAIHooks = OpenAIHooks(),
-    ) -> Self:
-        """Chat Completions in Microsoft Foundry or Azure OpenAI.
-
-        Args:
-          model: the name of the deployment.
-          resource: the name of the resource; or `AZURE_OPENAI_ENDPOINT`, which is its address.
-          classic: an Azure OpenAI resource (`openai.azure.com`) instead of Foundry (`services.ai.azure.com`).
-          api_version: for the older URLs, which name the deployment; `/openai/v1` needs none.
-          api_key: the resource's key, or `AZURE_OPENAI_API_KEY`. A function is asked for each request.
-          token: an access token of Entra ID in place of a key, or a function that gives one for each request.
-          profile: as the constructor.
-          base_url: the address of the resource, in place of its name; without a path.
-
-        Raises:
-          BadValue: no resource or no key, a resource that is not part of a host name, and as the constructor.
-        """
-        variable = "AZURE_OPENAI_API_KEY"
-        signer = azure_signer(api_key, token, header="api-key", variable=variable)
-        host = azure_host(resource, base_url, classic=classic, address_variable="AZURE_OPENAI_ENDPOINT")
-        adapter = cls(
-            model,
-            api_key=signer,
-            base_url=f"{host}/openai" if api_version else f"{host}/openai/v1",
-            api_version=api_version,
-            profile="azure" if profile is None else profile,
-            http_client=http_client,
-            replay_scope=replay_scope,
-            default_max_output_tokens=default_max_output_tokens,
-            options=options,
-            hooks=hooks,
-        )
-        adapter._endpoint = msgspec.structs.replace(adapter._endpoint, azure=True)
-        adapter._config = msgspec.structs.replace(adapter._config, url=chat_url(adapter._endpoint))
-        adapter._stand_at(named_door("openai-azure"))
-        return adapter
+    def _at_azure(self) -> None:
+        self._endpoint = msgspec.structs.replace(self._endpoint, azure=True)
+        self._config = msgspec.structs.replace(self._config, url=chat_url(self._endpoint))
 
     @property
     def name(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self, final
+from typing import ClassVar, Literal, final
 from urllib.parse import quote
 
 import msgspec
@@ -11,22 +11,11 @@ from lutum import CommittedTurn, Event, ProviderError, Response, Transcript, Usa
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
 from lutum.dialect.json import decode_object, encode
 from lutum.dialect.usage import recovered
-from lutum.transport import Connector, HttpClient, KeyOrSigner, Secret
-from lutum_clouds import (
-    AwsSource,
-    BedrockDoor,
-    azure_host,
-    azure_signer,
-    bedrock_place,
-    bedrock_signer,
-    door_of,
-    named_door,
-    refuse,
-)
+from lutum.transport import Connector, HttpClient, KeyOrSigner
+from lutum_clouds import BedrockPlace, door_of, refuse
 from lutum_openai import _messages
 from lutum_openai._cloud import check_cloud
-from lutum_openai._hosts import named_profile, profile_of
-from lutum_openai._http_adapter import OpenAIHttpAdapter
+from lutum_openai._cloud_adapter import OpenAICloudAdapter
 from lutum_openai._options import OpenAIHooks, OpenAIOptions
 from lutum_openai._profiles import Profile
 from lutum_openai._usage import read_usage
@@ -57,7 +46,7 @@ _decode_counted = msgspec.json.Decoder(_ResponsesCount).decode
 
 
 @final
-class OpenAIAdapter(OpenAIHttpAdapter):
+class OpenAIAdapter(OpenAICloudAdapter):
     """OpenAI's Responses API, or whatever speaks it. Its name, as in `Raw`, is `openai-responses`.
 
     Unless `OpenAIOptions(store=True)` says otherwise, nothing is stored at the provider: requests say
@@ -92,6 +81,7 @@ class OpenAIAdapter(OpenAIHttpAdapter):
     """
 
     endpoints: ClassVar[tuple[str, ...]] = ("/responses", "/chat/completions")
+    api: ClassVar[Literal["chat", "responses"]] = "responses"
 
     def __init__(
         self,
@@ -114,7 +104,8 @@ class OpenAIAdapter(OpenAIHttpAdapter):
             api_key=api_key,
             base_url=base_url,
             api_version=api_version,
-            scope=replay_scope,
+            profile=profile,
+            replay_scope=replay_scope,
             http_client=http_client,
             default_max_output_tokens=default_max_output_tokens,
             hooks=hooks,
@@ -127,121 +118,18 @@ class OpenAIAdapter(OpenAIHttpAdapter):
             model=model,
             options=options,
             default_max_output_tokens=default_max_output_tokens,
-            profile=profile_of(self._endpoint.host) if profile is None else named_profile(profile),
+            profile=self._known,
             headers=self._account(organization, project),
             secret_headers=self._secret_headers,
         )
 
-    @classmethod
-    def bedrock(
-        cls,
-        model: str,
-        *,
-        region: str | None = None,
-        door: BedrockDoor = "runtime",
-        api_key: KeyOrSigner | None = None,
-        credentials: AwsSource | None = None,
-        profile: Profile | str | None = None,
-        aws_profile: str | None = None,
-        base_url: str | None = None,
-        prefix: str | None = None,
-        http_client: HttpClient | Connector | None = None,
-        replay_scope: str | None = None,
-        default_max_output_tokens: int | None = None,
-        options: OpenAIOptions = OpenAIOptions(),
-        hooks: OpenAIHooks = OpenAIHooks(),
-    ) -> Self:
-        """The Responses API on Amazon Bedrock.
+    def _at_bedrock(self, place: BedrockPlace, profile: Profile | None) -> None:
+        endpoint = msgspec.structs.replace(self._endpoint, host=place.host, place=place)
+        known = self._config.profile if profile is None else profile
+        self._config = msgspec.structs.replace(self._config, endpoint=endpoint, profile=known)
 
-        Requests are authenticated by the first of these: `api_key`, `credentials`, `aws_profile`,
-        `AWS_BEARER_TOKEN_BEDROCK`, AWS credentials in the environment, the rest of the AWS chain, which needs
-        `pip install 'lutum[bedrock]'`. `OPENAI_API_KEY` is not read.
-
-        Args:
-          model: an id such as `openai.gpt-5.6-luna`; at `runtime` also an inference profile or an ARN.
-          region: or `AWS_REGION`, or `AWS_DEFAULT_REGION`.
-          door: `runtime` (bedrock-runtime, which AWS recommends) or `mantle` (bedrock-mantle).
-          api_key: a Bedrock API key, sent as a bearer token, or a function that gives one for each request.
-          credentials: `AwsCredentials`, or a function that gives them for each request; they sign it.
-          profile: as the constructor.
-          aws_profile: a profile of the AWS configuration.
-          base_url: the address of the door, where it is another: an endpoint in a private network.
-          prefix: the path before `/responses`, which follows from door and model; with it, models are not
-            checked.
-
-        Raises:
-          BadValue: no region or no credentials, a region that is not part of a host name, an unknown door,
-            a model that the door does not serve, and as the constructor.
-        """
-        place = bedrock_place(door, region, base_url, prefix)
-        place.check_model(model, "responses")
-        adapter = cls(
-            model,
-            api_key=bedrock_signer(place, api_key, credentials, aws_profile),
-            base_url=place.base_url,
-            profile=profile,
-            http_client=http_client,
-            replay_scope=replay_scope or place.host,
-            default_max_output_tokens=default_max_output_tokens,
-            options=options,
-            hooks=hooks,
-        )
-        endpoint = msgspec.structs.replace(adapter._config.endpoint, host=place.host, place=place)
-        known = profile_of(place.host) if profile is None else adapter._config.profile
-        adapter._config = msgspec.structs.replace(adapter._config, endpoint=endpoint, profile=known)
-        adapter._stand_at(named_door(f"openai-bedrock-{place.door}"))
-        return adapter
-
-    @classmethod
-    def azure(
-        cls,
-        model: str,
-        *,
-        resource: str | None = None,
-        classic: bool = False,
-        api_version: str | None = None,
-        api_key: KeyOrSigner | None = None,
-        token: Secret | None = None,
-        profile: Profile | str | None = None,
-        base_url: str | None = None,
-        http_client: HttpClient | Connector | None = None,
-        replay_scope: str | None = None,
-        default_max_output_tokens: int | None = None,
-        options: OpenAIOptions = OpenAIOptions(),
-        hooks: OpenAIHooks = OpenAIHooks(),
-    ) -> Self:
-        """The Responses API in Microsoft Foundry or Azure OpenAI.
-
-        Args:
-          model: the name of the deployment.
-          resource: the name of the resource; or `AZURE_OPENAI_ENDPOINT`, which is its address.
-          classic: an Azure OpenAI resource (`openai.azure.com`) instead of Foundry (`services.ai.azure.com`).
-          api_version: for the older URLs; without it, `/openai/v1`, which needs none.
-          api_key: the resource's key, or `AZURE_OPENAI_API_KEY`. A function is asked for each request.
-          token: an access token of Entra ID in place of a key, or a function that gives one for each request.
-          profile: as the constructor.
-          base_url: the address of the resource, in place of its name; without a path.
-
-        Raises:
-          BadValue: no resource or no key, a resource that is not part of a host name, and as the constructor.
-        """
-        variable = "AZURE_OPENAI_API_KEY"
-        signer = azure_signer(api_key, token, header="api-key", variable=variable)
-        host = azure_host(resource, base_url, classic=classic, address_variable="AZURE_OPENAI_ENDPOINT")
-        adapter = cls(
-            model,
-            api_key=signer,
-            base_url=f"{host}/openai" if api_version else f"{host}/openai/v1",
-            api_version=api_version,
-            profile="azure" if profile is None else profile,
-            http_client=http_client,
-            replay_scope=replay_scope,
-            default_max_output_tokens=default_max_output_tokens,
-            options=options,
-            hooks=hooks,
-        )
-        adapter._stand_at(named_door("openai-azure"))
-        return adapter
+    def _at_azure(self) -> None:
+        pass
 
     @property
     def name(self) -> str:

@@ -1,0 +1,174 @@
+"""The base class of the adapters whose APIs clouds serve too: Responses and Chat Completions."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar, Literal, Self
+
+from lutum.transport import Connector, HttpClient, KeyOrSigner, Secret
+from lutum_clouds import (
+    AwsSource,
+    BedrockDoor,
+    BedrockPlace,
+    azure_host,
+    azure_signer,
+    bedrock_place,
+    bedrock_signer,
+    named_door,
+)
+from lutum_openai._hosts import named_profile, profile_of
+from lutum_openai._http_adapter import OpenAIHttpAdapter
+from lutum_openai._options import OpenAIHooks, OpenAIOptions
+from lutum_openai._profiles import Profile
+
+
+class OpenAICloudAdapter(OpenAIHttpAdapter):
+    """An adapter of an API that Amazon Bedrock and Microsoft Foundry have too."""
+
+    api: ClassVar[Literal["chat", "responses"]]
+    """The API, as the doors of Bedrock name it."""
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        api_key: KeyOrSigner | None = None,
+        base_url: str | None = None,
+        api_version: str | None = None,
+        profile: Profile | str | None = None,
+        http_client: HttpClient | Connector | None = None,
+        replay_scope: str | None = None,
+        default_max_output_tokens: int | None = None,
+        options: OpenAIOptions = OpenAIOptions(),
+        hooks: OpenAIHooks = OpenAIHooks(),
+    ) -> None:
+        super().__init__(
+            model,
+            api_key=api_key,
+            base_url=base_url,
+            api_version=api_version,
+            scope=replay_scope,
+            http_client=http_client,
+            default_max_output_tokens=default_max_output_tokens,
+            options=options,
+            hooks=hooks,
+        )
+        self._known = profile_of(self._endpoint.host) if profile is None else named_profile(profile)
+
+    @abstractmethod
+    def _at_bedrock(self, place: BedrockPlace, profile: Profile | None) -> None:
+        """Take a place at Bedrock, and its profile unless the user named one."""
+
+    @abstractmethod
+    def _at_azure(self) -> None:
+        """Take a place at Azure, whose requests have an `api-key` header also at another address."""
+
+    @classmethod
+    def bedrock(
+        cls,
+        model: str,
+        *,
+        region: str | None = None,
+        door: BedrockDoor = "runtime",
+        api_key: KeyOrSigner | None = None,
+        credentials: AwsSource | None = None,
+        profile: Profile | str | None = None,
+        aws_profile: str | None = None,
+        base_url: str | None = None,
+        prefix: str | None = None,
+        http_client: HttpClient | Connector | None = None,
+        replay_scope: str | None = None,
+        default_max_output_tokens: int | None = None,
+        options: OpenAIOptions = OpenAIOptions(),
+        hooks: OpenAIHooks = OpenAIHooks(),
+    ) -> Self:
+        """The API on Amazon Bedrock.
+
+        Requests are authenticated by the first of these: `api_key`, `credentials`, `aws_profile`,
+        `AWS_BEARER_TOKEN_BEDROCK`, AWS credentials in the environment, the rest of the AWS chain, which needs
+        `pip install 'lutum[bedrock]'`. `OPENAI_API_KEY` is not read.
+
+        Args:
+          model: an id such as `openai.gpt-5.6-luna`; at `runtime` also an inference profile or an ARN.
+          region: or `AWS_REGION`, or `AWS_DEFAULT_REGION`.
+          door: `runtime` (bedrock-runtime, which AWS recommends) or `mantle` (bedrock-mantle).
+          api_key: a Bedrock API key, sent as a bearer token, or a function that gives one for each request.
+          credentials: `AwsCredentials`, or a function that gives them for each request; they sign it.
+          profile: as the constructor.
+          aws_profile: a profile of the AWS configuration.
+          base_url: the address of the door, where it is another: an endpoint in a private network.
+          prefix: the path before that of the API, which otherwise follows from door and model. With it,
+            models are not checked.
+
+        Raises:
+          BadValue: no region or no credentials, a region that is not part of a host name, an unknown door,
+            a model that the door does not serve, and as the constructor.
+        """
+        place = bedrock_place(door, region, base_url, prefix)
+        place.check_model(model, cls.api)
+        adapter = cls(
+            model,
+            api_key=bedrock_signer(place, api_key, credentials, aws_profile),
+            base_url=place.base_url,
+            profile=profile,
+            http_client=http_client,
+            replay_scope=replay_scope or place.host,
+            default_max_output_tokens=default_max_output_tokens,
+            options=options,
+            hooks=hooks,
+        )
+        adapter._at_bedrock(place, profile_of(place.host) if profile is None else None)
+        adapter._stand_at(named_door(f"openai-bedrock-{place.door}"))
+        return adapter
+
+    @classmethod
+    def azure(
+        cls,
+        model: str,
+        *,
+        resource: str | None = None,
+        classic: bool = False,
+        api_version: str | None = None,
+        api_key: KeyOrSigner | None = None,
+        token: Secret | None = None,
+        profile: Profile | str | None = None,
+        base_url: str | None = None,
+        http_client: HttpClient | Connector | None = None,
+        replay_scope: str | None = None,
+        default_max_output_tokens: int | None = None,
+        options: OpenAIOptions = OpenAIOptions(),
+        hooks: OpenAIHooks = OpenAIHooks(),
+    ) -> Self:
+        """The API in Microsoft Foundry or Azure OpenAI.
+
+        Args:
+          model: the name of the deployment.
+          resource: the name of the resource; or `AZURE_OPENAI_ENDPOINT`, which is its address.
+          classic: an Azure OpenAI resource (`openai.azure.com`) instead of Foundry (`services.ai.azure.com`).
+          api_version: for the older URLs; without it, `/openai/v1`, which needs none.
+          api_key: the resource's key, or `AZURE_OPENAI_API_KEY`. A function is asked for each request.
+          token: an access token of Entra ID in place of a key, or a function that gives one for each request.
+          profile: as the constructor.
+          base_url: the address of the resource, in place of its name; without a path.
+
+        Raises:
+          BadValue: no resource or no key, a resource that is not part of a host name, and as the constructor.
+        """
+        variable = "AZURE_OPENAI_API_KEY"
+        signer = azure_signer(api_key, token, header="api-key", variable=variable)
+        host = azure_host(resource, base_url, classic=classic, address_variable="AZURE_OPENAI_ENDPOINT")
+        adapter = cls(
+            model,
+            api_key=signer,
+            base_url=f"{host}/openai" if api_version else f"{host}/openai/v1",
+            api_version=api_version,
+            profile="azure" if profile is None else profile,
+            http_client=http_client,
+            replay_scope=replay_scope,
+            default_max_output_tokens=default_max_output_tokens,
+            options=options,
+            hooks=hooks,
+        )
+        adapter._at_azure()
+        adapter._stand_at(named_door("openai-azure"))
+        return adapter
