@@ -1,4 +1,4 @@
-"""What a trace is told, as plain fields: PURE. Of errors, usages, estimates, settings and answers."""
+"""Trace attributes of errors, usages, estimates, settings and answers, as plain fields. No I/O."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def usage_fields(usage: Usage) -> dict[str, object]:
 
 
 def estimate_fields(estimate: Estimate) -> dict[str, object]:
-    """What a turn reserves, as fields."""
+    """Return the reserved amount of a turn as fields."""
     fields: dict[str, object] = {
         "estimate_input_tokens": estimate.input_tokens,
         "estimate_output_tokens": estimate.output_tokens,
@@ -100,7 +100,7 @@ def replay_runs(forms: Iterable[ReplayForm]) -> list[list[object]]:
 
 
 def _causes(error: BaseException) -> Iterable[BaseException]:
-    """What it was raised from, innermost last; a cycle is cut."""
+    """Return the causes of an exception, innermost last; a cycle is cut."""
     seen = {id(error)}
     cause = error.__cause__ or error.__context__
     while cause is not None and id(cause) not in seen and len(seen) < 10:

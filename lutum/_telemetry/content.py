@@ -1,5 +1,5 @@
-"""Prompts and answers as plain data, for who asked to keep them. The shape is that of OpenTelemetry's GenAI
-messages: `{"role", "parts": [{"type", ...}]}`.
+"""Prompts and answers as plain data, for captures that keep content. The shape is that of OpenTelemetry's
+GenAI messages: `{"role", "parts": [{"type", ...}]}`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def input_messages(request: TurnRequest) -> list[dict[str, Any]]:
 
 
 def output_message(turn: CommittedTurn, finish_reason: str) -> dict[str, Any]:
-    """What a turn answered."""
+    """Return the messages of an answer."""
     return {"role": "assistant", "parts": _turn_parts(turn), "finish_reason": finish_reason}
 
 

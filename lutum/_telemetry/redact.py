@@ -1,6 +1,6 @@
-"""Secrets out of what is shown, logged or kept: PURE. By their names in headers, URLs and JSON bodies.
+"""Redact secrets in logs, previews and records, by their names in headers, URLs and JSON bodies. No I/O.
 
-What goes over the wire is never touched. Who knows a secret's value masks that too, with `masked`.
+Sent requests are never changed. If the value of a secret is known, `masked` masks it everywhere.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _NOT_SECRET: Final = frozenset({"prompt_cache_key"})  # OpenAI's name for what s
 
 
 def is_secret(name: str) -> bool:
-    """Whether the name of a header, a parameter or a member says that its value is nobody's business."""
+    """Return whether the name of a header, a parameter or a member marks its value as secret."""
     return _SECRET.search(name) is not None and name not in _NOT_SECRET
 
 

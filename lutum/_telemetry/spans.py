@@ -1,8 +1,8 @@
-"""What the core tells of its work: spans called `turn attempt request tool hook wait`.
+"""Spans of the core's work, named `turn attempt request tool hook wait`.
 
-Nobody listens, and a span costs one look at the context, unless `lutum.trace.capture()` has put a root there
-or `lutum.trace.otel()` listens to the whole process. A span's parent is the one current in the task that
-opens it; tasks inherit it from where they start.
+A span is recorded only if `lutum.trace.capture()` has put a root into the context, or `lutum.trace.otel()`
+listens to the whole process; else it costs one look at the context. A span's parent is the current span of
+the task that opens it; tasks inherit it from the task that starts them.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from msgspec import Struct
 
 
 class RawCapture(Struct, frozen=True, kw_only=True):
-    """What of each request is kept as it was. As an option of a turn (`.ext(RawCapture(...))`) it limits what
+    """The raw parts of each request to keep. As an option of a turn (`.ext(RawCapture(...))`) it limits what
     a capture keeps of that turn; without a capture that asks for raw data nothing is kept.
 
     Attributes:
       request: method, URL, headers and body, before they are sent; secrets are masked.
       frames: the events of each piece that was received.
-      errors: what ended a request or a turn, with the body of an error answer.
+      errors: the exception that ended a request or a turn, with the body of an error answer.
     """
 
     request: bool = True
@@ -35,17 +35,17 @@ class LiveSpan(Protocol):
 
     @property
     def fields(self) -> Mapping[str, object]:
-        """What was recorded so far."""
+        """The fields recorded so far."""
         ...
 
     @property
     def content(self) -> bool:
-        """Whether somebody wants to read prompts and answers in it."""
+        """True if a listener wants prompts and answers."""
         ...
 
     @property
     def raw(self) -> RawCapture | None:
-        """What somebody wants to have of a request as it was."""
+        """The raw parts of a request that a listener wants."""
         ...
 
     def child(self, name: str, fields: dict[str, object]) -> LiveSpan | None:
@@ -57,7 +57,7 @@ class LiveSpan(Protocol):
         ...
 
     def add(self, field: str, amount: int) -> None:
-        """Count in a field; nobody is told before the span ends."""
+        """Count in a field. Listeners get the count when the span ends."""
         ...
 
     def event(self, name: str, /, **fields: object) -> None:
@@ -111,7 +111,7 @@ def set_outlet(outlet: Outlet | None) -> None:
 
 
 def current_span() -> LiveSpan | None:
-    """Return the span that is current in this task; None when nobody listens."""
+    """Return the span that is current in this task; None without a listener."""
     current = CURRENT.get()
     if current is None and _outlet is not None:
         return _outlet.root
@@ -152,13 +152,13 @@ class inside:
 
 
 def open_span(name: str, /, **fields: object) -> LiveSpan | None:
-    """A span under the current one, which stays current; None when nobody listens."""
+    """Open a span under the current one, which stays current; None without a listener."""
     current = current_span()
     return None if current is None else current.child(name, fields)
 
 
 def event(name: str, /, **fields: object) -> None:
-    """Record something that happened in the current span; nothing when nobody listens."""
+    """Record an event in the current span; does nothing without a listener."""
     current = current_span()
     if current is not None:
         current.event(name, **fields)

@@ -1,6 +1,6 @@
-"""What a turn tells a trace of itself. Used only where one is captured; an untraced turn never comes here.
+"""Tracing of a turn. It is used only if a trace is captured; an untraced turn never calls this module.
 
-`TurnSpan` holds the span of a turn and what its attempts add to it. `TracedExchange` stands before the
+`TurnSpan` holds the span of a turn and the fields that its attempts add. `TracedExchange` wraps the
 adapter's exchange: it sees each phase and each piece, and keeps the spans of one attempt.
 """
 
@@ -152,7 +152,7 @@ class TurnSpan:
         if failure is not None:
             outcome = "failed"
             fields |= error_fields(failure)
-            if self.completed:  # else its attempt told it
+            if self.completed:  # else its attempt reported it
                 self._keep("value", failure)
         elif self.completed:
             outcome = "completed"
@@ -278,7 +278,7 @@ class TracedExchange:
             self._attempt.end()
 
     def charged(self, usage: Usage, failure: BaseException | None) -> None:
-        """What the attempt is charged, and how it ended."""
+        """Record the charge of the attempt, and how it ended."""
         if self._attempt is None:
             return
         if failure is not None:
@@ -295,7 +295,7 @@ class TracedExchange:
             request.keep("error", stage=stage(failure), **error_fields(failure, raw=True))
 
     def recovered(self, usage: Usage) -> None:
-        """What the attempt was really charged."""
+        """Record the final charge of the attempt."""
         if self._attempt is not None:
             self._attempt.set(**usage_fields(usage))
 
@@ -354,7 +354,7 @@ class TracedExchange:
 
 
 def _end(span: LiveSpan, error: BaseException | None) -> None:
-    """End a span of the core's own, which quotes nobody's exception but lutum's."""
+    """End a span of the core. It quotes only exceptions of lutum."""
     if isinstance(error, Exception):
         span.set(**error_fields(error))
         error = None
@@ -382,7 +382,7 @@ class CountingDecoder:
 
 
 def _wanted(request: LiveSpan, prepared: Prepared) -> RawCapture | None:
-    """What the capture asks for, as far as the turn's own option allows."""
+    """Return the raw parts that the capture wants and the turn's own option allows."""
     wanted, own = request.raw, prepared.request.settings.option(RawCapture)
     if wanted is None or own is None:
         return wanted

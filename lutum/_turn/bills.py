@@ -19,7 +19,7 @@ KEPT = 4096
 
 
 class TurnBill(Struct, frozen=True):
-    """What one turn was charged.
+    """The charge of one turn.
 
     Attributes:
       turn: the random id of the turn.

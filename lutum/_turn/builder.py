@@ -48,7 +48,7 @@ STOP = Stop.STOP
 @final
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a handler of `collect_with` sees beside the event: the state after it was applied.
+    """The second argument of a handler of `collect_with`: the state after the event was applied.
 
     `remaining` is what the ledger has left now; `ext` are the turn's provider options.
     """
@@ -81,7 +81,7 @@ class Builder(Generic[R]):
         return self._set(model=name)
 
     def temperature(self, value: float) -> Self:
-        """How freely to choose words; each provider has its own range, and some models refuse it."""
+        """Set the sampling temperature. Each provider has its own range, and some models refuse it."""
         return self._set(temperature=value)
 
     def top_p(self, value: float) -> Self:
@@ -89,7 +89,7 @@ class Builder(Generic[R]):
         return self._set(top_p=value)
 
     def max_output_tokens(self, tokens: int) -> Self:
-        """Bound the answer, reasoning included. It goes on the wire, and is what is reserved."""
+        """Bound the answer, reasoning included, in tokens. The bound is sent, and it is reserved."""
         return self._set(max_output_tokens=tokens)
 
     def stop(self, *sequences: str) -> Self:
@@ -140,7 +140,7 @@ class Builder(Generic[R]):
     def label(self, *parts: str | int) -> Self:
         """Name the turn in traces, recordings and stores: parts with slashes between them, 200 bytes at most.
 
-        Nothing that is sent depends on it. It stands behind the label of the `Lutum`; a second call
+        The request does not depend on it. It is appended to the label of the `Lutum`; a second call
         replaces the first.
         """
         return self._replace(label=join_label("", parts))
@@ -177,12 +177,12 @@ class Builder(Generic[R]):
         """Run the turn, giving each event to `handler` after it was applied.
 
         Returning `lutum.STOP` ends the turn as leaving its block does; on `Completed` it changes
-        nothing. An exception of the handler ends the turn and comes out as it is.
+        nothing. An exception of the handler ends the turn and propagates unchanged.
 
         A checkpoint.
 
         Raises:
-          Stopped: the handler said so; it carries what had arrived, that event included.
+          Stopped: the handler returned `STOP`; it carries the received part, that event included.
           TurnError: the turn did not complete; the class says by whom.
         """
         if not callable(handler):
@@ -212,30 +212,31 @@ class Builder(Generic[R]):
         return turn.result
 
     def preview(self) -> Preview:
-        """The request as it would go out. Sends and reserves nothing; what is sent is byte-equal.
+        """Return the request as it would be sent, byte for byte. Sends and reserves nothing.
 
-        Hooks of the adapter, if it has any, are not asked before the turn starts: then `pending_hooks` names
-        them, and `resolve` asks them now.
+        Hooks of the adapter, if it has any, run when the turn starts: then `pending_hooks` names them, and
+        `resolve` runs them now.
 
         Raises:
-          UsageError: the request cannot be; the message names the field.
+          UsageError: the request is not possible; the message names the field.
         """
         return self._context.preview(self._spec)
 
     async def resolve(self) -> Self:
-        """The turn as the adapter's hooks settle it: what it previews is what it sends, they are not asked
-        again, and what is set on it from here on stands. Without such hooks, the same turn.
+        """Run the adapter's hooks and return the turn with their settings. It sends what it previews, the
+        hooks do not run again, and later settings of yours win. Without such hooks, return the same turn.
 
-        Sends and reserves nothing itself. What a hook raises comes out as it is.
+        Sends and reserves nothing itself. An exception of a hook propagates unchanged.
 
-        A checkpoint only if a hook is.
+        A checkpoint only if a hook is one.
         """
         return type(self)(self._context, await self._context.resolve(self._spec), self._finish)
 
     async def estimate(self) -> Estimate:
-        """What the turn would reserve. Asks the provider only where the Lutum says so.
+        """Return the amount that the turn would reserve. It queries the provider only if the Lutum has
+        `exact_estimate`.
 
-        A checkpoint only if it asks the provider or a hook that is.
+        A checkpoint only if it queries the provider, or a hook is one.
 
         Raises:
           EstimateRequired: nothing bounds it; the message names the item.

@@ -51,7 +51,7 @@ class FrameChannel(ObjectReceiveStream[list[bytes]]):
 
     @property
     def full(self) -> bool:
-        """Whether the sender should wait for room."""
+        """True if the sender should wait for room."""
         return self._size >= FULL
 
     async def wait_room(self) -> None:
@@ -72,7 +72,7 @@ class FrameChannel(ObjectReceiveStream[list[bytes]]):
 
     @property
     def ended(self) -> bool:
-        """Whether the sender's side is closed."""
+        """True if the sender's side is closed."""
         return self._ended
 
     # The receiver's side.
@@ -127,7 +127,7 @@ class FrameChannel(ObjectReceiveStream[list[bytes]]):
 
     @property
     def closed(self) -> bool:
-        """Whether the receiver's side is closed."""
+        """True if the receiver's side is closed."""
         return self._closed
 
     async def aclose(self) -> None:

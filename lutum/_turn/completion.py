@@ -56,7 +56,7 @@ class StructuredCompletionResult(CompletionResult, Generic[T]):
 
 @final
 class Completion(Builder[CompletionResult]):
-    """Text that goes on from a prompt; made by `Lutum.completion`."""
+    """Text that continues a prompt; made by `Lutum.completion`."""
 
     __slots__ = ()
 

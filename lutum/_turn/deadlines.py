@@ -71,7 +71,7 @@ class Deadlines:
         self._next = reason
 
     def waiting(self) -> None:
-        """Record that the pump waits for the socket. Pings are no progress, so the deadline stays."""
+        """Record that the pump waits for the socket. Pings are not progress, so the deadline stays."""
         if self._next is not None:
             self.arm(self._next)
             self._next = None

@@ -1,7 +1,7 @@
-"""What a turn amounts to when its answer came by another way than its own stream. PURE.
+"""The result of a turn whose answer did not come from its own stream, such as an answer of a batch. No I/O.
 
-A batch is the case: the request went out in a file, the answer came back in one. The same decoder,
-reducer and conclusion that a stream goes through make the same result of it.
+A batch sends requests in a file, and returns answers in a file. The decoder, the reducer and the conclusion
+of streams make the same result of such an answer.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ R = TypeVar("R")
 
 
 def result_from_body(body: bytes | str, turn: Turn[R]) -> R:
-    """What `turn` amounts to, given its answer as one JSON body: a result that its session can commit.
+    """Return the result of `turn`, given its answer as one JSON body. Its session can commit the result.
 
-    `turn` is the builder that the request was made from, or one made again on the same transcript; with
+    `turn` is the builder that the request was made from, or a new one on the same transcript. With
     `.tools()` the outcome is `Finished` or `NeedsTools`. Nothing is sent, reserved or charged: settle
-    `result.usage` on a lease of yours. Prices are those of the turn's `Lutum`.
+    `result.usage` on your own lease. Prices come from the turn's `Lutum`.
 
     Args:
-      body: the answer as the provider gives it where nothing is streamed. Of a batch's line that is what
-        its envelope holds: Claude's `result.message`, OpenAI's `response.body`.
+      body: the answer as the provider sends it without streaming. In a line of a batch it is inside the
+        envelope: Claude's `result.message`, OpenAI's `response.body`.
 
     Raises:
-      ProviderError: the body is an error, or no whole answer of this provider.
-      TurnError: the answer is no outcome: a structured value that does not decode, a call in a turn
-        without tools. `usage` says what it used.
-      UsageError: the turn cannot be, or its adapter reads no bodies.
+      ProviderError: the body is an error, or not a whole answer of this provider.
+      TurnError: the answer is not a valid outcome: a structured value that does not decode, or a call in
+        a turn without tools. `usage` has the used tokens.
+      UsageError: the turn is not possible, or its adapter cannot read bodies.
     """
     if not hasattr(turn, "_spec"):
         raise BadValue("turn", f"needs the builder of the turn, not {describe(turn)}")

@@ -36,7 +36,7 @@ class PrefixGate:
 
     @property
     def is_open(self) -> bool:
-        """Whether the answer of a leader has begun."""
+        """True once the answer of a leader has begun."""
         return self._open
 
     async def enter(self) -> Lead | None:
@@ -90,7 +90,7 @@ class PrefixGate:
 
 @final
 class Lead:
-    """What the turn that goes ahead reports. Calls of a turn that no longer leads do nothing."""
+    """The reports of the leading turn. Calls of a turn that no longer leads do nothing."""
 
     __slots__ = ("_gate",)
 

@@ -113,7 +113,7 @@ def join_label(before: str, parts: tuple[object, ...]) -> str:
     """Return a label with more parts behind it, a slash between two.
 
     Raises:
-      BadValue: a part is empty or not printable, there is none, or the label is longer than 200 bytes.
+      BadValue: a part is empty or not printable, no part is given, or the label exceeds 200 bytes.
     """
     for part in parts:
         check_type("label", part, str | int, "text or numbers")
@@ -133,7 +133,7 @@ def request_of(spec: TurnSpec, defaults: Settings, *, limited: bool, label: str 
 
     Args:
       limited: a ledger limits the turn.
-      label: stands before the label of the plan.
+      label: the prefix of the plan's label.
 
     Raises:
       BadValue: the input is empty, or a required tool is not available.
@@ -182,9 +182,9 @@ def plan_tools(spec: TurnSpec) -> ToolPlan:
 
 
 def _is_same(tool: ToolDef, known: ToolDef) -> bool:
-    """Whether a tool is the one of the head, which is sent as it stands there.
+    """Return whether a tool equals the tool of the head, which is then sent as it is stored.
 
-    A stored body has its own white space and member order. It may not say `strict`, as most hosts do not.
+    A stored body has its own white space and member order. It may lack `strict`, as at most hosts.
     """
     return (
         tool.name == known.name

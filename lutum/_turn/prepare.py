@@ -58,7 +58,7 @@ async def exact_estimate(adapter: Adapter, prepared: Prepared) -> Estimate:
 
     Raises:
       UsageError: the adapter's provider has no such endpoint.
-      TurnError: the provider could not be asked; as for a turn.
+      TurnError: the request to the provider failed; as for a turn.
     """
     if not hasattr(adapter, "count_input_tokens"):
         raise UsageError(f"estimate: {adapter.name} has no endpoint that counts tokens")
@@ -89,14 +89,14 @@ def settings_hooks(adapter: Adapter) -> tuple[str, ...]:
 
 
 async def resolve_settings(adapter: Adapter, request: TurnRequest) -> Settings:
-    """Return the settings of a request as the adapter's hooks change them; its own where there are none."""
+    """Return the settings of a request as the adapter's hooks change them; its own without such hooks."""
     if not settings_hooks(adapter):
         return request.settings
     return await cast("ResolvesSettings", adapter).resolve_settings(request)
 
 
 class PreparedTurn(Struct, frozen=True):
-    """What a stream needs to begin; nothing is reserved yet."""
+    """The values that a stream needs to begin; nothing is reserved yet."""
 
     adapter: Adapter
     prepared: Prepared
@@ -108,7 +108,7 @@ class PreparedTurn(Struct, frozen=True):
 
 
 class TurnContext(Struct, frozen=True):
-    """What a `Lutum` gives to each turn: adapter, ledger, prices and defaults. Immutable."""
+    """The parts of a `Lutum` that each turn gets: adapter, ledger, prices and defaults. Immutable."""
 
     adapter: Adapter
     budget: Budget

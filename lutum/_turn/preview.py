@@ -1,4 +1,4 @@
-"""What a turn would send, to look at: PURE. Nothing is sent or reserved by looking."""
+"""The preview of a turn's request. It sends and reserves nothing. No I/O."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ SET_LATER: Final = "set at send time"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """A request as it will go out; `body` is byte-equal to what is sent.
+    """A request as it will be sent; `body` is byte-equal to the sent body.
 
     Attributes:
-      headers: with secrets masked. One that is computed from the request says `signed at send time`.
-      estimate: what will be reserved; `estimate_reason` says where it comes from.
-      forms: for each committed turn, in order, whether it goes out exactly, or why not.
+      headers: with secrets masked. A header that is computed from the request is shown as
+        `signed at send time`.
+      estimate: the amount that will be reserved; `estimate_reason` names its source.
+      forms: for each committed turn, in order, whether it is sent exactly, or the reason why not.
       inexact_reason: why the turn answered to this cannot be replayed exactly; None when it can.
       first_difference: JSON path of the first thing that is not as in the session's last committed
         request; None when this one only adds, or there was none.
@@ -114,7 +115,7 @@ def unused_options(adapter: Adapter, ext: tuple[object, ...]) -> tuple[str, ...]
 
 
 def logged(adapter: Adapter, prepared: Prepared) -> Preview:
-    """A preview for the log: whatever a name says is secret is masked, in the URL and the body too."""
+    """Return a preview for the log: values with secret names are masked, also in the URL and the body."""
     shown = preview(adapter, prepared)
     secrets = secrets_sent(prepared.request.settings.ext, prepared.body)
     return replace(

@@ -1,7 +1,7 @@
 """The pump: the one child task of a turn. It drives the exchange, counts, and puts frames into the channel.
 
-It raises nothing but cancellation. Any other exception is kept in `failure` for the consumer, who meets
-it after the events that came before. However it ends, the socket is closed and the lease is settled.
+It raises only cancellation. Any other exception is kept in `failure`, and the consumer raises it after the
+earlier events. However the pump ends, the socket is closed and the lease is settled.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from lutum._values.results import Attempt, Estimate, Response, Usage
 from lutum._values.settings import RetryPolicy
 from lutum.abc import Adapter, Exchange, Phase, Prepared, RateLimit, RecoversUsage
 
-# Seconds that letting go of a connection may take; that of a client of yours may wait for the other side.
+# Seconds that letting go of a connection may take; a client given by the user may wait for the other side.
 CLOSE = 2.0
 
 # Seconds that asking for the bill of a failed request may keep its block open.
@@ -134,11 +134,11 @@ class Pump:
 
     @property
     def ended(self) -> bool:
-        """Whether the socket is closed and the lease is settled, so that only the return is left."""
+        """True once the socket is closed and the lease is settled, so that only the return is left."""
         return self._ended
 
     def so_far(self) -> Usage:
-        """What is known to be used, over all attempts; once the pump has ended, what was settled."""
+        """The known usage over all attempts; once the pump has ended, the settled usage."""
         if self.usage is not None:
             return self.usage
         return self._charged if self._recorded else self._charged + self.counter.so_far()
@@ -232,7 +232,7 @@ class Pump:
                 self._announce(number + 1, pause, error)
                 if self._lead is not None:
                     self._lead.left()
-            self.lease.reserve_retry()  # before the pause, so that who waits does not take its place
+            self.lease.reserve_retry()  # before the pause, so that a waiter does not take its place
             await self._close()
             with span("wait", reason="retry", seconds=pause):
                 await anyio.sleep(pause)
@@ -308,13 +308,13 @@ class Pump:
             if exchange.response is not None:
                 self.lease.update_rates(exchange.response, None, self._rate_limits(exchange.response))
         finally:
-            # A client that tells no phases may have sent everything, so it is charged as if it had.
+            # A client that reports no phases may have sent everything, so it is charged as if it had.
             if not marked and not getattr(self._untraced, "unsent", False):
                 self.counter.sent = True
                 self.lease.sent()
 
     def _refusal(self) -> ProviderError | None:
-        """Return the error status whose body a timeout cut short: it says more than the timeout."""
+        """Return the error status whose body a timeout cut short: it explains more than the timeout."""
         return None if self.counter.answered else getattr(self._untraced, "refusal", None)
 
     def _rate_limits(self, response: Response) -> Sequence[RateLimit]:
@@ -338,7 +338,7 @@ class Pump:
         self._held = max(self._held, so_far.total_tokens)
 
     def _note_cut(self, completed: Completed) -> None:
-        """Log that the answer was cut at a bound that nobody set."""
+        """Log that the answer was cut at a bound that the user did not set."""
         if completed.finish_reason == "length" and (bound := self.prepared.implicit_bound) is not None:
             logger.warning(
                 "%s %s: the answer was cut at %s output tokens, the bound that lutum sends when none is set;"
@@ -425,7 +425,7 @@ class Pump:
             self._span.retry(attempt, pause, error)
 
     def _priced(self, usage: Usage) -> Usage:
-        """With its cost: what the provider said, and the price of what was counted on top of that."""
+        """Return the usage with its cost: the provider's figure, plus the price of tokens beyond it."""
         pricing, model, billed_by = self._pricing, self.prepared.model, self.prepared.billed_by
         if pricing is None:
             return usage

@@ -1,4 +1,4 @@
-"""Events to a result: PURE, one event at a time, so that what has been seen is always readable."""
+"""Reduce events to a result, one event at a time, so that a partial result is always readable. No I/O."""
 
 from __future__ import annotations
 
@@ -181,14 +181,14 @@ class Reducer:
         return as_partial(self._shape.type, view) if as_type and view is not UNSET else view
 
     def conclude(self, shape: Shape[T], finish_reason: FinishReason, refusal: str | None) -> T | UnsetType:
-        """The structured value of a turn that holds no call; UNSET where it refused, or was paused.
+        """Return the structured value of a turn without calls; UNSET if it refused, or was paused.
 
-        The provider's word goes first: at its limit whatever came may be cut, and a refusal counts
-        whatever stands beside it. Otherwise the value is the whole of what was said as JSON.
+        The provider's finish reason comes first: at its limit the text may be cut, and a refusal counts
+        even beside other text. Otherwise the value is the whole text, read as JSON.
 
         Raises:
           OutputLimitExceeded: the turn ended at the output limit.
-          OutputInvalid: there is no value, or what there is does not decode.
+          OutputInvalid: the value is missing or does not decode.
         """
         if finish_reason == "length":
             raise OutputLimitExceeded("the value was cut at the output limit")
@@ -206,7 +206,7 @@ class Reducer:
         return value
 
     def partial(self) -> PartialResult:
-        """What has been seen so far."""
+        """The part of the answer that has been seen so far."""
         return PartialResult(
             text=self.text,
             reasoning="".join(self._reasoning),

@@ -123,7 +123,7 @@ class Stream(Generic[R]):
                 raise
             return self
         self._span = TurnSpan(opened)
-        # What hooks and the pump open belongs to the turn; what the block opens does not, so that turns
+        # Spans of hooks and of the pump belong to the turn; spans of the block do not, so that turns
         # may interleave in one task.
         found = CURRENT.get()
         CURRENT.set(opened)
@@ -289,10 +289,10 @@ class Stream(Generic[R]):
 
     @property
     def result(self) -> R:
-        """What the turn amounts to, once its consumer has reached `Completed`.
+        """The result of the turn, once its consumer has reached `Completed`.
 
-        Its usage is what is known then. Once the budget is settled, which recovery may delay to the end of
-        the block, this returns a value with the settled figures.
+        Its usage has the figures known at that time. Once the budget is settled, which recovery may delay to
+        the end of the block, this returns a value with the settled figures.
 
         Raises:
           TurnNotFinished: it has not, though the turn may have been paid for.
@@ -308,29 +308,29 @@ class Stream(Generic[R]):
 
     @property
     def partial(self) -> PartialResult:
-        """What the consumer has seen so far; never committable."""
+        """The part that the consumer has seen so far. It can never be committed."""
         return self._reducer.partial()
 
     def partial_value(self, *, as_type: bool = False) -> Any:
         """The closed part of a structured value that is still arriving: plain data, or with `as_type` a
-        `Partial` of the type, whose absent fields are UNSET. UNSET while there is nothing.
+        `Partial` of the type, whose absent fields are UNSET. UNSET while nothing has arrived.
 
-        Strings may be cut; numbers, literals and enums never are. Nothing is validated, and nothing is
-        parsed unless asked; asking again parses only what is new.
+        Strings may be cut; numbers, literals and enums never are. Nothing is validated. Parsing happens in
+        this call only, and a later call parses only the new part.
 
         Raises:
-          UsageError: this is no structured turn.
+          UsageError: this turn is not structured.
         """
         return self._reducer.partial_value(as_type=as_type)
 
     @property
     def started(self) -> bool:
-        """Whether the consumer has seen a semantic event: a piece of the answer."""
+        """True once the consumer has seen a semantic event: a piece of the answer."""
         return self._reducer.started
 
     @property
     def usage(self) -> Usage:
-        """What is known so far; once the block has ended, what was settled."""
+        """The usage known so far; once the block has ended, the settled usage."""
         if self._pump is None:
             return Usage()
         return self._pump.so_far()

@@ -1,9 +1,8 @@
-"""What a turn has used so far, from its events: PURE. The pump asks it what to hold and what to settle.
+"""Usage of a turn so far, counted from its events: the amounts to hold and to settle. No I/O.
 
-While a turn streams, what counts is the larger of the output the provider reported and the number of
-content deltas (a delta is a token at least, in all but 6 of 688 recorded streams), on top of the
-larger of estimated and reported input. At the end, what the provider reported is what is settled;
-a count or an estimate only where it said nothing.
+While a turn streams, the output is the larger of the provider's report and the number of content deltas (a
+delta is at least one token, in all but 6 of 688 recorded streams). The input is the larger of the estimate
+and the report. At the end the provider's report is settled; a count or an estimate only if it is missing.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from lutum._values.events import (
 )
 from lutum._values.results import Estimate, Known, Response, Usage
 
-# The field that holds the content; a delta with nothing in it is no token.
+# The field that holds the content; a delta with an empty field does not count as a token.
 _CONTENT: dict[type, str] = {
     TextDelta: "text",
     ReasoningDelta: "text",
@@ -95,7 +94,7 @@ class UsageCounter:
 
     @property
     def final(self) -> bool:
-        """The provider has said what it bills: no content follows, so nothing needs to be enforced."""
+        """Note that the provider has reported its bill: no content follows, so no limit is enforced."""
         return self._final
 
     @property
@@ -119,7 +118,7 @@ class UsageCounter:
         )
 
     def beyond(self, usage: Usage) -> Usage | None:
-        """What of `usage` was counted on top of a report that has a cost; None without such a report."""
+        """Return the part of `usage` counted beyond a report that has a cost; None without such a report."""
         reported = self._reported
         if reported is None or reported.cost_usd is None or self._final:
             return None
@@ -129,11 +128,11 @@ class UsageCounter:
         )
 
     def settlement(self, failure: BaseException | None) -> Usage:
-        """What the attempt is charged, however it ended.
+        """Return the charge of the attempt, however it ended.
 
-        Nothing when the provider answered with an error status or never got the whole request, as when a
-        UsageError was raised in its place; the input estimate when no answer came; else what was reported
-        or counted, whichever is more.
+        It is 0 if the provider answered with an error status or never got the whole request, as when a
+        UsageError was raised instead. It is the input estimate if no answer came, else the larger of report
+        and count.
         """
         if not self.sent and not self.answered:
             return Usage()
@@ -153,7 +152,7 @@ class UsageCounter:
         )
 
     def _label(self, input_tokens: int = 0) -> Known:
-        """How the larger of the report and of the counts is known before the end."""
+        """Return the label of the larger of report and counts before the end."""
         reported = self._reported or Usage()
         counted = self._deltas > reported.output_tokens or input_tokens > reported.input_tokens
         counted = counted or self._reported is None or reported.known == "estimated"
