@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from lutum import ProviderError, Response
 from lutum.transport import HttpAdapter
-from lutum_clouds._doors import CloudDoor
+from lutum_clouds._doors import CloudDoor, advised
 
 
 class CloudAdapter(HttpAdapter):
@@ -19,3 +20,6 @@ class CloudAdapter(HttpAdapter):
     def _stand_at(self, door: CloudDoor | None) -> None:
         self._door = door
         self._billed_by = None if door is None else door.prices
+
+    def _fault(self, response: Response, body: bytes) -> ProviderError:
+        return advised(self._door, super()._fault(response, body))

@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from lutum import BadValue, Document, Image, Message, ToolResult
+from lutum import BadValue, Document, Image, Message, ProviderError, ToolResult
 from lutum.abc import TurnRequest
 
 Dialect = Literal["claude", "openai-responses", "openai-chat", "gemini"]
@@ -250,6 +250,28 @@ def door_of(host: str, dialect: str) -> CloudDoor | None:
 def named_door(name: str) -> CloudDoor:
     """Return the row of a name."""
     return next(door for door in DOORS if door.name == name)
+
+
+# What doors answer to a model id in a form that they do not take, and what to do (recorded; AWS's docs).
+_ADVICE: Final = (
+    (
+        "on-demand throughput isn",
+        "Give the model's inference profile, such as us.MODEL, or the ARN of one of yours.",
+    ),
+    (
+        "supported on this route",
+        "At bedrock-mantle the path before the API depends on the model: give prefix='/v1' or '/openai/v1'.",
+    ),
+)
+
+
+def advised(door: CloudDoor | None, error: ProviderError) -> ProviderError:
+    """Return the error of a door, with a note where the door's words do not say what to do."""
+    if door is not None:
+        for words, advice in _ADVICE:
+            if words in error.message:
+                error.add_note(advice)
+    return error
 
 
 def refuse_media(door: CloudDoor, request: TurnRequest) -> None:

@@ -13,7 +13,7 @@ from typing import ClassVar, Final, NamedTuple, final, overload
 
 import anyio
 
-from lutum._values.errors import BadValue, ProviderError, UsageError
+from lutum._values.errors import BadValue, LutumError, ProviderError, UsageError
 from lutum._values.results import Response
 
 CREDENTIAL_SECONDS: Final = 60.0
@@ -188,17 +188,31 @@ async def signed(signer: RequestSigner, request: OutgoingRequest) -> Mapping[str
     A checkpoint only if the signer is.
 
     Raises:
-      BadValue: the signer took longer than 60 seconds, or has nothing to sign with.
+      BadValue: the signer took longer than 60 seconds, raised, gave no headers, or has nothing to sign with.
     """
     if signer.instant:
-        return await signer.sign(request)
+        return await _headers(signer, request)
     with anyio.move_on_after(CREDENTIAL_SECONDS):
-        return await signer.sign(request)
+        return await _headers(signer, request)
     raise BadValue(
         signer.field,
         f"gave nothing within {CREDENTIAL_SECONDS:.0f} seconds, so nothing was sent; look at its"
         " function, or at the service that it asks",
     )
+
+
+async def _headers(signer: RequestSigner, request: OutgoingRequest) -> Mapping[str, str]:
+    try:
+        found = await signer.sign(request)
+    except LutumError:
+        raise
+    except Exception as exc:
+        raise BadValue(signer.field, f"{type(signer).__name__} raised {type(exc).__name__}") from exc
+    if not isinstance(found, Mapping):
+        raise BadValue(
+            signer.field, f"{type(signer).__name__} gave {type(found).__name__}, not a mapping of headers"
+        )
+    return found
 
 
 def checked_key(field: str, value: object) -> str:

@@ -240,7 +240,7 @@ def judged(case: str, error: Exception) -> tuple[Verdict, str]:
             return "not run", words
         case lutum.ProviderError() if case != "text" and error.kind in _REFUSED | {"unknown"}:
             return "lacking", f"refused: {words}"
-        case lutum.BadValue(field="api_key" | "auth_token"):
+        case lutum.BadValue(field="api_key" | "auth_token" | "credentials" | "token"):
             return "not run", words
         case lutum.BadValue() if case != "text":
             return "lacking", words
