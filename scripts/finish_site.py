@@ -22,12 +22,23 @@ Links are relative to this file.
 """
 
 
-def ordered(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the search's entries with functions and classes first.
+def ordered(items: list[dict[str, Any]], pages: list[str]) -> list[dict[str, Any]]:
+    """Return the search's entries with functions and classes first, else in the order of the pages.
 
     The search orders equal matches as the entries are ordered.
     """
-    return sorted(items, key=lambda item: not is_name(item))
+    places = {page: number for number, page in enumerate(pages)}
+
+    def rank(item: dict[str, Any]) -> tuple[bool, int]:
+        return not is_name(item), places.get(str(item["location"]).partition("#")[0], len(places))
+
+    return sorted(items, key=rank)
+
+
+def place_of(name: str) -> str:
+    """Return where a page is built, such as `ladder/tools/`."""
+    place = name.removesuffix("index.md").removesuffix(".md")
+    return f"{place.rstrip('/')}/" if place else ""
 
 
 def is_name(item: dict[str, Any]) -> bool:
@@ -36,11 +47,16 @@ def is_name(item: dict[str, Any]) -> bool:
     return page.startswith("reference/") and "." in anchor
 
 
-def undecorated(item: dict[str, Any]) -> dict[str, Any]:
-    """Return an entry whose title is the name alone, without labels such as `property`."""
+def named(item: dict[str, Any]) -> dict[str, Any]:
+    """Return an entry whose title is the name alone, without labels such as `property`, and ends its path.
+
+    The search ranks an entry by the number of its fields that match, so that a page about budgets would come
+    before the class `Budget`.
+    """
     if not is_name(item):
         return item
-    return {**item, "title": re.sub(r"\s*<small>.*", "", str(item["title"]))}
+    title = re.sub(r"\s*<small>.*", "", str(item["title"]))
+    return {**item, "title": title, "path": [*item["path"], title]}
 
 
 def llms(config: str) -> str:
@@ -56,17 +72,17 @@ def llms(config: str) -> str:
         prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
         heading, *rest = re.findall(r"^##? (.+)$", prose, re.MULTILINE)
         about = f": {', '.join(rest[:12]).replace('`', '')}" if rest else ""
-        place = name.removesuffix("index.md").removesuffix(".md")
-        lines.append(f"- [{heading}]({place.rstrip('/') + '/' if place else './'}){about}\n")
+        lines.append(f"- [{heading}]({place_of(name) or './'}){about}\n")
     return "".join(lines)
 
 
 def main() -> None:
-    index = SITE / "search.json"
+    index, config = SITE / "search.json", (ROOT / "mkdocs.yml").read_text("utf-8")
     found: dict[str, Any] = json.loads(index.read_text("utf-8"))
-    found["items"] = ordered([undecorated(item) for item in found["items"]])
+    pages = [place_of(name) for name in re.findall(r"- ([\w/-]+\.md)$", config, re.MULTILINE)]
+    found["items"] = ordered([named(item) for item in found["items"]], pages)
     index.write_text(json.dumps(found, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
-    (SITE / "llms.txt").write_text(llms((ROOT / "mkdocs.yml").read_text("utf-8")), encoding="utf-8")
+    (SITE / "llms.txt").write_text(llms(config), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ MODULES = [
     "lutum_openrouter",
 ]
 # Names of `lutum` with a page of their own: the adapters' on the page of their package, and its modules.
-ELSEWHERE = re.compile(r"(Claude|Gemini|OpenAI|OpenRouter)\w+|[a-z]+")
+ELSEWHERE = re.compile(r"(Aws|Claude|Gemini|OpenAI|OpenRouter)\w+|[a-z]+")
 
 
 @pytest.mark.parametrize("module", MODULES)
