@@ -23,14 +23,18 @@ Links are relative to this file.
 
 
 def ordered(items: list[dict[str, Any]], pages: list[str]) -> list[dict[str, Any]]:
-    """Return the search's entries with functions and classes first, else in the order of the pages.
+    """Return the search's entries with functions and classes first, then members, else in the order of pages.
 
     The search orders equal matches as the entries are ordered.
     """
     places = {page: number for number, page in enumerate(pages)}
 
-    def rank(item: dict[str, Any]) -> tuple[bool, int]:
-        return not is_name(item), places.get(str(item["location"]).partition("#")[0], len(places))
+    def rank(item: dict[str, Any]) -> tuple[bool, bool, int]:
+        return (
+            not is_name(item),
+            is_name(item) and item["level"] > 3,
+            places.get(str(item["location"]).partition("#")[0], len(places)),
+        )
 
     return sorted(items, key=rank)
 
@@ -48,13 +52,14 @@ def is_name(item: dict[str, Any]) -> bool:
 
 
 def named(item: dict[str, Any]) -> dict[str, Any]:
-    """Return an entry whose title is the name alone, without labels such as `property`, and ends its path.
+    """Return an entry of a name with the name alone as its title, and as the end of its path.
 
-    The search ranks an entry by the number of its fields that match, so that a page about budgets would come
-    before the class `Budget`.
+    The search ranks an entry by the number of its fields that match. A page about budgets would come before
+    the class `Budget`, because its path ends in its title; so the paths change sides.
     """
     if not is_name(item):
-        return item
+        last = item["path"][-1:]
+        return {**item, "path": item["path"][:-1]} if last == [item["title"]] and item["level"] == 1 else item
     title = re.sub(r"\s*<small>.*", "", str(item["title"]))
     return {**item, "title": title, "path": [*item["path"], title]}
 

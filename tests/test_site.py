@@ -155,7 +155,7 @@ FIRST_RESULT = """() => {
         ("collect", "reference/lutum/#lutum.TextTurn.collect"),
         ("commit_text", "reference/lutum/#lutum.Session.commit_text"),
         ("Budget", "reference/lutum/#lutum.Budget"),
-        ("connect", "reference/lutum-store/#lutum.store.connect"),
+        ("RedisLedger", "reference/lutum-redis/#lutum.redis.RedisLedger"),
     ],
 )
 def test_the_search_finds_functions_first(browser: Any, url: str, words: str, place: str) -> None:
