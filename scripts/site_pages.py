@@ -1,6 +1,6 @@
-"""Write the pages that are made of other files: docs/errors.md and docs/examples.
+"""Write the pages that are made of other files: docs/errors.md, docs/examples, and lines of the reference.
 
-    python scripts/site_pages.py             # the errors, from tests/errors.txt
+    python scripts/site_pages.py             # the errors, and new public names in the reference
     python scripts/site_pages.py --examples  # the examples too: each is run, which takes two minutes
 
 The source of an example is included when the pages are built. `tests/test_site_pages.py` fails when a page is
@@ -9,6 +9,7 @@ not what this script writes, or when an output lacks what the example's own test
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import subprocess
@@ -155,8 +156,48 @@ def pages(outputs: dict[str, str] | None = None) -> dict[Path, str]:
     return made
 
 
+MODULES = (
+    "lutum",
+    "lutum.dialect",
+    "lutum.eval",
+    "lutum.mcp",
+    "lutum.sse",
+    "lutum.store",
+    "lutum.testing.wire",
+    "lutum.trace",
+    "lutum.transport",
+    "lutum_claude",
+    "lutum_gemini",
+    "lutum_openai",
+    "lutum_openai.chat",
+    "lutum_openai.responses",
+    "lutum_openrouter",
+)
+# Names of `lutum` with a page of their own: the adapters' on the page of their package, and its modules.
+ELSEWHERE = re.compile(r"(Aws|Claude|Gemini|OpenAI|OpenRouter)\w+|[a-z]+")
+
+
+def missing(module: str) -> list[str]:
+    """Return the public names of a module that no page of the reference has."""
+    pages = [page.read_text("utf-8") for page in (DOCS / "reference").glob("*.md")]
+    there = set(re.findall(r"^::: ([\w.]+)$", "\n".join(pages), re.MULTILINE))
+    names = [name for name in importlib.import_module(module).__all__ if f"{module}.{name}" not in there]
+    last = {name.rpartition(".")[2] for name in there} | {name.split(".")[1] for name in there}
+    return [name for name in names if module != "lutum" or not (ELSEWHERE.fullmatch(name) and name in last)]
+
+
+def complete(module: str) -> None:
+    """Add the missing names of a module to its page."""
+    name = re.sub(r"[._]", "-", re.sub(r"^(lutum_openai)\..*", r"\1", module))
+    page = DOCS / "reference" / f"{name}.md"
+    lines = [f"\n::: {module}.{name}\n" for name in missing(module)]
+    page.write_text(page.read_text("utf-8").rstrip() + "\n" + "".join(lines), encoding="utf-8")
+
+
 def main() -> None:
     outputs = None
+    for module in MODULES:
+        complete(module)
     if "--examples" in sys.argv[1:]:
         names = [name for names in sections().values() for name in names]
         single = [name for name in names if (ROOT / "examples" / f"{name}.py").exists()]
