@@ -15,7 +15,7 @@ from typing import Any, Generic, NoReturn, ParamSpec, Self, TypeVar, cast, final
 
 from lutum._hooks.dispatch import HookPlan, dispatch
 from lutum._hooks.slots import Hook, HookMethod, Registration, Slot, ThreadedSlot, name_of
-from lutum._telemetry.spans import span
+from lutum._telemetry.spans import inside, span
 from lutum._values.errors import BadValue, added_notes
 
 P = ParamSpec("P")
@@ -51,7 +51,7 @@ class Dispatch(Generic[P, O_co]):
         """
         definition, hooks = self._definition, self.hooks
         name = f"{type(self._set).__name__}.{definition.name}"
-        with span("hook", slot=name, hooks=len(hooks)):
+        with span("hook", slot=name, hooks=len(hooks)) as opened, inside(opened):
             try:
                 default = Default(definition.default, self._set)
                 answer: O_co = await dispatch(definition.plan, default, hooks, args, kwargs)

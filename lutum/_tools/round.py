@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, final
 import msgspec
 from typing_extensions import TypeVar
 
-from lutum._telemetry.spans import span
+from lutum._telemetry.spans import inside, span
 from lutum._tools.call import CallIssue, ToolCall, typed_call
 from lutum._tools.journal import Restarted, RoundJournal
 from lutum._tools.round_file import CallRecord, dump_round, read_round, result_of, result_of_turn
@@ -373,7 +373,8 @@ async def decided_by(hook: ToolHook, call: ToolCall[I]) -> ToolCall[I] | ToolRes
     """
     with span("hook", slot="tool", tool=call.name, call=call.id) as opened:
         try:
-            said = await hook(call)
+            with inside(opened):
+                said = await hook(call)
         except Exception as exc:
             exc.add_note(f"in a hook for tool {call.name!r}")
             raise

@@ -20,7 +20,7 @@ from lutum.eval import GridReport, RunReport, TrialResult, compare, load_grid, l
 
 @dataclass(frozen=True, kw_only=True)
 class EvalCommand:
-    """What the command line asks for."""
+    """The arguments of `lutum eval`."""
 
     run: str
     arm: str | None = None
@@ -37,7 +37,7 @@ class EvalCommand:
 
 
 def run_eval(given: EvalCommand) -> int:
-    """Show what is asked for; 1 when it cannot be read or written."""
+    """Print or write the requested view; return 1 if a file cannot be read or written."""
     try:
         loaded = _load(Path(given.run))
         if given.html is not None:
@@ -57,7 +57,7 @@ def run_eval(given: EvalCommand) -> int:
             _show(str(compare(found, _scored(_other(loaded, given), given))).split("\n"))
         elif given.json:
             for result in _selected(found, given):
-                # ASCII only: what models said may hold marks that steer a terminal.
+                # ASCII only, because an answer may hold marks that steer a terminal.
                 print(json.dumps(msgspec.to_builtins(result)))
         else:
             _show([*str(found).split("\n"), "", *_list_lines(found, list(_selected(found, given)))])

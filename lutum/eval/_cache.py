@@ -47,7 +47,7 @@ class AnswerCache:
 
 @final
 class CachedAnswers:
-    """An adapter in front of another one: what it was asked before, it answers from the cache.
+    """An adapter in front of another one. It answers a repeated request from the cache.
 
     `played` counts the requests that were answered so. Everything else is the other adapter's.
     """

@@ -128,7 +128,7 @@ async def grid(
     again: Again = "errors",
     cache: str | PathLike[str] | None = None,
 ) -> GridReport:
-    """Run several arms on each case. The arms take turns, so that they meet the same weather.
+    """Run several arms on each case. The arms take turns, so that an outage or a slow hour meets all of them.
 
     An arm whose budget refuses stops; the others go on. With `into`, each arm has a folder of its own in
     there, which `load_run`, `compare` and `lutum eval` read. Cancelled, what had finished is there.

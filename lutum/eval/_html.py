@@ -130,7 +130,7 @@ def _data(reports: Reports) -> dict[str, Any]:
     longest = max(200, min(LONGEST, 1_000 * LONGEST // max(1, len(given))))
     rows = [_row(arm, report, result, names, longest) for arm, report, result in given]
     room = MOST
-    # What went wrong is read first, so its traces get their place first.
+    # Failed trials are read first, so their traces get their place first.
     for place in sorted(range(len(rows)), key=lambda at: (rows[at]["status"] == "passed", at)):
         _, report, result = given[place]
         found = _trace(report, result)

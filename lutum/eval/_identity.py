@@ -1,4 +1,4 @@
-"""What a run is a run of: names and digests of functions, versions, the commit.
+"""The identity of a run: names and digests of functions, versions, the commit.
 
 A digest covers the code of a function, what it was partially applied to, and the texts that it closes over or
 reads from constants of its module, because a changed prompt is another task. Numbers and other state in
@@ -170,7 +170,7 @@ def _held(value: object, deeper: Any) -> Iterator[str]:
 
 
 def _is_place(text: str) -> bool:
-    """Whether a text is an absolute path of this machine, which differs from one machine to the next."""
+    """Return whether a text is an absolute path, which differs from one machine to the next."""
     return len(text) < 4_096 and "\n" not in text and "\0" not in text and os.path.isabs(text)
 
 
@@ -195,7 +195,7 @@ def _code(code: CodeType) -> Iterator[str]:
 
 
 def same_python(recorded: Mapping[str, str]) -> bool:
-    """Whether digests of code can be compared: they belong to one minor version of Python."""
+    """Return whether digests of code can be compared: they belong to one minor version of Python."""
     return recorded.get("python", "").split(".")[:2] == [str(part) for part in sys.version_info[:2]]
 
 

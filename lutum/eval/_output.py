@@ -1,4 +1,4 @@
-"""What a task returned, as a folder keeps it, and the same value again from there.
+"""Outputs of tasks: their form in a folder, and the same value made again from it.
 
 Plain JSON is kept as it is. Of anything else the type is kept by name, so that the value can be made again:
 from the type that the task is annotated with, or from the class of that name, if it is loaded.
@@ -86,7 +86,7 @@ def restored(result: TrialResult, hint: object = None) -> Any:
 
 
 def hint_of(task: object) -> Any:
-    """Return the type that a task is annotated to return; None where it says nothing usable."""
+    """Return the type that a task is annotated to return; None if there is no usable annotation."""
     while is_partial(task):
         task = task.func
     fn: Any = task if hasattr(task, "__code__") or hasattr(task, "__func__") else type(task).__call__
@@ -143,7 +143,7 @@ def _models(kind: Any, value: Any) -> Any:
 
 
 def _is_plain(value: object) -> bool:
-    """Whether JSON holds the value as it is."""
+    """Return whether JSON holds the value as it is."""
     if type(value) in (str, int, float, bool, type(None)):
         return not isinstance(value, str) or plain(value) == value
     if type(value) is list:

@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: a bar on a terminal, a line a minute elsewhere.
+"""The progress of a run: a bar on a terminal, a line a minute elsewhere.
 
 Not by tqdm or rich: either would be a dependency for one line, and tqdm starts a thread that watches
 the clock, which no test under virtual time may have.
@@ -78,7 +78,7 @@ class Progress:
                 print(self.line(), file=sys.stderr, flush=True)
 
     def line(self) -> str:
-        """How far the run is, its rate, its cost and the time left, in words."""
+        """Return the progress in words: trials, score, rate, time left and cost."""
         of = "" if self._total is None else f" of {self._total:,}"
         return f"{self._done:,}{of} trials, {', '.join(self._words(money(self._usage)))}"
 

@@ -86,12 +86,12 @@ class TrialResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def errored(self) -> bool:
-        """Whether it ended in an error: the task or a scorer raised, and a score is missing."""
+        """True if it ended in an error: the task or a scorer raised, and a score is missing."""
         return self.failure is not None and (self.score is None or bool(self.errors))
 
     @property
     def answered(self) -> bool:
-        """Whether the task returned, so that its output can be scored again without asking the model."""
+        """True if the task returned, so that its output can be scored again without a request."""
         return self.failure is None or self.failure.stage == "score"
 
     def passed(self, threshold: float = 1.0) -> bool:
@@ -104,7 +104,7 @@ MODEL_FAULTS: Final = (ContractViolation, OutputInvalid, OutputLimitExceeded, Re
 
 
 def is_model_fault(exc: BaseException) -> bool:
-    """Whether only the model's answer is at fault, and not the provider, the network or the task."""
+    """Return whether only the model's answer is at fault, and not the provider, the network or the task."""
     return all(isinstance(leaf, MODEL_FAULTS) for leaf in leaves_of(exc))
 
 

@@ -1,4 +1,4 @@
-"""When a task or a scorer that raised is tried again, and after which pause."""
+"""Retries of tasks and scorers: the conditions, and the pauses."""
 
 from __future__ import annotations
 

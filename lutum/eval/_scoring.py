@@ -46,7 +46,7 @@ Scorer = (
 
 @dataclass(slots=True)
 class Scoring:
-    """What the scorers found about one answer, by name."""
+    """The findings of the scorers about one answer, by name."""
 
     scores: dict[str, float] = field(default_factory=dict[str, float])
     reports: dict[str, Any] = field(default_factory=dict[str, Any])

@@ -1,7 +1,7 @@
-"""Spans of the whole process: who listens, and what records a span that no capture keeps.
+"""Spans of the whole process: the listeners, and the recorder of spans that no capture keeps.
 
-A span outside of every capture is a `Span` all the same. It keeps nothing that is below it, so that a program
-that runs for ever holds the open spans only.
+A span outside of every capture is a `Span` all the same. It keeps nothing that is below it, so that a
+server holds the open spans only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lutum.trace._tree import Change, Note, Noted, RawEntry, Span, SpanOpened
 
 
 class Listener(Protocol):
-    """Something that is told of every change in the process. Nothing that it raises comes out."""
+    """A receiver of every change in the process. It raises nothing."""
 
     @property
     def content(self) -> bool: ...
@@ -111,7 +111,7 @@ class Unkept:
 
 @final
 class _Root:
-    """What a span is opened under where no capture is current."""
+    """The parent of spans where no capture is current."""
 
     __slots__ = ()
 

@@ -103,7 +103,7 @@ class OTelHandle:
     def __repr__(self) -> str:
         return f"<OTelHandle, {len(self._open)} spans open>"
 
-    # What the process tells it. An exporter or a processor that raises never ends a turn.
+    # Calls from the process. An exporter or a processor that raises never ends a turn.
 
     def tell(self, change: Change) -> None:
         """Take a change over. Nothing that this raises comes out."""
@@ -276,7 +276,7 @@ class OTelHandle:
             return ()
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        # This propagator alone: the program's may send baggage, which is nobody's business at a provider.
+        # This propagator alone: the program's may send baggage, which a provider should not see.
         carrier: dict[str, str] = {}
         context = self._otel.set_span_in_context(self._started(span, link), link.context)
         TraceContextTextMapPropagator().inject(carrier, context)

@@ -158,7 +158,7 @@ def bounded(value: Any, limit: int) -> str:
 
 
 def _inherited(span: Span) -> dict[str, Any]:
-    """What the user's spans around it say for all spans below them; the nearest one counts."""
+    """Attributes that the user's spans around it pass on to all spans below; the nearest one counts."""
     found: dict[str, Any] = {}
     around = span.parent
     while around is not None:

@@ -51,6 +51,7 @@ class Seen(SpanProcessor):
         return found
 
     def parent(self, name: str) -> str | None:
+        """The name of a span's parent."""
         names = {span.context.span_id: span.name for span in self.spans()}
         span = self.named(name)
         return names[span.parent.span_id] if span.parent else None
@@ -140,6 +141,31 @@ async def test_a_tools_own_spans_lie_under_it(seen: Seen, how: str, caplog: pyte
         session.commit_round(outcome.round, results)
     assert seen.parent("SELECT") == "execute_tool look"
     assert seen.parent("execute_tool look") == "GET"
+
+
+async def test_a_hooks_own_spans_lie_under_it(seen: Seen) -> None:
+    """Of a tool's hook, and of a slot that runs when a turn starts."""
+
+    async def policy(call: lutum.ToolCall[Any]) -> None:
+        with seen.tracer.start_as_current_span("policy"):
+            await anyio.lowlevel.checkpoint()
+
+    @lutum.LutumHooks.resolve_usage_estimate
+    async def count(adapter: Any, prepared: Any) -> lutum.Estimate:
+        with seen.tracer.start_as_current_span("count"):
+            return lutum.Estimate(1, 1)
+
+    session = agent(seen)
+    hooked = lutum.Lutum(FakeAdapter(WHOLE), hooks=lutum.LutumHooks(count))
+    with trace.otel(seen.provider), seen.tracer.start_as_current_span("GET") as get:
+        outcome = await session.text_turn().tools(look_with(seen)).collect()
+        assert isinstance(outcome, lutum.NeedsTools)
+        await outcome.round.apply_hooks(policy)
+        assert otel.get_current_span() is get
+        await hooked.text_turn("hello").collect()
+        assert otel.get_current_span() is get
+    assert seen.parent("policy") == "hook" == seen.parent("count")
+    assert ("hook", "chat fake-1") in seen.edges()
 
 
 async def test_a_turn_inside_of_a_tool_lies_under_it(seen: Seen) -> None:
