@@ -58,7 +58,7 @@ async def test_waiters_of_a_killed_process_end_and_others_are_served() -> None:
         await anyio.wait_all_tasks_blocked()
         group.start_soon(wait, two, "two")
         await anyio.wait_all_tasks_blocked()
-        assert not held.was_sent
+        assert not held._was_sent
         one.kill_process()
     assert sorted(ended) == ["one killed", "two granted"]  # trio wakes both in either order
 

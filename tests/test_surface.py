@@ -114,6 +114,9 @@ def test_an_editor_offers_public_names_only() -> None:
     assert offered(lutum.Budget) == budget
     assert offered(lutum.BudgetLease) == ["grow", "reserved", "settle", "settled"]
     assert offered(lutum.BudgetScope) == []
+    shared = [name for name in dir(lutum.abc.SharedLease) if not name.startswith("_")]
+    for lease in (lutum.redis.RedisLease, lutum.testing.MemoryLease):
+        assert offered(lease) == shared
 
 
 def test_errors_and_plain_classes_have_a_public_module() -> None:

@@ -39,23 +39,23 @@ class RedisLease(SharedLease):
     def __init__(
         self, ledger: LeaseOwner, id: str, amount: Amount, names: tuple[str, ...], about: list[str]
     ) -> None:
-        self.id = id
-        self.amount = amount
-        self.names = names
-        self.about = about
-        self.was_sent = False
-        self.reaped = False
+        self._id = id
+        self._amount = amount
+        self._names = names
+        self._about = about
+        self._was_sent = False
+        self._reaped = False
         self.settled: bool = False
         self._ledger = ledger
         self._stop: Callable[[BudgetExceeded], None] | None = None
         self._revoked: BudgetExceeded | None = None
 
     def grow(self, usage: Usage | Estimate) -> bool:
-        want, held = amount_of(usage), self.amount
+        want, held = amount_of(usage), self._amount
         more = Amount(pico=max(0, want.pico - held.pico))
         if want.tokens > held.tokens:
             more = Amount(want.input - held.input, want.output - held.output, more.pico)
-        if self.settled or self.reaped:
+        if self.settled or self._reaped:
             return False
         return more == Amount() or self._ledger.grow_lease(self, more)
 
@@ -70,7 +70,7 @@ class RedisLease(SharedLease):
         Raises:
           LedgerError: the server may have given the lease away, because it has not heard from this process.
         """
-        if not self.was_sent:
+        if not self._was_sent:
             self._ledger.mark_sent(self)
 
     def on_revoked(self, stop: Callable[[BudgetExceeded], None]) -> None:
@@ -78,7 +78,7 @@ class RedisLease(SharedLease):
         if self._revoked is not None:
             stop(self._revoked)
 
-    def revoke(self, error: BudgetExceeded) -> None:
+    def _revoke(self, error: BudgetExceeded) -> None:
         """End the turn that holds the lease."""
         if self._revoked is None and not self.settled:
             self._revoked = error
@@ -87,7 +87,7 @@ class RedisLease(SharedLease):
 
     def reserve_retry(self) -> None:
         if self._ledger.follows_rates:
-            self._ledger.courier.post(["retry", self.id])
+            self._ledger.courier.post(["retry", self._id])
 
     def update_rates(
         self, response: Response, wait: float | None = None, limits: Sequence[RateLimit] = ()
@@ -106,12 +106,12 @@ class RedisLease(SharedLease):
             for limit in limits
         ]
         pause = -1 if wait is None else wait * 1000
-        self._ledger.courier.post(["learn", self.id, pause, reported])
+        self._ledger.courier.post(["learn", self._id, pause, reported])
         return max(map(self._seconds, limits), default=None)
 
     def _seconds(self, limit: RateLimit) -> float:
         """Return when a limit allows the same request again, computed from the head of its answer alone."""
-        needed = {"requests": 1, "tokens": self.amount.tokens, "input": self.amount.input}
+        needed = {"requests": 1, "tokens": self._amount.tokens, "input": self._amount.input}
         missing = min(needed.get(limit.kind, 0), limit.limit) - limit.left
         if missing <= 0:
             return 0.0

@@ -279,7 +279,7 @@ class RedisLedger(SharedLedger):
         for name in names:
             self._slack.tend(name)
             if (reason := self._stopped.get(name)) is not None:  # between the grant and this step
-                lease.revoke(stopped(name, reason))
+                lease._revoke(stopped(name, reason))
         return lease
 
     async def _granted(
@@ -367,44 +367,44 @@ class RedisLedger(SharedLedger):
     # The operations of leases.
 
     def grow_lease(self, lease: RedisLease, more: Amount) -> bool:
-        if not self._slack.take(lease.names, more):
+        if not self._slack.take(lease._names, more):
             return False
-        lease.amount += more
-        self.courier.post(["grow", lease.id, to_wire(more)], urgent=False)
-        for name in lease.names:
+        lease._amount += more
+        self.courier.post(["grow", lease._id, to_wire(more)], urgent=False)
+        for name in lease._names:
             self._slack.tend(name)
         return True
 
     def settle_lease(self, lease: RedisLease, usage: Usage) -> None:
         used = amount_of(usage)
-        self._slack.open.subtract(lease.names)
+        self._slack.open.subtract(lease._names)
 
         def recorded(_: Any) -> None:
-            self._leases.pop(lease.id, None)
-            for name in lease.names:
+            self._leases.pop(lease._id, None)
+            for name in lease._names:
                 self._totals[name] = self._totals.get(name, Amount()) + used
 
-        unsent = int(not lease.was_sent and used == Amount())
-        operation = ["settle", lease.id, to_wire(used), KNOWN.index(usage.known), lease.names, unsent]
+        unsent = int(not lease._was_sent and used == Amount())
+        operation = ["settle", lease._id, to_wire(used), KNOWN.index(usage.known), lease._names, unsent]
         if self._loop is None:
             logger.error(
                 "ledger %r is closed; %d tokens are charged as they were reserved", self.name, used.tokens
             )
             return
         self.courier.post(operation, recorded, urgent=False)
-        for name in lease.names:
+        for name in lease._names:
             self._slack.tend(name)
 
     def mark_sent(self, lease: RedisLease) -> None:
-        if self.courier.lapsed or lease.reaped:
+        if self.courier.lapsed or lease._reaped:
             raise LedgerError(
                 f"Redis at {self.courier.address} has not heard from this process for too long, and may have"
                 " given its reservation away; nothing was sent"
             )
-        lease.was_sent = True
+        lease._was_sent = True
         key = f"{self.courier.prefix}sent:{self.courier.process}"
-        if not self.courier.notice.write(key, lease.id):
-            self.courier.post(["sent", lease.id])
+        if not self.courier.notice.write(key, lease._id):
+            self.courier.post(["sent", lease._id])
 
     # Limits and their figures.
 
@@ -444,7 +444,7 @@ class RedisLedger(SharedLedger):
     def report(self) -> list[list[Any]]:
         self._slack.clear()
         leases = [
-            [lease.id, to_wire(lease.amount), lease.names, lease.about, int(lease.was_sent)]
+            [lease._id, to_wire(lease._amount), lease._names, lease._about, int(lease._was_sent)]
             for lease in self._leases.values()
         ]
         totals = {name: to_wire(total) for name, total in self._totals.items()}
@@ -459,9 +459,9 @@ class RedisLedger(SharedLedger):
         self._stopped = reasons
         if reasons:
             for lease in list(self._leases.values()):
-                for name in lease.names:
+                for name in lease._names:
                     if name in reasons:
-                        lease.revoke(stopped(name, reasons[name]))
+                        lease._revoke(stopped(name, reasons[name]))
         if self.courier.lost:
             for waiting in self._waiting.values():
                 if waiting.queued:
@@ -472,12 +472,12 @@ class RedisLedger(SharedLedger):
     def reaped(self) -> None:
         self._slack.clear()
         for lease in self._leases.values():
-            lease.reaped = True
+            lease._reaped = True
 
     def reconnected(self) -> None:
         for lease in self._leases.values():
-            if lease.was_sent and not lease.settled:
-                self.courier.post(["sent", lease.id])
+            if lease._was_sent and not lease.settled:
+                self.courier.post(["sent", lease._id])
 
     def regular(self) -> list[tuple[list[Any], Callable[[Any], None] | None]]:
         watched = [name for name, count in self._slack.open.items() if count > 0]

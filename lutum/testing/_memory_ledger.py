@@ -140,8 +140,8 @@ class MemoryLease(SharedLease):
     """An amount of a ledger in memory."""
 
     def __init__(self, book: _Book, process: _Process, amount: Amount, accounts: list[_Account]) -> None:
-        self.amount: Amount = amount
-        self.was_sent: bool = False
+        self._amount: Amount = amount
+        self._was_sent: bool = False
         self.settled: bool = False
         self._book = book
         self._process = process
@@ -151,7 +151,7 @@ class MemoryLease(SharedLease):
         self._revoked: BudgetExceeded | None = None
 
     def grow(self, usage: Usage | Estimate) -> bool:
-        want, held = amount_of(usage), self.amount
+        want, held = amount_of(usage), self._amount
         more = Amount(pico=max(0, want.pico - held.pico))
         if want.tokens > held.tokens:
             more = Amount(want.input - held.input, want.output - held.output, more.pico)
@@ -161,7 +161,7 @@ class MemoryLease(SharedLease):
             return False
         for account in self._accounts:
             account.held += more
-        self.amount = held + more
+        self._amount = held + more
         return True
 
     def settle(self, usage: Usage) -> None:
@@ -172,7 +172,7 @@ class MemoryLease(SharedLease):
         for account in self._accounts:
             account.turn(self._book.clock())
             if self._charge is None:
-                account.held -= self.amount
+                account.held -= self._amount
             elif self._charge != Usage():
                 account.spent = _minus(account.spent, self._charge)
             account.spent += usage
@@ -181,30 +181,30 @@ class MemoryLease(SharedLease):
     def sent(self) -> None:
         if self._charge is not None:
             raise LedgerError("the process of this lease was killed; nothing was sent")
-        self.was_sent = True
+        self._was_sent = True
 
     def on_revoked(self, stop: Callable[[BudgetExceeded], None]) -> None:
         self._stop = stop
         if self._revoked is not None:
             stop(self._revoked)
 
-    def revoke(self, error: BudgetExceeded) -> None:
+    def _revoke(self, error: BudgetExceeded) -> None:
         """End the turn that holds the lease."""
         self._revoked = error
         if self._stop is not None:
             self._stop(error)
 
-    def draws_on(self, account: _Account) -> bool:
+    def _draws_on(self, account: _Account) -> bool:
         return account in self._accounts
 
-    def reap(self) -> None:
+    def _reap(self) -> None:
         """Its process is dead: charge what was sent, release what was not."""
-        cost = Decimal(self.amount.pico) / PICO if self.amount.pico else None
-        charge = Usage(self.amount.input, self.amount.output, cost_usd=cost, known="estimated")
-        self._charge = charge if self.was_sent else Usage()
+        cost = Decimal(self._amount.pico) / PICO if self._amount.pico else None
+        charge = Usage(self._amount.input, self._amount.output, cost_usd=cost, known="estimated")
+        self._charge = charge if self._was_sent else Usage()
         for account in self._accounts:
-            account.held -= self.amount
-            if self.was_sent:
+            account.held -= self._amount
+            if self._was_sent:
                 account.spent += charge
 
 
@@ -302,8 +302,8 @@ class MemoryScope(SharedLedger):
             refusal = self._book.refusal([account], Amount())
             assert refusal is not None
             for lease in list(self._process_leases()):
-                if lease.draws_on(account):
-                    lease.revoke(refusal)
+                if lease._draws_on(account):
+                    lease._revoke(refusal)
         self._book.serve()
 
     async def resume(self) -> None:
@@ -375,7 +375,7 @@ class MemoryLedger(MemoryScope):
             claim.error = LedgerError("the process was killed; nothing was reserved")
             claim.event.set()
         for lease in process.leases:
-            lease.reap()
+            lease._reap()
         process.leases.clear()
         self._book.serve()
 

@@ -63,7 +63,7 @@ async def turn(ledger: RedisLedger, gate: anyio.Semaphore, cancels: bool) -> Non
                 bill += 20
             await anyio.sleep(rng.random() * 0.1)
         except BaseException:
-            lease.settle(Usage(bill) if lease.was_sent else Usage())
+            lease.settle(Usage(bill) if lease._was_sent else Usage())
             raise
         lease.settle(Usage(bill))
         counts["done"] += 1
