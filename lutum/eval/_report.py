@@ -62,7 +62,7 @@ class RunReport:
             sorted(results, key=lambda result: (result.case, result.trial))
         )
         self.threshold = threshold
-        self.info = RunInfo(threshold=threshold) if info is None else info
+        self.info: RunInfo = RunInfo(threshold=threshold) if info is None else info
         self.stopped = stopped
         self.folder = folder
 
