@@ -42,6 +42,11 @@ def _halves(data: bytes) -> list[tuple[int, int, bool]]:
     return found
 
 
+def _opens_string(data: bytes, at: int) -> bool:
+    """Return whether a string begins at `at`: the quote before it is not an escaped one."""
+    return data[at - 1 : at] == b'"' and data[at - 2 : at - 1] != b"\\"
+
+
 def _replaced(data: bytes, spans: list[tuple[int, int, bytes]]) -> bytes:
     pieces, at = list[bytes](), 0
     for start, end, new in sorted(spans):
@@ -88,7 +93,7 @@ class HalfPairs:
             if not halves and b'"ping"' in data:
                 self._held = held  # comes between any two deltas
                 return [(name, data)]
-            other = next((h for h in halves if not h[2] and data[h[0] - 1 : h[0]] == b'"'), None)
+            other = next((h for h in halves if not h[2] and _opens_string(data, h[0])), None)
             whole = _REPLACEMENT
             if other is not None:
                 whole = held[1][slice(*held[2])] + data[other[0] : other[1]]

@@ -45,6 +45,11 @@ def test_an_escaped_backslash_is_no_half() -> None:
     assert joined([data]) == (["\\ud83d"], False)
 
 
+def test_a_half_behind_an_escaped_quote() -> None:
+    """It does not begin its string, so it is not the other half of what the last event ended with."""
+    assert joined([rb'{"t":"Hi \ud83d"}', rb'{"t":"\"\ude00"}']) == (["Hi �", '"�'], True)
+
+
 @given(st.lists(texts, max_size=5))
 def test_the_joined_text(pieces: list[str]) -> None:
     """Joined, the strings are what JavaScript joins, with U+FFFD for each half that has no other."""
