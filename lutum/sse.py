@@ -15,6 +15,7 @@ __all__ = ["SSEDecoder", "SSEError"]
 _find_regular = re.compile(rb"(?:event: (.*)\n)?data: (.*)\n\n|(?s:.+)").findall
 
 _BOM = b"\xef\xbb\xbf"
+_FIELD_STARTS = (b"d", b"e", b":")
 # Numbers: `in` with bytes on the left first tries, and fails, to read them as one.
 _CR, _LF = b"\r\n"
 
@@ -60,6 +61,9 @@ class SSEDecoder:
           SSEError: an event is longer than `max_event_bytes`.
         """
         self.position += (size := len(data))
+        if self._lead == b"" and data[:1] in _FIELD_STARTS:  # no BOM
+            self._lead = None
+            self._between = True
         # Most chunks are whole regular events. The last byte identifies most others, and cheaply.
         if self._between and 0 < size <= self._max and data[-1] == _LF and _CR not in data:
             events: list[tuple[bytes, bytes]] = _find_regular(data)

@@ -43,12 +43,12 @@ from lutum.dialect.json import (
     string,
 )
 from lutum.dialect.stream import StreamDecoder
-from lutum.dialect.usage import UsageReports, count, is_odd
+from lutum.dialect.usage import UsageReports, count
 from lutum_claude import _messages, _turn, _wire
 from lutum_claude._citations import citation_of
 from lutum_claude._errors import ERRORS
 from lutum_claude._received import CALLS, ReceivedBlock
-from lutum_claude._usage import COUNTS, read_usage, with_requested
+from lutum_claude._usage import COUNTS, has_odd_count, read_usage, with_requested
 
 _SILENT = frozenset({"text", "thinking", "tool_use"})  # have events of their own
 _NOTHING = frozenset({b"", b"null", b'""', b"{}", b"[]"})
@@ -314,12 +314,11 @@ class ClaudeDecoder(StreamDecoder):
             message["usage"] = Raw(encode(self._usage))
         elif not is_null(event.usage):
             out.append(ProviderEvent("usage", copied(event.usage)))
-        if (reason := self._stop_reason) and (
-            error := _wire.FINISH.broken(reason, self._response, data)
-        ) is not None:
+        reason = self._stop_reason
+        if reason and (error := _wire.FINISH.broken(reason, self._response, data)) is not None:
             self._done = True
             raise error
-        if delta and self._stop_reason == "refusal" and not self._spoke:
+        if delta and reason == "refusal" and not self._spoke:
             self._spoke = True
             self._deltas += 1
             out.append(RefusalDelta(_turn.refusal_words(bytes(message.get("stop_details", b"")))))
@@ -358,17 +357,23 @@ class ClaudeDecoder(StreamDecoder):
 
     def _report(self, reported: dict[str, Raw], out: list[Event]) -> None:
         """Lay a report over the earlier ones; what is no count does not stand for one."""
-        for name, value in reported.items() if self._usage else ():
-            known = count(self._usage.get(name)) is not None
-            odd = name in COUNTS and count(value) is None
-            # LiteLLM's bridges end with zeros for what they have reported before.
-            zeroed = known and name in COUNTS[:2] and not count(value) and not _cached(reported)
-            if name not in self._usage or not (bytes(value) == b"null" or (known and odd) or zeroed):
-                self._usage[name] = value
-        self._usage = self._usage or dict(reported)
+        usage = self._usage
+        first = not usage
+        for name, value in () if first else reported.items():
+            before = usage.get(name)
+            if before is not None and before != value:
+                known, figure = count(before) is not None, count(value)
+                odd = figure is None and name in COUNTS
+                # LiteLLM's bridges end with zeros for what they have reported before.
+                zeroed = known and not figure and name in COUNTS[:2] and not _cached(reported)
+                if bytes(value) == b"null" or (known and odd) or zeroed:
+                    continue
+            usage[name] = value
+        if first:
+            self._usage = usage = dict(reported)
         final = self._stop_reason is not None and count(reported.get("output_tokens")) is not None
-        found = with_requested(read_usage(self._usage), self._usage, self._rates)
-        if any(is_odd(reported.get(name)) for name in COUNTS):
+        found = with_requested(read_usage(usage), usage, self._rates)
+        if not first and has_odd_count(reported):
             found = msgspec.structs.replace(found, odd=True)
         raw = encode(reported) if found.odd else b""
         self._reports.take(found, raw, out, counted=self._deltas, final=final, free=self._free)

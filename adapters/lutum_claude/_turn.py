@@ -192,7 +192,7 @@ def takes_id(id: str) -> bool:
 
 def is_by_program(block: bytes) -> bool:
     """Return whether a block is a call made by a program that the model wrote in an earlier response."""
-    if _wire.decode_tag(block).type != "tool_use" or b'"caller"' not in block:
+    if b'"caller"' not in block or _wire.decode_tag(block).type != "tool_use":
         return False
     caller = decode_object(block).get("caller")
     return starts_with(caller, b"{") and string(decode_object(caller).get("type")) not in (None, "direct")
@@ -208,6 +208,8 @@ def _live(blocks: Sequence[bytes]) -> list[tuple[str, bytes]]:
     """The blocks with their types, without what a fallback made void."""
     typed = [(_wire.decode_tag(block).type, block) for block in blocks]
     last = max((i for i, (kind, _) in enumerate(typed) if kind == "fallback"), default=0)
+    if not last:
+        return typed
     answered = {_id(block, "tool_use_id") for _, block in typed}
     return [
         (kind, block)

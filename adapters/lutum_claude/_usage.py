@@ -14,6 +14,8 @@ from lutum.dialect.usage import Reported, cost, count, is_odd, member, settle, t
 COUNTS = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 """Members that hold a number of tokens."""
 
+_RATE_MEMBERS = frozenset({"service_tier", "speed", "inference_geo"})
+
 
 def read_usage(members: Mapping[str, Raw]) -> Reported:
     """Read a usage object. Cache reads and writes come beside `input_tokens`, and are input too.
@@ -49,22 +51,28 @@ def read_usage(members: Mapping[str, Raw]) -> Reported:
 
 
 def _read(members: Mapping[str, Raw]) -> Reported:
-    fresh, output, written, read = (count(members.get(name)) for name in COUNTS)
-    odd = [name for name in COUNTS if is_odd(members.get(name))]
+    get = members.get
+    fresh, output, written, read = map(count, map(get, COUNTS))
+    odd = has_odd_count(members) if None in (fresh, output, written, read) else False
     # An unreadable part of the input makes the whole unknown.
-    whole = None if fresh is None or {*odd} & {*COUNTS[2:]} else fresh + (written or 0) + (read or 0)
+    unknown = fresh is None or (odd and any(is_odd(get(name)) for name in COUNTS[2:]))
     return Reported(
-        input_tokens=whole,
+        input_tokens=None if unknown or fresh is None else fresh + (written or 0) + (read or 0),
         output_tokens=output,
         cache_read_tokens=read,
         cache_write_tokens=written,
         cache_write_1h_tokens=count(member(members, "cache_creation", "ephemeral_1h_input_tokens")),
         reasoning_tokens=count(member(members, "output_tokens_details", "thinking_tokens")),
-        cost_usd=cost(members.get("cost")),  # a gateway's bill; the API itself sends none
+        cost_usd=cost(get("cost")),  # a gateway's bill; the API itself sends none
         web_searches=count(member(members, "server_tool_use", "web_search_requests")),
         rates=_rates(members),
-        odd=bool(odd),
+        odd=odd,
     )
+
+
+def has_odd_count(members: Mapping[str, Raw]) -> bool:
+    """Return whether a count is present and cannot be read as one."""
+    return any(is_odd(members.get(name)) for name in COUNTS)
 
 
 def requested_rates(tail: Mapping[str, bytes], body: bytes) -> tuple[str, ...]:
@@ -75,6 +83,8 @@ def requested_rates(tail: Mapping[str, bytes], body: bytes) -> tuple[str, ...]:
 
 def with_requested(reported: Reported, members: Mapping[str, Raw], requested: tuple[str, ...]) -> Reported:
     """Return the report with the rates that were asked for, where it does not say which were billed."""
+    if not requested:
+        return reported
     silent = {"fast": "speed", "us": "inference_geo", "priority": "service_tier", "batch": "service_tier"}
     more = tuple(r for r in requested if r in silent and silent[r] not in members and r not in reported.rates)
     return msgspec.structs.replace(reported, rates=reported.rates + more) if more else reported
@@ -82,6 +92,8 @@ def with_requested(reported: Reported, members: Mapping[str, Raw], requested: tu
 
 def _rates(members: Mapping[str, Raw]) -> tuple[str, ...]:
     """Return what was billed at another than the standard rate (platform.claude.com, "Pricing")."""
+    if _RATE_MEMBERS.isdisjoint(members):
+        return ()
     try:
         tier, speed = string(members.get("service_tier")), string(members.get("speed"))
         place = string(members.get("inference_geo"))

@@ -27,6 +27,7 @@ TEXT_BYTES: Final = 64 * 1024
 """How much of a body that is neither a stream nor JSON is kept: what `ProviderError.body` keeps."""
 
 _FIELDS: Final = (b"data", b"event", b"id", b"retry")
+_USUAL: Final = (b"data: ", b"event: ")  # how nearly every stream begins
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -79,10 +80,13 @@ class AnswerReader:
           ProviderError: an event or the body is too long.
         """
         if self._kind != "stream":
-            if not self._sniff(data):
+            if not self._body and data.startswith(_USUAL):
+                self._kind = "stream"
+            elif not self._sniff(data):
                 return []
-            data = bytes(self._body)
-            self._body.clear()
+            else:
+                data = bytes(self._body)
+                self._body.clear()
         end = max(data.rfind(b"\n"), data.rfind(b"\r"))
         if end >= 0:
             self._tail = data[end + 1 : end + 2]

@@ -117,7 +117,7 @@ def member(members: Mapping[str, Raw], *path: str) -> Raw | None:
     *outer, last = path
     for name in outer:
         inner = members.get(name)
-        if not starts_with(inner, b"{"):
+        if inner is None or not starts_with(inner, b"{"):
             return None
         try:
             members = decode_object(inner)
@@ -127,7 +127,9 @@ def member(members: Mapping[str, Raw], *path: str) -> Raw | None:
 
 
 def _decimal(value: Raw | bytes | None) -> Decimal | None:
-    lexeme = b"" if value is None else bytes(value).strip()
+    if value is None:
+        return None
+    lexeme = bytes(value).strip()
     if lexeme.startswith(b'"'):
         try:
             lexeme = msgspec.json.decode(lexeme, type=str).strip().encode()
