@@ -6,7 +6,7 @@ A model without a row is sent what you asked for.
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -111,6 +111,7 @@ UNKNOWN = Model()
 _LONGER = re.compile(r"-\d{1,2}(?!\d)")
 
 
+@lru_cache(maxsize=1024)
 def family(model: str) -> str | None:
     """The row of `MODELS` that a model id belongs to, also in the spellings of other hosts."""
     start = model.find("claude-")
@@ -125,7 +126,7 @@ def family(model: str) -> str | None:
     return None
 
 
-@cache
+@lru_cache(maxsize=1024)
 def capabilities(model: str) -> Model:
     found = family(model)
     return MODELS[found] if found else UNKNOWN
@@ -147,6 +148,7 @@ _CACHE_TOKENS = {
 }
 
 
+@lru_cache(maxsize=1024)
 def shortest_cached(model: str) -> int:
     """Return the tokens of the shortest prefix that the model's prompt cache takes."""
     name = family(model) or ""

@@ -134,8 +134,8 @@ def unbounded(spec: ClaudeSettings) -> tuple[str, ...]:
         found.append("mcp_servers")
     if options.container is not None:
         found.append("container")
-    extra = options.extra_body or {}
-    edits = [v for v in (options.context_management, extra.get("context_management")) if v is not None]
+    extra = (options.extra_body or {}).get("context_management")
+    edits = [edit for edit in (options.context_management, extra) if edit is not None]
     # A compaction reads the whole context once more and writes a summary; both are billed.
     if any(b'"compact' in to_bytes("context_management", value) for value in edits):
         found.append("context_management (compaction)")

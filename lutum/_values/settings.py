@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -129,10 +129,15 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     def over(self, base: Settings) -> Settings:
         """These, and the base's where nothing is said here."""
-        merged = _over(self, base)
-        mine = {type(option) for option in self.ext}
-        kept = tuple(option for option in base.ext if type(option) not in mine)
-        return msgspec.structs.replace(merged, timeout=self.timeout.over(base.timeout), ext=kept + self.ext)
+        if self is base:
+            return self
+        ext = self.ext
+        if base.ext:
+            mine = {type(option) for option in ext}
+            ext = (*(option for option in base.ext if type(option) not in mine), *ext)
+        said = _said(self)
+        said.update(timeout=self.timeout.over(base.timeout), ext=ext)
+        return msgspec.structs.replace(base, **said)
 
     def option(self, kind: type[O]) -> O | None:
         """The provider option of that type, if one was given."""
@@ -143,8 +148,12 @@ S = TypeVar("S", bound=Struct)
 
 
 def _over(top: S, base: S) -> S:
-    said = {name: getattr(top, name) for name in top.__struct_fields__ if getattr(top, name) is not UNSET}
-    return msgspec.structs.replace(base, **said)
+    said = _said(top)
+    return msgspec.structs.replace(base, **said) if said else base
+
+
+def _said(values: Struct) -> dict[str, Any]:
+    return {name: value for name in values.__struct_fields__ if (value := getattr(values, name)) is not UNSET}
 
 
 _RETRYABLE = frozenset({"rate_limit", "overloaded", "server", "timeout"})
