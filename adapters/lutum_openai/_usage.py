@@ -9,42 +9,43 @@ import msgspec
 from msgspec import Raw
 
 from lutum.dialect.json import FAULTS, decode_object, encode, is_null, starts_with, string
-from lutum.dialect.usage import Reported, cost, count, is_odd, member
+from lutum.dialect.usage import Reported, cost, count, member
 from lutum_openai._options import OpenAIOptions
 
 # xAI: ten thousand million ticks are a dollar.
 _TICKS_PER_DOLLAR = 10**10
 
-# Figures, each with its places in order of preference: Responses, Chat Completions, others.
+# Figures, each with its places (an object in the report or "", and a member) in order of preference:
+# Responses, Chat Completions, others.
 _FIGURES = {
-    "input_tokens": (("input_tokens",), ("prompt_tokens",)),
-    "output_tokens": (("output_tokens",), ("completion_tokens",)),
-    "total_tokens": (("total_tokens",),),
+    "input_tokens": (("", "input_tokens"), ("", "prompt_tokens")),
+    "output_tokens": (("", "output_tokens"), ("", "completion_tokens")),
+    "total_tokens": (("", "total_tokens"),),
     "cache_read_tokens": (
         ("input_tokens_details", "cached_tokens"),
         ("prompt_tokens_details", "cached_tokens"),
-        ("prompt_cache_hit_tokens",),  # DeepSeek
-        ("cached_tokens",),  # Moonshot
-        ("num_cached_tokens",),  # Together
-        ("cache_read_input_tokens",),  # LiteLLM, Databricks
+        ("", "prompt_cache_hit_tokens"),  # DeepSeek
+        ("", "cached_tokens"),  # Moonshot
+        ("", "num_cached_tokens"),  # Together
+        ("", "cache_read_input_tokens"),  # LiteLLM, Databricks
     ),
     "cache_write_tokens": (
         ("input_tokens_details", "cache_write_tokens"),
         ("prompt_tokens_details", "cache_write_tokens"),
-        ("cache_creation_input_tokens",),  # LiteLLM, Databricks
+        ("", "cache_creation_input_tokens"),  # LiteLLM, Databricks
     ),
     "cache_write_1h_tokens": (("cache_creation", "ephemeral_1h_input_tokens"),),
     "reasoning_tokens": (
         ("output_tokens_details", "reasoning_tokens"),
         ("completion_tokens_details", "reasoning_tokens"),
-        ("reasoning_tokens",),  # Perplexity
+        ("", "reasoning_tokens"),  # Perplexity
     ),
     "tool_input_tokens": (("prompt_tokens_details", "tool_use_tokens"),),
     "web_searches": (
         ("server_tool_use", "web_search_requests"),
         ("server_tool_use_details", "web_search_requests"),  # OpenRouter
         ("server_side_tool_usage_details", "web_search_calls"),  # xAI
-        ("num_search_queries",),  # Perplexity
+        ("", "num_search_queries"),  # Perplexity
     ),
     "audio_input_tokens": (
         ("input_tokens_details", "audio_tokens"),
@@ -61,20 +62,31 @@ def read_usage(reported: Raw | bytes) -> Reported | None:
         members = decode_object(reported)
     except FAULTS:
         return Reported(odd=True)
+    details = {name: _details(value) for name, value in members.items() if starts_with(value, b"{")}
     figures = dict[str, int]()
     odd = False
     for name, places in _FIGURES.items():
-        for place in places:
-            value = member(members, *place)
-            odd = odd or is_odd(value)
-            if (figure := count(value)) is not None:
-                figures[name] = figure
+        for outer, last in places:
+            value = (details.get(outer, {}) if outer else members).get(last)
+            if value is None:
+                continue
+            if (figure := count(value)) is None:
+                odd = odd or not is_null(value)
+                continue
+            figures[name] = figure
             if figure:
                 break
     amount = _cost(members)
     if not odd and amount is None and not figures:
         return None
     return msgspec.structs.replace(Reported(cost_usd=amount, odd=odd), **figures)
+
+
+def _details(value: Raw | bytes) -> dict[str, Raw]:
+    try:
+        return decode_object(value)
+    except FAULTS:
+        return {}
 
 
 def read_timings(reported: Raw | bytes | None) -> Reported | None:
