@@ -41,17 +41,21 @@ class Backend(NamedTuple):
     wakeup: Callable[[], Wakeup]
 
 
+def is_trio(loop: object) -> bool:
+    """Return whether a native token of anyio is that of trio, and not an asyncio loop."""
+    # By name: another thread may be in the middle of the first import of the backend that does not run here.
+    return type(loop).__module__.partition(".")[0] == "trio"
+
+
 def running_backend_name() -> str:
     """Return "trio" or "asyncio"."""
-    loop = current_token().native_token
-    return "trio" if type(loop).__module__.partition(".")[0] == "trio" else "asyncio"
+    return "trio" if is_trio(current_token().native_token) else "asyncio"
 
 
 def running_backend() -> Backend:
     """That of the running loop, and for it alone."""
     loop: Any = current_token().native_token
-    # By name: another thread may be in the middle of the first import of the backend that does not run here.
-    if type(loop).__module__.partition(".")[0] == "trio":
+    if is_trio(loop):
         trio = sys.modules["trio"]
         return Backend(trio.lowlevel.current_task, trio.current_time, partial(TrioWakeup, trio.lowlevel))
     import asyncio

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -127,13 +128,16 @@ async def test_the_key_of_a_third_party() -> None:
 
 
 def test_importing_adapters_is_light() -> None:
-    """The packages load no HTTP at all before an adapter is made, and an adapter loads no HTTP library but
-    ours."""
+    """The packages load no HTTP at all before an adapter is made. An adapter loads no HTTP library but ours,
+    and nothing that is slow to load and that a first turn does not need: no backend that may not run, no
+    parser of mail headers, no archives and temporary files."""
     program = "import sys, lutum.transport, lutum_claude, lutum_gemini, lutum_openai, lutum_openrouter\n"
     program += "assert 'httptools' not in sys.modules\n"
     program += "lutum_claude.ClaudeAdapter('m')\nassert 'httptools' in sys.modules\n"
-    program += "assert not {'httpx', 'httpcore', 'h11'} & set(sys.modules)\n"
-    subprocess.run([sys.executable, "-c", program], check=True)
+    unused = ("httpx", "httpcore", "h11", "asyncio", "trio", "email.utils", "tempfile", "urllib.request")
+    program += f"assert not {set(unused)} & set(sys.modules), {set(unused)} & set(sys.modules)\n"
+    clean = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    subprocess.run([sys.executable, "-I", "-c", program], check=True, env=clean)
 
 
 MAKERS: dict[str, tuple[Callable[..., HttpAdapter], str]] = {

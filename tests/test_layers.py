@@ -46,6 +46,7 @@ PROVIDERS = {"lutum_clouds", "lutum_claude", "lutum_openai", "lutum_openrouter",
 # that are slow to load or not on each platform.
 LATE = {
     "asyncio",
+    "certifi",
     "coredis",
     "email.utils",
     "fcntl",
@@ -62,6 +63,7 @@ LATE = {
     "readline",
     "shtab",
     "trio",
+    "urllib",
     "zoneinfo",
 }
 LAZY = {"lutum.cli", "lutum.testing", "lutum.trace", "lutum._http", "lutum._telemetry"}

@@ -15,8 +15,9 @@ import pytest
 from anyio.abc import SocketAttribute
 from anyio.lowlevel import checkpoint
 
-from lutum._http import socket as _tcp
-from lutum._http.socket import UNREAD_BYTES, TcpStream, connect_tcp
+from lutum._http import connect as _tcp
+from lutum._http.connect import connect_tcp
+from lutum._http.socket import UNREAD_BYTES, TcpStream
 from lutum.testing import cancel_at
 
 pytestmark = pytest.mark.anyio

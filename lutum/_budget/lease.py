@@ -195,6 +195,11 @@ class BudgetLease:
         wake((self._chain[-1],), try_grant)
         return again
 
+    @property
+    def keeps_rates(self) -> bool:
+        """Whether anything would be learned from the limits that a response reports."""
+        return self._shared is not None or self._rates is not None
+
     def _revoke(self, error: BudgetExceeded) -> None:
         """End the turn that holds the lease, or the one that is still reserving."""
         self._revoked = error

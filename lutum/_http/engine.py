@@ -281,21 +281,31 @@ class EngineRequest:
         """Whether the last byte of the answer has arrived."""
         return self._answer is not None and self._answer.whole
 
+    def release(self) -> bool:
+        """Keep the connection if the answer was read to its end; return False if `aclose` has to close it."""
+        answer, connection, home = self._answer, self._connection, self._home
+        if answer is None or connection is None or home is None or answer.headers is None:
+            return False
+        if not (answer.reusable and self._written):
+            return False
+        keeps = _keep_alive(answer.headers.get("keep-alive", ""))
+        if not home.put(connection, None if keeps is None else float(keeps[1])):
+            return False
+        self._open = False
+        self._decompress = self._answer = self._connection = None
+        answer.close()
+        return True
+
     async def aclose(self) -> None:
         """Keep the connection if the answer was read to its end, and close it otherwise."""
+        if self.release():
+            return
         self._open = False
         self._decompress = None
         answer, self._answer = self._answer, None
-        if answer is None:
-            return await self._drop()
-        answer.close()
-        if answer.reusable and self._written and self._home is not None and answer.headers is not None:
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                keeps = _keep_alive(answer.headers.get("keep-alive", ""))
-                await self._home.put(connection, None if keeps is None else float(keeps[1]))
-            return None
-        return await self._drop()
+        if answer is not None:
+            answer.close()
+        await self._drop()
 
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -345,6 +346,14 @@ class HttpExchange:
         kind = self._call.content_type[:100] or "missing"
         return Interrupted(f"the response ended without its terminal event (content type {kind}){came}")
 
+    def release(self) -> bool:
+        """Keep the connection for the next request if the answer was read to its last byte.
+
+        Return False if there is something to wait for, so that `aclose` has to be called.
+        """
+        release: Callable[[], bool] | None = getattr(self._call, "release", None)
+        return release is not None and release()
+
     async def aclose(self) -> None:
         """Let go of the connection; bounded, shielded, and silent about how it went.
 
@@ -380,3 +389,5 @@ def _preload() -> None:
     """Load what a first connection would load: a turn should not wait for the disk."""
     for name in ("encodings.idna", "stringprep"):
         importlib.import_module(name)
+    if "asyncio" in sys.modules:  # if not, its loop is not chosen yet, and may be trio's
+        importlib.import_module("lutum._http.asyncio_socket")

@@ -12,7 +12,6 @@ before it is used, and idle connections that the server closed are closed here w
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import threading
 import time
@@ -20,14 +19,16 @@ import warnings
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import anyio
 from anyio.abc import ByteStream
 from anyio.lowlevel import current_token
 
+from lutum._backend import is_trio
+from lutum._http.connect import connect_tcp
 from lutum._http.http_client import Connector as Connector
-from lutum._http.socket import TcpStream, connect_tcp
+from lutum._http.socket import TcpStream
 from lutum._http.tls import TlsStream, start_tls, tls_context
 from lutum._run import at_end_of_run
 
@@ -152,8 +153,8 @@ class IdleConnections:
             raise
         return found
 
-    async def put(self, connection: Connection, seconds: float | None) -> None:
-        """Keep a connection whose response was read to its end.
+    def put(self, connection: Connection, seconds: float | None) -> bool:
+        """Keep a connection whose response was read to its end. Return False if it has to be closed.
 
         Args:
           seconds: how long the server says that it keeps it.
@@ -161,16 +162,20 @@ class IdleConnections:
         # A second less, because the server's clock began to run earlier.
         keep = IDLE_SECONDS if seconds is None else min(IDLE_SECONDS, seconds - 1)
         if self.closed or keep <= 0:
-            await connection.close()
-            return
+            return False
+        if len(self._idle) >= MAX_IDLE:
+            oldest = self._idle[0].tcp
+            if oldest is None:
+                return False
+            del self._idle[0]
+            oldest.close_now()
         connection.idle_until = time.monotonic() + keep
         connection.settles_in = 0.0
         self._idle.append(connection)
-        if len(self._idle) > MAX_IDLE:
-            await self._idle.pop(0).close()
         if connection.tcp is not None and not self._swept:
             self._swept = True
             _later(self._sweep)
+        return True
 
     def _sweep(self) -> bool:
         """Close the connections that are of no more use. Return whether there is anything left to watch."""
@@ -207,7 +212,7 @@ def _later(sweep: Callable[[], bool]) -> None:
     It is a timer on asyncio and a system task on trio, so it ends with the loop and nothing waits for it.
     """
     loop: Any = current_token().native_token
-    if isinstance(loop, asyncio.AbstractEventLoop):
+    if not is_trio(loop):
 
         def again() -> None:
             if sweep():
@@ -231,20 +236,25 @@ class LoopPool:
     """Gives each event loop its own `IdleConnections`, so that a socket is only touched by its own loop."""
 
     def __init__(self) -> None:
-        self._loops: WeakKeyDictionary[object, IdleConnections] = WeakKeyDictionary()
+        self._loops: WeakKeyDictionary[Any, IdleConnections] = WeakKeyDictionary()
+        self._last: tuple[ref[Any], IdleConnections] | None = None  # the dictionary costs more than a poll
         self._lock = threading.Lock()  # loops may run in several threads
 
     def here(self) -> IdleConnections:
         """Return those of the running loop."""
         loop = current_token().native_token
+        last = self._last
+        if last is not None and last[0]() is loop and not last[1].closed:
+            return last[1]
         found = self._loops.get(loop)
         if found is None or found.closed:
             with self._lock:
                 # An asyncio transport holds its loop, so these would stay for as long as we do.
                 for other in list(self._loops):
-                    if isinstance(other, asyncio.AbstractEventLoop) and other.is_closed():
+                    if not is_trio(other) and other.is_closed():
                         del self._loops[other]
                 found = self._loops[loop] = IdleConnections()
+        self._last = (ref(loop), found)
         return found
 
     def __len__(self) -> int:

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import base64
 import os
+import sys
 from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
 from typing import Final, final
 from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies
 
 import anyio
 
 from lutum._http.answer import HttpAnswer, MalformedAnswer
+from lutum._http.connect import connect_tcp
 from lutum._http.heads import RequestHeaders, Target, request_head
 from lutum._http.pool import Connection, Origin
-from lutum._http.socket import TcpStream, connect_tcp
+from lutum._http.socket import TcpStream
 from lutum._http.tls import start_tls, tls_context
 from lutum._values.errors import BadValue
 
@@ -237,7 +238,7 @@ class Proxies:
     """
 
     def __init__(self) -> None:
-        named = getproxies()
+        named = _named_proxies()
         self._no_proxy = named.get("no", "")
         self._by_scheme: dict[str, Proxy] = {}
         for scheme in ("http", "https"):
@@ -252,6 +253,20 @@ class Proxies:
         if proxy is None or is_direct(self._no_proxy, target.host, target.port):
             return None
         return proxy
+
+
+def _named_proxies() -> dict[str, str]:
+    # Windows and macOS have settings of their own. Elsewhere the module, which takes 5 ms to load, reads the
+    # environment alone.
+    if sys.platform not in ("darwin", "win32") and not any(map(_is_proxy_variable, os.environ)):
+        return {}
+    from urllib.request import getproxies
+
+    return getproxies()
+
+
+def _is_proxy_variable(name: str) -> bool:
+    return name[-6:].lower() == "_proxy"
 
 
 def _proxy(url: str, key: str) -> Proxy:

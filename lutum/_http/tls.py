@@ -11,10 +11,10 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
+from importlib.util import find_spec
 from typing import Any, final
 
 import anyio
-import certifi
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from lutum._http.socket import TcpStream
@@ -37,12 +37,26 @@ def tls_context() -> ssl.SSLContext:
                 raise NotADirectoryError
             context = ssl.create_default_context(capath=folder)
         else:
-            context = ssl.create_default_context(cafile=certifi.where())
+            context = ssl.create_default_context(cafile=_bundle())
     except OSError as exc:
         name = "SSL_CERT_FILE" if file else "SSL_CERT_DIR"
         raise BadValue(name, f"no certificates could be read from {os.environ.get(name)!r}") from exc
     context.set_alpn_protocols(["http/1.1"])
     return context
+
+
+def _bundle() -> str:
+    """Return the file with certifi's certificates."""
+    # Its `where()` says so too, but loads seven modules of archives and temporary files for it. Distributions
+    # that use the system's certificates ship no such file and change `where()`.
+    spec = find_spec("certifi")
+    if spec is not None and spec.origin is not None:
+        file = os.path.join(os.path.dirname(spec.origin), "cacert.pem")
+        if os.path.isfile(file):
+            return file
+    from certifi import where
+
+    return where()
 
 
 async def start_tls(stream: TcpStream, host: str) -> TlsStream:

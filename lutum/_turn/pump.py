@@ -279,17 +279,19 @@ class Pump:
         raise Interrupted("the response ended without its terminal event")
 
     async def _open(self, exchange: Exchange, deadlines: Deadlines) -> None:
-        marked = False
+        marked: Phase | None = None
 
         def mark(phase: Phase) -> None:
             nonlocal marked
-            marked = True
             if phase == "sent":
                 self.counter.sent = True
+            elif phase == "connecting":
+                deadlines.arm("connect")
             else:
-                if phase == "connected":
-                    self.lease.sent()  # before a byte is written: the process may be killed while it is
-                deadlines.arm("connect" if phase == "connecting" else "first_event")
+                self.lease.sent()  # before a byte is written: the process may be killed while it is
+                if marked is not None:  # over a kept connection `first_event` has just begun
+                    deadlines.arm("first_event")
+            marked = phase
 
         deadlines.arm("first_event")
         try:
@@ -305,11 +307,11 @@ class Pump:
                     error.retry_after = wait or None
             raise
         else:
-            if exchange.response is not None:
+            if exchange.response is not None and self.lease.keeps_rates:
                 self.lease.update_rates(exchange.response, None, self._rate_limits(exchange.response))
         finally:
             # A client that reports no phases may have sent everything, so it is charged as if it had.
-            if not marked and not getattr(self._untraced, "unsent", False):
+            if marked is None and not getattr(self._untraced, "unsent", False):
                 self.counter.sent = True
                 self.lease.sent()
 
@@ -440,6 +442,9 @@ class Pump:
         if exchange is None:
             return
         try:
+            release: Callable[[], bool] | None = getattr(exchange, "release", None)
+            if release is not None and release():
+                return
             with anyio.move_on_after(CLOSE, shield=True):
                 await exchange.aclose()
         except Exception:

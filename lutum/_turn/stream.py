@@ -363,6 +363,8 @@ class Stream(Generic[R]):
                 " iterate inside"
             )
         self._check_consumer()
+        if self._result is not None and self._channel.ended and self._pump.failure is None:
+            raise StopAsyncIteration  # nothing follows `Completed`
         try:
             self._frames = iter(await self._channel.receive())
             return

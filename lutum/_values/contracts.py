@@ -156,11 +156,12 @@ class Decoder(Protocol):
 class Exchange(Protocol):
     """One request in flight. The pump opens it, receives until it ends, and always closes it.
 
-    Three more attributes are read where an exchange has them. `unsent: bool` is True while nothing can have
+    Four more attributes are read where an exchange has them. `unsent: bool` is True while nothing can have
     been sent, whether or not phases are marked, for instance while a key is fetched. `refusal:
     ProviderError | None` is the error status of an answer whose body is still being read; if a timeout cuts
     that short, the turn raises it in place of the timeout. `unfinished() -> TurnError` is the error of an
-    answer that ended without its terminal event.
+    answer that ended without its terminal event. `release() -> bool` lets go of the connection if that needs
+    no waiting; if it returns False, `aclose` is called.
     """
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Final, cast
 
 from lutum._values.errors import BadValue
@@ -94,7 +93,9 @@ _DURATION = re.compile(
 
 def two_counts(headers: Mapping[str, str], limit: str, left: str) -> tuple[int, int] | None:
     """Return the values of two headers, a limit and the rest of it; None unless both are counts."""
-    texts = headers.get(limit, ""), headers.get(left, "")
+    if limit not in headers:
+        return None
+    texts = headers[limit], headers.get(left, "")
     if not all(text.isascii() and text.isdigit() and len(text) < 16 for text in texts):
         return None
     figures = int(texts[0]), int(texts[1])
@@ -112,6 +113,8 @@ def duration(text: str) -> float | None:
 
 def http_date(text: str) -> float | None:
     """Return an HTTP date in seconds since the epoch; None for anything else."""
+    from email.utils import parsedate_to_datetime  # takes 5 ms to load, and few responses need it
+
     try:
         return parsedate_to_datetime(text).timestamp()
     except (ValueError, OverflowError):
