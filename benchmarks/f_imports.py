@@ -116,7 +116,7 @@ def measure(url: str, quick: bool) -> Report:
     )
     report.checks += [
         Check("import lutum", took["lutum"]["cpu"], 0.10, " s"),
-        Check("import lutum, an adapter ready", took["lutum, an adapter ready"]["cpu"], 0.35, " s"),
+        Check("import lutum, an adapter ready", took["lutum, an adapter ready"]["cpu"], 0.13, " s"),
     ]
     firsts = {
         name: partial(first_byte, code) for name, code in FIRST_BYTE.items() if not quick or "lutum" in name
