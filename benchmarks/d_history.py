@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from measure import Check, Plot, Report, Table, by_hand, interleaved, python
+from measure import Plot, Report, Table, by_hand, interleaved, python
 
 QUESTION, ANSWER = "How deep is the river at mile %d? " * 4, "It is %d feet deep there, give or take. " * 12
 CLIENTS = ("lutum", "anthropic", "pydantic-ai", "openai")
@@ -197,8 +197,8 @@ def measure(url: str, quick: bool) -> Report:
         )
     )
     best = min(at[client][1_000] for client in clients if client != "lutum")
-    report.checks.append(Check("1,000 turns: lutum / best peer", at["lutum"][1_000] / best, 0.25))
-    report.checks.append(Check("items encoded for one more request", encoded, 1))
+    report.check("1,000 turns: lutum / best peer", at["lutum"][1_000] / best)
+    report.check("items encoded for one more request", encoded)
     report.plots.append(Plot("history", "The next request of a session", "turns", "ms", found))
     return report
 

@@ -8,7 +8,7 @@ import time
 import tracemalloc
 from collections.abc import Callable
 
-from measure import Check, Report, Table, by_hand
+from measure import Report, Table, by_hand
 
 import lutum
 from lutum.testing import ScriptedAdapter
@@ -95,7 +95,8 @@ def measure(url: str, quick: bool) -> Report:
             ),
         )
     )
-    report.checks += [Check("fork", forked, 1.0, " us"), Check("fork", size, 200, " bytes")]
+    report.check("time of a fork", forked, " us")
+    report.check("size of a fork", size, " bytes")
     return report
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from limits import LIMITS
+
 HERE = Path(__file__).parent
 
 
@@ -60,6 +62,14 @@ class Report:
     tables: list[Table] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     plots: list[Plot] = field(default_factory=list)
+
+    @property
+    def letter(self) -> str:
+        return self.title[1]
+
+    def check(self, what: str, value: float, unit: str = "") -> None:
+        """Hold a figure to its limit in `limits.py`."""
+        self.checks.append(Check(what, value, LIMITS[self.letter][what], unit))
 
 
 class Run(NamedTuple):
