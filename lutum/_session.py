@@ -40,7 +40,7 @@ class Session:
     are the settings its turns inherit.
     """
 
-    __slots__ = ("_bills", "_committed", "_defaults", "_ephemerals", "_llm", "_stored", "_transcript")
+    __slots__ = ("_committed", "_defaults", "_ephemerals", "_kept_bills", "_llm", "_stored", "_transcript")
 
     def __init__(self, llm: Lutum, transcript: Transcript | None = None) -> None:
         check_type("llm", llm, Lutum, "a Lutum: Session(Lutum(adapter))")
@@ -49,9 +49,17 @@ class Session:
         self._transcript = Transcript() if transcript is None else transcript
         self._ephemerals: tuple[tuple[int, Item], ...] = ()
         self._committed: TurnRequest | None = None
-        self._bills = Bills()
+        self._kept_bills: Bills | None = None
         self._stored: tuple[object, Transcript] | None = None  # a branch, and where it was last saved to
         self._defaults = Settings()
+
+    @property
+    def _bills(self) -> Bills:
+        """Made when a turn needs them, because most forks of a fan-out run one turn or none."""
+        bills = self._kept_bills
+        if bills is None:
+            bills = self._kept_bills = Bills()
+        return bills
 
     @property
     def llm(self) -> Lutum:
@@ -225,11 +233,16 @@ class Session:
 
     def fork(self, llm: Lutum | None = None) -> Session:
         """Another cursor on the same transcript, with the same ephemerals and defaults; O(1)."""
-        fork = Session(self._llm if llm is None else llm, self._transcript)
+        if llm is not None:
+            check_type("llm", llm, Lutum, "a Lutum: session.fork(Lutum(adapter))")
+        fork = Session.__new__(Session)  # without the checks of values that were checked before
+        fork._llm = self._llm if llm is None else llm
+        fork._transcript = self._transcript
         fork._ephemerals = self._ephemerals
         fork._committed = self._committed
+        fork._kept_bills = None
         fork._stored = self._stored
-        fork.defaults = self.defaults
+        fork._defaults = self._defaults
         return fork
 
     def turns(self) -> list[CommittedTurn]:

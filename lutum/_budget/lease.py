@@ -196,7 +196,7 @@ class BudgetLease:
         return again
 
     @property
-    def keeps_rates(self) -> bool:
+    def _keeps_rates(self) -> bool:
         """Whether anything would be learned from the limits that a response reports."""
         return self._shared is not None or self._rates is not None
 

@@ -57,6 +57,11 @@ class TurnLease:
         """Record that another request is sent for the same turn. It does not wait for the rates."""
         self._lease._reserve_retry()
 
+    @property
+    def keeps_rates(self) -> bool:
+        """Whether anything would be learned from the limits that a response reports."""
+        return self._lease._keeps_rates
+
     def update_rates(
         self, response: Response, wait: float | None = None, limits: Sequence[RateLimit] = ()
     ) -> float | None:

@@ -87,13 +87,17 @@ class AnswerReader:
             else:
                 data = bytes(self._body)
                 self._body.clear()
+        in_line = bool(self._tail)
+        stray = bool(self._strays) or (not in_line and data[:1] in (b"{", b"<"))
         end = max(data.rfind(b"\n"), data.rfind(b"\r"))
         if end >= 0:
             self._tail = data[end + 1 : end + 2]
         elif not self._tail:
             self._tail = data[:1]
-        if (self._strays or b"\n{" in data or b"\n<" in data) and len(self._strays) < TEXT_BYTES:
-            self._strays += data[:TEXT_BYTES]
+        if (stray or b"\n{" in data or b"\n<" in data) and len(self._strays) < TEXT_BYTES:
+            # From the start of a line, because the rest of a field's line looks like a stray one.
+            lines = data.partition(b"\n")[2] if in_line and not self._strays else data
+            self._strays += lines[:TEXT_BYTES]
         try:
             events = self._sse.feed(data)
         except SSEError as exc:

@@ -119,3 +119,14 @@ def test_what_stands_between_events_is_kept_up_to_a_bound() -> None:
     assert held < 3 * answer.TEXT_BYTES
     with pytest.raises(lutum.ProviderError, match="not an answer"):
         reading.check_strays()
+
+
+def test_a_stray_page_is_seen_however_the_reads_are_cut() -> None:
+    """The first read may end in the middle of an event, whose rest is not a stray line."""
+    body = b'data: {"a":1}\n\n<html>502</html>\n'
+    for at in range(1, len(body)):
+        reader = AnswerReader(Response(), ErrorTable())
+        reader.feed(body[:at])
+        reader.feed(body[at:])
+        with pytest.raises(ProviderError, match="not an answer of this API: <html>502"):
+            reader.check_strays()
