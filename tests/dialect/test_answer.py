@@ -125,8 +125,8 @@ def test_a_stray_page_is_seen_however_the_reads_are_cut() -> None:
     """The first read may end in the middle of an event, whose rest is not a stray line."""
     body = b'data: {"a":1}\n\n<html>502</html>\n'
     for at in range(1, len(body)):
-        reader = AnswerReader(Response(), ErrorTable())
-        reader.feed(body[:at])
-        reader.feed(body[at:])
-        with pytest.raises(ProviderError, match="not an answer of this API: <html>502"):
-            reader.check_strays()
+        reading = reader()
+        reading.feed(body[:at])
+        reading.feed(body[at:])
+        with pytest.raises(lutum.ProviderError, match="not an answer of this API: <html>502"):
+            reading.check_strays()
