@@ -48,12 +48,18 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0], default=False)
 def nightly(session: nox.Session) -> None:
-    """Run the tests with many more hypothesis examples, 200,000 mutated streams, and a soak.
+    """Run the tests with many more hypothesis examples, 200,000 mutated streams, 100,000 mutated HTTP answers
+    through sockets, and a soak.
 
     The soak is 50,000 turns on each loop; `nox -s nightly -- tests/test_soak.py` runs it alone.
     """
     session.install(".[test]", "uvloop; sys_platform != 'win32'")
-    more = {"HYPOTHESIS_PROFILE": "nightly", "LUTUM_MUTATIONS": "200000", "LUTUM_SOAK": "50000"}
+    more = {
+        "HYPOTHESIS_PROFILE": "nightly",
+        "LUTUM_MUTATIONS": "200000",
+        "LUTUM_ANSWERS": "100000",
+        "LUTUM_SOAK": "50000",
+    }
     session.run("pytest", "-m", "", *session.posargs, env=more)
 
 
