@@ -224,7 +224,7 @@ def test_an_estimate_does_not_starve(adapter: str) -> None:
     """The median of estimate over bill, and of 95 in 100: an estimate far above the bill holds up others."""
     ratios = sorted(row.ratio for row in bounded(adapter) if not row.media)
     assert ratios[len(ratios) // 2] <= 1.55
-    assert high(ratios) < 3.0
+    assert high(ratios) <= 2.8
     assert high([row.ratio for row in bounded(adapter, "raw") if not row.media]) <= 3.0
 
 
@@ -234,5 +234,5 @@ def test_other_recordings_would_say_the_same(adapter: str) -> None:
     mostly no further above either, and it is covered as well."""
     chance, found = random.Random(7), [row.ratio for row in bounded(adapter) if not row.media]
     halves = [chance.sample(found, len(found) // 2) for _ in range(200)]
-    assert sum(high(half) <= 3.1 for half in halves) / len(halves) >= 0.65
+    assert sum(high(half) <= 3.0 for half in halves) / len(halves) >= 0.95
     assert min(sum(ratio >= 1 for ratio in half) / len(half) for half in halves) >= 0.85

@@ -13,7 +13,9 @@ ASCII_PER_TOKEN = 3.0
 OTHER_TOKENS = 1.5  # a character outside ASCII: CJK takes 1 to 1.5, most other scripts less
 MESSAGE_TOKENS = 6
 REQUEST_TOKENS = 8
-THINKING_TOKENS = 30  # what comes with thinking
+THINKING_TOKENS = 30
+"""What comes with thinking that was asked for. Models that think unasked bill nothing for it: 10 to 19 tokens
+for a few words (claude-sonnet-5, claude-fable-5 and claude-opus-5, recorded)."""
 FORMAT_TOKENS = 180  # what comes with output_config.format besides the schema
 TOOLS_TOKENS = 600
 """The system prompt that comes with tools: 264 to 530 (agents-and-tools/tool-use, "Pricing"). Claude 4.5
