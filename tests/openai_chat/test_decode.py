@@ -620,3 +620,14 @@ def test_anything(lines: list[bytes], data: st.DataObject) -> None:
         if isinstance(event, lutum.Completed):
             assert lutum.decode_frame(lutum.encode_frame([event])) == [event]
             json.loads(event.turn.wire)
+
+
+def test_annotations_are_citations() -> None:
+    """Each is shown when it comes, and is on the turn (OpenAI's search models, OpenRouter)."""
+    place = {"url": "https://a.test", "title": "A", "start_index": 0, "end_index": 5}
+    cited = {"type": "url_citation", "url_citation": place}
+    events = decode(stream({"content": "Rhine"}, {"annotations": [cited, 5]}))
+    [added] = of(events, lutum.CitationAdded)
+    assert (added.citation.url, added.citation.title, added.citation.end) == ("https://a.test", "A", 5)
+    assert completed(events).turn.citations[0] == added.citation
+    assert [event.data for event in of(events, lutum.ProviderEvent)] == [b"5"]

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Raw
 
 from lutum import (
+    CitationAdded,
     Completed,
     Estimate,
     Event,
@@ -42,6 +43,7 @@ from lutum.dialect.json import (
 from lutum.dialect.logprobs import SampledTokens
 from lutum.dialect.usage import Mode, Reported, UsageReports, member
 from lutum_openai._chunks import NOTHING, ChunkDecoder
+from lutum_openai._citations import citation_of
 from lutum_openai._usage import rates_of, read_timings, read_usage
 from lutum_openai.chat import _turn, _wire
 from lutum_openai.chat._assemble import ReceivedMessage
@@ -205,7 +207,8 @@ class ChatDecoder(ChunkDecoder):
             members = decode_object(delta)
             for kind, text, json in self._message.take(members):
                 if kind == "other":
-                    out.append(ProviderEvent(text, json))
+                    cited = citation_of(json) if text == "annotations" else None
+                    out.append(ProviderEvent(text, json) if cited is None else CitationAdded(cited))
                     continue
                 self._deltas += 1
                 if kind == "text":
