@@ -141,7 +141,7 @@ def own(kind: corpus.Name, added: list[Any]) -> list[Any]:
         of_model = message.get("role") == "assistant" or (
             kind == "openai_responses"
             and "role" not in message
-            and not str(message.get("type", "")).endswith("_output")
+            and (message.get("execution") == "server" or not message.get("type", "").endswith("_output"))
         )
         if not of_model:
             break
