@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from lutum_claude._hosts import HOSTS as CLAUDE_HOSTS
 from lutum_clouds import DOORS, FEATURES, CloudDoor
 from lutum_openai._hosts import HOSTS, HostRow
 from lutum_openai._profiles import Profile
@@ -48,6 +49,14 @@ Three rules go with the model instead of the host, at every server that applies 
 """
 
 
+MESSAGES = """
+## Hosts of the Messages API
+
+`ClaudeAdapter` speaks to each of them, with the base URL that ends before `/v1/messages`. A host without a
+row is sent what every endpoint of the dialect takes.
+
+"""
+
 CLOUDS = """
 ## Clouds
 
@@ -62,7 +71,9 @@ def page() -> str:
     rows = sorted(HOSTS, key=lambda row: row.title.lower())
     lines = [HEAD, "| name | host | found by |\n|---|---|---|\n"]
     lines += [f"| `{row.name}` | {row.title} | {_places(row)} |\n" for row in rows]
-    return "".join(lines) + "".join(map(_section, rows)) + CLOUDS + "".join(map(_door, DOORS))
+    return (
+        "".join(lines) + "".join(map(_section, rows)) + _messages_api() + CLOUDS + "".join(map(_door, DOORS))
+    )
 
 
 def _places(row: HostRow) -> str:
@@ -82,6 +93,15 @@ def _section(row: HostRow) -> str:
         lines.append("The defaults.\n")
     if row.note:
         lines.append(f"\n{row.note}\n")
+    return "".join(lines)
+
+
+def _messages_api() -> str:
+    lines = [MESSAGES, "| host | found by | what differs |\n|---|---|---|\n"]
+    for row in CLAUDE_HOSTS:
+        places = ", ".join(f"`{host}`" for host in row.hosts)
+        facts = [f"`{name} = True`: {_markdown(source)}" for name, source in row.sources.items()]
+        lines.append(f"| {row.title} | {places} | {'; '.join([*facts, *filter(None, [row.note])])} |\n")
     return "".join(lines)
 
 

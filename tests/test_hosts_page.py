@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import lutum
+from lutum_claude._hosts import HOSTS as CLAUDE_HOSTS, ClaudeHost, host_of
 from lutum_openai import OpenAIAdapter, OpenAIChatAdapter, Profile
 from lutum_openai._hosts import HOSTS, PROFILES, HostRow, for_model, host_row, profile_of
 from lutum_openai._profiles import UNKNOWN
@@ -37,6 +38,17 @@ def test_every_value_has_a_source(row: HostRow) -> None:
         for local in ("127.0.0.1", "localhost", "[::1]", "192.168.0.7", "gpu", "box.local"):
             assert host_row(f"{local}:{port}") is row
         assert host_row(f"example.com:{port}") is None
+
+
+@pytest.mark.parametrize("row", CLAUDE_HOSTS, ids=lambda row: row.name)
+def test_every_value_of_a_messages_host_has_a_source(row: ClaudeHost) -> None:
+    """Likewise in the table of hosts that speak the Messages API."""
+    known = ("name", "title", "hosts", "sources", "note")
+    fields = [field for field in ClaudeHost.__struct_fields__ if field not in known]
+    assert row.sources.keys() == {name for name in fields if getattr(row, name)}
+    assert row.sources or row.note
+    assert all(host_of(host.replace("*", "us-east-1")) is row for host in row.hosts)
+    assert not host_of("gateway.example").strict
 
 
 def test_names_are_unique() -> None:

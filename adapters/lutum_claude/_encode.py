@@ -45,7 +45,8 @@ def prepare(request: TurnRequest, config: ClaudeConfig) -> Prepared:
     if len(body) > _wire.REQUEST_BYTES:
         raise BadValue("input", f"makes a request of {len(body)} bytes, more than {_wire.REQUEST_BYTES}")
     tokens = messages.tokens + _estimate.REQUEST_TOKENS
-    tokens += _estimate.THINKING_TOKENS if settings.thinks else 0
+    asked = settings.thinking.get("type") in ("enabled", "adaptive")
+    tokens += _estimate.THINKING_TOKENS if asked else 0
     if output is not None and messages.value_tool is None:
         tokens += _estimate.text_tokens(output.schema) + _estimate.FORMAT_TOKENS
     return Prepared(

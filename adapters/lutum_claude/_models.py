@@ -29,6 +29,7 @@ class Model(Struct, frozen=True):
       binds: checks that thinking comes back behind what it was made behind, and reports what it drops. What
         goes back is decided as if all of them did: the list grows with every model.
       max_output: cap of max_tokens.
+      strict: tools may have `strict` (build-with-claude/structured-outputs, "Strict tool use": from 4.5 on).
     """
 
     thinking: frozenset[str] | None = None
@@ -39,6 +40,7 @@ class Model(Struct, frozen=True):
     late_system: bool = False
     binds: bool = False
     max_output: int | None = None
+    strict: bool = False
 
 
 def _model(
@@ -51,7 +53,7 @@ def _model(
     binds: bool = False,
     max_output: int = 128_000,
 ) -> Model:
-    return Model(frozenset(thinking), thinks, sampling, forced, prefill, late_system, binds, max_output)
+    return Model(frozenset(thinking), thinks, sampling, forced, prefill, late_system, binds, max_output, True)
 
 
 # Sources: the pages "What's new" of each model, "Extended thinking", "Prefix checks" and "Mid-conversation

@@ -242,10 +242,13 @@ def messages_of(settings: ClaudeSettings, pieces: RequestPieces) -> ClaudeMessag
         changes=capable.late_system and not settings.config.vertex,
         place=join.can_change(),
         by_tool=settings.by_tool,
+        strict=settings.host.strict and capable.strict,
     )
     if plan.inexact_reason or plan.value_tool:
         join = joined(in_place, changed=True)  # `tools` itself is another, and with it every prefix
     _check(join, settings)
+    if settings.host.thinking_block and settings.thinking.get("type") != "disabled":
+        fill_thinking(join)
     preface = [plan.changes] if plan.changes else []
     preface += [_one_turn(item) for _, item, _ in one_turn]
     for message in preface:
@@ -305,3 +308,14 @@ def note(extra: bytes, lost: Sequence[int]) -> str:
     if not extra and not lost:
         return ""
     return "-" + blake2b(encode([extra.decode(), list(lost)]), digest_size=8).hexdigest()
+
+
+_NO_THINKING = ContentBlock(b'{"type":"thinking","thinking":"","signature":""}', False)
+
+
+def fill_thinking(join: Join) -> None:
+    """Put an empty thinking block before each assistant message that has none."""
+    for message in join.messages:
+        thinks = any(b'"type":"thinking"' in block.json[:40] for block in message.blocks)
+        if message.role == "assistant" and not message.raw and not thinks:
+            message.blocks.insert(0, _NO_THINKING)

@@ -5,7 +5,9 @@ Everything a model is known to refuse of its thinking is refused here, by the ta
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -15,6 +17,7 @@ from lutum.abc import TurnRequest
 from lutum.dialect.json import to_bytes
 from lutum.dialect.options import options_of
 from lutum_claude import _models, _wire
+from lutum_claude._hosts import ClaudeHost, host_of
 from lutum_claude._options import ClaudeOptions
 
 
@@ -43,6 +46,7 @@ class ClaudeSettings(Struct, frozen=True, kw_only=True):
       thinks: thinking is on: asked for, or not said and on by itself.
       may_think: it is on, or nothing is known of the model: those at `/anthropic` endpoints think unasked.
       by_tool: a structured value is asked for by a forced tool.
+      host: what is known about the host.
     """
 
     config: ClaudeConfig
@@ -55,6 +59,7 @@ class ClaudeSettings(Struct, frozen=True, kw_only=True):
     thinks: bool
     may_think: bool
     by_tool: bool
+    host: ClaudeHost
 
 
 EFFORT_BUDGETS = {"low": 2_048, "medium": 8_192, "high": 16_384, "max": 32_000}
@@ -71,9 +76,10 @@ def settings_of(request: TurnRequest, config: ClaudeConfig) -> ClaudeSettings:
     model = config.model if settings.model is UNSET else settings.model
     capable = _models.capabilities(model)
     options = options_of(request, config.options)
-    given = settings.option(ClaudeOptions) or ClaudeOptions()
-    if settings.effort is not UNSET and given.effort is None and given.thinking is None:
-        options = with_effort(options, settings.effort, model, capable, settings.max_output_tokens)
+    if settings.effort is not UNSET:
+        given = settings.option(ClaudeOptions)
+        if given is None or (given.effort is None and given.thinking is None):
+            options = with_effort(options, settings.effort, model, capable, settings.max_output_tokens)
     server_tools = tuple(to_bytes(f"server_tools[{i}]", t) for i, t in enumerate(options.server_tools or ()))
     asked = thinking(model, capable, options)
     kind = asked.get("type")
@@ -89,7 +95,13 @@ def settings_of(request: TurnRequest, config: ClaudeConfig) -> ClaudeSettings:
         thinks=thinks,
         may_think=thinks or (capable is _models.UNKNOWN and kind is None),
         by_tool=request.output is not None and options.structured == "tool",
+        host=_host(config.url),
     )
+
+
+@lru_cache(maxsize=256)
+def _host(url: str) -> ClaudeHost:
+    return host_of(urlsplit(url).hostname or "")
 
 
 def thinking(model: str, capable: _models.Model, options: ClaudeOptions) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from msgspec import Raw, Struct
 from lutum import BadValue, ToolDef
 from lutum.abc import OutputFormat, ToolPlan, TurnRequest
 from lutum.dialect.json import decode_object, encode, is_object, same_value
+from lutum.dialect.schema import narrow
 from lutum_claude import _estimate, _wire
 
 _KEY = "1 to 64 of A-Z a-z 0-9 _ . -"
@@ -28,6 +29,10 @@ _PROPERTY = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 
 # "input_schema does not support oneOf, allOf, or anyOf at the top level"
 _COMBINATORS = ("anyOf", "oneOf", "allOf")
+
+MOST_STRICT_TOOLS = 20
+MOST_UNIONS = 16
+_UNIONS = ('"anyOf"', '"type":[', '"type": [')
 
 
 class _ChangedTool(Struct):
@@ -75,8 +80,11 @@ class ToolWire(Struct, frozen=True):
 
 
 @lru_cache(maxsize=1024)
-def tool_json(tool: ToolDef) -> bytes:
+def tool_json(tool: ToolDef, *, strict: bool = False) -> bytes:
     """A tool's entry; its schema goes in as it was given.
+
+    Args:
+      strict: the API holds the input to the schema.
 
     Raises:
       BadValue: a name of tool or parameter that Claude does not take, or a schema that is no JSON object.
@@ -97,7 +105,35 @@ def tool_json(tool: ToolDef) -> bytes:
         if not _PROPERTY.fullmatch(key):
             raise BadValue("tools", f"a parameter of {tool.name!r} is called {key!r}; Claude takes {_KEY}")
     described = b',"description":' + encode(tool.description) if tool.description else b""
-    return b'{"name":%b%b,"input_schema":%b}' % (encode(tool.name), described, tool.schema.encode())
+    return b'{"name":%b%b,"input_schema":%b%b}' % (
+        encode(tool.name),
+        described,
+        tool.schema.encode(),
+        b',"strict":true' if strict else b"",
+    )
+
+
+@lru_cache(maxsize=1024)
+def strict_names(tools: tuple[ToolDef, ...]) -> frozenset[str]:
+    """Return the tools that are sent with `strict`, which a host and a model must take.
+
+    It is left out where the API would refuse the request: a schema with keywords that its grammars lack, more
+    than 20 such tools, or more than 16 parameters of several types (build-with-claude/structured-outputs,
+    "Schema complexity limits"). A tool without parameters has nothing to enforce.
+    """
+    found = [tool for tool in tools if tool.strict and _is_plain(tool.schema)]
+    unions = sum(tool.schema.count(mark) for tool in found for mark in _UNIONS)
+    if len(found) > MOST_STRICT_TOOLS or unions > MOST_UNIONS:
+        return frozenset()
+    return frozenset(tool.name for tool in found)
+
+
+def _is_plain(schema: str) -> bool:
+    try:
+        narrowed, dropped = narrow(schema, _wire.SCHEMAS)
+    except BadValue:
+        return False
+    return not dropped and same_value(narrowed.encode(), schema.encode()) and any(_properties(schema))
 
 
 def _properties(schema: str) -> Iterable[str]:
@@ -118,6 +154,7 @@ def plan(
     changes: bool,
     place: bool,
     by_tool: bool,
+    strict: bool,
 ) -> ToolWire:
     """The wire form of a request's tools.
 
@@ -126,13 +163,14 @@ def plan(
       changes: the model takes tool changes.
       place: a system message may stand at the end of this request.
       by_tool: a structured value is asked for by a forced tool.
+      strict: host and model take `strict`. Only entries of `tools` have it, which the first turn fixes.
 
     Raises:
       BadValue: a tool that Claude does not take.
     """
-    wire = _planned(request.tools, prefaces, server_tools, changes=changes, place=place)
+    wire = _planned(request.tools, prefaces, server_tools, changes=changes, place=place, strict=strict)
     if by_tool and request.output is not None:
-        tools = (*wire.tools, value_tool(request, request.output))
+        tools = (*wire.tools, value_tool(request, request.output, strict=strict))
         wire = msgspec.structs.replace(wire, tools=tools, value_tool=request.output.name)
     if not wire.tools:
         return wire
@@ -147,8 +185,10 @@ def _planned(
     *,
     changes: bool,
     place: bool,
+    strict: bool,
 ) -> ToolWire:
-    head = server_tools + tuple(map(tool_json, tools.head))
+    enforced = strict_names(tools.head) if strict else frozenset[str]()
+    head = server_tools + tuple(tool_json(tool, strict=tool.name in enforced) for tool in tools.head)
     # A forced choice needs an entry in `tools`: "tool_choice may only be specified while providing tools".
     if not changes or (tools.choice in ("any", "tool") and not head):
         return _appended(tools, head)
@@ -167,15 +207,19 @@ def _planned(
     return ToolWire(head, b'{"role":"system","content":[%b]}' % b",".join(blocks))
 
 
-def value_tool(request: TurnRequest, output: OutputFormat) -> bytes:
+def value_tool(request: TurnRequest, output: OutputFormat, *, strict: bool) -> bytes:
     """The tool whose forced call is the structured value.
+
+    Args:
+      strict: host and model take `strict`.
 
     Raises:
       BadValue: a tool of the turn has its name.
     """
     if any(tool.name == output.name for tool in (*request.tools.head, *request.tools.new)):
         raise BadValue("output", f"a tool is already called {output.name!r}")
-    return tool_json(ToolDef(output.name, output.schema, "Gives the answer."))
+    tool = ToolDef(output.name, output.schema, "Gives the answer.", strict=True)
+    return tool_json(tool, strict=strict and bool(strict_names((tool,))))
 
 
 def offer(head: tuple[ToolDef, ...], prefaces: Iterable[bytes]) -> Offer:
@@ -199,8 +243,9 @@ def _appended(tools: ToolPlan, head: tuple[bytes, ...]) -> ToolWire:
         return ToolWire(head)
     anew = {tool.name: tool_json(tool) for tool in tools.new}
     known = {tool.name for tool in tools.head}
-    server = head[: len(head) - len(tools.head)]
-    kept = tuple(anew.get(tool.name) or tool_json(tool) for tool in tools.head)
+    at = len(head) - len(tools.head)
+    server = head[:at]
+    kept = tuple(anew.get(tool.name) or sent for tool, sent in zip(tools.head, head[at:], strict=True))
     added = tuple(json for name, json in anew.items() if name not in known)
     reason = f"tools were sent that the first turn had not: {', '.join(anew)}"
     return ToolWire((*server, *kept, *added), b"", reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from lutum.dialect.json import encode
 from lutum_claude import _wire
@@ -15,6 +16,7 @@ _BREAKPOINT = {
     "1h": b',"cache_control":{"type":"ephemeral","ttl":"1h"}}',
 }
 _STREAM = b',"stream":true}'
+_quoted = lru_cache(maxsize=1024)(encode)
 _ROLE = {role: encode(role) for role in ("user", "assistant", "system")}
 
 
@@ -26,7 +28,7 @@ def body_of(settings: ClaudeSettings, tools: Sequence[bytes], join: Join, member
     if settings.config.vertex:
         out = [b'{"anthropic_version":' + encode(_wire.VERTEX_VERSION)]
     else:
-        out = [b'{"model":' + encode(settings.model)]
+        out = [b'{"model":' + _quoted(settings.model)]
     if tools:
         out.append(b',"tools":[%b]' % _joined(tool_blocks))
     if join.system:
@@ -40,7 +42,7 @@ def body_of(settings: ClaudeSettings, tools: Sequence[bytes], join: Join, member
     ]
     out[-1] = out[-1][:-1]
     out.append(b"]")
-    out += [b",%b:%b" % (encode(name), value) for name, value in members.items()]
+    out += [b",%b:%b" % (_quoted(name), value) for name, value in members.items()]
     out.append(_STREAM)
     return b"".join(out)
 

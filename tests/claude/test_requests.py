@@ -5,10 +5,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from claude import claude_wire
 
 import lutum
 from lutum import BadValue, ModelInput, ToolDef
+from lutum.abc import ToolPlan
 from lutum_claude import ClaudeAdapter, ClaudeOptions
+from lutum_claude._tools import strict_names
 from lutum_claude._turn import turn_from_message
 
 SONNET = "claude-sonnet-4-5"
@@ -148,3 +151,72 @@ def test_thinking_without_a_signature(signature: str | None) -> None:
         content = json.loads(preview.body)["messages"][1]["content"]
         assert [{k: v for k, v in part.items() if k != "cache_control"} for part in content] == kept
         assert preview.forms[0].exact is (len(kept) == 2)
+
+
+CITY = json.dumps(
+    {
+        "type": "object",
+        "properties": {"city": {"type": "string"}},
+        "required": ["city"],
+        "additionalProperties": False,
+    },
+    separators=(",", ":"),
+)
+SIZED = CITY.replace('"string"', '"string","maxLength":3')
+
+
+@pytest.mark.parametrize(
+    ("model", "base", "tool", "strict"),
+    [
+        (SONNET, None, ToolDef("look", CITY, strict=True), True),
+        (SONNET, None, ToolDef("look", CITY), False),
+        (SONNET, None, ToolDef("look", SIZED, strict=True), False),
+        (SONNET, None, ToolDef("look", '{"type":"object","properties":{}}', strict=True), False),
+        ("claude-sonnet-4", None, ToolDef("look", CITY, strict=True), False),
+        (SONNET, "https://gateway.example", ToolDef("look", CITY, strict=True), False),
+        ("deepseek-v4-pro", "https://api.deepseek.com/anthropic", ToolDef("look", CITY, strict=True), False),
+    ],
+)
+def test_strict_tools(model: str, base: str | None, tool: ToolDef, strict: bool) -> None:
+    """`strict` is sent where host and model take it, and the schema is one that the API can enforce."""
+    via = ClaudeAdapter(model, api_key="k", base_url=base)
+    plan = ToolPlan(head=(tool,), choice="auto")
+    prepared = claude_wire.prepare(ModelInput().user("x"), model, tools=plan, via=via)
+    [sent_tool] = claude_wire.body(prepared)["tools"]
+    assert sent_tool.get("strict", False) is strict
+    assert sent_tool["input_schema"] == json.loads(tool.schema)
+
+
+def test_too_many_strict_tools() -> None:
+    """The API refuses more than 20, and more than 16 parameters of several types, so none is then strict."""
+    many = tuple(ToolDef(f"t{i}", CITY, strict=True) for i in range(21))
+    assert len(strict_names(many[:20])) == 20
+    assert strict_names(many) == frozenset()
+    either = CITY.replace('{"type":"string"}', '{"anyOf":[{"type":"string"},{"type":"null"}]}')
+    some = tuple(ToolDef(f"t{i}", either, strict=True) for i in range(17))
+    assert len(strict_names(some[:16])) == 16
+    assert strict_names(some) == frozenset()
+
+
+def test_a_forced_value_tool_is_strict() -> None:
+    class City(msgspec.Struct):
+        name: str
+
+    turn = llm().structured_turn(City, "x").ext(ClaudeOptions(structured="tool"))
+    assert sent(turn)["tools"][0]["strict"] is True
+    older = llm("claude-sonnet-4").structured_turn(City, "x").ext(ClaudeOptions(structured="tool"))
+    assert "strict" not in sent(older)["tools"][0]
+
+
+def test_an_empty_thinking_block_where_the_host_wants_one() -> None:
+    """At DeepSeek each assistant message has one while the model thinks."""
+    deepseek = llm("deepseek-v4-pro", base_url="https://api.deepseek.com/anthropic")
+    turn = deepseek.text_turn(ModelInput().user("a").assistant("b").user("c"))
+    first, second, third = (message["content"][0] for message in sent(turn)["messages"])
+    assert (first["type"], second["type"], third["type"]) == ("text", "thinking", "text")
+    off = turn.ext(ClaudeOptions(thinking="disabled"))
+    assert sent(off)["messages"][1]["content"][0]["type"] == "text"
+    elsewhere = llm("glm-5.3", base_url="https://api.z.ai/api/anthropic").text_turn(
+        ModelInput().user("a").assistant("b").user("c")
+    )
+    assert sent(elsewhere)["messages"][1]["content"][0]["type"] == "text"
