@@ -72,6 +72,25 @@ def turn_of(kind: corpus.Name, record: dict[str, Any]) -> lutum.CommittedTurn | 
     return last.turn if isinstance(last, lutum.Completed) else None
 
 
+def sent(kind: corpus.Name, record: dict[str, Any], turn: lutum.CommittedTurn) -> list[Any]:
+    """What a request holds for the turn alone."""
+    given = lutum.ModelInput().user("hi").turn(turn)
+    for call in turn.tool_calls:
+        given = given.tool_result(call.id, "done")
+    model = turn.model or "m"
+    if kind == "claude_messages":
+        adapter: Any = lutum.ClaudeAdapter(model, api_key="k", base_url=f"https://{record['host']}")
+    elif kind == "openai_chat":
+        adapter = chat_wire.adapter(record["host"], model)
+    else:
+        adapter = responses_wire.adapter(model, base_url=f"https://{record['host']}/v1")
+    body = json.loads(adapter.prepare(TurnRequest(transcript=given.user("go on").transcript)).body)
+    items = body[INPUT[kind]]
+    if kind == "openai_responses":
+        return [i for i in items[1:-1] if i.get("type") != "function_call_output"]
+    return [message for message in items if message["role"] == "assistant"]
+
+
 def request(
     kind: corpus.Name, record: dict[str, Any], turn: lutum.CommittedTurn, added: list[Any]
 ) -> list[Any] | None:

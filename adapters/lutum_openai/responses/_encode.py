@@ -33,6 +33,7 @@ from lutum_openai import _estimate
 from lutum_openai._cloud import check_model
 from lutum_openai._endpoint import OpenAIEndpoint
 from lutum_openai._hidden_prompt import hidden_prompt_tokens
+from lutum_openai._hosts import for_model, host_row
 from lutum_openai._items import OpenAIPiece, json_instruction, message_tokens
 from lutum_openai._options import OpenAIOptions
 from lutum_openai._profiles import UNKNOWN, Profile
@@ -40,11 +41,13 @@ from lutum_openai._schemas import schemas_of
 from lutum_openai._thinking import default_bound, openai_effort, portable_effort
 from lutum_openai._usage import requested_rates
 from lutum_openai.responses import _wire
+from lutum_openai.responses._arrange import arranged
 from lutum_openai.responses._ids import distinct
 from lutum_openai.responses._items import ResponsesItemEncoder
 
 _STREAM = b',"stream":true}'
 _NOTHING = Transcript()
+_ANY = Profile(system="any")
 _ENCRYPTED = "reasoning.encrypted_content"
 _LOGPROBS = "message.output_text.logprobs"
 # Members of `extra_body` whose size nobody here can see.
@@ -173,6 +176,8 @@ def prepare(request: TurnRequest, config: ResponsesConfig) -> Prepared:
         said = b'{"type":"message","role":"system","content":%b}' % encode(text)
         input.items.append(said)
         input_tokens += message_tokens(said)
+    head = sum(len(piece.sent) for piece in pieces[: len(request.transcript.head.system)])
+    items = arranged(input.items, head, _template_rules(config, model))
     effort = _effort(request, options, model)
     limit, implicit = _output_limit(request, config, options, model, effort)
     bounded = implicit is None or request.limited or config.profile.default_output != "unlimited"
@@ -193,7 +198,7 @@ def prepare(request: TurnRequest, config: ResponsesConfig) -> Prepared:
     return Prepared(
         request=request,
         url=config.endpoint.url("/responses", model),
-        body=_body(model, tools.entries, input.items, tail),
+        body=_body(model, tools.entries, items, tail),
         model=model,
         headers=request_headers(options.extra_headers, config.headers),
         secret_headers=config.secret_headers,
@@ -210,6 +215,17 @@ def prepare(request: TurnRequest, config: ResponsesConfig) -> Prepared:
         rates=requested_rates(options),
         cacheable=tokens >= CACHE_TOKENS,
     )
+
+
+def _template_rules(config: ResponsesConfig, model: str) -> Profile:
+    """Return what the model's chat template takes, at servers that apply it themselves.
+
+    Providers with a row and no default port are services, which arrange messages for each model.
+    """
+    row = host_row(config.endpoint.host)
+    if row is not None and not row.ports:
+        return _ANY
+    return for_model(config.profile, config.endpoint.host, model)
 
 
 def first_difference(earlier: Prepared, later: Prepared, config: ResponsesConfig) -> str | None:

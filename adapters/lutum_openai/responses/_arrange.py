@@ -1,0 +1,64 @@
+"""The input items of a request as a chat template takes them. No I/O.
+
+Servers that people run themselves turn the items into messages of the model's own template. Most templates
+take one system message, at the start, and some want user and assistant messages in turn. Everything here
+depends only on neighbours, and nothing before an answer changes again, so requests only grow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Raw
+
+from lutum.dialect.json import decode_array, decode_object, encode, string
+from lutum_openai._profiles import Profile
+
+_SYSTEM = (b'{"type":"message","role":"system",', b'{"type":"message","role":"developer",')
+_USER = b'{"type":"message","role":"user",'
+
+
+def arranged(items: Sequence[bytes], head: int, profile: Profile) -> list[bytes]:
+    """Return the items as a host takes them; the first `head` ones are the head's system items."""
+    found = list(items)
+    if profile.system == "one":
+        if head > 1 and all(item.startswith(_SYSTEM) for item in found[:head]):
+            found[:head] = [_joined(found[:head])]
+            head = 1
+        found[head:] = [_as_user(item) if item.startswith(_SYSTEM) else item for item in found[head:]]
+    if profile.alternate:
+        found = _alternating(found)
+    return found
+
+
+def _as_user(item: bytes) -> bytes:
+    texts = [string(decode_object(part).get("text")) or "" for part in _parts(item)]
+    text = "\n\n".join(texts)
+    return b'{"type":"message","role":"user","content":%b}' % encode(f"<system>\n{text}\n</system>")
+
+
+def _alternating(items: Sequence[bytes]) -> list[bytes]:
+    found = list[bytes]()
+    for item in items:
+        if found and item.startswith(_USER) and found[-1].startswith(_USER):
+            found[-1] = _joined([found[-1], item])
+        else:
+            found.append(item)
+    return found
+
+
+def _joined(items: Sequence[bytes]) -> bytes:
+    """Messages of one role as one; the role is that of the first."""
+    contents = [decode_object(item)["content"] for item in items]
+    if all(bytes(content).startswith(b'"') for content in contents):
+        content = encode("\n\n".join(string(content) or "" for content in contents))
+    else:
+        content = b"[" + b",".join(part for item in items for part in _parts(item)) + b"]"
+    return encode({**decode_object(items[0]), "content": Raw(content)})
+
+
+def _parts(item: bytes) -> list[bytes]:
+    content = bytes(decode_object(item)["content"])
+    if content.startswith(b'"'):
+        return [b'{"type":"input_text","text":%b}' % content]
+    return [bytes(part) for part in decode_array(content)]
