@@ -12,7 +12,8 @@ from lutum_openai import Profile
 
 VLLM = "http://localhost:8000/v1"
 GEMMA = "gemma-3-27b-it"
-GIVEN = (
+HEAD = ModelInput().system("be brief").developer("be kind")
+GIVEN = HEAD.user("a").user("b").system("now in French").user("c")
     ModelInput().system("be brief").developer("be kind").user("a").user("b").system("now in French").user("c")
 )
 
