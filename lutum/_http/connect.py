@@ -42,6 +42,7 @@ async def connect_tcp(host: str, port: int) -> TcpStream:
             return TrioTcp(connected)
         from lutum._http.asyncio_socket import AsyncioTcp  # not everybody has asyncio loaded
 
+        stream: TcpStream
         _, stream = await loop.create_connection(lambda: AsyncioTcp(loop, connected), sock=connected)
     except BaseException:
         connected.close()

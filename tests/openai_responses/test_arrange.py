@@ -14,8 +14,6 @@ VLLM = "http://localhost:8000/v1"
 GEMMA = "gemma-3-27b-it"
 HEAD = ModelInput().system("be brief").developer("be kind")
 GIVEN = HEAD.user("a").user("b").system("now in French").user("c")
-    ModelInput().system("be brief").developer("be kind").user("a").user("b").system("now in French").user("c")
-)
 
 
 def sent(base_url: str, model: str = "qwen3.6", given: ModelInput = GIVEN, **more: Any) -> list[Any]:
