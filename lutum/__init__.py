@@ -32,6 +32,7 @@ from lutum._hooks.slots import (
 from lutum._lutum import Lutum as Lutum
 from lutum._publish import publish
 from lutum._run import run as run
+from lutum._schema.lenient import decode as decode
 from lutum._schema.partial import Partial as Partial
 from lutum._session import Session as Session
 from lutum._tools.call import (
@@ -407,6 +408,7 @@ __all__ = [
     "WillRetry",
     "abc",
     "adapter",
+    "decode",
     "decode_frame",
     "dialect",
     "encode_frame",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal, TypeVar, final
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, final, overload
 
 from msgspec.structs import replace
 
@@ -109,13 +109,26 @@ class Lutum:
         """
         return text_turn(self._context, TurnSpec(base=as_transcript(input)))
 
-    def structured_turn(self, type: type[T], input: Input) -> StructuredTurn[T]:
+    @overload
+    def structured_turn(self, type: type[T], input: Input, *, lenient: bool = False) -> StructuredTurn[T]: ...
+    @overload
+    def structured_turn(
+        self, type: object, input: Input, *, lenient: bool = False
+    ) -> StructuredTurn[Any]: ...
+    def structured_turn(self, type: Any, input: Input, *, lenient: bool = False) -> StructuredTurn[Any]:
         """A turn that answers with a value of `type`; nothing happens before it is run.
+
+        A union or an `Annotated` is a type here too; a type checker then knows the value as `Any`.
+
+        Args:
+          lenient: find the value behind reasoning tags, fences or prose, for servers that do not enforce the
+            schema; see docs/structured.md for the rule. What was left out is in `ProviderEvent`s called
+            `stripped`, and the turn is committed as it came.
 
         Raises:
           BadValue: the input is empty, or no schema can say the type; the message has the path.
         """
-        return structured_turn(self._context, type, TurnSpec(base=as_transcript(input)))
+        return structured_turn(self._context, type, TurnSpec(base=as_transcript(input)), lenient=lenient)
 
     def completion(self, prompt: str) -> Completion:
         """Text for one prompt, without a transcript; nothing happens before it is run.
@@ -125,13 +138,23 @@ class Lutum:
         """
         return completion(self._completing(), prompt)
 
-    def structured_completion(self, type: type[T], prompt: str) -> StructuredCompletion[T]:
+    @overload
+    def structured_completion(
+        self, type: type[T], prompt: str, *, lenient: bool = False
+    ) -> StructuredCompletion[T]: ...
+    @overload
+    def structured_completion(
+        self, type: object, prompt: str, *, lenient: bool = False
+    ) -> StructuredCompletion[Any]: ...
+    def structured_completion(
+        self, type: Any, prompt: str, *, lenient: bool = False
+    ) -> StructuredCompletion[Any]:
         """A value of `type` for one prompt, without a transcript; nothing happens before it is run.
 
         Raises:
           BadValue: the prompt is blank, or no schema can say the type; the message has the path.
         """
-        return structured_completion(self._completing(), type, prompt)
+        return structured_completion(self._completing(), type, prompt, lenient=lenient)
 
     def labelled(self, *parts: str | int) -> Lutum:
         """Return a Lutum whose turns carry a label, before the label of each turn; see `TextTurn.label`."""

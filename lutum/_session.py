@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypeVar, final
+from typing import TYPE_CHECKING, Any, TypeVar, final, overload
 
 from lutum._lutum import Lutum, context_of
 from lutum._tools.round import RoundPlan, ToolRound, open_round
@@ -177,13 +177,20 @@ class Session:
         """A text turn on the transcript as it is now; later pushes do not change it."""
         return text_turn(context_of(self._llm), self._spec())
 
-    def structured_turn(self, type: type[T]) -> StructuredTurn[T]:
+    @overload
+    def structured_turn(self, type: type[T], *, lenient: bool = False) -> StructuredTurn[T]: ...
+    @overload
+    def structured_turn(self, type: object, *, lenient: bool = False) -> StructuredTurn[Any]: ...
+    def structured_turn(self, type: Any, *, lenient: bool = False) -> StructuredTurn[Any]:
         """A turn that answers with a value of `type`, on the transcript as it is now.
+
+        Args:
+          lenient: as for `Lutum.structured_turn`.
 
         Raises:
           BadValue: no schema can say the type; the message has the path.
         """
-        return structured_turn(context_of(self._llm), type, self._spec())
+        return structured_turn(context_of(self._llm), type, self._spec(), lenient=lenient)
 
     def commit_text(self, result: TextResult) -> None:
         """Store the turn of a result.

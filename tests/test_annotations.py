@@ -91,6 +91,12 @@ KINDS: dict[str, tuple[Any, dict[str, Any], str, str]] = {
         "null",
         "0",
     ),
+    "Meta on an optional": (
+        Annotated[int | None, msgspec.Meta(ge=1)],
+        {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}]},
+        "null",
+        "0",
+    ),
     "an optional of Field": (
         Optional[Annotated[str, Field(pattern="^a", max_length=3)]],  # noqa: UP045  # Annotated takes no |
         {"anyOf": [{"type": "string", "pattern": "^a", "maxLength": 3}, {"type": "null"}]},
@@ -246,6 +252,17 @@ def test_what_is_not_understood_is_refused_by_name(case: str, place: str) -> Non
     with pytest.raises(lutum.BadValue, match=re.escape(name)) as caught:
         shape_of(PLACES[place](hint))
     assert caught.value.field.startswith("$.x")
+
+
+class Bounded(NamedTuple):
+    x: Annotated[int, Field(ge=0)]
+
+
+def test_a_named_tuple_with_metadata_is_refused() -> None:
+    """msgspec would read it and enforce nothing."""
+    for hint in (Bounded, list[Bounded], tuple[Bounded, int]):
+        with pytest.raises(lutum.BadValue, match="Bounded is a named tuple, and what stands in Annotated"):
+            parameter(hint)
 
 
 def test_what_is_not_understood_of_a_parameter_is_refused_by_name() -> None:

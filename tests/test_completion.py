@@ -165,7 +165,8 @@ async def test_every_adapter_answers_completions(dialect: Any) -> None:
     server = WireServer([Reply("Nile."), Reply(NILE)])
     async with httpx.AsyncClient(transport=server.transport()) as client:
         model = "claude-sonnet-4-5" if dialect is ClaudeAdapter else "gpt-4o"
-        llm = lutum.Lutum(dialect(model, api_key="k", base_url=server.url, http_client=client))
+        url = server.url + ("/v1" if dialect is OpenAIAdapter else "")
+        llm = lutum.Lutum(dialect(model, api_key="k", base_url=url, http_client=client))
         assert (await llm.completion("The longest?").collect()).text == "Nile."
         assert (await llm.structured_completion(River, "The longest?").collect()).value.km == 6650
         assert len(server.requests) == 2

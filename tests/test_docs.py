@@ -4,7 +4,7 @@ How a page is read:
 
 - The ```python blocks of a page are one program, run in order in one namespace.
 - A block may `await` at its top level, as in a notebook: it is then the body of an async function.
-- Functions named `test_*` that a block defines are called.
+- Functions named `test_*` that a block defines are called, with the page's fixtures.
 - A ```text block right behind a ```python block is what that block prints.
 - `my_app` is the reader's own module; here it keeps transcripts in memory.
 - Pages import the examples that are packages.
@@ -86,10 +86,20 @@ def run_block(block: Block, page: Path, names: dict[str, Any]) -> str:
             exec(code, names)
         for name in sorted(name for name in set(names) - known if name.startswith("test_")):
             if inspect.iscoroutinefunction(names[name]):
-                lutum.run(names[name])
+                lutum.run(partial(with_fixtures, names[name], names))
             else:
                 names[name]()
     return out.getvalue()
+
+
+async def with_fixtures(test: Any, names: dict[str, Any]) -> None:
+    """Run a test of a page with the page's fixtures, which are async generators."""
+    async with contextlib.AsyncExitStack() as stack:
+        given = [
+            await stack.enter_async_context(contextlib.asynccontextmanager(inspect.unwrap(names[name]))())
+            for name in inspect.signature(test).parameters
+        ]
+        await test(*given)
 
 
 def my_app() -> types.ModuleType:

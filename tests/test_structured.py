@@ -58,7 +58,8 @@ class Way(Struct, frozen=True):
     @contextmanager
     def llm(self, server: WireServer, **given: Any) -> Iterator[lutum.Lutum]:
         client = httpx.AsyncClient(transport=server.transport())
-        adapter = self.adapter(self.model, api_key="k", base_url=server.url, http_client=client)
+        url = server.url + ("/v1" if self.adapter is OpenAIAdapter else "")
+        adapter = self.adapter(self.model, api_key="k", base_url=url, http_client=client)
         yield lutum.Lutum(adapter, ext=(self.options,), **given)
 
 

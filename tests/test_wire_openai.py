@@ -482,7 +482,7 @@ async def test_cost_at_openrouter() -> None:
         result = await llm.text_turn("hello").collect()
         assert result.usage.cost_usd is not None
         assert result.response is not None
-        assert result.response.id == "gen-0000"
+        assert result.response.id == f"gen-{server.requests[0].id}"
         adapter = llm.adapter
         assert isinstance(adapter, OpenRouterAdapter)
         record = await adapter.recover_usage(result.response)
@@ -523,10 +523,11 @@ async def test_a_stored_response_is_asked_for() -> None:
         recovered = await adapter.recover_usage(stored.response)
         assert recovered == msgspec.structs.replace(stored.usage, known="recovered")
         assert await adapter.recover_usage(other.response) is None
-    found = await get(server, "/v1/responses/resp_0000")
+    first, second = (f"resp_{one.id}" for one in server.requests[:2])
+    found = await get(server, f"/v1/responses/{first}")
     assert found.json()["output"][0]["content"][0]["text"] == "hi"
-    assert (await post(server, "/v1/responses", asked(previous_response_id="resp_0000"))).status_code == 200
-    gone = await post(server, "/v1/responses", asked(previous_response_id="resp_0001"))
+    assert (await post(server, "/v1/responses", asked(previous_response_id=first))).status_code == 200
+    gone = await post(server, "/v1/responses", asked(previous_response_id=second))
     assert gone.json()["error"]["code"] == "previous_response_not_found"
 
 
@@ -665,16 +666,17 @@ async def test_a_responses_stream() -> None:
     done = [event["item"] for event in streamed if event["type"] == "response.output_item.done"]
     assert done == final["output"]
     texts: dict[str, str] = {}
+    first = server.requests[0].id
     for event in streamed:
         if "delta" in event:
             texts[event["item_id"]] = texts.get(event["item_id"], "") + event["delta"]
     assert texts == {
-        "rs_0000_00": "One thought.",
-        "msg_0000_02": "Let me look.",
-        "fc_0000_03": '{"city":"Oslo"}',
-        "fc_0000_04": '{"n": 1e2}',
+        f"rs_{first}_00": "One thought.",
+        f"msg_{first}_02": "Let me look.",
+        f"fc_{first}_03": '{"city":"Oslo"}',
+        f"fc_{first}_04": '{"n": 1e2}',
     }
-    renumbered = json.loads(json.dumps(final).replace("_0000", "_0001"))
+    renumbered = json.loads(json.dumps(final).replace(first, server.requests[1].id))
     assert renumbered | {"usage": None} == whole | {"usage": None}
     assert [item["type"] for item in whole["output"]] == [
         "reasoning",

@@ -31,11 +31,25 @@ class BudgetScope(Generic[L]):
     """Made by `Lutum.within`. Entering blocks only with `guaranteed`, for that reservation; leaving ends
     turns that still run outside, waits until they are settled (5 s at the most) and closes the budget.
 
+    With `on_spent="drain"` nothing is cancelled, so that block may be left in another task than it was
+    entered in, as fixtures of pytest-asyncio are.
+
     Raises (leaving):
       BudgetExceeded: the budget was spent, and `on_spent` is "raise".
+      UsageError: it is left in another task, and `on_spent` is not "drain".
     """
 
-    __slots__ = ("_budget", "_guarantee", "_held", "_make", "_on_spent", "_parent", "_scope", "_used")
+    __slots__ = (
+        "_budget",
+        "_guarantee",
+        "_held",
+        "_make",
+        "_on_spent",
+        "_parent",
+        "_scope",
+        "_task",
+        "_used",
+    )
 
     def __init__(
         self,
@@ -78,19 +92,29 @@ class BudgetScope(Generic[L]):
             self._held = await Reservation(self._parent, self._guarantee, aside=True)
         self._budget._when_spent = self._spent
         self._parent._children.append(self._budget)
-        self._scope = anyio.CancelScope()  # here, because it needs an event loop
-        self._scope.__enter__()
+        if self._on_spent != "drain":
+            self._scope = anyio.CancelScope()  # here, because it needs an event loop
+            self._scope.__enter__()
+        self._task = anyio.get_current_task().id
         return self._make(self._budget)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> bool:
         """A checkpoint only if it has to wait."""
-        assert self._scope is not None
         interrupted = await self._close()
         self._parent._children.remove(self._budget)
         if self._held is not None:
             self._held.settle(self._budget.spent)
+        if self._scope is None:
+            if interrupted is not None:
+                raise interrupted
+            return False
+        if anyio.get_current_task().id != self._task:
+            raise UsageError(
+                "within: left in another task than it was entered in (a fixture of pytest-asyncio?); use"
+                " on_spent='drain' there, see docs/testing.md, 'Fixtures'"
+            )
         if interrupted is not None:
             self._scope.__exit__(type(interrupted), interrupted, interrupted.__traceback__)
             raise interrupted

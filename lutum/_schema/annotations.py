@@ -12,14 +12,14 @@ import copy
 import functools
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, NewType, Union, final, get_args, get_origin
 
 import msgspec
 from msgspec import NODEFAULT, UNSET
 
-from lutum._schema.fields import ClassField, Kind, fields_of, kind_of
+from lutum._schema.fields import ClassField, Kind, fields_of, is_named_tuple, kind_of
 from lutum._schema.metadata import Check, Facts, facts_of, is_field, is_plain
 from lutum._schema.model_union import ModelUnion, model_union
 from lutum._schema.names import description_of, is_model, short_name
@@ -86,12 +86,20 @@ class _Rewriter:
             return self._dict(hint, args, path)
         if isinstance(origin, type) and len(args) == 1 and origin.__module__ == "collections.abc":
             return self._array(hint, set if "Set" in origin.__name__ else list, args[0], path)
+        if is_named_tuple(hint):
+            self._check_named_tuple(hint, path)
         kind = kind_of(hint)
         return Readable(hint) if kind is None else self._class(hint, kind, path)
 
+    def _check_named_tuple(self, hint: Any, path: str) -> None:
+        """Refuse one that msgspec would read without what stands in it."""
+        if any(_is_foreign(one) for one in _reached(hint)):
+            told = "what stands in Annotated in it would not be enforced; use a dataclass"
+            raise BadValue(path, f"{short_name(hint)} is a named tuple, and {told}")
+
     def _annotated(self, hint: Any, base: Any, metadata: tuple[Any, ...], path: str) -> Readable:
         made = self.rewrite(base, path)
-        if is_plain(metadata):
+        if is_plain(metadata) and not _bounds_a_union(base, metadata):
             if not _differs(made, base):
                 return Readable(hint)
             if is_plain_words(metadata):
@@ -363,7 +371,7 @@ def _reached(hint: Any) -> list[Any]:
             stack.append(args[0])
         elif origin is not typing.Literal:
             stack.extend(arg for arg in args if arg is not ...)
-        inner_kind = kind_of(one)
+        inner_kind: Kind | None = "namedtuple" if is_named_tuple(one) else kind_of(one)
         if inner_kind is None or one in seen:
             continue
         seen.append(one)
@@ -381,11 +389,17 @@ def _is_foreign(hint: Any) -> bool:
     if hint is object or is_field(hint):
         return True
     if get_origin(hint) is Annotated:
-        return not is_plain(get_args(hint)[1:])
+        base, *metadata = get_args(hint)
+        return not is_plain(metadata) or _bounds_a_union(base, metadata)
     if get_origin(hint) in _UNIONS:
         arms = [one for one in get_args(hint) if one is not _NONE]
         return len(arms) > 1 and any(is_model(_bare(one)) or _holds_union(_bare(one)) for one in arms)
     return False
+
+
+def _bounds_a_union(base: Any, metadata: Iterable[object]) -> bool:
+    """Whether these are constraints on a union, which msgspec does not take."""
+    return get_origin(base) in _UNIONS and bool(facts_of("$", metadata).bounds)
 
 
 def _holds_union(hint: Any) -> bool:

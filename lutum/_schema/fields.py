@@ -15,7 +15,7 @@ import msgspec
 import typing_extensions
 from msgspec import NODEFAULT, UNSET
 
-Kind = Literal["struct", "dataclass", "attrs", "typeddict"]
+Kind = Literal["struct", "dataclass", "attrs", "typeddict", "namedtuple"]
 
 
 @dataclasses.dataclass
@@ -53,6 +53,12 @@ def kind_of(hint: Any) -> Kind | None:
     if hasattr(cls, "__attrs_attrs__"):
         return "attrs"
     return "dataclass" if dataclasses.is_dataclass(cls) else None
+
+
+def is_named_tuple(hint: Any) -> bool:
+    """Whether this is a named tuple, which msgspec reads by itself."""
+    cls: object = get_origin(hint) or hint
+    return isinstance(cls, type) and issubclass(cls, tuple) and "_field_defaults" in cls.__dict__
 
 
 def fields_of(hint: Any, kind: Kind) -> list[ClassField]:
@@ -102,10 +108,16 @@ def _of_typeddict(cls: Any, hints: dict[str, Any]) -> list[ClassField]:
     return found
 
 
+def _of_named_tuple(cls: Any, hints: dict[str, Any]) -> list[ClassField]:
+    defaults: dict[str, Any] = cls._field_defaults
+    return [ClassField(one, one, hints.get(one, Any), defaults.get(one, NODEFAULT)) for one in cls._fields]
+
+
 _READERS: dict[Kind, Callable[[Any, dict[str, Any]], list[ClassField]]] = {
     "dataclass": _of_dataclass,
     "attrs": _of_attrs,
     "typeddict": _of_typeddict,
+    "namedtuple": _of_named_tuple,
 }
 
 # Those that say so decide, because `__required_keys__` is wrong where annotations are strings.

@@ -160,7 +160,7 @@ class Builder(Generic[R]):
     def stream(self) -> Stream[R]:
         """The turn as an async context manager; each call is a new turn, and sends nothing yet."""
         spec = self._spec
-        reducer = Reducer(spec.toolset, spec.available, spec.shape)
+        reducer = Reducer(spec.toolset, spec.available, spec.shape, lenient=spec.lenient)
         return Stream(lambda: self._context.start(spec), reducer, self._finish)
 
     def collect(self) -> Coroutine[Any, Any, R]:
@@ -369,11 +369,13 @@ def text_turn(context: TurnContext, spec: TurnSpec) -> TextTurn:
     return TextTurn(context, spec, text_result)
 
 
-def structured_turn(context: TurnContext, type: type[T], spec: TurnSpec) -> StructuredTurn[T]:
+def structured_turn(
+    context: TurnContext, type: type[T], spec: TurnSpec, *, lenient: bool = False
+) -> StructuredTurn[T]:
     """Return the builder of a structured turn.
 
     Raises:
       BadValue: no schema can express the type; the field is the path.
     """
-    shape, spec = structured(type, spec, "structured_turn")
+    shape, spec = structured(type, spec, "structured_turn", lenient=lenient)
     return StructuredTurn(context, spec, structured_result(shape))

@@ -77,13 +77,16 @@ def completion(context: TurnContext, prompt: str) -> Completion:
     return Completion(context, TurnSpec(base=as_prompt(prompt), operation="completion"), _completion_result)
 
 
-def structured_completion(context: TurnContext, type: type[T], prompt: str) -> StructuredCompletion[T]:
+def structured_completion(
+    context: TurnContext, type: type[T], prompt: str, *, lenient: bool = False
+) -> StructuredCompletion[T]:
     """Return the builder of a structured completion.
 
     Raises:
       BadValue: the prompt is blank, or no schema can express the type; the field is the path.
     """
-    shape, spec = structured(type, TurnSpec(base=as_prompt(prompt)), "structured_completion")
+    plan = TurnSpec(base=as_prompt(prompt))
+    shape, spec = structured(type, plan, "structured_completion", lenient=lenient)
 
     def finish(reducer: Reducer, answered: Answered) -> StructuredCompletionResult[T]:
         text = text_result(reducer, answered)

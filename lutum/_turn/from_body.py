@@ -57,7 +57,7 @@ def result_from_body(body: bytes | str, turn: Turn[R]) -> R:
     usage = events[-1].usage
     if context.pricing is not None:
         usage = context.pricing.settled(prepared.model, usage, prepared.billed_by)
-    reducer = Reducer(spec.toolset, spec.available, spec.shape)
+    reducer = Reducer(spec.toolset, spec.available, spec.shape, lenient=spec.lenient)
     try:
         for event in events:
             reducer.apply(event)

@@ -33,7 +33,8 @@ Input = str | ModelInput | Transcript
 class TurnSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a builder holds.
 
-    `resolved`: the adapter's hooks have settled it. `bills`: where the session keeps what its turns cost.
+    `lenient`: the value is looked for behind tags, fences and prose. `resolved`: the adapter's hooks have
+    settled it. `bills`: where the session keeps what its turns cost.
     """
 
     base: Transcript
@@ -46,6 +47,7 @@ class TurnSpec(msgspec.Struct, frozen=True, kw_only=True):
     descriptions: tuple[tuple[str, str], ...] = ()
     output: OutputFormat | None = None
     shape: Shape[Any] | None = None
+    lenient: bool = False
     committed: TurnRequest | None = None
     operation: Operation = "text_turn"
     resolved: bool = False
@@ -94,7 +96,9 @@ def as_prompt(prompt: str) -> Transcript:
     return ModelInput().user(prompt).transcript
 
 
-def structured(type: type[T], spec: TurnSpec, operation: Operation) -> tuple[Shape[T], TurnSpec]:
+def structured(
+    type: type[T], spec: TurnSpec, operation: Operation, *, lenient: bool = False
+) -> tuple[Shape[T], TurnSpec]:
     """Return the shape of a type, and the plan of a turn that answers with it.
 
     Raises:
@@ -102,7 +106,9 @@ def structured(type: type[T], spec: TurnSpec, operation: Operation) -> tuple[Sha
     """
     shape = shape_of(type)
     output = OutputFormat(shape.name, shape.schema, shape.dropped)
-    return shape, msgspec.structs.replace(spec, output=output, shape=shape, operation=operation)
+    return shape, msgspec.structs.replace(
+        spec, output=output, shape=shape, operation=operation, lenient=lenient
+    )
 
 
 LONGEST_LABEL = 200

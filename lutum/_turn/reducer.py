@@ -6,8 +6,9 @@ from typing import Any, TypeVar
 
 from msgspec import UNSET, UnsetType
 
+from lutum._schema.lenient import Stripped, find_value, may_hold_value, value_start
 from lutum._schema.partial import as_partial
-from lutum._schema.partial_json import PartialJson
+from lutum._schema.partial_json import PartialJson, is_array
 from lutum._schema.shape import Shape
 from lutum._tools.call import CallIssue, ToolCall, typed_call
 from lutum._tools.toolset import Toolset
@@ -43,6 +44,8 @@ T = TypeVar("T")
 class Reducer:
     """The state of a turn as its consumer has seen it; `value` is set once a structured one is decoded.
 
+    `value_json` is its JSON, and `stripped` what a lenient turn left out around it.
+
     `apply` returns the event to show: a call gets its typed object here, on the consumer's side,
     and one that no tool of the turn can run becomes an issue.
     """
@@ -50,6 +53,7 @@ class Reducer:
     __slots__ = (
         "_calls",
         "_json",
+        "_lenient",
         "_read",
         "_reader",
         "_reasoning",
@@ -66,8 +70,10 @@ class Reducer:
         "reported",
         "response",
         "started",
+        "stripped",
         "toolset",
         "value",
+        "value_json",
     )
 
     def __init__(
@@ -75,10 +81,13 @@ class Reducer:
         toolset: Toolset[Any] | None = None,
         available: tuple[str, ...] | None = None,
         shape: Shape[Any] | None = None,
+        *,
+        lenient: bool = False,
     ) -> None:
         self.toolset: Toolset[Any] | None = toolset
         self.available: tuple[str, ...] | None = available
         self._shape = shape
+        self._lenient = lenient
         self.count: int = 0
         self.reported: Usage | None = None
         self._reset()
@@ -98,6 +107,8 @@ class Reducer:
         self.response: Response | None = None
         self.started: bool = False
         self.value: Any = UNSET
+        self.value_json: str = ""
+        self.stripped: tuple[Stripped, ...] = ()
 
     def apply(self, event: Event) -> Event:
         """Take one event in."""
@@ -173,11 +184,19 @@ class Reducer:
         if self._shape is None:
             raise UsageError("partial_value: not a structured turn")
         if self._reader is None:
-            self._reader = self._shape.partial()
+            reader = self._shape.partial()
+            if self._lenient:
+                start = value_start(self.json, of_object=not self._shape.wrapped)
+                if start is None:
+                    return UNSET
+                reader.feed(self.json[start:])
+                self._read = len(self._json)
+            self._reader = reader
         for piece in self._json[self._read :]:
             self._reader.feed(piece)
         self._read = len(self._json)
-        view = self._shape.view(self._reader.value())
+        data = self._reader.value()
+        view = data if is_array(data) else self._shape.view(data)
         return as_partial(self._shape.type, view) if as_type and view is not UNSET else view
 
     def conclude(self, shape: Shape[T], finish_reason: FinishReason, refusal: str | None) -> T | UnsetType:
@@ -202,7 +221,17 @@ class Reducer:
         if len(texts) > 1 and len(set(texts)) == 1 and "".join(texts) == json:
             json = texts[0]  # gpt-4o repeats its message at times, word for word
             self._json, self._reader, self._read = [json], None, 0
-        self.value = value = shape.decode(json)
+        if self._lenient:
+            found = find_value(shape, json)
+            self.value, self.stripped, self.value_json = found.value, found.stripped, found.json
+            return found.value
+        try:
+            self.value = value = shape.decode(json)
+        except OutputInvalid as exc:
+            if may_hold_value(json):
+                exc.add_note("structured_turn(..., lenient=True) finds a value behind tags, fences or prose")
+            raise
+        self.value_json = json
         return value
 
     def partial(self) -> PartialResult:

@@ -13,12 +13,14 @@ from types import TracebackType
 from typing import Any, Generic, Self, final
 
 import anyio
+import msgspec
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 from msgspec import UNSET
 from typing_extensions import TypeVar
 
 from lutum._backend import running_backend
+from lutum._schema.lenient import Stripped
 from lutum._telemetry.spans import CURRENT, open_span, span
 from lutum._telemetry.turn import TurnSpan
 from lutum._turn.bills import Bills
@@ -37,7 +39,14 @@ from lutum._values.errors import (
     TurnNotFinished,
     UsageError,
 )
-from lutum._values.events import Completed, Event, StructuredReady, TextDelta, decode_frame
+from lutum._values.events import (
+    Completed,
+    Event,
+    ProviderEvent,
+    StructuredReady,
+    TextDelta,
+    decode_frame,
+)
 from lutum._values.frames import shortened
 from lutum._values.results import COMMENTARY, PartialResult, TextResult, Usage
 
@@ -344,8 +353,11 @@ class Stream(Generic[R]):
                 self._reducer.apply(event)
                 self._due = self._conclude(self._pump)
                 if self._reducer.value is not UNSET:
-                    self._events = iter((event,))
-                    return StructuredReady(self._reducer.json, self._reducer.value)
+                    left_out = [stripped_event(one) for one in self._reducer.stripped]
+                    ready = StructuredReady(self._reducer.value_json, self._reducer.value)
+                    events: list[Event] = [*left_out, ready, event]
+                    self._events = iter(events[1:])
+                    return events[0]
             self._result = self._due
             return event
         return self._reducer.apply(event)
@@ -354,7 +366,7 @@ class Stream(Generic[R]):
         try:
             return self._finish(self._reducer, pump.answered())
         except TurnError as error:  # a structured value that was cut or does not decode
-            raise self._failed(error) from None
+            raise self._failed(error) from error.__cause__  # what pydantic said
 
     async def _refill(self) -> None:
         if not self._open or self._channel is None or self._pump is None:
@@ -413,6 +425,11 @@ class Stream(Generic[R]):
             "stream: left in another task than it was entered in (an abandoned async generator?);"
             " see docs/execution-model.md, 'One task'"
         )
+
+
+def stripped_event(stripped: Stripped) -> ProviderEvent:
+    """Return the event of what a lenient turn left out around its value."""
+    return ProviderEvent("stripped", msgspec.json.encode({"kind": stripped.kind, "text": stripped.text}))
 
 
 async def _wait_for_prefix(gate: PrefixGate) -> Lead | None:

@@ -5,19 +5,22 @@ For tests of adapters, streams and faults use `WireServer`, which speaks the rea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import cast, final, get_args
 
 import msgspec
 from anyio.lowlevel import checkpoint
 from msgspec import Struct
 
+from lutum._values.check import describe
+from lutum._values.errors import BadValue
 from lutum._values.events import (
     Completed,
     Event,
     ReasoningDelta,
     RefusalDelta,
     StructuredDelta,
+    StructuredReady,
     TextDelta,
     ToolCallReady,
     TurnStarted,
@@ -37,7 +40,7 @@ from lutum._values.results import (
 from lutum.abc import Phase, Prepared, ReplayForm, TurnRequest
 
 Step = str | Event | BaseException
-"""A piece of text, an event, or what is raised at that point."""
+"""A piece of text, which in a structured turn is JSON; an event; or what is raised at that point."""
 
 
 class Script(Struct, frozen=True):
@@ -56,6 +59,8 @@ class _Cut:
         return "CUT"
 
 
+_EVENTS = tuple(get_args(Event))
+
 CUT = _Cut()
 """As the last step of a script: the response ends here, with no terminal event."""
 
@@ -64,11 +69,15 @@ CUT = _Cut()
 class ScriptedAdapter:
     """Answers each request with the next script; `requests` keeps every request it was asked.
 
-    A script is a `Script`, or just its steps: `ScriptedAdapter([["Hel", "lo"], ["bye", CUT]])`. All
-    copies of a turn share the queue. When it is empty, a request raises LookupError.
+    A script is a `Script`, or just its steps: `ScriptedAdapter([["Hel", "lo"], ["bye", CUT]])`. A text is a
+    piece of the answer, and of its JSON where a value is asked for. All copies of a turn share the queue.
+    When it is empty, a request raises LookupError.
 
     For turns that overlap give a function of the request instead, `ScriptedAdapter(lambda request: [...])`:
     it returns the script of that request, whatever the order in which requests arrive.
+
+    Raises:
+      BadValue: a script is malformed; the field says which, and the step.
     """
 
     name = "scripted"
@@ -87,7 +96,10 @@ class ScriptedAdapter:
         self._model = model
         self._bound = default_max_output_tokens
         self._answer = scripts if callable(scripts) else None
-        self._scripts = [] if callable(scripts) else [_script(script) for script in scripts]
+        if isinstance(scripts, str | bytes | Script) or not (callable(scripts) or _is_iterable(scripts)):
+            raise BadValue("scripts", f"is {describe(scripts)}; give a list of scripts, each a list of steps")
+        given = () if callable(scripts) else scripts
+        self._scripts = [_script(script, f"scripts[{i}]") for i, script in enumerate(given)]
 
     def prepare(self, request: TurnRequest) -> Prepared:
         settings = request.settings
@@ -133,7 +145,7 @@ class ScriptedAdapter:
     def _next(self, request: TurnRequest) -> tuple[Step | _Cut, ...]:
         self.requests.append(request)
         if self._answer is not None:
-            return _script(self._answer(request))
+            return _script(self._answer(request), "script")
         if not self._scripts:
             raise LookupError(f"ScriptedAdapter: no script for request {len(self.requests)}")
         return self._scripts.pop(0)
@@ -173,7 +185,7 @@ class ScriptedExchange:
             raise step
         if isinstance(step, _Cut):
             return False
-        event = TextDelta(step) if isinstance(step, str) else step
+        event = self._said(step) if isinstance(step, str) else step
         if isinstance(event, Completed) and not event.turn.adapter:
             event = msgspec.structs.replace(event, turn=self._turn(event.turn.tokens))
         out.append(event)
@@ -183,6 +195,9 @@ class ScriptedExchange:
     async def aclose(self) -> None:
         """Nothing to close."""
 
+    def _said(self, text: str) -> Event:
+        return TextDelta(text) if self._prepared.request.output is None else StructuredDelta(text)
+
     def _turn(self, tokens: Tokens | None) -> CommittedTurn:
         items = tuple(self._items)
         wire = msgspec.json.encode(items)
@@ -190,8 +205,31 @@ class ScriptedExchange:
         return CommittedTurn(name, scope, self._prepared.model, wire, items, tokens=tokens)
 
 
-def _script(script: Script | Sequence[Step | _Cut]) -> tuple[Step | _Cut, ...]:
+def _is_iterable(value: object) -> bool:
+    return isinstance(value, Iterable)
+
+
+def _check(field: str, steps: Sequence[object]) -> None:
+    """Raise BadValue for a step that nothing can play, or that comes after the end."""
+    for i, step in enumerate(steps):
+        where = f"{field}[{i}]"
+        if isinstance(step, StructuredReady):
+            raise BadValue(where, "is made of the answer by lutum; give its JSON as text")
+        if not isinstance(step, (str, BaseException, _Cut, *_EVENTS)):
+            shown = f"the class {step.__name__}" if isinstance(step, type) else describe(step)
+            raise BadValue(where, f"is {shown}; a step is a text, an event, an exception or CUT")
+        if i < len(steps) - 1 and isinstance(step, BaseException | _Cut | Completed):
+            raise BadValue(where, f"ends the answer, and {len(steps) - 1 - i} steps come after it")
+
+
+def _script(script: Script | Sequence[Step | _Cut], field: str) -> tuple[Step | _Cut, ...]:
     given = script if isinstance(script, Script) else None
+    said: object = script if given is None else given.steps
+    if isinstance(said, str | bytes | Mapping) or not isinstance(said, Iterable):
+        raise BadValue(field, f"is {describe(said)}; a script is a list of steps, such as ['Hello.']")
+    if given is not None and not isinstance(cast("object", given.finish_reason), str):
+        raise BadValue(f"{field}.finish_reason", f"is {describe(given.finish_reason)}; give a text")
+    _check(field, list(cast("Iterable[object]", said)))
     steps = list[Step | _Cut](given.steps if given is not None else script)  # type: ignore[arg-type]  # a script of steps was told apart above
     last = steps[-1] if steps else None
     if not isinstance(last, _Cut | BaseException | Completed):

@@ -18,7 +18,13 @@ from itertools import count, pairwise
 from typing import Any, TypeVar, cast
 
 import msgspec
-from hypothesis import strategies as st
+
+try:
+    from hypothesis import strategies as st
+except ModuleNotFoundError as exc:
+    raise ModuleNotFoundError(
+        "lutum.testing.strategies needs hypothesis: pip install 'lutum[testing]'", name=exc.name
+    ) from None
 
 from lutum._tools.round import ToolRound
 from lutum._tools.toolset import Toolset

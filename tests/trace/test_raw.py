@@ -188,6 +188,7 @@ async def test_secrets(dialect: str, tmp_path: Path, caplog: pytest.LogCaptureFi
     if dialect == "claude":
         llm = lutum.Lutum(ClaudeAdapter("claude-sonnet-4-5", **common), ext=(ClaudeOptions(**extra),))
     else:
+        common["base_url"] += "/v1"
         llm = lutum.Lutum(OpenAIAdapter("gpt-5.5", **common), ext=(OpenAIOptions(**extra),))
     with caplog.at_level(logging.DEBUG):
         async with trace.capture(raw=True, content=True, to=path) as t:

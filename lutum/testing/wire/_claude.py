@@ -21,6 +21,7 @@ from lutum.testing.wire._claude_sign import (
 from lutum.testing.wire._dialect import Rendered
 from lutum.testing.wire._error import WireError
 from lutum.testing.wire._json import is_array, is_object
+from lutum.testing.wire._paths import is_endpoint
 from lutum.testing.wire._plan import Forever, Item, sse
 from lutum.testing.wire._request import CacheUse, WireRequest
 from lutum.testing.wire._script import (
@@ -109,7 +110,7 @@ class ClaudeDialect:
         self._prefixes: dict[int, Prefix] = {}
 
     def matches(self, request: WireRequest) -> bool:
-        return request.path.endswith(("/v1/messages", "/v1/messages/count_tokens"))
+        return is_endpoint(request.path, "/v1/messages", "/v1/messages/count_tokens")
 
     def headers(self, request: WireRequest) -> dict[str, str]:
         return {"request-id": _request_id(request)}
@@ -230,7 +231,7 @@ class _Rendering:
 
     def _message(self, usage: Mapping[str, Any]) -> dict[str, Any]:
         message: dict[str, Any] = {
-            "id": f"msg_{self._request.number:04}",
+            "id": f"msg_{self._request.id}",
             "type": "message",
             "role": "assistant",
             "model": self._reply.model or self._body["model"],
@@ -290,7 +291,7 @@ class _Rendering:
                 raw = {"type": "redacted_thinking", "data": self._sign("") if data is None else data}
                 deltas = []
             case Call(name, arguments, call_id):
-                call_id = call_id or f"toolu_{self._request.number:04}_{number:02}"
+                call_id = call_id or f"toolu_{self._request.id}_{number:02}"
                 raw = {"type": "tool_use", "id": call_id, "name": name, "input": {}}
                 deltas = [
                     {"type": "input_json_delta", "partial_json": piece} for piece in _arguments(arguments)

@@ -14,6 +14,7 @@ from lutum.testing.wire._claude import check_claude_head, claude_error, claude_s
 from lutum.testing.wire._dialect import Rendered
 from lutum.testing.wire._error import WireError
 from lutum.testing.wire._json import is_array, is_object
+from lutum.testing.wire._paths import is_prefix
 from lutum.testing.wire._request import WireRequest
 from lutum.testing.wire._script import ErrorEvent, Reply
 
@@ -47,7 +48,8 @@ class ClaudeBatchesDialect:
         self._batches: dict[str, _ClaudeBatch] = {}
 
     def matches(self, request: WireRequest) -> bool:
-        return _PATH.fullmatch(request.path) is not None
+        found = _PATH.fullmatch(request.path)
+        return found is not None and is_prefix([*request.path[: found.start(1)].split("/")[1:], "v1"])
 
     def headers(self, request: WireRequest) -> dict[str, str]:
         headers = {"request-id": f"req_{request.number:04}"}
@@ -73,7 +75,7 @@ class ClaudeBatchesDialect:
     def answer(self, request: WireRequest) -> bytes | None:
         id, results = _parts(request)
         if id is None:
-            id = f"msgbatch_{request.number:04}"
+            id = f"msgbatch_{request.id}"
             lines = [self._line(request, entry) for entry in request.json["requests"]]
             self._batches[id] = _ClaudeBatch(lines, self._polls)
             return msgspec.json.encode(self._status(request, id, ended=False))

@@ -16,6 +16,7 @@ from lutum.testing.wire._error import WireError
 from lutum.testing.wire._gemini_check import check_gemini_request
 from lutum.testing.wire._gemini_render import GeminiRendering
 from lutum.testing.wire._openai import input_tokens
+from lutum.testing.wire._paths import is_prefix
 from lutum.testing.wire._request import WireRequest
 from lutum.testing.wire._script import ErrorEvent, Reply
 
@@ -65,7 +66,8 @@ class GeminiDialect:
         self._hops: dict[str, list[bytes]] = {}
 
     def matches(self, request: WireRequest) -> bool:
-        return _PATH.fullmatch(request.path) is not None
+        found = _PATH.fullmatch(request.path)
+        return found is not None and is_prefix(request.path[: found.start(1)].split("/")[1:])
 
     def headers(self, request: WireRequest) -> dict[str, str]:
         return {"x-gemini-service-tier": "standard", "server-timing": "gfet4t7; dur=1"}

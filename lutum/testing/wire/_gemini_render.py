@@ -143,7 +143,7 @@ class GeminiRendering:
     def _call(self, name: str, given: Mapping[str, Any] | str | tuple[str, ...], id: str | None) -> None:
         call: dict[str, Any] = {}
         if id is None and self._generation >= _FIRST_WITH_IDS:
-            id = f"fc{self._request.number:03}{self._calls:02}"
+            id = f"fc{self._request.id}{self._calls:02}"
         if id is not None:
             call["id"] = id
         call["name"] = name
@@ -179,7 +179,7 @@ class GeminiRendering:
             "candidates": [candidate],
             "usageMetadata": self._usage(),
             "modelVersion": self._reply.model or self._model,
-            "responseId": f"resp{self._request.number:06}",
+            "responseId": f"resp{self._request.id}",
         }
         return msgspec.json.encode(response)
 

@@ -17,6 +17,7 @@ from lutum.testing.wire._dialect import Rendered
 from lutum.testing.wire._error import WireError
 from lutum.testing.wire._json import is_object
 from lutum.testing.wire._openai import CREATED, check_key, error_body, error_headers, status_of, type_of
+from lutum.testing.wire._paths import is_prefix
 from lutum.testing.wire._request import WireRequest
 from lutum.testing.wire._script import ErrorEvent, Reply
 
@@ -50,7 +51,8 @@ class OpenAIBatchesDialect:
         self._batches: dict[str, _OpenAIBatch] = {}
 
     def matches(self, request: WireRequest) -> bool:
-        return _PATH.fullmatch(request.path) is not None
+        found = _PATH.fullmatch(request.path)
+        return found is not None and is_prefix(request.path[: found.start(1)].split("/")[1:])
 
     def headers(self, request: WireRequest) -> dict[str, str]:
         headers = error_headers(request)
@@ -91,7 +93,7 @@ class OpenAIBatchesDialect:
         if kind == "files":
             return self._uploaded(request) if id is None else self._files[id]
         if id is None:
-            id = f"batch_{request.number:04}"
+            id = f"batch_{request.id}"
             self._batches[id] = self._made(request)
             return msgspec.json.encode(self._status(id, "validating"))
         batch = self._batches[id]
@@ -101,7 +103,7 @@ class OpenAIBatchesDialect:
         return msgspec.json.encode(self._status(id, "completed" if batch.polls < 0 else "in_progress"))
 
     def _uploaded(self, request: WireRequest) -> bytes:
-        id = f"file-{request.number:04}"
+        id = f"file-{request.id}"
         name, data = _fields(request)["file"]
         self._files[id] = data
         said = {
@@ -121,7 +123,7 @@ class OpenAIBatchesDialect:
         for i, line in enumerate([] if problems else lines):
             status, answer = self._run(request, line["url"], msgspec.json.encode(line["body"]))
             said: dict[str, Any] = {
-                "id": f"batch_req_{request.number:04}_{i}",
+                "id": f"batch_req_{request.id}_{i}",
                 "custom_id": line["custom_id"],
             }
             if status is None:

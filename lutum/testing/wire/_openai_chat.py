@@ -34,6 +34,7 @@ from lutum.testing.wire._openai_chat_render import (
     model_of,
 )
 from lutum.testing.wire._openai_seal import unseal
+from lutum.testing.wire._paths import is_endpoint
 from lutum.testing.wire._request import WireRequest
 from lutum.testing.wire._script import ErrorEvent, Reply
 
@@ -62,7 +63,7 @@ class OpenAIChatDialect:
         self._bills = bills
 
     def matches(self, request: WireRequest) -> bool:
-        return request.path.endswith("/chat/completions")
+        return is_endpoint(request.path, "/chat/completions")
 
     def headers(self, request: WireRequest) -> dict[str, str]:
         return error_headers(request)

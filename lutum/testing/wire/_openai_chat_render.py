@@ -170,7 +170,7 @@ class ChatRendering:
 
     def _call(self, call: Call) -> None:
         at = len(self._calls)
-        id = call.id or f"call_{self._request.number:04}_{at:02}"
+        id = call.id or f"call_{self._request.id}_{at:02}"
         whole = {"id": id, "type": "function", "function": {"name": call.name, "arguments": ""}}
         self._delta({"tool_calls": [{"index": at, **whole}]})
         pieces = pieces_of_arguments(call.input)
@@ -269,13 +269,13 @@ def model_of(request: WireRequest) -> str:
 
 def head_of(request: WireRequest, model: str, kind: str) -> dict[str, Any]:
     head: dict[str, Any] = {
-        "id": f"chatcmpl-{request.number:04}",
+        "id": f"chatcmpl-{request.id}",
         "object": kind,
         "created": CREATED,
         "model": model,
     }
     if at_openrouter(request):
-        return head | {"id": f"gen-{request.number:04}", "provider": _PROVIDER}
+        return head | {"id": f"gen-{request.id}", "provider": _PROVIDER}
     return head | {"service_tier": "default", "system_fingerprint": None}
 
 

@@ -19,6 +19,7 @@ from lutum.testing.wire._openai import (
 )
 from lutum.testing.wire._openai_chat_check import check_openai_completions_request
 from lutum.testing.wire._openai_chat_render import DONE, data
+from lutum.testing.wire._paths import is_endpoint
 from lutum.testing.wire._plan import Forever, Item
 from lutum.testing.wire._request import WireRequest
 from lutum.testing.wire._script import (
@@ -47,7 +48,7 @@ class OpenAICompletionsDialect:
         self._api_key = api_key
 
     def matches(self, request: WireRequest) -> bool:
-        return request.path.endswith("/completions") and not request.path.endswith("/chat/completions")
+        return is_endpoint(request.path, "/completions", below=True)
 
     def headers(self, request: WireRequest) -> dict[str, str]:
         return error_headers(request)
@@ -76,7 +77,7 @@ class OpenAICompletionsDialect:
     def render(self, request: WireRequest, reply: Reply) -> Rendered:
         body = request.json
         head = {
-            "id": f"cmpl-{request.number:04}",
+            "id": f"cmpl-{request.id}",
             "object": "text_completion",
             "created": CREATED,
             "model": reply.model or body["model"],

@@ -8,6 +8,7 @@ import msgspec
 from lutum.testing.wire._dialect import Rendered
 from lutum.testing.wire._error import WireError
 from lutum.testing.wire._openai import Bills, check_key, error_body, status_of, type_of
+from lutum.testing.wire._paths import is_endpoint
 from lutum.testing.wire._request import WireRequest
 from lutum.testing.wire._script import ErrorEvent, Reply
 
@@ -25,7 +26,7 @@ class OpenRouterGenerationDialect:
         self._asked: dict[str, int] = {}
 
     def matches(self, request: WireRequest) -> bool:
-        return request.path.endswith("/generation")
+        return is_endpoint(request.path, "/v1/generation")
 
     def headers(self, request: WireRequest) -> dict[str, str]:
         return {}

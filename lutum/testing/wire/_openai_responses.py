@@ -29,6 +29,7 @@ from lutum.testing.wire._openai import (
 from lutum.testing.wire._openai_responses_check import check_openai_responses_request
 from lutum.testing.wire._openai_responses_render import ResponsesRendering, begun, numbered
 from lutum.testing.wire._openai_seal import unseal
+from lutum.testing.wire._paths import is_endpoint
 from lutum.testing.wire._request import WireRequest
 from lutum.testing.wire._script import ErrorEvent, Reply
 
@@ -54,7 +55,8 @@ class OpenAIResponsesDialect:
         self._places: dict[int, int] = {}
 
     def matches(self, request: WireRequest) -> bool:
-        return request.path.endswith(("/responses", "/responses/input_tokens")) or _one(request) is not None
+        ends = ("/responses", "/responses/input_tokens")
+        return is_endpoint(request.path, *ends, below=True) or _one(request) is not None
 
     def headers(self, request: WireRequest) -> dict[str, str]:
         return error_headers(request)

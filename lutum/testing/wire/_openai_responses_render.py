@@ -176,7 +176,7 @@ class ResponsesRendering:
 
     def _call(self, call: Call) -> None:
         id, number = self._id("fc"), len(self.output)
-        call_id = call.id or f"call_{self._request.number:04}_{number:02}"
+        call_id = call.id or f"call_{self._request.id}_{number:02}"
         item = {
             "id": id,
             "type": "function_call",
@@ -265,7 +265,7 @@ class ResponsesRendering:
         self.failing = at if self.failing is None else min(at, self.failing)
 
     def _id(self, prefix: str) -> str:
-        return f"{prefix}_{self._request.number:04}_{len(self.output):02}"
+        return f"{prefix}_{self._request.id}_{len(self.output):02}"
 
 
 def numbered(type: str, number: int, members: Mapping[str, Any]) -> bytes:
@@ -307,7 +307,7 @@ def begun(request: WireRequest, model: str) -> dict[str, Any]:
     body: Object = request.json
     prefix = "gen-" if at_openrouter(request) else "resp_"
     response: dict[str, Any] = {
-        "id": f"{prefix}{request.number:04}",
+        "id": f"{prefix}{request.id}",
         "object": "response",
         "created_at": CREATED,
         "status": "in_progress",

@@ -1,6 +1,7 @@
 """One request as a `WireServer` received it, and how its connection ended."""
 
 import json
+import secrets
 from functools import cached_property
 from typing import Any, Literal, TypeAlias, final
 
@@ -11,6 +12,9 @@ import msgspec
 from lutum.testing.wire._error import WireError
 
 __all__ = ["Outcome", "WireRequest"]
+
+# Letters only, so that a count of tokens does not depend on it.
+_PROCESS = "".join(secrets.choice("abcdefghijklmnop") for _ in range(8))
 
 Outcome: TypeAlias = Literal["open", "completed", "disconnected", "cut", "stopped"]
 """The answer is under way; was given whole; the client left first; the script ended it; the server
@@ -41,6 +45,9 @@ class WireRequest:
 
     number: int
     """Its place in `WireServer.requests`, from 0."""
+    id: str
+    """What the ids in its answer are made of. Two processes never give the same, so that what they store in
+    one place is told apart."""
     method: str
     path: str
     """Without the query."""
@@ -63,6 +70,7 @@ class WireRequest:
 
     def __init__(self, number: int, method: str, target: str, headers: httpx.Headers, body: bytes) -> None:
         self.number = number
+        self.id = f"{_PROCESS}{number:04}"
         self.method = method
         self.path, _, self.query = target.partition("?")
         self.headers = headers

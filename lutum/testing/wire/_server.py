@@ -17,6 +17,7 @@ import anyio.abc
 import anyio.lowlevel
 import httpx
 
+from lutum.testing.wire._background import Background
 from lutum.testing.wire._claude import ClaudeDialect
 from lutum.testing.wire._claude_batches import ClaudeBatchesDialect
 from lutum.testing.wire._claude_vertex import ClaudeVertexDialect
@@ -121,7 +122,7 @@ class WireServer:
         )
         self._cache = PromptCache() if prompt_cache else None
         self._listener: socket.socket | None = None
-        self._group: anyio.abc.TaskGroup | None = None
+        self._task: Background | None = None
         self._requests: list[WireRequest] = []
 
     @property
@@ -176,19 +177,17 @@ class WireServer:
         return self._scripts[0] if self._scripts else self._default
 
     async def __aenter__(self) -> Self:
-        """Listen on a free port of the loopback; a checkpoint."""
+        """Listen on a free port of the loopback; a checkpoint.
+
+        The block may be left in another task, as fixtures of pytest-asyncio are.
+        """
         if self._listener is not None:
             raise RuntimeError("this server is listening already")
-        self._listener = listen()
-        self._group = anyio.create_task_group()
-        self._scope = anyio.CancelScope()
-        await self._group.__aenter__()
-        self._group.start_soon(self._serve, self._listener)
+        await anyio.lowlevel.checkpoint()
+        self._listener = listener = listen()
+        self._task = Background(lambda: serve(listener, self.receive, self.plan))
+        self._task.start()
         return self
-
-    async def _serve(self, listener: socket.socket) -> None:
-        with self._scope:
-            await serve(listener, self.receive, self.plan)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -197,17 +196,13 @@ class WireServer:
 
         A checkpoint only if it has to wait.
         """
-        assert self._group is not None
+        assert self._task is not None
         assert self._listener is not None
         try:
-            self._group.cancel_scope.shield = True
-            # Not the group's own scope: on asyncio a native cancellation of this task would be lost in it.
-            self._scope.cancel()
-            # Not told of the body's exception, or it would come out wrapped in a group.
-            await self._group.__aexit__(None, None, None)
+            await self._task.stop()
         finally:
             self._listener.close()
-            self._listener = self._group = None
+            self._listener = self._task = None
 
     def receive(self, method: str, target: str, headers: httpx.Headers, body: bytes) -> WireRequest:
         """Log a request that arrived whole."""

@@ -1,0 +1,230 @@
+"""A value behind tags, fences or prose, as models write it where no server enforces the schema.
+
+The rule, in this order; what it leaves out is kept as `Stripped`:
+
+1. The text is one JSON value.
+2. Reasoning tags at the start are left out (`<think>...</think>` and its kin; also everything up to a closing
+   tag whose opening one stood in the prompt), and the rest is one JSON value.
+3. The content of a fence is a value of the type.
+4. A JSON object or array in the text, not within another one, is a value of the type.
+
+Of 3 and of 4 exactly one value may fit; the same value twice is one. JSON itself is not repaired. A value
+that is sent as `{"value": ...}` may also stand without it. No I/O, no clock, no tasks.
+"""
+
+from __future__ import annotations
+
+import json as stdlib_json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Generic, Literal, TypeVar, overload
+
+import msgspec
+
+from lutum._schema.partial_json import is_object
+from lutum._schema.shape import Shape, shape_of
+from lutum._values.errors import OutputInvalid
+
+T = TypeVar("T")
+
+Span = tuple[int, int]
+
+_TAGS: Final = r"think|thinking|thought|thoughts|reasoning|reason|reflection|analysis|scratchpad|seed:think"
+_BLOCK: Final = re.compile(rf"\s*<({_TAGS})>(.*?)</\1>", re.DOTALL | re.IGNORECASE)
+_OPENING: Final = re.compile(rf"\s*<({_TAGS})>", re.IGNORECASE)
+_CLOSING: Final = re.compile(rf"</({_TAGS})>", re.IGNORECASE)
+_FENCE: Final = re.compile(r"^[ \t]*(```+|~~~+)[^\n`]*\n(.*?)\n?[ \t]*\1[ \t]*$", re.DOTALL | re.MULTILINE)
+_MARKS: Final = re.compile(r"[`~]{3,}[\w+-]*")
+_JSON_TOKEN: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"|[\[\]{}]')
+
+# Openings that are tried in prose. Each costs a look at the rest of the text.
+_MOST_TRIES: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Stripped:
+    """Text that stood around the value: reasoning `tags`, the marks of a `fence`, or `prose`."""
+
+    kind: Literal["tags", "fence", "prose"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class FoundValue(Generic[T]):
+    """A value, its JSON, and the text around it, in order."""
+
+    value: T
+    json: str
+    stripped: tuple[Stripped, ...]
+
+
+def find_value(shape: Shape[T], text: str) -> FoundValue[T]:
+    """The value that a text holds, by the rule of this module.
+
+    Raises:
+      OutputInvalid: it holds none, or several that differ.
+    """
+    if _is_json(text):
+        return FoundValue(_decode(shape, text), text.strip(), ())
+    tags = _tags(text)
+    start = tags[-1][1] if tags else 0
+    if _OPENING.match(text, start):
+        raise OutputInvalid("reasoning that has no end", raw=text, reason="reasoning that has no end")
+    rest = (start, len(text))
+    if _is_json(text[start:]):
+        return _found(shape, text, tags, rest)
+    refused: OutputInvalid | None = None
+    for spans in (_fenced(text, start), _in_prose(text, start)):
+        fitting: list[Span] = []
+        for span in spans:
+            try:
+                _decode(shape, text[slice(*span)])
+            except OutputInvalid as exc:
+                refused = refused or exc
+            else:
+                fitting.append(span)
+        if len({_canonical(text[slice(*span)]) for span in fitting}) > 1:
+            reason = f"{len(fitting)} different values of the type are in the text"
+            raise OutputInvalid(reason, raw=text, reason=reason)
+        if fitting:
+            return _found(shape, text, tags, fitting[0])
+    if refused is None:
+        raise OutputInvalid("no JSON value in the text", raw=text, reason="no JSON value in the text")
+    raise OutputInvalid(
+        str(refused), raw=text, path=refused.path, reason=refused.reason, problems=refused.problems
+    ) from refused.__cause__
+
+
+def may_hold_value(text: str) -> bool:
+    """Whether a text that is no JSON may hold some."""
+    return not _is_json(text) and value_start(text, of_object=False) is not None
+
+
+def value_start(text: str, *, of_object: bool) -> int | None:
+    """Where the value may begin in a text that is still arriving; None while that is open."""
+    start = 0
+    while block := _BLOCK.match(text, start):
+        start = block.end()
+    rest = text[start:].lstrip()
+    if _OPENING.match(text, start) or (rest.startswith("<") and ">" not in rest):
+        return None
+    if closing := _CLOSING.search(text, start):
+        start = closing.end()
+    found = re.compile(r"\{" if of_object else r"[\[{]").search(text, start)
+    return None if found is None else found.start()
+
+
+def _found(shape: Shape[T], text: str, tags: list[Span], span: Span) -> FoundValue[T]:
+    start = tags[-1][1] if tags else 0
+    around = [Stripped("tags", text[slice(*one)]) for one in tags]
+    around += _around(text[start : span[0]])
+    around += _around(text[span[1] :])
+    return FoundValue(_decode(shape, text[slice(*span)]), text[slice(*span)].strip(), tuple(around))
+
+
+def _around(text: str) -> list[Stripped]:
+    words = text.strip()
+    if not words:
+        return []
+    return [Stripped("fence" if _MARKS.fullmatch(words) else "prose", words)]
+
+
+def _decode(shape: Shape[T], text: str) -> T:
+    if not shape.wrapped:
+        return shape.decode(text)
+    wrapped = f'{{"value":{text}}}'
+    tree = msgspec.json.decode(text, type=Any) if text.lstrip().startswith("{") else None
+    if not is_object(tree) or tree.keys() != {"value"}:
+        return shape.decode(wrapped)
+    try:
+        return shape.decode(text)
+    except OutputInvalid as exc:
+        try:
+            return shape.decode(wrapped)
+        except OutputInvalid:
+            raise exc from exc.__cause__
+
+
+def _tags(text: str) -> list[Span]:
+    """The reasoning at the start of a text, block by block."""
+    found: list[Span] = []
+    start = 0
+    while block := _BLOCK.match(text, start):
+        found.append(block.span())
+        start = block.end()
+    if not found and not _OPENING.match(text):
+        # Chat templates of some models end in the opening tag, so the answer has the closing one only.
+        closing = _CLOSING.search(text)
+        if closing is not None and not _is_quoted(text, closing.start()):
+            found.append((0, closing.end()))
+    return found
+
+
+def _is_quoted(text: str, at: int) -> bool:
+    """Whether a place lies within the JSON value that begins before it."""
+    return any(start < at < end for start, end in _in_prose(text, 0))
+
+
+def _fenced(text: str, start: int) -> list[Span]:
+    spans = (fence.span(2) for fence in _FENCE.finditer(text, start))
+    return [span for span in spans if _is_json(text[slice(*span)])]
+
+
+def _in_prose(text: str, start: int) -> Iterator[Span]:
+    """The outermost JSON objects and arrays."""
+    opening = re.compile(r"[\[{]")
+    for _ in range(_MOST_TRIES):
+        found = opening.search(text, start)
+        if found is None:
+            return
+        end = _balanced(text, found.start())
+        if end is not None and _is_json(text[found.start() : end]):
+            yield found.start(), end
+            start = end
+        else:
+            start = found.end()
+
+
+def _balanced(text: str, start: int) -> int | None:
+    """The end of the brackets that open at `start`, strings left out of account."""
+    open_: list[str] = []
+    for token in _JSON_TOKEN.finditer(text, start):
+        mark = token[0]
+        if mark in "[{":
+            open_.append("]" if mark == "[" else "}")
+        elif mark in "]}" and open_.pop() != mark:
+            return None
+        if not open_:
+            return token.end()
+    return None
+
+
+def _is_json(text: str) -> bool:
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        return False
+    return bool(text.strip())
+
+
+def _canonical(text: str) -> str:
+    return stdlib_json.dumps(stdlib_json.loads(text), sort_keys=True)
+
+
+@overload
+def decode(type: type[T], text: str) -> T: ...
+@overload
+def decode(type: object, text: str) -> Any: ...
+def decode(type: Any, text: str) -> Any:
+    """The value of a type that a text holds, as a lenient structured turn finds it.
+
+    It stands alone, behind reasoning tags, in a fence or in prose; docs/structured.md has the rule. Nothing
+    is guessed and no JSON is repaired. Types without a strict schema are taken too, such as
+    `dict[str, int]`.
+
+    Raises:
+      BadValue: lutum does not read values of that type.
+      OutputInvalid: the text holds no value of the type, or several that differ.
+    """
+    return find_value(shape_of(type, strict=False), text).value
