@@ -103,7 +103,7 @@ class ToolServer(LowLevelServer[Any]):
     async def run_stdio(self) -> None:
         """Serve the process's standard input and output, until the input ends. Cancelled, it has ended.
 
-        A checkpoint.
+        It waits for the input, so it is a checkpoint.
         """
         async with stdio_server() as (read, write):
             await self.run(read, write, self.create_initialization_options())
@@ -111,7 +111,7 @@ class ToolServer(LowLevelServer[Any]):
     async def run_http(self, *, host: str = "127.0.0.1", port: int = 8000, path: str = "/mcp") -> None:
         """Serve streamable HTTP with uvicorn. Cancelled, it has ended.
 
-        A checkpoint.
+        It waits for connections, so it is a checkpoint.
 
         Raises:
           UsageError: on trio, where uvicorn does not run.

@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Self, final
 
 import anyio
-import anyio.abc
 import anyio.lowlevel
 import httpx
 
