@@ -5,10 +5,11 @@ from decimal import Decimal
 import anyio
 import httpx
 import pytest
-from fakes import VIRTUAL
+from fakes import STALLED, VIRTUAL, FakeAdapter
 
 import lutum
 from lutum import trace
+from lutum._lutum import with_adapter
 from lutum.testing import CUT, Script, ScriptedAdapter
 from lutum.testing.wire import Reply, WireServer
 from lutum_claude import ClaudeAdapter
@@ -86,10 +87,11 @@ async def test_the_page_has_the_table(tmp_path: object) -> None:
 @VIRTUAL
 async def test_cancelled_and_running_turns() -> None:
     """A stopped branch is settled and is in the sum; a running one is not yet."""
-    llm = lutum.Lutum(ScriptedAdapter([Script(("a",), lutum.Usage(10, 5)), ["b"], ["c", CUT]]))
+    llm = lutum.Lutum(ScriptedAdapter([Script(("a",), lutum.Usage(10, 5)), ["c", CUT]]))
+    stalling = with_adapter(llm, FakeAdapter(STALLED))
     async with trace.capture() as found:
         await llm.text_turn("q").label("won").collect()
-        async with llm.text_turn("q").label("lost").stream() as turn:
+        async with stalling.text_turn("q").label("lost").stream() as turn:
             async for _ in turn.text():
                 break
             [running] = [one for one in found.bill().branches if one.label == "lost"]
