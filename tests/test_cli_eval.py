@@ -81,7 +81,7 @@ def test_a_run_is_listed(runs: Path, shown: Callable[..., str]) -> None:
     text = shown(runs / "a")
     assert text.startswith("trials  8 of 8 cases\n")
     assert "brief   0.250" in text
-    assert "errors  1 trial has no score; run again" in text
+    assert "errors  1 trial ended in an error; run again" in text
     assert cases_of(text) == [f"c{i}" for i in range(8)]
     assert "c0    1.000  $0.0125" in text
     assert re.search(r"^c6 +- .*ConnectionError: gone red", text, re.MULTILINE)

@@ -31,7 +31,7 @@ def assert_score(
     if isinstance(found, RunReport):
         count = len(found.errors)
         if count > errors:
-            raise AssertionError(f"{count} of {len(found.results)} trials have no score\n{_worst(found)}")
+            raise AssertionError(f"{count} of {len(found.results)} trials ended in an error\n{_worst(found)}")
         if found.stopped is not None:
             raise AssertionError(f"the run was stopped: {found.stopped}\n{_worst(found)}")
     match found:

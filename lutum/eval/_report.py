@@ -156,7 +156,7 @@ class RunReport:
             return {}
         return {
             name: RunReport(
-                (replace(result, score=result.scores.get(name)) for result in self.results),
+                (_of_scorer(result, name) for result in self.results),
                 threshold=self.threshold,
                 stopped=self.stopped,
                 info=self.info,
@@ -216,6 +216,12 @@ class RunReport:
 
     def __str__(self) -> str:
         return "\n".join(_lines(self))
+
+
+def _of_scorer(result: TrialResult, name: str) -> TrialResult:
+    """A result with one of its named scores as its score, and the error of that scorer only."""
+    failure = result.errors.get(name) if result.errors else result.failure
+    return replace(result, score=result.scores.get(name), failure=failure, errors={})
 
 
 def load_run(path: str | PathLike[str], *more: str | PathLike[str]) -> RunReport:
@@ -278,7 +284,7 @@ def _lines(report: RunReport) -> list[str]:
     rows += [["unscored", words(report.unscored)]] if report.unscored else []
     if report.errors:
         count = len(report.errors)
-        rows += [["errors", f"{count:,} {'trials have' if count > 1 else 'trial has'} no score; run again"]]
+        rows += [["errors", f"{count:,} {'trials' if count > 1 else 'trial'} ended in an error; run again"]]
     rows += [["stopped", clipped(report.stopped, 64)]] if report.stopped else []
     lines = table(rows)
     if report.tags:

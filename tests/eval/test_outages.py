@@ -349,7 +349,7 @@ async def test_a_report_says_that_trials_have_no_score(tmp_path: Path) -> None:
         return "yes"
 
     report = await run(CASES, task, score=equal, llm=house(), limit=1)
-    assert "errors  2 trials have no score; run again" in str(report)
+    assert "errors  2 trials ended in an error; run again" in str(report)
     assert [result.case for result in report.errors] == ["c2", "c3"]
 
 

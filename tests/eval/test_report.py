@@ -90,7 +90,7 @@ def test_a_report_in_print() -> None:
         "judge         120 trials judged again: spread 0.014, split 2.5%",
         "failed        3 NetworkError",
         "unscored      1 Refused",
-        "errors        1 trial has no score; run again",
+        "errors        1 trial ended in an error; run again",
         "stopped       the budget refuses: 1100 tokens can never fit",
         "",
         "tag                       cases  score                       failed",

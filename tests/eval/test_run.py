@@ -383,7 +383,7 @@ async def test_a_run_is_asserted_on() -> None:
     llm = lutum.Lutum(ScriptedAdapter([["yes"], ["no\x1b[2J"], [ConnectionError("gone")], ["yes"]]))
     report = await run(some(4), ask, score=equal, llm=llm, limit=1)
     assert_score(report, 0.5, errors=1)
-    for errors, words in (1, "the score is 0.667, not at least 0.9"), (0, "1 of 4 trials have no score"):
+    for errors, words in (1, "the score is 0.667, not at least 0.9"), (0, "1 of 4 trials ended in an error"):
         with pytest.raises(AssertionError) as caught:
             assert_score(report, 0.9, errors=errors)
         said = str(caught.value)

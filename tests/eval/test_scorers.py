@@ -91,6 +91,7 @@ async def test_one_scorer_that_raises_leaves_the_others() -> None:
         assert report.unscored == {"ConnectionError": 8}
         assert report.named["right"].score == 1
         assert report.named["broken"].scores == {}
+        assert [len(report.named[name].errors) for name in ("right", "broken")] == [0, 8]
         assert report.results[0].errors.keys() == {"broken"}
         assert (report.results[0].score is None) is (next(iter(scorers)) == "broken")
 
