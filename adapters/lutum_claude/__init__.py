@@ -3,9 +3,9 @@
 _wire      the API's JSON, its betas and limits; _models: what each model accepts
 _options   `ClaudeOptions` and `ClaudeHooks`
 _encode    a request to bytes, in one pass: _settings, _items (one item), _ids, _request_body (their order),
-           _tools, _request_options (what stands beside them), _write (the bytes); _estimate counts tokens
+           _tools, _request_options (the other members), _write (the bytes); _estimate counts tokens
 _decode    bytes to events; _received: a block in parts; _errors: error words; _usage: reports
-_turn      the committed turn, from wire to view and how it goes back
+_turn      the committed turn, from wire to view, and its replay
 _messages  the API's own JSON, in and out
 _adapter   the I/O: `ClaudeAdapter`. No other module does any.
 """

@@ -65,26 +65,27 @@ _decode_counted = msgspec.json.Decoder(_ClaudeCount).decode
 
 @final
 class ClaudeAdapter(CloudAdapter):
-    """Claude, over the Messages API or whatever speaks it.
+    """Claude, over the Messages API or a server that implements it.
 
     Args:
-      model: used where a turn names none.
-      api_key: for `x-api-key`, or `ANTHROPIC_API_KEY`. A function is asked for each request; a
+      model: the model of turns that do not name one.
+      api_key: for `x-api-key`, or `ANTHROPIC_API_KEY`. A function is called for each request; a
         `RequestSigner` signs it.
-      auth_token: for `authorization: Bearer`, or `ANTHROPIC_AUTH_TOKEN`; it goes before a key.
+      auth_token: for `authorization: Bearer`, or `ANTHROPIC_AUTH_TOKEN`; it wins over a key.
       base_url: `https://api.anthropic.com`, or `ANTHROPIC_BASE_URL`. Only that host demands a key.
-      http_client: an `httpx.AsyncClient` of yours.
-      replay_scope: endpoint and account family whose turns are replayed exactly; the URL's host unless said.
-      default_max_output_tokens: sent where a turn says nothing; 4,096, or 16,384 for a model that thinks.
-      options: under those of each turn.
-      hooks: settle the model and the options of a turn when it starts.
+      http_client: your `httpx.AsyncClient`.
+      replay_scope: endpoint and account family whose turns are replayed exactly; default: the URL's host.
+      default_max_output_tokens: the bound of turns without one; 4,096, or 16,384 for a model that thinks.
+      options: the defaults for the options of each turn.
+      hooks: they choose the model and the options of a turn when it starts.
       version: `anthropic-version`.
 
     It opens nothing before its first request and works without `async with`; `aclose` closes its idle
     connections. The environment is read here and never again.
 
     Raises:
-      BadValue: a blank model, a URL that is none, a client that is none, a key that no header can hold.
+      BadValue: `model` is blank, `base_url` is not a URL, `http_client` is not a client, or a header
+        cannot hold the key.
     """
 
     errors: ClassVar[ErrorTable] = ERRORS
@@ -216,7 +217,7 @@ class ClaudeAdapter(CloudAdapter):
         Args:
           model: the name of the deployment.
           resource: the name of the Foundry resource, or `ANTHROPIC_FOUNDRY_RESOURCE`.
-          api_key: the resource's key, or `ANTHROPIC_FOUNDRY_API_KEY`. A function is asked for each request.
+          api_key: the resource's key, or `ANTHROPIC_FOUNDRY_API_KEY`. A function is called for each request.
           token: an access token of Entra ID in place of a key, or a function that gives one for each request.
           base_url: the address of the resource, in place of its name; without `/anthropic`.
 
@@ -264,7 +265,7 @@ class ClaudeAdapter(CloudAdapter):
           base_url: the host, if it is not Google's.
 
         Raises:
-          BadValue: a project or a region that cannot stand in a URL, and as the constructor.
+          BadValue: a project or a region that cannot be part of a URL, and as the constructor.
         """
         place = vertex_place(project, region)
         host = vertex_host(region)
@@ -298,7 +299,7 @@ class ClaudeAdapter(CloudAdapter):
         return prepared
 
     def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
-        """Whether `turn` goes back exactly to that scope and model. Pure."""
+        """Return whether `turn` is replayed exactly at that scope and model. No I/O."""
         return _turn.replay_form(turn, scope, model)
 
     def first_difference(self, earlier: Prepared, later: Prepared) -> str | None:

@@ -1,4 +1,4 @@
-"""What a cloud's door to Claude refuses, found before anything is sent. PURE."""
+"""Checks for the features that a cloud's Claude endpoint refuses, before anything is sent. No I/O."""
 
 from __future__ import annotations
 

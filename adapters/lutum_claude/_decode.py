@@ -1,4 +1,4 @@
-"""One response's bytes to events. PURE.
+"""Decode the bytes of one response to events. No I/O.
 
 Each block is assembled to the JSON value that the non-stream answer would hold: members that no delta
 touches keep their bytes, so unknown ones keep their number lexemes, and equal streams give equal bytes.
@@ -63,13 +63,13 @@ class ClaudeDecoder(StreamDecoder):
 
     Args:
       response: the head of the answer.
-      model: the model asked for, in case the stream does not say which one answers.
+      model: the requested model, in case the stream does not name the model that answers.
       scope, inexact_reason, prefix, preface: go into the committed turn.
       structured: the text is the JSON of a value.
       value_tool: the forced tool whose input is the value.
       estimate: the request's own estimate, for figures that the stream does not report.
       hidden_reasoning: the stream does not show all reasoning, so that counts are lower bounds.
-      rates: the rates that the request asked for.
+      rates: the rates that the request selected.
     """
 
     def __init__(
@@ -279,7 +279,7 @@ class ClaudeDecoder(StreamDecoder):
                 )
             out.append(ProviderEvent(block.kind, whole))
         if block.kind == "fallback" and self._message is not None:
-            # The non-stream answer names the model that took over, and that is who signs what follows.
+            # The non-stream answer names the model that took over, and that model signs the following blocks.
             taker = decode_object(to) if starts_with(to := block.members.get("to"), b"{") else {}
             self._message["model"] = taker.get("model", self._message.get("model", Raw(b'""')))
 
@@ -325,7 +325,7 @@ class ClaudeDecoder(StreamDecoder):
 
     @property
     def _free(self) -> bool:
-        """Whether all of the answer is calls of a program that an earlier response paid for."""
+        """True if the whole answer is calls of a program that an earlier response paid for."""
         return bool(self._whole) and all(map(_turn.is_by_program, self._whole.values()))
 
     @property
@@ -356,7 +356,7 @@ class ClaudeDecoder(StreamDecoder):
         out.append(Completed(finish, self._reports.settle(self._deltas, free=self._free), turn))
 
     def _report(self, reported: dict[str, Raw], out: list[Event]) -> None:
-        """Lay a report over the earlier ones; what is no count does not stand for one."""
+        """Merge a report over the earlier ones; a value that is not a count is ignored."""
         usage = self._usage
         first = not usage
         for name, value in () if first else reported.items():
@@ -383,9 +383,9 @@ class ClaudeDecoder(StreamDecoder):
 
         - The name `error` and any JSON that holds an error end the turn with the words (LiteLLM's
           `data: {"error": ...}`, anthropic-sdk-typescript#998; plain text of proxies).
-        - Data without a type has the type that the event's name says, as in the SDKs.
-        - Data without content (blank, null, a heartbeat's word) says nothing. `[DONE]` without a message_stop
-          (Reasonix#8756, opencode#43617) is not an end of this API, and the error says so.
+        - Data without a type gets its type from the event's name, as in the SDKs.
+        - Data without content (blank, null, a heartbeat's word) is skipped. `[DONE]` without a message_stop
+          (Reasonix#8756, opencode#43617) does not end an answer of this API, and raises an error.
         - A delta with more members than are known, or without an index, is read as far as it is known.
         - An event or a delta of an unknown type is shown.
         """

@@ -1,10 +1,10 @@
-"""A request to bytes. PURE: `Prepared` is a function of `TurnRequest` and `ClaudeConfig`.
+"""Encode a request to bytes. No I/O: `Prepared` is a function of `TurnRequest` and `ClaudeConfig`.
 
 Body = head (model, tools, system) + messages joined from cached pieces + members (everything else), so that
 request 1,001 of a conversation encodes one item and is request 1,000 with more at its end.
 
-One pass goes down: `_settings` (what the settings decide), `_items` (one piece an item, with `_ids`),
-`_request_body` (the order of the pieces, with `_tools`), `_request_options` (what stands beside them) and
+One pass goes down: `_settings` (the decisions of settings and options), `_items` (one piece an item, with
+`_ids`), `_request_body` (the order of the pieces, with `_tools`), `_request_options` (the other members) and
 `_write` (the bytes).
 """
 
@@ -71,9 +71,9 @@ def prepare(request: TurnRequest, config: ClaudeConfig) -> Prepared:
 
 
 def binding(prepared: Prepared, config: ClaudeConfig) -> str:
-    """What the model binds the thinking of its answer to, for `CommittedTurn.prefix`.
+    """Return the identity of the prefix to which the model binds its thinking, for `CommittedTurn.prefix`.
 
-    The digest of the transcript; with a suffix where more than that decides what the model was sent.
+    It is the digest of the transcript, with a suffix if the sent prefix depends on more than the transcript.
     """
     transcript = prepared.request.transcript
     server_tools = options_of(prepared.request, config.options).server_tools or ()

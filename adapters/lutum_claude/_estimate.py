@@ -1,6 +1,6 @@
-"""How many tokens a request may read: calibrated rules, PURE.
+"""Estimate of the input tokens of a request, by calibrated rules. No I/O.
 
-The rates are the recorded exchanges' 95th percentile and then some; no rule of bytes is a bound.
+The rates are a little above the 95th percentile of recorded exchanges. A rule over bytes is never a bound.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CITATIONS_TOKENS = 560  # the instructions that come with a document whose citat
 TOOL_TOKENS = 24
 PAGE_TOKENS = 3_000  # text of a page, 1,500 to 3,000, and its picture (build-with-claude/pdf-support)
 PIXELS_PER_TOKEN = 750  # build-with-claude/vision
-# What a picture is scaled down to at most: 2,576 pixels on its longer side, on the newest models.
+# The largest size that a picture is scaled down to: 2,576 pixels on its longer side, on the newest models.
 IMAGE_TOKENS = 2_576 * 2_576 // PIXELS_PER_TOKEN
 
 _PAGE = re.compile(rb"/Type\s*/Page(?![A-Za-z])")

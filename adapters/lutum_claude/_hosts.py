@@ -12,12 +12,12 @@ from msgspec import Struct
 
 
 class ClaudeHost(Struct, frozen=True, kw_only=True):
-    """What is known about one host.
+    """The known properties of one host.
 
     Attributes:
       name: the row's name.
       title: what people call it.
-      hosts: host names; `*` stands for any characters.
+      hosts: host names; `*` matches any characters.
       strict: takes `strict` in a tool, from models that take it.
       thinking_block: wants a thinking block in each assistant message while the model thinks. A message
         without one gets an empty one.

@@ -1,7 +1,7 @@
-"""Ids of calls that stand in a request twice. PURE.
+"""Repeated ids of calls in one request. No I/O.
 
-Claude refuses it ("`tool_use` ids must be unique"), and some hosts number the calls of each turn anew. What
-such a turn says goes out with other ids where they repeat; a turn of this endpoint goes back as it came.
+Claude refuses them ("`tool_use` ids must be unique"), and some hosts number the calls of each turn anew. The
+calls of such a turn are sent with other ids if theirs repeat. A turn of this endpoint is sent as it came.
 """
 
 from __future__ import annotations

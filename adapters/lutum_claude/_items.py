@@ -1,7 +1,7 @@
-"""One item of a transcript to the blocks it is on the wire. PURE, and worked out once per item.
+"""Encode one item of a transcript to its blocks on the wire, once per item. No I/O.
 
-What depends on the rest of the request (where a late system message stands, which turns' thinking still
-fits, cache breakpoints) is left to `_request_body`, which joins the pieces.
+Decisions that depend on the rest of the request (the position of a late system message, the turns whose
+thinking still fits, cache breakpoints) are left to `_request_body`, which joins the pieces.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ class ContentBlock(Struct, frozen=True, gc=False):
 
 
 class ClaudePiece(Struct, frozen=True):
-    """What one item is on the wire.
+    """The wire form of one item.
 
     Attributes:
-      groups: blocks with the role they stand under; `raw` before the role is a whole message, sent as it is.
-      wrapped: a system item's blocks as user text, for where no system message may stand.
+      groups: blocks with the role of their message; `raw` before the role is a whole message, sent as it is.
+      wrapped: a system item's blocks as user text, for places where a system message is not allowed.
       answers: holds the result of a call that is open.
-      form: of a committed turn, how it goes out.
+      form: of a committed turn, the form in which it is sent.
       bare: a turn's blocks without its thinking, where it has some: sent when it is not replayed exactly.
-      bound: what a turn's thinking was bound to, and `digest` what stands before it now.
+      bound: the prefix that a turn's thinking was bound to, and `digest` the prefix it has now.
       home: of a turn made by this adapter at this endpoint.
-      preface: whole messages that stand right before a turn.
-      marks: cache breakpoints in raw JSON of yours.
-      paused: the provider goes on with this turn when it gets it back.
+      preface: whole messages that belong right before a turn.
+      marks: cache breakpoints in raw JSON of the user.
+      paused: the provider continues this turn when it gets it back.
       calls: the ids of its calls, as they are sent.
     """
 
@@ -94,7 +94,7 @@ class ClaudeItemEncoder:
         return self.piece(item, f"input[{len(before)}]", before.open_calls, digest, own_id=own)
 
     def _own_call(self, before: Transcript) -> bool:
-        """Whether the calls that are open stand in a turn that goes out with the ids it came with."""
+        """True if the open calls belong to a turn that is sent with its original ids."""
         at = len(before) - 1
         while at >= 0:
             item = before[at]
@@ -109,7 +109,7 @@ class ClaudeItemEncoder:
     def piece(
         self, item: Item, field: str, open_calls: tuple[str, ...], digest: str = "", *, own_id: bool = False
     ) -> ClaudePiece:
-        """The piece of an item that stands at `field`, while those calls are open.
+        """Return the piece of the item at `field`, while those calls are open.
 
         With `own_id`, a result names its call as it is; else in the letters that Claude takes.
         """
@@ -239,7 +239,7 @@ def _message(item: Message, field: str) -> ClaudePiece:
 
 
 def _as_read(piece: ClaudePiece, wire: Raw | None) -> ClaudePiece:
-    """The piece with the blocks it was read from; an array of them goes on with the message before."""
+    """Return the piece with the blocks it was read from; an array of blocks continues the message before."""
     if wire is None or wire.adapter != _wire.NAME:
         return piece
     json = wire.json.encode()
@@ -355,7 +355,7 @@ def _parts(parts: tuple[Part, ...], field: str) -> tuple[tuple[ContentBlock, ...
 
 
 def _own_json(raw: Raw, field: str) -> bytes:
-    """The JSON object that it is; anything else would break the request that it stands in."""
+    """Return the JSON object. Any other value would break the request that contains it."""
     if raw.adapter != _wire.NAME:
         raise BadValue(field, f"raw JSON of the adapter {raw.adapter!r} cannot go to Claude")
     try:

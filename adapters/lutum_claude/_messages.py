@@ -1,8 +1,8 @@
-"""The API's own JSON, in and out: logged or stored messages as transcripts, and lines of a batch. PURE.
+"""The API's own JSON, in and out: logged or stored messages as transcripts, and lines of a batch. No I/O.
 
-A message read in becomes the items that say what it says. What they leave open (a string or a list of one
-text, a `cache_control`, where a message begins) is kept beside them in `wire`, and only where they leave
-something open. What no item can say stays a `Raw` item.
+A message that is read becomes items with the same content. Details that items do not hold (a string or a
+list of one text, a `cache_control`, the beginning of a message) are kept in `wire`, if there are any.
+Content that no item can hold stays a `Raw` item.
 """
 
 from __future__ import annotations
@@ -59,16 +59,16 @@ def from_messages(
 ) -> Transcript:
     """The transcript of a list of messages, or of a whole request's body with its `system` and `tools`.
 
-    Assistant messages become turns that go back as they are. Their thinking was signed for one account and
-    one model, so say which if it is not the API's own: where a request's `scope` and `model` differ, it
-    gets what can be read instead. User messages become `Message` and `ToolResult` items, which every adapter
-    takes. `to_messages` gives back the same JSON.
+    Assistant messages become turns that are sent back as they are. Their thinking was signed for one account
+    and one model, so give both if they are not the API's own: a request with another `scope` or `model` gets
+    the readable content instead. User messages become `Message` and `ToolResult` items, which every adapter
+    takes. `to_messages` returns the same JSON.
 
     Args:
-      scope: where the turns come from, as an adapter's `scope`: the host, unless it has a `replay_scope`.
-      model: who answered; unsaid, the body's `model`.
-      tools: what the conversation began with, such as `Toolset.definitions`; unsaid, the body's tools that
-        have a schema.
+      scope: the origin of the turns, as an adapter's `scope`: the host, unless it has a `replay_scope`.
+      model: the model that answered; default: the body's `model`.
+      tools: the tools at the start of the conversation, such as `Toolset.definitions`; default: the body's
+        tools that have a schema.
 
     Raises:
       BadValue: not JSON, or no messages; the field is named.
@@ -135,14 +135,14 @@ def to_system(transcript: Transcript) -> bytes | None:
 
 
 def batch_line(turn: Turn[Any], id: str) -> bytes:
-    """One entry of `requests` in `POST /v1/messages/batches`: what `turn` would send, named `id`.
+    """Return one entry of `requests` in `POST /v1/messages/batches`: the request of `turn`, named `id`.
 
-    Join the entries with commas. Betas are said once for the whole batch: send on the `anthropic-beta` of
+    Join the entries with commas. Betas are sent once for the whole batch: copy the header `anthropic-beta` of
     `turn.preview().headers`. Sends and reserves nothing.
 
     Raises:
-      BadValue: no id that the API takes, or no turn of the Messages API.
-      UsageError: the request cannot be; the message names the field.
+      BadValue: the API does not take the id, or the turn does not belong to the Messages API.
+      UsageError: the request is not possible; the message names the field.
     """
     if not _CUSTOM_ID.fullmatch(id):
         raise BadValue("id", f"{id!r} is more than 64, or other than, letters, digits, _ and -")
@@ -156,7 +156,7 @@ def batch_line(turn: Turn[Any], id: str) -> bytes:
 
 
 def is_message(body: bytes) -> bool:
-    """Whether a body is a whole message."""
+    """Return whether a body is a whole message."""
     try:
         members = decode_object(body)
         return string(members.get("type")) == "message" and string(members.get("stop_reason")) is not None
@@ -171,15 +171,15 @@ def events_of(message: bytes) -> tuple[bytes, ...]:
 
 def stream_of(message: bytes) -> bytes:
     """A message that came whole as the stream of its events."""
-    # A line end can only stand between two members: in a string it is escaped.
+    # A line end can only be between two members: in a string it is escaped.
     lines = (event.replace(b"\r", b" ").replace(b"\n", b" ") for event in events_of(message))
     return b"".join(b"data: %b\n\n" % line for line in lines)
 
 
 class _ClaudeEntry:
-    """A message as far as it can be read; `blocks` is None where its content is no list of objects.
+    """The readable parts of a message. `blocks` has no value (None) if its content is not a list of objects.
 
-    `results` are the ids of the tool results it begins with; None where one stands elsewhere.
+    `results` has the ids of the tool results at its beginning; None if a result is elsewhere.
     """
 
     __slots__ = ("blocks", "content", "extra", "json", "results", "role")
@@ -260,7 +260,7 @@ class _ClaudeReader:
         self._tools = ()  # the first turn keeps them
 
     def _answer(self, message: _ClaudeEntry) -> None:
-        """The results of the open calls, and what is said behind them."""
+        """Return the results of the open calls, and the content behind them."""
         blocks, count = message.blocks or [], len(self._open)
         parts = [[block] for block in blocks[:count]]
         if blocks[count:]:
@@ -333,7 +333,7 @@ def _result(block: bytes) -> ToolResult:
 
 
 def _part(block: bytes) -> Part:
-    """A block as a part; raw where no part says it."""
+    """Return a block as a part; raw if no part can hold it."""
     try:
         members = decode_object(block)
         kind = string(members.get("type"))
@@ -375,7 +375,7 @@ def _media(members: Mapping[str, RawJson], *, document: bool) -> Image | Documen
 
 
 class _Written:
-    """A message that is being written; members beside its role and content stand as they were."""
+    """A message that is being written; members beside its role and content stay as they were."""
 
     __slots__ = ("blocks", "members", "whole")
 

@@ -1,6 +1,6 @@
-"""What each Claude model takes: the one table that a new model needs a row in, and what is asked of it. PURE.
+"""The properties of Claude's models: the one table that a new model needs a row in, and its queries. No I/O.
 
-A model without a row is sent what you asked for.
+Requests to a model without a row are sent unchanged.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ Forced = Literal["yes", "no", "without_budget"]
 
 
 class Model(Struct, frozen=True):
-    """What a family of models takes.
+    """The properties of a family of models.
 
     Attributes:
-      thinking: accepted types; None where nothing is known, so that everything is sent as asked.
+      thinking: accepted types; None if nothing is known, so that every request is sent unchanged.
       thinks: thinks when `thinking` is left out.
       sampling: temperature, top_p and top_k may be set.
       forced: tool_choice `any` and `tool` are taken.
       prefill: a request may end with an assistant message.
-      late_system: `role: "system"` messages stand in the conversation; with the betas below also for one
+      late_system: `role: "system"` messages may be in the conversation; with the betas below also for one
         turn (`clear_at`) and with tool changes.
-      binds: checks that thinking comes back behind what it was made behind, and reports what it drops. What
-        goes back is decided as if all of them did: the list grows with every model.
+      binds: checks that thinking comes back behind its original prefix, and reports dropped thinking. Replay
+        is decided as if all models did so, because the list grows with every model.
       max_output: cap of max_tokens.
       strict: tools may have `strict` (build-with-claude/structured-outputs, "Strict tool use": from 4.5 on).
     """
@@ -109,7 +109,7 @@ ONE_OF_TWO = frozenset({"claude-opus-4-5", "claude-sonnet-4-5", "claude-haiku-4-
 UNKNOWN = Model()
 """Sent what you asked for."""
 
-# A version number goes on with one or two digits, a date has eight.
+# A version number continues with one or two digits, a date has eight.
 _LONGER = re.compile(r"-\d{1,2}(?!\d)")
 
 
@@ -158,7 +158,7 @@ def shortest_cached(model: str) -> int:
 
 
 # "Prefix checks": the 5.1 generation reads its own blocks, those of all before it and of opus-5-5; nothing
-# else reads theirs. haiku-5-5 reads nobody's but its own.
+# else reads theirs. haiku-5-5 reads only its own.
 _READ_BY_THEMSELVES = frozenset(
     {"claude-fable-5-1", "claude-fable-5-2", "claude-mythos-5-1", "claude-mythos-5-2"}
 )

@@ -35,24 +35,24 @@ class Thinking(Struct, frozen=True):
 
 
 class ClaudeOptions(ProviderOptions, frozen=True, kw_only=True):
-    """Options of one turn (`.ext(ClaudeOptions(...))`) or of an adapter (`options=`); None is "not said".
+    """Options of one turn (`.ext(ClaudeOptions(...))`) or of an adapter (`options=`); None means "not set".
 
-    A turn's options are laid over the adapter's, field by field. What a known model refuses is refused
-    here, naming the field; an unknown model is sent what you asked for.
+    A turn's options replace the adapter's, field by field. An option that a known model refuses raises an
+    error that names the field; a request to an unknown model is sent unchanged.
 
     Attributes:
       thinking: a type, or a budget in tokens for `enabled`.
       display: how much of the thinking is shown.
       effort: `output_config.effort`.
       betas: values for `anthropic-beta`, before those that lutum adds.
-      cache: lifetime of the automatic prompt-cache breakpoints, or `off`; `5m` unless said.
+      cache: lifetime of the automatic prompt-cache breakpoints, or `off`; default `5m`.
       prefix_mismatch: what to do with thinking that the model bound to a conversation that has changed since.
-        Unsaid: such thinking is left out of the request, and `preview()` says so. `drop`: it is sent and the
+        Default: such thinking is left out of the request, as `preview()` shows. `drop`: it is sent and the
         API drops it, which it reports. `error`: it is sent and the API refuses the request; this also turns
         the check on for accounts that do not have it. Only on models that check.
       user_id: `metadata.user_id`.
-      server_tools: entries put before your tools; say the same ones in every turn of a transcript.
-      structured: ask for structured values by `format`, the default, or by a forced `tool`.
+      server_tools: entries put before your tools; give the same ones in every turn of a transcript.
+      structured: request structured values by `format`, the default, or by a forced `tool`.
     """
 
     thinking: Literal["adaptive", "disabled", "between_tools"] | int | Thinking | None = None
@@ -101,7 +101,7 @@ class ClaudeOptions(ProviderOptions, frozen=True, kw_only=True):
         return f"ClaudeOptions({', '.join(f'{name}={value!r}' for name, value in given.items())})"
 
     def thinking_type(self) -> tuple[str | None, int | None]:
-        """The type and the budget asked for."""
+        """The requested type and budget."""
         match self.thinking:
             case Thinking(type=type, budget_tokens=budget):
                 return type, budget

@@ -1,4 +1,4 @@
-"""A block that is being received: its deltas to the JSON that the non-stream answer would hold. PURE."""
+"""Assemble a block from its deltas to the JSON that the non-stream answer would hold. No I/O."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ReceivedBlock:
 
     @property
     def arguments(self) -> str:
-        """What was received of a call's input; the input at its start where no delta came."""
+        """The received input of a call; the input at its start if no delta came."""
         if streamed := self.streamed.getvalue():
             return streamed
         start = self.members.get("input")

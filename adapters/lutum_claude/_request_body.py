@@ -1,14 +1,14 @@
-"""Pieces to the messages of one request. PURE.
+"""Join pieces to the messages of one request. No I/O.
 
 Three things are decided while joining, because they depend on more than one item:
 
-- *Adjacent messages of one role become one*, except messages that go out as they are (raw, prefaces).
-- *A late system message* may stand only behind a user message, and last or before an assistant's. It is
-  held back until the next assistant message or the end; where no user message stands before it then, it
-  goes out as user text. What follows later never moves it.
-- *Thinking that was bound to something else* (an item replaced, an ephemeral gone, tools changed) would be
-  refused. `ClaudeOptions.prefix_mismatch` says what happens: by default the turn goes out without its
-  thinking, because that always runs and loses only reasoning the provider would not read.
+- *Adjacent messages of one role become one*, except messages that are sent as they are (raw, prefaces).
+- *A late system message* is allowed only behind a user message, and last or before an assistant message. It
+  is held back until the next assistant message or the end. If no user message precedes it there, it is sent
+  as user text. Later messages never move it.
+- *Thinking that was bound to another prefix* (an item replaced, an ephemeral gone, tools changed) would be
+  refused. `ClaudeOptions.prefix_mismatch` decides: by default the turn is sent without its thinking, because
+  that always succeeds and loses only reasoning that the provider would not read.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from lutum_claude import _estimate, _tools
 from lutum_claude._items import ClaudePiece, ContentBlock, Ephemerals, RequestPieces
 from lutum_claude._settings import ClaudeSettings
 
-# An assistant turn without a block that may go back, where a system message stands before it and needs one.
+# An assistant turn without a block to send back, if a system message before it needs such a turn.
 _SILENCE = (ContentBlock(b'{"type":"text","text":"(no answer)"}', False),)
 
 
 class Sent:
-    """A message being joined; `raw` is one that goes out as it is."""
+    """A message being joined; a `raw` one is sent as it is."""
 
     __slots__ = ("blocks", "raw", "role")
 
@@ -42,13 +42,13 @@ class Sent:
 
 
 class ClaudeMessages(Struct, frozen=True):
-    """The messages of a request, joined, and the tools that they stand with.
+    """The joined messages of a request, and its tools.
 
     Attributes:
       tools: the entries of `tools`.
       value_tool: the forced tool whose input is the structured value.
       inexact_reason: why the turn that answers cannot be replayed exactly.
-      prefaces: the system messages that stand before turns, those of this request last.
+      prefaces: the system messages before turns, those of this request last.
       preface: a JSON array of those of this request; empty without one.
       tokens: the estimate of messages and tools.
     """
@@ -63,14 +63,14 @@ class ClaudeMessages(Struct, frozen=True):
 
 
 class JoinSpec(Struct, frozen=True):
-    """What decides how pieces are joined.
+    """The settings for joining pieces.
 
     Attributes:
       head: how many of them are the head's system items.
-      extra: what else stands before every turn: server tools.
-      keep_bound: thinking that was bound to something else is sent all the same.
-      manual: thinking has a budget. Then the API wants a turn that goes on, in a tool round or after a pause,
-        to begin with its thinking, so it is never left out; no model that binds takes budgets.
+      extra: the other parts before every turn: server tools.
+      keep_bound: thinking that was bound to another prefix is sent all the same.
+      manual: thinking has a budget. Then the API requires that a turn which continues, in a tool round or
+        after a pause, begins with its thinking, so it is never left out; no model that binds takes budgets.
     """
 
     head: int
@@ -91,10 +91,10 @@ class Join:
         self.unbounded = list[str]()
         self.inexact: str | None = None
         self.paused = False
-        self.stable: tuple[int, int] | None = None  # message and block where the first ephemeral stands
+        self.stable: tuple[int, int] | None = None  # message and block of the first ephemeral
         self.stable_system: int | None = None
-        self.marks = 0  # cache breakpoints of yours
-        self.last_turn = 0  # message where the last committed turn stands
+        self.marks = 0  # the user's cache breakpoints
+        self.last_turn = 0  # message of the last committed turn
         self._held = list[ClaudePiece]()
         self._late_system = spec.late_system
         self._head = spec.head
@@ -120,7 +120,7 @@ class Join:
         self._place_held()
 
     def can_change(self) -> bool:
-        """Whether a system message with tool changes may stand at the end."""
+        """True if a system message with tool changes is allowed at the end."""
         return bool(self.messages) and self.messages[-1].role in ("user", "system")
 
     def add_preface(self, message: bytes) -> None:
@@ -210,7 +210,7 @@ class Join:
 
 
 def messages_of(settings: ClaudeSettings, pieces: RequestPieces) -> ClaudeMessages:
-    """Join the pieces of a request, and plan its tools, which may stand in a message at the end.
+    """Join the pieces of a request, and plan its tools, which may be in a message at the end.
 
     Raises:
       BadValue: the model does not take the messages or the tools; names the field.
@@ -265,7 +265,7 @@ def messages_of(settings: ClaudeSettings, pieces: RequestPieces) -> ClaudeMessag
 
 
 def _split(request: TurnRequest, ephemerals: Ephemerals, *, one_turn: bool) -> tuple[Ephemerals, Ephemerals]:
-    """Those that the one-turn form says, and those that are sent where they stand."""
+    """Split them into those of the one-turn form, and those that are sent at their place."""
     if not ephemerals:
         return (), ()
     items = list(request.transcript)

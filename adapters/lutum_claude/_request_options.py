@@ -1,6 +1,7 @@
-"""What stands beside the messages: members of the body behind them, betas and headers. PURE.
+"""The rest of a request: members of the body behind the messages, betas and headers. No I/O.
 
-Everything a model is known to refuse is refused here, before anything is reserved, by the table in `_wire`.
+Settings that a model is known to refuse raise an error here, before anything is reserved, by the table in
+`_models`.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ class _Typed(Struct):
 
 
 class Beside(Struct, frozen=True):
-    """What a request has beside its messages.
+    """The parts of a request besides its messages.
 
     Attributes:
       members: members of the body behind `messages`, in order.
-      implicit_bound: the output bound that is sent although nobody set one.
-      unbounded: options whose tokens nobody can know before.
+      implicit_bound: the output bound that is sent although the user set none.
+      unbounded: options whose tokens cannot be known before.
       dropped: schema constraints that the API does not take.
     """
 
@@ -49,15 +50,15 @@ class Beside(Struct, frozen=True):
 
 
 def beside(spec: ClaudeSettings, prefaces: Sequence[bytes], *, tools: bool, value_tool: str | None) -> Beside:
-    """Everything of a request but its head and its messages.
+    """Encode everything of a request except its head and its messages.
 
     Args:
-      prefaces: the system messages that stand before turns.
+      prefaces: the system messages before turns.
       tools: the request has tools.
       value_tool: the forced tool whose input is the structured value.
 
     Raises:
-      BadValue: the model takes no such thing; names the field.
+      BadValue: the model does not take a setting; the message names the field.
     """
     dropped: tuple[str, ...] = ()
     if spec.request.output is not None and value_tool is None:
@@ -71,7 +72,7 @@ def members(spec: ClaudeSettings, *, tools: bool, value_tool: str | None) -> dic
     """The body's members behind `messages`, in order.
 
     Raises:
-      BadValue: the model takes no such thing; names the field.
+      BadValue: the model does not take a setting; the message names the field.
     """
     options, settings = spec.options, spec.request.settings
     found: dict[str, bytes] = {"max_tokens": encode(max_tokens(spec)[0])}
@@ -127,7 +128,7 @@ def headers(spec: ClaudeSettings, prefaces: Iterable[bytes]) -> tuple[tuple[str,
 
 
 def unbounded(spec: ClaudeSettings) -> tuple[str, ...]:
-    """Options whose tokens nobody can know before."""
+    """Return the options whose tokens cannot be known before."""
     options = spec.options
     found = [f"server tool {msgspec.json.decode(tool, type=_Typed).type}" for tool in spec.server_tools]
     if options.mcp_servers is not None:
@@ -143,7 +144,7 @@ def unbounded(spec: ClaudeSettings) -> tuple[str, ...]:
 
 
 def max_tokens(spec: ClaudeSettings) -> tuple[int, int | None]:
-    """The output bound, and once more where nobody set it.
+    """Return the output bound, and once more if the user did not set it.
 
     Raises:
       BadValue: more than the model writes, or not more than its thinking budget.
@@ -214,7 +215,7 @@ def _tool_choice(spec: ClaudeSettings, *, tools: bool, value_tool: str | None) -
     if value_tool is not None:
         found: dict[str, Any] = {"type": "tool", "name": value_tool}
     elif plan.choice == "none":
-        # Server tools are not the plan's: without any of yours the model may use them.
+        # Server tools are not part of the plan: without tools of the user the model may use them.
         return {"type": "none"} if plan.head or plan.new or not spec.options.server_tools else {}
     elif plan.choice == "tool":
         found = {"type": "tool", "name": plan.tool}

@@ -1,6 +1,6 @@
-"""What the settings and options of a request decide before anything is encoded. PURE.
+"""Decisions from the settings and options of a request, before anything is encoded. No I/O.
 
-Everything a model is known to refuse of its thinking is refused here, by the table in `_models`.
+Thinking settings that a model is known to refuse raise an error here, by the table in `_models`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lutum_claude._options import ClaudeOptions
 
 
 class ClaudeConfig(Struct, frozen=True):
-    """What an adapter adds to its requests: where they go and what is said where the request says nothing.
+    """The adapter's part of a request: its address, and defaults for settings that the request does not set.
 
     `url` may hold `{model}`. `secret_headers` are the names of those added when a request is sent.
     """
@@ -41,11 +41,11 @@ class ClaudeSettings(Struct, frozen=True, kw_only=True):
     """The settings of one request.
 
     Attributes:
-      thinking: the body's member; empty where nothing is said.
+      thinking: the body's member; empty if it is not set.
       server_tools: entries of `tools` that the provider runs.
-      thinks: thinking is on: asked for, or not said and on by itself.
-      may_think: it is on, or nothing is known of the model: those at `/anthropic` endpoints think unasked.
-      by_tool: a structured value is asked for by a forced tool.
+      thinks: thinking is on: requested, or on by default.
+      may_think: it is on, or the model is unknown: models at `/anthropic` endpoints think by default.
+      by_tool: a structured value is requested by a forced tool.
       host: what is known about the host.
     """
 
@@ -105,10 +105,10 @@ def _host(url: str) -> ClaudeHost:
 
 
 def thinking(model: str, capable: _models.Model, options: ClaudeOptions) -> dict[str, Any]:
-    """The `thinking` member; empty where nothing is said.
+    """Return the `thinking` member; empty if it is not set.
 
     Raises:
-      BadValue: the model takes no such thing.
+      BadValue: the model does not take it.
     """
     kind, budget = options.thinking_type()
     if kind is not None and capable.thinking is not None and kind not in capable.thinking:
@@ -137,7 +137,7 @@ def thinking(model: str, capable: _models.Model, options: ClaudeOptions) -> dict
 def with_effort(
     options: ClaudeOptions, level: str, model: str, capable: _models.Model, asked: int | UnsetType
 ) -> ClaudeOptions:
-    """The options with the builder's effort in Claude's terms; `asked` is the turn's output bound.
+    """Return the options with the builder's effort in Claude's terms; `asked` is the output bound in tokens.
 
     Raises:
       BadValue: the model cannot stop thinking, or cannot think.

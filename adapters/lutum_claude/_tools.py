@@ -1,9 +1,9 @@
-"""The tools of a request: what stands in `tools`, and what changes by a system message. PURE.
+"""The tools of a request: the member `tools`, and changes by a system message. No I/O.
 
-`tools` is part of what thinking is bound to, so it stays what the transcript's first turn sent. Where the
-model takes tool changes, they are blocks of a system message right before the turn (agents-and-tools,
-"Change tools or instructions"): sent once, kept as the turn's preface, and resent for ever. What is
-defined and on offer now is what the head and the prefaces so far left.
+Thinking is bound to `tools` too, so that member stays as the transcript's first turn sent it. If the model
+takes tool changes, they are blocks of a system message right before the turn (agents-and-tools, "Change tools
+or instructions"): sent once, kept as the turn's preface, and sent again with every later request. The head
+and the prefaces so far determine which tools are defined and offered now.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class _Definition(Struct):
 
 
 class Offer(Struct, frozen=True):
-    """What the model has been told: every definition in force, by name, and the names on offer."""
+    """The tools that the model knows: every valid definition, by name, and the offered names."""
 
     defined: tuple[tuple[str, bytes], ...]
     names: frozenset[str]
@@ -81,13 +81,13 @@ class ToolWire(Struct, frozen=True):
 
 @lru_cache(maxsize=1024)
 def tool_json(tool: ToolDef, *, strict: bool = False) -> bytes:
-    """A tool's entry; its schema goes in as it was given.
+    """Return a tool's entry; its schema is used as it was given.
 
     Args:
       strict: the API holds the input to the schema.
 
     Raises:
-      BadValue: a name of tool or parameter that Claude does not take, or a schema that is no JSON object.
+      BadValue: Claude does not take the name of tool or parameter, or the schema is not a JSON object.
     """
     if not _wire.TOOL_NAME.fullmatch(tool.name):
         raise BadValue(
@@ -159,10 +159,10 @@ def plan(
     """The wire form of a request's tools.
 
     Args:
-      prefaces: the messages that stand before earlier turns, in order.
+      prefaces: the messages before earlier turns, in order.
       changes: the model takes tool changes.
-      place: a system message may stand at the end of this request.
-      by_tool: a structured value is asked for by a forced tool.
+      place: a system message is allowed at the end of this request.
+      by_tool: a structured value is requested by a forced tool.
       strict: host and model take `strict`. Only entries of `tools` have it, which the first turn fixes.
 
     Raises:
@@ -223,7 +223,7 @@ def value_tool(request: TurnRequest, output: OutputFormat, *, strict: bool) -> b
 
 
 def offer(head: tuple[ToolDef, ...], prefaces: Iterable[bytes]) -> Offer:
-    """What was defined and on offer after the messages of `prefaces`."""
+    """Return the tools that were defined and offered after the messages of `prefaces`."""
     defined = {tool.name: tool_json(tool) for tool in head}
     names = set(defined)
     for message in prefaces:

@@ -1,7 +1,7 @@
-"""The committed turn: a message's JSON to wire and view, and how it goes back. PURE.
+"""The committed turn: a message's JSON to wire and view, and its replay. No I/O.
 
 `turn_from_message` is the one place that makes a Claude turn, from a streamed message or a whole one.
-What goes back is the wire's content minus what is response-only: the three RESPONSE_ONLY constants.
+A replay sends the wire's content without its response-only parts: the three RESPONSE_ONLY constants.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def turn_from_message(
 
 
 def refusal_words(stop_details: bytes) -> str:
-    """What the API says about a refusal, for one that says nothing itself."""
+    """Return the API's words about a refusal, for an answer without words."""
     details = decode_object(stop_details) if stop_details.startswith(b"{") else {}
     if explanation := string(details.get("explanation")):
         return explanation
@@ -103,28 +103,28 @@ def refusal_words(stop_details: bytes) -> str:
 
 
 def is_paused(turn: CommittedTurn) -> bool:
-    """Whether the provider stopped in mid-turn and goes on when it gets the turn back."""
+    """Return whether the provider stopped in mid-turn, and continues when it gets the turn back."""
     return turn.adapter == _wire.NAME and _stopped(_decode_message(turn.wire)) == "pause_turn"
 
 
 def was_replaced_before(turn: CommittedTurn) -> bool:
-    """Whether all that is inexact about `turn` is that `Transcript.replace` changed what stands before it."""
+    """Return whether `turn` is inexact only because `Transcript.replace` changed an item before it."""
     reason = turn.inexact_reason or ""
     return reason.startswith("item ") and reason.endswith("was replaced")
 
 
 def is_empty(turn: CommittedTurn) -> bool:
-    """Whether the model said nothing at all; a turn of another adapter is never known to be."""
+    """Return whether the answer is empty; False for a turn of another adapter, where it is unknown."""
     return turn.adapter == _wire.NAME and not _decode_message(turn.wire).content
 
 
 def has_thinking(turn: CommittedTurn) -> bool:
-    """Whether the wire holds a block that only some models can read."""
+    """Return whether the wire holds a block that only some models can read."""
     return any(_wire.decode_tag(block).type in THINKING for block in _blocks(_decode_message(turn.wire)))
 
 
 def replay_form(turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
-    """Whether `turn` goes back exactly to that scope and model; what stands before it is not looked at."""
+    """Return whether `turn` is replayed exactly at that scope and model, without a look at its prefix."""
     form = origin_form(turn, _wire.NAME, scope)
     if not form.exact:
         return form
@@ -134,12 +134,12 @@ def replay_form(turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
 
 
 def has_unsigned(turn: CommittedTurn) -> bool:
-    """Whether the wire holds thinking without a signature: cut by the output bound, or made by a bridge."""
+    """Return whether the wire holds unsigned thinking: cut by the output bound, or made by a bridge."""
     return any(map(_is_unsigned, _blocks(_decode_message(turn.wire))))
 
 
 def replay_blocks(turn: CommittedTurn, *, thinking: bool = True, unsigned: bool = True) -> list[bytes]:
-    """The wire's content as it goes back, with or without its thinking, or only without unsigned thinking."""
+    """Return the content for a replay, with or without its thinking, or only without unsigned thinking."""
     blocks = _blocks(_decode_message(turn.wire))
     sent = list[bytes]()
     for kind, block in _live(blocks):
@@ -172,7 +172,7 @@ def text_block(text: str) -> bytes:
 
 
 def call_block(id: str, name: str, arguments: str) -> bytes:
-    """A tool_use; arguments that are no JSON object go out as `{}`, the API takes nothing else."""
+    """Return a tool_use. The API takes only objects, so other arguments are sent as `{}`."""
     return b'{"type":"tool_use","id":%b,"name":%b,"input":%b}' % (
         encode(call_id(id)),
         encode(name),
@@ -186,7 +186,7 @@ def call_id(id: str) -> str:
 
 
 def takes_id(id: str) -> bool:
-    """Whether Claude takes it as the id of a call."""
+    """Return whether Claude takes it as the id of a call."""
     return _wire.CALL_ID.fullmatch(id) is not None
 
 

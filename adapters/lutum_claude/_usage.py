@@ -76,13 +76,13 @@ def has_odd_count(members: Mapping[str, Raw]) -> bool:
 
 
 def requested_rates(tail: Mapping[str, bytes], body: bytes) -> tuple[str, ...]:
-    """Return the rates that a request asks for, from the members of its options and its cache breakpoints."""
+    """Return the rates that a request selects by the members of its options and its cache breakpoints."""
     found = _rates({name: Raw(value) for name, value in tail.items()})
     return (*found, "1h") if b'"ttl":"1h"' in body else found
 
 
 def with_requested(reported: Reported, members: Mapping[str, Raw], requested: tuple[str, ...]) -> Reported:
-    """Return the report with the rates that were asked for, where it does not say which were billed."""
+    """Return the report with the requested rates, if it does not name the billed ones."""
     if not requested:
         return reported
     silent = {"fast": "speed", "us": "inference_geo", "priority": "service_tier", "batch": "service_tier"}

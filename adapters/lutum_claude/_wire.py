@@ -1,6 +1,6 @@
-"""What the Messages API's JSON looks like, as far as it is looked into, and its constants.
+"""The JSON of the Messages API, as far as lutum reads it, and its constants.
 
-Structs name only the members that are used; whatever else comes stays in `msgspec.Raw`, copied out with
+Structs name only the members that are used; all others stay in `msgspec.Raw`, copied out with
 `bytes` or by encoding before it leaves the decoder.
 """
 

@@ -1,4 +1,4 @@
-"""The bytes of a request: head, messages and members, with cache breakpoints. PURE."""
+"""The bytes of a request: head, messages and members, with cache breakpoints. No I/O."""
 
 from __future__ import annotations
 
@@ -86,6 +86,6 @@ def _last_markable(messages: Sequence[Sent], message: int, cut: int | None) -> t
 
 
 def _apart(messages: Sequence[Sent], earlier: tuple[int, int], later: tuple[int, int]) -> bool:
-    """Whether there are more blocks between than the API looks back."""
+    """Return whether more blocks are between than the API looks back."""
     between = sum(len(message.blocks) for message in messages[earlier[0] : later[0]])
     return between - earlier[1] + later[1] > _wire.LOOKBACK
