@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar, Literal, Self
 
+from lutum import Event, Response
+from lutum.abc import Prepared
 from lutum.transport import Connector, HttpClient, KeyOrSigner, Secret
 from lutum_clouds import (
     AwsSource,
@@ -18,6 +20,7 @@ from lutum_clouds import (
 )
 from lutum_openai._hosts import named_profile, profile_of
 from lutum_openai._http_adapter import OpenAIHttpAdapter
+from lutum_openai._messages import events_of
 from lutum_openai._options import OpenAIHooks, OpenAIOptions
 from lutum_openai._profiles import Profile
 
@@ -62,6 +65,14 @@ class OpenAICloudAdapter(OpenAIHttpAdapter):
     @abstractmethod
     def _at_azure(self) -> None:
         """Take a place at Azure, whose requests have an `api-key` header also at another address."""
+
+    def read_body(self, prepared: Prepared, body: bytes) -> list[Event]:
+        """The events of an answer that came whole, such as one of a batch. Pure.
+
+        Raises:
+          ProviderError: the body is an error, or no answer of this API.
+        """
+        return events_of(self.decoder(prepared, Response()), body)
 
     @classmethod
     def bedrock(

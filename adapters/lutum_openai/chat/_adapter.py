@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from lutum import BadValue, CommittedTurn, Event, Response, Transcript
+from lutum import BadValue, CommittedTurn, Response, Transcript
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
 from lutum.transport import Connector, HttpClient, KeyOrSigner
 from lutum_clouds import BedrockPlace, door_of
-from lutum_openai import _endpoint, _messages
+from lutum_openai import _endpoint
 from lutum_openai._cloud import check_cloud
 from lutum_openai._cloud_adapter import OpenAICloudAdapter
 from lutum_openai._hosts import named_profile
@@ -132,14 +132,6 @@ class OpenAIChatAdapter(OpenAICloudAdapter):
         prepared = _encode.prepare(request, self._config)
         check_cloud(prepared, _encode.options_of(request, self._config), self._door)
         return prepared
-
-    def read_body(self, prepared: Prepared, body: bytes) -> list[Event]:
-        """The events of an answer that came whole, such as one of a batch. Pure.
-
-        Raises:
-          ProviderError: the body is an error, or no answer of this API.
-        """
-        return _messages.events_of(self.decoder(prepared, Response()), body)
 
     def open_items(self, transcript: Transcript) -> tuple[bytes, ...]:
         """The provider's calls in the last turn that no raw item behind it answers. Pure."""

@@ -7,13 +7,12 @@ from urllib.parse import quote
 
 import msgspec
 
-from lutum import CommittedTurn, Event, ProviderError, Response, Transcript, Usage
+from lutum import CommittedTurn, ProviderError, Response, Transcript, Usage
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
 from lutum.dialect.json import decode_object, encode
 from lutum.dialect.usage import recovered
 from lutum.transport import Connector, HttpClient, KeyOrSigner
 from lutum_clouds import BedrockPlace, door_of, refuse
-from lutum_openai import _messages
 from lutum_openai._cloud import check_cloud
 from lutum_openai._cloud_adapter import OpenAICloudAdapter
 from lutum_openai._options import OpenAIHooks, OpenAIOptions
@@ -139,14 +138,6 @@ class OpenAIAdapter(OpenAICloudAdapter):
         prepared = _encode.prepare(request, self._config)
         check_cloud(prepared, _encode.options_of(request, self._config), self._door)
         return prepared
-
-    def read_body(self, prepared: Prepared, body: bytes) -> list[Event]:
-        """The events of an answer that came whole, such as one of a batch. Pure.
-
-        Raises:
-          ProviderError: the body is an error, or no response of this API.
-        """
-        return _messages.events_of(self.decoder(prepared, Response()), body)
 
     def open_items(self, transcript: Transcript) -> tuple[bytes, ...]:
         """The provider's calls in the last turn that no raw item behind it answers. Pure."""
