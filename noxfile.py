@@ -1,7 +1,14 @@
 """The checks: `nox` runs the usual ones, `nox -s NAME` one, `nox -l` lists them."""
 
+import re
+import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import nox
 
@@ -114,10 +121,24 @@ def bench(session: nox.Session) -> None:
     session.run("python", "benchmarks/run.py", *session.posargs)
 
 
+@contextmanager
+def local_index(wheels: Path) -> Iterator[str]:
+    """Serve the wheels of a folder as a package index on the loopback; yields its URL."""
+    for file in list(wheels.glob("*.whl")):
+        place = wheels / "simple" / re.sub(r"[-_.]+", "-", file.name.partition("-")[0]).lower()
+        place.mkdir(parents=True, exist_ok=True)
+        file.rename(place / file.name)
+    handler = partial(SimpleHTTPRequestHandler, directory=wheels)  # its list of a folder is an index's page
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/simple/"
+        server.shutdown()
+
+
 @nox.session
 def wheel(session: nox.Session) -> None:
     """Build the wheel, use it where only its hard dependencies are installed, and check its types."""
-    session.install("build", "check-wheel-contents", *LINT)
+    session.install("build", "check-wheel-contents", "uv", *LINT)
     tmp = Path(session.create_tmp()).resolve()
     for old in tmp.glob("*.whl"):
         old.unlink()
@@ -125,12 +146,21 @@ def wheel(session: nox.Session) -> None:
     [built] = tmp.glob("*.whl")
     session.run("check-wheel-contents", str(built))
 
+    # By name, as a user installs it, from an index on this machine that has it and its hard dependencies.
     session.run("python", "-m", "venv", "--clear", str(tmp / "venv"))
     bin_ = tmp / "venv" / ("Scripts" if sys.platform == "win32" else "bin")
-    session.run(str(bin_ / "python"), "-m", "pip", "install", "-q", str(built), external=True)
-    # -I: without it the current directory, which is the repository, could be imported too.
-    session.run(str(bin_ / "python"), "-I", "-c", ONLY_OURS, external=True)
-    session.run(str(bin_ / "lutum"), "demo", external=True)
+    links = tmp / "links"
+    shutil.rmtree(links, ignore_errors=True)
+    download = ("-m", "pip", "download", "-q", "--only-binary", ":all:", "--dest", str(links))
+    session.run(str(bin_ / "python"), *download, str(built), external=True)
+    with local_index(links) as url:
+        install = ("-m", "pip", "install", "-q", "--isolated", "--no-cache-dir", "--index-url", url, "lutum")
+        session.run(str(bin_ / "python"), *install, external=True)
+        # -I: without it the current directory, which is the repository, could be imported too.
+        session.run(str(bin_ / "python"), "-I", "-c", ONLY_OURS, external=True)
+        session.run(str(bin_ / "lutum"), "demo", external=True)
+        uvx = ("uvx", "--no-config", "--no-cache", "--default-index", url, "--python", str(bin_ / "python"))
+        session.run(*uvx, "lutum", "demo")
 
     # Its typing tests, and a type for each public name. The types of extras are read too.
     session.install(f"{built}[mcp,otel,postgres,prices,redis,testing]", "httpx2>=2")
