@@ -42,9 +42,9 @@ class Started(msgspec.Struct, frozen=True, omit_defaults=True):
     """A start of a call that the round knows of.
 
     Attributes:
-      by: who started it, such as a host and a process id; empty where that is not known.
-      at: when, by the clock of whoever recorded it.
-      alive: whether that run goes on.
+      by: the run that started it, such as a host and a process id; empty if unknown.
+      at: the time, by the clock of the process that recorded it.
+      alive: True if that run still runs.
       token: the claim's random id.
     """
 
@@ -55,17 +55,17 @@ class Started(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Approved(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Somebody's approval of a call: who, and when."""
+    """An approval of a call: by which person or program, and when."""
 
     by: str
     at: datetime
 
 
 class CallState:
-    """What became of a call: shared by the copies that `with_input` makes of it.
+    """The state of a call, shared by the copies that `with_input` makes of it.
 
-    `place` is what comes before the call's turn, the turn unless that is its end already, and the position.
-    `started` is what a journal or a dump recorded, `own_start` the last run of this object. `unrecorded` is
+    `place` has the transcript before the call's turn, the turn unless the transcript ends in it, and the
+    position. `started` is the start that a journal or a dump recorded, `own_start` the last run of this object. `unrecorded` is
     True while a journal has claimed the call and has not recorded its result.
     """
 
@@ -154,8 +154,8 @@ class ToolCall(Generic[I]):
 
     @property
     def cancel_scope(self) -> anyio.CancelScope:
-        """Cancel it, from any task, to end this call's `run` alone, or the next one if none is under way:
-        its result says so."""
+        """The scope of this call's `run`. Cancel it, from any task, to end this run alone, or the next one if
+        none is in progress. The result then reports the cancellation."""
         if self._state.scope is None:
             self._state.scope = anyio.CancelScope()
         return self._state.scope
@@ -165,11 +165,12 @@ class ToolCall(Generic[I]):
         return replace(self, input=input)
 
     def with_arguments(self, arguments: str) -> ToolCall[I]:
-        """The same call with the input that this JSON text is, such as a person's correction; what is
-        committed is still what the model said.
+        """Return the same call with an input from JSON text, such as a person's correction.
+
+        The committed turn keeps the model's own arguments.
 
         Raises:
-          BadValue: it is no input of the tool; the message has the path.
+          BadValue: the tool does not take this input; the message has the path.
         """
         if self._tool is None:
             raise UsageError(f"tool {self.name!r}: no turn made this call")
@@ -181,8 +182,8 @@ class ToolCall(Generic[I]):
     def complete(self, output: object) -> ToolResult:
         """The answer: text as it is, parts (and text between them) as they are, anything else as JSON.
 
-        A `ToolResult` is the answer as it stands, for this call. Text beyond the tool's `result_limit` is
-        cut, and the model is told so.
+        A `ToolResult` is used as it is, for this call. Text beyond the tool's `result_limit` is cut, with a
+        note for the model.
 
         Raises:
           BadValue: the output cannot be encoded, mixes parts with something else, or is not of the tool's
@@ -196,34 +197,35 @@ class ToolCall(Generic[I]):
         return self._answered(cut(content_of(self.name, output), limit), is_error=False)
 
     def reject(self, why: str) -> ToolResult:
-        """Tell the model that the call was not run."""
+        """Return a result that informs the model that the call was not run."""
         return self._answered(parts("why", repaired(f"rejected: {why}")), is_error=True)
 
     def fail(self, exc: BaseException) -> ToolResult:
-        """Tell the model that the tool failed. Of the exception it learns the type only, of a `ToolError`
-        the message, of a group of one the same of what is in it; the exception itself is the result's
-        `exception`, and is never committed."""
+        """Return a result that informs the model that the tool failed.
+
+        It contains only the exception's type; for a `ToolError` its message; for a group of one, the same for
+        that exception. The exception itself is the result's `exception`, and is never committed."""
         cause = only(exc)
         text = _words(cause) if isinstance(cause, ToolError) else ""
         text = text if text.strip() else f"failed: {type(cause).__name__}"
         return self._answered((Text(text),), is_error=True, exception=exc)
 
     async def run(self, *, timeout: float | None = None) -> ToolResult:
-        """Run the tool, once: a call that is answered gives its answer, one that runs is waited for.
+        """Run the tool, once. An answered call returns its answer; for a running call this waits.
 
         An exception of the tool becomes a result (see `fail`), and so does a timeout or a cancelled
         `cancel_scope`. Cancelled from outside, the tool is cancelled and the call has no answer. A
-        function in a thread cannot be stopped: it is waited for and what it gives counts, unless it was
-        made with `abandon`.
+        function in a thread cannot be stopped: this waits for it and its result counts, unless the tool
+        has `abandon`.
 
-        A checkpoint only if the function of the tool is; an answered call returns its answer at once.
+        A checkpoint only if the tool's function is one; an answered call returns its answer at once.
 
         Args:
           timeout: seconds from the call's start, which is now unless it runs already. The wait for one of
             the tool's threads is not part of it.
 
         Raises:
-          UsageError: the tool is no function.
+          UsageError: the tool has no function.
         """
         check_seconds("timeout", timeout)
         state = self._state
@@ -322,7 +324,7 @@ class CallIssue:
 
     @property
     def message(self) -> str:
-        """What the model is told."""
+        """The text for the model."""
         match self.reason:
             case "not_available":
                 return f"tool {self.name!r} is not available in this round"
@@ -335,7 +337,7 @@ class CallIssue:
                 return f"the arguments of {self.name!r} are not one JSON object; they began: {quoted}"
 
     def answer(self) -> ToolResult:
-        """What is committed unless you answer it yourself."""
+        """The result that is committed unless you answer it yourself."""
         return ToolResult(self.id, (Text(self.message),), True, self.name, self.arguments)
 
 
@@ -376,7 +378,7 @@ def check_seconds(field: str, value: float | None) -> None:
 
 
 def only(exc: BaseException) -> BaseException:
-    """What a group of one holds, as a nursery makes of the exception of its only failing child."""
+    """Return the only exception of a group: a nursery wraps the exception of its only failing child."""
     while isinstance(exc, BaseExceptionGroup):
         inner = cast("Sequence[BaseException]", exc.exceptions)  # pyright: ignore[reportUnknownMemberType]  # isinstance gives no parameter
         if len(inner) != 1:

@@ -1,4 +1,4 @@
-"""PURE: a docstring to what a tool says of itself and of each parameter.
+"""Read the descriptions of a tool and of its parameters from a docstring. No I/O.
 
 Google, numpy and Sphinx styles. A parser from PyPI would be a hard dependency for three patterns.
 """

@@ -173,7 +173,7 @@ class FunctionTool(TypedTool[Arguments[P]], Generic[P, O]):
 
     @property
     def left_running(self) -> bool:
-        """Whether a run that is cancelled goes on in its thread."""
+        """True if a cancelled run continues in its thread."""
         return self._abandon
 
 
@@ -202,26 +202,26 @@ def tool(
     strict: bool | None = None,
     result_limit: int | None = RESULT_LIMIT,
 ) -> Any:
-    """Make a function a tool: its signature is the schema, its docstring (Google, numpy or Sphinx style) says
-    what it and its parameters are for.
+    """Make a function a tool: its signature is the schema, and its docstring (Google, numpy or Sphinx style)
+    describes the tool and its parameters for the model.
 
-    Parameters are annotated with what `structured_turn` takes; those annotated
-    `Annotated[Db, lutum.Injected]` are left out and filled by `tools.bind(db=db)`.
+    Parameters are annotated with the types that `structured_turn` takes. Parameters annotated
+    `Annotated[Db, lutum.Injected]` are left out of the schema and filled by `tools.bind(db=db)`.
 
     Args:
-      name: what the model calls it by; the function's name if not given.
-      description: what the model is told of it; the docstring's text before its first section if not given.
+      name: the tool's name for the model; default: the function's name.
+      description: the tool's description for the model; default: the docstring before its first section.
       thread: run a sync function in a worker thread. Without it a sync function runs where it is called.
       abandon: on timeout or cancellation leave that thread behind and drop its result, instead of waiting.
       threads: how many threads the tool may use at once. They are its own, and the wait for one is not part
         of a call's time.
-      strict: whether the schema is of the form that a provider can enforce. Unless given it is, except for
-        types that no strict schema can say, such as `dict[str, str]`, `Any` or a tuple.
+      strict: whether the schema has the form that a provider can enforce. Default: True, except for types
+        that a strict schema cannot express, such as `dict[str, str]`, `Any` or a tuple.
       result_limit: bytes of text of one result that are sent; None means no limit.
 
     Raises:
-      BadValue: a parameter has no annotation, or one that no schema can say, or with `strict=True` no strict
-        one; the message names tool, parameter and path.
+      BadValue: a parameter has no annotation, or one that a schema (with `strict=True`, a strict schema)
+        cannot express; the message names tool, parameter and path.
     """
     names = sys._getframe(1).f_locals  # where annotations of a function made in a function are looked up
 
@@ -319,13 +319,13 @@ def _is_injected(hint: Any) -> bool:
 
 
 def _is_call(hint: Any) -> bool:
-    """Whether the type of an injected parameter is `ToolCall`, of any input."""
+    """Return whether the type of an injected parameter is `ToolCall`, of any input."""
     type = get_args(hint)[0]
     return type is ToolCall or get_origin(type) is ToolCall
 
 
 def _holds_injected(hint: Any) -> bool:
-    """Whether `Injected` stands where it would say nothing, and the model would see the parameter."""
+    """Return whether `Injected` is at a place without effect, where the model would see the parameter."""
     return hint is Injected or _is_injected(hint) or any(map(_holds_injected, get_args(hint)))
 
 

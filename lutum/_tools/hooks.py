@@ -1,4 +1,4 @@
-"""Hooks for tools: what is asked about a call before you run it, by tool. Nothing asks them but you."""
+"""Hooks for tools: functions that check or change a call before you run it. Only your code runs them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ DescriptionHook = Callable[[ToolDef], Awaitable[str | None]]
 class ToolHooks:
     """Hooks by tool, for `round.apply_hooks`. A value: each method returns a longer one.
 
-    The hooks of a tool are asked in order, nested sets first: an edited input is what the next one sees,
-    and the first answer ends it. Itself a hook, so sets nest.
+    The hooks of a tool run in order, nested sets first. The next hook sees an edited input, and the first
+    answer ends the round of hooks. A set is a hook itself, so sets nest.
     """
 
     __slots__ = ("_descriptions", "_hooks")
@@ -39,27 +39,28 @@ class ToolHooks:
         tool: Tool[I] | type[I],
         hook: Callable[[ToolCall[I]], Awaitable[ToolCall[I] | ToolResult | None]],
     ) -> ToolHooks:
-        """With a hook for that tool, after those it has.
+        """Return a set with another hook for that tool, after its present ones.
 
         Raises:
-          BadValue: that is no tool.
+          BadValue: `tool` is not a tool.
         """
         return self._with(_name(tool), cast("ToolHook", hook))
 
     def describe(self, tool: Selector, hook: DescriptionHook) -> ToolHooks:
-        """With a description hook for that tool, in place of the one it has.
+        """Return a set with this description hook for that tool, in place of an earlier one.
 
         Raises:
-          BadValue: that is no tool.
+          BadValue: `tool` is not a tool.
         """
         made = ToolHooks(self)
         made._descriptions[_name(tool)] = hook
         return made
 
     async def descriptions(self, toolset: Toolset[Any]) -> dict[str, str]:
-        """What the description hooks say, by name, in the toolset's order; for `turn.describe`.
+        """Run the description hooks and return the descriptions by name, in the toolset's order; for
+        `turn.describe`.
 
-        A checkpoint only if a hook is.
+        A checkpoint only if a hook is one.
         """
         found: dict[str, str] = {}
         for tool in toolset:

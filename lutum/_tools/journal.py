@@ -23,7 +23,7 @@ from lutum._values.items import ToolResult
 
 logger = logging.getLogger("lutum")
 
-# Seconds for one record. A tool's result must not wait for ever for a database that does not answer.
+# Seconds for one record. A tool's result must not wait forever for a database that does not answer.
 BOUND = 10
 
 RestartDecision = Literal["refuse", "run", "report"]
@@ -42,10 +42,10 @@ class RoundJournal(Protocol):
     async def start(self, call: ToolCall[Any]) -> Started | None:
         """Claim the call `call.key` before it runs. Returns the claim; None lets the round make one.
 
-        A claim that equals `call.started` may be replaced, unless its run goes on.
+        A claim that equals `call.started` may be replaced, unless its run still runs.
 
         Raises:
-          CallTaken: somebody else has the call, or has answered it. The call is not run.
+          CallTaken: another run has the call, or has answered it. The call is not run.
         """
         ...
 
@@ -56,7 +56,7 @@ class RoundJournal(Protocol):
 
 @runtime_checkable
 class ReleasesClaims(Protocol):
-    """A journal that is told when a claimed call ends without a result."""
+    """A journal with a method for claimed calls that end without a result."""
 
     async def release(self, call: ToolCall[Any], *, began: bool) -> None:
         """Record that the run of a claimed call ended. If it never began, the claim is dropped."""
@@ -100,7 +100,7 @@ async def run_recorded(
 ) -> ToolResult:
     """Run a call at most once, with a claim before it and its result recorded after it.
 
-    Cancelled, the tool is cancelled and the journal is told that the run ended. A result that the tool has
+    Cancelled, the tool is cancelled and the journal records that the run ended. A result that the tool has
     returned is recorded all the same.
 
     Raises:
@@ -139,7 +139,7 @@ async def run_recorded(
 
 
 def me() -> str:
-    """Return a name for this process, for people who read a claim."""
+    """Return a readable name of this process, for claims."""
     return f"{platform.node() or 'host'}:{os.getpid()}"
 
 

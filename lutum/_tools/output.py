@@ -1,4 +1,4 @@
-"""What a tool returned, as content that can be sent. No I/O, no clock, no tasks."""
+"""The return value of a tool as content that can be sent. No I/O, no clock, no tasks."""
 
 from __future__ import annotations
 

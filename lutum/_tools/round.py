@@ -65,7 +65,7 @@ class ToolRound(Generic[I]):
 
     @property
     def usage(self) -> Usage:
-        """What the request that called is charged."""
+        """The charge of the request that made the calls."""
         return self.result.usage
 
     @property
@@ -113,7 +113,7 @@ class ToolRound(Generic[I]):
         """The round of a dump, on its base; commit it with `Session.commit_round`.
 
         A call of a tool that is no longer in `tools`, or whose arguments no longer fit, becomes an issue. A
-        dump cannot know whether a call that was started goes on elsewhere; a journal can.
+        dump cannot know whether a started call still runs elsewhere; a journal can.
 
         Raises:
           TranscriptError: not a dumped round, a newer version, or `base` is not its base.
@@ -135,7 +135,7 @@ class ToolRound(Generic[I]):
         return ToolRound(result, tuple(calls), tuple(issues), record.placed)
 
     def expect_one(self) -> ToolCall[I]:
-        """The only call. Raises UsageError when there are none or several."""
+        """Return the only call. Raises UsageError for zero or several calls."""
         if len(self.calls) != 1:
             raise UsageError(f"round: {len(self.calls)} calls where one was expected")
         return self.calls[0]
@@ -154,18 +154,18 @@ class ToolRound(Generic[I]):
         journal: RoundJournal | None = None,
         restarted: Restarted = "refuse",
     ) -> Coroutine[Any, Any, tuple[ToolResult, ...]]:
-        """Run the calls at once, those not answered yet, and give every result in call order.
+        """Run all unanswered calls at once, and return every result in call order.
 
-        Cancelled, the tools are cancelled and nothing is committed; what was answered stays answered, and
-        its record in the journal is completed first.
+        Cancelled, the tools are cancelled and nothing is committed. Answered calls stay answered, and their
+        records in the journal are completed first.
 
         A checkpoint.
 
         Args:
-          limit: how many run at the same time.
+          limit: the number of calls that run at the same time.
           timeout: seconds for each call, from its own start and not from its wait for a slot.
-          on_error: what the exception of a tool does: it becomes its call's result, or cancels the other
-            calls and is raised as it is. A `ToolError` is a result always.
+          on_error: the effect of a tool's exception: it becomes its call's result, or it cancels the other
+            calls and is raised unchanged. A `ToolError` always becomes a result.
           only: the calls to run, as calls, keys or a function of the call; only their results are returned.
           journal: claims each call before it runs and records its result. If it fails, no further call
             starts, those that run end first, and its error is raised.
@@ -174,7 +174,7 @@ class ToolRound(Generic[I]):
             happened; or a function of the call that returns one of these.
 
         Raises:
-          UsageError: a tool is no function and its call is not answered, or two calls have one id.
+          UsageError: a tool has no function and its call is not answered, or two calls have one id.
           CallTaken: another run has a call, or `restarted` refuses it.
         """
         running = _run(
@@ -219,11 +219,11 @@ class ToolRound(Generic[I]):
         return transcript
 
     def answered(self, results: Iterable[ToolResult]) -> tuple[ToolResult, ...]:
-        """One result a call, in call order, with issues answered where you did not.
+        """Return one result for each call, in call order. Issues that you did not answer are answered.
 
         Raises:
-          UsageError: a result is missing, double, extra, or says another name or other arguments; or two
-            calls have one id, so that no result could tell them apart.
+          UsageError: a result is missing, double or extra, or has another name or other arguments; or two
+            calls have one id, so that results cannot be matched to them.
         """
         _check_ids(self.turn.tool_calls)
         wanted = {call.id: call for call in self.turn.tool_calls}
@@ -419,7 +419,7 @@ def open_round(transcript: Transcript, tools: Toolset[I]) -> ToolRound[I]:
 
 
 def _end_of_turn(transcript: Transcript) -> int:
-    """How many items there are up to the last turn and with it."""
+    """Return the number of items up to and with the last turn."""
     end = len(transcript)
     while end and isinstance(transcript[end - 1], ToolResult):
         end -= 1
@@ -433,7 +433,7 @@ def _check_ids(calls: Sequence[ToolCallItem]) -> None:
 
 
 def _bare(call: ToolCallItem, result: ToolResult) -> ToolResult:
-    """The result as the transcript keeps it: name and arguments stand in the turn before it."""
+    """Return the result as the transcript keeps it: name and arguments are in the turn before it."""
     if result.name is not None and result.name != call.name:
         raise UsageError(f"round: the result for {call.name!r} ({call.id!r}) says it is of {result.name!r}")
     if result.arguments is not None and result.arguments != call.arguments:

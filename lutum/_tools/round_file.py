@@ -23,7 +23,7 @@ VERSION = 1
 
 
 class CallRecord(Struct, frozen=True, omit_defaults=True):
-    """What became of one call."""
+    """The recorded state of one call."""
 
     id: str
     approved: Approved | None = None

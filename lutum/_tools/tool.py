@@ -77,7 +77,7 @@ class Tool(Generic[I_co]):
 
     @property
     def name(self) -> str:
-        """What the model calls it by."""
+        """The tool's name for the model."""
         return self.definition.name
 
     @property
@@ -87,10 +87,10 @@ class Tool(Generic[I_co]):
 
     def decode(self, arguments: str) -> I_co:
         """The input that the model's JSON text is. Raises BadArguments."""
-        raise NotImplementedError  # each kind of tool says how
+        raise NotImplementedError  # each kind of tool defines it
 
     def check_runs(self) -> None:
-        """Raises UsageError when there is nothing to run; asked before a call is run."""
+        """Raise UsageError if the tool has no function. Called before a call is run."""
         if type(self).run is Tool.run:
             raise UsageError(f"tool {self.name!r} has no function; answer with call.complete(...)")
 
@@ -99,7 +99,7 @@ class Tool(Generic[I_co]):
 
         A checkpoint only if the function is.
         """
-        raise NotImplementedError  # who has a function overrides it, and `check_runs` looks for that
+        raise NotImplementedError  # a kind with a function overrides it, and `check_runs` looks for that
 
     async def run_call(self, call: Any, input: Any, bound: Mapping[str, object]) -> object:
         """Run it for a call, which a function can ask for. Raises what it raises.
@@ -113,7 +113,7 @@ class Tool(Generic[I_co]):
         return output
 
     def slot(self) -> AbstractAsyncContextManager[object]:
-        """What a run waits for before its time begins, such as a free thread.
+        """The block that a run enters before its time begins, for example to wait for a free thread.
 
         Entering it is a checkpoint only if it has to wait.
         """
@@ -121,7 +121,7 @@ class Tool(Generic[I_co]):
 
     @property
     def left_running(self) -> bool:
-        """Whether a run that is cancelled goes on in its thread."""
+        """True if a cancelled run continues in its thread."""
         return False
 
     def __copy__(self) -> Self:
@@ -142,7 +142,7 @@ RawFunction = Callable[[dict[str, Any]], object | Awaitable[object]]
 class RawTool(Tool[dict[str, Any]]):
     """A tool whose JSON schema is known only at run time; its input is the decoded object.
 
-    The schema goes out as it is. The arguments are not checked against it.
+    The schema is sent as it is. The arguments are not checked against it.
     """
 
     __slots__ = ("_fn",)
@@ -188,7 +188,7 @@ def raw_tool(
       result_limit: bytes of text of one result that are sent; None means no limit.
 
     Raises:
-      BadValue: a name no provider takes, or a schema that is no JSON object of type `object`.
+      BadValue: no provider takes the name, or the schema is not a JSON object of type `object`.
     """
     try:
         text = schema if isinstance(schema, str) else msgspec.json.encode(schema).decode()
@@ -226,7 +226,7 @@ class TypedTool(Tool[I_co]):
         if self._shape.wrapped:
             raise BadValue(f"tool {name!r}", f"its input is an object; {self._shape.name} is none")
         schema = msgspec.json.decode(self._shape.schema, type=dict[str, Any])
-        schema.pop("description", None)  # it is the tool's, and stands there
+        schema.pop("description", None)  # it belongs to the tool, and is checked there
         super().__init__(
             ToolDef(name, msgspec.json.encode(schema).decode(), description, self._shape.strict),
             dependencies,
@@ -329,7 +329,7 @@ def tool_input(
 
 
 def _shape(type: type[T], strict: bool | None) -> Shape[T]:
-    """The strict shape, or the other one where no strict schema can say the type and none is asked for."""
+    """Return the strict shape, or the open one if strict is not required and cannot express the type."""
     if strict is not None:
         return shape_of(type, strict=strict)
     try:

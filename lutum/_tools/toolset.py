@@ -24,7 +24,7 @@ I_co = TypeVar("I_co", covariant=True, default=dict[str, Any])
 
 @final
 class Off(Generic[I_co]):
-    """A member that is not offered unless a turn asks for it; made by `off`."""
+    """A member that is offered only if a turn adds it; made by `off`."""
 
     __slots__ = ("member",)
 
@@ -33,7 +33,7 @@ class Off(Generic[I_co]):
 
 
 def off(member: Tool[T] | Toolset[T] | type[T]) -> Off[T]:
-    """A tool or toolset that is no part of what a turn offers, until `.available(plus=...)` adds it."""
+    """Exclude a tool or toolset from the offered tools, until `.available(plus=...)` adds it."""
     return member if _is_off(member) else Off(member)
 
 
@@ -43,11 +43,11 @@ class Toolset(Generic[I_co]):
 
     A toolset that was bound keeps its own dependencies within another one.
 
-    Type checkers know the union of the inputs. With more than six members mypy needs it said:
+    Type checkers know the union of the inputs. With more than six members mypy needs it explicitly:
     `Toolset[A | B | ...](...)`.
 
     Raises:
-      BadValue: two tools have one name, a member is no tool, or one tool is bound to two different things.
+      BadValue: two tools have one name, a member is not a tool, or one tool is bound to two different things.
     """
 
     __slots__ = ("_bound", "_members", "_off", "_own", "_tools")
@@ -135,7 +135,7 @@ class Toolset(Generic[I_co]):
 
     @property
     def default_names(self) -> tuple[str, ...]:
-        """The names of what is offered unless a turn says otherwise."""
+        """The names of the tools that a turn offers by default."""
         return tuple(name for name in self._tools if name not in self._off)
 
     def get(self, name: str) -> Tool[I_co] | None:
@@ -143,14 +143,14 @@ class Toolset(Generic[I_co]):
         return self._tools.get(name)
 
     def definition(self, tool: Selector) -> ToolDef:
-        """One tool as providers see it. Raises BadValue when it is no member."""
+        """Return one tool as providers see it. Raises BadValue if it is not a member."""
         [name] = self.select("definition", [tool])
         return self._tools[name].definition
 
     @property
     def selector(self) -> type[str]:
         """The names as a type of one: a model can answer with it in a structured turn, and `available`,
-        `require` and `describe` take what it said."""
+        `require` and `describe` take its answer."""
         return cast("type[str]", enum.StrEnum("Selector", {f"tool_{name}": name for name in self._tools}))
 
     @property
@@ -186,10 +186,10 @@ class Toolset(Generic[I_co]):
         return bound
 
     def bound(self, tool: Selector) -> Mapping[str, object]:
-        """What the `Injected` parameters of a tool are filled with, by name.
+        """Return the values for the `Injected` parameters of a tool, by name.
 
         Raises:
-          BadValue: it is no member.
+          BadValue: it is not a member.
         """
         [name] = self.select("bound", [tool])
         return self._bound.get(name, {})
@@ -209,10 +209,10 @@ class Toolset(Generic[I_co]):
             here[name] = value
 
     def select(self, field: str, selectors: Iterable[Selector]) -> tuple[str, ...]:
-        """The names that selectors stand for, once each, in their order.
+        """Return the names of the selected tools, once each, in their order.
 
         Raises:
-          BadValue: one of them is no member; the message begins with `field`.
+          BadValue: one of them is not a member; the message begins with `field`.
         """
         found = dict[str, None]()
         for selector in selectors:

@@ -6,7 +6,7 @@ answer     a body to events of a stream, or to the JSON or the page that it is i
 stream     the base class of decoders of event streams
 errors     error bodies and statuses to `ProviderError`
 finish     finish reasons in lutum's words
-retry      how long a server asks to wait, in each of its forms
+retry      the waiting time that a server requires, in each of its forms
 surrogates halves of surrogate pairs in JSON
 logprobs   token ids and log probabilities of an answer
 ids        ids of calls that a provider accepts

@@ -1,8 +1,8 @@
-"""The body of a response to events: a stream, or one JSON value where a stream was asked for.
+"""Read the body of a response as events of a stream, or as one JSON value in place of a stream.
 
 Servers and gateways that do not stream answer with the whole JSON, and proxies with HTML or plain text. A
-decoder feeds the bytes to an `AnswerReader`, gets the events of a stream, and asks at the end what the body
-was instead.
+decoder feeds the bytes to an `AnswerReader`, gets the events of a stream, and checks at the end whether the
+body was something else.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ class AnswerReader:
 
     @property
     def repaired(self) -> bool:
-        """Whether half of a surrogate pair was replaced by U+FFFD."""
+        """True if half of a surrogate pair was replaced by U+FFFD."""
         return self._halves.replaced
 
     @property
     def in_line(self) -> bool:
-        """Whether a line other than a comment has begun and not ended."""
+        """True if a line other than a comment has begun and not ended."""
         return self._tail not in (b"", b":")
 
     def feed(self, data: bytes) -> list[tuple[bytes, bytes]]:
@@ -144,7 +144,7 @@ class AnswerReader:
         """Call it when the stream ended without its terminal event.
 
         Raises:
-          ProviderError: JSON or HTML stands between the events, which a proxy put there.
+          ProviderError: JSON or HTML is between the events, because a proxy put it there.
         """
         lines = self._strays.splitlines(keepends=True)
         kept = [line for line in lines if not line.startswith((*_FIELDS, b":"))]
@@ -198,13 +198,13 @@ class AnswerReader:
         return [found for name, data in events for found in halves.take(name, data)]
 
     def _names_another_type(self) -> bool:
-        """Whether an empty answer has a content type of something that is not a stream."""
+        """Return whether an empty answer has a content type of something that is not a stream."""
         type = self._response.headers.get("content-type", "").partition(";")[0].strip().lower()
         return type not in ("", "text/event-stream")
 
 
 def _is_whole(data: bytes) -> bool:
-    """Whether the data of a last event is not cut: JSON, or a word such as `[DONE]`."""
+    """Return whether the data of a last event is not cut: JSON, or a word such as `[DONE]`."""
     stripped = data.strip()
     return stripped == b"[DONE]" or _is_json(without_halves(stripped))
 

@@ -56,10 +56,10 @@ _blanks = re.compile(r"\s+").sub
 
 
 class ErrorBody(Struct, frozen=True):
-    """The words of an error body, in whatever shape it has.
+    """The words of an error body, in any of its shapes.
 
     Attributes:
-      message: the words; empty when there are none.
+      message: the words; empty if they are missing.
       type, code: the provider's own, as strings.
       request_id: the provider's id of the request.
       value: the decoded JSON, None when the body is something else.
@@ -82,7 +82,7 @@ def read_error(body: bytes) -> ErrorBody:
 
 
 def holds_error(whole: object) -> bool:
-    """Return whether decoded JSON, which is not an answer of the dialect, says that something failed."""
+    """Return whether decoded JSON, which is not an answer of the dialect, reports a failure."""
     if isinstance(whole, list) and whole:
         return holds_error(cast("list[object]", whole)[0])
     if not isinstance(whole, dict):
@@ -103,7 +103,7 @@ def holds_error(whole: object) -> bool:
 
 
 def is_error(data: bytes) -> bool:
-    """Return whether data is JSON, not an answer of the dialect, that says that something failed."""
+    """Return whether data is JSON, not an answer of the dialect, that reports a failure."""
     try:
         return holds_error(msgspec.json.decode(data))
     except FAULTS:
@@ -153,7 +153,7 @@ def _read(whole: object) -> ErrorBody:
 
 
 def _upstream(error: dict[str, object], message: str) -> str:
-    """Return what the provider behind a router said: OpenRouter's own words are "Provider returned error"."""
+    """Return the words of the provider behind a router: OpenRouter's own are "Provider returned error"."""
     metadata = error.get("metadata")
     if not isinstance(metadata, dict):
         return ""
@@ -184,7 +184,7 @@ def _lowered(members: dict[object, object]) -> dict[str, object]:
 
 
 def _coded(members: dict[str, object], names: tuple[str, ...]) -> bool:
-    """Return whether one of the codes is present and says that something failed."""
+    """Return whether one of the codes is present and reports a failure."""
     return any((_word(members.get(name)) or "").lower() not in _FINE for name in names)
 
 

@@ -1,4 +1,4 @@
-"""What codes, statuses and sentences of errors mean, at most providers and at single hosts."""
+"""The meaning of codes, statuses and sentences of errors, at most providers and at single hosts."""
 
 from __future__ import annotations
 

@@ -38,10 +38,10 @@ class ErrorTable(Struct, frozen=True, kw_only=True):
     """The error words of a provider.
 
     Attributes:
-      codes: values of `code` or `type`, in lower case, that say more than the status: their kind, and the
-        status that they stand for in an event of a stream.
+      codes: values of `code` or `type`, in lower case, that are more exact than the status: their kind, and
+        the equivalent status for an event of a stream.
       types: values of `type` that the status overrides.
-      statuses: what the provider's statuses mean.
+      statuses: the meaning of the provider's statuses.
     """
 
     codes: Mapping[str, tuple[ErrorKind, int]] = {}
@@ -55,15 +55,15 @@ _NOT_SAID: Final = "no message"
 def http_error(response: Response, body: bytes, now: float, table: ErrorTable) -> ProviderError:
     """Return the error of a response with an error status.
 
-    The kind is the first of these that is known: what the sentence says (a prompt that is too long, an empty
-    account), statuses 401 and 413, the code or type, the status.
+    The kind is the first of these that is known: the meaning of the sentence (a prompt that is too long, an
+    empty account), statuses 401 and 413, the code or type, the status.
 
     Args:
       now: seconds since the epoch, for a Retry-After that is a date in a response without a date.
     """
     error, status = _typed(read_error(body), response), response.status
     kind = _coded(error, table.codes)[0]
-    # Most providers call anything "invalid_request_error"; the status says more.
+    # Most providers call any error "invalid_request_error"; the status is more exact.
     if kind is None or (kind == "invalid_request" and status in table.statuses):
         kind = table.statuses.get(status) or kind or _coded(error, table.types)[0]
     if status == 401:  # api.openai.com calls a wrong key an invalid_request_error
@@ -71,7 +71,7 @@ def http_error(response: Response, body: bytes, now: float, table: ErrorTable) -
     if status == 413:  # Groq: a request above the limit of tokens a minute, which never fits
         kind = "too_large"
     worded = kind_of_text(error.message, status)
-    # Gemini says "quota" of a limit a minute, and Groq "reduce the length" of a prompt above such a limit.
+    # Gemini writes "quota" for a limit a minute, Groq "reduce the length" for a prompt above such a limit.
     if worded is not None and not (kind in ("rate_limit", "too_large") and worded == "context_length"):
         kind = worded
     message = error.message or shown(body)
@@ -92,10 +92,10 @@ def http_error(response: Response, body: bytes, now: float, table: ErrorTable) -
 def stream_error(
     data: bytes, response: Response, table: ErrorTable, *, default: ErrorKind = "unknown"
 ) -> ProviderError:
-    """Return the error of an event in a stream, classed as the status would be that its words stand for.
+    """Return the error of an event in a stream, classed like the status that matches its words.
 
     Args:
-      default: the kind when nothing says one.
+      default: the kind if nothing in the event determines one.
     """
     error = read_error(data)
     kind, status = _coded(error, table.codes)

@@ -117,7 +117,7 @@ class FinishTable(Struct, frozen=True):
         return self.words.get(known) or FINISH.get(known) or reason
 
     def broken(self, reason: str, response: Response, data: bytes) -> ProviderError | None:
-        """Return the error of a reason that says that the answer was broken off; else None."""
+        """Return the error of a reason that means that the answer was broken off; else None."""
         known = _normal(reason)
         if known in self.words or (kind := BROKEN.get(known)) is None:
             return None

@@ -22,10 +22,10 @@ def bounded(id: str, limit: int) -> str:
 
 
 class CallIds:
-    """The ids of calls in one request. A provider refuses a request in which one id stands for two calls.
+    """The ids of calls in one request. A provider refuses a request in which two calls have one id.
 
     Some hosts number the calls of each turn anew, so ids of one conversation repeat. Feed the turns of a
-    transcript in order; what an id is replaced by depends on earlier turns only, so that the next request
+    transcript in order. The replacement of an id depends on earlier turns only, so that the next request
     repeats this one.
 
     Args:

@@ -16,7 +16,7 @@ from lutum.dialect.json import decode_array, decode_object, encode, same_value, 
 
 __all__ = ["ProviderOptions", "SettingsHooks", "check_extra_body", "merge_extra_body", "merged", "options_of"]
 
-# A value of these that lutum writes is never replaced: the turn would not be what was asked for.
+# A value of these that lutum writes is never replaced: the turn would differ from the request of the user.
 _KEPT = frozenset({"reasoning_effort", "tool_choice", "verbosity"})
 
 O = TypeVar("O", bound="ProviderOptions")
@@ -47,9 +47,9 @@ class ProviderOptions(Struct, frozen=True, kw_only=True, repr_omit_defaults=True
 class SettingsHooks(HookSet, Generic[O]):
     """Base class of an adapter's hooks: they run once a turn, before anything is reserved.
 
-    `request.settings` has what the turn, the session and `Lutum` set, and your own options too:
+    `request.settings` has the settings of the turn, the session and `Lutum`, and your own options too:
     `request.settings.option(Tier)`. Another model than before cannot read all of a conversation exactly:
-    `preview().forms` says which turns.
+    `preview().forms` lists those turns.
     """
 
     @hook("singleton")

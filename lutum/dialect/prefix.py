@@ -19,7 +19,7 @@ def differs_at(earlier: Sequence[object], later: Sequence[object]) -> int | None
 
 
 def changed_at(earlier: Sequence[object], later: Sequence[object]) -> int | None:
-    """Return the index of the first entry of `earlier` that `later` does not repeat; None if there is none.
+    """Return the index of the first entry of `earlier` that `later` does not repeat; None if it repeats all.
 
     It is the length of `later` if an entry is missing there.
     """
@@ -32,7 +32,7 @@ def changed_at(earlier: Sequence[object], later: Sequence[object]) -> int | None
 def changed_path(
     earlier: Sequence[tuple[object, object, str]], later: Sequence[tuple[object, object, str]], whole: str
 ) -> str | None:
-    """Return the path of the first block of `earlier` that `later` does not repeat; None if there is none.
+    """Return the path of the first block of `earlier` that `later` does not repeat; None if it repeats all.
 
     Args:
       earlier: role, block and JSON path of each block, in order.

@@ -1,4 +1,4 @@
-"""How a committed turn goes back: the part of the rule that is the same for each adapter."""
+"""The replay rule of committed turns: the part that is the same for each adapter."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["origin_form"]
 def origin_form(turn: CommittedTurn, adapter: str, scope: str) -> ReplayForm:
     """Return whether a turn comes from this adapter and this scope, and was received in full.
 
-    A turn that does not goes back as what it says. The adapter decides about the rest, such as models.
+    Any other turn is sent as its semantic view. The adapter decides about the rest, such as models.
     """
     if turn.adapter != adapter:
         return ReplayForm(False, f"it was made by the adapter {turn.adapter!r}")

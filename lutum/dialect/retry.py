@@ -1,4 +1,4 @@
-"""How long a server asks a client to wait before the next request, and whether to send one at all."""
+"""The time that a server requires before the next request, and whether the client should send one at all."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def retry_after(
 
 
 def should_retry(headers: Mapping[str, str]) -> bool | None:
-    """Return what `x-should-retry` says; None when it is absent or unreadable.
+    """Return the value of `x-should-retry`; None if it is absent or unreadable.
 
     OpenAI and Anthropic send it, and proxies that have retried already; both vendors' SDKs obey it.
     """
@@ -73,7 +73,7 @@ def should_retry(headers: Mapping[str, str]) -> bool | None:
 
 
 def duration(text: str) -> float | None:
-    """Return the seconds of a duration such as `6m0s`, `34.07s` or `120ms`; None when it is none."""
+    """Return the seconds of a duration such as `6m0s`, `34.07s` or `120ms`; None for any other text."""
     found = _duration(text.strip()) if text.strip() else None
     if found is None:
         return None

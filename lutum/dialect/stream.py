@@ -1,6 +1,6 @@
 """The base class of decoders of event streams: one response's bytes to events.
 
-`StreamDecoder` feeds the bytes to an `AnswerReader`, hands each event to the subclass, and asks it at the end
+`StreamDecoder` feeds the bytes to an `AnswerReader`, passes each event to the subclass, and checks at the end
 whether the answer is whole. It does no I/O.
 """
 
@@ -87,7 +87,7 @@ class StreamDecoder(ABC):
         """
 
     def _end_of_stream(self, out: list[Event], *, clean: bool) -> None:  # noqa: B027  # the default does nothing
-        """Complete the answer, in a protocol whose streams end without an event that says so.
+        """Complete the answer, in a protocol whose streams have no terminal event.
 
         Args:
           clean: no line of the stream is cut.
@@ -126,7 +126,7 @@ class StreamDecoder(ABC):
         )
 
     def _raise_cut(self, problem: str) -> NoReturn:
-        """Raise the error of an answer that ended, and that nothing says is whole."""
+        """Raise the error of an answer that ended without a sign that it is whole."""
         self._done = True
         raise ProviderError(
             f"{problem}, so it may be cut", kind="server", request_id=self._response.request_id

@@ -77,7 +77,7 @@ class HalfPairs:
 
     @property
     def waiting(self) -> bool:
-        """Whether an event is held back."""
+        """True while an event is held back."""
         return self._held is not None
 
     def take(self, name: bytes, data: bytes) -> list[tuple[bytes, bytes]]:

@@ -1,4 +1,4 @@
-"""A provider's usage report to `Usage`, with the label that says how the figures are known.
+"""A provider's usage report to `Usage`, with a label for the source of the figures.
 
 An adapter reads its report into neutral fields (`Reported`), with `count` and `cost` for each member.
 `settle` is the one rule for all dialects. Nothing here raises: a figure that cannot be read is not reported,
@@ -317,7 +317,7 @@ class UsageReports:
 
     @property
     def final(self) -> bool:
-        """Whether the last report covers the whole turn."""
+        """True if the last report covers the whole turn."""
         return self._final
 
     def take(

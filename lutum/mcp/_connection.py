@@ -75,7 +75,7 @@ class StandardError:
 
 @final
 class McpConnection:
-    """A client that is connected from `hold` to `stop`. `lost` says why it ended by itself."""
+    """A client that is connected from `hold` to `stop`. `lost` has the reason if it ended by itself."""
 
     def __init__(self, client: Client, errors: StandardError | None) -> None:
         self.client = client

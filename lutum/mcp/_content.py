@@ -60,7 +60,7 @@ def prompt_input(messages: Sequence[PromptMessage]) -> ModelInput:
 
 
 def _for_user_only(block: Any) -> bool:
-    """Whether the server addresses the block to the user and not to the model."""
+    """Return whether the server addresses the block to the user and not to the model."""
     annotations: Any = getattr(block, "annotations", None)
     audience: Any = getattr(annotations, "audience", None)
     return bool(audience) and "assistant" not in audience

@@ -29,10 +29,10 @@ _REASONS: Final = {"stop": "endTurn", "length": "maxTokens"}
 
 
 def sampling(llm: Lutum) -> Answer:
-    """A `sampling_callback` for an `mcp.Client` of yours: each request is one turn of `llm`.
+    """Return a `sampling_callback` for your `mcp.Client`: each request is one turn of `llm`.
 
-    Its budget, timeouts, retries and hooks hold. What it raises becomes the error that the server gets. The
-    server's wishes for a model are not followed, and requests with tools are declined.
+    Its budget, timeouts, retries and hooks apply. Its exceptions become the error that the server gets. The
+    server's preferences for a model are ignored, and requests with tools are declined.
     """
 
     async def answer(context: Any, params: CreateMessageRequestParams) -> CreateMessageResult | ErrorData:

@@ -54,10 +54,10 @@ def serve(
     are not offered.
 
     Args:
-      name: what the server calls itself; `version` and `instructions` likewise.
-      hooks: asked about each call before it runs, such as a `ToolHooks`; as `ToolRound.apply_hooks` asks it.
+      name: the server's name for its clients; `version` and `instructions` likewise.
+      hooks: run for each call before the tool, such as a `ToolHooks`, as by `ToolRound.apply_hooks`.
       timeout: seconds for each call, from its own start and not from its wait for a slot.
-      limit: how many calls run at the same time.
+      limit: the number of calls that run at the same time.
 
     Raises:
       BadValue: a tool has an `Injected` parameter that is not bound, or a figure is not above 0.

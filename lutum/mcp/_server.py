@@ -76,23 +76,23 @@ def connect(
 
     Args:
       server: a command and its arguments, which is started and spoken to over stdio; the URL of a
-        streamable HTTP endpoint; or an `mcp.Client` of yours, for headers, authentication and the rest. A
-        function that makes the client is needed to reconnect one that has a transport of yours.
+        streamable HTTP endpoint; or your own `mcp.Client`, for headers, authentication and the rest. To
+        reconnect a client with your own transport, give a function that makes the client.
       env: variables that the command gets, beside the few that are safe to inherit.
       cwd: the directory in which the command runs.
       stderr: where the command's standard error goes: that of this process, an object with `write`, or None
         for nowhere. Its last lines are in the error when the server fails.
       timeout: seconds for the handshake, and for each page of the list of tools; None for no limit.
       mode: how to negotiate the protocol version, as `mcp.Client` has it.
-      progress: told what the server reports while a call runs. What it raises ends the call, and is raised.
-      result_limit: characters of text of one result. What is beyond is cut, and the result says so.
+      progress: called with the server's reports while a call runs. Its exception ends the call and is raised.
+      result_limit: characters of text of one result. Longer text is cut, with a note in the result.
       resolve_links: read the resources that a result links to, 20 of them at most, and put their content in
         the link's place. Without it the link is one line; `server.resource(uri)` reads it.
       sampling: answers the server's requests for an answer of a model, under its budget. Without it the
-        server is told that there is none.
+        server does not get this capability.
 
     Raises:
-      BadValue: no command, no URL, an option that the server does not take, or a figure below 1.
+      BadValue: the command or the URL is missing, the server does not take an option, or a figure is below 1.
     """
     if timeout is not None and not timeout > 0:
         raise BadValue("timeout", f"{timeout!r} is not above 0 s; None means no limit")
@@ -152,7 +152,7 @@ def _command(
 
 
 def _again(given: Client | Callable[[], Client]) -> Make:
-    """A client of yours can be entered once. After that an equal one is made, if it can be."""
+    """A given client can be entered once. After that an equal one is made, if possible."""
     if not isinstance(given, Client):
         return lambda: (given(), None)
     used = False
@@ -198,7 +198,7 @@ class Server:
         A checkpoint only if it has to wait.
 
         Raises:
-          ConnectionFailed: there is no such command or host, no MCP server there, or it does not answer in
+          ConnectionFailed: the command or host does not exist, is not an MCP server, or does not answer in
             time. The message has the last words of a command.
           UsageError: the block is entered already.
         """
@@ -248,8 +248,8 @@ class Server:
     async def reconnect(self) -> None:
         """End the connection and make another one, with the same command, URL or client.
 
-        Toolsets that were made before use it. Running calls fail. Cancelled, there is no connection, and
-        calls fail until `reconnect` is called again.
+        Earlier toolsets use the new connection. Running calls fail. After a cancellation the server is not
+        connected, and calls fail until `reconnect` is called again.
 
         A checkpoint only if it has to wait.
 
@@ -270,7 +270,7 @@ class Server:
         prefix: str = "",
         names: Mapping[str, str] | None = None,
     ) -> Toolset[dict[str, Any]]:
-        """What the server lists now, as tools that run there.
+        """Return the tools that the server lists now, as tools that run there.
 
         A name that providers do not accept is changed, and a tool that cannot be offered is left out and
         logged; `left_out` has the reasons. Neither costs the other tools.
@@ -305,13 +305,13 @@ class Server:
         self._open(repr(name))
 
     async def call(self, name: str, arguments: dict[str, Any]) -> list[Part]:
-        """Call a tool by the server's name for it. Cancelled, the server is told so.
+        """Call a tool by the server's name for it. A cancellation is sent to the server.
 
         A checkpoint only if it has to wait.
 
         Raises:
           ToolError: the tool failed, with the server's words; or the server did not answer.
-          Exception: what the `progress` function raised.
+          Exception: the exception of the `progress` function.
         """
         connection, current, raised = self._open(repr(name)), current_span(), list[Exception]()
         scope = anyio.CancelScope()
@@ -344,7 +344,7 @@ class Server:
         return parts
 
     async def prompts(self) -> list[Prompt]:
-        """What the server lists as its prompts now, as the official package has it.
+        """Return the prompts that the server lists now, as objects of the official package.
 
         A checkpoint only if it has to wait.
 
@@ -367,7 +367,7 @@ class Server:
         return prompt_input(found.messages)
 
     async def resources(self) -> list[Resource]:
-        """What the server lists as its resources now, as the official package has it.
+        """Return the resources that the server lists now, as objects of the official package.
 
         A checkpoint only if it has to wait.
 
