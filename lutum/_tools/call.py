@@ -65,8 +65,8 @@ class CallState:
     """The state of a call, shared by the copies that `with_input` makes of it.
 
     `place` has the transcript before the call's turn, the turn unless the transcript ends in it, and the
-    position. `started` is the start that a journal or a dump recorded, `own_start` the last run of this object. `unrecorded` is
-    True while a journal has claimed the call and has not recorded its result.
+    position. `started` is the start that a journal or a dump recorded, `own_start` the last run of this
+    object. `unrecorded` is True while a journal has claimed the call and has not recorded its result.
     """
 
     __slots__ = (
