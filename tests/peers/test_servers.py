@@ -35,7 +35,7 @@ async def test_broken_off(servers: Servers) -> None:
     server = installed("llama-default", servers)
     async with OpenAIChatAdapter(server.model, base_url=server.url) as adapter:
         llm = lutum.Lutum(adapter)
-        with pytest.raises(lutum.Interrupted) as caught:
+        with pytest.raises(lutum.ProviderError, match="without a finish_reason") as caught:
             async with llm.text_turn("Hello?").max_output_tokens(3_000).stream() as turn:
                 async for event in turn:
                     if isinstance(event, lutum.TextDelta):
