@@ -34,7 +34,7 @@ def environment() -> dict[str, str]:
     """Of a shell with a plain terminal; readline reads no file of the user's."""
     unwanted = ("COLUMNS", "LINES", "INPUTRC")
     ours = {name: value for name, value in os.environ.items() if name not in unwanted}
-    return {**ours, "TERM": "xterm-256color", "NO_COLOR": "1", "INPUTRC": os.devnull}
+    return {**ours, "TERM": "xterm-256color", "NO_COLOR": "1", "INPUTRC": os.devnull, "LUTUM_HISTORY": ""}
 
 
 class Person:
@@ -117,7 +117,9 @@ def test_a_conversation(tmp_path: Path) -> None:
         person.says(ENDLESS)
         person.reads("one more, ")  # it streams: this answer has no end
         person.presses(b"\x03")
-        person.reads("Stopped; nothing is stored.")
+        person.reads("Stopped. The question and what came are kept")
+        person.says("/undo")
+        person.reads(f"Taken back: {ENDLESS}")
         person.says("/branch other")
         person.reads("On other")
         person.says("Two.")
@@ -203,10 +205,10 @@ def test_one_at_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 
 def piped(lines: str, *args: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """A chat whose input is no terminal."""
+    """A chat whose input is no terminal, and whose lines are messages and commands."""
     given = {**environment(), **(env or {})}
     return subprocess.run(
-        [*COMMAND, *args], input=lines, capture_output=True, text=True, env=given, timeout=SECONDS
+        [*COMMAND, "--lines", *args], input=lines, capture_output=True, text=True, env=given, timeout=SECONDS
     )
 
 

@@ -108,7 +108,7 @@ def test_chat(
     args = ["--session", str(path), *(["--raw"] if raw else [])]
     refused = Status(400, error_type=BAD, message=BAD)
     with serving(monkeypatch, Reply(Think(BAD), Say(BAD), model=BAD), refused, Reply(Say(BAD))):
-        assert main(["chat", "--provider", "claude", *args]) == 1
+        assert main(["chat", "--provider", "claude", "--lines", *args]) == 1
     if raw:
         assert capsys.readouterr().out.count(BAD) >= 2
     else:

@@ -20,7 +20,7 @@ def columns(monkeypatch: pytest.MonkeyPatch) -> None:
 def chat(url: str, lines: str, monkeypatch: pytest.MonkeyPatch, *args: str) -> int:
     """Say these lines."""
     monkeypatch.setattr("sys.stdin", io.StringIO(lines))
-    return main(["chat", "--provider", "wire", "--store", url, *args])
+    return main(["chat", "--provider", "wire", "--lines", "--store", url, *args])
 
 
 async def texts(url: str, branch: str) -> list[str]:

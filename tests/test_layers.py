@@ -61,6 +61,7 @@ LATE = {
     "psycopg",
     "pydantic",
     "readline",
+    "rich",
     "shtab",
     "trio",
     "urllib",

@@ -1,20 +1,25 @@
 """`lutum chat`: a conversation with branches, in a terminal.
 
 Each turn has an event loop of its own, so that between turns the terminal belongs to the line that is
-typed, and Ctrl-C in a turn is a signal that cancels the turn.
+typed, and Ctrl-C in a turn is a signal that cancels the turn. Where standard input is not a terminal, all of
+it is one message.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 import anyio
+from msgspec import Struct
 
 import lutum
 from lutum import trace
-from lutum.cli import _chat_commands, _connect, _history, _interrupt, _show
+from lutum.cli import _attach, _chat_commands, _connect, _history, _interrupt, _settings, _show
+from lutum.cli._answer import shown
+from lutum.cli._busy import BusyRetry
 from lutum.cli._report import report
 from lutum.cli._terminal import Terminal
 from lutum.cli._typed import Typed
@@ -22,28 +27,41 @@ from lutum.cli._typed import Typed
 if TYPE_CHECKING:
     from lutum.cli._store_history import StoreHistory
 
+RETRY = BusyRetry(attempts=6, max_delay=30.0)
+"""A busy provider (429, 529) is asked again; the pause is counted down, and Ctrl-C ends it."""
 
-def run_chat(
-    endpoint: _connect.Endpoint,
-    *,
-    system: str | None,
-    session: str | None,
-    store: str | None = None,
-    branch: str | None = None,
-    raw: bool = False,
-) -> int:
+
+@final
+class ChatCommand(Struct, frozen=True, kw_only=True):
+    """What the command line asks for; the names are those of the options."""
+
+    endpoint: _connect.Endpoint
+    system: str | None = None
+    attach: Sequence[str] = ()
+    option: Sequence[str] = ()
+    max_output_tokens: int | None = None
+    effort: str | None = None
+    session: str | None = None
+    store: str | None = None
+    branch: str | None = None
+    plain: bool = False
+    lines: bool = False
+    raw: bool = False
+
+
+def run_chat(command: ChatCommand) -> int:
     """Talk until /quit; returns the exit code."""
-    out = Terminal(raw=raw)
+    out = Terminal(raw=command.raw)
     with ExitStack() as stack:
         try:
-            _connect.check(endpoint)
+            _connect.check(command.endpoint)
             history: _history.History | StoreHistory | None = None
-            if store is not None:
-                history = stack.enter_context(_store_history(store, branch or _history.MAIN))
-            elif session is not None:
-                history = stack.enter_context(_history.History(Path(session)))
-            chat = Chat(endpoint, out, Typed(), history, system)
-            chat.begin(session if store is None else store)
+            if command.store is not None:
+                history = stack.enter_context(_store_history(command.store, command.branch or _history.MAIN))
+            elif command.session is not None:
+                history = stack.enter_context(_history.History(Path(command.session)))
+            chat = Chat(command, out, Typed(), history)
+            chat.begin(command.session if command.store is None else command.store)
         except (lutum.LutumError, OSError) as error:
             report("chat", error)
             return 1
@@ -60,16 +78,16 @@ class Chat:
     """The branches, the one that is current, and what its commands change.
 
     Raises:
-      BadValue: a system prompt for a session that has begun with another.
+      BadValue: a system prompt for a session that has begun with another, or an option that is not possible.
+      OSError: an attachment cannot be read.
     """
 
     def __init__(
         self,
-        endpoint: _connect.Endpoint,
+        command: ChatCommand,
         out: Terminal,
         typed: Typed,
         history: _history.History | StoreHistory | None,
-        system: str | None,
     ) -> None:
         self.out = out
         self.budget = lutum.Budget()
@@ -77,12 +95,16 @@ class Chat:
         tree = _history.Tree({_history.MAIN: lutum.Transcript()}) if history is None else history.tree
         self.branches = dict(tree.branches)
         self.current = tree.current
-        self._endpoint = endpoint
-        self._typed = typed
+        self.endpoint = command.endpoint
+        self.effort = command.effort
+        self.pending: lutum.Message | None = None
+        self.attached: list[lutum.Part] = [_attach.attachment(source) for source in command.attach]
+        self._command = command
+        self.typed = typed
         self._history = history
         self._failed = False
-        if system is not None:
-            self._begin_with(system)
+        if command.system is not None:
+            self._begin_with(command.system)
 
     @property
     def here(self) -> lutum.Transcript:
@@ -91,33 +113,34 @@ class Chat:
 
     def begin(self, session: str | None) -> None:
         """Say where we are; a message that was never answered is given back to be sent again."""
-        self.out.title(f"Talking to {self._endpoint}. /help says more, /quit ends.")
+        # Not beside an answer that is read by a program.
+        if self.typed.terminal or self._command.lines:
+            self.out.title(f"Talking to {self.endpoint}. /help says more, /quit ends.")
         if session is not None and any(self.branches.values()):
             count = f", {len(self.branches)} branches" if len(self.branches) > 1 else ""
-            self.out.note(f"{session}: on {self.current}, {len(self.here)} items{count}.")
-            if (words := _unanswered(self.here)) is not None:
+            if self.typed.terminal or self._command.lines:
+                self.out.note(f"{session}: on {self.current}, {len(self.here)} items{count}.")
+            if (message := _unanswered(self.here)) is not None:
                 self.move(self.current, self.here[: len(self.here) - 1])
-                self._typed.offer(words)
-                self.out.note(f"Not answered, and taken back: {words}")
-            _show.last_exchange(self.out, self.here)
+                self.keep(message)
+                self.out.note(f"Not answered, and taken back: {message.text}")
+            if self.typed.terminal or self._command.lines:
+                _show.last_exchange(self.out, self.here)
 
     def talk(self) -> int:
         """Read lines and answer them until the end."""
-        while (line := self._typed.line(f"{self.current}> ")) is not None:
-            try:
-                if line.startswith("/"):
-                    if not _chat_commands.obey(self, line):
-                        break
-                elif line.strip():
-                    self._answer(line.strip())
-            except (lutum.LutumError, OSError) as error:
-                self.out.gap()
-                report("chat", error)
-                self._failed = True
-            except KeyboardInterrupt:  # between two event loops
-                self.out.gap()
+        self.typed.complete(_chat_commands.Completer(self))
+        if not self.typed.terminal and not self._command.lines:
+            words = self.typed.everything().strip()
+            if words:
+                self._obey_or_answer(words, command=False)
+            return 1 if self._failed else 0
+        while (line := self.typed.line(f"{self.current}> ")) is not None:
+            if not self._obey_or_answer(line, command=line.startswith("/")):
+                break
+        self.typed.close()
         # In a pipe nobody saw that a turn failed.
-        return 1 if self._failed and not self._typed.terminal else 0
+        return 1 if self._failed and not self.typed.terminal else 0
 
     def move(self, branch: str, at: lutum.Transcript) -> None:
         """Make a branch current, and have it stand there. Raises OSError; then nothing changed."""
@@ -126,55 +149,102 @@ class Chat:
         self.branches[branch] = at
         self.current = branch
 
-    def _grow(self, to: lutum.Transcript, session: lutum.Session | None = None) -> None:
+    def grow(self, to: lutum.Transcript, session: lutum.Session | None = None) -> None:
+        """Store what the current branch has grown by."""
         if self._history is not None:
             self._history.append(self.here, to, session)
         self.branches[self.current] = to
 
+    def keep(self, message: lutum.Message) -> None:
+        """Keep a message without an answer: /retry and /edit have it, and so has the arrow up."""
+        self.pending = message
+        self.typed.offer(message.text)
+
+    def answer(self, content: str | Sequence[lutum.Part]) -> None:
+        """Ask and show the answer, then store the exchange."""
+        self.out.gap()
+        interrupts = _interrupt.Interrupts()
+        interrupts.run(self._exchange, content, interrupts)
+        self.out.gap()
+
+    def check(self, endpoint: _connect.Endpoint, effort: str | None) -> None:
+        """Find out whether turns could go on like this.
+
+        Raises:
+          BadValue: there is no key, or the model takes no such setting.
+        """
+        _connect.check(endpoint, lambda adapter: self._settings(adapter, effort))
+
+    def _obey_or_answer(self, line: str, *, command: bool) -> bool:
+        """Do what a line says; returns whether to go on."""
+        try:
+            if command:
+                return _chat_commands.obey(self, line)
+            if line.strip():
+                self.answer([*self.attached, lutum.Text(line.strip())] if self.attached else line.strip())
+                self.attached.clear()
+        except (lutum.LutumError, OSError) as error:
+            self.out.gap()
+            report("chat", error)
+            self._failed = True
+        except KeyboardInterrupt:  # between two event loops
+            self.out.gap()
+        return True
+
     def _begin_with(self, system: str) -> None:
         given = lutum.ModelInput().system(system).transcript
         if not self.here:
-            self._grow(given)
+            self.grow(given)
         elif self.here[:1] != given:
             raise lutum.BadValue("--system", "this session began with another one, which stays")
 
-    def _answer(self, words: str) -> None:
-        self.out.gap()
-        interrupts = _interrupt.Interrupts()
-        interrupts.run(self._exchange, words, interrupts)
-        self.out.gap()
+    def _settings(self, adapter: lutum.abc.Adapter, effort: str | None) -> lutum.Settings:
+        return _settings.settings_of(adapter, self._command.option, effort, self._command.max_output_tokens)
 
-    async def _exchange(self, words: str, interrupts: _interrupt.Interrupts) -> None:
+    async def _exchange(self, content: str | Sequence[lutum.Part], interrupts: _interrupt.Interrupts) -> None:
         """Ask, show, store; Ctrl-C stops what is asked, and never what is being stored."""
-        async with _connect.connected(self._endpoint) as adapter, trace.capture() as self.trace:
-            session = lutum.Session(lutum.Lutum(adapter, budget=self.budget), self.here)
-            session.push_user(words)
+        async with _connect.connected(self.endpoint) as adapter, trace.capture() as self.trace:
+            llm = lutum.Lutum(adapter, budget=self.budget, retry=RETRY)
+            session = lutum.Session(llm, self.here)
+            session.defaults = self._settings(adapter, self.effort)
+            session.push_user(content)
+            message = session.transcript[-1]
+            assert isinstance(message, lutum.Message)
+            self.keep(message)  # until it is answered
             turn = session.text_turn().stream()
             with interrupts.cancelling(anyio.CancelScope()) as scope:
-                await self._shown(turn)
+                await shown(turn, self.out, plain=self._command.plain)
             if scope.cancelled_caught:
-                used = f"{turn.usage.total_tokens} tokens, {turn.usage.known}"
-                self.out.note(f"Stopped; nothing is stored. Charged: {used}.")
+                self._stopped(session, turn)
                 return
             session.commit_text(turn.result)
-            self._grow(session.transcript, session)
-            if turn.result.finish_reason != "stop":
-                self.out.note(f"It ended by: {turn.result.finish_reason}.")
+            self.grow(session.transcript, session)
+            self.pending = None
+            self._note_end(turn.result)
 
-    async def _shown(self, turn: lutum.Stream[lutum.TextResult]) -> None:
-        with self.out.answer() as answer:
-            async with turn:
-                async for event in turn:
-                    match event:
-                        case lutum.ReasoningDelta(text=text):
-                            answer.piece(text, reasoning=True)
-                        case lutum.TextDelta(text=text) | lutum.RefusalDelta(text=text):
-                            answer.piece(text)
-                        case _:
-                            pass
+    def _stopped(self, session: lutum.Session, turn: lutum.Stream[lutum.TextResult]) -> None:
+        """Keep the question, and what came of the answer as the assistant's words."""
+        used = f"{turn.usage.total_tokens} tokens, {turn.usage.known}"
+        if turn.partial.text.strip():
+            session.push_assistant(turn.partial.text)
+            self.grow(session.transcript, session)
+            self.pending = None
+            kept = "The question and what came are kept; /undo takes them back, /retry asks again."
+        else:
+            kept = "No word came. The question is kept for /retry and /edit."
+        self.out.note(f"Stopped. {kept} Charged: {used}.")
+
+    def _note_end(self, result: lutum.TextResult) -> None:
+        if result.finish_reason == "length":
+            self.out.note(
+                f"The answer was cut at {result.usage.output_tokens:,} output tokens. Say `go on`, or start"
+                " the chat with a higher --max-output-tokens."
+            )
+        elif result.finish_reason != "stop":
+            self.out.note(f"It ended by: {result.finish_reason}.")
 
 
-def _unanswered(transcript: lutum.Transcript) -> str | None:
-    """The words of a last message that waits for an answer."""
+def _unanswered(transcript: lutum.Transcript) -> lutum.Message | None:
+    """A last message that waits for an answer."""
     last = transcript[-1] if transcript else None
-    return last.text if isinstance(last, lutum.Message) and last.role == "user" else None
+    return last if isinstance(last, lutum.Message) and last.role == "user" else None

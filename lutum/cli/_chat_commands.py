@@ -2,41 +2,69 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, final
 
 import lutum
 from lutum import trace
+from lutum.cli import _attach
+from lutum.cli._connect import Endpoint
+from lutum.cli._endpoint import named_endpoint
+from lutum.cli._parsers import EFFORTS, MODELS, WIRE
 from lutum.cli._terminal import Terminal
+from lutum.cli._typed import Typed
 
 
 class ChatState(Protocol):
     """The branches of a chat, the current one, and what its commands change."""
 
     out: Terminal
+    typed: Typed
     budget: lutum.Budget
     trace: trace.Trace | None
     branches: dict[str, lutum.Transcript]
     current: str
+    endpoint: Endpoint
+    effort: str | None
+    pending: lutum.Message | None
+    attached: list[lutum.Part]
 
     @property
     def here(self) -> lutum.Transcript: ...
 
     def move(self, branch: str, at: lutum.Transcript) -> None: ...
 
+    def grow(self, to: lutum.Transcript) -> None: ...
+
+    def answer(self, content: str | Sequence[lutum.Part]) -> None: ...
+
+    def check(self, endpoint: Endpoint, effort: str | None) -> None: ...
+
 
 HELP = """\
-/branch NAME   begin a branch here, and go on in it
-/branches      list the branches; * is the current one
-/switch NAME   go on in another branch
-/undo          take the last exchange back
-/budget        what this chat has used since it began
-/trace         where the time of the last turn went
-/save FILE     write the current branch as a transcript
-/quit          end; Ctrl-D does too
-Ctrl-C stops an answer. A line that begins with a space is never a command."""
+/retry             ask the last question again
+/edit [TEXT]       write a message in $EDITOR; without TEXT, the question that has no answer
+/attach FILE       put an image or document, or its URL, beside the next message
+/model [NAME]      show the model, or go on with another one: provider:model
+/system TEXT       add a system message here
+/effort [LEVEL]    how much the model may reason: none, low, medium, high, max, default
+/branch NAME       begin a branch here, and go on in it
+/branches          list the branches; * is the current one
+/switch NAME       go on in another branch
+/undo              take the last exchange back
+/budget            what this chat has used since it began
+/trace             where the time of the last turn went
+/save FILE         write the current branch as a transcript
+/help              this list
+/quit              end; Ctrl-D does too
+Ctrl-C stops an answer. Tab completes a command. A line that ends with \\ goes on in the next one, and a line
+that begins with a space is never a command."""
 
 _NAME = re.compile(r"[\w.-]{1,40}")
 
@@ -55,7 +83,7 @@ def obey(chat: ChatState, line: str) -> bool:
         return True
     takes, command = _COMMANDS[name]
     argument = argument.strip()
-    if bool(takes) is not bool(argument):
+    if not takes.startswith("[") and bool(takes) is not bool(argument):
         chat.out.note(f"It is {name} {takes}." if takes else f"{name} takes nothing behind it.")
     else:
         command(chat, argument)
@@ -65,6 +93,91 @@ def obey(chat: ChatState, line: str) -> bool:
 def _help(chat: ChatState, _: str) -> None:
     for line in HELP.split("\n"):
         chat.out.note(line)
+
+
+def _retry(chat: ChatState, _: str) -> None:
+    if chat.pending is not None:
+        chat.answer(_content(chat.pending))
+        return
+    at, message = _last_question(chat.here)
+    if message is None:
+        chat.out.note("There is nothing to ask again.")
+        return
+    chat.move(chat.current, chat.here[:at])
+    chat.answer(_content(message))
+
+
+def _edit(chat: ChatState, text: str) -> None:
+    if not chat.typed.terminal:
+        chat.out.note("/edit needs a terminal.")
+        return
+    kept = "" if chat.pending is None else chat.pending.text
+    written = edited(text or kept).strip()
+    if not written:
+        chat.out.note("Nothing was written, and nothing is asked.")
+        return
+    chat.out.asked(written)
+    parts = [*chat.attached, lutum.Text(written)]
+    chat.answer(parts if chat.attached else written)
+    chat.attached.clear()
+
+
+def edited(text: str) -> str:
+    """Return what a person makes of a text in $VISUAL or $EDITOR.
+
+    Raises:
+      BadValue: the editor cannot be started, or ends with an error.
+    """
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or ("notepad" if os.name == "nt" else "vi")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "message.md")
+        path.write_text(text, encoding="utf-8")
+        try:
+            code = subprocess.call([*shlex.split(editor), str(path)])
+        except (OSError, ValueError) as error:
+            raise lutum.BadValue("EDITOR", f"{editor!r} cannot be started: {error}") from None
+        if code:
+            raise lutum.BadValue("EDITOR", f"{editor!r} ended with exit code {code}; nothing is asked")
+        return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _attach_part(chat: ChatState, source: str) -> None:
+    chat.attached.append(_attach.attachment(source))
+    chat.out.note(f"{source} goes with the next message.")
+
+
+def _model(chat: ChatState, name: str) -> None:
+    if name:
+        endpoint = named_endpoint(name)
+        chat.check(endpoint, chat.effort)
+        chat.endpoint = endpoint
+    chat.out.note(f"Talking to {chat.endpoint}.")
+
+
+def _system(chat: ChatState, text: str) -> None:
+    chat.grow(chat.here.append(lutum.Message("system", (lutum.Text(text),))))
+    chat.out.note("It is added here, and is sent with every later message.")
+
+
+def _effort(chat: ChatState, level: str) -> None:
+    if level:
+        wanted = None if level == "default" else level
+        chat.check(chat.endpoint, wanted)
+        chat.effort = wanted
+    chat.out.note(f"Effort: {chat.effort or 'as the model has it'}.")
+
+
+def _last_question(transcript: lutum.Transcript) -> tuple[int, lutum.Message | None]:
+    for at in range(len(transcript) - 1, -1, -1):
+        item = transcript[at]
+        if isinstance(item, lutum.Message) and item.role == "user":
+            return at, item
+    return 0, None
+
+
+def _content(message: lutum.Message) -> str | Sequence[lutum.Part]:
+    only_text = all(isinstance(part, lutum.Text) for part in message.content)
+    return message.text if only_text else message.content
 
 
 def _branch(chat: ChatState, name: str) -> None:
@@ -95,13 +208,12 @@ def _switch(chat: ChatState, name: str) -> None:
 
 
 def _undo(chat: ChatState, _: str) -> None:
-    for at in range(len(chat.here) - 1, -1, -1):
-        item = chat.here[at]
-        if isinstance(item, lutum.Message) and item.role == "user":
-            chat.move(chat.current, chat.here[:at])
-            chat.out.note(f"Taken back: {_short(item.text)}")
-            return
-    chat.out.note("There is nothing to take back.")
+    at, message = _last_question(chat.here)
+    if message is None:
+        chat.out.note("There is nothing to take back.")
+        return
+    chat.move(chat.current, chat.here[:at])
+    chat.out.note(f"Taken back: {_short(message.text)}")
 
 
 def _budget(chat: ChatState, _: str) -> None:
@@ -138,6 +250,12 @@ def _short(text: str) -> str:
 
 _COMMANDS: dict[str, tuple[str, Callable[[ChatState, str], None]]] = {
     "/help": ("", _help),
+    "/retry": ("", _retry),
+    "/edit": ("[TEXT]", _edit),
+    "/attach": ("FILE", _attach_part),
+    "/model": ("[NAME]", _model),
+    "/system": ("TEXT", _system),
+    "/effort": ("[LEVEL]", _effort),
     "/branch": ("NAME", _branch),
     "/branches": ("", _branches),
     "/switch": ("NAME", _switch),
@@ -146,3 +264,51 @@ _COMMANDS: dict[str, tuple[str, Callable[[ChatState, str], None]]] = {
     "/trace": ("", _trace),
     "/save": ("FILE", _save),
 }
+
+
+@final
+class Completer:
+    """What the Tab key offers: commands, and what may stand behind them. Each is the whole line."""
+
+    def __init__(self, chat: ChatState) -> None:
+        self._chat = chat
+
+    def __call__(self, line: str) -> list[str]:
+        if not line.startswith("/"):
+            return []
+        name, space, rest = line.partition(" ")
+        if not space:
+            return [f"{one} " if _takes(one) else one for one in _names() if one.startswith(name)]
+        return [f"{name} {one}" for one in self._behind(name, rest) if one.startswith(rest)]
+
+    def _behind(self, name: str, rest: str) -> list[str]:
+        match name:
+            case "/switch":
+                return list(self._chat.branches)
+            case "/effort":
+                return [*EFFORTS, "default"]
+            case "/model":
+                return [f"{provider}:{model}" for provider, model in MODELS.items() if provider not in WIRE]
+            case "/attach" | "/save":
+                return _paths(rest)
+            case _:
+                return []
+
+
+def _takes(name: str) -> bool:
+    return name in _COMMANDS and bool(_COMMANDS[name][0])
+
+
+def _names() -> list[str]:
+    return sorted([*_COMMANDS, "/quit"])
+
+
+def _paths(typed: str) -> list[str]:
+    folder, _, start = typed.rpartition("/")
+    place = Path(f"{folder}/" if "/" in typed else ".").expanduser()
+    prefix = f"{folder}/" if "/" in typed else ""
+    try:
+        found = [f"{prefix}{one.name}{'/' if one.is_dir() else ''}" for one in place.iterdir()]
+    except OSError:
+        return []
+    return sorted(one for one in found if one.rpartition("/")[2].startswith(start) or one.endswith("/"))

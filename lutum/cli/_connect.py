@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-from lutum import Lutum
+from lutum import Lutum, Session, Settings
+from lutum.abc import Adapter
 from lutum.cli import _providers, _stand_in
 
 
@@ -28,15 +29,22 @@ class Endpoint(NamedTuple):
         return f"{self.model} at {self.base_url or self.provider}"
 
 
-def check(endpoint: Endpoint) -> None:
+def check(endpoint: Endpoint, settings: Callable[[Adapter], Settings] | None = None) -> None:
     """Find out what can be found out without sending anything.
+
+    Args:
+      settings: of the turns, by the adapter.
 
     Raises:
       BadValue: there is no key, or no such URL.
     """
     url = "http://127.0.0.1" if endpoint.is_wire else endpoint.base_url
     adapter = _providers.adapter(endpoint.provider, url, endpoint.model)
-    Lutum(adapter).text_turn("Hello.").preview()
+    session = Session(Lutum(adapter))
+    if settings is not None:
+        session.defaults = settings(adapter)
+    session.push_user("Hello.")
+    session.text_turn().preview()
 
 
 @asynccontextmanager

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Literal, cast
+from typing import Literal
 
 import anyio
 
 import lutum
 from lutum.cli import _interrupt, _providers, _replay, _scripts
-from lutum.cli._report import report
+from lutum.cli._report import first_of, report
 from lutum.cli._terminal import GREEN, RED, Terminal
 from lutum.cli._version import installed_version
 from lutum.testing.wire import WireServer
@@ -33,7 +33,7 @@ def run_demo(backend: Literal["trio", "asyncio"], provider: _providers.Provider,
             return 0 if _interrupt.run(main, backend=backend) else 1
         except BaseExceptionGroup as group:
             # One branch failed, and the nursery ended the others.
-            raise _first(cast(BaseException, group)) from group
+            raise first_of(group) from group
     except lutum.LutumError as error:
         report("demo", error)
         return 1
@@ -267,9 +267,3 @@ class Demo:
 
 def _figures(usage: lutum.Usage) -> tuple[str, str, str]:
     return f"{usage.input_tokens:,}", f"{usage.output_tokens:,}", usage.known
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
-    return error

@@ -71,3 +71,9 @@ class Drawing:
         same = next((i for i, (was, now) in enumerate(zip(old, rows, strict=False)) if was != now), len(old))
         up = len(old) - same
         return (f"\x1b[{up}A" if up else "") + "".join(f"\x1b[2K{row}\n" for row in rows[same:])
+
+    def cleared(self) -> str:
+        """What to write so that the rows are gone and the cursor stands where the first one stood."""
+        count = len(self._rows)
+        self._rows = []
+        return f"\x1b[{count}A" + "\x1b[2K\n" * count + f"\x1b[{count}A" if count else ""

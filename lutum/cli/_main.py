@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -25,13 +26,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str] | None) -> int:
+    # What goes wrong is reported; the lines of the log would repeat it.
+    logging.getLogger("lutum").addHandler(logging.NullHandler())
     parser = _parsers.parser()
     args = parser.parse_args(argv)
     # Imported where it is known which one is wanted: --help should not wait for an HTTP client.
     match args.command:
         case "demo":
             return _run_demo(args, parser)
-        case "chat" | "smoke":
+        case "ask" | "chat" | "smoke":
             return _run_at_an_endpoint(args, parser)
         case "show":
             from lutum.cli import _show
@@ -73,25 +76,29 @@ def _run_demo(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 def _run_at_an_endpoint(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if args.command == "chat" and args.store and args.session:
         parser.error("--store and --session are two places; name one")
-    if args.command == "chat" and args.branch and not args.store:
+    if args.command in ("ask", "chat") and args.branch and not args.store:
         parser.error("--branch is a branch of a --store")
-    model = _parsers.model_of(args, parser.error)
-    from lutum.cli._connect import Endpoint
+    if args.command == "smoke" and not args.provider and not args.model:
+        parser.error("-m PROVIDER:MODEL or --provider is needed")
+    from lutum.cli._endpoint import endpoint_or_report
 
-    endpoint = Endpoint(args.provider, model, args.base_url)
+    endpoint = endpoint_or_report(args, parser.error)
+    if endpoint is None:
+        return 2
+    given = {name: value for name, value in vars(args).items() if name not in _OF_ENDPOINT}
+    if args.command == "ask":
+        from lutum.cli import _ask
+
+        return _ask.run_ask(_ask.AskCommand(endpoint=endpoint, **given))
     if args.command == "chat":
         from lutum.cli import _chat
 
-        return _chat.run_chat(
-            endpoint,
-            system=args.system,
-            session=args.session,
-            store=args.store,
-            branch=args.branch,
-            raw=args.raw,
-        )
+        return _chat.run_chat(_chat.ChatCommand(endpoint=endpoint, **given))
     from lutum.cli import _smoke
 
     return _smoke.run_smoke(
         endpoint, only=args.only or (), as_json=args.json, dump=args.dump, strict=args.strict
     )
+
+
+_OF_ENDPOINT = ("command", "provider", "model", "base_url", "version")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Sequence
 from typing import Any
+
+from lutum.cli._exit_codes import MEANINGS
 
 PROVIDERS = ("claude", "gemini", "openai", "openai-chat", "openrouter")
 WIRE = ("wire", "wire-openai", "wire-openai-chat", "wire-gemini")
 CASES = ("text", "thinking", "tools", "structured", "replay", "cancel", "usage")
+EFFORTS = ("none", "low", "medium", "high", "max")
 SHELLS = ("bash", "zsh", "fish")
 
 MODELS = {
@@ -24,6 +28,14 @@ MODELS = {
 }
 """The model of a provider, where none is named."""
 
+
+def _codes() -> str:
+    lines = list[str]()
+    for code, meaning in MEANINGS.items():
+        lines += textwrap.wrap(meaning, 72, initial_indent=f"  {code:<5}", subsequent_indent=" " * 7)
+    return "\n".join(lines)
+
+
 _KEYS = """\
 keys:
   claude ANTHROPIC_API_KEY, gemini GOOGLE_API_KEY or GEMINI_API_KEY, openai and
@@ -33,6 +45,8 @@ keys:
 
 _MAIN = """\
 examples:
+  lutum ask "Name three rivers."      the answer, and nothing else, on stdout
+  cat log | lutum ask "What broke?"   the question, then the input
   lutum demo                          what lutum does, in seconds, without a key
   lutum chat --provider wire          try the chat without a key
   lutum chat --session trip.jsonl     talk to Claude, and go on tomorrow
@@ -69,6 +83,28 @@ examples:
 It is in colour on a terminal, unless NO_COLOR is set, with the branches side by
 side from 100 columns on; elsewhere plain text. The exit code is 0 when all went
 as described, 1 when something did not, 2 for wrong arguments, 130 after Ctrl-C.
+"""
+
+_ASK = """\
+Asks one question. The answer alone is on standard output; notes, calls of tools
+and errors are on standard error. What is piped in goes behind the question.
+"""
+_ASK_EXAMPLES = f"""\
+examples:
+  lutum ask "Name three rivers."
+  lutum ask -m openai:gpt-5.5 --effort low "Why is the sky blue?"
+  lutum ask -m chat:llama3@http://localhost:11434/v1 "Are you there?"
+  git diff | lutum ask -s "You review code." "What is wrong here?"
+  lutum ask -a plan.pdf -a photo.png "What does the photo add?"
+  lutum ask --schema order.json < mail.txt | jq .total
+  lutum ask --tools shop:tools --approve "Cancel order 7."
+  lutum ask --store sqlite:chats.db --branch trip "And by train?"
+
+{_KEYS}
+Without -m the model is that of LUTUM_MODEL, else {MODELS["claude"]}.
+
+exit codes:
+{_codes()}
 """
 
 _CHAT = """\
@@ -225,6 +261,7 @@ def parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
 
+    _ask(command("ask", "ask one question; the answer alone on stdout", _ASK, _ASK_EXAMPLES))
     _demo(command("demo", "show in seconds what lutum does, without a key", _DEMO, _DEMO_EXAMPLES))
     _chat(command("chat", "talk to a model, with branches and undo", _CHAT, _CHAT_EXAMPLES))
     _show(command("show", "print a transcript, or the branches of a chat", _SHOW, _SHOW_EXAMPLES))
@@ -259,9 +296,66 @@ def _demo(demo: argparse.ArgumentParser) -> None:
     demo.add_argument("--model", help=f"a model of the real provider (default: {MODELS['claude']})")
 
 
+def _ask(ask: argparse.ArgumentParser) -> None:
+    ask.add_argument("words", nargs="*", metavar="QUESTION", help="the question; several words are one")
+    _endpoint(ask, (*PROVIDERS, *WIRE))
+    _turn(ask)
+    ask.add_argument(
+        "--schema",
+        metavar="FILE",
+        help="answer with JSON: a schema in FILE.json, or a type as module:name",
+    )
+    ask.add_argument(
+        "--budget", metavar="AMOUNT", help="spend no more: 0.05usd, 5000tokens or redis://SERVER#LEDGER"
+    )
+    ask.add_argument("--json", action="store_true", help="print text, usage and ids as one line of JSON")
+    ask.add_argument(
+        "--tools", action="append", default=[], metavar="MODULE:NAME", help="tools that the model may call"
+    )
+    ask.add_argument(
+        "--mcp", action="append", default=[], metavar="COMMAND", help="tools of an MCP server, or its URL"
+    )
+    ask.add_argument(
+        "--max-rounds", type=_positive, default=10, metavar="N", help="rounds of tools at most (default: 10)"
+    )
+    ask.add_argument("--approve", action="store_true", help="ask on the terminal before each call")
+    ask.add_argument(
+        "--store", metavar="URL", help="go on in a store, and keep it there: sqlite:FILE or postgresql://..."
+    )
+    ask.add_argument("--branch", metavar="NAME", help="the branch of the store (default: main)")
+    ask.add_argument("--no-stdin", action="store_true", help="do not read standard input")
+    ask.add_argument("--raw", action="store_true", help="print the model's text as it is")
+    ask.add_argument("-v", "--verbose", action="store_true", help="show reasoning and usage on stderr")
+
+
+def _turn(parser: argparse.ArgumentParser) -> None:
+    """What a turn of ask and chat may have."""
+    parser.add_argument("-s", "--system", metavar="TEXT", help="the system prompt")
+    parser.add_argument(
+        "-a", "--attach", action="append", default=[], metavar="FILE", help="an image or document, or its URL"
+    )
+    parser.add_argument(
+        "-o",
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the provider, or temperature, top_p, seed, stop",
+    )
+    parser.add_argument("--max-output-tokens", type=_positive, metavar="N", help="the longest answer")
+    parser.add_argument("--effort", choices=EFFORTS, help="how much the model may reason")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is below 1")
+    return number
+
+
 def _chat(chat: argparse.ArgumentParser) -> None:
-    _endpoint(chat, (*PROVIDERS, *WIRE), "claude")
-    chat.add_argument("--system", metavar="TEXT", help="the system prompt of a new session")
+    _endpoint(chat, (*PROVIDERS, *WIRE))
+    _turn(chat)
     chat.add_argument(
         "--session", metavar="FILE", help="keep the conversation there, and go on from what is there"
     )
@@ -269,6 +363,8 @@ def _chat(chat: argparse.ArgumentParser) -> None:
         "--store", metavar="URL", help="keep it in a store instead: sqlite:FILE or postgresql://..."
     )
     chat.add_argument("--branch", metavar="NAME", help="the branch of the store (default: main)")
+    chat.add_argument("--plain", action="store_true", help="show Markdown as it is written")
+    chat.add_argument("--lines", action="store_true", help="of a pipe, each line is a message or command")
     chat.add_argument("--raw", action="store_true", help="print the model's text as it is")
 
 
@@ -317,7 +413,7 @@ def _budget(budget: argparse.ArgumentParser) -> None:
 
 
 def _smoke(smoke: argparse.ArgumentParser) -> None:
-    _endpoint(smoke, (*PROVIDERS, "openai-completions", *WIRE), None)
+    _endpoint(smoke, (*PROVIDERS, "openai-completions", *WIRE))
     smoke.add_argument(
         "--only", action="append", choices=CASES, metavar="CASE", help=f"this case: {', '.join(CASES)}"
     )
@@ -326,27 +422,16 @@ def _smoke(smoke: argparse.ArgumentParser) -> None:
     smoke.add_argument("--dump", metavar="DIR", help="keep there what was sent and what came")
 
 
-def _endpoint(parser: argparse.ArgumentParser, names: Sequence[str], default: str | None) -> None:
+def _endpoint(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
+    parser.add_argument(
+        "-m", "--model", metavar="PROVIDER:MODEL", help="the model; PROVIDER:MODEL@URL for a server of yours"
+    )
     parser.add_argument(
         "--provider",
         choices=names,
-        default=default,
-        required=default is None,
-        help=f"one of {', '.join(names)}" + (f" (default: {default})" if default else ""),
+        help=f"one of {', '.join(names)}; --model is then the model's name alone",
         metavar="NAME",
     )
-    parser.add_argument("--model", help="a model of the provider; needed with --base-url")
     parser.add_argument(
         "--base-url", metavar="URL", default="", help="another server that speaks the provider's protocol"
     )
-
-
-def model_of(args: argparse.Namespace, error: Callable[[str], None]) -> str:
-    """The model that was named, or the provider's own; `error` is told what cannot be."""
-    if args.provider in WIRE and (args.model or args.base_url):
-        error("--model and --base-url are for real providers: the wire server has neither")
-    if args.base_url and not args.model:
-        error("--base-url needs --model: which ones are there only that server knows")
-    if args.provider == "openai-completions" and not args.model:
-        error("--provider openai-completions needs --model")
-    return args.model or MODELS[args.provider]

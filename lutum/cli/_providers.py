@@ -5,21 +5,15 @@ from __future__ import annotations
 from typing import Literal
 
 import lutum
+from lutum._adapter_by_name import NamedAdapter
 from lutum.cli._clouds import cloud_adapter
 from lutum_claude import ClaudeAdapter, ClaudeOptions
 from lutum_gemini import GeminiAdapter, GeminiOptions
-from lutum_openai import OpenAIAdapter, OpenAIChatAdapter, OpenAICompletionsAdapter, OpenAIOptions
-from lutum_openrouter import OpenRouterAdapter, OpenRouterOptions
+from lutum_openai import OpenAIAdapter, OpenAIChatAdapter, OpenAIOptions
+from lutum_openrouter import OpenRouterOptions
 
 Provider = Literal["wire", "wire-openai", "wire-openai-chat", "wire-gemini", "claude"]
-Adapter = (
-    ClaudeAdapter
-    | GeminiAdapter
-    | OpenAIAdapter
-    | OpenAIChatAdapter
-    | OpenAICompletionsAdapter
-    | OpenRouterAdapter
-)
+Adapter = NamedAdapter
 
 NO_KEY = "the wire server asks for none"
 WIRE = "wire"  # all wire servers are one, on whatever port: a stored chat goes on at the next
@@ -52,18 +46,11 @@ def adapter(provider: str, url: str, model: str) -> Adapter:
             return GeminiAdapter(model, base_url=url, api_key=NO_KEY, replay_scope=WIRE)
         case "wire":
             return ClaudeAdapter(model=model, base_url=url or None, api_key=NO_KEY, replay_scope=WIRE)
-        case "gemini":
-            return GeminiAdapter(model, base_url=url or None)
-        case "openai":
-            return OpenAIAdapter(model, base_url=url or None)
-        case "openai-chat":
-            return OpenAIChatAdapter(model, base_url=url or None)
-        case "openai-completions":
-            return OpenAICompletionsAdapter(model, base_url=url or None)
-        case "openrouter":
-            return OpenRouterAdapter(model, base_url=url or None)
         case _:
-            return ClaudeAdapter(model=model, base_url=url or None)
+            if not model.strip():
+                raise lutum.BadValue("model", "is blank")
+            name = "completions" if provider == "openai-completions" else provider
+            return lutum.adapter(f"{name}:{model}", base_url=url or None)
 
 
 def reasoning_turn(provider: str, session: lutum.Session) -> lutum.TextTurn:
@@ -82,7 +69,7 @@ def reasoning(provider: str, turn: lutum.TextTurn) -> lutum.TextTurn:
     match provider:
         case "openai" | "wire-openai":
             return turn.ext(OpenAIOptions(effort="low", summary="auto"))
-        case "openai-chat" | "openai-completions" | "wire-openai-chat":
+        case "chat" | "openai-chat" | "completions" | "openai-completions" | "wire-openai-chat":
             return turn.ext(OpenAIOptions(effort="low"))
         case "openrouter":
             return turn.ext(OpenRouterOptions(reasoning={"effort": "low"}))

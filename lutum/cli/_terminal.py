@@ -141,7 +141,6 @@ class _Live:
         raise NotImplementedError
 
 
-@final
 class LiveAnswer(_Live):
     """Running text, word by word; reasoning and answer are paragraphs of their own."""
 

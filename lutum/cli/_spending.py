@@ -1,0 +1,64 @@
+"""`--budget 0.05usd|5000tokens|redis://...`: what the turns of a command may spend."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import lutum
+
+_AMOUNT = re.compile(r"\$?\s*([0-9][0-9_]*(?:\.[0-9]+)?)\s*(usd|dollars?|\$|tokens?|k)?", re.IGNORECASE)
+
+FORMS = "0.05usd, 5000tokens, or redis://SERVER#LEDGER"
+
+
+@asynccontextmanager
+async def boundary(
+    adapter: Any, limit: str | None, retry: lutum.RetryPolicy | None
+) -> AsyncGenerator[lutum.Lutum]:
+    """A `Lutum` with that limit, for as long as the block.
+
+    Raises:
+      BadValue: the limit has none of the forms.
+      UsageError: a limit in dollars, and no package of prices.
+      LedgerError: the server cannot be reached.
+    """
+    if limit is None:
+        yield lutum.Lutum(adapter, retry=retry)
+        return
+    if limit.startswith(("redis://", "rediss://", "unix://")):
+        from lutum.cli import _shared_budget  # an extra
+
+        async with await _shared_budget.shared_budget(limit) as ledger:
+            yield lutum.Lutum(adapter, budget=ledger, pricing=_prices(), retry=retry)
+        return
+    budget, pricing = local_budget(limit)
+    yield lutum.Lutum(adapter, budget=budget, pricing=pricing, retry=retry)
+
+
+def local_budget(limit: str) -> tuple[lutum.Budget, lutum.Pricing | None]:
+    """Return the budget of an amount, and prices where it is an amount of money.
+
+    Raises:
+      BadValue: the amount has none of the forms.
+      UsageError: it is in dollars, and no package of prices is installed.
+    """
+    found = _AMOUNT.fullmatch(limit.strip())
+    unit = "" if found is None else (found[2] or "").lower()
+    if found is None or (not unit and not limit.strip().startswith("$")):
+        raise lutum.BadValue("--budget", f"{limit!r} is not one of {FORMS}")
+    figure = found[1].replace("_", "")
+    if unit.startswith("token") or unit == "k":
+        if "." in figure and unit != "k":
+            raise lutum.BadValue("--budget", f"{limit!r} is not a whole number of tokens")
+        return lutum.Budget(tokens=round(float(figure) * (1000 if unit == "k" else 1))), None
+    return lutum.Budget(cost_usd=figure), lutum.Pricing.from_genai_prices()
+
+
+def _prices() -> lutum.Pricing | None:
+    try:
+        return lutum.Pricing.from_genai_prices()
+    except lutum.UsageError:
+        return None  # a ledger that limits tokens only needs none
