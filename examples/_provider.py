@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Awaitable, Callable, Iterable
-from importlib.metadata import entry_points
 from typing import Any
 
 import httpx
@@ -33,21 +32,34 @@ def boundary(adapter: Adapter) -> lutum.Lutum:
     return lutum.Lutum(adapter, budget=budget, pricing=lutum.Pricing.from_genai_prices())
 
 
+MODELS = {
+    "claude": "claude-sonnet-4-5",
+    "gemini": "gemini-3.8-flash",
+    "openai": "gpt-5.5",
+    "chat": "gpt-5.5",
+    "openai-chat": "gpt-5.5",
+    "openrouter": "anthropic/claude-sonnet-4.5",
+}
+"""A model that each provider has, for `--provider` without `--model`."""
+
+
 def run(main: Callable[[lutum.Lutum], Awaitable[None]], replies: Replies, backend: str = "trio") -> None:
     """Run an example from the command line."""
-    adapters = {point.name: point for point in entry_points(group="lutum.adapters")}
     parser = argparse.ArgumentParser(description=main.__globals__["__doc__"])
-    parser.add_argument("--provider", choices=sorted(adapters), help="ask it; its key is in the environment")
-    parser.add_argument("--model", default="claude-sonnet-4-5")
+    parser.add_argument("--provider", help=f"ask it, with the key in the environment: {', '.join(MODELS)}")
+    parser.add_argument("--model", help="a model of that provider")
     parser.add_argument("--base-url", help="of a server that speaks that provider's protocol")
     parser.add_argument("--backend", choices=["trio", "asyncio"], default=backend)
     args = parser.parse_args()
+    model = args.model or MODELS.get(args.provider or "claude")
+    if model is None:
+        parser.error(f"--provider {args.provider} needs --model")
 
     async def go() -> None:
-        made = offline(replies)
         if args.provider:
-            where = {"base_url": args.base_url} if args.base_url else {}
-            made = adapters[args.provider].load()(model=args.model, **where)
+            made = lutum.adapter(f"{args.provider}:{model}", base_url=args.base_url)
+        else:
+            made = offline(replies)
         async with made as adapter:
             await main(boundary(adapter))
 
