@@ -88,12 +88,12 @@ class Person:
 
 
 @contextmanager
-def chat(folder: Path, *args: str) -> Iterator[Person]:
+def chat(folder: Path, *args: str, env: dict[str, str] | None = None) -> Iterator[Person]:
     """A chat in a terminal of 80 columns, ended with the block."""
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 80, 0, 0))
     program = [sys.executable, "-c", LOGIN, *COMMAND, "--provider", "wire", *args]
-    with subprocess.Popen(program, stdin=theirs, env=environment(), cwd=folder) as process:
+    with subprocess.Popen(program, stdin=theirs, env=environment() | (env or {}), cwd=folder) as process:
         os.close(theirs)
         try:
             yield Person(process, ours)
@@ -279,3 +279,71 @@ def test_a_message_without_an_answer(tmp_path: Path) -> None:
     done = piped("One.\n", "--provider", "wire", "--session", str(path))
     assert "Not answered, and taken back: Are you there?" in done.stdout
     assert words(path, "main")[0] == "One."
+
+
+def test_a_pipe_is_one_message() -> None:
+    """Standard input that is not a terminal is one message, and the answer is all that is printed."""
+    done = subprocess.run(
+        [*COMMAND, "--provider", "wire"],
+        input="def f(x):\n    return x\n\n/undo\nWhy?\n",
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=SECONDS,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    said = " ".join(done.stdout.split())
+    assert said.startswith("You said: def f(x): return x /undo Why?")
+    assert said.count("You said") == 1
+
+
+def test_editing(tmp_path: Path) -> None:
+    """/edit opens an editor, a backslash continues a line, Tab completes, and lines are remembered."""
+    editor = tmp_path / "editor"
+    editor.write_text(f'#!{sys.executable}\nimport sys\nopen(sys.argv[1], "a").write("written.\\n")\n')
+    editor.chmod(0o755)
+    kept = tmp_path / "history"
+    more = {"EDITOR": str(editor), "VISUAL": "", "LUTUM_HISTORY": str(kept)}
+    with chat(tmp_path, env=more) as person:
+        person.says("/edit Something")
+        person.reads("You said: Somethingwritten.")
+        person.reads("> ")
+        person.presses(b"One \\\nTwo\n")
+        person.reads("You said: One Two")
+        person.reads("> ")
+        person.presses(b"/und\t\n")
+        person.reads("Taken back: One Two")
+        person.says("/retry")
+        person.reads("You said: Somethingwritten.")
+        person.says("/model nobody:x")
+        person.reads("there is no provider 'nobody'")
+        person.says("/model wire-openai")
+        person.reads("OpenAI's Responses")
+        person.says("/effort low")
+        person.reads("Effort: low.")
+        person.says("/system Be kind.")
+        person.reads("It is added here")
+        person.says("/attach /nope.png")
+        person.reads("No such file")
+        person.says("More.")
+        person.reads("You said: More.")
+        assert person.leaves() == 0
+    assert "/edit Something" in kept.read_text()
+    assert kept.stat().st_mode & 0o077 == 0
+
+
+def test_a_stopped_answer_is_asked_again(tmp_path: Path) -> None:
+    """What was stopped stays in the branch; /retry takes it back and asks again."""
+    with chat(tmp_path, "--session", "s.jsonl") as person:
+        person.says(ENDLESS)
+        person.reads("one more, ")
+        person.presses(b"\x03")
+        person.reads("The question and what came are kept")
+        person.says("/branches")
+        person.reads("* main: 2 items")
+        person.says("/retry")
+        person.reads("one more, ")
+        person.presses(b"\x03")
+        person.reads("are kept")
+        assert person.leaves() == 0
+    assert words(tmp_path / "s.jsonl", "main")[0] == ENDLESS
