@@ -63,4 +63,7 @@ def run(main: Callable[[lutum.Lutum], Awaitable[None]], replies: Replies, backen
         async with made as adapter:
             await main(boundary(adapter))
 
-    lutum.run(go, backend=args.backend)
+    try:
+        lutum.run(go, backend=args.backend)
+    except EOFError:  # Ctrl-D where an example reads a line
+        print()

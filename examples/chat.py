@@ -18,16 +18,9 @@ async def stop_key(scope: anyio.CancelScope) -> None:
     scope.cancel()
 
 
-def typed(prompt: str) -> str:
-    try:
-        return input(prompt)
-    except EOFError:  # Ctrl-D
-        return "/quit"
-
-
 async def main(llm: lutum.Lutum) -> None:
     session, marks = lutum.Session(llm), list[lutum.Transcript]()
-    while (line := await anyio.to_thread.run_sync(typed, "> ")) != "/quit":
+    while (line := await anyio.to_thread.run_sync(input, "> ")) != "/quit":
         if line == "/undo":
             session.transcript = marks.pop() if marks else session.transcript
             continue

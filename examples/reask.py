@@ -26,7 +26,8 @@ async def ask(session: lutum.Session, type: type[T], again: int = 2) -> lutum.St
             return await session.structured_turn(type).collect()
         except lutum.OutputInvalid as error:
             # For one turn only: once a value is committed, the transcript holds nothing of the others.
-            session.push_ephemeral_user(f"You answered {error.raw}\nThat is wrong: {error}. Answer again.")
+            wrong = f"{error.reason} - at {error.path}"
+            session.push_ephemeral_user(f"You answered {error.raw}\nThat is wrong: {wrong}. Answer again.")
     return await session.structured_turn(type).collect()
 
 

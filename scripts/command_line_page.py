@@ -1,6 +1,6 @@
 """Write the reference part of docs/command-line.md from the parsers.
 
-    python scripts/command_line_page.py
+python scripts/command_line_page.py
 """
 
 from __future__ import annotations
