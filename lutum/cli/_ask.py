@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, cast, final
+from typing import Any, final
 
 import msgspec
 from msgspec import Struct
@@ -161,21 +161,19 @@ class _Ask:
             if tools is not None:
                 turn = turn.tools(tools)
             outcome = await self._streamed(turn, live=kind is None and tools is None)
+            answer: Any = outcome  # whose type a check would take away
             if isinstance(outcome, lutum.NeedsTools):
                 rounds += 1
                 if rounds > self._command.max_rounds:
                     raise lutum.UsageError(
                         f"--max-rounds: the model called tools in more than {self._command.max_rounds} rounds"
                     )
-                round: lutum.ToolRound[Any] = cast("lutum.NeedsTools[Any]", outcome).round
+                round: lutum.ToolRound[Any] = answer.round
                 await _tools.run(round, approve=self._command.approve, say=self._say)
                 session.commit_round(round, round.results)
                 continue
-            result: Any = getattr(outcome, "result", outcome)  # of `Finished`, the result in it
-            if kind is None:
-                session.commit_text(result)
-            else:
-                session.commit_structured(result)
+            result: lutum.TextResult = getattr(outcome, "result", outcome)  # of `Finished`, that in it
+            session.commit_text(result)  # of a structured result too
             if tools is not None and kind is None and not self._command.json:
                 self._write(result.text)
             return result

@@ -20,8 +20,8 @@ def attachment(source: str) -> Image | Document:
       OSError: it cannot be read; the message names it.
     """
     if source.startswith(("http://", "https://")):
-        path = urlsplit(source).path.lower()
-        return Image.from_url(source) if path.endswith(IMAGES) else Document.from_url(source)
+        address = urlsplit(source).path.lower()
+        return Image.from_url(source) if address.endswith(IMAGES) else Document.from_url(source)
     if source == "-":
         return _part(sys.stdin.buffer.read(), "standard input", None)
     path = Path(source).expanduser()
