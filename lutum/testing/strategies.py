@@ -21,9 +21,9 @@ import msgspec
 
 try:
     from hypothesis import strategies as st
-except ModuleNotFoundError as exc:
+except ModuleNotFoundError as _missing:
     raise ModuleNotFoundError(
-        "lutum.testing.strategies needs hypothesis: pip install 'lutum[testing]'", name=exc.name
+        "lutum.testing.strategies needs hypothesis: pip install 'lutum[testing]'", name=_missing.name
     ) from None
 
 from lutum._tools.round import ToolRound
