@@ -2,8 +2,8 @@
 
 The core is flat and private; what is public is re-exported here, and `abc`, `sse`, `transport`,
 `testing`, `trace` and `eval` are public modules. The adapters are their own packages
-(`lutum_claude`, ...) and come from here too, but only when they are asked for: `import lutum` loads
-no HTTP client.
+(`lutum_claude`, ...) and can be imported from here too. They load on first use: `import lutum` loads no
+HTTP client.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class Session:
 
     @property
     def transcript(self) -> Transcript:
-        """Where the session stands; assign an earlier one to go back."""
+        """The session's transcript; assign an earlier one to go back."""
         return self._transcript
 
     @transcript.setter
@@ -90,10 +90,10 @@ class Session:
 
     @property
     def ephemerals(self) -> tuple[tuple[int, Item], ...]:
-        """What the next turn sees beside the transcript: (position, item), in order.
+        """The items that only the next turn sees: (position, item), in order.
 
-        No transcript item holds them. A provider's one-turn form has to be sent again for ever, so there
-        their words are kept beside the turn that saw them (`CommittedTurn.preface`).
+        They are not part of the transcript. If a provider has a one-turn form, it must be sent again with
+        every later request, so their text is kept with the turn that saw them (`CommittedTurn.preface`).
         """
         return self._ephemerals
 
@@ -106,11 +106,11 @@ class Session:
         return open_items(self._llm.adapter, self._transcript)
 
     def push_system(self, content: Content) -> None:
-        """Add a system item where the conversation stands; before any other item it is the head's."""
+        """Add a system item at the end of the conversation; before any other item it belongs to the head."""
         self._push(message("system", content))
 
     def push_developer(self, content: Content) -> None:
-        """Add a developer item; where a provider knows none, it goes out as a system item."""
+        """Add a developer item. A provider without developer items gets it as a system item."""
         self._push(message("developer", content))
 
     def push_user(self, content: Content) -> None:

@@ -25,7 +25,7 @@ REFRESH = 1.0
 
 @final
 class BudgetCommand(Struct, frozen=True, kw_only=True):
-    """What the command line asks for."""
+    """The arguments of the command."""
 
     url: str
     name: str | None = None

@@ -1,4 +1,4 @@
-"""Whom a command talks to, for as long as it does: a provider, or a server in this process."""
+"""The endpoint of a command while it runs: a provider, or a server in this process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Endpoint(NamedTuple):
 
     @property
     def is_wire(self) -> bool:
-        """Whether it is a server in this process."""
+        """True for a server in this process."""
         return self.provider in _providers.PROTOCOLS
 
     def __str__(self) -> str:
@@ -36,7 +36,7 @@ def check(endpoint: Endpoint, settings: Callable[[Adapter], Settings] | None = N
       settings: of the turns, by the adapter.
 
     Raises:
-      BadValue: there is no key, or no such URL.
+      BadValue: the key is missing, or the URL is not valid.
     """
     url = "http://127.0.0.1" if endpoint.is_wire else endpoint.base_url
     adapter = _providers.adapter(endpoint.provider, url, endpoint.model)

@@ -1,7 +1,7 @@
 """`lutum demo`: the library's main job in a few seconds, on real HTTP, with no key and no network.
 
 Each scene is what a user would write. The provider is a wire server in this process, or with
-`--provider claude` the real one, which is not asked to fail.
+`--provider claude` the real one, which does not get the requests that must fail.
 """
 
 from __future__ import annotations

@@ -6,13 +6,13 @@
     {"branch":"pirate","at":"9f..."}
     {"item":{...},"digest":"41..."}
 
-An item line, as in a transcript's file, is what came next on the branch that is current; a branch line says
-which one is current from there on, and the digest of where it stands. Branches share what they begin with,
-and taking back is a branch line too, so nothing that was stored ever leaves the file. Without branch lines
-the file is a transcript, which `Transcript.load` reads.
+An item line, as in a transcript's file, is the next item of the current branch. A branch line makes a branch
+current, with the digest of its last item. Branches share their common beginning, and undo is a branch line
+too, so that a stored item never leaves the file. Without branch lines the file is a transcript, which
+`Transcript.load` reads.
 
-What is behind the last line end belongs to a process that was killed while it wrote, before it said that
-it stored anything: it is left out.
+Text behind the last line end comes from a process that was killed while it wrote. It is left out, because
+that process had not reported the item as stored.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """What a file holds: its branches, by name and in order; the current one; how many items no branch
-    has any more; and how many bytes of it are whole lines."""
+    """The content of a file: its branches, by name and in order; the current one; the number of items that
+    no branch has any more; and the number of bytes in whole lines."""
 
     branches: dict[str, Transcript]
     current: str = MAIN
@@ -59,7 +59,7 @@ class Tree:
 
 
 def read(data: bytes) -> Tree:
-    """The branches of a file. PURE.
+    """Return the branches of a file. No I/O.
 
     Raises:
       TranscriptError: no such file, a newer version, or a line that was altered; the message names the line.
@@ -82,7 +82,7 @@ def read(data: bytes) -> Tree:
                 current, here = mark.branch, known[mark.at]
             else:
                 here = read_line(line, here)
-                # Where an undone message is said again, what grew from it before stays the same object.
+                # If an undone message is sent again, the nodes behind it stay the same objects.
                 here = known.setdefault(here.digest, here)
         except (msgspec.MsgspecError, UnicodeError, TranscriptError) as exc:
             raise TranscriptError(f"line {number}: {exc}") from exc
@@ -144,7 +144,7 @@ class History:
         self._write(after.dump(since=before))
 
     def mark(self, branch: str, at: Transcript) -> None:
-        """Store that this branch is current, and where it stands. Raises OSError."""
+        """Store that this branch is current, with its last item. Raises OSError."""
         self._write(_encode(_Mark(branch, at.digest)) + b"\n")
 
     def close(self) -> None:
@@ -170,10 +170,11 @@ class History:
 
 
 def _locked(file: BinaryIO) -> bool:
-    """Whether the file is ours until it is closed. Where files cannot be locked it is."""
+    """Lock the file until it is closed. Return False if another process holds the lock. On systems without
+    locks return True."""
     try:
         import fcntl
-    except ImportError:  # Windows: nobody is kept from opening it twice
+    except ImportError:  # Windows: the file can be opened twice
         return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

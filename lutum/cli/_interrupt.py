@@ -1,7 +1,7 @@
 """Ctrl-C in a command: it cancels a scope of the running event loop, and never raises inside the loop.
 
 A `KeyboardInterrupt` at an unlucky point of an event loop leaves coroutines that were never awaited. While a
-loop runs, SIGINT therefore has a handler of ours, which asks the loop to cancel.
+loop runs, SIGINT therefore has a handler that schedules a cancellation in the loop.
 """
 
 from __future__ import annotations

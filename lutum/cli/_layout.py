@@ -1,4 +1,4 @@
-"""Where things stand on the screen. PURE: columns, labels, a table, and how a drawing changes in place."""
+"""Layout of the screen: columns, labels, a table, and updates of a drawing in place. No I/O."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def side_by_side(columns: Sequence[Sequence[str]], cell: int) -> list[str]:
 
 
 def labelled(labels: Sequence[str]) -> list[str]:
-    """Labels as they stand before their lines, all equally wide."""
+    """Return labels for the beginnings of lines, all equally wide."""
     room = max(map(cells, labels))
     return [f"{label}{' ' * (room - cells(label))} | " for label in labels]
 
 
 def table(rows: Sequence[Sequence[str]], width: int) -> list[str]:
-    """Rows of cells as lines, figures to the right.
+    """Return rows of cells as lines, figures to the right.
 
-    Where the width does not do, the first cell stands on lines of its own and the others below it.
+    If the width is too small, the first cell gets its own lines and the others follow below it.
     """
     sizes = [max(cells(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = list[str]()
@@ -66,7 +66,7 @@ class Drawing:
         self._rows = list[str]()
 
     def show(self, rows: Sequence[str]) -> str:
-        """What to write so that these rows stand where the last ones stood; there are never fewer."""
+        """Return the text that draws these rows in place of the last ones; there are never fewer."""
         old, self._rows = self._rows, list(rows)
         same = next((i for i, (was, now) in enumerate(zip(old, rows, strict=False)) if was != now), len(old))
         up = len(old) - same

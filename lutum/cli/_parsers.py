@@ -1,4 +1,4 @@
-"""What the command line takes, and its help. argparse and nothing else: `--help` and completion end here."""
+"""The arguments of the command line, and its help. Only argparse is imported, for `--help` and completion."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ examples:
 
 
 class _Version(argparse.Action):
-    """`--version`, which finds out only when it is asked."""
+    """`--version`, which reads the version only when it is used."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         from lutum.cli._version import installed_version

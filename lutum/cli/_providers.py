@@ -1,4 +1,4 @@
-"""Whom the commands talk to: for each `--provider`, its adapter and how a turn asks for reasoning."""
+"""The providers of the commands: for each `--provider`, its adapter and its form of a turn with reasoning."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Provider = Literal["wire", "wire-openai", "wire-openai-chat", "wire-gemini", "cl
 Adapter = NamedAdapter
 
 NO_KEY = "the wire server asks for none"
-WIRE = "wire"  # all wire servers are one, on whatever port: a stored chat goes on at the next
+WIRE = "wire"  # all wire servers have one scope, on any port, so that a stored chat continues at the next one
 
 PROTOCOLS: dict[str, str] = {
     "wire": "Claude's Messages",
@@ -33,7 +33,8 @@ def adapter(provider: str, url: str, model: str) -> Adapter:
     At the address of a cloud it is that cloud's, if the environment has its credentials.
 
     Raises:
-      BadValue: a blank model, a URL or a proxy in the environment that is none, a model that a cloud lacks.
+      BadValue: the model is blank, a URL or a proxy of the environment is invalid, or a cloud lacks the
+      model.
     """
     if provider not in PROTOCOLS and (found := cloud_adapter(provider, url, model)) is not None:
         return found
@@ -59,13 +60,13 @@ def reasoning_turn(provider: str, session: lutum.Session) -> lutum.TextTurn:
     A preview refuses the other forms, and sends nothing.
 
     Raises:
-      BadValue: the request is wrong in another way; there is no key, for instance.
+      BadValue: the request is wrong in another way; for instance the key is missing.
     """
     return reasoning(provider, session.text_turn().max_output_tokens(2048))
 
 
 def reasoning(provider: str, turn: lutum.TextTurn) -> lutum.TextTurn:
-    """`turn`, asked to think; it bounds its answer by more than 1,024 tokens. Raises as `reasoning_turn`."""
+    """Return `turn` with thinking on. Its bound must exceed 1,024 tokens. Raises as `reasoning_turn`."""
     match provider:
         case "openai" | "wire-openai":
             return turn.ext(OpenAIOptions(effort="low", summary="auto"))

@@ -20,7 +20,8 @@ from lutum.cli import _providers
 async def next_request(
     url: str, model: str, dumped: bytes, provider: _providers.Provider = "wire"
 ) -> bytes | str:
-    """What a second process would send next, or why it cannot tell; cancelled, the process is killed."""
+    """Return the next request of a second process, or the reason why it failed. Cancelled, the process is
+    killed."""
     with tempfile.TemporaryDirectory() as folder:
         path = anyio.Path(folder, "session.jsonl")
         await path.write_bytes(dumped)

@@ -1,4 +1,4 @@
-"""How every command says what went wrong: in three lines, to standard error."""
+"""Error reports of all commands: three lines on standard error."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What the demo asks, and what its wire server answers: by the words of the last user message, since
-branches arrive in any order."""
+"""The questions of the demo, and the answers of its wire server. The last user message selects the answer,
+because branches arrive in any order."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ LONGEST = "Which of them is the longest?"
 # Seconds between two words: a little faster than a model writes, slow enough to be seen.
 PACE = 0.04
 
-# Far more than are said before the timeout.
+# Far more words than can arrive before the timeout.
 _NUMBERS = 500
 
 
 def describe_as(voice: str) -> str:
-    """What each branch asks."""
+    """Return the question of a branch."""
     return f"Describe them as a {voice} would, in two sentences."
 
 

@@ -46,7 +46,7 @@ def run_show(file: str, *, branch: str | None = None, raw: bool = False) -> int:
 
 
 def _store(out: Terminal, url: str, branch: str | None) -> None:
-    from lutum.cli import _show_store  # only who names a store loads one
+    from lutum.cli import _show_store  # loaded only if a store is named
 
     if branch is None:
         _interrupt.run(_show_store.branches, out, url)
@@ -57,7 +57,7 @@ def _store(out: Terminal, url: str, branch: str | None) -> None:
 
 
 def last_exchange(out: Terminal, transcript: lutum.Transcript) -> None:
-    """What was said from the last user message on."""
+    """Return the items from the last user message on."""
     items = list(transcript)
     said = [i for i, item in enumerate(items) if isinstance(item, lutum.Message) and item.role == "user"]
     if said:
@@ -74,7 +74,7 @@ def _counted(tree: _history.Tree) -> str:
 
 
 def _branches(out: Terminal, branches: dict[str, lutum.Transcript], start: int) -> None:
-    """What these have in common behind `start`, and then what each has alone."""
+    """Return the common items of these behind `start`, and then the items of each alone."""
     common = next(iter(branches.values()))
     for transcript in branches.values():
         common = common.common_prefix(transcript)
@@ -138,7 +138,7 @@ def _turn(out: Terminal, number: int, turn: lutum.CommittedTurn) -> None:
 
 def _head(out: Terminal, number: int, words: str) -> None:
     out.gap()
-    # Whatever a file says of itself stays on one line, so that it cannot look like another item.
+    # A text from the file stays on one line, so that it cannot look like another item.
     out.paragraph(" ".join(f"{number}. {words}".split()), BOLD, indent="")
 
 
@@ -178,7 +178,7 @@ _decode_wire = msgspec.json.Decoder(_Wire).decode
 
 
 def _usage(turn: lutum.CommittedTurn) -> tuple[int, int] | None:
-    """Tokens in and out, where the provider's JSON says so."""
+    """Return tokens in and out, if the provider's JSON has them."""
     try:
         usage = _decode_wire(turn.wire).usage
     except msgspec.MsgspecError:

@@ -1,4 +1,4 @@
-"""`lutum smoke`: tries an endpoint case by case and says what works there, what it lacks, what is broken."""
+"""`lutum smoke`: tests an endpoint case by case: which features work, are missing or are broken."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _STYLES: dict[Verdict, str] = {"works": GREEN, "lacking": BOLD, "broken": RED, "
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What came out of a case."""
+    """The result of a case."""
 
     case: str
     verdict: Verdict
@@ -41,7 +41,7 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True, tag_field="lutum", tag="smoke"):
-    """What came out of all; `lutum smoke --json` prints it."""
+    """The results of all cases; `lutum smoke --json` prints it."""
 
     version: str
     provider: str
@@ -124,7 +124,7 @@ async def _tried(
 
 
 def _print_door(out: Terminal, door: CloudDoor) -> None:
-    """Print what the door is known to lack: a question would cost money, and its refusal says no more."""
+    """Print the features that the door is known to lack. Trying them would only cost money."""
     out.gap()
     out.line(f"{door.title} lacks, and lutum refuses before sending:", BOLD)
     for name, source in door.lacks.items():

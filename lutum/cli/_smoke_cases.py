@@ -1,7 +1,7 @@
-"""What `lutum smoke` tries at an endpoint, a case a function, and how an error is judged.
+"""The cases of `lutum smoke`, one function each, and the judgement of their errors.
 
-A case returns what is worth saying when it works. It raises `Lacking` when the endpoint does not offer
-what was asked for, and lets every other error out for `judged`.
+A case returns a remark if it works. It raises `Lacking` if the endpoint does not offer the feature. All other
+errors propagate to `judged`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROUNDS = 4
 
 
 class Lacking(Exception):
-    """The endpoint does not have it; the message says how that showed."""
+    """The endpoint does not have the feature; the message has the evidence."""
 
 
 class Weather(msgspec.Struct):
@@ -68,7 +68,7 @@ async def text(bench: Bench) -> str:
 
 
 async def thinking(bench: Bench) -> str:
-    """Asked to think, the model does, and lets it be seen or at least counted."""
+    """The model thinks on request, and its reasoning is shown or at least counted."""
     turn = bench.llm.text_turn("Is 91 a prime number? Think first.").max_output_tokens(LONG)
     result = await _providers.reasoning(bench.provider, turn).collect()
     if result.reasoning.strip():
@@ -81,7 +81,7 @@ async def thinking(bench: Bench) -> str:
 
 
 async def tools(bench: Bench) -> str:
-    """A call that is asked for is made, its result goes back, and an answer in words follows."""
+    """The model makes a requested call, takes its result, and answers in words."""
     session = lutum.Session(bench.llm)
     session.push_user("What is the temperature in Oslo? Use the tool.")
     said = ""
@@ -155,7 +155,7 @@ async def replay(bench: Bench) -> str:
 
 
 def _wordless(result: lutum.TextResult) -> str:
-    """How a turn without words ended."""
+    """Return how a turn without words ended."""
     if result.finish_reason == "length":
         used = result.usage.output_tokens
         return f"it was cut at {used:,} output tokens before it said a word, while it was thinking"
@@ -200,7 +200,7 @@ async def cancel(bench: Bench) -> str:
 
 
 async def usage(bench: Bench) -> str:
-    """The provider says what a turn used."""
+    """The provider reports the usage of a turn."""
     result = await bench.llm.text_turn("Say OK.").max_output_tokens(SHORT).collect()
     used = result.usage
     if used.known != "exact" or not used.input_tokens:
@@ -223,14 +223,14 @@ CASES: dict[str, Callable[[Bench], Awaitable[str]]] = {
 }
 """In the order in which they run. `text` first: without it nothing else says anything."""
 
-# What says nothing about the endpoint: it never came to the question.
+# Errors that show nothing about the endpoint, because the request never reached it.
 _OUTSIDE = frozenset({"authentication", "billing", "permission", "rate_limit", "overloaded"})
 _OFFERED = frozenset({"thinking", "tools", "structured"})
 _REFUSED = frozenset({"invalid_request", "not_found", "too_large"})
 
 
 def judged(case: str, error: Exception) -> tuple[Verdict, str]:
-    """What an error of a case means, and the reason in a line. PURE."""
+    """Return the meaning of a case's error, and the reason in a line. No I/O."""
     name = type(error).__name__
     words = " ".join(str(error).split())
     match error:
@@ -253,15 +253,15 @@ def judged(case: str, error: Exception) -> tuple[Verdict, str]:
 
 
 def worth_repeating(case: str, error: Exception) -> bool:
-    """Whether a second try must tell a server that failed from one that fails at what it lacks. PURE."""
+    """Return whether a second try is needed, because a failed server may just lack the feature. No I/O."""
     return case in _OFFERED and isinstance(error, lutum.ProviderError) and error.kind == "server"
 
 
 def failed_twice(error: Exception) -> tuple[Verdict, str]:
-    """What it means that the second try ended as the first. PURE."""
+    """Return the meaning of a second try that ended as the first. No I/O."""
     return "lacking", f"the server fails at it, every time: {' '.join(str(error).split())}"
 
 
 def blocks(case: str, verdict: Verdict) -> bool:
-    """Whether the other cases need not be tried."""
+    """Return whether the other cases can be skipped."""
     return verdict == "not run" or (case == "text" and verdict == "broken")

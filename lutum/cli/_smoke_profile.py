@@ -1,7 +1,7 @@
 """`lutum smoke` at a server of Chat Completions: finds the `Profile` that fits it, one short turn a question.
 
-A question is a request that some hosts refuse. A refusal is the answer; any other error ends the search,
-because it says nothing about the host.
+A question is a request that some hosts refuse. A refusal is the answer. Any other error ends the search,
+because it shows nothing about the host.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class NamedPlace(msgspec.Struct):
 
 @dataclass(slots=True)
 class Search:
-    """What was found so far: the values of the profile, and whether each question was accepted."""
+    """The findings so far: the values of the profile, and whether each question was accepted."""
 
     adapter: OpenAIChatAdapter
     budget: lutum.Budget
@@ -51,10 +51,10 @@ class Search:
     asked: int = 0
 
     async def takes(self, ask: Callable[[lutum.Lutum], Awaitable[object]], **values: Any) -> bool:
-        """Ask with the values found so far and these. False where the host refuses the request.
+        """Send a request with the values found so far and these. Return False if the host refuses it.
 
         Raises:
-          TurnError: the host could not be asked.
+          TurnError: the host cannot be reached.
         """
         given: dict[str, Any] = {"empty_assistant": True, **self.values, **values}
         profile = Profile(**given)
@@ -81,7 +81,7 @@ async def find_profile(adapter: OpenAIChatAdapter, budget: lutum.Budget) -> tupl
     """Return the profile that fits the adapter's host, and how many questions that took.
 
     Raises:
-      TurnError: the host could not be asked, or refuses the simplest request in every form.
+      TurnError: the host cannot be reached, or refuses the simplest request in every form.
     """
     search = Search(adapter, budget)
     if not await search.takes(_plain):

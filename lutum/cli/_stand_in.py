@@ -1,7 +1,7 @@
-"""A provider for who has none: a wire server that answers by the request, in whatever protocol it comes.
+"""A stand-in for a provider: a wire server whose answer depends on the request, in each protocol.
 
-It thinks when it is asked to, calls the tool that it is made to call, and gives the value that `smoke`
-asks for. Else it says what it heard; told to count, it does not stop.
+It thinks on request, calls a forced tool, and returns the value that `smoke` requests. Otherwise it repeats
+the last message; a request to count gets an endless answer.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ WEATHER = '{"city":"Oslo","degrees":3}'
 @asynccontextmanager
 async def provider(pace: float = PACE) -> AsyncGenerator[str]:
     """The URL of the server, which runs as long as the block."""
-    # A proxy could not reach a server in this process, and nobody else is talked to.
+    # A proxy could not reach a server in this process, and no other host is contacted.
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         del os.environ[name]
     os.environ["no_proxy"] = "*"
@@ -79,7 +79,7 @@ _decode = msgspec.json.Decoder(_Asked).decode
 
 
 def answer(request: WireRequest, pace: float = 0.0) -> Answer:
-    """What a request is answered. PURE."""
+    """Return the answer to a request. No I/O."""
     asked = _decode(request.body)
     if name := _tool_to_call(asked):
         return Reply(Call(name, PLACE))

@@ -49,7 +49,7 @@ class StoreHistory:
         self._portal.call(self._here.save, after if session is None else session)
 
     def mark(self, branch: str, at: lutum.Transcript) -> None:
-        """Go on in a branch, which is forked here if it is new, and have it stand there.
+        """Continue in a branch at this transcript. A new branch is forked here.
 
         Raises:
           StoreError: as `append`.

@@ -1,7 +1,7 @@
-"""What is written to a terminal: headings, answers as they stream, branches side by side or labelled.
+"""Output to a terminal: headings, streaming answers, branches side by side or labelled.
 
-Every text is made printable here, so that nothing can be forgotten. Plain where the output is no terminal,
-without colour under NO_COLOR (no-color.org). The size is asked for whenever something begins.
+All text is made printable here, so that no caller can forget it. The output is plain if it is not a terminal,
+and without colour under NO_COLOR (no-color.org). The size is read at the start of each part.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _INDENT = "  "
 
 
 def has_escapes(is_terminal: bool, environ: Mapping[str, str], platform: str) -> bool:
-    """Whether escape sequences will be understood. PURE."""
+    """Return whether the terminal understands escape sequences. No I/O."""
     if not is_terminal or environ.get("TERM") == "dumb":
         return False
-    # The console of older Windows prints them, unless a program asks it not to.
+    # The console of older Windows prints them, unless a program changes its mode.
     return platform != "win32" or "WT_SESSION" in environ or "TERM" in environ
 
 
@@ -78,7 +78,7 @@ class Terminal:
         self.paragraph(text, DIM)
 
     def asked(self, text: str) -> None:
-        """What the user says to the model, between empty lines."""
+        """Show the user's message, between empty lines."""
         self.gap()
         self.paragraph("> " + text, BOLD)
         self.gap()
@@ -126,7 +126,7 @@ class Terminal:
 
 
 class _Live:
-    """What is shown in pieces, and left whole whatever ends it."""
+    """A part that is shown in pieces. Its drawing is complete however it ends."""
 
     def __enter__(self) -> Self:
         return self
