@@ -6,6 +6,7 @@ breaks lines. Cleaner and Flow take text in pieces as it streams. Their result d
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 from functools import lru_cache
@@ -45,6 +46,11 @@ _LONGEST = 256
 def printable(text: str) -> str:
     """A whole text without what would steer a terminal or mislead its reader."""
     return Cleaner().feed(text)
+
+
+def preformatted(text: str) -> str:
+    """Return HTML that shows a text as it is, for a notebook. Control characters are left out."""
+    return f'<pre style="white-space: pre-wrap">{html.escape(printable(text))}</pre>'
 
 
 def cells(text: str) -> int:

@@ -298,8 +298,15 @@ class Budget:
             await self._idle.wait()
 
     def __repr__(self) -> str:
-        limits = f"tokens={self._limit_tokens}, pico_usd={self._limit_pico}"
-        return f"<Budget {limits}, spent {self._spent.total_tokens}, reserved {self._reserved.tokens}>"
+        spent, parts = self.spent, list[str]()
+        if self._limit_pico is not None:
+            parts.append(f"{spent.cost_usd or 0:.2f} of {self._limit_pico / 10**12:.2f} USD")
+        if self._limit_tokens is not None:
+            parts.append(f"{spent.total_tokens:,} of {self._limit_tokens:,} tokens")
+        held = f", {self._reserved.tokens:,} tokens reserved" if self._reserved.tokens else ""
+        return (
+            f"<Budget {' and '.join(parts) or f'without a limit, {spent.total_tokens:,} tokens'} spent{held}>"
+        )
 
     @property
     def _shared(self) -> LedgerState | None:

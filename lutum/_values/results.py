@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Generic
 from msgspec import UNSET, UnsetType
 from typing_extensions import TypeVar
 
+from lutum._text import preformatted
 from lutum._values.answer import (
     COMMENTARY as COMMENTARY,
     Citation as Citation,
@@ -86,6 +87,12 @@ class TextResult:
     def request_id(self) -> str | None:
         """The provider's id of the request, for its support desk."""
         return self.response.request_id
+
+    def _repr_html_(self) -> str:
+        """The text and the bill, in a notebook."""
+        usage = self.usage
+        bill = f"{self.model}, {self.finish_reason}, {usage.input_tokens:,} + {usage.output_tokens:,} tokens"
+        return preformatted(f"{self.text or self.refusal or ''}\n\n[{bill}, {usage.known}]")
 
     if not TYPE_CHECKING:  # a checker would take any name for one that exists
 

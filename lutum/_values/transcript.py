@@ -19,6 +19,7 @@ from typing import Any, TypeVar, cast, final, overload
 import msgspec
 from msgspec import Struct
 
+from lutum._text import preformatted
 from lutum._values.check import check_type
 from lutum._values.committed import CommittedTurn, ToolDef
 from lutum._values.errors import TranscriptError
@@ -300,6 +301,20 @@ class Transcript:
 
     def __repr__(self) -> str:
         return f"<Transcript of {self._len} items, {self.digest[:8]}>"
+
+    def _repr_html_(self) -> str:
+        """The last 50 items, in a notebook."""
+        lines = [f"... {self._len - 50:,} items before" for _ in range(self._len > 50)]
+        for item in self._between(max(0, self._len - 50), self._len):
+            kind = (
+                item.role
+                if isinstance(item, Message)
+                else "result"
+                if isinstance(item, ToolResult)
+                else "turn"
+            )
+            lines.append(f"{kind}: {getattr(item, 'text', '') or repr(item)}"[:2_000])
+        return preformatted("\n\n".join(lines) or "an empty transcript")
 
     def __copy__(self) -> Transcript:
         return self

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from os import PathLike
 from typing import Any, final
 
+from lutum._text import preformatted
 from lutum._values.errors import UsageError
 from lutum.trace._bill import TraceBill, bill
 from lutum.trace._tree import Change, SpanTree
@@ -109,6 +110,10 @@ class Trace(SpanTree):
         from lutum.trace._file import load
 
         return load(data, Trace)
+
+    def _repr_html_(self) -> str:
+        """The spans as a tree, in a notebook."""
+        return preformatted(self.render(100))
 
     def __repr__(self) -> str:
         spans = list(self.walk())
