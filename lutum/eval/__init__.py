@@ -1,10 +1,10 @@
-"""Score what happened: evals over traces and artifacts, judges, live probes, and a runner for datasets.
+"""Evaluation: evals over traces and artifacts, judges, live probes, and a runner for datasets.
 
-An eval looks at a trace and an artifact and reports what it found; an objective makes a score of a report;
-combinators put evals together. `run` tries a task on a dataset, `compare` holds two runs side by side,
-`pass_at_k` and `pass_hat_k` are estimated without bias, and `run_branches` runs k branches of one session.
+An eval reads a trace and an artifact and returns a report. An objective turns a report into a score.
+Combinators join evals. `run` runs a task on each case of a dataset, and `compare` compares two runs.
+`pass_at_k` and `pass_hat_k` are unbiased estimates, and `run_branches` runs k branches of one session.
 
-No request is sent here but by your tasks and judges, and none is sent again but by `retry=`.
+Only your tasks and judges send requests. A failed task or scorer is repeated only if you set `retry=`.
 """
 
 from lutum.eval._assert import assert_score as assert_score

@@ -1,4 +1,4 @@
-"""A score in a test: a plain function that raises AssertionError, for any test framework."""
+"""Assertion about a score, for any test framework: a plain function that raises AssertionError."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ SHOWN = 10
 def assert_score(
     found: RunReport | EvalRecord[Any] | Scored[Any] | float, at_least: float, *, errors: int = 0
 ) -> None:
-    """Hold that a score, or the mean of a run, is at least that.
+    """Raise AssertionError if a score, or the mean score of a run, is below `at_least`.
 
-    A run with more than `errors` trials that ended in an error, or that its budget stopped, does not hold:
-    the mean of the rest says little.
+    The assertion also fails if more than `errors` trials of a run ended in an error, or if the budget stopped
+    the run. The mean of the other trials is then not reliable.
 
-    The error shows the report, and of a run the ten worst cases. To be sure of more than a lucky mean, hold
-    on to the low end of the interval: `assert_score(report.score.interval.low, 0.8)`.
+    The error contains the report and, for a run, the ten worst cases. A mean can be high by chance. To
+    exclude that, check the low end of the interval: `assert_score(report.score.interval.low, 0.8)`.
 
     Raises:
-      AssertionError: it is less, or there is none, or the run has errors.
-      BadValue: `at_least` is no score.
+      AssertionError: the score is lower or missing, the run has too many errors, or it was stopped.
+      BadValue: `at_least` is not a number from 0 to 1.
     """
     Score(at_least)
     if isinstance(found, RunReport):

@@ -1,7 +1,7 @@
-"""pass@k on one conversation: `k` branches of a session, side by side, paid from one guaranteed amount.
+"""pass@k on one conversation: `k` concurrent branches of a session, paid from one guaranteed amount.
 
-A branch is `session.fork()`: nothing is copied. One branch goes ahead until its answer begins, so that the
-provider's prompt cache serves every one but the first.
+A branch is `session.fork()`, which copies nothing. The first branch starts alone until its answer begins, so
+that the other branches read the provider's prompt cache.
 """
 
 from __future__ import annotations
@@ -29,16 +29,18 @@ O = TypeVar("O")
 
 @final
 class EvalBranch(Struct, Generic[O], frozen=True, kw_only=True):
-    """One branch, when all was over.
+    """The result of one branch.
 
     Attributes:
-      session: where it stands, on the `Lutum` of the session that was branched; its transcript may be
-        assigned to that one.
-      status: "error" when it raised, "cancelled" when another one passed first.
-      output: what the attempt returned; None when it did not.
-      error: what it raised.
-      usage: what it spent, settled.
-      saved: what it held when it was cancelled and did not spend: the most that stopping early saved.
+      number: the number of the branch, from 0.
+      session: the session at the end of the branch, on the `Lutum` of the branched session. You may assign
+        its transcript to the branched session.
+      status: "error" if the attempt raised, "cancelled" if another branch passed first.
+      output: the return value of the attempt; None if it did not return.
+      error: the exception that the attempt raised.
+      usage: the settled usage of the branch.
+      saved: the part of its reservation that a cancelled branch did not spend. Stopping early saved at most
+        this much.
     """
 
     number: int
@@ -53,37 +55,37 @@ class EvalBranch(Struct, Generic[O], frozen=True, kw_only=True):
 @final
 @dataclass(frozen=True, slots=True)
 class Branches(Generic[O]):
-    """All branches, by number; `first` is the one that passed first, None when none did."""
+    """All branches, by number. `first` is the branch that passed first; None if no branch passed."""
 
     branches: tuple[EvalBranch[O], ...]
     first: EvalBranch[O] | None
 
     @property
     def usage(self) -> Usage:
-        """What all of them spent."""
+        """The sum of the usage of all branches."""
         return sum((branch.usage for branch in self.branches), Usage())
 
     @property
     def saved(self) -> Usage:
-        """The most that stopping early saved."""
+        """The largest usage that stopping early can have saved."""
         return sum((branch.saved for branch in self.branches), Usage())
 
     @property
     def outcomes(self) -> tuple[bool, ...]:
-        """Which branches passed, of those that were not cancelled."""
+        """True for each branch that passed, False for each other one. Cancelled branches are left out."""
         return tuple(branch.status == "passed" for branch in self.branches if branch.status != "cancelled")
 
     def pass_at_k(self, k: int) -> Rate:
-        """The chance that one of `k` attempts passes, without bias.
+        """Return an unbiased estimate of the chance that at least one of `k` attempts passes.
 
         Raises:
-          UsageError: branches were cancelled, and what they would have come to is not known.
+          UsageError: branches were cancelled, so that their outcomes are not known.
           BadValue: `k` is more than the number of branches.
         """
         return pass_at_k(self._all(), k)
 
     def pass_hat_k(self, k: int) -> Rate:
-        """The chance that all of `k` attempts pass; as `pass_at_k`."""
+        """Return an unbiased estimate of the chance that all of `k` attempts pass. Raises as `pass_at_k`."""
         return pass_hat_k(self._all(), k)
 
     def _all(self) -> tuple[bool, ...]:
@@ -116,29 +118,29 @@ async def run_branches(
     cost_usd: Decimal | str | int | float | None = None,
     stop_early: bool = True,
 ) -> Branches[O]:
-    """Give `attempt` `k` branches of a session, all at once.
+    """Run `attempt` on `k` branches of a session, concurrently.
 
-    If the provider caches the shared prefix, one branch goes ahead until its first answer begins, so that the
-    others read the cache (see `lutum.PrefixGate`).
+    If the provider caches the shared prefix, one branch starts alone until its first answer begins, so that
+    the others read the cache (see `lutum.PrefixGate`).
 
-    The amount is set aside before the first begins; a turn that does not fit in it waits until another is
-    settled, and raises BudgetExceeded in its branch when it never can. Cancelled, every turn is settled and
-    the rest of the amount is back.
+    The amount is reserved before the first branch starts. A turn that does not fit in it waits until another
+    turn is settled. If it can never fit, it raises BudgetExceeded in its branch. On cancellation every turn
+    is settled and the rest of the amount is returned.
 
     A checkpoint only if it has to wait.
 
     Args:
-      session: what is branched; it does not move.
-      attempt: what a branch does; it may run turns, commit, and use tools.
-      k: how many branches.
-      passed: whether what an attempt returned is good; an exception counts as one of the attempt.
-      tokens: what all of them may use together.
-      cost_usd: likewise, in US dollars.
-      stop_early: cancel the rest when the first has passed.
+      session: the session to branch; it does not change.
+      attempt: the function to run on each branch; it may run turns, commit, and use tools.
+      k: the number of branches.
+      passed: a test of the attempt's return value. An exception of the test counts as one of the attempt.
+      tokens: the amount for all branches together, in tokens.
+      cost_usd: the amount for all branches together, in US dollars.
+      stop_early: cancel the other branches when the first one has passed.
 
     Raises:
       BadValue: `k` is below 1, or neither `tokens` nor `cost_usd` is given.
-      BudgetExceeded: the amount cannot be set aside; nothing was sent.
+      BudgetExceeded: the amount cannot be reserved; nothing was sent.
     """
     if k < 1:
         raise BadValue("k", f"{k} is below 1")
@@ -159,7 +161,7 @@ async def run_branches(
                         running.hold()
                     group.cancel_scope.cancel()
 
-            # All branches begin with one prefix, which one of them writes to the provider's cache.
+            # All branches share a prefix, and one of them writes it to the provider's cache.
             gated = behind_gate(scoped, PrefixGate())
             for running in runs:
                 group.start_soon(running.run, session, gated, attempt, passed, stop)
@@ -169,7 +171,7 @@ async def run_branches(
 
 @final
 class _Running(Generic[O]):
-    """A branch under way."""
+    """A running branch."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -204,7 +206,7 @@ class _Running(Generic[O]):
                 stop(self)
 
     def hold(self) -> None:
-        """Note what it has spent and holds, in the moment before it is cancelled."""
+        """Record the spent and reserved amounts of the branch, right before it is cancelled."""
         if self._budget is not None and self._status == "cancelled":
             self._held = self._budget.spent + self._budget.reserved
 
@@ -212,7 +214,7 @@ class _Running(Generic[O]):
         usage = Usage() if self._budget is None else self._budget.spent
         return EvalBranch(
             number=self.number,
-            session=(self._session or session).fork(llm=session.llm),  # the amount is closed, the talk is not
+            session=(self._session or session).fork(llm=session.llm),  # its budget is closed
             status=self._status,
             output=self._output,
             error=self._error,
@@ -225,6 +227,6 @@ def _less(held: Usage, spent: Usage) -> Usage:
     cost = None
     if held.cost_usd is not None:
         cost = max(Decimal(0), held.cost_usd - (spent.cost_usd or 0))
-    # Tokens are covered as a sum: what input took beyond its estimate was held for output.
+    # A reservation covers the sum of tokens: input above its estimate uses up tokens reserved for output.
     tokens = max(0, held.total_tokens - spent.total_tokens)
     return Usage(output_tokens=tokens, cost_usd=cost, known="estimated")

@@ -1,7 +1,8 @@
-"""Answers that were paid for once, kept by the digest of their request: for work on a task or a scorer.
+"""A cache of answers by the digest of their request. It saves requests while you work on a task or a scorer.
 
-An answer is kept when it is complete, as the frames that its turn saw, and is played again as they were. The
-n-th equal request of a trial gets the n-th answer, so that the trials of a case keep different answers.
+An answer is stored when it is complete, as the event frames that its turn received, and the same frames are
+replayed. The n-th equal request of a trial gets the n-th answer, so that the trials of a case have different
+answers.
 """
 
 from __future__ import annotations
@@ -25,21 +26,21 @@ _decode = msgspec.msgpack.Decoder(list[bytes]).decode
 
 @final
 class AnswerCache:
-    """A folder of answers. Several processes may use it: a file is whole or it is not there."""
+    """A folder of answers. Several processes may use it, because each file is written atomically."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         path.mkdir(parents=True, exist_ok=True)
 
     def read(self, key: str) -> list[bytes] | None:
-        """Return the frames of an answer; None if it is not there, or damaged."""
+        """Return the frames of an answer; None if the file is missing or damaged."""
         try:
             return _decode((self._path / f"{key}.frames").read_bytes())
         except (OSError, msgspec.MsgspecError):
             return None
 
     def write(self, key: str, frames: list[bytes]) -> None:
-        """Keep an answer."""
+        """Store an answer."""
         part = self._path / f"{key}.{os.getpid()}.part"
         part.write_bytes(msgspec.msgpack.encode(frames))
         os.replace(part, self._path / f"{key}.frames")
@@ -47,9 +48,10 @@ class AnswerCache:
 
 @final
 class CachedAnswers:
-    """An adapter in front of another one. It answers a repeated request from the cache.
+    """A wrapper of an adapter that answers a repeated request from the cache.
 
-    `played` counts the requests that were answered so. Everything else is the other adapter's.
+    `played` counts the requests that were answered from the cache. All other attributes are those of the
+    wrapped adapter.
     """
 
     def __init__(self, adapter: Adapter, cache: AnswerCache, trial: int) -> None:
@@ -81,7 +83,7 @@ class CachedAnswers:
 
 @final
 class _CachedExchange:
-    """An exchange whose frames are kept when it is complete."""
+    """A wrapper of an exchange that stores its frames when the answer is complete."""
 
     def __init__(self, inner: Exchange, keep: Callable[[list[bytes]], None]) -> None:
         self._inner = inner
@@ -116,7 +118,7 @@ class _CachedExchange:
 
 @final
 class _Played:
-    """The frames of a kept answer, as an exchange."""
+    """An exchange that replays the frames of a stored answer."""
 
     def __init__(self, frames: list[bytes]) -> None:
         self.response: Response | None = None

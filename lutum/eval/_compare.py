@@ -1,8 +1,9 @@
-"""Two runs side by side, case by case: what changed, and whether by more than chance.
+"""Comparison of two runs, case by case: the changes, and whether each is more than chance.
 
-Differences are taken within a case, so that what is hard in both runs cancels out; their mean has a
-seeded bootstrap interval. It is significant when that holds no zero, and at least six cases differ:
-with five, all of them pointing one way is nothing rare (a sign test gives 2/2^5 = 6 %).
+Differences are taken within a case, so that the difficulty of a case cancels out. The mean difference has a
+seeded bootstrap interval. A change is significant if the interval does not contain zero and at least six
+cases differ. With five cases, the same direction in all of them is still too likely by chance (a sign test
+gives 2/2^5 = 6 %).
 """
 
 from __future__ import annotations
@@ -27,10 +28,14 @@ LEAST_DIFFERENT = 6
 @final
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A mean over the cases of both runs, before and after.
+    """The mean of a figure over the cases that are in both runs, before and after.
 
     Attributes:
-      interval: of `after - before`, 95 %; those of several tags hold together.
+      before: the mean in the first run.
+      after: the mean in the second run.
+      interval: the 95 % interval of `after - before`. The intervals of several tags are widened, so that they
+        hold together with 95 % confidence.
+      significant: True if the change is more than chance.
     """
 
     before: float
@@ -40,27 +45,27 @@ class Difference:
 
     @property
     def change(self) -> float:
-        """After less before."""
+        """`after - before`."""
         return self.after - self.before
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What `compare` found. `print(comparison)` shows it at 80 columns.
+    """The result of `compare`. `print(comparison)` shows it at 80 columns.
 
     Attributes:
-      pairs: the cases that are in both runs, by id.
-      score: of the cases that have one in both.
-      cost_usd: of a trial; None where a run has no price.
-      tokens: of a trial, the judge's left out.
-      seconds: of a trial.
+      pairs: the ids of the cases that are in both runs.
+      score: the scores of the cases that have a score in both runs; None without such cases.
+      cost_usd: the cost of a trial; None if a run has no price.
+      tokens: the tokens of a trial, without those of the judge.
+      seconds: the duration of a trial.
       tags: the score of the cases of each tag.
-      changed: the cases whose score changed, by id, the greatest change first.
-      only_before: cases that the second run does not have.
-      only_after: cases that the first run does not have.
-      failures_before: by class, of the pairs.
-      failures_after: likewise.
+      changed: the change of each case whose score changed, by id, the greatest change first.
+      only_before: the ids of the cases that the second run does not have.
+      only_after: the ids of the cases that the first run does not have.
+      failures_before: the number of failures of the paired cases in the first run, by class.
+      failures_after: the same for the second run.
     """
 
     pairs: tuple[str, ...]
@@ -82,10 +87,10 @@ class Comparison:
 def compare(
     before: RunReport | str | PathLike[str], after: RunReport | str | PathLike[str], *, seed: int = 0
 ) -> Comparison:
-    """Pair two runs, or their folders, by case id. The same seed gives the same answer.
+    """Compare two runs, or their folders, with cases paired by id. The same seed gives the same result.
 
     Raises:
-      BadValue: they have no case in common, or a case of one id is not the same in both.
+      BadValue: the runs have no case in common, or an id belongs to different cases.
     """
     a = before if isinstance(before, RunReport) else load_run(before)
     b = after if isinstance(after, RunReport) else load_run(after)
@@ -122,7 +127,7 @@ def compare(
 
 
 def _priced(run: RunReport) -> bool:
-    """Whether everything that the run used has a price, and something was used."""
+    """Return whether the run used something and all of it has a price."""
     unpriced = any(r.usage.cost_usd is None and r.usage != Usage() for r in run.results)
     return run.usage.cost_usd is not None and not unpriced
 
@@ -130,7 +135,7 @@ def _priced(run: RunReport) -> bool:
 def _measured(
     before: RunReport, after: RunReport, read: Callable[[TrialResult], float], seed: int
 ) -> Difference:
-    """A difference of what is read off each trial, as a mean over the trials of each case."""
+    """Return the difference of a figure that `read` takes from a trial; a case has the mean of its trials."""
     a, b = ({case: fmean(map(read, trials)) for case, trials in run.cases.items()} for run in (before, after))
     return _difference(a, b, list(a), seed)
 
@@ -178,7 +183,7 @@ def _lines(found: Comparison) -> list[str]:
 
 
 def _change(before: float, after: float) -> float:
-    """A difference; what only rounding makes is none."""
+    """Return the difference, or 0 if it is only a rounding error."""
     return 0.0 if math.isclose(before, after, rel_tol=1e-9, abs_tol=1e-12) else after - before
 
 
@@ -189,14 +194,14 @@ def _cells(difference: Difference, form: str) -> list[str]:
 
 
 def change_and_interval(difference: Difference, form: str) -> tuple[str, str]:
-    """Return a change and its interval in a format, or in a finer one where the change would look like 0."""
+    """Return a change and its interval in a format, with more digits if the change would look like 0."""
     fine = _fine(difference, form)
     low, high = (number(end, fine) for end in difference.interval)
     return number(difference.change, "+" + fine), f"{low} to {high}"
 
 
 def _fine(difference: Difference, form: str) -> str:
-    """The format, with more digits where a significant change or an end of its interval looks like 0."""
+    """Return the format, with more digits if a significant change or an end of its interval looks like 0."""
     if not difference.significant:
         return form
     shown = (difference.change, *difference.interval)

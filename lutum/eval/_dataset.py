@@ -1,4 +1,4 @@
-"""Cases: what a run is run on. Any iterable of them is a dataset; here are two files that hold one."""
+"""Cases, and datasets in JSONL and CSV files. Any iterable of cases is a dataset."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _TAKEN = ("id", "input", "expected", "tags")
 
 
 class Case(Struct, Generic[I, E], frozen=True):
-    """One thing to try.
+    """One case of a dataset.
 
     Attributes:
-      id: unique in its dataset, and the same from run to run: results are kept and compared by it.
-      input: what the task is given.
-      expected: what a scorer compares with.
-      tags: groups that a report shows apart.
-      metadata: whatever else its row had.
+      id: unique in its dataset, and the same in each run, because results are stored and compared by it.
+      input: the input of the task.
+      expected: the value that a scorer compares the output with.
+      tags: groups that a report shows separately.
+      metadata: the other members of its row.
     """
 
     id: str
@@ -42,13 +42,14 @@ class Case(Struct, Generic[I, E], frozen=True):
 
 
 def load_cases(path: str | PathLike[str]) -> list[Case]:
-    """Read a dataset from `.jsonl`, an object a line, or from `.csv` with a header.
+    """Read a dataset from a `.jsonl` file with one object per line, or from a `.csv` file with a header.
 
-    `id`, `input`, `expected` and `tags` are what they are called, the rest is `metadata`. A row without
-    `input` has its metadata as the input. Tags are a list, or words with spaces or commas between them.
+    The members `id`, `input`, `expected` and `tags` become the fields of these names, the others `metadata`.
+    If a row has no `input`, its metadata is the input. Tags are a list, or words separated by spaces or
+    commas.
 
     Raises:
-      BadValue: a row has no id, or one that was there before, or is none; names the line.
+      BadValue: a row is invalid, has no id, or repeats an id; the error contains the line number.
       OSError: the file cannot be read.
     """
     path = Path(path)
@@ -69,7 +70,7 @@ def load_cases(path: str | PathLike[str]) -> list[Case]:
 
 
 def digest_of(case: Case) -> str:
-    """What tells a case from another of its id; empty when its input is no JSON."""
+    """Return a digest of a case's `input` and `expected`; empty if they cannot be encoded as JSON."""
     try:
         data = msgspec.json.encode((case.input, case.expected), order="deterministic")
     except (TypeError, ValueError, RecursionError):
@@ -78,12 +79,12 @@ def digest_of(case: Case) -> str:
 
 
 def input_digest_of(case: Case) -> str:
-    """Return a digest of what the task was given; empty when that is no JSON."""
+    """Return a digest of the task's input; empty if it cannot be encoded as JSON."""
     return digest_of(Case(case.id, case.input))
 
 
 def check_cases(cases: Iterable[Case[I, E]]) -> Iterator[Case[I, E]]:
-    """Yield the cases of a dataset, each checked.
+    """Check each case of a dataset and yield it.
 
     Raises:
       BadValue: something is not a case, its id is not text, or two cases have one id.

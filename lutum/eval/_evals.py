@@ -1,8 +1,8 @@
-"""Evals: what reads a trace and an artifact and says what it found; and how they are put together.
+"""Evals and their combinators. An eval reads a trace and an artifact and returns a report.
 
-An eval comes in two kinds. `PureEval` is a plain function of the two. `Eval` may await, and gets a `Lutum`
-to ask. What an eval raises comes out of every combination as it is, with a note that says which part
-of the combination raised it.
+There are two kinds. `PureEval` is a plain function of trace and artifact. `Eval` may await, and gets a
+`Lutum` for requests. A combination raises the exceptions of its parts unchanged, with a note that names the
+part.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ S = TypeVar("S")
 
 
 class PureEval(ABC, Generic[A, R]):
-    """An eval that only reads. Subclass it, or write `@PureEval.of` over a function."""
+    """An eval that only reads. Subclass it, or decorate a function with `@PureEval.of`."""
 
     @abstractmethod
     def evaluate(self, trace: Trace, artifact: A) -> R:
-        """What it found; may be asked of any trace, as often as you like."""
+        """Return the report. May be called with any trace, any number of times."""
 
     @staticmethod
     def of(fn: Callable[[Trace, B], S]) -> PureEval[B, S]:
-        """The eval that is this function."""
+        """Make an eval from a function."""
         return _Pure(fn)
 
     def map_report(self, change: Callable[[R], S]) -> PureEval[A, S]:
-        """The same eval with another report."""
+        """Return an eval that reports `change(report)`."""
         return _Pure(lambda trace, artifact: change(self.evaluate(trace, artifact)))
 
     def map_error(self, change: Callable[[Exception], Exception]) -> PureEval[A, R]:
-        """Raise another exception in the place of this one's, which becomes its cause."""
+        """Return an eval that raises `change(exc)` instead of `exc`, with `exc` as its cause."""
 
         def evaluate(trace: Trace, artifact: A) -> R:
             with _changed(change):
@@ -54,11 +54,11 @@ class PureEval(ABC, Generic[A, R]):
         return _Pure(evaluate)
 
     def contramap(self, project: Callable[[B], A]) -> PureEval[B, R]:
-        """The same eval of what `project` takes out of a larger artifact."""
+        """Return an eval of a larger artifact; `project` takes this eval's artifact out of it."""
         return _Pure(lambda trace, artifact: self.evaluate(trace, project(artifact)))
 
     def combine(self, other: PureEval[A, S], merge: Callable[[R, S], M]) -> PureEval[A, M]:
-        """Both evals of one artifact, this one first; when it raises, the other is not run."""
+        """Return an eval that runs this eval, then `other`, and merges the reports. An error ends it."""
 
         def evaluate(trace: Trace, artifact: A) -> M:
             with _noted("the left eval of combine"):
@@ -70,11 +70,11 @@ class PureEval(ABC, Generic[A, R]):
         return _Pure(evaluate)
 
     def scored_by(self, objective: Objective[R]) -> PureEval[A, Scored[R]]:
-        """Its report together with the score that the objective gives it."""
+        """Return an eval that reports this eval's report together with its score by the objective."""
         return self.map_report(scored(objective))
 
     def lift(self) -> Eval[A, R]:
-        """The same as an `Eval`, where one is wanted; it asks nobody."""
+        """Return this eval as an `Eval`. It sends no request."""
 
         async def evaluate(llm: Lutum, trace: Trace, artifact: A) -> R:
             return self.evaluate(trace, artifact)
@@ -83,22 +83,22 @@ class PureEval(ABC, Generic[A, R]):
 
 
 class Eval(ABC, Generic[A, R]):
-    """An eval that may ask a model. Subclass it, or write `@Eval.of` over an async function."""
+    """An eval that may call a model. Subclass it, or decorate an async function with `@Eval.of`."""
 
     @abstractmethod
     async def evaluate(self, llm: Lutum, trace: Trace, artifact: A) -> R:
-        """What it found; every request that this takes goes through `llm`.
+        """Return the report. Send every request of the eval through `llm`.
 
         A checkpoint only if it has to wait.
         """
 
     @staticmethod
     def of(fn: Callable[[Lutum, Trace, B], Awaitable[S]]) -> Eval[B, S]:
-        """The eval that is this function."""
+        """Make an eval from an async function."""
         return _Async(fn)
 
     def map_report(self, change: Callable[[R], S]) -> Eval[A, S]:
-        """The same eval with another report."""
+        """Return an eval that reports `change(report)`."""
 
         async def evaluate(llm: Lutum, trace: Trace, artifact: A) -> S:
             return change(await self.evaluate(llm, trace, artifact))
@@ -106,7 +106,7 @@ class Eval(ABC, Generic[A, R]):
         return _Async(evaluate)
 
     def map_error(self, change: Callable[[Exception], Exception]) -> Eval[A, R]:
-        """Raise another exception in the place of this one's, which becomes its cause."""
+        """Return an eval that raises `change(exc)` instead of `exc`, with `exc` as its cause."""
 
         async def evaluate(llm: Lutum, trace: Trace, artifact: A) -> R:
             with _changed(change):
@@ -115,7 +115,7 @@ class Eval(ABC, Generic[A, R]):
         return _Async(evaluate)
 
     def contramap(self, project: Callable[[B], A]) -> Eval[B, R]:
-        """The same eval of what `project` takes out of a larger artifact."""
+        """Return an eval of a larger artifact; `project` takes this eval's artifact out of it."""
 
         async def evaluate(llm: Lutum, trace: Trace, artifact: B) -> R:
             return await self.evaluate(llm, trace, project(artifact))
@@ -123,7 +123,7 @@ class Eval(ABC, Generic[A, R]):
         return _Async(evaluate)
 
     def combine(self, other: Eval[A, S], merge: Callable[[R, S], M]) -> Eval[A, M]:
-        """Both evals of one artifact, one after the other; when this one raises, the other is not run."""
+        """Return an eval that runs this eval, then `other`, and merges the reports. An error ends it."""
 
         async def evaluate(llm: Lutum, trace: Trace, artifact: A) -> M:
             with _noted("the left eval of combine"):
@@ -135,14 +135,16 @@ class Eval(ABC, Generic[A, R]):
         return _Async(evaluate)
 
     def scored_by(self, objective: Objective[R]) -> Eval[A, Scored[R]]:
-        """Its report together with the score that the objective gives it."""
+        """Return an eval that reports this eval's report together with its score by the objective."""
         return self.map_report(scored(objective))
 
     def scored_over(self, repeats: int, objective: Objective[R]) -> Eval[A, Scored[Repeats[R]]]:
-        """Ask `repeats` times, one after the other; the score is the mean. A run reports the disagreement.
+        """Return an eval that runs this one `repeats` times in sequence and takes the mean of the scores.
+
+        The report of a run contains the disagreement between the repeats.
 
         Raises:
-          BadValue: fewer than 2 repeats.
+          BadValue: `repeats` is below 2.
         """
         if repeats < 2:
             raise BadValue("repeats", f"{repeats} is below 2; see `scored_by`")

@@ -1,8 +1,8 @@
-"""Trials on somebody else's workers: processes, or the machines of a cluster.
+"""Trials on the workers of an executor: processes, or the machines of a cluster.
 
-The parent hands out lists of trials to a `concurrent.futures.Executor`. Each list is one call, which opens a
-`Lutum` of its own, runs its trials at the same time, and keeps what is finished in a folder of its own. A
-call that is run again, because its worker died, does what is not finished there.
+The parent submits lists of trials to a `concurrent.futures.Executor`. Each list is one call, which opens its
+own `Lutum`, runs its trials concurrently, and stores finished trials in its own folder. If a call is run
+again because its worker died, it runs only the trials that are not finished in that folder.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from lutum.eval._results import TrialResult
 from lutum.eval._trials import Due
 
 Factory = Callable[[], AbstractAsyncContextManager[Lutum]]
-"""A function of a module that returns an async context manager of a `Lutum`, for workers."""
+"""A module-level function that returns an async context manager of a `Lutum`, for workers."""
 
 Work = Callable[["Shard", Sequence[Due]], tuple[list[bytes], str | None]]
 
 AHEAD = 256
-"""Calls that are handed to an executor at a time."""
+"""The largest number of calls that an executor holds at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """What a call needs beside its trials: functions and values, because it goes to another process."""
+    """The parameters of a call, without its trials. They are sent to another process."""
 
     task: Callable[..., Any]
     score: Any
@@ -54,7 +54,7 @@ class Shard:
 
 
 def check_factory(field: str, factory: object) -> None:
-    """Raise BadValue if that cannot make a `Lutum` in another process."""
+    """Raise BadValue if `factory` cannot make a `Lutum` in another process."""
     if isinstance(factory, Lutum):
         raise BadValue(
             field,
@@ -69,9 +69,9 @@ def check_factory(field: str, factory: object) -> None:
 
 
 def run_shard(shard: Shard, pairs: Sequence[Due], run: Any) -> tuple[list[bytes], str | None]:
-    """Run trials in a worker; the results as JSON, and why the budget ended the run early.
+    """Run trials in a worker. Return the results as JSON, and the reason if the budget ended the run early.
 
-    `run` is the coroutine function that runs pairs with a `Lutum`; see `_run.run_pairs`.
+    `run` is the coroutine function that runs the trials with a `Lutum`; see `_run._run_due`.
     """
     return anyio.run(_run_shard, shard, pairs, run, backend=shard.backend)
 
@@ -88,7 +88,7 @@ async def _run_shard(shard: Shard, pairs: Sequence[Due], run: Any) -> tuple[list
 
 
 def _open(shard: Shard) -> RunFolder:
-    """Open the folder of a call. If a paused twin of it still holds one, take the next."""
+    """Open the folder of a call. If a paused copy of the call still has it locked, take the next name."""
     assert shard.folder is not None
     for attempt in itertools.count():
         path = Path(shard.folder if attempt == 0 else f"{shard.folder}.{attempt}")
@@ -109,7 +109,7 @@ async def hand_out(
     into: Path | None,
     bar: Progress,
 ) -> tuple[list[TrialResult], str | None]:
-    """Run all pairs on the executor. Cancelled, no further call begins; those that run go on to their end.
+    """Run all pairs on the executor. On cancellation no further call starts, but running calls finish.
 
     Raises:
       BrokenExecutor: a worker of a process pool died; finished trials are kept.
@@ -159,7 +159,7 @@ async def hand_out(
             async with anyio.create_task_group() as group:
                 try:
                     await submit(group)
-                except Exception as error:  # of the dataset, or of a broken or closed executor
+                except Exception as error:  # from the dataset, or from a broken or closed executor
                     failed.append(error)
             around.cancel_scope.cancel()
     finally:
@@ -179,7 +179,7 @@ def _free_numbers(into: Path | None) -> Iterator[int]:
 
 
 async def _done(future: Future[Any]) -> None:
-    """Wait until a future is done. Cancelled, the future runs on."""
+    """Wait until a future is done. Cancellation does not stop the future."""
     event = anyio.Event()
     loop: Any = current_token().native_token
     soon = cast(

@@ -1,9 +1,9 @@
-"""The folder of a run: `run.json` says what it is, `results.jsonl` holds a line for each finished trial, and
-`traces/` the trace of each.
+"""The folder of a run: `run.json` describes the run, `results.jsonl` has a line for each finished trial, and
+`traces/` has the trace of each trial.
 
-A trial is finished when its line is whole. The trace is written before, and by another name first, so a
-process that is killed anywhere leaves nothing half but the last line, which the next run cuts off. Only
-one process writes at a time: the operating system's lock ends with whoever holds it.
+A trial is finished when its line is complete. Its trace is written before the line, under a temporary name
+first. So if the process is killed, only the last line can be incomplete, and the next run cuts it off. Only
+one process writes at a time. The operating system releases the lock when the process that holds it ends.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FORMAT = 2
 
 
 class RunSession(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One call of `run` into a folder: when, by which versions, and at which commit."""
+    """One call of `run` into a folder: its start time, the versions, and the commit."""
 
     started: str = ""
     versions: dict[str, str] = {}
@@ -41,16 +41,16 @@ class RunSession(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RunInfo(Struct, frozen=True, kw_only=True):
-    """What `run.json` holds.
+    """The content of `run.json`.
 
     Attributes:
       arm: the name of the arm, in a grid.
-      place: its place among the arms.
+      place: the position of the arm among the arms.
       task: the name of the task, and a digest of its code.
       model: adapter, model and endpoint.
-      judge: likewise, where the judge is another one.
+      judge: the same for the judge, if it is another `Lutum`.
       scorers: each scorer by its name, with its function and a digest of its code.
-      sessions: each call of `run` into the folder, the first one first.
+      sessions: each call of `run` into the folder, in order.
     """
 
     format: int = _FORMAT
@@ -67,7 +67,7 @@ class RunInfo(Struct, frozen=True, kw_only=True):
     sessions: tuple[RunSession, ...] = ()
 
     def differences(self, other: RunInfo) -> list[str]:
-        """Return what another run runs that this one does not, in words; empty if it is the same run."""
+        """Describe each difference in task, model, judge and scorers; empty if it is the same run."""
         same = same_python(self.versions)
         found = [
             f"{name} was {shown(before)}, and is {shown(after)}"
@@ -88,27 +88,27 @@ class RunInfo(Struct, frozen=True, kw_only=True):
 
 
 def _other(before: str, after: str, same_version: bool) -> bool:
-    if not same_version:  # digests of code of another Python are other digests
+    if not same_version:  # the bytecode, and so its digest, differs between versions of Python
         before, after = before.partition("#")[0], after.partition("#")[0]
     return before != after and bool(before)
 
 
 def shown(signature: str) -> str:
-    """Return a recorded name for a message: with its digest, so that equal names are told apart."""
+    """Return a recorded name for a message, with its digest, because two functions may have the same name."""
     name, mark, digest = signature.partition("#")
     return f"{name} (code {digest[:6]})" if mark else name or "nothing"
 
 
 @final
 class RunFolder:
-    """A run's folder, open for adding results."""
+    """The folder of a run, open for writing."""
 
     def __init__(self, path: Path, info: RunInfo) -> None:
-        """Opens it, and makes it where it is not.
+        """Open the folder; create it if it does not exist.
 
         Raises:
-          UsageError: another process writes into it.
-          BadValue: it holds something else, or another run.
+          UsageError: another process writes into the folder.
+          BadValue: the folder contains something else, or another run.
         """
         self.path = path
         (path / "traces").mkdir(parents=True, exist_ok=True)
@@ -130,7 +130,7 @@ class RunFolder:
         """Return the result of a trial; None if it is not finished.
 
         Raises:
-          BadValue: a case of that id was tried, but another one.
+          BadValue: the stored result belongs to another case with the same id.
         """
         result = self._known.get((case.id, trial))
         if result is not None and result.digest != digest_of(case):
@@ -138,14 +138,14 @@ class RunFolder:
         return result
 
     def trace_of(self, result: TrialResult) -> bytes:
-        """Return the stored trace of a trial; empty if there is none."""
+        """Return the stored trace of a trial; empty if it is missing."""
         try:
             return b"" if result.trace is None else (self.path / result.trace).read_bytes()
         except OSError:
             return b""
 
     def add(self, result: TrialResult, trace: bytes | None) -> None:
-        """Keep a trial: finished from the moment its line is written. None leaves the stored trace."""
+        """Store a trial, which is finished when its line is written. `trace=None` leaves the stored trace."""
         if result.trace is not None and trace is not None:
             _replace(self.path / result.trace, trace)
         line = msgspec.json.encode(result) + b"\n"
@@ -153,7 +153,7 @@ class RunFolder:
             line = line[self._file.write(line) or 0 :]
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the file, which releases the lock."""
         self._file.close()
 
     def __enter__(self) -> Self:
@@ -164,7 +164,7 @@ class RunFolder:
 
 
 def read_run(path: Path) -> tuple[RunInfo, list[TrialResult]]:
-    """A run as its folder has it, also while it goes on."""
+    """Read the folder of a run, which may still be running."""
     info = _read_info(path)
     if info is None:
         raise BadValue("path", f"{path} is no folder of a run: it has no run.json")
@@ -177,7 +177,7 @@ def shard_path(path: Path, number: int) -> Path:
 
 
 def _merged(path: Path, own: list[TrialResult]) -> list[TrialResult]:
-    """The results of a folder and of its shards; of a trial that ran twice, the one that counts."""
+    """Return the results of a folder and of its shards. If a trial ran twice, return the better result."""
     found = {(result.case, result.trial): result for result in own}
     for shard in sorted((path / "shards").glob("*")):
         for result in _read_results(shard)[0]:
@@ -189,7 +189,7 @@ def _merged(path: Path, own: list[TrialResult]) -> list[TrialResult]:
 
 
 def trace_name(case: str, trial: int) -> str:
-    """A file for a trial's trace: readable, unique for the id, and safe on every file system."""
+    """Return a file name for a trial's trace: readable, unique for the id, and safe on every file system."""
     word = re.sub(r"[^A-Za-z0-9_]+", "-", case).strip("-")[:40] or "case"
     digest = hashlib.blake2s(case.encode(), digest_size=5).hexdigest()
     return f"traces/{word}-{digest}.{trial}.jsonl"
@@ -209,7 +209,7 @@ def _read_info(path: Path) -> RunInfo | None:
 
 
 def _joined(info: RunInfo, known: RunInfo | None, path: Path) -> RunInfo:
-    """A run's info as its folder keeps it, with this session behind the earlier ones."""
+    """Return the info to store in the folder, with this session after the earlier ones."""
     now = _now()
     session = RunSession(started=now, versions=info.versions, commit=info.commit)
     own = (session,) if info.task else ()
@@ -219,13 +219,13 @@ def _joined(info: RunInfo, known: RunInfo | None, path: Path) -> RunInfo:
         raise BadValue(
             "into", f"{path} holds another run: {'; '.join(differences)}. Use a new folder for this run"
         )
-    if not info.task:  # opened by something that runs nothing itself
+    if not info.task:  # opened by a caller that runs no task itself
         return replace(known, format=_FORMAT, threshold=info.threshold)
     return replace(info, started=known.started, sessions=(*known.sessions, *own))
 
 
 def _read_results(path: Path) -> tuple[list[TrialResult], int]:
-    """The whole lines, and how many bytes they are; what is behind them was being written."""
+    """Return the results of the complete lines, and the bytes of these lines. The rest is incomplete."""
     file = path / "results.jsonl"
     data = file.read_bytes() if file.exists() else b""
     whole = data.rfind(b"\n") + 1
@@ -238,12 +238,12 @@ def _read_results(path: Path) -> tuple[list[TrialResult], int]:
         key = (result.case, result.trial)
         if key in results and not results[key].errored:
             raise BadValue("path", f"{file}:{number} repeats trial {result.trial} of {result.case!r}")
-        results[key] = result  # an error was followed by another try
+        results[key] = result  # a later try replaces an error
     return list(results.values()), whole
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Write a file that is never seen half."""
+    """Write a file atomically."""
     part = path.with_name(path.name + ".part")
     part.write_bytes(data)
     os.replace(part, path)

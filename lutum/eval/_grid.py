@@ -1,7 +1,7 @@
-"""Several models and prompts on one dataset, in one run.
+"""Grids: several models and prompts on one dataset, in one run.
 
-An arm is a `Lutum`, or a factory of one, and a task. Trials of all arms take turns under one limit, each arm
-keeps a report and a folder of its own, and arms are compared case by case.
+An arm is a `Lutum`, or a factory of one, and a task. The trials of all arms alternate under one limit. Each
+arm has its own report and its own folder, and arms are compared case by case.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class Arm(Generic[I, E, O]):
     """One column of a grid.
 
     Attributes:
-      llm: a `Lutum`, or a function without arguments that returns one, or an async context manager of one,
-        which is open while the grid runs.
-      task: what is tried with it.
+      llm: a `Lutum`, or a function without arguments that returns one, or that returns an async context
+        manager of one, which is open while the grid runs.
+      task: the task of the arm.
     """
 
     llm: Lutum | Factory | Callable[[], Lutum]
@@ -60,15 +60,15 @@ class Arm(Generic[I, E, O]):
 @final
 @dataclass(frozen=True, slots=True)
 class GridReport:
-    """The reports of a grid, by the name of the arm, in the order of the arms."""
+    """The reports of a grid, by name of the arm, in the order of the arms."""
 
     arms: dict[str, RunReport]
 
     def compare(self, before: str, after: str, *, seed: int = 0) -> Comparison:
-        """Pair two arms by case. See `lutum.eval.compare`.
+        """Compare two arms, case by case. See `lutum.eval.compare`.
 
         Raises:
-          BadValue: there is no such arm, or they have no case in common.
+          BadValue: an arm is missing, or the arms have no case in common.
         """
         for name in (before, after):
             if name not in self.arms:
@@ -94,7 +94,7 @@ class GridReport:
         return "\n".join([*lines, *([""] if against else []), *against])
 
     def to_html(self, path: str | PathLike[str], *, title: str = "Grid") -> None:
-        """Write one page of all arms. As `RunReport.to_html`.
+        """Write one HTML page with all arms. See `RunReport.to_html`.
 
         Raises:
           OSError: the page cannot be written.
@@ -102,7 +102,7 @@ class GridReport:
         write_page(self.arms, path, title)
 
     def _against(self, first: str, other: str) -> str:
-        """One arm against the first, case by case, in a line; empty where they have no case in common."""
+        """Describe one arm's difference from the first in a line; empty if they have no case in common."""
         if not self.arms[first].cases.keys() & self.arms[other].cases.keys():
             return ""
         found = self.compare(first, other).score
@@ -128,10 +128,11 @@ async def grid(
     again: Again = "errors",
     cache: str | PathLike[str] | None = None,
 ) -> GridReport:
-    """Run several arms on each case. The arms take turns, so that an outage or a slow hour meets all of them.
+    """Run several arms on each case. The arms alternate, so that an outage or a slow hour affects all.
 
-    An arm whose budget refuses stops; the others go on. With `into`, each arm has a folder of its own in
-    there, which `load_run`, `compare` and `lutum eval` read. Cancelled, what had finished is there.
+    An arm whose budget refuses stops, and the others continue. With `into`, each arm has its own folder
+    inside it, which `load_run`, `compare` and `lutum eval` read. On cancellation finished trials are kept
+    there.
 
     A checkpoint only if it has to wait.
 
@@ -140,10 +141,10 @@ async def grid(
       arms: each arm by its name: an `Arm`, or a pair of a `Lutum` (or a factory of one) and a task, or a
         function without arguments that returns such a pair.
       score: as for `run`, for all arms.
-      judge: whom the evals ask; each arm's own Lutum where it is not given.
-      trials: how often each arm tries each case.
-      limit: how many trials at a time, of all arms together.
-      threshold: the score from which a trial passes.
+      judge: the `Lutum` of the evals; default: that of each arm.
+      trials: the number of trials of each case in each arm.
+      limit: the number of concurrent trials, for all arms together.
+      threshold: the lowest score that passes a trial.
       into: the folder of the grid.
       progress: as for `run`.
       retry: as for `run`.
@@ -151,8 +152,8 @@ async def grid(
       cache: as for `run`.
 
     Raises:
-      BadValue: there is no arm, one is not an arm, or as for `run`.
-      UsageError: a factory gives something else than a Lutum, or another process runs into that folder.
+      BadValue: `arms` is empty, a value in it is not an arm, or as for `run`.
+      UsageError: a factory does not return a `Lutum`, or another process runs into that folder.
       OSError: a result cannot be written.
     """
     check_counts(trials, limit, threshold, again)
@@ -200,10 +201,10 @@ async def grid(
 
 
 def load_grid(path: str | PathLike[str]) -> GridReport:
-    """Return the report of a grid's folder, also while it goes on.
+    """Return the report of a grid's folder. The grid may still be running.
 
     Raises:
-      BadValue: there is no run in it.
+      BadValue: the folder does not contain a run.
     """
     reports = [load_run(folder) for folder in arm_folders(Path(path))]
     if not reports:
@@ -213,12 +214,12 @@ def load_grid(path: str | PathLike[str]) -> GridReport:
 
 
 def arm_folders(path: Path) -> list[Path]:
-    """The folders of a grid's arms, by name; empty where that is not the folder of a grid."""
+    """Return the folders of a grid's arms, sorted by name; empty if `path` is not the folder of a grid."""
     return sorted(found.parent for found in path.glob("*/run.json"))
 
 
 def folder_name(arm: str) -> str:
-    """A folder for an arm: its name where that is safe, else a safe and unique one."""
+    """Return a folder name for an arm: its name if that is safe, else a safe and unique one."""
     if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,60}", arm) and arm.lower() not in ("shards", "traces"):
         return arm
     word = re.sub(r"[^A-Za-z0-9_]+", "-", arm).strip("-")[:40] or "arm"
@@ -259,7 +260,7 @@ def _in_turn(
     arms: list[tuple[Trials, RunFolder | None]],
     again: Again,
 ) -> Iterator[tuple[Trials, Due]]:
-    """Each case in every arm, before the next case."""
+    """Yield each case for every arm before the next case."""
     for case in check_cases(cases):
         for trial in range(trials):
             for own, folder in arms:

@@ -1,7 +1,8 @@
-"""A run, or a grid, as one page: its trials as a table, and each trial with its trace.
+"""HTML page of a run or a grid: a table of its trials, and each trial with its trace.
 
-As the page of a trace: data as JSON, one style sheet and one script, nothing from elsewhere. What a model or
-a task said is put into the page as text, and the policy allows the two inline parts by their digests only.
+Like the page of a trace, it consists of data as JSON, one style sheet and one script, and loads nothing. Text
+from a model or a task is inserted as text. The content security policy allows only the two inline parts, by
+their digests.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ script-src '{script_digest}'; style-src '{style_digest}'; base-uri 'none'; form-
 
 
 def write_page(reports: Reports, path: str | PathLike[str], title: str) -> None:
-    """Write the page of a run, or of several arms by their names. Raises OSError."""
+    """Write the page of a run, or of several arms by name. Raises OSError."""
     Path(path).write_text(page(reports, title), "utf-8")
 
 
@@ -130,7 +131,7 @@ def _data(reports: Reports) -> dict[str, Any]:
     longest = max(200, min(LONGEST, 1_000 * LONGEST // max(1, len(given))))
     rows = [_row(arm, report, result, names, longest) for arm, report, result in given]
     room = MOST
-    # Failed trials are read first, so their traces get their place first.
+    # Readers look at failed trials first, so these get room for their traces first.
     for place in sorted(range(len(rows)), key=lambda at: (rows[at]["status"] == "passed", at)):
         _, report, result = given[place]
         found = _trace(report, result)
@@ -180,7 +181,7 @@ def _trace(report: Any, result: TrialResult) -> dict[str, Any] | None:
 
 
 def _spans(trace: Trace) -> dict[str, Any]:
-    """The spans of a trace, parents first, with their fields as far as there is room."""
+    """Return the spans of a trace, parents first, with as many of their fields as there is room for."""
     room, spans, places = TRACE, list[dict[str, Any]](), dict[int, int]()
     last = trace.last
     roots = set(map(id, trace.roots))
@@ -217,7 +218,7 @@ def _digest(text: str) -> str:
 
 
 def _embedded(data: object) -> str:
-    """JSON in which an HTML parser finds neither an end of the element nor a comment."""
+    """Return JSON in which an HTML parser finds neither an end tag nor a comment."""
     text = msgspec.json.encode(data).decode()
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 

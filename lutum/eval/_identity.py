@@ -1,8 +1,9 @@
 """The identity of a run: names and digests of functions, versions, the commit.
 
-A digest covers the code of a function, what it was partially applied to, and the texts that it closes over or
-reads from constants of its module, because a changed prompt is another task. Numbers and other state in
-closures are left out, because they may change while a run goes on, and so are absolute paths.
+A digest covers the code of a function, the arguments of a `functools.partial`, and the strings that the
+function closes over or reads from constants of its module, because a changed prompt is another task. Numbers
+and other state in closures are left out, because they may change during a run. Absolute paths are left out
+too.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def name_of(value: object) -> str:
 
 
 def signed(value: object) -> str:
-    """Return a name and a digest of the code behind it: `app.task#0a1b2c3d4e5f`."""
+    """Return the name of a function and a digest of its code: `app.task#0a1b2c3d4e5f`."""
     digest = hashlib.blake2s(digest_size=6)
     for part in _parts(value, 0, set()):
         digest.update(part.encode(errors="replace"))
@@ -59,7 +60,7 @@ def signed(value: object) -> str:
 
 
 def model_of(llm: object) -> str:
-    """Return the adapter, the model and the endpoint of a `Lutum`; of a factory its name."""
+    """Return the adapter, the model and the endpoint of a `Lutum`; for a factory, its name."""
     if not isinstance(llm, Lutum):
         return f"factory {name_of(llm)}"
     adapter = llm.adapter
@@ -81,7 +82,7 @@ def versions() -> dict[str, str]:
 
 
 def git_commit(folder: Path | None = None) -> str:
-    """Return the commit that is checked out at a folder, or ""; reads files and starts no program."""
+    """Return the commit that is checked out at a folder, or "". Reads files only and starts no program."""
     at = (folder or Path.cwd()).resolve()
     for place in (at, *at.parents):
         try:
@@ -116,7 +117,7 @@ def _head(git: Path) -> str:
 
 
 def _parts(value: object, depth: int, seen: set[int]) -> Iterator[str]:
-    """Texts that differ when the code differs."""
+    """Yield strings that differ if the code differs."""
     if depth > _DEEPEST or id(value) in seen:
         return
     seen = seen | {id(value)}
@@ -170,7 +171,7 @@ def _held(value: object, deeper: Any) -> Iterator[str]:
 
 
 def _is_place(text: str) -> bool:
-    """Return whether a text is an absolute path, which differs from one machine to the next."""
+    """Return whether a string is an absolute path, which differs between machines."""
     return len(text) < 4_096 and "\n" not in text and "\0" not in text and os.path.isabs(text)
 
 
@@ -182,7 +183,7 @@ def _names(code: CodeType) -> Iterator[str]:
 
 
 def _code(code: CodeType) -> Iterator[str]:
-    """A function's code without its place in the file."""
+    """Yield the code of a function without its line numbers."""
     yield code.co_code.hex()
     yield " ".join(code.co_names)
     for constant in code.co_consts:
@@ -195,10 +196,10 @@ def _code(code: CodeType) -> Iterator[str]:
 
 
 def same_python(recorded: Mapping[str, str]) -> bool:
-    """Return whether digests of code can be compared: they belong to one minor version of Python."""
+    """Return whether the digests of code can be compared, because the minor version of Python is the same."""
     return recorded.get("python", "").split(".")[:2] == [str(part) for part in sys.version_info[:2]]
 
 
 def where() -> str:
-    """Return the commit at the working directory, or the one that a CI names in its environment."""
+    """Return the commit of the working directory, or the one in `GITHUB_SHA`, which a CI sets."""
     return git_commit() or os.environ.get("GITHUB_SHA", "")

@@ -1,4 +1,4 @@
-"""A model as the judge: an eval whose report is the value of a structured turn."""
+"""`JudgeEval`: an eval by a model, whose report is the value of a structured turn."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ T = TypeVar("T")
 
 
 class JudgeEval(Eval[A, T]):
-    """Asks for a value of `type` about what `render` shows of trace and artifact; one request a judgement.
+    """Requests a value of `type` from a model, with the input that `render` returns; one request a judgement.
 
     Args:
-      type: the report that the judge fills in.
-      render: what the judge is shown: a `str`, `ModelInput` or `Transcript`.
-      setup: sets up the turn, with every method it has:
+      type: the type of the report that the judge fills in.
+      render: makes the judge's input of trace and artifact: a `str`, `ModelInput` or `Transcript`.
+      setup: sets options of the turn with its methods:
         `setup=lambda turn: turn.temperature(0).max_output_tokens(500)`.
     """
 
@@ -39,7 +39,7 @@ class JudgeEval(Eval[A, T]):
         self._setup = setup
 
     async def evaluate(self, llm: Lutum, trace: Trace, artifact: A) -> T:
-        """The judgement. Cancelled, the turn is closed and settled.
+        """Return the judgement. On cancellation the turn is closed and settled.
 
         A checkpoint only if it has to wait.
 

@@ -1,4 +1,4 @@
-"""From a report to a score: what is good, said apart from what was found."""
+"""Objectives: they turn a report into a score, so that an eval itself only reports findings."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ R = TypeVar("R")
 @final
 @dataclass(frozen=True, slots=True)
 class Objective(Generic[R]):
-    """What makes a report good. Made by `maximize`, `minimize` and `pass_fail`.
+    """A rule that gives a report its score. `maximize`, `minimize` and `pass_fail` make one.
 
     Attributes:
-      score: the score of a report; raises what the function behind it raises.
+      score: returns the score of a report; exceptions of the underlying function propagate.
     """
 
     score: Callable[[R], Score]
 
     def invert(self) -> Objective[R]:
-        """What was good is bad."""
+        """Return the inverse objective, whose score is 1 minus this one's."""
         return Objective(lambda report: self.score(report).inverse)
 
     def map_error(self, change: Callable[[Exception], Exception]) -> Objective[R]:
-        """Raise another exception in the place of this one's, which becomes its cause."""
+        """Return an objective that raises `change(exc)` instead of `exc`, with `exc` as its cause."""
 
         def score(report: R) -> Score:
             try:
@@ -39,15 +39,15 @@ class Objective(Generic[R]):
 
 
 def maximize(measure: Callable[[R], float]) -> Objective[R]:
-    """The more the better; `measure` gives from 0 to 1, else scoring raises BadValue."""
+    """Make an objective with the score `measure(report)`. If that is not from 0 to 1, it raises BadValue."""
     return Objective(lambda report: Score(measure(report)))
 
 
 def minimize(measure: Callable[[R], float]) -> Objective[R]:
-    """The less the better; `measure` gives from 0 to 1, else scoring raises BadValue."""
+    """Make an objective with the score `1 - measure(report)`; `measure` returns a value as for `maximize`."""
     return maximize(measure).invert()
 
 
 def pass_fail(test: Callable[[R], bool]) -> Objective[R]:
-    """1 where the test holds, else 0."""
+    """Make an objective whose score is 1 if the test returns True, else 0."""
     return Objective(lambda report: Score(bool(test(report))))

@@ -1,7 +1,7 @@
-"""Outputs of tasks: their form in a folder, and the same value made again from it.
+"""Outputs of tasks: their form in a folder, and the way back from that form to the value.
 
-Plain JSON is kept as it is. Of anything else the type is kept by name, so that the value can be made again:
-from the type that the task is annotated with, or from the class of that name, if it is loaded.
+Plain JSON is stored as it is. For any other value the name of its type is stored too. The value is then made
+again with the return annotation of the task, or with the class of that name if its module is loaded.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _seen: WeakValueDictionary[str, type] = WeakValueDictionary()
 
 
 class KeptOutput(msgspec.Struct, frozen=True):
-    """An output as it is kept: JSON, the name of its type, and of a turn's result the transcript."""
+    """The stored form of an output: JSON, the name of its type, and the transcript of a turn's result."""
 
     json: Any
     type: str = ""
@@ -40,7 +40,7 @@ class KeptOutput(msgspec.Struct, frozen=True):
 
 
 def keep_output(value: object) -> KeptOutput:
-    """Return what is kept of an output."""
+    """Return the stored form of an output."""
     json = as_json(value)
     if isinstance(value, TextResult):
         kind = _TEXT
@@ -56,11 +56,11 @@ def keep_output(value: object) -> KeptOutput:
 
 
 def restored(result: TrialResult, hint: object = None) -> Any:
-    """Return the output of a trial again.
+    """Make the output of a trial again from its stored form.
 
     Args:
       result: the trial.
-      hint: the type of its output, where that is known.
+      hint: the type of its output, if it is known.
 
     Raises:
       BadValue: the value cannot be made again.
@@ -86,7 +86,7 @@ def restored(result: TrialResult, hint: object = None) -> Any:
 
 
 def hint_of(task: object) -> Any:
-    """Return the type that a task is annotated to return; None if there is no usable annotation."""
+    """Return the return annotation of a task; None if it is missing or not usable."""
     while is_partial(task):
         task = task.func
     fn: Any = task if hasattr(task, "__code__") or hasattr(task, "__func__") else type(task).__call__
@@ -143,7 +143,7 @@ def _models(kind: Any, value: Any) -> Any:
 
 
 def _is_plain(value: object) -> bool:
-    """Return whether JSON holds the value as it is."""
+    """Return whether JSON represents the value without a change of type or text."""
     if type(value) in (str, int, float, bool, type(None)):
         return not isinstance(value, str) or plain(value) == value
     if type(value) is list:
@@ -177,7 +177,7 @@ def _named(kind: type) -> str:
 
 
 def _loaded(name: str) -> Any:
-    """Return a class by its name, if its module is loaded already."""
+    """Return a class by its name, if its module is already loaded."""
     if (known := _seen.get(name)) is not None:
         return known
     module, _, path = name.partition(":")

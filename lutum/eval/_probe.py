@@ -1,8 +1,8 @@
-"""Probes: evals that watch while it happens.
+"""Probes: evals that watch a run while it happens.
 
-One task, the actor, owns the probe: changes of the trace and the calls that hooks and tools `dispatch` to it
-come in one line and are handled one at a time, in the order in which they happened. The actor stands outside
-the capture, so that what the probe itself does is not in the trace that it watches.
+One task, the actor, owns the probe. Changes of the trace, and the calls that hooks and tools `dispatch` to
+it, are put into one queue and are handled one at a time, in order. The actor runs outside the capture, so
+that the probe's own work is not in the trace that it watches.
 """
 
 from __future__ import annotations
@@ -34,58 +34,60 @@ Args = TypeVarTuple("Args")
 @final
 @dataclass(frozen=True, slots=True)
 class Complete(Generic[R]):
-    """Said by a probe that has seen enough: this is the report. `cancel` ends what it watches, too."""
+    """The final report of a probe, before the run is over. `cancel=True` also cancels the watched task."""
 
     report: R
     cancel: bool = False
 
 
 class Probe(ABC, Generic[A, R]):
-    """An eval with a state, fed as things happen. One instance watches one run."""
+    """An eval with state that receives changes as they happen. One instance watches one run."""
 
     async def on_trace_event(self, change: Change) -> Complete[R] | None:
-        """A change of the trace. After `Complete` no more is told, and `finalize` is not asked.
+        """Handle a change of the trace. After it returned `Complete`, it and `finalize` are not called again.
 
-        What it raises is raised at the end, in the place of a report; the run goes on.
+        If it raises, the run continues, and the exception is raised at the end instead of a report.
 
         A checkpoint only if it has to wait.
         """
 
     @abstractmethod
     async def finalize(self, llm: Lutum, trace: Trace, artifact: A) -> R:
-        """The report, when the run is over. Of a trace from elsewhere it may be asked by itself: no event
-        is played again.
+        """Return the report, when the run is over.
+
+        May also be called alone on a stored trace. Events are then not replayed.
 
         A checkpoint only if it has to wait.
         """
 
     @staticmethod
     def of(evaluation: Eval[B, S] | PureEval[B, S]) -> Probe[B, S]:
-        """The probe that waits for the end, and asks that eval."""
+        """Make a probe that runs an eval when the run is over."""
         return _Patient(evaluation.lift() if isinstance(evaluation, PureEval) else evaluation)
 
     def scored_by(self, objective: Objective[R]) -> Probe[A, Scored[R]]:
-        """Its report together with the score that the objective gives it."""
+        """Return a probe that reports this probe's report together with its score by the objective."""
         return _ScoredProbe(self, objective)
 
 
 @final
 class ProbeHandle:
-    """The way to the probe from the inside of what it watches."""
+    """Handle of a probe for the code that it watches."""
 
     def __init__(self, actor: _Actor[Any, Any]) -> None:
         self._actor = actor
 
     async def dispatch(self, fn: Callable[[*Args], Awaitable[S]], *args: *Args) -> S:
-        """Have `fn(*args)` run where the probe lives, after what was told before; its value, or what it
-        raises, comes back. `await handle.dispatch(probe.allows, call)`.
+        """Run `fn(*args)` in the probe's task, after all earlier messages, and return its value or raise its
+        exception: `await handle.dispatch(probe.allows, call)`.
 
-        Cancelled before its turn, it is not run; after that it runs to its end.
+        If the wait is cancelled before the call starts, the call does not run. A call that started runs to
+        its end.
 
         A checkpoint only if it has to wait.
 
         Raises:
-          UsageError: the run is over, or this is called by the probe, which would wait for itself.
+          UsageError: the run is over, or the caller is the probe, which would wait for itself.
         """
         call = _ProbeCall(fn, args)
         self._actor.take(call)
@@ -106,9 +108,9 @@ async def run_probe(
     llm: Lutum,
     raw: bool | RawCapture = False,
 ) -> R:
-    """Run `task` under the eyes of a probe; returns its report.
+    """Run `task` while a probe watches it, and return the probe's report.
 
-    What the task raises comes out as it is. Cancelled, probe and task end together.
+    Exceptions of the task propagate unchanged. Cancellation ends the task and the probe.
 
     A checkpoint only if it has to wait.
     """
@@ -123,7 +125,7 @@ async def record_probe(
     llm: Lutum,
     raw: bool | RawCapture = False,
 ) -> EvalRecord[R]:
-    """As `run_probe`, of a probe that is `scored_by` an objective; what these raise is kept in the record.
+    """Run as `run_probe`, for a probe that is `scored_by` an objective. Their exceptions are in the record.
 
     A checkpoint only if it has to wait.
     """
@@ -140,7 +142,7 @@ async def _watched(
     llm: Lutum,
     raw: bool | RawCapture,
 ) -> tuple[Trace, Callable[[], Awaitable[R]]]:
-    """Run the task to its end; returns its trace, and how to get the report."""
+    """Run the task to its end. Return its trace, and a function that returns the report."""
     actor = _Actor(probe)
     try:
         async with anyio.create_task_group() as group:
@@ -162,7 +164,7 @@ async def _watched(
 
 
 class _ProbeCall:
-    """Something dispatched: what to run, and what became of it."""
+    """A dispatched call and its result."""
 
     def __init__(self, fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> None:
         self.fn = fn
@@ -186,17 +188,17 @@ class _Actor(Generic[A, R]):
         self._subject = anyio.CancelScope()
         self._probe = probe
         self._task: int | None = None
-        # Without a bound: a change is told in the middle of something that must not wait for the probe, and
-        # the trace keeps what it tells of anyway.
+        # The queue is unbounded, because the code that sends a change must not wait for the probe. The trace
+        # keeps the data of each change anyway.
         self._send, self._receive = anyio.create_memory_object_stream[Change | _ProbeCall](math.inf)
 
     def tell(self, change: Change) -> None:
-        """Put a change in line."""
+        """Queue a change."""
         if self.complete is None and self.error is None:
             self._send.send_nowait(change)
 
     def take(self, call: _ProbeCall) -> None:
-        """Put a call in line."""
+        """Queue a call."""
         if anyio.get_current_task().id == self._task:
             raise UsageError("dispatch: the probe calls itself; call the method")
         try:
@@ -205,7 +207,7 @@ class _Actor(Generic[A, R]):
             raise UsageError("dispatch: the run that this probe watched is over") from None
 
     async def watch(self, task: Callable[[ProbeHandle], Awaitable[A]], raw: bool | RawCapture) -> None:
-        """Run the task to its end; after that nothing more comes, and what is in line is still done."""
+        """Run the task to its end, then close the queue. Queued messages are still handled."""
         async with capture(raw=raw) as self.trace:
             with self.trace.subscribe(self.tell), self._subject:
                 try:
@@ -215,7 +217,7 @@ class _Actor(Generic[A, R]):
         self._send.close()
 
     async def work(self) -> None:
-        """Handle what is in line until nothing more comes."""
+        """Handle messages until the queue is closed and empty."""
         self._task = anyio.get_current_task().id
         async for message in self._receive:
             if isinstance(message, _ProbeCall):
@@ -224,7 +226,7 @@ class _Actor(Generic[A, R]):
                 await self._see(message)
 
     def close(self) -> None:
-        """Close both ends; here, because a task that is cancelled before it begins closes nothing."""
+        """Close both ends. The caller does this, because a task that is cancelled before it starts cannot."""
         self._send.close()
         self._receive.close()
 

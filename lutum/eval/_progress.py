@@ -1,7 +1,7 @@
-"""The progress of a run: a bar on a terminal, a line a minute elsewhere.
+"""The progress of a run: a bar on a terminal, else one line a minute.
 
-Not by tqdm or rich: either would be a dependency for one line, and tqdm starts a thread that watches
-the clock, which no test under virtual time may have.
+It does not use tqdm or rich. Either would be a dependency for one line, and tqdm starts a thread that reads
+the clock, which breaks tests under virtual time.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ BAR = 12
 
 @final
 class Progress:
-    """Shown on stderr: a bar where that is a terminal, else a line a minute.
+    """Shows progress on stderr: a bar if that is a terminal, else one line a minute.
 
     Args:
-      show: True for the bar everywhere, False for nothing, None for what suits stderr.
-      total: how many trials there will be, where that is known.
+      show: True for the bar always, False for nothing, None for a bar on a terminal and lines elsewhere.
+      total: the number of trials, if it is known.
     """
 
     def __init__(self, show: bool | None, total: int | None) -> None:
@@ -55,12 +55,12 @@ class Progress:
         self._before = self._done
 
     def add(self, result: TrialResult, known: TrialResult | None = None) -> None:
-        """Count a finished trial, in the place of its earlier result if there is one, and show it."""
+        """Count a finished trial, instead of its earlier result if there is one, and show it."""
         if known is not None:
             self._count(known, -1)
             self._before = min(self._before, self._done)
         self._count(result, 1)
-        if known is not None and known.earlier == result.earlier:  # scored again: only the judge was asked
+        if known is not None and known.earlier == result.earlier:  # scored again: only the judge ran
             self._usage += _less(result.judge_usage, known.judge_usage)
         else:
             self._usage += result.usage + result.judge_usage
@@ -68,7 +68,7 @@ class Progress:
             self._draw()
 
     async def tick(self) -> None:
-        """Show the time that passes, until it is cancelled."""
+        """Update the display at an interval, until cancelled."""
         self._began = anyio.current_time()
         while self._bar or self._lines:
             await anyio.sleep(BAR_EVERY if self._bar else LINE_EVERY)
@@ -92,14 +92,14 @@ class Progress:
         return [*words, cost]
 
     def _rate(self) -> float:
-        """Trials a second, of this run."""
+        """Return the trials per second of this run."""
         if self._began is None:
             return 0.0
         passed = anyio.current_time() - self._began
         return (self._done - self._before) / passed if passed > 0 else 0.0
 
     def _draw(self) -> None:
-        columns = shutil.get_terminal_size().columns - 1  # a line that breaks cannot be written over
+        columns = shutil.get_terminal_size().columns - 1  # a wrapped line cannot be overwritten
         line = self.line()
         if self._total:
             done = min(self._done, self._total)

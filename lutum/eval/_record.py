@@ -1,4 +1,4 @@
-"""Running one thing and evaluating it: these few lines, and what came of them kept.
+"""`evaluate` and `record`: run one task and evaluate it. In essence they are these lines:
 
 async with capture() as trace:
     artifact = await task()
@@ -28,9 +28,9 @@ R = TypeVar("R")
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvalRecord(Generic[R]):
-    """What came of an eval: a scored report or the exception that was raised instead, and always the trace.
+    """The result of an eval: a scored report, or the exception that was raised instead, and always the trace.
 
-    Raw requests and answers are in `trace.raw`, if they were asked for.
+    Raw requests and answers are in `trace.raw`, if `raw` was set.
     """
 
     trace: Trace
@@ -39,20 +39,20 @@ class EvalRecord(Generic[R]):
 
     @property
     def score(self) -> Score | None:
-        """The score; None when there is an error instead."""
+        """The score; None if the eval raised an error."""
         return None if self.scored is None else self.scored.score
 
     @property
     def report(self) -> R | None:
-        """The report; None when there is an error instead."""
+        """The report; None if the eval raised an error."""
         return None if self.scored is None else self.scored.report
 
     def passed(self, threshold: float = 1.0) -> bool:
-        """Whether there is a score, of at least that."""
+        """Return whether the score is at least `threshold`; False if the eval raised an error."""
         return self.scored is not None and self.scored.score >= threshold
 
     def to_json(self) -> bytes:
-        """As one JSON object: `score`, `report` (or its repr), `error`, and the lines of `trace.dump()`."""
+        """Return a JSON object: `score`, `report` (or its repr), `error`, and the lines of `trace.dump()`."""
         error = None if self.error is None else failure_of(self.error, "score")
         found: dict[str, Any] = {
             "score": None if self.score is None else float(self.score),
@@ -70,17 +70,17 @@ async def evaluate(
     llm: Lutum | None = None,
     raw: bool | RawCapture = False,
 ) -> R:
-    """Capture `task()`, and give its trace and what it returned to an eval. Cancelled, nothing is kept.
+    """Capture `task()`, and run an eval on its trace and its return value. Cancellation keeps nothing.
 
-    Whatever the task or the eval raises comes out as it is.
+    Exceptions of the task and the eval propagate unchanged.
 
     A checkpoint only if it has to wait.
 
     Args:
-      evaluation: what is asked.
-      task: what it is asked about.
-      llm: whom an `Eval` asks; a `PureEval` needs none.
-      raw: keep requests and answers as they were in the trace.
+      evaluation: the eval.
+      task: the task to evaluate.
+      llm: the `Lutum` of an `Eval`; not needed for a `PureEval`.
+      raw: keep unchanged requests and answers in the trace.
 
     Raises:
       BadValue: the eval needs an `llm`.
@@ -98,9 +98,9 @@ async def record(
     llm: Lutum | None = None,
     raw: bool | RawCapture = False,
 ) -> EvalRecord[R]:
-    """As `evaluate`, of an eval that is `scored_by` an objective; what these raise is kept in the record.
+    """Run as `evaluate`, for an eval that is `scored_by` an objective. Their exceptions are in the record.
 
-    What the task raises comes out as it is.
+    Exceptions of the task propagate unchanged.
 
     A checkpoint only if it has to wait.
 
@@ -117,7 +117,7 @@ async def record(
 
 
 def asking(evaluation: Eval[A, R] | PureEval[A, R], llm: Lutum | None) -> Callable[[Trace, A], Awaitable[R]]:
-    """The eval as a function of trace and artifact."""
+    """Return the eval as a function of trace and artifact."""
     lifted = evaluation.lift() if isinstance(evaluation, PureEval) else evaluation
     if llm is None and lifted is evaluation:
         raise BadValue("llm", "is missing: this eval may ask a model")

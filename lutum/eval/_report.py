@@ -1,4 +1,4 @@
-"""What a run found. Numbers first: each property is one; `print(report)` shows them at 80 columns."""
+"""The report of a run. Its properties are the figures; `print(report)` shows them at 80 columns."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from lutum.trace import Trace, load
 
 
 class Disagreement(Struct, frozen=True):
-    """How far a judge that was asked several times disagreed with itself.
+    """The disagreement between repeated judgements of the same artifact.
 
     Attributes:
-      judged: how many trials were judged so.
-      spread: the standard deviation of the scores of one artifact, on average.
-      split: the share of trials on which it said both, passed and not passed.
+      judged: the number of trials that were judged several times.
+      spread: the standard deviation of the scores of one artifact, averaged over the trials.
+      split: the share of trials with both results, passed and not passed.
     """
 
     judged: int
@@ -43,10 +43,10 @@ class RunReport:
 
     Attributes:
       results: every finished trial.
-      threshold: the score from which a trial passes.
-      stopped: what the budget said that ended the run early; None when it went through.
-      info: what was run, as the folder has it.
-      folder: the folder that traces are in; None where none were kept, or where each has its own.
+      threshold: the lowest score that passes a trial.
+      stopped: the message of the budget that ended the run early; None if the run was completed.
+      info: the description of the run in its folder.
+      folder: the folder of the traces; None if no traces were kept, or if each trace has its own folder.
     """
 
     def __init__(
@@ -85,72 +85,72 @@ class RunReport:
 
     @cached_property
     def score(self) -> Rate:
-        """The mean over cases.
+        """The mean score over cases.
 
         Raises:
-          BadValue: nothing has a score.
+          BadValue: no case has a score.
         """
         return mean_rate(list(self.scores.values()))
 
     @cached_property
     def outcomes(self) -> dict[str, tuple[bool, ...]]:
-        """Which trials of each case passed; those without a score are left out."""
+        """For each case, True for a trial that passed, else False. Trials without a score are left out."""
         return {
             case: tuple(r.passed(self.threshold) for r in self.cases[case] if r.score is not None)
             for case in self.scores
         }
 
     def pass_at_k(self, k: int) -> Rate:
-        """The chance that one of `k` trials of a case passes, without bias, as a mean over cases.
+        """Return the chance that one of `k` trials of a case passes: an unbiased estimate, averaged over cases.
 
         Raises:
-          BadValue: nothing has a score, or a case has fewer than `k` trials with one.
+          BadValue: no case has a score, or a case has fewer than `k` trials with a score.
         """
         return mean_pass_at_k(self.outcomes.values(), k)
 
     def pass_hat_k(self, k: int) -> Rate:
-        """The chance that all of `k` trials of a case pass; as `pass_at_k`."""
+        """Return an estimate of the chance that all of `k` trials of a case pass. Raises as `pass_at_k`."""
         return mean_pass_hat_k(self.outcomes.values(), k)
 
     @cached_property
     def usage(self) -> Usage:
-        """What the tasks used."""
+        """The usage of the tasks."""
         return sum((result.usage for result in self.results), Usage())
 
     @cached_property
     def judge_usage(self) -> Usage:
-        """What the scoring used."""
+        """The usage of the scoring."""
         return sum((result.judge_usage for result in self.results), Usage())
 
     def seconds(self, percent: float) -> float:
-        """How long a task took at the most in that share of the trials; 0 when there is none."""
+        """Return a percentile of the durations of the tasks, in seconds; 0 for an empty run."""
         ordered = sorted(result.seconds for result in self.results)
         return percentile(ordered, percent) if ordered else 0.0
 
     @cached_property
     def failures(self) -> dict[str, int]:
-        """How many trials failed, by the class of what the task raised. Those that the model's answer caused
-        have a score of 0; the others have none, see `errors`."""
+        """The number of failed trials by the class of the task's exception. A failure that the model's answer
+        caused has a score of 0; other failures have no score, see `errors`."""
         return self._failures("task")
 
     @cached_property
     def unscored(self) -> dict[str, int]:
-        """How many trials have no score, by the class of what the scoring raised."""
+        """The number of trials whose scoring raised, by the class of the exception."""
         return self._failures("score")
 
     @cached_property
     def errors(self) -> tuple[TrialResult, ...]:
-        """The trials that ended in an error of the task or of a scorer: a score is missing, and is not 0."""
+        """The trials that ended in an error of the task or of a scorer. Their score is missing, not 0."""
         return tuple(result for result in self.results if result.errored)
 
     @cached_property
     def earlier(self) -> Usage:
-        """What tries used that ended in an error and were repeated; not in `usage`."""
+        """The usage of earlier runs for trials that ended in an error and were repeated. Not in `usage`."""
         return sum((result.earlier for result in self.results), Usage())
 
     @cached_property
     def named(self) -> dict[str, RunReport]:
-        """A report for each score, by its name, where a run has several; empty where it has one."""
+        """A report for each named score, by name; empty if the run has one scorer without a name."""
         names = dict.fromkeys(name for result in self.results for name in (*result.scores, *result.errors))
         if not any(result.scores for result in self.results):
             return {}
@@ -167,18 +167,18 @@ class RunReport:
 
     @cached_property
     def cached(self) -> int:
-        """How many requests were answered from a cache."""
+        """The number of requests that were answered from a cache."""
         return sum(result.cached for result in self.results)
 
     @cached_property
     def tags(self) -> dict[str, RunReport]:
-        """A report of the cases of each tag."""
+        """A report for each tag, of the cases with that tag."""
         tags = sorted({tag for result in self.results for tag in result.tags})
         return {tag: self._of(tag) for tag in tags}
 
     @cached_property
     def disagreement(self) -> Disagreement | None:
-        """Of the judge with itself, where it was asked several times (`scored_over`)."""
+        """The disagreement between repeated judgements (`scored_over`); None without such judgements."""
         judged = [result.repeats for result in self.results if len(result.repeats) > 1]
         if not judged:
             return None
@@ -186,7 +186,7 @@ class RunReport:
         return Disagreement(len(judged), fmean(map(stdev, judged)), mean_rate(split))
 
     def trace_of(self, result: TrialResult) -> Trace | None:
-        """Return the stored trace of a trial; None where none was kept.
+        """Return the stored trace of a trial; None if no trace was kept.
 
         Raises:
           OSError: its file cannot be read.
@@ -197,7 +197,7 @@ class RunReport:
         return load((Path() if self.folder is None else self.folder).joinpath(result.trace).read_bytes())
 
     def to_html(self, path: str | PathLike[str], *, title: str = "Run") -> None:
-        """Write one page that needs nothing else: trials with scores, cost and time, each with its trace.
+        """Write one self-contained HTML page: trials with scores, cost and time, each with its trace.
 
         Raises:
           OSError: the page cannot be written.
@@ -219,20 +219,20 @@ class RunReport:
 
 
 def _of_scorer(result: TrialResult, name: str) -> TrialResult:
-    """A result with one of its named scores as its score, and the error of that scorer only."""
+    """Return a result with one of its named scores as its score, and the error of that scorer only."""
     failure = result.errors.get(name) if result.errors else result.failure
     return replace(result, score=result.scores.get(name), failure=failure, errors={})
 
 
 def load_run(path: str | PathLike[str], *more: str | PathLike[str]) -> RunReport:
-    """The report of a run's folder, or of several that are parts of one; also while the run goes on.
+    """Return the report of a run's folder, or of several folders that are parts of one run.
 
-    Of a trial that is in two folders the first one without an error counts. With several folders, the file of
-    a trace has its folder in front.
+    The run may still be running. If two folders contain the same trial, the first result without an error
+    counts. With several folders, the path of a trace includes its folder.
 
     Raises:
-      BadValue: it is not the folder of a run, or the folders are of different runs, or they have different
-        cases of one id, or other thresholds.
+      BadValue: a path is not the folder of a run, the folders belong to different runs, an id belongs to
+        different cases, or the thresholds differ.
     """
     info, results = read_run(Path(path))
     if not more:
@@ -259,7 +259,7 @@ def load_run(path: str | PathLike[str], *more: str | PathLike[str]) -> RunReport
 
 
 def _lines(report: RunReport) -> list[str]:
-    """The report at 80 columns; what is shown of others' words is clean."""
+    """Return the report at 80 columns. Control characters are removed from texts of models and tasks."""
     rows = [["trials", f"{len(report.results):,} of {len(report.cases):,} cases"]]
     if report.scores:
         rows += [["score", rate(report.score)], *_passes(report)]
@@ -303,7 +303,7 @@ def _lines(report: RunReport) -> list[str]:
 
 
 def _passes(report: RunReport) -> list[list[str]]:
-    """pass@1, and both metrics for as many trials as every case has."""
+    """Return rows with pass@1, and with pass@k and pass^k for the number of trials that every case has."""
     most = min(map(len, report.outcomes.values()))
     rows = [["passed", rate(report.pass_at_k(1))]]
     if most > 1:

@@ -1,4 +1,4 @@
-"""Scoring the stored answers of a run again: no task runs, and the model is not asked."""
+"""`rescore`: score the stored answers of a run again, without running a task or calling its model."""
 
 from __future__ import annotations
 
@@ -44,29 +44,29 @@ async def rescore(
     progress: bool | None = None,
     retry: RetryPolicy | int | None = None,
 ) -> RunReport:
-    """Score the stored answers of a run again: no task runs, and no request is sent but by `judge`.
+    """Score the stored answers of a run again. No task runs, and only `judge` sends requests.
 
-    The folder is left as it is. Trials whose task failed keep their error. Stored trials of cases that are
-    not given are left out. Cancelled, what was scored is in `into`, if that was given.
+    The folder does not change. Trials whose task failed keep their error. Stored trials of cases that are not
+    in `cases` are left out. On cancellation finished results are in `into`, if that was given.
 
     A checkpoint only if it has to wait.
 
     Args:
       folder: the folder of the run.
-      cases: the same cases. What is expected may have changed, the input may not.
-      output: the type of what the task returned, or a function that makes it of its JSON; None for plain JSON
-        and for types that the folder names and that are loaded.
+      cases: the same cases. `expected` may differ from the run, `input` may not.
+      output: the return type of the task, or a function that makes the output from its JSON; None for plain
+        JSON, and for types that are named in the folder and whose module is loaded.
       score: as for `run`.
-      judge: whom the evals ask; needed if one may ask a model.
-      limit: how many trials at a time.
-      threshold: the score from which a trial passes; None for that of the run.
+      judge: the `Lutum` of the evals; required if one may call a model.
+      limit: the number of concurrent trials.
+      threshold: the lowest score that passes a trial; None for that of the run.
       into: a new folder for the new scores; None keeps them in memory only.
       progress: as for `run`.
       retry: as for `run`, for scorers.
 
     Raises:
-      BadValue: it is not the folder of a run, the input of a case is another one, an output cannot be made
-        again, or a scorer may ask a model and `judge` is missing.
+      BadValue: `folder` is not the folder of a run, the input of a case differs from the run, an output
+        cannot be made again, or a scorer may call a model and `judge` is missing.
       UsageError: another process writes into `into`.
       OSError: a file cannot be read or written.
     """
@@ -115,7 +115,7 @@ async def rescore(
                 trace = b"" if result.trace is None else _read(Path(folder) / result.trace)
                 if not result.answered:
                     trials.keep(result, trace)
-                elif known is not None:  # a judge's error of an earlier call into the same folder
+                elif known is not None:  # a judge's error from an earlier call into the same folder
                     yield trials, Due(case, result.trial, known, trace)
                 else:
                     yield trials, Due(case, result.trial, _unscored(result), trace)
@@ -131,7 +131,7 @@ async def rescore(
 
 
 def _unscored(result: TrialResult) -> TrialResult:
-    """A result without what scorers found."""
+    """Return a result without the findings of scorers."""
     return replace(
         result,
         score=None,
@@ -158,7 +158,7 @@ async def _no_task(case: Case[Any, Any], llm: Lutum) -> NoReturn:
 
 @final
 class _Nobody:
-    """An adapter for scorers that ask no model."""
+    """An adapter for scorers that do not call a model."""
 
     name = "nobody"
     scope = ""

@@ -1,4 +1,4 @@
-"""What is kept of a trial: a line of `results.jsonl`."""
+"""`TrialResult`: the stored result of a trial, which is one line of `results.jsonl`."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from lutum._values.results import TextResult, Usage
 
 
 class Failure(Struct, frozen=True):
-    """An exception, as far as it can be kept.
+    """The stored form of an exception.
 
     Attributes:
-      kind: its class; of a group, those of what it holds.
-      message: what it said.
-      stage: whether the task or its scoring raised it.
+      kind: its class; for a group, the classes of the exceptions in it.
+      message: its message.
+      stage: "task" if the task raised it, "score" if the scoring did.
     """
 
     kind: str
@@ -37,28 +37,28 @@ class TrialResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
       case: the id of its case.
-      trial: which of the case's trials, from 0.
-      digest: tells its case from another one of that id.
-      tags: those of its case.
-      score: the score, of several named ones the first; 0 when the model's answer failed the task
-        (see `MODEL_FAULTS`); None when the trial ended in an error, which is not a score.
-      failure: what ended it, or kept it from a score.
-      scores: each named score, where there are several.
-      errors: of several scorers those that raised, by name.
-      seconds: how long the task took, without the scoring.
-      usage: what went through the task's `llm`.
-      judge_usage: what the scoring used.
-      repeats: the score of each repeat of a judge that was asked several times.
-      output: what the task returned, as JSON, or its repr.
-      report: what the eval reported, likewise.
-      trace: the file of its trace, under the folder of the run.
-      tries: how often it was tried; above 1 when an error was followed by another try.
-      earlier: what tries that ended in an error used.
-      cached: requests that were answered from a cache, and cost nothing this time.
-      input_digest: tells the input of its case from another one.
-      output_type: the class of an output that is not plain JSON.
-      output_turn: of the result of a turn, its transcript.
-      finish_reason: of the result of a turn, why it ended.
+      trial: the number of the trial within its case, from 0.
+      digest: a digest of the case, to detect another case with the same id.
+      tags: the tags of its case.
+      score: the score, or the first of several named scores. 0 if the model's answer made the task fail (see
+        `MODEL_FAULTS`). None if the trial ended in an error, because an error is not a score.
+      failure: the exception that ended the trial or prevented its score.
+      scores: each score by name, if the scorers have names.
+      errors: the exceptions of scorers that have names, by name.
+      seconds: the duration of the task, without the scoring.
+      usage: the usage of the task's `llm`.
+      judge_usage: the usage of the scoring.
+      repeats: the score of each repeat of a judge that was called several times.
+      output: the return value of the task, as JSON, or its repr.
+      report: the report of the eval, as JSON, or its repr.
+      trace: the file of its trace, relative to the folder of the run.
+      tries: the number of tries; above 1 if an error was followed by another try.
+      earlier: the usage of tries in earlier runs that ended in an error.
+      cached: the number of requests that were answered from a cache and cost nothing this time.
+      input_digest: a digest of the input of its case, to detect another input.
+      output_type: the type of an output that is not plain JSON.
+      output_turn: the transcript, if the output is the result of a turn.
+      finish_reason: the finish reason, if the output is the result of a turn.
     """
 
     case: str
@@ -86,7 +86,7 @@ class TrialResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def errored(self) -> bool:
-        """True if it ended in an error: the task or a scorer raised, and a score is missing."""
+        """True if the trial ended in an error: the task or a scorer raised, and a score is missing."""
         return self.failure is not None and (self.score is None or bool(self.errors))
 
     @property
@@ -95,7 +95,7 @@ class TrialResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.failure is None or self.failure.stage == "score"
 
     def passed(self, threshold: float = 1.0) -> bool:
-        """Whether it has a score, of at least that."""
+        """Return whether the score is at least `threshold`; False if it is missing."""
         return self.score is not None and self.score >= threshold
 
 
@@ -104,12 +104,12 @@ MODEL_FAULTS: Final = (ContractViolation, OutputInvalid, OutputLimitExceeded, Re
 
 
 def is_model_fault(exc: BaseException) -> bool:
-    """Return whether only the model's answer is at fault, and not the provider, the network or the task."""
+    """Return whether only the model's answer caused the error, not the provider, the network or the task."""
     return all(isinstance(leaf, MODEL_FAULTS) for leaf in leaves_of(exc))
 
 
 def better(one: TrialResult, other: TrialResult) -> TrialResult:
-    """Of two results of one trial, return the one that counts: without an error, else of the later try."""
+    """Return the better of two results of one trial: the one without an error, else that of the later try."""
     if one.errored != other.errored:
         return other if one.errored else one
     return other if one.errored and other.tries > one.tries else one
@@ -123,7 +123,7 @@ def failure_of(exc: Exception, stage: Literal["task", "score"]) -> Failure:
 
 
 def leaves_of(exc: BaseException) -> Iterator[BaseException]:
-    """The exceptions in a group, or the one that is none."""
+    """Yield the exceptions in a group, or the exception itself if it is not a group."""
     if isinstance(exc, BaseExceptionGroup):
         for inner in cast("BaseExceptionGroup[BaseException]", exc).exceptions:
             yield from leaves_of(inner)
@@ -132,12 +132,12 @@ def leaves_of(exc: BaseException) -> Iterator[BaseException]:
 
 
 def as_json(value: object) -> Any:
-    """What JSON can hold of a value: itself, the text of a result, or its repr."""
+    """Return a value that JSON can represent: the value itself, the text of a result, or the repr."""
     if isinstance(value, TextResult):
         value = value.text
     try:
         return msgspec.json.decode(msgspec.json.encode(value, enc_hook=_other))
-    except Exception:  # whatever it is, or its repr: the trial is paid for, and is kept
+    except Exception:  # any value and any error of its repr, because a paid trial is always kept
         try:
             return plain(repr(value))
         except Exception:
@@ -145,12 +145,12 @@ def as_json(value: object) -> Any:
 
 
 def _other(value: object) -> object:
-    if isinstance(value, float):  # msgspec takes no subclass of float
+    if isinstance(value, float):  # msgspec does not encode subclasses of float
         return float(value)
     dump = getattr(value, "model_dump", None)  # a pydantic model
     return dump(mode="json") if callable(dump) and not isinstance(value, type) else repr(value)
 
 
 def plain(text: str) -> str:
-    """Text that can be written: a surrogate becomes a question mark."""
+    """Return text that UTF-8 can encode: a surrogate becomes a question mark."""
     return text.encode("utf-8", "replace").decode()

@@ -22,10 +22,10 @@ NEVER = (UsageError, BudgetExceeded, LedgerError)
 
 
 def policy_of(retry: RetryPolicy | int | None) -> RetryPolicy | None:
-    """Return the policy; a number is how many more tries there are.
+    """Return the policy. A number is the number of further tries.
 
     Raises:
-      BadValue: it is neither, or a number below 0.
+      BadValue: `retry` is neither a policy nor a number from 0.
     """
     if retry is None or isinstance(retry, RetryPolicy):
         return retry
@@ -35,7 +35,7 @@ def policy_of(retry: RetryPolicy | int | None) -> RetryPolicy | None:
 
 
 def pause_after(policy: RetryPolicy | None, tries: int, error: Exception) -> float | None:
-    """Return the seconds before the next try; None when there is none."""
+    """Return the seconds before the next try; None if the error is not retried."""
     leaves = list(leaves_of(error))
     if policy is None or is_model_fault(error) or any(isinstance(leaf, NEVER) for leaf in leaves):
         return None
@@ -46,6 +46,6 @@ def pause_after(policy: RetryPolicy | None, tries: int, error: Exception) -> flo
 
 
 async def wait_before_retry(seconds: float) -> None:
-    """Wait, as a span `wait` of the trace."""
+    """Wait, and record a span `wait` in the trace."""
     with span("wait", reason="retry"):
         await anyio.sleep(seconds)

@@ -1,5 +1,7 @@
-"""The runner: cases x trials, so many at a time. It starts your task and your scorer, and nothing else: no
-request is sent, and none is sent again, but by them, and by `retry=` where you ask for it.
+"""The runner: it runs each trial of each case, with a limit on concurrent trials.
+
+It calls your task and your scorer only. Only they send requests, and they are repeated only if you set
+`retry=`.
 """
 
 from __future__ import annotations
@@ -56,42 +58,42 @@ async def run(
 ) -> RunReport:
     """Run `task` on each case, `trials` times, and score what it returns.
 
-    All trials share the ledger of `llm`. With `into`, finished trials are kept in that folder as they
-    end, with what the model was asked and said in their traces, and a run into it again does the rest; the
-    report is of everything in it. Cancelled, or killed, what had finished is there.
+    All trials share the ledger of `llm`. With `into`, each finished trial is stored in that folder, and its
+    trace contains the prompts and answers. Another run into the folder runs only the missing trials, and the
+    report contains all trials in the folder. Cancellation or a kill leaves finished trials there.
 
     A checkpoint only if it has to wait.
 
     Args:
-      cases: the dataset; a sequence is checked first, anything else is read as the run goes on.
-      task: what is tried; an exception of it is kept as an error, which is not a score. If the model's
+      cases: the dataset. A sequence is checked first; any other iterable is read during the run.
+      task: the function to try. Its exception is stored as an error, which is not a score. If the model's
         answer caused it (`ContractViolation`, `OutputInvalid`, `OutputLimitExceeded`, `Refused`), the score
-        is 0. It gets a `Lutum` that knows what this trial spends, and is to use no other.
-      score: see `Scorer`; an exception of it leaves the trial without a score. Several scorers have names;
-        the first one decides whether a trial passes.
-      llm: whom the tasks ask.
-      judge: whom the evals ask; `llm` where it is not given.
-      trials: how often each case is tried.
-      limit: how many trials at a time.
-      threshold: the score from which a trial passes.
+        is 0. It gets a `Lutum` that measures the usage of the trial, and must use no other.
+      score: see `Scorer`. If it raises, the trial has no score. Several scorers have names; the first one
+        decides whether a trial passes.
+      llm: the `Lutum` of the tasks.
+      judge: the `Lutum` of the evals; default: `llm`.
+      trials: the number of trials of each case.
+      limit: the number of concurrent trials.
+      threshold: the lowest score that passes a trial.
       into: the folder of the run.
-      progress: True for a bar on stderr, False for nothing, None for a bar where stderr is a terminal and a
-        line a minute elsewhere.
-      executor: run the trials on its workers, `limit` of them in each call. `llm` and `judge` then are
-        functions of a module that return an async context manager of a Lutum, and `task` and `score` must
-        reach the workers too. Each call keeps its trials in a folder of its own under `into`.
-      retry: try a task or a scorer that raised again: a number of further tries, or a policy with pauses.
-        Errors of the call, of budgets and of the model's answer are not tried again.
-      again: what a run into a folder repeats: "errors" for trials that are not finished and those that ended
-        in an error (where a scorer raised, the stored answer is scored again and no request is sent),
-        "unfinished" for the former only.
-      cache: a folder of answers for work on a task: a request that was answered before is answered from
-        there, and is not sent. Its usage is counted as it was then.
+      progress: True for a bar on stderr, False for nothing, None for a bar if stderr is a terminal, else one
+        line a minute.
+      executor: run the trials on its workers, `limit` of them in each call. `llm` and `judge` are then
+        module-level functions that return an async context manager of a Lutum, and it must be possible to
+        send `task` and `score` to the workers. Each call stores its trials in its own folder under `into`.
+      retry: repeat a task or a scorer that raised: the number of further tries, or a policy with pauses.
+        Errors of the caller, of budgets and of the model's answer are not repeated.
+      again: the trials that a run into a folder repeats: "errors" for unfinished trials and those that ended
+        in an error (if a scorer raised, the stored answer is scored again, and the task does not run);
+        "unfinished" for unfinished trials only.
+      cache: a folder of answers, for work on a task. A request that was answered before is answered from the
+        folder and is not sent. Its usage is counted as it was then.
 
     Raises:
       concurrent.futures.BrokenExecutor: a worker of the executor died; finished trials are kept in `into`.
-      BadValue: an argument cannot be right, two cases have one id, or `into` holds another run: other cases
-        of these ids, another task, model or scorers.
+      BadValue: an argument is invalid, two cases have one id, or `into` holds another run: other cases with
+        these ids, another task, model or scorers.
       UsageError: another process runs into that folder.
       OSError: a result cannot be written.
     """
@@ -149,14 +151,14 @@ async def run(
 
 
 def check_counts(trials: int, limit: int, threshold: float, again: str = "errors") -> None:
-    """Raise BadValue if one of a run's figures cannot be right."""
+    """Raise BadValue if one of these arguments of a run is invalid."""
     if trials < 1:
         raise BadValue("trials", f"{trials} is below 1")
     if limit < 1:
         raise BadValue("limit", f"{limit} is below 1")
     if again not in ("errors", "unfinished"):
         raise BadValue("again", f"{again!r} is neither 'errors' nor 'unfinished'")
-    Score(threshold)  # is between 0 and 1
+    Score(threshold)  # raises if it is not from 0 to 1
 
 
 def info_of(
@@ -168,7 +170,7 @@ def info_of(
     arm: str = "",
     place: int = 0,
 ) -> RunInfo:
-    """Return what a folder records of a run."""
+    """Return the description of a run that its folder stores."""
     return RunInfo(
         threshold=threshold,
         arm=arm,
@@ -185,7 +187,7 @@ def info_of(
 def due_trials(
     cases: Iterable[Case[I, E]], trials: int, folder: RunFolder | None, again: Again
 ) -> Iterator[Due]:
-    """The trials to run, read from the cases as they are wanted."""
+    """Yield the trials to run. Cases are read when they are needed."""
     for case in check_cases(cases):
         for trial in range(trials):
             if (due := due_of(case, trial, folder, again)) is not None:
@@ -193,7 +195,7 @@ def due_trials(
 
 
 def due_of(case: Case[I, E], trial: int, folder: RunFolder | None, again: Again) -> Due | None:
-    """A trial that is to run, because it is not finished or ended in an error; else None."""
+    """Return the trial if it has to run, because it is unfinished or ended in an error; else None."""
     known = None if folder is None else folder.known(case, trial)
     if known is None or folder is None:
         return Due(case, trial)
@@ -212,7 +214,7 @@ def _absolute(path: str | PathLike[str]) -> str:
 
 
 def _backend_name() -> str:
-    """Return the name of the running backend, on which the workers run too."""
+    """Return the name of the running backend. Workers use the same one."""
     return "asyncio" if hasattr(current_token().native_token, "call_soon_threadsafe") else "trio"
 
 
@@ -223,7 +225,7 @@ def _work_in_worker(shard: Shard, due: Sequence[Due]) -> tuple[list[bytes], str 
 async def _run_due(
     shard: Shard, due: Sequence[Due], llm: Lutum, judge: Lutum, folder: RunFolder | None
 ) -> tuple[list[TrialResult], str | None]:
-    """Run trials with a `Lutum` of this process, those that are not finished in the folder."""
+    """Run the trials that are not finished in the folder, with a `Lutum` of this process."""
     wanted = {(one.case.id, one.trial) for one in due}
     bar = Progress(False, len(due))
     trials = Trials(

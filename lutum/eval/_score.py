@@ -1,4 +1,4 @@
-"""What an eval comes down to: a number from 0 to 1, and the report that it was read off."""
+"""Scores: a number from 0 to 1, alone or with the report that it was made from."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ R = TypeVar("R", covariant=True)
 
 @final
 class Score(float):
-    """A number from 0 (failed) to 1 (passed); otherwise a float. `Score(True)` is 1.
+    """A float from 0 (failed) to 1 (passed). `Score(True)` is 1.
 
     Raises:
-      BadValue: it is outside of that, or not a number; see `clamped`.
+      BadValue: the value is outside that range, or is NaN; see `clamped`.
     """
 
     def __new__(cls, value: float) -> Self:
@@ -31,16 +31,16 @@ class Score(float):
 
     @classmethod
     def clamped(cls, value: float) -> Self:
-        """The nearest score.
+        """Return the score that is nearest to `value`.
 
         Raises:
-          BadValue: it is not a number (NaN), which is an error of the scorer and no score of 0.
+          BadValue: `value` is NaN, which is an error of the scorer, not a score of 0.
         """
         return cls(value if math.isnan(value) else min(1.0, max(0.0, value)))
 
     @property
     def inverse(self) -> Score:
-        """What is missing from 1."""
+        """1 minus the score."""
         return Score(1 - self)
 
     def __repr__(self) -> str:
@@ -60,7 +60,7 @@ class Scored(Generic[R]):
 
 @dataclass(frozen=True, slots=True)
 class Repeats(Generic[R]):
-    """What an eval said of one artifact when it was asked several times, with the score of each."""
+    """The reports of an eval that ran several times on one artifact, with their scores."""
 
     reports: tuple[R, ...]
     scores: tuple[Score, ...]

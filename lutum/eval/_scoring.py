@@ -1,4 +1,4 @@
-"""Scorers: functions and evals that make scores of an answer, one or several by name."""
+"""Scorers: functions and evals that score an answer. A run has one scorer, or several with names."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ ONLY = "score"
 @final
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[I, E, O]):
-    """The artifact of a trial: what the task returned, and for which case.
+    """The artifact of a trial: the case, and the output that the task returned for it.
 
-    An eval of outputs alone is made one of answers by `.contramap(lambda answer: answer.output)`.
+    To make an eval of answers from an eval of outputs, use `.contramap(lambda answer: answer.output)`.
     """
 
     case: Case[I, E]
@@ -56,10 +56,10 @@ class Scoring:
 
 @final
 class Scorers:
-    """The scorers of a run, in order; the first one is the score that passes or fails a trial.
+    """The scorers of a run, in order. The score of the first one decides whether a trial passes.
 
     Raises:
-      BadValue: there is none, or one is not a scorer.
+      BadValue: the mapping is empty, or a value is not a scorer.
     """
 
     def __init__(self, given: Any) -> None:
@@ -85,7 +85,7 @@ class Scorers:
 
     @property
     def asks(self) -> list[str]:
-        """The scorers that may ask a model."""
+        """The names of the scorers that may call a model."""
         return self._asks
 
     async def score(
@@ -96,7 +96,7 @@ class Scorers:
         answer: Answer[Any, Any, Any],
         found: Scoring,
     ) -> None:
-        """Add what these scorers find; one that raises does not keep the others from theirs."""
+        """Run these scorers and add their findings. If one raises, the others still run."""
         for name in names:
             found.errors.pop(name, None)
             try:
@@ -128,7 +128,7 @@ def _repeats(report: Any) -> tuple[float, ...]:
 
 
 def _checked(name: str, answer: Answer[Any, Any, Any], value: Any) -> Score:
-    """A score, or an error that names the scorer and the case."""
+    """Return the value as a score, or raise an error that names the scorer and the case."""
     try:
         return Score(value)
     except (BadValue, TypeError, ValueError) as exc:
@@ -139,7 +139,7 @@ def _checked(name: str, answer: Answer[Any, Any, Any], value: Any) -> Score:
 
 
 def _as_eval(score: Any) -> Eval[Answer[Any, Any, Any], Scored[Any]]:
-    # issubclass, because isinstance narrows to an eval of unknown types.
+    # issubclass, because isinstance narrows to an eval with unknown type arguments.
     if issubclass(type(score), PureEval):
         return cast("PureEval[Any, Scored[Any]]", score).lift()
     if issubclass(type(score), Eval):

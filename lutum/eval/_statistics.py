@@ -1,8 +1,7 @@
-"""Rates and their intervals. PURE: closed forms where there are any, else a seeded bootstrap; the standard
-library is enough for both.
+"""Rates and their intervals: closed forms where they exist, else a seeded bootstrap. No I/O, no clock.
 
-An interval is 95 % everywhere. Trials of one case are not independent, so what is spread, resampled or
-counted is cases: each counts once, with the mean of its trials.
+All intervals are 95 % intervals. Trials of one case are not independent. Therefore the unit of every count,
+spread and resample is the case, and each case counts once, with the mean of its trials.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ from lutum._values.errors import BadValue
 _quantile = NormalDist().inv_cdf
 Z = _quantile(0.975)
 
-RESAMPLES = 2_000  # leaves about 1 % of noise in the ends of an interval
+RESAMPLES = 2_000  # the ends of an interval then have about 1 % of noise
 
-# Above it the mean is as good as normal, and a bootstrap only slower: 10,000 values take it 2 s.
+# With more values the mean is close to normal, and a bootstrap is only slower: 2 s for 10,000 values.
 BOOTSTRAP_UP_TO = 1_000
 
 
 class Interval(NamedTuple):
-    """Where the true value lies, with 95 % confidence."""
+    """The range that contains the true value with 95 % confidence."""
 
     low: float
     high: float
@@ -33,10 +32,10 @@ class Interval(NamedTuple):
 
 @final
 class Rate(float):
-    """An estimated share with its 95 % interval; otherwise a float.
+    """A float: an estimated share, with its 95 % interval.
 
     Attributes:
-      interval: where the true value lies; it always holds the estimate.
+      interval: the 95 % interval of the true value. It always contains the estimate.
     """
 
     interval: Interval
@@ -54,13 +53,13 @@ class Rate(float):
 
 
 def pass_at_k(outcomes: Iterable[bool], k: int) -> Rate:
-    """The chance that at least one of `k` attempts passes, estimated without bias from `n` outcomes.
+    """Return an unbiased estimate, from `n` outcomes, of the chance that at least one of `k` attempts passes.
 
-    That is 1 - C(n-c, k) / C(n, k) with `c` passes: the share of all choices of `k` outcomes that hold a
-    pass. The interval is Wilson's for the chance p of one attempt, carried through 1 - (1-p)^k.
+    It is 1 - C(n-c, k) / C(n, k) with `c` passes: the share of all choices of `k` outcomes that contain a
+    pass. The interval is Wilson's interval for the chance p of one attempt, mapped by 1 - (1-p)^k.
 
     Raises:
-      BadValue: `k` is below 0 or more than there are outcomes, or an outcome is neither True nor False.
+      BadValue: `k` is below 0 or above the number of outcomes, or an outcome is neither True nor False.
     """
     n, c = _counts(outcomes, k)
     none = math.comb(n - c, k)
@@ -69,9 +68,9 @@ def pass_at_k(outcomes: Iterable[bool], k: int) -> Rate:
 
 
 def pass_hat_k(outcomes: Iterable[bool], k: int) -> Rate:
-    """The chance that all of `k` attempts pass, estimated without bias: C(c, k) / C(n, k).
+    """Return an unbiased estimate of the chance that all of `k` attempts pass: C(c, k) / C(n, k).
 
-    The interval is Wilson's for the chance p of one attempt, carried through p^k.
+    The interval is Wilson's interval for the chance p of one attempt, mapped by p^k.
 
     Raises:
       BadValue: as `pass_at_k`.
@@ -82,19 +81,19 @@ def pass_hat_k(outcomes: Iterable[bool], k: int) -> Rate:
 
 
 def mean_pass_at_k(cases: Iterable[Iterable[bool]], k: int) -> Rate:
-    """The mean of `pass_at_k` over cases, with an interval over cases.
+    """Return the mean of `pass_at_k` over cases, with an interval over cases.
 
     Raises:
-      BadValue: there is no case, or one has fewer than `k` outcomes.
+      BadValue: `cases` is empty, or a case has fewer than `k` outcomes.
     """
     return mean_rate([pass_at_k(outcomes, k) for outcomes in cases])
 
 
 def mean_pass_hat_k(cases: Iterable[Iterable[bool]], k: int) -> Rate:
-    """The mean of `pass_hat_k` over cases, with an interval over cases.
+    """Return the mean of `pass_hat_k` over cases, with an interval over cases.
 
     Raises:
-      BadValue: there is no case, or one has fewer than `k` outcomes.
+      BadValue: `cases` is empty, or a case has fewer than `k` outcomes.
     """
     return mean_rate([pass_hat_k(outcomes, k) for outcomes in cases])
 
@@ -110,7 +109,7 @@ def _counts(outcomes: Iterable[bool], k: int) -> tuple[int, int]:
 
 
 def wilson(passes: float, n: int) -> Interval:
-    """Wilson's score interval for a share of `n`; everything from 0 to 1 when there is nothing."""
+    """Return Wilson's score interval for `passes` of `n`; 0 to 1 if `n` is 0."""
     if n == 0:
         return Interval(0.0, 1.0)
     share, z2 = passes / n, Z * Z
@@ -121,13 +120,14 @@ def wilson(passes: float, n: int) -> Interval:
 
 
 def mean_rate(values: Sequence[float], seed: int = 0) -> Rate:
-    """The mean of shares in [0, 1], with its interval.
+    """Return the mean of shares in [0, 1], with its interval.
 
-    Wilson's where each is 0 or 1, and where all are equal, which says nothing about their spread (for shares
-    it is wide enough, a passed-or-failed one spreads most); else that of `mean_interval`.
+    The interval is Wilson's if each share is 0 or 1. It is also Wilson's if all shares are equal, because
+    equal shares give no estimate of their spread. It is then wide enough, because shares of 0 or 1 have the
+    largest spread. Otherwise the interval is that of `mean_interval`.
 
     Raises:
-      BadValue: there is none.
+      BadValue: `values` is empty.
     """
     if not values:
         raise BadValue("values", "there is nothing to take the mean of")
@@ -139,10 +139,10 @@ def mean_rate(values: Sequence[float], seed: int = 0) -> Rate:
 
 
 def mean_interval(values: Sequence[float], seed: int = 0, *, together: int = 1) -> Interval:
-    """Where the mean of what `values` were drawn from lies; of any numbers, at least one.
+    """Return the interval of the true mean behind `values`, which are any numbers, at least one.
 
-    The ends are percentiles of means of resamples: the same seed gives the same interval. `together` is
-    how many intervals are to hold at once, which makes each of them wider (Bonferroni).
+    The ends are percentiles of the means of resamples; the same seed gives the same interval. `together` is
+    the number of intervals that hold at once with this confidence. Each of them is then wider (Bonferroni).
     """
     tail = 0.025 / together
     if len(values) > BOOTSTRAP_UP_TO:
@@ -154,7 +154,7 @@ def mean_interval(values: Sequence[float], seed: int = 0, *, together: int = 1) 
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """Of sorted values, at least one; between two of them by their distance."""
+    """Return a percentile of sorted values, at least one, with linear interpolation."""
     at = (len(ordered) - 1) * percent / 100
     below = math.floor(at)
     above = min(below + 1, len(ordered) - 1)

@@ -1,4 +1,4 @@
-"""Columns of text for a terminal. What others wrote is stripped of what would steer one."""
+"""Columns of text for a terminal. Control characters are removed from foreign texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lutum.eval._statistics import Rate
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows in columns, two spaces apart."""
+    """Return rows as lines with aligned columns, two spaces apart."""
     widths = [max(map(cells, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
@@ -21,7 +21,7 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def clipped(text: str, width: int) -> str:
-    """One clean line of at most that many cells."""
+    """Return one line of at most `width` cells, without control characters."""
     line = " ".join(printable(text).split())
     if cells(line) <= width:
         return line
@@ -31,35 +31,35 @@ def clipped(text: str, width: int) -> str:
 
 
 def rate(value: Rate) -> str:
-    """A rate with its interval."""
+    """Format a rate with its interval."""
     low, high = value.interval
     return f"{value:.3f}  95 % {low:.3f} to {high:.3f}"
 
 
 def money(usage: Usage) -> str:
-    """Cost and tokens, and how they are known where that is not exactly."""
+    """Format cost and tokens, with a label if they are not exact."""
     cost = "no price" if usage.cost_usd is None else f"${usage.cost_usd:.4f}"
     label = "" if usage.known == "exact" else f" ({usage.known.replace('_', ' ')})"
     return f"{cost}, {usage.total_tokens:,} tokens{label}"
 
 
 def spent(usage: Usage) -> str:
-    """The cost alone, or the tokens where there is no price."""
+    """Format the cost alone, or the tokens if the price is not known."""
     return f"{usage.total_tokens:,} tokens" if usage.cost_usd is None else f"${usage.cost_usd:.4f}"
 
 
 def figure(value: float) -> str:
-    """A number in two digits, without an exponent."""
+    """Format a number with one decimal below 10, else without decimals."""
     return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 
 def words(counts: Mapping[str, int]) -> str:
-    """Counts by word, the most frequent first."""
+    """Format counts by word, in the given order."""
     return clipped(", ".join(f"{count} {word}" for word, count in counts.items()), 64)
 
 
 def number(value: float, form: str) -> str:
-    """A number in a format; a zero has no minus sign."""
+    """Format a number, but without a minus sign if the text shows a zero."""
     text = format(value, form)
     if text.lstrip("+-").strip("0.,") == "":
         return text.lstrip("+-") if "+" not in form else "+" + text.lstrip("+-")
@@ -67,7 +67,7 @@ def number(value: float, form: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds, minutes or hours, as a person says them."""
+    """Format a duration in seconds, minutes, or hours and minutes."""
     if seconds < 99.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

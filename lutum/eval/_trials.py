@@ -1,8 +1,9 @@
-"""Trials under way: each runs a task, scores what it returned and keeps the result.
+"""Trials: each runs a task, scores its output and stores the result.
 
-A trial is finished when it has its score. One that ended in an error is kept with the error, and a later run
-repeats it: the task, or only the scorers that raised. A trial that was cancelled or killed is not finished,
-nor is one that the shared budget refused: the first of those ends the run, those under way go on to the end.
+A trial is finished when it has its score. A trial that ended in an error is stored with the error, and a
+later run repeats the task, or only the scorers that raised. A trial that was cancelled or killed is not
+finished, nor is one that the shared budget refused. The first refused trial ends the run, and running trials
+continue to their end.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ Task = Callable[[Case[Any, Any], Lutum], Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A trial to run, with the error that an earlier run left, and its trace if its answer is there."""
+    """A trial to run, with the error from an earlier run, and the stored trace if the task returned."""
 
     case: Case[Any, Any]
     trial: int
@@ -47,7 +48,7 @@ class Due:
 
 @final
 class Trials:
-    """The trials of one task with one `Lutum`."""
+    """Runs the trials of one task with one `Lutum`."""
 
     def __init__(
         self,
@@ -76,7 +77,7 @@ class Trials:
         self._bar = bar
         self._retry = retry
         self._cache = cache
-        self._elsewhere = elsewhere  # stored traces lie in another folder than new results
+        self._elsewhere = elsewhere  # stored traces are in another folder than new results
         for result in [] if folder is None else folder.results:
             self.found[result.case, result.trial] = result
 
@@ -86,7 +87,7 @@ class Trials:
         return list(self.found.values())
 
     async def run(self, due: Due) -> None:
-        """Run a trial, or score its stored answer; one that the budget refused ends the run instead."""
+        """Run a trial, or score its stored answer. If the budget refuses it, the run ends instead."""
         earlier = due.earlier
         if earlier is not None and earlier.answered:
             try:
@@ -94,13 +95,13 @@ class Trials:
             except BadValue:
                 if self._only_score:
                     raise
-                # The answer is there as text only: the task runs again.
+                # The output cannot be made again from its stored text, so the task runs again.
             else:
                 return await self._score_again(due, earlier, output)
         await self._try(due)
 
     def keep(self, result: TrialResult, dump: bytes) -> None:
-        """Take over a result as it is, with its trace."""
+        """Add a result unchanged, with its trace."""
         if self._elsewhere:
             result = replace(result, trace=trace_name(result.case, result.trial) if dump else None)
         self._add(result, dump or None)
@@ -114,7 +115,7 @@ class Trials:
         given, cached = self._llm, None
         if self._cache is not None:
             cached = CachedAnswers(self._llm.adapter, self._cache, trial)
-            given = with_adapter(self._llm, cast("Adapter", cached))  # the rest is by __getattr__
+            given = with_adapter(self._llm, cast("Adapter", cached))  # __getattr__ provides the other members
         began = anyio.current_time()
         async with capture(content=True) as trace, given.within(on_spent="drain") as own:
             while True:
@@ -167,7 +168,7 @@ class Trials:
         name, dump = earlier.trace, None
         if self._elsewhere and self._folder is not None:
             name, dump = trace_name(due.case.id, due.trial), trace.dump()
-        # `rescore` may have another answer key, which is another digest.
+        # `rescore` may get cases with another `expected`, which changes the digest.
         result = replace(earlier, digest=digest_of(due.case), trace=name, tries=earlier.tries + 1)
         await self._score(result, Answer(due.case, output), trace, found, before, dump)
 
@@ -209,10 +210,10 @@ class Trials:
         self._bar.add(result, known)
 
     def _refused(self, failed: Exception, before: float) -> str | None:
-        """What the shared budget said, if it is why the trial failed, and not a budget of the task's own."""
+        """Return the message of the shared budget if its refusal made the trial fail; else None."""
         leaves = list(leaves_of(failed))
         if away := next((leaf for leaf in leaves if isinstance(leaf, LedgerError)), None):
-            return str(away)  # the shared ledger cannot answer, so that nothing can be tried
+            return str(away)  # the shared ledger is not available, so no trial can run
         said = next((leaf for leaf in leaves if isinstance(leaf, BudgetExceeded)), None)
         if said is None or refusals(self._llm.budget, self._judge.budget) == before:
             return None
@@ -221,7 +222,7 @@ class Trials:
 
 @final
 class Pool:
-    """So many trials at a time, of one arm or of several."""
+    """Runs trials of one or several arms, with a limit on concurrent ones."""
 
     def __init__(self, limit: int, bar: Progress) -> None:
         self._limit = limit
@@ -229,7 +230,7 @@ class Pool:
         self._failure: Exception | None = None
 
     async def run(self, due: Iterator[tuple[Trials, Due]]) -> None:
-        """Run these trials. A plain exception, never a group, when the run itself fails."""
+        """Run these trials. If the run itself fails, raise a plain exception, never a group."""
         async with anyio.create_task_group() as around:
             around.start_soon(self._bar.tick)
             async with anyio.create_task_group() as group:
@@ -245,10 +246,10 @@ class Pool:
                 trials, one = next_one
                 if trials.stopped is not None:
                     continue
-                # A task need not await anything, and the run is to be cancelled all the same.
+                # A task may await nothing, but the run must still be cancellable.
                 await checkpoint()
                 await trials.run(one)
-        except Exception as exc:  # of the dataset, of the folder, or ours: tasks' and scorers' are kept
+        except Exception as exc:  # not from tasks or scorers: theirs are stored
             self._failure = self._failure or exc
             scope.cancel()
 
