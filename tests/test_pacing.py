@@ -19,7 +19,7 @@ from hypothesis import given, strategies as st
 
 import lutum
 from lutum import Budget, Estimate, Usage
-from lutum._budget.rate_limits import RateLimits
+from lutum._budget.rate_limits import RateLimits, _Window
 from lutum.abc import RateLimit
 from lutum.dialect.headers import x_rate_limits
 from lutum.testing.wire import (
@@ -409,6 +409,15 @@ def test_any_headers(headers: dict[str, str]) -> None:
         assert found.limit > 0
         assert found.left >= 0
         assert found.period >= 60
+
+
+def test_a_window_that_owes_more_than_it_holds() -> None:
+    """At the start of a window that an overdraft has used up, the next request is due at a later one."""
+    window = _Window(10, 60)
+    window.draw(25, 0.0)
+    assert window.due(5, 30.0) == 120.0
+    assert window.due(5, 60.0) == 120.0
+    assert window.due(6, 60.0) == 180.0
 
 
 @pytest.mark.corpus

@@ -328,6 +328,19 @@ def test_counts_that_contradict_each_other_are_priced(package: Known) -> None:
     assert Pricing.from_genai_prices().cost("known", Usage(5, 1, 10, 10, 3)) is not None
 
 
+def test_a_search_without_a_price_of_its_own_makes_the_cost_an_estimate() -> None:
+    """The package prices searches of some models only; for others the usual fee is added."""
+    pytest.importorskip("genai_prices")
+    pricing = Pricing.from_genai_prices()
+    searched, plain = Usage(10, 1, web_searches=1), Usage(10, 1)
+    for model, known in (("gpt-5", True), ("gpt-4", False)):
+        cost, without = pricing._cost(model, searched, None), pricing._cost(model, plain, None)
+        assert cost is not None
+        assert without is not None
+        assert (cost[1], without[1]) == (known, True)
+        assert cost[0] - without[0] == Decimal("0.01")
+
+
 def test_genai_prices_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the package the error says what to install, when the list is made and not in a turn."""
     monkeypatch.setitem(sys.modules, "genai_prices", None)

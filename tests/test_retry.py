@@ -317,8 +317,9 @@ async def test_an_empty_first_delta_is_an_answer() -> None:
         adapter = FakeAdapter(first, [STARTED, done()])
         turn = lutum.Lutum(adapter, retry=POLICY).text_turn("hello")
         tools = lutum.Toolset(lutum.raw_tool("f", {"type": "object"}))
-        with pytest.raises(lutum.ProviderError):
+        with pytest.raises(lutum.ProviderError) as info:
             await turn.tools(tools).collect()
+        assert info.value.started
         assert len(adapter.exchanges) == 1
 
 
