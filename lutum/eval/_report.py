@@ -101,7 +101,7 @@ class RunReport:
         }
 
     def pass_at_k(self, k: int) -> Rate:
-        """Return the chance that one of `k` trials of a case passes: an unbiased estimate, averaged over cases.
+        """Return the chance that one of `k` trials of a case passes: unbiased, the mean over cases.
 
         Raises:
           BadValue: no case has a score, or a case has fewer than `k` trials with a score.
