@@ -1,12 +1,12 @@
-"""OpenAI for lutum: the Responses API, and Chat Completions with all servers that speak it.
+"""OpenAI for lutum: the Responses API, and Chat Completions at OpenAI and at compatible servers.
 
 responses    `OpenAIAdapter` (developers.openai.com/api/reference/resources/responses)
 chat         `OpenAIChatAdapter` (developers.openai.com/api/reference/resources/chat)
 completions  `OpenAICompletionsAdapter`, for `Lutum(completion=)`
-_options     `OpenAIOptions` and `OpenAIHooks`, for all of them
-_endpoint    where requests go; _profiles, _hosts: what is known about each host
+_options     `OpenAIOptions` and `OpenAIHooks`, for all three adapters
+_endpoint    the base URL and its credential; _profiles, _hosts: the table of known hosts
 _http_adapter, _cloud_adapter   base classes of the adapters; _chunks of the decoders of Chat and Completions
-_errors, _usage, _estimate, _hidden_prompt, _items, _messages   what they share; none of them does I/O
+_errors, _usage, _estimate, _hidden_prompt, _items, _messages   shared helpers; none of them does I/O
 """
 
 from lutum_openai._errors import ERRORS as ERRORS

@@ -1,7 +1,7 @@
-"""The base class of decoders of chunks: Chat Completions and Completions.
+"""The base class of the decoders of Chat Completions and Completions, whose streams consist of chunks.
 
-Chunks have `choices`, then a `finish_reason`, a `usage` in any of them or in one of its own, and at last
-comes `[DONE]`. A server that does not stream answers with one object of the same form.
+Chunks have `choices`, later a `finish_reason`; any chunk, or a separate one, has the `usage`; the last event
+is `[DONE]`. A server that does not stream returns one object of the same form.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lutum_openai._errors import ERRORS
 
 DONE: Final = b"[DONE]"
 NOTHING: Final = frozenset({b"", b"null", b'""', b"[]", b"{}", b"false"})
-"""Values of a member that say nothing."""
+"""Values of a member that carry no information."""
 
 
 class ChunkDecoder(StreamDecoder):
@@ -30,9 +30,9 @@ class ChunkDecoder(StreamDecoder):
 
     Args:
       response: the head of the answer.
-      model: the model asked for, in case no chunk names the one that answers.
-      scope: goes into the turn of `Completed`.
-      usage: the reports of usage.
+      model: the requested model, used if no chunk names a model.
+      scope: the scope of the committed turn.
+      usage: collects the usage reports.
       finish: finish reasons of the dialect.
     """
 
@@ -89,7 +89,10 @@ class ChunkDecoder(StreamDecoder):
             self._complete(out)
 
     def _end(self, out: list[Event], problem: str) -> None:
-        """Complete the turn, unless nothing says that the answer is whole."""
+        """Complete the turn if a finish reason or a final usage shows that the answer is whole.
+
+        Otherwise raise an error with `problem`.
+        """
         if self._finish or (self._started and self._usage.final):
             self._complete(out)
             return
@@ -121,7 +124,7 @@ class ChunkDecoder(StreamDecoder):
         out.append(TurnStarted(self._model, self._response))
 
     def _take_reason(self, reason: str, data: bytes) -> None:
-        """Take a finish reason. One that says that the server broke the answer off is raised."""
+        """Take a finish reason. Raise an error if it means that the server aborted the answer."""
         if (error := self._reasons.broken(reason, self._response, data)) is not None:
             self._done = True
             raise error

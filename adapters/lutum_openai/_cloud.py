@@ -1,4 +1,4 @@
-"""What a cloud's door to OpenAI's APIs refuses, found before anything is sent. PURE."""
+"""Checks of requests to OpenAI's APIs on a cloud: what the cloud refuses is found before sending. No I/O."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ from lutum_openai._options import OpenAIOptions
 
 
 def check_model(place: BedrockPlace | None, model: str, api: Literal["responses", "chat"]) -> None:
-    """Refuse a model that the door does not serve over an API. Called before its URL is made.
+    """Refuse a model that the cloud's endpoint does not serve over this API.
+
+    Called before the request's URL is made.
 
     Raises:
-      BadValue: names the door that does.
+      BadValue: the model is not served here; the message names the endpoint that serves it.
     """
     if place is not None:
         place.check_model(model, api)
 
 
 def check_cloud(prepared: Prepared, options: OpenAIOptions, door: CloudDoor | None) -> None:
-    """Refuse a request that needs what the door lacks.
+    """Refuse a request that needs a feature that the cloud's endpoint lacks.
 
     Raises:
-      BadValue: names the field.
+      BadValue: a feature is missing there; the error names the field.
     """
     if door is None:
         return

@@ -26,10 +26,10 @@ from lutum_openai._profiles import Profile
 
 
 class OpenAICloudAdapter(OpenAIHttpAdapter):
-    """An adapter of an API that Amazon Bedrock and Microsoft Foundry have too."""
+    """An adapter of an API that Amazon Bedrock and Microsoft Foundry offer too."""
 
     api: ClassVar[Literal["chat", "responses"]]
-    """The API, as the doors of Bedrock name it."""
+    """The API's name in `BedrockPlace.check_model`."""
 
     def __init__(
         self,
@@ -60,11 +60,11 @@ class OpenAICloudAdapter(OpenAIHttpAdapter):
 
     @abstractmethod
     def _at_bedrock(self, place: BedrockPlace, profile: Profile | None) -> None:
-        """Take a place at Bedrock, and its profile unless the user named one."""
+        """Send requests to `place` on Bedrock, with its `profile` unless the user named one (None)."""
 
     @abstractmethod
     def _at_azure(self) -> None:
-        """Take a place at Azure, whose requests have an `api-key` header also at another address."""
+        """Send requests to Azure. They have an `api-key` header, even if the host name is not Azure's."""
 
     def read_body(self, prepared: Prepared, body: bytes) -> list[Event]:
         """The events of an answer that came whole, such as one of a batch. Pure.
@@ -103,17 +103,17 @@ class OpenAICloudAdapter(OpenAIHttpAdapter):
           model: an id such as `openai.gpt-5.6-luna`; at `runtime` also an inference profile or an ARN.
           region: or `AWS_REGION`, or `AWS_DEFAULT_REGION`.
           door: `runtime` (bedrock-runtime, which AWS recommends) or `mantle` (bedrock-mantle).
-          api_key: a Bedrock API key, sent as a bearer token, or a function that gives one for each request.
-          credentials: `AwsCredentials`, or a function that gives them for each request; they sign it.
-          profile: as the constructor.
+          api_key: a Bedrock API key, sent as a bearer token, or a function that returns one for each request.
+          credentials: `AwsCredentials`, or a function that returns them for each request; they sign it.
+          profile: as in the constructor.
           aws_profile: a profile of the AWS configuration.
-          base_url: the address of the door, where it is another: an endpoint in a private network.
-          prefix: the path before that of the API, which otherwise follows from door and model. With it,
+          base_url: the address of an endpoint in a private network, instead of the public one.
+          prefix: the path before the API's path. By default it follows from door and model. If it is set,
             models are not checked.
 
         Raises:
-          BadValue: no region or no credentials, a region that is not part of a host name, an unknown door,
-            a model that the door does not serve, and as the constructor.
+          BadValue: no region or no credentials, a region that cannot be part of a host name, an unknown
+            door, a model that the door does not serve; or as in the constructor.
         """
         place = bedrock_place(door, region, base_url, prefix)
         place.check_model(model, cls.api)
@@ -154,16 +154,17 @@ class OpenAICloudAdapter(OpenAIHttpAdapter):
 
         Args:
           model: the name of the deployment.
-          resource: the name of the resource; or `AZURE_OPENAI_ENDPOINT`, which is its address.
+          resource: the name of the resource. Default: the address in `AZURE_OPENAI_ENDPOINT`.
           classic: an Azure OpenAI resource (`openai.azure.com`) instead of Foundry (`services.ai.azure.com`).
-          api_version: for the older URLs; without it, `/openai/v1`, which needs none.
-          api_key: the resource's key, or `AZURE_OPENAI_API_KEY`. A function is asked for each request.
-          token: an access token of Entra ID in place of a key, or a function that gives one for each request.
-          profile: as the constructor.
-          base_url: the address of the resource, in place of its name; without a path.
+          api_version: for the older URLs. Without it the URL is `/openai/v1`, which needs no version.
+          api_key: the resource's key. Default: `AZURE_OPENAI_API_KEY`. A function is called for each request.
+          token: an Entra ID access token instead of a key, or a function that returns one for each request.
+          profile: as in the constructor.
+          base_url: the address of the resource without a path, instead of its name.
 
         Raises:
-          BadValue: no resource or no key, a resource that is not part of a host name, and as the constructor.
+          BadValue: no resource or no key, a resource that cannot be part of a host name; or as in the
+            constructor.
         """
         variable = "AZURE_OPENAI_API_KEY"
         signer = azure_signer(api_key, token, header="api-key", variable=variable)

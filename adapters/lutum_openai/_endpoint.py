@@ -1,4 +1,4 @@
-"""Where requests go: OpenAI, Azure or any server that speaks its APIs."""
+"""The endpoint of requests: OpenAI, Azure or any compatible server."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _AZURE_HOSTS = (".openai.azure.com", ".services.ai.azure.com", ".cognitiveservic
 
 
 class OpenAIEndpoint(Struct, frozen=True):
-    """Where requests go.
+    """The address that requests are sent to.
 
     Attributes:
       base_url: without a slash at its end.
-      host: with its port, where the URL names one.
-      azure: authenticates with an `api-key` header instead of a bearer token.
-      api_version: Azure's, in the query; its `/openai/v1` URLs need none.
-      place: a door of Amazon Bedrock; the path before an API is then chosen by the model.
+      host: the host name, with the port if the URL names one.
+      azure: authenticate with an `api-key` header instead of a bearer token.
+      api_version: Azure's version, sent in the query. Azure's `/openai/v1` URLs need no version.
+      place: an endpoint of Amazon Bedrock; there the path before the API's path depends on the model.
     """
 
     base_url: str
@@ -37,18 +37,18 @@ class OpenAIEndpoint(Struct, frozen=True):
 
     @property
     def own(self) -> bool:
-        """OpenAI's own, where a key is required."""
+        """True for OpenAI's own host, where a key is required."""
         return self.host == OWN_HOST
 
     def credential(self, api_key: KeyOrSigner | None) -> RequestSigner | None:
-        """The key or the signer that was given, or `OPENAI_API_KEY`."""
+        """Return the given key or signer, or the key in `OPENAI_API_KEY`."""
         secret = Credential.find(api_key, "OPENAI_API_KEY")
         if self.azure:
             return credential_of(secret, header="api-key", scheme="")
         return credential_of(secret)
 
     def url(self, path: str, model: str = "") -> str:
-        """The URL of a path that begins with a slash, for a model."""
+        """Return the URL of a path for a model. The path begins with a slash."""
         if self.place is not None:
             return self.place.base_url + self.place.prefix_of(model) + path
         query = f"?api-version={quote(self.api_version, safe='')}" if self.api_version else ""
@@ -56,7 +56,7 @@ class OpenAIEndpoint(Struct, frozen=True):
 
 
 def endpoint(base_url: str, api_version: str | None = None) -> OpenAIEndpoint:
-    """The endpoint of a checked base URL."""
+    """Return the endpoint of a base URL that was checked before."""
     parts = urlsplit(base_url)
     host = (parts.hostname or "").lower()
     azure = host.endswith(_AZURE_HOSTS)

@@ -1,4 +1,4 @@
-"""The error words of OpenAI's APIs, and of the servers that speak them."""
+"""The error codes of OpenAI's APIs and of compatible servers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _SERVER: tuple[ErrorKind, int] = ("server", 500)
 _BUSY: tuple[ErrorKind, int] = ("overloaded", 503)
 _LATE: tuple[ErrorKind, int] = ("timeout", 504)
 
-# guides/error-codes, the `code`s of openai-python's types/responses/response_error.py, and what servers
-# that speak this API send.
+# Sources: guides/error-codes, the `code`s of openai-python's types/responses/response_error.py, and codes
+# that compatible servers send.
 _CODES: dict[str, tuple[ErrorKind, int]] = {
     "invalid_api_key": _AUTH,
     "incorrect_api_key": _AUTH,
@@ -66,7 +66,7 @@ _TYPES: dict[str, tuple[ErrorKind, int]] = {
     "billing_error": _BILLING,
     "not_found_error": _MISSING,
     "rate_limit_error": _LIMIT,
-    "tokens": _LIMIT,  # api.openai.com names the limit that was hit
+    "tokens": _LIMIT,  # api.openai.com uses the name of the limit that was hit as the type
     "requests": _LIMIT,
     "server_error": _SERVER,
     "api_error": _SERVER,
@@ -77,4 +77,4 @@ _TYPES: dict[str, tuple[ErrorKind, int]] = {
 }
 
 ERRORS = ErrorTable(codes=_TYPES | _CODES)
-"""Error words of OpenAI's APIs and of the servers that speak them."""
+"""Error codes and types of OpenAI's APIs and of compatible servers."""

@@ -1,8 +1,8 @@
-"""What a model is told besides the request, and billed for: calibrated on the recorded exchanges, PURE.
+"""Hidden prompts: tokens that are billed for a request but are not in its text. No I/O.
 
-Chat templates and hosts put a system prompt of their own before the messages, some a longer one where there
-are tools. The figures are tokens on top of what the text of the request is estimated at, from the dearest
-recorded exchanges of each kind that have no other cause.
+Chat templates and hosts add a system prompt before the messages. For some it is longer if the request has
+tools. Each figure is added to the estimate for the request's text. It comes from recorded exchanges: those of
+its kind with the largest difference that has no other cause.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Final
 
 # Host: without tools, with tools.
 _HOSTS: Final = {
-    "api.venice.ai": (1_560, 1_020),  # its own system prompt, unless a parameter says no
+    "api.venice.ai": (1_560, 1_020),  # Venice's system prompt, unless a parameter turns it off
 }
 
-_AZURE: Final = (0, 130)  # what it tells grok, which is less
+_AZURE: Final = (0, 130)  # Azure's prompt for grok, which is shorter than xAI's
 
-# Model, where it begins behind its maker's name: without tools, with tools. The first that fits counts.
+# Start of the model name without the vendor's prefix: without tools, with tools. The first match counts.
 _MODELS: Final = [
     (re.compile(pattern), figures)
     for pattern, figures in (
@@ -27,7 +27,7 @@ _MODELS: Final = [
         (r"gpt-oss", (64, 78)),  # the date and the knowledge cutoff, for every request
         (r"gpt-5", (0, 65)),
         (r"gpt-(?:3|4(?!o|\.))", (0, 14)),
-        # agents-and-tools/tool-use, "Pricing": 264 to 530, which its API bills too; some 70 more since 4.5
+        # agents-and-tools/tool-use, "Pricing": 264 to 530, billed by Claude's API too; some 70 more since 4.5
         (r"(?:databricks-)?claude-", (30, 640)),
         (r"deepseek-", (0, 270)),
         (r"gemini-3", (-8, 18)),  # its template is shorter than what a message is estimated at
@@ -46,7 +46,7 @@ _MODELS: Final = [
 
 
 def hidden_prompt_tokens(host: str, model: str, *, tools: bool) -> int:
-    """Tokens that are billed for a request, whatever it says."""
+    """Return the tokens that are billed for a request in addition to its text."""
     figures = _HOSTS.get(host)
     if host.endswith(".azure.com") and "grok" in model:
         figures = _AZURE

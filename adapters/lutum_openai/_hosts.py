@@ -1,7 +1,7 @@
-"""The hosts that are known to speak the OpenAI dialects: one row each, every value with its source. No I/O.
+"""The table of known hosts of the OpenAI dialects: one row each, every value with its source. No I/O.
 
-A row is found by the host of the base URL, or by its name: `profile="vllm"`. Servers that people run
-themselves have no host name of their own. At a local address they are found by their default port.
+A row is found by the host of the base URL, or by its name: `profile="vllm"`. Self-hosted servers have no
+fixed host name. At a local address they are found by their default port.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from lutum_openai._profiles import UNKNOWN, Profile
 
 
 class HostRow(Struct, frozen=True, kw_only=True):
-    """What is known about one host.
+    """One row of the table: a host and its profile.
 
     Attributes:
       name: the row's name, as in `profile="groq"`.
-      title: what people call it.
-      hosts: host names. A row is for the name and all names below it. A name with `*` is a pattern.
-      ports: default ports, for servers without a host name of their own.
+      title: the host's usual name.
+      hosts: host names. A row covers the name and all its subdomains. A name with `*` is a pattern.
+      ports: default ports, for self-hosted servers.
       profile: the values.
-      sources: where each value that is not the default comes from, by field.
-      note: what else a user of the host should know.
+      sources: the source of each value that is not the default, by field.
+      note: more information for users of the host.
     """
 
     name: str
@@ -51,7 +51,7 @@ def _row(
     like: HostRow | None = None,
     **values: tuple[Any, str],
 ) -> HostRow:
-    """A row; each keyword is a field of `Profile` with its value and its source. `like` gives the others."""
+    """Return a row. Each keyword is a field of `Profile` with its value and source; the rest is `like`'s."""
     given = {field: value for field, (value, _) in values.items()}
     sources = {field: source for field, (_, source) in values.items()}
     if like is not None:
@@ -398,7 +398,7 @@ HOSTS: tuple[HostRow, ...] = (
         strict=(True, "docs.litellm.ai: passed on to the upstream"),
     ),
 )
-"""The table. A test holds that each value that is not the default has its source."""
+"""The table. A test checks that each value that is not the default has a source."""
 
 PROFILES: dict[str, Profile] = {row.name: row.profile for row in HOSTS} | {
     host: row.profile for row in HOSTS for host in row.hosts if "*" not in host
@@ -409,20 +409,20 @@ _PORTS = {port: row for row in HOSTS for port in row.ports}
 _PATTERNS = tuple((host, row) for row in HOSTS for host in row.hosts if "*" in host)
 _NAMES = {host: row for row in HOSTS for host in row.hosts if "*" not in host}
 
-# Chat templates that models bring with them, at every server that applies them.
+# Models whose chat template has rules of its own. They hold at every server that applies the template.
 _ALTERNATING = re.compile(
     r"gemma-?[123]\b|mistral|mixtral|ministral|magistral|devstral|codestral|pixtral", re.I
 )
 _MISTRALS = re.compile(r"mistral|mixtral|ministral|magistral|devstral|codestral|pixtral", re.I)
 
-_OLDER_GEMINI = re.compile(r"gemini-[12](?!\d)", re.I)  # they do not check signatures
+_OLDER_GEMINI = re.compile(r"gemini-[12](?!\d)", re.I)  # these models do not check signatures
 
 # OpenAI's models that take `max_completion_tokens` only, also behind a gateway that passes parameters on.
 _COMPLETION_TOKENS = re.compile(r"(^|/|\.)(o[1-9]|gpt-[5-9])", re.I)
 
 
 def host_row(host: str) -> HostRow | None:
-    """Return the row of a host, which may have a port; None where none is known."""
+    """Return the row of a host, which may have a port; None if the host is unknown."""
     name, _, port = host.lower().partition(":") if not host.startswith("[") else host.lower().rpartition("]:")
     rest = name
     while rest:
@@ -444,10 +444,10 @@ def profile_of(host: str) -> Profile:
 
 
 def named_profile(profile: Profile | str) -> Profile:
-    """Return a profile that was given as itself or by the name of its row.
+    """Return `profile`, or the profile of the row with that name.
 
     Raises:
-      BadValue: it is neither.
+      BadValue: `profile` is neither a `Profile` nor a known name.
     """
     if isinstance(profile, Profile):
         return profile
@@ -458,7 +458,7 @@ def named_profile(profile: Profile | str) -> Profile:
 
 
 def for_model(profile: Profile, host: str, model: str) -> Profile:
-    """Return the profile with the rules that a model brings to every server of open models."""
+    """Return the profile with the rules of the model, which hold at every server of open models."""
     row = host_row(host)
     if row is not None and row.name in _OWN_MODELS:
         return profile
@@ -474,7 +474,7 @@ def for_model(profile: Profile, host: str, model: str) -> Profile:
 
 
 _OWN_MODELS = frozenset({"openai", "azure", "openrouter", "mistral", "vercel"})
-"""Rows of hosts that adapt messages to each model themselves, or whose row has the models' rules."""
+"""Hosts that adapt messages to each model themselves, or whose row contains the models' rules already."""
 
 
 def is_local(name: str) -> bool:

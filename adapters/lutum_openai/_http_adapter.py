@@ -1,4 +1,4 @@
-"""The base class of the package's adapters: what OpenAI's APIs have in common over HTTP."""
+"""The base class of the package's adapters: the HTTP settings that OpenAI's APIs share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lutum_openai._options import OpenAIHooks, OpenAIOptions
 
 
 class OpenAIHttpAdapter(CloudAdapter):
-    """An adapter of one of OpenAI's APIs. `_endpoint` is where its requests go."""
+    """An adapter of one of OpenAI's APIs. It sends its requests to `_endpoint`."""
 
     errors: ClassVar[ErrorTable] = ERRORS
     options_class: ClassVar[type[Any] | None] = OpenAIOptions
@@ -50,7 +50,7 @@ class OpenAIHttpAdapter(CloudAdapter):
         )
 
     def _account(self, organization: str | None, project: str | None) -> tuple[tuple[str, str], ...]:
-        """Return the headers of an account; OpenAI's own host also has them from the environment."""
+        """Return the headers of an account. For OpenAI's own host the environment has the defaults."""
         if self._endpoint.own:
             organization = organization or os.environ.get("OPENAI_ORG_ID")
             project = project or os.environ.get("OPENAI_PROJECT_ID")

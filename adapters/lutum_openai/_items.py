@@ -1,7 +1,7 @@
-"""What both dialects share in turning one item of a transcript into what it is on the wire. PURE.
+"""Encoding of one item of a transcript: the part that both dialects share. No I/O, no clock, no tasks.
 
-A piece is worked out once per item and never changes: what depends on the rest of the request (ephemerals,
-cache breakpoints, what an image costs) is left to each `_encode`, which joins the pieces.
+A piece is made once per item and never changes. Whatever depends on the rest of the request (ephemerals,
+cache breakpoints, the cost of an image) is added by each `_encode`, which joins the pieces.
 """
 
 from __future__ import annotations
@@ -31,23 +31,24 @@ from lutum.abc import ReplayForm
 from lutum_openai import _estimate
 
 ERROR_MARK = "ERROR: "
-"""Begins the text of a tool result that is an error: the dialects have no flag for it."""
+"""Prefix of the text of a tool result that is an error, because the dialects have no flag for it."""
 
 IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})  # guides/images-vision
 
 
 class OpenAIPiece(Struct, frozen=True):
-    """What one item is on the wire.
+    """The encoded form of one item.
 
     Attributes:
       sent: whole messages, or input items, in order.
-      answers: holds the result of a call that is open: nothing may stand before it.
-      form: of a committed turn, how it goes out.
-      preface: what among `sent` stood before a turn and no item of the transcript holds.
-      images: how many there are; what one takes depends on the model.
-      unbounded: what makes `tokens` worthless, each place named.
-      calls: the ids of its calls as they are sent, where the API wants each to be there once.
-      whole: of a turn that goes out with the ids it came with.
+      answers: the piece is the result of an open call. Nothing may be inserted before it.
+      form: how a committed turn is sent; None for other items.
+      preface: the entries of `sent` that were sent before a turn and are in no item of the transcript.
+      tokens: the estimated tokens, without images.
+      images: the number of images; the tokens of one depend on the model.
+      unbounded: the places of content whose size is unknown. With any of them `tokens` is not a bound.
+      calls: the ids of the item's calls as they are sent, if the API requires unique ids.
+      whole: the piece is a turn that is sent with its original ids.
     """
 
     sent: tuple[bytes, ...]
@@ -62,7 +63,7 @@ class OpenAIPiece(Struct, frozen=True):
 
 
 class Content(Struct, frozen=True):
-    """The parts of a content, and what they take."""
+    """The encoded parts of a content, and their tokens."""
 
     parts: tuple[bytes, ...]
     tokens: int = 0
@@ -74,35 +75,35 @@ class Content(Struct, frozen=True):
         return b"[" + b",".join(self.parts) + b"]"
 
     def piece(self, *sent: bytes, answers: bool = False, more: int = 0) -> OpenAIPiece:
-        """The piece that holds it; `more` tokens stand beside it."""
+        """Return a piece with `sent` and the figures of this content; `more` is added to its tokens."""
         tokens = self.tokens + _estimate.MESSAGE_TOKENS + more
         return OpenAIPiece(sent, answers, tokens=tokens, images=self.images, unbounded=self.unbounded)
 
 
 class ItemEncoder(ABC):
-    """`make` for `Transcript.memo`, for one scope and whatever else (`about`) decides what is sent."""
+    """The `make` function for `Transcript.memo`. The key is the scope and `about`, which decide the bytes."""
 
     __slots__ = ("key", "scope")
 
     name: ClassVar[str]
     api: ClassVar[str]
     sizeless: ClassVar[tuple[bytes, ...]]
-    """Marks of raw JSON whose size no rule of bytes tells."""
+    """Substrings of raw JSON whose token count does not follow from its bytes."""
 
     def __init__(self, scope: str, about: Hashable) -> None:
         self.scope = scope
         self.key = (self.name, scope, about)
 
     def __call__(self, item: Item, before: Transcript) -> OpenAIPiece:
-        """The piece of an item of a transcript.
+        """Return the piece of an item of a transcript.
 
         Raises:
-          BadValue: the API takes no such thing; the field is the item's place.
+          BadValue: the API does not accept the item; the field is its place.
         """
         return self.piece(item, f"input[{len(before)}]", before)
 
     def piece(self, item: Item, field: str, before: Transcript) -> OpenAIPiece:
-        """The piece of an item that stands at `field`, behind the items of `before`."""
+        """Return the piece of the item that follows the items of `before`. Errors name `field`."""
         match item:
             case Message():
                 return self._as_read(self._message(item, field), item.wire)
@@ -128,7 +129,7 @@ class ItemEncoder(ABC):
 
     @abstractmethod
     def _keeps_ids(self, turn: CommittedTurn) -> bool:
-        """Whether the turn's calls go out with the ids that came."""
+        """Return whether the turn's calls are sent with their original ids."""
 
     @abstractmethod
     def _text(self, text: str, role: str) -> bytes: ...
@@ -143,20 +144,20 @@ class ItemEncoder(ABC):
         return role in ("user", "tool")
 
     def _as_received(self, before: Transcript) -> bool:
-        """Whether the calls that are open behind `before` go out with the ids that came."""
+        """Return whether the calls that are open after `before` are sent with their original ids."""
         for at in range(len(before) - 1, -1, -1):
             if not isinstance(item := before[at], ToolResult):
                 return isinstance(item, CommittedTurn) and self._keeps_ids(item)
         return False
 
     def _as_read(self, piece: OpenAIPiece, wire: Raw | None) -> OpenAIPiece:
-        """The piece with the JSON that its item was read from, where that was this dialect's."""
+        """Return the piece with the JSON that its item was read from, if that JSON is of this dialect."""
         if wire is None or wire.adapter != self.name:
             return piece
         return msgspec.structs.replace(piece, sent=(wire.json.encode(),))
 
     def _raw(self, raw: Raw, field: str) -> tuple[bytes, int | None]:
-        """The JSON of a raw part or item of this dialect, and its tokens where they can be told."""
+        """Return the JSON of a raw part or item of this dialect, and its tokens; None if unknown."""
         if raw.adapter != self.name:
             raise BadValue(field, f"raw JSON of the adapter {raw.adapter!r} cannot go to {self.api}")
         json = raw.json.strip().encode()
@@ -190,15 +191,16 @@ class ItemEncoder(ABC):
 
 
 def json_instruction(schema: str) -> str:
-    """Return the instruction for JSON mode, which has no schema and is refused where no message says "JSON".
+    """Return the instruction for JSON mode, which takes no schema.
 
-    It goes last in the input, for its request alone.
+    The API refuses JSON mode if no message contains the word "JSON". The instruction is the last entry of
+    the input, and is sent for this request only.
     """
     return f"Answer with one JSON object, and nothing else, that fits this JSON schema:\n{schema}"
 
 
 def result_parts(result: ToolResult) -> tuple[Part, ...]:
-    """What a tool result says: one text where it is nothing else."""
+    """Return the parts of a tool result; if all are text, they are joined to one."""
     mark = ERROR_MARK if result.is_error else ""
     if all(isinstance(part, Text) for part in result.content):
         return (Text(mark + result.text),)
@@ -206,12 +208,12 @@ def result_parts(result: ToolResult) -> tuple[Part, ...]:
 
 
 def message_tokens(json: bytes) -> int:
-    """Tokens of a whole message or item that is sent as JSON."""
+    """Return the tokens of a whole message or item that is sent as JSON."""
     return _estimate.json_tokens(json)
 
 
 def document_tokens(document: Document) -> int | None:
-    """Tokens of a document; None where nobody here can see its text."""
+    """Return the tokens of a document; None if its text is not available here."""
     if document.data is None:
         return None
     context = _estimate.text_tokens(document.context) if document.context else 0
@@ -222,15 +224,15 @@ def document_tokens(document: Document) -> int | None:
 
 
 def data_url(media_type: str | None, data: bytes) -> str:
-    """A `data:` URL."""
+    """Return a `data:` URL."""
     return f"data:{media_type};base64,{b64encode(data).decode()}"
 
 
 def image_url(image: Image, field: str) -> str | None:
-    """The URL of an image, `data:` where it has its bytes; None of one that has only a file id.
+    """Return the URL of an image, or a `data:` URL with its bytes; None if it has only a file id.
 
     Raises:
-      BadValue: a type that the APIs do not read.
+      BadValue: the APIs do not read images of this media type.
     """
     if image.data is None:
         return image.url

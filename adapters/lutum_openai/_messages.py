@@ -1,4 +1,4 @@
-"""What both dialects share in reading their own JSON, and in writing lines of a batch. PURE."""
+"""Reading of the dialects' own JSON and writing of batch lines: the part that both share. No I/O."""
 
 from __future__ import annotations
 
@@ -22,13 +22,21 @@ _NOT_IN_A_BATCH = frozenset({"stream", "stream_options"})
 
 
 def image_of(url: str) -> Image:
-    """An image by its URL, which may hold it. Raises BadValue, or binascii.Error, where it does not."""
+    """Return the image of a URL or of a `data:` URL.
+
+    Raises:
+      BadValue, binascii.Error: a `data:` URL contains no valid image data.
+    """
     media_type, data = _data(url)
     return Image(url=url) if data is None else Image(media_type, data)
 
 
 def document_of(url: str, title: str | None) -> Document:
-    """A document by its `data:` URL. Raises BadValue, or binascii.Error, where that holds none."""
+    """Return the document in a `data:` URL.
+
+    Raises:
+      BadValue, binascii.Error: the URL contains no valid document.
+    """
     media_type, data = _data(url)
     if data is None:
         raise BadValue("document", "is no data: URL")
@@ -43,11 +51,11 @@ def _data(url: str) -> tuple[str, bytes | None]:
 
 
 UNREADABLE = (*FAULTS, BadValue, binascii.Error, KeyError)
-"""What reading a part may raise; it then stays raw."""
+"""Exceptions that reading a part may raise. The part then becomes a `Raw`."""
 
 
 def with_wire(item: Said, name: str, render: Callable[[], Sequence[bytes]], received: bytes) -> Said:
-    """An item with the JSON it was read from, unless `render` gives just that."""
+    """Return the item with the JSON it was read from, unless `render` returns the same JSON."""
     try:
         rendered = render()
     except BadValue:
@@ -58,7 +66,7 @@ def with_wire(item: Said, name: str, render: Callable[[], Sequence[bytes]], rece
 
 
 def parts_of(content: bytes, part: Callable[[bytes], Part]) -> tuple[Part, ...] | None:
-    """The parts of a content or an output; None where it is neither text nor an array of objects."""
+    """Return the parts of a content or an output; None if it is neither text nor an array of objects."""
     if content.startswith(b'"'):
         return (Text(decode_str(content)),)
     entries = objects(content)
@@ -80,7 +88,7 @@ class _ToolEntry(msgspec.Struct):
 
 
 def tools_of(tools: RawJson | None) -> tuple[ToolDef, ...]:
-    """The functions among the tools of a request, in either dialect's form."""
+    """Return the functions among the tools of a request, in either dialect's form."""
     found = list[ToolDef]()
     for entry in objects(b"" if tools is None else bytes(tools)) or ():
         try:
@@ -95,11 +103,11 @@ def tools_of(tools: RawJson | None) -> tuple[ToolDef, ...]:
 
 
 def batch_line(turn: Turn[Any], id: str, path: str) -> bytes:
-    """A line of the input file of a batch whose `endpoint` is `/v1` and `path`.
+    """Return a line of the input file of a batch whose `endpoint` is `/v1` and `path`.
 
     Raises:
-      BadValue: a blank id, or a turn of another API.
-      UsageError: the request cannot be; the message names the field.
+      BadValue: `id` is blank, or `turn` belongs to another API.
+      UsageError: the request is impossible; the message names the field.
     """
     if not id.strip():
         raise BadValue("id", "is blank")
@@ -114,7 +122,7 @@ def batch_line(turn: Turn[Any], id: str, path: str) -> bytes:
 
 
 def events_of(decoder: Decoder, body: bytes) -> list[Event]:
-    """The events of an answer that came whole."""
+    """Return the events of an answer that was received in one piece."""
     out = list[Event]()
     decoder.feed(body, out)
     decoder.eof(out)

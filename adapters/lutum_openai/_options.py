@@ -13,7 +13,7 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Summary = Literal["auto", "concise", "detailed"]
 Structured = Literal["json_schema", "json_object", "tool"]
 
-# Lutum writes these itself; what a transcript begins with is fixed by its first committed turn.
+# Members that lutum writes itself. The first committed turn of a transcript fixes the start of its requests.
 _OURS = {
     "model": "use .model()",
     "input": "use the transcript, or Raw items",
@@ -29,32 +29,34 @@ _SECRET_HEADERS = frozenset({"api-key", "authorization"})
 
 
 class OpenAIOptions(ProviderOptions, frozen=True, kw_only=True, repr_omit_defaults=True):
-    """Options of one turn (`.ext(OpenAIOptions(...))`) or of an adapter (`options=`); None is "not said".
+    """Options of one turn (`.ext(OpenAIOptions(...))`) or of an adapter (`options=`). None means "not set".
 
-    A turn's options are laid over the adapter's, field by field. They are sent as given: which model takes
-    which changes from month to month, and the API's refusal costs nothing. What an API has no field for is
-    refused before anything is reserved; those say so here.
+    The fields of a turn's options override those of the adapter's. They are sent as given: the options that a
+    model accepts change from month to month, and a request that the API refuses costs nothing. An option that
+    exists in one API only is marked below; the other adapter refuses it before anything is reserved.
 
     Attributes:
       effort: `reasoning.effort`, on Chat Completions `reasoning_effort`.
-      summary: `reasoning.summary`, the readable summary of what the model thought. Responses only.
-      store: keep the answer at the provider. Unsaid: the Responses adapter sends false, so that a turn goes
-        back from the transcript alone; the Chat adapter leaves it out.
-      include: more output to include, beside what lutum asks for itself. Responses only.
-      previous_response_id: the input continues this stored response, whose size nobody can bound. It is
-        sent beside the whole transcript, as given. Responses only.
+      summary: `reasoning.summary`, the readable summary of the model's reasoning. Responses only.
+      store: keep the answer at the provider. If not set, the Responses adapter sends false, because lutum
+        replays a turn from the transcript alone; the Chat adapter leaves it out.
+      include: more output to include, in addition to what lutum requests itself. Responses only.
+      previous_response_id: the input continues this stored response, whose size is unknown. It is sent as
+        given, together with the whole transcript. Responses only.
       prompt_cache_key: routes similar requests to one cache.
       metadata: up to 16 pairs of strings kept with a stored response.
       truncation: `auto` drops the oldest items that do not fit. Responses only.
       verbosity: how long answers are.
-      structured: ask for structured values by a strict schema, the default; by JSON mode, where the schema
-        is only checked on decode; or by a forced `tool`.
-      top_logprobs: log probabilities of that many alternatives for each token; 0 is those of the tokens.
-      user: the older end-user id, for the servers that know no `safety_identifier`.
-      frequency_penalty, presence_penalty: against words that were used, from -2 to 2. Chat Completions only.
+      structured: how structured values are requested: by a strict schema (`json_schema`, the default); by
+        JSON mode (`json_object`), where the schema is checked only when the answer is decoded; or by a
+        forced `tool`.
+      top_logprobs: return log probabilities, with that many alternatives for each token; 0 returns those of
+        the sampled tokens only.
+      user: the older end-user id, for servers that do not know `safety_identifier`.
+      frequency_penalty, presence_penalty: penalties for repeated tokens, -2 to 2. Chat Completions only.
       logit_bias: makes tokens, by their id, likelier or less likely, from -100 to 100. Chat Completions only.
-      server_tools: tools that the provider runs, put before yours; say the same ones in every turn of a
-        transcript. Responses only.
+      server_tools: tools that the provider runs, sent before your tools. Pass the same ones in every turn of
+        a transcript. Responses only.
     """
 
     effort: Effort | None = None
@@ -93,4 +95,4 @@ class OpenAIOptions(ProviderOptions, frozen=True, kw_only=True, repr_omit_defaul
 
 
 class OpenAIHooks(SettingsHooks[OpenAIOptions]):
-    """Hooks of `OpenAIAdapter(hooks=)` and its siblings: they choose a turn's model and options."""
+    """Hooks of the adapters of this package (`hooks=`). They choose a turn's model and options."""

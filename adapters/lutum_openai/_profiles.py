@@ -18,7 +18,7 @@ Bound = Literal["max_tokens", "max_completion_tokens"]
 
 
 class ProfileMeta(StructMeta):
-    """Refuses unknown fields by name; msgspec's own TypeError does not list the known ones."""
+    """Raises BadValue for an unknown field, because msgspec's own TypeError does not list the known ones."""
 
     if not TYPE_CHECKING:  # a typed __call__ would hide the fields from type checkers
 
@@ -31,46 +31,46 @@ class ProfileMeta(StructMeta):
 
 
 class Profile(Struct, metaclass=ProfileMeta, frozen=True, kw_only=True, repr_omit_defaults=True):
-    """What one host takes. `profile=` of an adapter overrides the table of known hosts.
+    """The requirements and limits of one host. `profile=` of an adapter overrides the table of known hosts.
 
-    The defaults are for a host that nobody described: each value is the one that most servers accept.
+    The defaults are for an unknown host: each value is the one that most servers accept.
 
     Attributes:
-      reasoning: members of an assistant message that carry its reasoning back. The first one that the turn
-        has is sent, the others stay behind. None: all that the turn has. Empty: none.
+      reasoning: members of an assistant message in which its reasoning is sent back. The first one that the
+        turn has is sent, the others are left out. None: every one is sent. Empty: reasoning is left out.
       required: the reasoning member without which the host refuses an assistant message with tool calls.
-      filler: the value of `required` where the turn has no reasoning of this host.
+      filler: the value of `required` if the turn has no reasoning of this host.
       max_tokens: the member that bounds the output.
-      default_output: the host's own bound when the request names none: a number of tokens, or `unlimited`
-        when the model's maximum applies. None: unknown, so lutum always sends a bound.
+      default_output: the host's own bound if the request sets none: a number of tokens, or `unlimited` if
+        the model's maximum applies. None means unknown; lutum then always sends a bound.
       system: `any` number of system messages at any place, or `one` at the start. With `one`, the system
         items of the head become one message and later ones become user text between <system> tags.
-      alternate: user and assistant messages must alternate; neighbours of one role are joined.
-      after_tool: takes a user message directly behind a tool message. Elsewhere a short assistant message
-        stands between them.
-      string_content: takes content as one string only, no list of parts.
-      empty_assistant: takes an assistant message without text and calls. Elsewhere it is left out.
-      null_content: takes `content: null` beside calls. Elsewhere the member is left out.
-      developer: takes the role `developer`. Elsewhere such items are sent as `system`.
+      alternate: user and assistant messages must alternate; lutum joins neighbours of one role.
+      after_tool: accepts a user message directly after a tool message. If False, lutum puts a short assistant
+        message between them.
+      string_content: accepts content as one string only, not a list of parts.
+      empty_assistant: accepts an assistant message without text and calls. If False, lutum leaves it out.
+      null_content: accepts `content: null` beside calls. If False, lutum leaves the member out.
+      developer: accepts the role `developer`. If False, such items are sent as `system`.
       think: names of tags that enclose reasoning in the text of an answer, such as `think`.
-      tool_choice: `any` value; only `auto`; or only `auto` while the model thinks.
-      allowed_tools: takes a `tool_choice` that names the tools on offer.
-      strict: takes `strict` in a tool.
+      tool_choice: accepted values: `any` value; only `auto`; or only `auto` while the model thinks.
+      allowed_tools: accepts a `tool_choice` that lists the tools on offer.
+      strict: accepts `strict` in a tool.
       schema: the JSON Schema keywords it enforces: those of `openai`, or `full` JSON Schema.
-      call_signature: JSON of `extra_content` for calls that were made elsewhere, where the host requires one.
+      call_signature: JSON of `extra_content` for calls of other providers, if the host requires a signature.
       call_id: the pattern that the whole id of a call must match. Other ids are replaced by a digest.
-      tool_name: the longest name of a tool.
-      stops: the largest number of stop sequences; None where there is no limit.
+      tool_name: the longest name of a tool, in characters.
+      stops: the largest number of stop sequences; None for any number.
       seed: the member for the seed.
-      file_urls: takes a document by URL.
-      tool_media: takes images and files in tool messages. Elsewhere they are sent in a user message behind
-        the results of the round.
-      usage: takes `stream_options.include_usage`. `increments`: so does this host, but each of its reports
-        counts only what is new since the last one.
+      file_urls: accepts a document by URL.
+      tool_media: accepts images and files in tool messages. If False, lutum sends them in a user message
+        after the results of the round.
+      usage: accepts `stream_options.include_usage`. `increments`: accepts it too, but each usage report
+        counts only the tokens since the previous report.
       effort: how the portable `.effort()` is sent: by the member `reasoning_effort`; by OpenRouter's object
         `reasoning`; by `thinking` or `enable_thinking`, which are on or off; or not at all.
-      cache_tokens: tokens of the shortest prefix that the host caches by itself; None where that is unknown.
-      structured: how values are asked for unless `OpenAIOptions.structured` is set.
+      cache_tokens: tokens of the shortest prefix that the host caches automatically; None if unknown.
+      structured: how structured values are requested unless `OpenAIOptions.structured` is set.
 
     Raises:
       BadValue: a field is unknown or has a value of another type.
@@ -112,7 +112,7 @@ class Profile(Struct, metaclass=ProfileMeta, frozen=True, kw_only=True, repr_omi
                 read = msgspec.convert(value, type, strict=True)
             except msgspec.ValidationError as exc:
                 raise BadValue(f"profile.{name}", f"{value!r} is not allowed: {exc}") from None
-            if read.__class__ is not value.__class__:  # a list where a tuple belongs
+            if read.__class__ is not value.__class__:  # a list instead of a tuple
                 raise BadValue(f"profile.{name}", f"{value!r} is a {value.__class__.__name__}; give a tuple")
 
     def with_max_tokens(self, field: Bound) -> Profile:
@@ -130,4 +130,4 @@ def _types() -> dict[str, Any]:
 
 
 UNKNOWN = Profile()
-"""A host that nobody described."""
+"""The profile of an unknown host."""

@@ -1,4 +1,4 @@
-"""What hosts of the OpenAI dialects accept of JSON Schema in strict mode."""
+"""The subset of JSON Schema that hosts of the OpenAI dialects accept in strict mode."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCHEMAS = SchemaDialect(
     formats=frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}),
 )
 
-# Servers that compile a schema into a grammar (xgrammar, llguidance, GBNF). Measured at vLLM 0.32:
+# For servers that compile a schema into a grammar (xgrammar, llguidance, GBNF). Measured with vLLM 0.32:
 # response_format with maxLength gives strings of that length.
 FULL_SCHEMAS = SchemaDialect(
     name="full",

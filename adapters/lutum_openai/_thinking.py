@@ -1,7 +1,7 @@
-"""Which models may reason unasked, the output bound that follows, and the levels of effort. No I/O.
+"""Models that may reason by default, the output bound that this requires, and the levels of effort. No I/O.
 
-Reasoning counts inside the output bound. A model that reasons unasked and gets a small bound returns an empty
-answer that is billed in full, so only models that are known not to reason get the small one.
+Reasoning counts inside the output bound. A model that reasons by default and gets a small bound returns an
+empty answer that is billed in full. So only models that are known not to reason get the small bound.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from lutum import BadValue, Settings
 from lutum_openai._profiles import Effort
 
 DEFAULT_OUTPUT = 4_096
-"""Without a bound of yours, for models that do not reason: the smallest maximum of a model that is still sold
-(gpt-4o's first version, gpt-3.5-turbo)."""
+"""The default output bound in tokens for models that do not reason. It is the smallest maximum of a model
+that is still sold (gpt-4o's first version, gpt-3.5-turbo)."""
 
 DEFAULT_REASONING_OUTPUT = 16_384
-"""Without a bound of yours, for all others. Moonshot's guide asks for 16,000 at least; OpenAI's
-guides/reasoning recommends to leave room."""
+"""The default output bound in tokens for all other models. Moonshot's guide requires at least 16,000;
+OpenAI's guides/reasoning recommends to leave room."""
 
-# Models that do not reason unless they are asked to. Sources: the model pages of each vendor. Everything else
-# may reason: DeepSeek V4, GLM 4.5 and later, Kimi K2.x, Qwen 3, MiniMax M2, Grok 4, Gemini 2.5 and later,
-# gpt-oss, o1 and later, GPT-5 (DeepSeek-V3#1610, chat-ui#2482, mistral-vibe#1118).
+# Models that do not reason by default. Sources: the model pages of each vendor. All other models may reason:
+# DeepSeek V4, GLM 4.5 and later, Kimi K2.x, Qwen 3, MiniMax M2, Grok 4, Gemini 2.5 and later, gpt-oss, o1 and
+# later, GPT-5 (DeepSeek-V3#1610, chat-ui#2482, mistral-vibe#1118).
 _PLAIN = re.compile(
     r"""
     ^(
@@ -54,18 +54,18 @@ _ASKING = ("reasoning", "thinking", "enable_thinking", "reasoning_effort")
 
 
 def may_reason(model: str) -> bool:
-    """Return whether a model may reason without being asked. True where nothing is known of it."""
+    """Return whether a model may reason by default. True for unknown models."""
     parts = re.split(r"[/:@]|(?<=[a-z])\.(?=[a-z])", model)  # owner/model:tag, vendor.model
     return not any(_PLAIN.search(part) for part in parts if part)
 
 
 def hides_reasoning(model: str) -> bool:
-    """Return whether a model is one of OpenAI's that reason without showing it."""
+    """Return whether a model is one of OpenAI's reasoning models, whose reasoning is hidden."""
     return _OPENAI_REASONS.search(model) is not None
 
 
 def is_off(effort: str | None, extra_body: dict[str, Any] | None) -> bool:
-    """Return whether a request turns reasoning off, by its effort or by a member of a host."""
+    """Return whether a request turns reasoning off, by its effort or by a host's own member."""
     body = extra_body or {}
     thinking = body.get("thinking")
     if isinstance(thinking, dict) and thinking.get("type") == "disabled":  # pyright: ignore[reportUnknownMemberType]  # JSON
@@ -74,7 +74,7 @@ def is_off(effort: str | None, extra_body: dict[str, Any] | None) -> bool:
 
 
 def default_bound(model: str, effort: str | None, extra_body: dict[str, Any] | None) -> int:
-    """Return the output bound of a request that has none of yours."""
+    """Return the output bound of a request for which the caller set none."""
     if is_off(effort, extra_body):
         return DEFAULT_OUTPUT
     asked = effort is not None or any(name in (extra_body or {}) for name in _ASKING)
@@ -91,15 +91,15 @@ _XHIGH = re.compile(r"(^|/)gpt-(5\.[2-9]|5\.1-codex-max|[6-9])", re.IGNORECASE)
 
 
 def portable_effort(settings: Settings) -> str | None:
-    """Return the effort of the builder; None when it has none."""
+    """Return the effort that was set on the turn's builder; None if it was not set."""
     return None if settings.effort is UNSET else settings.effort
 
 
 def openai_effort(level: str, model: str) -> str | None:
-    """Return OpenAI's level for a portable one; None where nothing needs to be sent.
+    """Return OpenAI's level for a portable one; None if nothing needs to be sent.
 
     Raises:
-      BadValue: the model does not reason, or cannot stop it.
+      BadValue: the model does not reason, or its reasoning cannot be turned off.
     """
     if _NEVER.search(model):
         if level == "none":

@@ -1,4 +1,4 @@
-"""The `usage` object of OpenAI's APIs, and of the servers that speak them, to neutral fields."""
+"""Reading of the `usage` object of OpenAI's APIs and of compatible servers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from lutum.dialect.json import FAULTS, decode_object, encode, is_null, starts_wi
 from lutum.dialect.usage import Reported, cost, count, member
 from lutum_openai._options import OpenAIOptions
 
-# xAI: ten thousand million ticks are a dollar.
+# xAI: a dollar has 10,000,000,000 ticks.
 _TICKS_PER_DOLLAR = 10**10
 
-# Figures, each with its places (an object in the report or "", and a member) in order of preference:
-# Responses, Chat Completions, others.
+# The places of each figure (an object in the report or "", and a member), in order of preference: Responses,
+# Chat Completions, others.
 _FIGURES = {
     "input_tokens": (("", "input_tokens"), ("", "prompt_tokens")),
     "output_tokens": (("", "output_tokens"), ("", "completion_tokens")),
@@ -55,7 +55,7 @@ _FIGURES = {
 
 
 def read_usage(reported: Raw | bytes) -> Reported | None:
-    """Read a usage object; None when it is null or has no figure. Never raises."""
+    """Read a usage object; None if it is null or has no figure. Never raises."""
     if is_null(reported):
         return None
     try:
@@ -90,7 +90,7 @@ def _details(value: Raw | bytes) -> dict[str, Raw]:
 
 
 def read_timings(reported: Raw | bytes | None) -> Reported | None:
-    """Read llama.cpp's `timings`, which its server sends where it leaves `usage` out."""
+    """Read llama.cpp's `timings`, which its server sends when it leaves `usage` out."""
     if not starts_with(reported, b"{"):
         return None
     try:
@@ -105,7 +105,7 @@ def read_timings(reported: Raw | bytes | None) -> Reported | None:
 
 
 def requested_rates(options: OpenAIOptions) -> tuple[str, ...]:
-    """Return the rate that a request asks for, by its `service_tier`."""
+    """Return the rate that a request selects with its `service_tier`."""
     tier = (options.extra_body or {}).get("service_tier", options.service_tier)
     return rates_of(encode(tier)) if isinstance(tier, str) else ()
 
@@ -120,9 +120,10 @@ def rates_of(service_tier: Raw | bytes | None) -> tuple[str, ...]:
 
 
 def _cost(members: Mapping[str, Raw]) -> Decimal | None:
-    """Return the bill of a gateway or host in US dollars; OpenAI itself sends none.
+    """Return the cost that a gateway or host reports, in US dollars. OpenAI itself reports none.
 
-    With keys of the user's own, OpenRouter's `cost` is only its fee, often 0; the upstream bills the rest.
+    If the user brings their own key, OpenRouter's `cost` is only its fee, often 0; the upstream bills the
+    rest.
     """
     ticks = count(members.get("cost_in_usd_ticks"))
     if ticks is not None:

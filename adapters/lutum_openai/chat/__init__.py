@@ -1,14 +1,12 @@
-"""Chat Completions, at OpenAI and at everyone who speaks it.
+"""Chat Completions, at OpenAI and at compatible servers. Only `_adapter` does I/O.
 
-_wire      what the JSON looks like
-_profiles  `Profile`, and what is known about each host
-_encode    PURE: a request to bytes; `_items` turns one item into messages
-_decode    PURE: bytes to events; `_assemble` puts the deltas together, with `_received_call` and
-           `_received_parts`
-_turn      the committed turn: its wire form, its view, and how it goes back
+_wire      the JSON's shapes
+_encode    a request to bytes; `_items` turns one item into messages
+_decode    bytes to events; `_assemble` joins the deltas, with `_received_call` and `_received_parts`
+_turn      the committed turn: its wire form, its view, and its replay
 _unanswered  custom calls of the last turn that no raw message answers
-_messages  PURE: the dialect's own JSON, in and out
-_adapter   the I/O: `OpenAIChatAdapter`
+_messages  the dialect's own JSON, read and written
+_adapter   `OpenAIChatAdapter`
 """
 
 from lutum import result_from_body as result_from_body  # exported by `lutum`

@@ -1,4 +1,4 @@
-"""`OpenAIChatAdapter`: where requests go, with which key, over which transport. The only room with I/O."""
+"""`OpenAIChatAdapter`: the endpoint, key and transport of requests. The only module here with I/O."""
 
 from __future__ import annotations
 
@@ -23,34 +23,37 @@ from lutum_openai.chat import _decode, _encode, _turn, _unanswered, _wire
 
 @final
 class OpenAIChatAdapter(OpenAICloudAdapter):
-    """Chat Completions, at OpenAI or wherever it is spoken. Its name, as in `Raw`, is `openai-chat`.
+    """Chat Completions, at OpenAI or at a compatible server. The adapter's name, as in `Raw`: `openai-chat`.
 
-    A tool result that is an error begins with `ERROR: `: the dialect has no flag for it.
+    A tool result that is an error begins with `ERROR: `, because the dialect has no flag for it.
 
     Args:
-      model: used where a turn names none. On Azure, the deployment's name.
-      api_key: or `OPENAI_API_KEY`. A function is asked for each request; a `RequestSigner` signs it. Only
-        api.openai.com demands one.
-      base_url: `https://api.openai.com/v1`, or `OPENAI_BASE_URL`. On Azure `https://NAME.openai.azure.com`
-        and `api_version`, or with `/openai/v1` behind it; the key then goes in an `api-key` header.
+      model: the default for turns without a model. On Azure, the deployment's name.
+      api_key: the key; default: `OPENAI_API_KEY`. A function is called for each request; a `RequestSigner`
+        signs each request. Only api.openai.com requires a key.
+      base_url: default: `OPENAI_BASE_URL`, else `https://api.openai.com/v1`. On Azure, either
+        `https://NAME.openai.azure.com` with `api_version`, or the same URL with `/openai/v1` appended; the
+        key is then sent in an `api-key` header.
       api_version: Azure's `api-version`.
-      profile: a `Profile`, or the name of a known host (docs/hosts.md). Without it, the row of the URL's
-        host, with what is known about the model's chat template.
+      profile: a `Profile`, or the name of a known host (docs/hosts.md). Default: the row of the URL's host,
+        adapted to the model's chat template if that is known.
       organization: `OpenAI-Organization`; for api.openai.com also from `OPENAI_ORG_ID`.
       project: `OpenAI-Project`; for api.openai.com also from `OPENAI_PROJECT_ID`.
-      http_client: an `httpx.AsyncClient` of yours.
-      replay_scope: endpoint and account family whose turns are replayed exactly; the URL's host unless said.
-      default_max_output_tokens: sent where a turn says nothing; 4,096, or 16,384 for a model that reasons.
-      max_tokens_field: the member that bounds the output; `auto` is the profile's.
-      cache_control: lifetime of cache breakpoints as Claude has them, for gateways to Claude; unsaid, none.
-      options: under those of each turn.
-      hooks: settle the model and the options of a turn when it starts.
+      http_client: your `httpx.AsyncClient`.
+      replay_scope: the endpoint and account family whose turns are replayed exactly. Default: the URL's host.
+      default_max_output_tokens: the output bound of turns that set none. Default: 4,096, or 16,384 for a
+        model that reasons.
+      max_tokens_field: the member that bounds the output; `auto` takes it from the profile.
+      cache_control: lifetime of Claude's cache breakpoints, for gateways to Claude. Default: no breakpoints.
+      options: defaults for the options of each turn.
+      hooks: choose the model and the options of a turn when it starts.
 
-    It opens nothing before its first request and works without `async with`; `aclose` closes its idle
-    connections. The environment is read here and never again.
+    The adapter opens no connection before its first request and works without `async with`; `aclose` closes
+    its idle connections. Environment variables are read by the constructor only.
 
     Raises:
-      BadValue: a blank model, a URL that is none, Azure without a version, a client that is none.
+      BadValue: `model` is blank, `base_url` is not a URL, an Azure URL lacks a version, or `http_client` is
+        not a client.
     """
 
     endpoints: ClassVar[tuple[str, ...]] = ("/chat/completions", "/chat", "/completions")
@@ -119,7 +122,7 @@ class OpenAIChatAdapter(OpenAICloudAdapter):
 
     @property
     def profile(self) -> Profile:
-        """What the adapter takes its host to accept, for its own model."""
+        """The profile that the adapter uses for its own model."""
         return _encode.profile_for(self._config, self._model)
 
     def with_profile(self, profile: Profile | str) -> OpenAIChatAdapter:
@@ -134,28 +137,28 @@ class OpenAIChatAdapter(OpenAICloudAdapter):
         return prepared
 
     def open_items(self, transcript: Transcript) -> tuple[bytes, ...]:
-        """The provider's calls in the last turn that no raw item behind it answers. Pure."""
+        """Return the provider's calls in the last turn that no raw item after it answers. Pure."""
         return _unanswered.unanswered_items(transcript, self._config.scope)
 
     def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
-        """Whether `turn` goes back exactly to that scope; the model does not matter here. Pure."""
+        """Return whether `turn` can be replayed exactly to `scope`, whatever the model. Pure."""
         form = _turn.replay_form(turn, scope, model)
         return _turn.form_at(form, turn, _encode.profile_for(self._config, model))
 
     def first_difference(self, earlier: Prepared, later: Prepared) -> str | None:
-        """JSON path in `later` of the first thing that is not as `earlier` sent it. Pure."""
+        """Return the JSON path in `later` of the first entry that differs from `earlier`. Pure."""
         return _encode.first_difference(earlier, later, self._config)
 
     def decoder(self, prepared: Prepared, response: Response) -> Decoder:
-        """The decoder of a successful answer to a request. Pure."""
+        """Return the decoder of a successful answer to a request. Pure."""
         return decoder_for(prepared, response, self._config)
 
 
 def chat_url(endpoint: _endpoint.OpenAIEndpoint) -> str:
-    """Where an endpoint takes requests; Azure has the model in the URL, or its own `/openai/v1`.
+    """Return the URL of Chat requests. Azure's URLs contain the model, or end in `/openai/v1`.
 
     Raises:
-      BadValue: an Azure URL that needs an api-version.
+      BadValue: an Azure URL that needs an api-version has none.
     """
     path = urlsplit(endpoint.base_url).path
     if not endpoint.azure or path.endswith("/v1") or "/deployments/" in path or path.endswith("/models"):
@@ -169,7 +172,7 @@ def chat_url(endpoint: _endpoint.OpenAIEndpoint) -> str:
 
 
 def decoder_for(prepared: Prepared, response: Response, config: _encode.ChatConfig) -> Decoder:
-    """The decoder of the answer to a request."""
+    """Return the decoder of the answer to a request."""
     value_tool = _encode.value_tool(prepared.request, config)
     return _decode.ChatDecoder(
         response,

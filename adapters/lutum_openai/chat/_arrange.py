@@ -1,7 +1,8 @@
-"""The messages of a request in the order and number that a host takes. No I/O.
+"""Arrange the messages of a request in the order and number that a host accepts. No I/O.
 
-Everything here depends only on neighbours, and a message that stands before an assistant message never
-changes again, so requests only grow. Cache breakpoints are written here too; no cached message has them.
+Each step depends only on neighbouring messages, and a message before an assistant message never changes
+again. So later requests only append. Cache breakpoints are written here too; the memoized messages do not
+contain them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from lutum_openai._profiles import Profile
 from lutum_openai.chat import _wire
 
 BRIDGE = b'{"role":"assistant","content":"OK."}'
-"""Stands between a tool message and a user message where the host demands one."""
+"""The message between a tool message and a user message, if the host requires one there."""
 
 BREAKPOINTS = {
     "5m": b'{"type":"ephemeral"}',
@@ -26,7 +27,7 @@ _TALKING = ("user", "assistant")
 
 
 def arranged(messages: Sequence[bytes], head: int, profile: Profile) -> list[bytes]:
-    """Return the messages as a host takes them; the first `head` ones are the head's system messages."""
+    """Return the messages as a host accepts them; the first `head` ones are the head's system messages."""
     found = list(messages)
     if profile.system == "one" and head > 1:
         found[:head] = [_joined(found[:head])]
@@ -36,14 +37,15 @@ def arranged(messages: Sequence[bytes], head: int, profile: Profile) -> list[byt
 
 
 def late_system(text: str) -> bytes:
-    """Return a system message that stands behind the head, for a host that takes one at the start only."""
+    """Return a system message that follows the head, for a host that accepts one at the start only."""
     return b'{"role":"user","content":%b}' % encode(f"<system>\n{text}\n</system>")
 
 
 def mark(messages: list[bytes], stable: int | None, head: int, breakpoint: bytes) -> None:
     """Write `cache_control` into the last message of the head and the last before the first ephemeral.
 
-    Claude behind a gateway caches up to there; a string content becomes a text part for it.
+    Claude behind a gateway caches the request up to these messages. A string content becomes a text part,
+    because only a part can have `cache_control`.
     """
     end = len(messages) if stable is None else stable
     places = list[int]()
@@ -59,7 +61,7 @@ def mark(messages: list[bytes], stable: int | None, head: int, breakpoint: bytes
 
 def role_of(message: bytes) -> str:
     """Return the role of a message."""
-    for role in ("user", "assistant", "tool", "system"):  # as lutum writes them, without decoding
+    for role in ("user", "assistant", "tool", "system"):  # messages that lutum wrote need no decoding
         if message.startswith(b'{"role":"%b",' % role.encode()):
             return role
     return string(decode_object(message).get("role")) or ""
@@ -82,12 +84,12 @@ def _alternating(messages: Iterable[bytes], profile: Profile) -> Iterable[bytes]
 
 
 def _takes_more(message: bytes) -> bool:
-    """A message with calls is followed by their results, so nothing may be joined to it."""
+    """Return False for a message with calls: nothing may be joined to it, because their results follow."""
     return b'"tool_calls"' not in message and b'"function_call"' not in message
 
 
 def _joined(messages: Sequence[bytes]) -> bytes:
-    """Messages of one role as one; members of later ones that the first has not are kept."""
+    """Join messages of one role. Members that only a later message has are kept."""
     whole = dict[str, Raw]()
     contents = list[bytes]()
     for message in messages:

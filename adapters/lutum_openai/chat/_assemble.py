@@ -1,7 +1,7 @@
-"""Deltas to the message that the non-stream answer would hold. PURE.
+"""Join deltas to the message that the answer would contain without streaming. No I/O, no clock, no tasks.
 
-Strings are joined, calls and reasoning details are told apart by what servers really send, everything else
-keeps its bytes. What cannot be joined with certainty leaves a reason in `inexact`.
+Strings are joined. Calls and reasoning details are separated by rules that follow real servers. Everything
+else keeps its bytes. If the pieces of a member cannot be joined with certainty, `inexact` gets a reason.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from lutum_openai.chat._received_call import ReceivedCall, arguments_of, id_of
 from lutum_openai.chat._received_parts import ListEntry, ReceivedPart, text_of
 
 Shown = tuple[Literal["text", "reasoning", "refusal", "other"], str, bytes]
-"""A piece to show: its kind, its text (for `other` a name), and for `other` the JSON."""
+"""A piece to show as an event: its kind, its text (the name if `other`), and the JSON if `other`."""
 
 _JOINED = frozenset({"content", "refusal", *_wire.REASONING_TEXT})
 _EMPTY = frozenset({b"null", b'""', b"[]", b"{}"})
-_NO_WORDS = frozenset({b"", b'""', b"nu"})  # how an absent, an empty and a null string begin
+_NO_WORDS = frozenset({b"", b'""', b"nu"})  # the first two bytes of an absent, an empty and a null string
 
 
 class ReceivedMessage:
@@ -40,22 +40,22 @@ class ReceivedMessage:
         self.calls = list[ReceivedCall]()
         self.function: ReceivedCall | None = None
         self.inexact: str | None = None
-        self._order = dict[str, None]()  # members as they first came
+        self._order = dict[str, None]()  # members in the order of their first delta
         self._texts = dict[str, list[str]]()
         self._parts: list[ReceivedPart] | None = None
         self._lists = dict[str, list[ListEntry]]()
         self._audio = dict[str, Raw]()
         self._audio_text = dict[str, list[str]]()
         self._others = dict[str, bytes]()
-        self._holders = dict[str, bytes]()  # how the first value of a member begins that is not null
+        self._holders = dict[str, bytes]()  # first byte of each member's first value that is not null
 
     def take(self, members: dict[str, Raw]) -> Iterator[Shown]:
-        """Take every member of a delta but its calls; yields what it shows.
+        """Take every member of a delta except its calls. Yields the pieces to show.
 
         Raises:
-          msgspec.DecodeError: a member is not of its type.
+          msgspec.DecodeError: a member has the wrong type.
         """
-        # The same words under two names are shown once; those of the details only where there are no others.
+        # The same reasoning under two names is shown once. That of the details is shown only without others.
         worded = any(bytes(members.get(name, b""))[:2] not in _NO_WORDS for name in _wire.REASONING_TEXT)
         reasoned = False
         for name, raw in members.items():
@@ -72,7 +72,7 @@ class ReceivedMessage:
                 and first not in (b"n", self._holders[name])
                 and bytes(raw) not in _EMPTY
             ):
-                # A string and then a list, or the other way round: each is kept as far as one member can.
+                # A string and then a list, or the reverse. Both are kept if one member can hold them.
                 if name != "content" or b"{" in (first, self._holders[name]):
                     self._left_out(name)
                     yield "other", name, copied(raw)
@@ -94,7 +94,7 @@ class ReceivedMessage:
                 for part in decode_array(raw):
                     yield from self._take_part(copied(part))
             elif name == "content" and not is_null(raw):
-                # Cloudflare's JSON mode sends the decoded object; requests take a string alone.
+                # Cloudflare's JSON mode sends the decoded object, but requests accept only a string.
                 text = copied(raw).decode()
                 self.inexact = self.inexact or "the content came as JSON, and goes back as its text"
                 self._take_text(text)
@@ -107,7 +107,7 @@ class ReceivedMessage:
                 self._take_other(name, copied(raw))
 
     def goes_on(self, name: str, text: str) -> bool:
-        """Take a further piece of a string member; False where there is none yet, or it is parts."""
+        """Append a piece to a string member. Returns False if the member has no string yet, or has parts."""
         pieces = self._texts.get(name)
         if pieces is None:
             return False
@@ -115,19 +115,19 @@ class ReceivedMessage:
         return True
 
     def call_for(self, members: dict[str, Raw], fallback_id: str) -> ReceivedCall:
-        """The call that a delta goes on with, or a new one.
+        """Return the call that a delta continues, or a new one.
 
-        Servers send an index, or whole calls without one, or index 0 for every whole call, or an id of its
-        own with every delta:
+        Servers differ. Some send an index; some send whole calls without an index, or with index 0 for each;
+        some send a new id with every delta. The rules:
 
-        - A new id begins a new call only where a name comes with it.
-        - A name behind complete arguments begins a new call, also with the index of the call before and
+        - A new id begins a new call only if the delta has a name too.
+        - A name after complete arguments begins a new call, even with the index of the previous call and
           without an id (Gemini behind gateways: hermes-agent#62937, gcli2api#406, new-api#671,
-          litellm#37792), unless the delta says the same call again.
+          litellm#37792), unless the delta repeats the same call.
         - An id that an earlier call has is made unique (Kimi: nanobot#4473; MiMo: oh-my-pi#2055), because
           a result belongs to one call.
-        - Metadata such as a signature may come in a delta of its own, before or after its call
-          (open-webui/computer#224). It makes no call: see `settle_calls`.
+        - Metadata such as a signature may come in a separate delta, before or after its call
+          (open-webui/computer#224). It does not make a call: see `settle_calls`.
         """
         index, id = count(members.get("index")), id_of(members.get("id"))
         function = members.get("function")
@@ -165,7 +165,7 @@ class ReceivedMessage:
         return found
 
     def settle_calls(self) -> None:
-        """Give metadata that came without a call to the call beside it, at the end of the answer."""
+        """At the end of the answer, move metadata that came without a call to the call next to it."""
         for at, call in reversed(list(enumerate(self.calls))):
             if not call.bare:
                 continue
@@ -196,7 +196,7 @@ class ReceivedMessage:
         return call, piece
 
     def json(self) -> bytes:
-        """The whole message, members in the order in which they first came."""
+        """Return the whole message, with its members in the order of their first delta."""
         members: dict[str, Raw] = {"role": Raw(b'"assistant"')}
         for name in self._order:
             value = self._member(name)
@@ -255,7 +255,7 @@ class ReceivedMessage:
             yield "other", f"content.{read.type}", part
 
     def _take_odd_part(self, part: bytes) -> Iterator[Shown]:
-        """Take an entry of a content list that is not an object: a string is text."""
+        """Take an entry of a content list that is not an object. A string counts as text."""
         text = string(part)
         if text:
             self._add_part(ReceivedPart("text", {"type": Raw(b'"text"')}, [text]))
@@ -271,7 +271,7 @@ class ReceivedMessage:
             self._parts.append(part)
 
     def _take_audio(self, raw: Raw) -> Iterator[Shown]:
-        """`data` and `transcript` come in pieces; what is said aloud is text."""
+        """Take a piece of `audio`. `data` and `transcript` come in pieces. The transcript counts as text."""
         for name, value in decode_object(raw).items():
             if name in ("data", "transcript") and starts_with(value, b'"'):
                 piece = string(value) or ""

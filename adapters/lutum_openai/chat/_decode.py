@@ -1,12 +1,12 @@
-"""One response's bytes to events. PURE.
+"""Decode one response's bytes to events. No I/O, no clock, no tasks.
 
 A turn is complete
   - at `[DONE]`, after a `finish_reason` that is not empty; or, from servers that leave every reason empty,
     after the usage of the whole answer (a chunk without choices);
-  - at the end of a response without `[DONE]`, after a `finish_reason`, with no part of a further event.
-    After `tool_calls` the usage must have come too: Together ends each call of several with a reason.
+  - at the end of a response without `[DONE]`, after a `finish_reason`, if no partial event follows. After
+    `tool_calls` the usage is required too, because Together sends that reason after each of several calls;
   - at the end of a JSON body, from servers that do not stream.
-Everything else is a cut stream, and gives no `Completed`.
+Any other end is a cut stream, without `Completed`.
 """
 
 from __future__ import annotations
@@ -51,28 +51,29 @@ from lutum_openai.chat._received_call import ReceivedCall
 from lutum_openai.chat._think import Piece, TagSplitter
 
 PATIENCE = 8
-"""So many chunks in a row that are not plain, and none is tried any more: a failed try is not free."""
+"""After this many chunks in a row that are not plain, the fast path is not tried again, because a failed try
+costs time."""
 
 
-# Members of a chunk that have events of their own, or say nothing that is not in one.
+# Members of a chunk that have their own events, or whose content is in another event.
 _PLAIN = frozenset({"id", "object", "created", "model", "choices", "usage", "error"})
 _PADDING = frozenset({"obfuscation", "p"})  # against traffic analysis: OpenAI, Mistral
 
 
 @final
 class ChatDecoder(ChunkDecoder):
-    """Decode one answer; nothing after `[DONE]` is looked at.
+    """Decodes one answer. Data after `[DONE]` is ignored.
 
     Args:
       response: the head of the answer.
-      model: the model asked for, in case the stream does not say which one answers.
-      scope, inexact_reason: go into the committed turn.
+      model: the requested model, used if the stream does not name a model.
+      scope, inexact_reason: fields of the committed turn.
       structured: the text is the JSON of a value.
       value_tool: the forced tool whose arguments are the value.
-      estimate: what is taken for the input where the server never says.
+      estimate: used as the input tokens if the server never reports them.
       hidden_reasoning: counts are lower bounds.
-      rates: the rates that the request asked for, until the answer names one.
-      increments: each usage report counts only what is new since the last one.
+      rates: the rates that the request selected, used until the answer names one.
+      increments: each usage report counts only the tokens since the previous report.
       think: names of tags that enclose reasoning at the start of the text.
     """
 
@@ -102,7 +103,7 @@ class ChatDecoder(ChunkDecoder):
 
         self._message = ReceivedMessage()
         self._tokens = SampledTokens()
-        self._plain = PATIENCE  # what is left of it
+        self._plain = PATIENCE  # how many more failed tries are allowed
         self._fingerprint: tuple[str | None, str | None, str | None] | None = None
         self._seen = dict[str, bytes]()
         self._rates = rates
@@ -118,9 +119,9 @@ class ChatDecoder(ChunkDecoder):
         super()._take(name, data, out)
 
     def _take_plain(self, data: bytes, out: list[Event]) -> bool:
-        """Take a chunk that goes on with what the chunk before said; False where it does anything else.
+        """Take a chunk that only continues the previous text or reasoning. Returns False for any other chunk.
 
-        A member that is null or empty adds nothing, so what came here before is whole without it.
+        Members that are null or empty add nothing, so ignoring them here loses nothing.
         """
         if not self._started:
             return False
@@ -132,7 +133,7 @@ class ChatDecoder(ChunkDecoder):
         choice = chunk.choices[0]
         fingerprint = (chunk.system_fingerprint, chunk.service_tier, chunk.provider)
         if choice.index or fingerprint != self._fingerprint:
-            self._fingerprint = fingerprint  # the slow way tells whoever watches, once
+            self._fingerprint = fingerprint  # the slow path emits each new value once, as an event
             return False
         delta = choice.delta
         text, content, words = delta.content, delta.reasoning_content, delta.reasoning
@@ -172,7 +173,8 @@ class ChatDecoder(ChunkDecoder):
         self._reports(members, out, alone=not choices)
 
     def _reports(self, members: dict[str, Raw], out: list[Event], *, alone: bool) -> None:
-        """Take the usage of a chunk, wherever it stands; after the choices, whose reason makes it final."""
+        """Take the usage of a chunk from any of its places. Called after the choices, because their finish
+        reason makes the usage final."""
         usage = members.get("usage")
         if is_null(usage):
             usage = member(members, "x_groq", "usage")
@@ -182,7 +184,7 @@ class ChatDecoder(ChunkDecoder):
             self._report(read_timings(timings), timings, out, alone=alone)
 
     def _extras(self, members: dict[str, Raw], out: list[Event]) -> None:
-        """What servers add to a chunk, once for each new value."""
+        """Emit members that servers add to a chunk, once for each new value."""
         for name, raw in members.items():
             if name in _PLAIN or name in _PADDING:
                 continue
@@ -200,7 +202,7 @@ class ChatDecoder(ChunkDecoder):
     def _choice(self, choice: _wire.Choice, data: bytes, out: list[Event]) -> None:
         if bytes(choice.error) not in (b"", b"null"):
             self._raise(b'{"error":' + copied(choice.error) + b"}")
-        # Perplexity sends both: a delta, and in `message` the whole so far; in its bodies the delta is empty.
+        # Perplexity sends a delta, and in `message` the whole text so far; in its bodies the delta is empty.
         whole = self._is_body or is_null(choice.delta)
         delta = choice.message if whole and not is_null(choice.message) else choice.delta
         if starts_with(delta, b"{"):
@@ -228,7 +230,7 @@ class ChatDecoder(ChunkDecoder):
                 bytes(legacy), self._message.function is not None
             ):
                 call, piece = self._message.legacy(legacy)
-                if not self._message.calls:  # llama-cpp-python says each call in both forms
+                if not self._message.calls:  # llama-cpp-python sends each call in both forms
                     self._show_piece(call, piece, out)
         if bytes(choice.logprobs) not in NOTHING:
             logprobs = copied(choice.logprobs)
@@ -280,7 +282,7 @@ class ChatDecoder(ChunkDecoder):
             out.append(ToolCallDelta(call.id, call.name, piece))
 
     def _finish_calls(self, out: list[Event]) -> None:
-        """Give out the calls that are whole now."""
+        """Emit the calls that are complete now."""
         self._message.settle_calls()
         calls = self._message.calls
         if self._message.function is not None and not calls:

@@ -1,8 +1,9 @@
-"""A request to bytes. No I/O: `Prepared` is a function of `TurnRequest` and `ChatConfig`.
+"""Encode a request to bytes. No I/O: `Prepared` is a function of `TurnRequest` and `ChatConfig`.
 
-Body = head (model, tools) + messages joined from cached bytes + tail (everything else), so that request
-1,001 of a conversation encodes one item and is request 1,000 with more at its end. Messages stand where
-they were pushed; `_arrange` joins or bridges neighbours where the host demands it.
+Body = head (model, tools) + messages joined from cached bytes + tail (everything else). So request 1,001 of a
+conversation encodes only one new item, and its messages are those of request 1,000 with more at the end.
+Messages keep the order in which they were pushed; `_arrange` joins or bridges neighbours if the host requires
+it.
 """
 
 from __future__ import annotations
@@ -44,17 +45,17 @@ from lutum_openai.chat._ids import distinct
 from lutum_openai.chat._items import ChatItemEncoder
 from lutum_openai.chat._tools import planned, tool_choice, tool_json
 
-# Members of extra_body that let the server read what is not in the request.
+# Members of extra_body that let the server read input that is not in the request.
 _OPEN_ENDED = ("web_search_options", "plugins", "search_parameters")
 _RESPONSES_ONLY = ("summary", "include", "previous_response_id", "truncation", "server_tools")
 
 
 class ChatConfig(Struct, frozen=True):
-    """What an adapter adds to its requests: where they go and what is said where the request says nothing.
+    """The adapter's part of each request: the endpoint, and defaults for settings that the turn leaves out.
 
-    `url` may hold `{model}`. `by_model`: rules that go with a model are laid over the profile.
-    `secret_headers` are the names of those added when a request is sent. At a `place` of Amazon Bedrock the
-    URL follows from the model.
+    `url` may contain `{model}`. `by_model`: the model's own rules override the profile. `secret_headers`:
+    names of the headers that are added when a request is sent. If `place` is set (Amazon Bedrock), the URL
+    follows from the model.
     """
 
     scope: str
@@ -72,10 +73,10 @@ class ChatConfig(Struct, frozen=True):
 
 
 def prepare(request: TurnRequest, config: ChatConfig) -> Prepared:
-    """The bytes of a request, and what is known about it.
+    """Return the bytes of a request, with its estimate and warnings.
 
     Raises:
-      BadValue: Chat Completions does not take it; names the field.
+      BadValue: Chat Completions does not accept a setting or an item; the error names the field.
     """
     settings = request.settings
     model = config.model if settings.model is UNSET else settings.model
@@ -186,35 +187,35 @@ def _url(config: ChatConfig, model: str) -> str:
 
 
 def options_of(request: TurnRequest, config: ChatConfig) -> OpenAIOptions:
-    """The turn's options laid over the adapter's."""
+    """Return the turn's options merged over the adapter's."""
     given = request.settings.option(OpenAIOptions)
     return config.options if given is None else given.over(config.options)
 
 
 def profile_for(config: ChatConfig, model: str) -> Profile:
-    """The host's profile with the rules of the model, unless the adapter's owner gave one."""
+    """Return the host's profile with the rules of the model, or the profile that the caller chose."""
     return for_model(config.profile, config.host, model) if config.by_model else config.profile
 
 
 def model_of(request: TurnRequest, config: ChatConfig) -> str:
-    """The model that is asked."""
+    """Return the model of a request."""
     return config.model if request.settings.model is UNSET else request.settings.model
 
 
 def structured_mode(request: TurnRequest, config: ChatConfig) -> Structured:
-    """How the request asks for a structured value."""
+    """Return the method by which the request gets a structured value."""
     return options_of(request, config).structured or config.profile.structured
 
 
 def value_tool(request: TurnRequest, config: ChatConfig) -> str | None:
-    """The forced tool whose arguments are the structured value, where it is asked for so."""
+    """Return the forced tool whose arguments are the structured value; None if that method is not used."""
     if request.output is None or structured_mode(request, config) != "tool":
         return None
     return schema_name(request.output.name)
 
 
 def first_difference(earlier: Prepared, later: Prepared, config: ChatConfig) -> str | None:
-    """JSON path in `later` of the first thing that is not as `earlier` sent it; None when it only adds."""
+    """Return the JSON path in `later` of the first entry that differs from `earlier`; None for additions."""
     profile = profile_for(config, model_of(later.request, config))
     mine, other = _tools(earlier.request, config, profile)[0], _tools(later.request, config, profile)[0]
     if (at := differs_at(mine, other)) is not None:
@@ -227,7 +228,7 @@ def first_difference(earlier: Prepared, later: Prepared, config: ChatConfig) -> 
 
 
 def _own(request: TurnRequest, config: ChatConfig) -> tuple[list[bytes], list[int]]:
-    """The messages of a request without its ephemerals, and how many of them stand before each of those."""
+    """Return the messages without ephemerals, and for each ephemeral how many messages precede it."""
     profile = profile_for(config, model_of(request, config))
     encoder = ChatItemEncoder(config.scope, profile)
     pieces = distinct(request.transcript.memo(encoder.key, encoder), profile)
@@ -245,7 +246,7 @@ def _own(request: TurnRequest, config: ChatConfig) -> tuple[list[bytes], list[in
 def _joined(
     request: TurnRequest, encoder: ChatItemEncoder, pieces: Sequence[OpenAIPiece]
 ) -> tuple[Sequence[OpenAIPiece], int | None]:
-    """The pieces with the ephemerals among them, and how many messages stand before the first of those."""
+    """Return the pieces with the ephemerals inserted, and how many messages precede the first ephemeral."""
     if not request.ephemerals:
         return pieces, None
     head = len(request.transcript.head.system) if encoder.profile.system == "one" else 0
@@ -268,7 +269,7 @@ def _joined(
 def _tools(
     request: TurnRequest, config: ChatConfig, profile: Profile
 ) -> tuple[tuple[bytes, ...], str | None]:
-    """The entries of `tools`, the head's first, and why the request is not append-only."""
+    """Return the entries of `tools`, the head's first, and why the request is not append-only (or None)."""
     tools, reason = planned(request.tools, profile)
     name = value_tool(request, config)
     if name is None or request.output is None:
@@ -285,7 +286,7 @@ def _dropped_of_tools(request: TurnRequest, profile: Profile) -> tuple[str, ...]
 
 
 def _instruction(text: str, profile: Profile) -> bytes:
-    """What JSON mode wants said, for this request alone."""
+    """Return the message with the instruction for JSON mode, which is sent for this request only."""
     if profile.system == "one":
         return late_system(text)
     return b'{"role":"system","content":%b}' % encode(text)
@@ -294,7 +295,7 @@ def _instruction(text: str, profile: Profile) -> bytes:
 def _bound(
     request: TurnRequest, config: ChatConfig, model: str, body: dict[str, Any], options: OpenAIOptions
 ) -> tuple[int, int | None]:
-    """The output bound, and once more where nobody set it."""
+    """Return the output bound, and the same bound again if it is the default (else None)."""
     said = request.settings.max_output_tokens
     if said is not UNSET:
         return said, None
@@ -307,7 +308,7 @@ def _bound(
 def _effort(
     request: TurnRequest, config: ChatConfig, options: OpenAIOptions, profile: Profile, model: str
 ) -> dict[str, Any]:
-    """The members for the builder's effort; the turn's own options go before it."""
+    """Return the members that set the effort. The turn's own options take precedence over the builder."""
     level = portable_effort(request.settings)
     given = request.settings.option(OpenAIOptions)
     if level is None or (given is not None and given.effort is not None):
@@ -316,7 +317,7 @@ def _effort(
 
 
 def _with_usage(stream_options: bytes) -> bytes:
-    """Your `stream_options`, with the request for the usage chunk where they do not speak of it."""
+    """Return the caller's `stream_options`, with `include_usage` added if it is missing."""
     if not stream_options.startswith(b"{"):
         return stream_options
     return encode({"include_usage": Raw(b"true"), **decode_object(stream_options)})

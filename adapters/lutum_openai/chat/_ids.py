@@ -1,7 +1,7 @@
-"""Ids of calls that stand in a request twice. No I/O.
+"""Duplicate ids of calls within a request. No I/O.
 
-Some hosts number the calls of each turn anew, and gateways to Claude refuse an id that two calls have. The
-second one gets another id, with its result.
+Some hosts number the calls of each turn from the start again, and gateways to Claude refuse an id that two
+calls have. The second call, with its result, gets another id.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _REPEATED = ReplayForm(False, "ids of its calls are those of earlier calls, so t
 
 
 def distinct(pieces: Sequence[OpenAIPiece], profile: Profile) -> Sequence[OpenAIPiece]:
-    """The pieces of a whole transcript, with the turn's place in an id that an earlier call has."""
+    """Return the pieces of a transcript. A repeated call id gets the position of its turn as a suffix."""
     if not any(piece.calls for piece in pieces):
         return pieces
     found, renamed = list[OpenAIPiece](), dict[str, str]()

@@ -1,4 +1,4 @@
-"""One item of a transcript to the messages it is on the wire. PURE, and worked out once per item."""
+"""Encode one item of a transcript to messages. No I/O, no clock, no tasks. Done once per item."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from lutum_openai.chat import _turn, _wire
 from lutum_openai.chat._arrange import late_system
 
 ELSEWHERE = "(in the next user message)"
-"""What a tool message says whose result is nothing but media that no tool message may hold."""
+"""The text of a tool message if its result consists of media only and the host accepts none there."""
 
 
 @final
 class ChatItemEncoder(ItemEncoder):
-    """`make` for `Transcript.memo`, for one scope and profile."""
+    """The `make` function for `Transcript.memo`, for one scope and profile."""
 
     __slots__ = ("profile",)
 
@@ -33,13 +33,13 @@ class ChatItemEncoder(ItemEncoder):
         self.profile = profile
 
     def piece(self, item: Item, field: str, before: Transcript) -> OpenAIPiece:
-        """The piece of an item that stands at `field`, behind the items of `before`."""
+        """Return the piece of the item that follows the items of `before`. Errors name `field`."""
         if _is_system(item) and self.profile.system == "one" and len(before) > len(before.head.system):
             return self._late_system(item, field)
         return super().piece(item, field, before)
 
     def ephemeral(self, item: Item, field: str) -> OpenAIPiece:
-        """The piece of an item that is sent once. It stands behind the head, whatever its role."""
+        """Return the piece of an item that is sent once. It follows the head, whatever its role."""
         if _is_system(item) and self.profile.system == "one":
             return self._late_system(item, field)
         return super().piece(item, field, Transcript())
@@ -111,8 +111,8 @@ class ChatItemEncoder(ItemEncoder):
         return msgspec.structs.replace(piece, calls=(self._call_id(item, before),))
 
     def _media(self, round: tuple[ToolResult, ...], field: str, before: Transcript) -> Content | None:
-        """What a round's results hold that their tool messages may not, for a user message behind the last:
-        between two results none may stand."""
+        """Return the media of a round's results that tool messages cannot contain. They are sent in a user
+        message after the last result, because no message is allowed between two results."""
         parts = list[Part]()
         for result in round if not self.profile.tool_media else ():
             if media := [part for part in result.content if _is_media(part)]:
@@ -121,15 +121,15 @@ class ChatItemEncoder(ItemEncoder):
         return self._content(tuple(parts), field, "user") if parts else None
 
     def _call_id(self, result: ToolResult, before: Transcript) -> str:
-        """The id by which a result names its call."""
+        """Return the call id that a result is sent with."""
         id = result.call_id
         if (sent := _turn.call_id(id, self.profile)) == id:
             return id
         return id if before.open_calls and self._as_received(before) else sent
 
     def _json(self, parts: tuple[Part, ...], content: Content) -> bytes:
-        """A string where it is one text, which every server takes, else parts. A host that takes strings only
-        gets all texts as one; images need a list everywhere."""
+        """Return one text as a string, which every server accepts; otherwise a list of parts. For a host that
+        accepts strings only, all texts are joined. Images always need a list."""
         texts = [part.text for part in parts if isinstance(part, Text)]
         if len(texts) == len(parts) and (len(parts) == 1 or self.profile.string_content):
             return encode("\n".join(texts))
@@ -144,7 +144,8 @@ class ChatItemEncoder(ItemEncoder):
         return b'{"type":"image_url","image_url":{"url":%b}}' % encode(url)
 
     def _document(self, document: Document, field: str) -> tuple[bytes, ...]:
-        """A file part; plain text goes in as text, which every model reads. Chat knows no citations of it."""
+        """Return a file part, or a text part for plain text, which every model reads. Chat Completions has no
+        citations of documents."""
         title = document.title or "document"
         if document.data is not None and document.media_type == "text/plain":
             try:
@@ -169,7 +170,7 @@ class ChatItemEncoder(ItemEncoder):
 
 
 def _round(before: Transcript, last: ToolResult) -> tuple[ToolResult, ...]:
-    """The results that answer the turn whose calls are open behind `before`, up to `last`."""
+    """Return the results that answer the calls that are open after `before`, up to `last`."""
     found = [last]
     for at in range(len(before) - 1, -1, -1):
         if not isinstance(item := before[at], ToolResult):

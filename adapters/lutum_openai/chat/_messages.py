@@ -1,7 +1,8 @@
-"""Chat Completions' own JSON, in and out: logged or stored messages as transcripts, lines of a batch. PURE.
+"""Chat Completions' own JSON: stored messages to transcripts and back, and lines of a batch. No I/O.
 
-An assistant message becomes a turn, any other the item that says what it says. What that leaves open is kept
-beside it in `wire`, and only where it leaves something open. What no item can say stays a `Raw` item.
+An assistant message becomes a turn, any other message an item with the same content. If the item does not
+determine the JSON, the original JSON is kept in its `wire`. A message that no item can represent becomes a
+`Raw` item.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from lutum_openai.chat import _turn, _wire
 from lutum_openai.chat._items import ChatItemEncoder
 
 _ROLES = frozenset({"user", "system", "developer"})
-# What is written is for whoever takes the dialect as its owner defines it.
+# The written JSON follows OpenAI's own definition of the dialect.
 _PROFILE = profile_of(_endpoint.OWN_HOST)
 
 
@@ -44,20 +45,20 @@ def from_messages(
     model: str = "",
     tools: Iterable[ToolDef] | None = None,
 ) -> Transcript:
-    """The transcript of a list of messages, or of a whole request's body.
+    """Return the transcript of a list of messages, or of the body of a whole request.
 
-    Assistant messages become turns that go back as they are, with their reasoning, to the host they came
-    from: say which. Where a request's `scope` differs, it gets what can be read instead. Other messages
-    become `Message` and `ToolResult` items, which every adapter takes. `to_messages` gives back the same
-    JSON.
+    Assistant messages become turns. They are sent back unchanged, with their reasoning, to the host that they
+    came from: pass it as `scope`. A request with another `scope` gets only their readable content. Other
+    messages become `Message` and `ToolResult` items, which every adapter accepts. `to_messages` returns the
+    same JSON again.
 
     Args:
-      scope: where the turns come from, as an adapter's `scope`: the host, unless it has a `replay_scope`.
-      model: who answered; unsaid, the body's `model`.
-      tools: what the conversation began with, such as `Toolset.definitions`; unsaid, the body's functions.
+      scope: the origin of the turns, as an adapter's `scope`: the host, or the adapter's `replay_scope`.
+      model: the model that answered. Default: the body's `model`.
+      tools: the conversation's first tools, such as `Toolset.definitions`. Default: the body's functions.
 
     Raises:
-      BadValue: not JSON, or no messages; the field is named.
+      BadValue: `messages` is not JSON, or contains no messages; the error names the field.
     """
     body = members_of("messages", messages, "messages")
     if tools is None:
@@ -74,13 +75,14 @@ def from_messages(
 
 
 def to_messages(transcript: Transcript) -> bytes:
-    """The JSON array of the messages of a transcript.
+    """Return the JSON array of the messages of a transcript.
 
-    Turns of this dialect come with everything that was received, turns of others as what they say. What a
-    host refuses of its own answers, only an adapter with its profile knows to leave out.
+    Turns of this dialect keep every received member; turns of other adapters contain their readable content.
+    Members that a host sends but refuses in requests are kept: only an adapter with the host's profile can
+    remove them.
 
     Raises:
-      BadValue: an item that the dialect does not take; the field is its place.
+      BadValue: the dialect does not accept an item; the field is its place.
     """
     written = list[bytes]()
     before, scope = Transcript(), ""
@@ -99,18 +101,19 @@ def to_messages(transcript: Transcript) -> bytes:
 
 
 def batch_line(turn: Turn[Any], id: str) -> bytes:
-    """One line, without its end, of the input file of a batch with the endpoint `/v1/chat/completions`: what
-    `turn` would send, named `id`. Sends and reserves nothing.
+    """Return one line of the input file of a batch with the endpoint `/v1/chat/completions`.
+
+    The line contains the request of `turn`, named `id`, without a line end. Sends and reserves nothing.
 
     Raises:
-      BadValue: a blank id, or no turn of Chat Completions.
-      UsageError: the request cannot be; the message names the field.
+      BadValue: `id` is blank, or `turn` is not a turn of Chat Completions.
+      UsageError: the request is impossible; the message names the field.
     """
     return _messages.batch_line(turn, id, "/chat/completions")
 
 
 class _ChatEntry:
-    """A message as far as it can be read; `answers` is the call that a result of a tool answers."""
+    """The readable members of a message. `answers`: the id of the call that a tool's result answers."""
 
     __slots__ = ("answers", "content", "json", "role")
 
@@ -127,7 +130,7 @@ class _ChatEntry:
 
 
 class _ChatReader:
-    """Messages to items, in order."""
+    """Converts messages to items, in order."""
 
     def __init__(self, scope: str, model: str, tools: tuple[ToolDef, ...]) -> None:
         self.transcript = Transcript()
@@ -149,7 +152,7 @@ class _ChatReader:
                 self._append(Raw(_wire.NAME, message.json.decode()))
 
     def _turn(self, message: _ChatEntry, messages: Sequence[_ChatEntry], behind: int) -> None:
-        """A turn; kept as it is where its calls are not answered as an item can say it."""
+        """Append a turn; or a `Raw` item, if results that items can represent do not answer its calls."""
         scope = self._encoder.scope
         try:
             turn = _turn.turn_from_message(message.json, scope=scope, model=self._model)
@@ -175,7 +178,7 @@ class _ChatReader:
 
 
 def _part(json: bytes) -> Part:
-    """A part; raw where none of ours says it."""
+    """Return a part; `Raw` if no other part can represent it."""
     try:
         members = decode_object(json)
         kind = string(members.get("type"))

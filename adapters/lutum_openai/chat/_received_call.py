@@ -1,4 +1,4 @@
-"""A tool call that is being received: its deltas to the entry of `tool_calls`. PURE."""
+"""A tool call during receipt: joins its deltas to an entry of `tool_calls`. No I/O, no clock, no tasks."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from lutum_openai.chat._received_parts import text_of
 
 
 class ReceivedCall:
-    """A tool call that is being received; `custom` calls are the provider's, see `Completed.open_items`.
+    """A tool call that is being received. `custom` calls are the provider's, see `Completed.open_items`.
 
-    `id` is empty until a delta brings one, or a piece is shown.
+    `id` is empty until a delta has one, or until a piece is shown.
     """
 
     __slots__ = ("_function", "_members", "_pieces", "_whole", "custom", "id", "index", "name", "ready")
@@ -41,7 +41,7 @@ class ReceivedCall:
 
     @property
     def arguments(self) -> str:
-        """The arguments as received, said once; an object where none came, or nothing but blanks."""
+        """The received arguments, without repetitions; `{}` if they are missing or blank."""
         if self._whole is not None:
             return self._whole.decode()
         joined = "".join(self._pieces)
@@ -49,21 +49,21 @@ class ReceivedCall:
 
     @property
     def blank(self) -> bool:
-        """Whether no arguments came."""
+        """True if no arguments were received."""
         return self._whole is None and not "".join(self._pieces).strip()
 
     @property
     def whole(self) -> bool:
-        """Whether the arguments so far are one JSON object."""
+        """True if the arguments so far are one JSON object."""
         return not self.blank and is_object(self.arguments)
 
     @property
     def bare(self) -> bool:
-        """Whether nothing but metadata came: no name and no arguments."""
+        """True if only metadata was received, without a name and arguments."""
         return not self.name and self.blank and not self.custom
 
     def take(self, members: dict[str, Raw]) -> str:
-        """Take a delta; returns the piece of the arguments that it held."""
+        """Take a delta. Returns its piece of the arguments."""
         piece = ""
         for name, raw in members.items():
             if name in ("index", "id") or is_null(raw):
@@ -82,7 +82,7 @@ class ReceivedCall:
         return piece
 
     def adopt(self, other: ReceivedCall) -> None:
-        """Take the metadata that came in a delta of its own, where this call has none."""
+        """Take over the metadata of a separate delta. Values that this call has already are kept."""
         self._members = other._members | self._members
         self._function = other._function | self._function
 
@@ -115,7 +115,7 @@ class ReceivedCall:
             self.name += said
 
     def json(self) -> bytes:
-        """The whole call."""
+        """Return the whole call."""
         streamed = "input" if self.custom else "arguments"
         text = "".join(self._pieces) if self.custom else said_once(self._pieces)
         function = dict(self._function)
@@ -127,13 +127,13 @@ class ReceivedCall:
 
 
 def said_once(pieces: list[str]) -> str:
-    """Return the arguments of a call that some servers send more than once.
+    """Return the arguments of a call without the repetitions that some servers send.
 
-    - `{}` before the real ones (litellm#4537);
-    - all of them again at the end (opencodex#361, codex-lb#284, 9router#2869);
-    - in each delta everything so far (new-api, gateways to Gemini).
+    - `{}` before the real arguments (litellm#4537);
+    - all arguments again at the end (opencodex#361, codex-lb#284, 9router#2869);
+    - in each delta all arguments so far (new-api, gateways to Gemini).
 
-    What is one JSON object, or none of these, stays as it came.
+    Arguments that are one JSON object already, or match none of these cases, are returned unchanged.
     """
     joined = "".join(pieces)
     if not joined.strip() or is_object(joined):
@@ -163,11 +163,11 @@ _scan = json.JSONDecoder().raw_decode
 
 
 def id_of(raw: Raw | None) -> str:
-    """The id of a call; some servers number them."""
+    """Return the id of a call. Some servers send a number."""
     number = None if starts_with(raw, b'"') else count(raw)
     return text_of(raw) if number is None else str(number)
 
 
 def arguments_of(raw: Raw | None) -> str:
-    """The arguments in a delta: a string, or the object itself."""
+    """Return the arguments in a delta. They are a string, or the object itself."""
     return text_of(raw) if starts_with(raw, b'"') or is_null(raw) or raw is None else bytes(raw).decode()

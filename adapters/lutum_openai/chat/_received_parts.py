@@ -1,4 +1,4 @@
-"""Parts of a message that is being received, and entries of its lists. PURE."""
+"""Parts of a message that is being received, and entries of its lists. No I/O, no clock, no tasks."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lutum.dialect.json import (
     string,
 )
 
-# A piece of them goes on with an entry; entries of other types are whole.
+# Types of entries that come in pieces, with the member that grows; entries of other types come whole.
 _STREAMED_DETAILS = {"reasoning.text": "text", "reasoning.summary": "summary"}
 
 
 class ReceivedPart:
-    """A content part; text, refusals and thinking grow."""
+    """A content part. Text, refusals and thinking grow with further pieces."""
 
     __slots__ = ("kind", "members", "pieces")
 
@@ -28,7 +28,7 @@ class ReceivedPart:
         self.pieces = pieces
 
     def go_on(self, part: ReceivedPart) -> bool:
-        """Take a part that continues this one; False where it is one of its own."""
+        """Append a part that continues this one. Returns False if it is a separate part."""
         if not self.kind or part.kind != self.kind or bytes(self.members.get("closed", b"")) == b"true":
             return False
         if self.kind == "text" and not part.members.keys() | self.members.keys() <= {"type", "text"}:
@@ -50,7 +50,7 @@ class ReceivedPart:
 
 
 class ListEntry:
-    """An entry of a list member; only those of `reasoning_details` are put together."""
+    """An entry of a list member. Only pieces of `reasoning_details` are joined."""
 
     __slots__ = ("_members", "_pieces", "_streamed", "id", "index", "kind", "raw")
 
@@ -80,7 +80,7 @@ class ListEntry:
         return bool(text_of(self._members.get("signature")))
 
     def takes(self, new: ListEntry) -> bool:
-        """Whether `new` is a further piece of this one; a signature ends it."""
+        """Return whether `new` is a further piece of this entry. A signature ends the entry."""
         if not self.kind or new.kind != self.kind or new.index != self.index:
             return False
         if self.kind not in _STREAMED_DETAILS or (self.id and new.id and self.id != new.id):
@@ -108,7 +108,7 @@ class ListEntry:
 
 
 def text_of(raw: Raw | bytes | None) -> str:
-    """A string member; empty where it is absent, null or something else."""
+    """Return a string member; empty if it is absent, null or of another type."""
     try:
         return string(raw) or ""
     except FAULTS:

@@ -1,7 +1,7 @@
-"""Reasoning that stands between tags at the start of an answer's text, as in `<think>...</think>`. No I/O.
+"""Reasoning between tags at the start of an answer's text, as in `<think>...</think>`. No I/O.
 
-Perplexity's sonar-reasoning, MiniMax and servers without a reasoning parser send it so; Bedrock's gpt-oss has
-`<reasoning>`. The turn's wire keeps the text as it came.
+Perplexity's sonar-reasoning, MiniMax and servers without a reasoning parser send it this way; Bedrock's
+gpt-oss uses `<reasoning>`. The turn's wire keeps the text unchanged.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ Piece = tuple[Literal["text", "reasoning"], str]
 
 
 def split(text: str, tags: tuple[str, ...]) -> tuple[str, str]:
-    """Return the reasoning and the rest of a whole text. Without its end tag all of it is reasoning."""
+    """Return the reasoning and the rest of a whole text. Without an end tag, all of it is reasoning."""
     splitter = TagSplitter(tags)
     pieces = [*splitter.feed(text), *splitter.end()]
     reasoning = "".join(piece for kind, piece in pieces if kind == "reasoning")
@@ -20,17 +20,17 @@ def split(text: str, tags: tuple[str, ...]) -> tuple[str, str]:
 
 
 class TagSplitter:
-    """Splits streamed text. `done` once nothing more can change: what follows is text."""
+    """Splits streamed text. If `done` is true, all further text is answer text."""
 
     def __init__(self, tags: tuple[str, ...]) -> None:
         self._tags = tags
         self._held = ""
         self._end: str | None = None  # the tag that ends the reasoning
-        self._trimming = False  # behind the end tag, before the first character of the answer
+        self._trimming = False  # after the end tag, before the first character of the answer
         self.done = not tags
 
     def feed(self, text: str) -> list[Piece]:
-        """Return what is certain about the text so far."""
+        """Return the pieces of the text so far that are certain."""
         if self.done:
             return [("text", text)] if text else []
         self._held += text
@@ -45,7 +45,7 @@ class TagSplitter:
         return found
 
     def end(self) -> list[Piece]:
-        """Return what was held back, at the end of the answer."""
+        """Return the text that was held back. Call it at the end of the answer."""
         held, self._held, self.done = self._held, "", True
         if not held or self._trimming:
             return []
@@ -71,7 +71,7 @@ class TagSplitter:
             return
         keep = next((n for n in range(len(end) - 1, 0, -1) if self._held.endswith(end[:n])), 0)
         sure = self._held[: len(self._held) - keep]
-        sure = sure.rstrip("\n")  # a line end may stand before the end tag
+        sure = sure.rstrip("\n")  # the line end before the end tag is not reasoning
         if sure:
             found.append(("reasoning", sure))
             self._held = self._held[len(sure) :]

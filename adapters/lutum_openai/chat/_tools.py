@@ -14,7 +14,7 @@ from lutum_openai.chat import _wire
 
 
 def planned(plan: ToolPlan, profile: Profile) -> tuple[tuple[bytes, ...], str | None]:
-    """The entries of `tools`, the head's first, and why the request is not append-only."""
+    """Return the entries of `tools`, the head's first, and why the request is not append-only (or None)."""
     head = tuple(tool_json(tool, profile) for tool in plan.head)
     if not plan.new:
         return head, None
@@ -27,13 +27,13 @@ def planned(plan: ToolPlan, profile: Profile) -> tuple[tuple[bytes, ...], str | 
 
 @lru_cache(maxsize=1024)
 def tool_json(tool: ToolDef, profile: Profile) -> bytes:
-    """An entry of `tools`.
+    """Return an entry of `tools`.
 
-    `strict` is sent where the schema has the strict form and the host takes the member: servers such as vLLM
-    hold arguments to the schema only then. A tool without properties has nothing to enforce.
+    `strict` is sent if the schema has the strict form and the host accepts the member, because servers such
+    as vLLM enforce the schema only then. A tool without properties has nothing to enforce.
 
     Raises:
-      BadValue: a name that the host does not take, or a schema that is not a JSON object.
+      BadValue: the host does not accept the name, or the schema is not a JSON object.
     """
     if not _wire.TOOL_NAME.fullmatch(tool.name):
         raise BadValue("tools", f"the name {tool.name!r} has more than letters, digits, _ and -")
@@ -56,10 +56,10 @@ def tool_json(tool: ToolDef, profile: Profile) -> bytes:
 def tool_choice(
     plan: ToolPlan, profile: Profile, host: str, *, value_tool: str | None, thinks: bool
 ) -> bytes | None:
-    """`tool_choice`; None where it is left out, because the host takes nothing but its default.
+    """Return `tool_choice`; None to leave it out, if the host accepts only its default.
 
     Raises:
-      BadValue: a call is required and the host takes `auto` only.
+      BadValue: a call is required and the host accepts `auto` only.
     """
     limited = profile.tool_choice == "auto" or (profile.tool_choice == "auto_while_thinking" and thinks)
     if limited and (value_tool is not None or plan.choice in ("any", "tool")):
@@ -77,16 +77,16 @@ def tool_choice(
     if plan.choice == "none" or plan.available == ():
         return b'"none"'
     if plan.choice == "any" and (only := _only(plan)) is not None:
-        return _named(only)  # with one tool to call, naming it says the same and more hosts enforce it
+        return _named(only)  # same as "required" if there is one tool, and more hosts enforce it
     mode = b'"required"' if plan.choice == "any" else b'"auto"'
     if plan.available is None or not profile.allowed_tools:
-        return mode  # a call of a tool that is not on offer is answered by the core
+        return mode  # the core answers a call of a tool that is not on offer
     names = b",".join(map(_named, plan.available))
     return b'{"type":"allowed_tools","allowed_tools":{"mode":%b,"tools":[%b]}}' % (mode, names)
 
 
 def _only(plan: ToolPlan) -> str | None:
-    """The one tool that may be called."""
+    """Return the tool that may be called if there is only one."""
     names = plan.available
     if names is None:
         names = tuple({tool.name: None for tool in (*plan.head, *plan.new)})

@@ -1,7 +1,7 @@
-"""The committed turn: an assistant message's JSON to wire and view, and how it goes back. PURE.
+"""The committed turn: an assistant message's JSON to wire and view, and its replay. No I/O, no clock.
 
-`turn_from_message` is the one place that makes a Chat turn. What goes back is the wire minus what is
-response-only (the constants just below), with its reasoning as the host's profile wants it.
+`turn_from_message` is the only function that makes a Chat turn. The replayed message is the wire without the
+response-only members (the constants below). The host's profile decides how its reasoning is sent.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ RESPONSE_ONLY = frozenset(
     {
         # url citations; openai-python's ChatCompletionAssistantMessageParam has no such member
         "annotations",
-        "channel",  # Groq's name for the part of a gpt-oss answer; its API reference has it in no request
-        "executed_tools",  # what Groq's compound systems did on their side (console.groq.com, "Compound")
+        "channel",  # Groq's name for the part of a gpt-oss answer; not in requests of its API reference
+        "executed_tools",  # server-side tool runs of Groq's compound systems (console.groq.com, "Compound")
         "index",  # Mistral numbers its deltas; a message has no number
         "obfuscation",  # padding against traffic analysis (openai-python, stream_options param)
         "padding",  # the same, at GitHub Copilot
-        "parsed",  # the content once more, decoded (recorded from api.x.ai); SDKs add it, no request takes it
-        "provider_metadata",  # what the gateway's upstream was billed (vercel.com/docs/ai-gateway)
-        "reasoning_encrypted",  # Venice's flag that reasoning is hidden; it carries none
+        "parsed",  # the decoded content (recorded from api.x.ai); SDKs add it, requests do not accept it
+        "provider_metadata",  # the bill of the gateway's upstream (vercel.com/docs/ai-gateway)
+        "reasoning_encrypted",  # Venice's flag that reasoning is hidden; it contains no reasoning
         "token_id",  # Together: the number of the delta's last token
     }
 )
-"""Members of a received message that are never sent back: the server would not read them. Members that are
-null, and an empty `refusal`, `tool_calls` or `function_call`, say nothing and stay behind too."""
+"""Members of a received message that are never sent back, because the server would not read them. Null
+members and an empty `refusal`, `tool_calls` or `function_call` are left out too."""
 
 RESPONSE_ONLY_IN_CALL = frozenset(
     {
-        "index",  # where the call stands; many servers repeat it in whole messages, no request has it
+        "index",  # the call's position; many servers repeat it in whole messages, requests do not have it
     }
 )
 
 AUDIO_KEEPS = "id"
-"""Of `audio` only its id goes back (openai-python, ChatCompletionAssistantMessageParam)."""
+"""The only member of `audio` that is sent back (openai-python, ChatCompletionAssistantMessageParam)."""
 
 SILENCE = b'{"role":"assistant","content":"(no answer)"}'
-"""Stands for a turn without words where roles must alternate."""
+"""Replaces a turn without text and calls if roles must alternate."""
 
 _EMPTY = frozenset({b"null", b'""', b"[]", b"{}"})
 _ORDER = ("role", "name", "content", "refusal", *_wire.REASONING, "tool_calls", "function_call", "audio")
@@ -95,14 +95,14 @@ def turn_from_message(
     value_tool: str | None = None,
     think: tuple[str, ...] = (),
 ) -> CommittedTurn:
-    """The turn of a whole assistant message; its wire is `message`, byte for byte.
+    """Return the turn of a whole assistant message. Its wire is `message`, byte for byte.
 
     Args:
       value_tool: the forced tool whose arguments are the structured value; its call is text in the view.
       think: names of tags that enclose reasoning at the start of the text.
 
     Raises:
-      msgspec.DecodeError: not a message.
+      msgspec.DecodeError: `message` is not a message.
     """
     members = decode_object(message)
     items = _view(members, value_tool, think)
@@ -120,15 +120,15 @@ def turn_from_message(
 
 
 def replay_form(turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
-    """Whether `turn` goes back exactly to that scope; every model of a host reads the turns of the others."""
+    """Return whether `turn` is replayed exactly to `scope`. All models of a host read each other's turns."""
     return origin_form(turn, _wire.NAME, scope)
 
 
 def form_at(form: ReplayForm, turn: CommittedTurn, profile: Profile) -> ReplayForm:
-    """The form in which a turn goes to a host. What stays behind there makes it inexact, with the reason.
+    """Return the form in which a turn is sent to a host: inexact, with a reason, if a part is left out.
 
     Args:
-      form: its form as far as adapter, scope and the turn itself decide it.
+      form: the form that follows from the adapter, the scope and the turn itself.
     """
     if not form.exact:
         return form
@@ -143,15 +143,15 @@ def form_at(form: ReplayForm, turn: CommittedTurn, profile: Profile) -> ReplayFo
 
 
 def replay_message(turn: CommittedTurn, profile: Profile) -> bytes | None:
-    """The wire as it goes back, its members in a fixed order, unknown ones last.
+    """Return the wire as it is sent back, its members in a fixed order, unknown ones last.
 
-    None for a message without words at a host that refuses such.
+    Returns None for a message without text and calls, if the host refuses such messages.
     """
     members = decode_object(turn.wire)
     sent = {name: bytes(members[name]) for name in _ORDER if name in members}
     sent |= {name: bytes(raw) for name, raw in members.items() if name not in sent}
     listed = sent.get("tool_calls", b"null") not in _EMPTY
-    if listed:  # the same call in its older form, as llama-cpp-python adds it: one of them is answered
+    if listed:  # llama-cpp-python adds the same call in its older form, but only one of the two is answered
         sent.pop("function_call", None)
     calls = listed or not no_function(sent.get("function_call"))
     kept = {"role": b'"assistant"'}
@@ -159,7 +159,7 @@ def replay_message(turn: CommittedTurn, profile: Profile) -> bytes | None:
         if name in RESPONSE_ONLY or name == "role" or name in _wire.REASONING:
             continue
         if name == "content":
-            # Without a call something must be said, and null is refused.
+            # A message without calls needs content, and null is refused.
             if value != b"null" or (calls and profile.null_content):
                 kept[name] = value
             elif not calls:
@@ -187,9 +187,9 @@ def replay_message(turn: CommittedTurn, profile: Profile) -> bytes | None:
 
 
 def view_message(turn: CommittedTurn, profile: Profile) -> bytes | None:
-    """The semantic view as a message: text and refusals, calls with their arguments as received.
+    """Return the semantic view as a message: text and refusals, calls with their arguments as received.
 
-    None for a turn without words at a host that refuses such a message.
+    Returns None for a turn without text and calls, if the host refuses such messages.
     """
     words = "".join(item.text for item in turn.items if isinstance(item, TextItem | RefusalItem))
     calls = [item for item in turn.items if isinstance(item, ToolCallItem)]
@@ -201,7 +201,7 @@ def view_message(turn: CommittedTurn, profile: Profile) -> bytes | None:
     elif profile.null_content:
         members.append(b'"content":null')
     if calls:
-        if profile.required is not None:  # what another model thought stays with its host
+        if profile.required is not None:  # reasoning of another host is not sent, so the filler replaces it
             members.append(b"%b:%b" % (encode(profile.required), encode(profile.filler)))
         members.append(
             b'"tool_calls":[%b]'
@@ -213,14 +213,14 @@ def view_message(turn: CommittedTurn, profile: Profile) -> bytes | None:
 
 
 def call_id(id: str, profile: Profile) -> str:
-    """A call's id as the host takes it: itself, or a digest."""
+    """Return a call's id if the host accepts it, else a digest of it."""
     if re.fullmatch(profile.call_id, id):
         return id
     return sha256(id.encode()).hexdigest()[:9]
 
 
 def call_json(id: str, name: str, arguments: str, profile: Profile) -> bytes:
-    """A tool call that was made elsewhere; its arguments are a string, so whatever was received fits."""
+    """Return a tool call of another provider. Its arguments are a string, so any received text is valid."""
     signed = b"" if profile.call_signature is None else b',"extra_content":' + profile.call_signature.encode()
     return b'{"id":%b,"type":"function","function":{"name":%b,"arguments":%b}%b}' % (
         encode(id),
@@ -231,7 +231,7 @@ def call_json(id: str, name: str, arguments: str, profile: Profile) -> bytes:
 
 
 def thinking_text(raw: Raw | None) -> str | None:
-    """The words of a thinking part: a string, or a list of text parts; None where it is neither."""
+    """Return the text of a thinking part: a string, or a list of text parts; None if it is neither."""
     if raw is None:
         return None
     try:
@@ -255,7 +255,10 @@ def _reasoning_members(sent: dict[str, bytes], profile: Profile, calls: bool) ->
 
 
 def no_function(value: bytes | None, begun: bool = False) -> bool:
-    """Absent, null, or the empty function that servers written in Go fill in; `begun` when one has a name."""
+    """Return whether a `function_call` is absent, null, or the empty function that Go servers send.
+
+    `begun`: an earlier delta began a function already, so a piece without a name continues it.
+    """
     if value is None or value in _EMPTY:
         return True
     if begun:
@@ -265,8 +268,8 @@ def no_function(value: bytes | None, begun: bool = False) -> bool:
 
 
 def _replay_calls(calls: bytes, profile: Profile) -> bytes:
-    """The calls of a turn of this host. Where it demands signatures and none came, as from its older models,
-    each call gets the one for calls that were made elsewhere."""
+    """Return the calls of a turn of this host. If the host requires signatures and the turn has none, as from
+    its older models, each call gets the signature for calls of other providers."""
     sent = list(map(_replay_call, decode_array(calls)))
     if profile.call_signature is not None and b'"thought_signature"' not in calls:
         extra = Raw(profile.call_signature.encode())
@@ -275,7 +278,7 @@ def _replay_calls(calls: bytes, profile: Profile) -> bytes:
 
 
 def _is_empty(members: dict[str, Raw]) -> bool:
-    """A message without text and without a call: the model said nothing, or only thought."""
+    """Return whether a message has neither text nor a call; it may have reasoning."""
     content = members.get("content")
     words = content is not None and bytes(content) not in _EMPTY and not _is_blank(content)
     return not words and not any(
@@ -285,7 +288,7 @@ def _is_empty(members: dict[str, Raw]) -> bool:
 
 
 def _is_blank(content: Raw) -> bool:
-    """Whether content is a list of nothing but empty text and thinking."""
+    """Return whether content is a list that contains only empty text and thinking."""
     if not bytes(content).startswith(b"["):
         return False
     return all(
@@ -299,7 +302,7 @@ def _replay_call(call: Raw) -> bytes:
     kind = bytes(members.get("type", b""))
     dropped = set(RESPONSE_ONLY_IN_CALL)
     if kind != b'"custom"':
-        dropped.add("custom")  # an empty one stands in function calls of servers written in Go
+        dropped.add("custom")  # servers written in Go send an empty one in function calls
     kept = {name: raw for name, raw in members.items() if name not in dropped and not is_null(raw)}
     order = list[str]()
     order += [name for name in ("id", "type", "function", "custom") if name in kept]
@@ -335,7 +338,7 @@ def _view(members: dict[str, Raw], value_tool: str | None, think: tuple[str, ...
 
 
 def _read(decode: Callable[[Raw], T], raw: Raw | None) -> T | None:
-    """A member as it should be; None where it is absent or something else, which the wire keeps."""
+    """Return a decoded member; None if it is absent or of another type. The wire keeps it in any case."""
     try:
         return None if raw is None else decode(raw)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -386,7 +389,7 @@ def _call_items(members: dict[str, Raw], value_tool: str | None) -> list[ViewIte
 
 
 def arguments_text(value: bytes) -> str:
-    """Arguments as the tools get them: blank or absent ones, as for a tool without parameters, are `{}`."""
+    """Return arguments as the tools get them: `{}` if blank or absent, as for a tool without parameters."""
     if value in (b"", b"null"):
         return "{}"
     text = decode_str(value) if value.startswith(b'"') else value.decode()

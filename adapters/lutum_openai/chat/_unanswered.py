@@ -1,4 +1,4 @@
-"""Custom tool calls, which you answer with raw messages: which still wait. PURE."""
+"""Open custom tool calls, which the caller answers with raw messages. No I/O, no clock, no tasks."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from lutum_openai.chat import _wire
 
 
 def unanswered_items(transcript: Transcript, scope: str) -> tuple[bytes, ...]:
-    """The custom calls of the last turn that no raw message behind it answers, as they came.
+    """Return the custom calls of the last turn that no raw message after it answers, as received.
 
-    None where the turn does not go out as it came: what can be read of it holds no such call.
+    Returns no call if the turn is not replayed exactly, because its readable content has no custom calls.
     """
     answers = set[str | None]()
     for at in range(len(transcript) - 1, -1, -1):

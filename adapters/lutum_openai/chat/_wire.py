@@ -1,6 +1,7 @@
-"""What Chat Completions JSON looks like, as far as it is looked into.
+"""The shapes of Chat Completions JSON: the members that lutum reads.
 
-Chunks are read by members, because every server adds its own: what no Struct here names is kept as it came.
+Chunks are read member by member, because every server adds its own. Members that no Struct here names are
+kept unchanged.
 """
 
 from __future__ import annotations
@@ -18,18 +19,17 @@ NAME = "openai-chat"
 
 
 REASONING_TEXT = ("reasoning", "reasoning_content", "thinking", "reasoning_text", "thinking_content")
-"""Members whose string is readable reasoning: OpenRouter, Groq, Ollama and vLLM; DeepSeek, xAI, llama.cpp
-and most others; a few gateways; GitHub Copilot. Where two of them carry the same words, they are shown
-once."""
+"""Members whose string is readable reasoning. They are used by OpenRouter, Groq, Ollama and vLLM; DeepSeek,
+xAI, llama.cpp and most others; a few gateways; GitHub Copilot. The same text in two of them is shown once."""
 
 REASONING = (*REASONING_TEXT, "reasoning_details")
 
 FINISH = FinishTable()
-"""Every word that Chat servers use is in the shared table; see `lutum.dialect.finish`."""
+"""The finish reasons of Chat servers. All are in the shared table; see `lutum.dialect.finish`."""
 
 
 class Choice(Struct):
-    """One choice of a chunk, or of a whole answer. Members are raw: an odd one ends no turn."""
+    """One choice of a chunk or of a whole answer. Members are raw, so a wrong type does not end the turn."""
 
     index: Raw = Raw()
     delta: Raw = Raw()
@@ -44,17 +44,17 @@ class Choice(Struct):
 
     @property
     def number(self) -> int:
-        """Its index; 0 where it is absent or odd."""
+        """The choice's index; 0 if it is absent or of a wrong type."""
         return count(self.index) or 0
 
     @property
     def reason(self) -> str:
-        """Why it ended; empty where it did not, or does not say so."""
+        """The finish reason; empty if the choice has not ended or has no reason."""
         return string(self.finish_reason) or string(member({"d": self.finish_details}, "d", "type")) or ""
 
 
 class ChatPart(Struct):
-    """One part of a content list; only text and thinking are looked into."""
+    """One part of a content list. Only text and thinking are read."""
 
     type: str = ""
     text: str | None = None
@@ -62,7 +62,7 @@ class ChatPart(Struct):
 
 
 def decode_part(raw: Raw | bytes) -> ChatPart:
-    """Read a part; members of an odd type are as if they were absent. Never raises."""
+    """Read a part. Members of a wrong type count as absent. Never raises."""
     try:
         members = decode_object(raw) if starts_with(raw, b"{") else {}
         return ChatPart(
@@ -73,7 +73,7 @@ def decode_part(raw: Raw | bytes) -> ChatPart:
 
 
 class PlainDelta(Struct, forbid_unknown_fields=True, gc=False):
-    """A delta that is a piece of text or of reasoning and nothing else."""
+    """A delta that contains only a piece of text or of reasoning."""
 
     content: str | None = None
     role: str | None = None
@@ -85,7 +85,7 @@ class PlainDelta(Struct, forbid_unknown_fields=True, gc=False):
 
 
 class PlainChoice(Struct):
-    """The one choice of a plain chunk."""
+    """The only choice of a plain chunk."""
 
     delta: PlainDelta
     index: int = 0
@@ -99,7 +99,7 @@ class PlainChoice(Struct):
 
 
 class PlainChunk(Struct, forbid_unknown_fields=True):
-    """The shape of nearly every chunk; any other is read member by member, which takes four times as long."""
+    """The shape of nearly all chunks. Others are read member by member, which takes four times as long."""
 
     choices: tuple[PlainChoice]
     id: str | None = None
@@ -123,19 +123,24 @@ decode_str = msgspec.json.Decoder(str).decode
 encode = msgspec.json.Encoder().encode
 
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_.:-]{1,128}")
-"""More than api.openai.com takes (64 of letters, digits, _ and -): servers differ, and refuse themselves."""
+"""Wider than the names that api.openai.com accepts (64 of letters, digits, _ and -), because servers differ
+and refuse a name themselves."""
 
 FUNCTION_ID = "function_call:"
-"""Begins the id of a legacy `function_call`, which has none: the function's name follows."""
+"""Prefix of the id of a legacy `function_call`, which has no id of its own. The function's name follows."""
 
 
 def copied(raw: Raw) -> bytes:
-    """Its bytes, out of the buffer it pins. Raises UnicodeDecodeError, which a Raw passes over."""
+    """Return a copy of the bytes, which does not keep the whole buffer alive.
+
+    Raises:
+      UnicodeDecodeError: invalid UTF-8, which a `Raw` does not check.
+    """
     copy = bytes(raw)
     copy.decode()
     return copy
 
 
 def is_null(raw: Raw | bytes | None) -> bool:
-    """Absent, or null."""
+    """Return whether a member is absent or null."""
     return raw is None or bytes(raw) in (b"", b"null")

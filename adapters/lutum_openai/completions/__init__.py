@@ -1,8 +1,8 @@
 """Completions: a prompt in, text out (developers.openai.com/api/reference/resources/completions).
 
-_encode   PURE: a request of one user message to bytes
-_decode   PURE: bytes to events
-_adapter  the I/O: `OpenAICompletionsAdapter`
+_encode   a request of one user message to bytes
+_decode   bytes to events
+_adapter  `OpenAICompletionsAdapter`; the only module here with I/O
 """
 
 from lutum_openai.completions._adapter import (

@@ -1,4 +1,4 @@
-"""`OpenAICompletionsAdapter`: where requests go, with which key. The only room with I/O."""
+"""`OpenAICompletionsAdapter`: the endpoint and key of requests. The only module here with I/O."""
 
 from __future__ import annotations
 
@@ -16,27 +16,31 @@ from lutum_openai.completions import _decode, _encode
 
 @final
 class OpenAICompletionsAdapter(OpenAIHttpAdapter):
-    """Completions, at OpenAI or wherever they are spoken: for `Lutum(completion=)`.
+    """Completions, at OpenAI or at a compatible server: for `Lutum(completion=)`.
 
-    It takes one user message of text, and refuses everything else by its name: roles, tools, schemas.
-    Of `OpenAIOptions` it takes `user`, `extra_body` and `extra_headers`.
+    It accepts one user message of text. It refuses roles, tools and schemas; the error names the field. Of
+    `OpenAIOptions` it accepts `user`, `frequency_penalty`, `presence_penalty`, `logit_bias`, `extra_body` and
+    `extra_headers`.
 
     Args:
-      model: used where a request names none. On Azure, the deployment's name.
-      api_key: or `OPENAI_API_KEY`. A function is asked for each request. Only api.openai.com demands one.
-      base_url: `https://api.openai.com/v1`, or `OPENAI_BASE_URL`. On Azure `https://NAME.openai.azure.com`
-        and `api_version`, or with `/openai/v1` behind it; the key then goes in an `api-key` header.
+      model: the default for requests without a model. On Azure, the deployment's name.
+      api_key: the key; default: `OPENAI_API_KEY`. A function is called for each request. Only api.openai.com
+        requires a key.
+      base_url: default: `OPENAI_BASE_URL`, else `https://api.openai.com/v1`. On Azure, either
+        `https://NAME.openai.azure.com` with `api_version`, or the same URL with `/openai/v1` appended; the
+        key is then sent in an `api-key` header.
       api_version: Azure's `api-version`.
-      http_client: an `httpx.AsyncClient` of yours.
-      default_max_output_tokens: sent where a request says nothing; the API's own default is 16.
-      options: under those of each request.
-      hooks: settle the model and the options of a request when it starts.
+      http_client: your `httpx.AsyncClient`.
+      default_max_output_tokens: the output bound of requests that set none. The API's own default is 16.
+      options: defaults for the options of each request.
+      hooks: choose the model and the options of a request when it starts.
 
-    It opens nothing before its first request and works without `async with`; `aclose` closes its idle
-    connections. The environment is read here and never again.
+    The adapter opens no connection before its first request and works without `async with`; `aclose` closes
+    its idle connections. Environment variables are read by the constructor only.
 
     Raises:
-      BadValue: a blank model, a URL that is none, Azure without a version, a client that is none.
+      BadValue: `model` is blank, `base_url` is not a URL, an Azure URL lacks a version, or `http_client` is
+        not a client.
     """
 
     endpoints: ClassVar[tuple[str, ...]] = ("/chat/completions", "/completions")
@@ -81,25 +85,25 @@ class OpenAICompletionsAdapter(OpenAIHttpAdapter):
         return _encode.prepare(request, self._config)
 
     def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
-        """No turn goes back: there is nowhere to put one. Pure."""
+        """Return an inexact form, because a prompt has no place for earlier turns. Pure."""
         return _encode.replay_form(turn)
 
     def first_difference(self, earlier: Prepared, later: Prepared) -> str | None:
-        """`$.prompt`, unless the later prompt goes on from the earlier. Pure."""
+        """Return `$.prompt`; None if the later prompt starts with the earlier one. Pure."""
         return _encode.first_difference(earlier, later)
 
     def decoder(self, prepared: Prepared, response: Response) -> Decoder:
-        """The decoder of a successful answer to a request. Pure."""
+        """Return the decoder of a successful answer to a request. Pure."""
         return _decode.CompletionsDecoder(
             response, model=prepared.model, scope=self.scope, estimate=prepared.estimate
         )
 
 
 def completions_url(endpoint: _endpoint.OpenAIEndpoint) -> str:
-    """Where an endpoint takes requests; Azure has the model in the URL, or its own `/openai/v1`.
+    """Return the URL of Completions requests. Azure's URLs contain the model, or end in `/openai/v1`.
 
     Raises:
-      BadValue: an Azure URL that needs an api-version.
+      BadValue: an Azure URL that needs an api-version has none.
     """
     path = urlsplit(endpoint.base_url).path
     if not endpoint.azure or path.endswith("/v1") or "/deployments/" in path:

@@ -1,8 +1,8 @@
-"""One response's bytes to events. PURE.
+"""Decode one response's bytes to events. No I/O, no clock, no tasks.
 
-A completion is whole at `[DONE]`, or at the end of a response without it, after a `finish_reason`; from
-servers that send no reason, at `[DONE]` after the usage of the whole answer. Usage comes in the last chunk,
-which has no choices, in any other, or not at all. An answer that is one JSON body is read too.
+After a `finish_reason`, a completion is whole at `[DONE]`, or at the end of a response without `[DONE]`. From
+servers that send no reason, it is whole at `[DONE]` after the usage of the whole answer. The usage is in the
+last chunk, which has no choices, in another chunk, or missing. An answer that is one JSON body is read too.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from lutum_openai._usage import read_timings, read_usage
 from lutum_openai.completions._encode import NAME, NO_REPLAY
 
 FINISH = FinishTable()
-"""`finish_reason`: every word is in the shared table."""
+"""The values of `finish_reason`. All are in the shared table."""
 
 _SILENT = frozenset({"id", "object", "created", "model", "choices", "usage", "error", "obfuscation"})
 
@@ -71,13 +71,13 @@ _decode_choices = msgspec.json.Decoder(list[_Choice] | None).decode
 
 @final
 class CompletionsDecoder(ChunkDecoder):
-    """Decode one stream; nothing after `[DONE]` is looked at.
+    """Decodes one stream. Data after `[DONE]` is ignored.
 
     Args:
       response: the head of the answer.
-      model: the model asked for, in case the stream does not say which one answers.
-      scope: goes into the turn of `Completed`.
-      estimate: what is taken for the input where the server never says.
+      model: the requested model, used if the stream does not name a model.
+      scope: the scope of the committed turn.
+      estimate: used as the input tokens if the server never reports them.
     """
 
     def __init__(self, response: Response, *, model: str, scope: str, estimate: Estimate) -> None:
@@ -137,7 +137,7 @@ class CompletionsDecoder(ChunkDecoder):
 
 
 def _add_logprobs(tokens: SampledTokens, value: Raw) -> None:
-    """Take log probabilities; they end no turn, whatever they hold."""
+    """Take log probabilities. Malformed ones are dropped and do not end the turn."""
     if starts_with(value, b"{") and "content" in (members := decode_object(value)):
         tokens.add_entries(members["content"])  # llama.cpp writes them as Chat Completions does
         return

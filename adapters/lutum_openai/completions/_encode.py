@@ -1,7 +1,7 @@
-"""A request to bytes. PURE: `Prepared` is a function of `TurnRequest` and `CompletionsConfig`.
+"""Encode a request to bytes. No I/O: `Prepared` is a function of `TurnRequest` and `CompletionsConfig`.
 
-The endpoint takes a prompt and knows no roles, tools or schemas: a request that has more than one user
-message of text is refused, by the name of what is too much.
+The endpoint accepts a prompt, without roles, tools or schemas. A request that contains more than one user
+message of text is refused; the error names the field.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lutum_openai._options import OpenAIOptions
 NAME = "openai-completions"
 
 DEFAULT_OUTPUT = 1_024
-"""What is sent where nobody says: the API's own default is 16, and the smallest context is 4,096."""
+"""The default output bound in tokens. The API's own default is 16, and the smallest context is 4,096."""
 
 NO_REPLAY = "a completion is no turn of a conversation"
 
@@ -31,9 +31,9 @@ _TAKEN = frozenset({"user", "extra_body", "extra_headers", *_PASSED})
 
 
 class CompletionsConfig(Struct, frozen=True):
-    """What an adapter adds to its requests: where they go and what is said where the request says nothing.
+    """The adapter's part of each request: the endpoint, and defaults for settings that the turn leaves out.
 
-    `url` may hold `{model}`. `secret_headers` are the names of those added when a request is sent.
+    `url` may contain `{model}`. `secret_headers`: names of the headers that are added when a request is sent.
     """
 
     scope: str
@@ -46,10 +46,10 @@ class CompletionsConfig(Struct, frozen=True):
 
 
 def prepare(request: TurnRequest, config: CompletionsConfig) -> Prepared:
-    """The bytes of a request, and what is known about it.
+    """Return the bytes of a request, with its estimate.
 
     Raises:
-      BadValue: the endpoint does not take it; names the field.
+      BadValue: the endpoint does not accept a setting or an item; the error names the field.
     """
     settings = request.settings
     prompt = prompt_of(request)
@@ -89,10 +89,10 @@ def prepare(request: TurnRequest, config: CompletionsConfig) -> Prepared:
 
 
 def prompt_of(request: TurnRequest) -> str:
-    """The text of the one user message.
+    """Return the text of the only user message.
 
     Raises:
-      BadValue: there is something else.
+      BadValue: the request contains anything else.
     """
     plan = request.tools
     if request.output is not None:
@@ -114,12 +114,12 @@ def prompt_of(request: TurnRequest) -> str:
 
 
 def replay_form(turn: CommittedTurn) -> ReplayForm:
-    """No turn goes back: there is nowhere to put one."""
+    """Return an inexact form, because a prompt has no place for earlier turns."""
     return ReplayForm(False, turn.inexact_reason or NO_REPLAY)
 
 
 def first_difference(earlier: Prepared, later: Prepared) -> str | None:
-    """JSON path in `later` of the first thing that is not as `earlier` sent it; None when it only adds."""
+    """Return the JSON path in `later` of the first entry that differs from `earlier`; None for additions."""
     grown = prompt_of(later.request).startswith(prompt_of(earlier.request))
     return None if grown else "$.prompt"
 

@@ -1,12 +1,12 @@
-"""The Responses API.
+"""The Responses API. Only `_adapter` does I/O.
 
-_wire      what its JSON looks like, and the tables: item kinds, models, hosts
-_encode    PURE: a request to bytes
-_decode    PURE: bytes to events
-_turn      the committed turn: its wire form, its view, and how it goes back
+_wire      the JSON's shapes, and tables of item kinds, models and limits
+_encode    a request to bytes
+_decode    bytes to events
+_turn      the committed turn: its wire form, its view, and its replay
 _unanswered  provider calls of the last turn that no raw item answers
-_messages  PURE: the API's own JSON, in and out
-_adapter   the I/O: `OpenAIAdapter`
+_messages  the API's own JSON, read and written
+_adapter   `OpenAIAdapter`
 """
 
 from lutum import result_from_body as result_from_body  # exported by `lutum`

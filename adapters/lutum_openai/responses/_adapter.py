@@ -1,4 +1,4 @@
-"""`OpenAIAdapter`: where requests go, with which key, over which transport. The only room with I/O."""
+"""`OpenAIAdapter`: the endpoint, key and transport of requests. The only module here with I/O."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lutum_openai._profiles import Profile
 from lutum_openai._usage import read_usage
 from lutum_openai.responses import _decode, _encode, _turn, _unanswered, _wire
 
-# What /responses/input_tokens takes of a request (api/reference, "Get input token counts").
+# Members of a request that /responses/input_tokens accepts (api/reference, "Get input token counts").
 _COUNTED = frozenset(
     {
         "conversation",
@@ -46,37 +46,39 @@ _decode_counted = msgspec.json.Decoder(_ResponsesCount).decode
 
 @final
 class OpenAIAdapter(OpenAICloudAdapter):
-    """OpenAI's Responses API, or whatever speaks it. Its name, as in `Raw`, is `openai-responses`.
+    """OpenAI's Responses API, at OpenAI or at a compatible server. The name, as in `Raw`: `openai-responses`.
 
-    Unless `OpenAIOptions(store=True)` says otherwise, nothing is stored at the provider: requests say
-    `store: false` and ask models that reason for `reasoning.encrypted_content`, so that a conversation
-    goes on from its transcript alone.
+    Nothing is stored at the provider unless `OpenAIOptions(store=True)` is set: requests contain
+    `store: false`, and request `reasoning.encrypted_content` from models that reason. So a conversation can
+    be continued from its transcript alone.
 
-    The API has no stop sequences and no seed: both are refused. Nor has it a flag for a tool result that is
-    an error: its output begins with `ERROR: `.
+    The API has no stop sequences and no seed, so the adapter refuses both. It has no flag for a tool result
+    that is an error either: the output of such a result begins with `ERROR: `.
 
     Args:
-      model: used where a turn names none.
-      api_key: or `OPENAI_API_KEY`. A function is asked for each request; a `RequestSigner` signs it. Only
-        api.openai.com demands one.
-      base_url: `https://api.openai.com/v1`, or `OPENAI_BASE_URL`. On Azure `https://NAME.openai.azure.com/
-        openai/v1`, or without `/v1` and with `api_version`; the key then goes in an `api-key` header.
+      model: the default for turns without a model.
+      api_key: the key; default: `OPENAI_API_KEY`. A function is called for each request; a `RequestSigner`
+        signs each request. Only api.openai.com requires a key.
+      base_url: default: `OPENAI_BASE_URL`, else `https://api.openai.com/v1`. On Azure, either
+        `https://NAME.openai.azure.com/openai/v1`, or the same URL without `/v1` and with `api_version`; the
+        key is then sent in an `api-key` header.
       api_version: Azure's `api-version`.
-      profile: a `Profile`, or the name of a known host (docs/hosts.md). Without it, the row of the URL's
-        host. Of its fields this API uses `default_output`, `schema` and `tool_name`.
+      profile: a `Profile`, or the name of a known host (docs/hosts.md). Default: the row of the URL's host.
+        This API uses only its fields `default_output`, `schema` and `tool_name`.
       organization: `OpenAI-Organization`; for api.openai.com also from `OPENAI_ORG_ID`.
       project: `OpenAI-Project`; for api.openai.com also from `OPENAI_PROJECT_ID`.
-      http_client: an `httpx.AsyncClient` of yours.
-      replay_scope: endpoint and account family whose turns are replayed exactly; the URL's host unless said.
-      default_max_output_tokens: sent where a turn says nothing; 4,096, or 16,384 for a model that reasons.
-      options: under those of each turn.
-      hooks: settle the model and the options of a turn when it starts.
+      http_client: your `httpx.AsyncClient`.
+      replay_scope: the endpoint and account family whose turns are replayed exactly. Default: the URL's host.
+      default_max_output_tokens: the output bound of turns that set none. Default: 4,096, or 16,384 for a
+        model that reasons.
+      options: defaults for the options of each turn.
+      hooks: choose the model and the options of a turn when it starts.
 
-    It opens nothing before its first request and works without `async with`; `aclose` closes its idle
-    connections. The environment is read here and never again.
+    The adapter opens no connection before its first request and works without `async with`; `aclose` closes
+    its idle connections. Environment variables are read by the constructor only.
 
     Raises:
-      BadValue: a blank model, a URL that is none, a client that is none.
+      BadValue: `model` is blank, `base_url` is not a URL, or `http_client` is not a client.
     """
 
     endpoints: ClassVar[tuple[str, ...]] = ("/responses", "/chat/completions")
@@ -140,29 +142,29 @@ class OpenAIAdapter(OpenAICloudAdapter):
         return prepared
 
     def open_items(self, transcript: Transcript) -> tuple[bytes, ...]:
-        """The provider's calls in the last turn that no raw item behind it answers. Pure."""
+        """Return the provider's calls in the last turn that no raw item after it answers. Pure."""
         return _unanswered.unanswered_items(transcript, self._config.scope)
 
     def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
-        """Whether `turn` goes back exactly to that scope and model. Pure."""
+        """Return whether `turn` can be replayed exactly to `scope` and `model`. Pure."""
         return _turn.replay_form(turn, scope, model)
 
     def first_difference(self, earlier: Prepared, later: Prepared) -> str | None:
-        """JSON path in `later` of the first thing that is not as `earlier` sent it. Pure."""
+        """Return the JSON path in `later` of the first entry that differs from `earlier`. Pure."""
         return _encode.first_difference(earlier, later, self._config)
 
     async def recover_usage(self, response: Response) -> Usage | None:
-        """What a response that was cut used, by `GET /responses/{id}`; one small request.
+        """Get the usage of an interrupted response with one small request, `GET /responses/{id}`.
 
-        Only stored responses can be asked for (`OpenAIOptions(store=True)`). None where the provider does
-        not know it, or does not know its usage yet. There is no timeout: give it a scope. Cancelled, it
-        leaves nothing open.
+        This works for stored responses only (`OpenAIOptions(store=True)`). Returns None if the provider does
+        not know the response, or does not know its usage yet. The request has no timeout; use a cancel scope.
+        Cancellation leaves nothing open.
 
         A checkpoint only if it has to wait.
 
         Raises:
-          ProviderError: the API refused for another reason, or answered with something else.
-          NetworkError: no connection, or it failed before the answer was whole.
+          ProviderError: the API refused for another reason, or the answer is malformed.
+          NetworkError: no connection was made, or it failed before the whole answer was received.
         """
         if response.id is None:
             return None
@@ -176,15 +178,15 @@ class OpenAIAdapter(OpenAICloudAdapter):
         return None if usage is None else msgspec.structs.replace(usage, known="recovered")
 
     async def count_input_tokens(self, prepared: Prepared) -> int:
-        """Ask the API how many input tokens the request has, by `POST /responses/input_tokens`; not billed.
+        """Get the exact number of input tokens with `POST /responses/input_tokens`, which is not billed.
 
-        There is no timeout: give it a scope. Cancelled, it leaves nothing open.
+        The request has no timeout; use a cancel scope. Cancellation leaves nothing open.
 
         A checkpoint only if it has to wait.
 
         Raises:
-          ProviderError: the API refused, or answered with something else.
-          NetworkError: no connection, or it failed before the answer was whole.
+          ProviderError: the API refused, or the answer is malformed.
+          NetworkError: no connection was made, or it failed before the whole answer was received.
         """
         refuse(self._door, "count_tokens", "estimate")
         members = decode_object(prepared.body)
@@ -194,12 +196,12 @@ class OpenAIAdapter(OpenAICloudAdapter):
         return (await self._ask("POST", url, _decode_counted, headers=headers, body=sent)).input_tokens
 
     def decoder(self, prepared: Prepared, response: Response) -> Decoder:
-        """The decoder of a successful answer to a request. Pure."""
+        """Return the decoder of a successful answer to a request. Pure."""
         return decoder_for(prepared, response, self._config)
 
 
 def decoder_for(prepared: Prepared, response: Response, config: _encode.ResponsesConfig) -> Decoder:
-    """The decoder of the answer to a request. Pure."""
+    """Return the decoder of the answer to a request. Pure."""
     request = prepared.request
     value_tool = _encode.value_tool(request, config)
     return _decode.ResponsesDecoder(

@@ -1,7 +1,7 @@
-"""One response's bytes to events. PURE.
+"""Decode one response's bytes to events. No I/O, no clock, no tasks.
 
-Deltas become events as they come. An item counts when `response.output_item.done` brings it, the response
-when its terminal event does; a stream that ends before that never completes.
+Deltas become events when they are received. An item is final when `response.output_item.done` arrives, and
+the response when its terminal event arrives. A stream that ends before that does not complete the turn.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _NO_ERROR = frozenset({b"", b"null", b'""', b"{}", b"[]", b"false"})
 
 
 class _Answer(msgspec.Struct):
-    """What is kept of the response while it comes."""
+    """The state of a response during receipt."""
 
     model: str
     id: str | None = None
@@ -62,18 +62,18 @@ class _Answer(msgspec.Struct):
 
 @final
 class ResponsesDecoder(StreamDecoder):
-    """Decode one stream; nothing after the terminal event is looked at.
+    """Decodes one stream. Data after the terminal event is ignored.
 
     Args:
       response: the head of the answer.
-      model: the model asked for, in case the stream does not say which one answers.
-      scope, inexact_reason, preface: go into the committed turn.
-      stored: whether the request asked to store the response.
+      model: the requested model, used if the stream does not name a model.
+      scope, inexact_reason, preface: fields of the committed turn.
+      stored: whether the request had `store: true`.
       structured: the text is the JSON of a value.
       value_tool: the forced tool whose arguments are the value.
-      estimate: the request's own estimate, for figures that the response does not report.
-      hidden: the model reasons out of sight, so that a count is a lower bound.
-      rates: the rates that the request asked for, if the answer names none.
+      estimate: the request's estimate, for figures that the response does not report.
+      hidden: the model's reasoning is hidden, so that a count is a lower bound.
+      rates: the rates that the request selected, used if the answer names none.
     """
 
     def __init__(
@@ -103,13 +103,13 @@ class ResponsesDecoder(StreamDecoder):
         self._rates = rates
         self._items = list[ReceivedItem]()
         self._by_id = dict[str, ReceivedItem]()
-        self._by_call = dict[tuple[str, str | None], ReceivedItem]()  # a call and its output have one call_id
+        self._by_call = dict[tuple[str, str | None], ReceivedItem]()  # a call and its output share a call_id
         self._by_index = dict[int, ReceivedItem]()
         self._extra = False  # a delta had members that its item may lack
         self._deltas = 0
 
     def _whole_body(self, body: bytes, out: list[Event]) -> None:
-        """Take a whole response as its terminal event would be."""
+        """Take a whole response, like a terminal event."""
         try:
             head = _wire.decode_head(body)
         except FAULTS:
@@ -257,10 +257,11 @@ class ResponsesDecoder(StreamDecoder):
         self._raise(b'{"error":%b}' % error)
 
     def _output(self, final: list[bytes], out: list[Event]) -> list[bytes]:
-        """The items of the whole response, in order, telling what no event told of them.
+        """Return the items of the whole response, in order. Content without earlier events is emitted now.
 
-        What `output_item.done` brought counts; the terminal event's list fills what is missing, and deltas
-        the rest. Ids change within the streams of some gateways, so items are also matched by their place.
+        An item from `output_item.done` is final. Missing items come from the list of the terminal event, or
+        are built from deltas. Items are also matched by their place, because some gateways change ids within
+        a stream.
         """
         self._items.sort(key=lambda item: len(self._items) if item.index is None else item.index)
         matched = set[int]()  # some servers give several items one id
@@ -268,7 +269,7 @@ class ResponsesDecoder(StreamDecoder):
             head = _wire.read_item(json)
             by_id = self._by_call.get((head.type, head.call_id)) or self._by_id.get(head.id or "")
             if by_id is not None and id(by_id) in matched and by_id.call_id and by_id.done == json:
-                continue  # a call told twice
+                continue  # a repeated call
             by_place = self._items[at] if at < len(self._items) else None
             for item in (by_id, by_place, self._unfinished(head.type)):
                 if item is not None and item.kind == head.type and id(item) not in matched:
@@ -281,7 +282,7 @@ class ResponsesDecoder(StreamDecoder):
                 self._finish(item, json, head, out)
         for item in self._items:
             if item.done is None:
-                # Text and calls are what their deltas say; the rest may be only what it began with.
+                # Text and calls can be built from deltas; of other items only the beginning may be known.
                 if item.kind not in _wire.ITEM_TYPES or b'"encrypted_content"' in item.added or self._extra:
                     self._inexact = self._inexact or f"{_turn.UNFINISHED}{item.kind} {item.id!r}"
                 json = item.assembled()
@@ -294,12 +295,12 @@ class ResponsesDecoder(StreamDecoder):
     # --- items -----------------------------------------------------------------------------------
 
     def _find(self, kind: str, id: str | None, index: int | None, out: list[Event]) -> ReceivedItem:
-        """The item that a piece belongs to; a new one where none is known."""
+        """Return the item that a piece belongs to; a new one if it is unknown."""
         item = self._by_id.get(id or "")
         if item is None and index is not None:
             item = self._by_index.get(index)
             if item is not None and item.done is not None:
-                item = None  # a server that counts every item as the first
+                item = None  # some servers give every item the index of the first
         if item is None or item.kind != kind:
             item = ReceivedItem(kind, index)
             item.id = id or ""
@@ -334,8 +335,8 @@ class ResponsesDecoder(StreamDecoder):
         head = _wire.read_item(json)
         known = self._by_call.get((head.type, head.call_id)) if head.call_id else None
         if known is not None and known.done is not None and head.type == "function_call":
-            # The same call told twice, as by gateways that translate, is one call. Two calls with one id are
-            # two (nanobot#4473), and `_finish` makes the second id unique.
+            # Gateways that translate may send the same call twice; it is one call. Two different calls with
+            # one id are two calls (nanobot#4473), and `_finish` makes the second id unique.
             earlier, call = _turn.call_of(_wire.read_item(known.done)), _turn.call_of(head)
             if (earlier.name, earlier.arguments) == (call.name, call.arguments):
                 return
@@ -352,7 +353,7 @@ class ResponsesDecoder(StreamDecoder):
         self._finish(known, json, head, out)
 
     def _finish(self, item: ReceivedItem, json: bytes, head: _wire.ItemHead, out: list[Event]) -> None:
-        """An item is whole: tell what no delta told of it."""
+        """Take a complete item. Emit the content that its deltas did not contain."""
         if head.type == "function_call":
             json, head = self._with_id(item, json, head)
         item.done = json
@@ -366,7 +367,7 @@ class ResponsesDecoder(StreamDecoder):
             out.append(ProviderEvent(item.kind, json))
 
     def _with_id(self, item: ReceivedItem, json: bytes, head: _wire.ItemHead) -> tuple[bytes, _wire.ItemHead]:
-        """Return a call with an id of its own: one that is missing or that another call has is replaced."""
+        """Return a call with a unique id. A missing id, or the id of another call, is replaced."""
         taken = {other.call_id for other in self._items if other is not item and other.done is not None}
         given = head.call_id or head.id or f"call_{len(taken)}_{self._answer.id or 'answer'}"
         unique, number = given, 2
@@ -390,7 +391,7 @@ class ResponsesDecoder(StreamDecoder):
     # --- pieces ----------------------------------------------------------------------------------
 
     def _whole(self, item: ReceivedItem, place: Place, text: str, out: list[Event]) -> None:
-        """A place is whole. What deltas said of it stays said, and this is what counts."""
+        """Take the final text of a place. It replaces the text of the deltas, but not their events."""
         streamed = item.text(place)
         if text.startswith(streamed):
             self._said(item, place, text[len(streamed) :], out)
@@ -399,7 +400,7 @@ class ResponsesDecoder(StreamDecoder):
             self._tell_arguments(item, text, out)
 
     def _tell_arguments(self, item: ReceivedItem, text: str, out: list[Event]) -> None:
-        """Held back while the call has no name."""
+        """Emit arguments. They are held back while the call has no name."""
         if item.name and item.public_id:
             self._deltas += 1
             item.told = True
@@ -417,7 +418,7 @@ class ResponsesDecoder(StreamDecoder):
         kind = place[0]
         if kind == "text":
             self._deltas += 1
-            # What the model says on its way is no part of a value.
+            # Commentary of the model is not part of a structured value.
             value = self._structured and item.phase != "commentary"
             out.append(StructuredDelta(text) if value else TextDelta(text, item.phase or ""))
         elif kind == "arguments":
@@ -432,12 +433,12 @@ class ResponsesDecoder(StreamDecoder):
     # --- the rest --------------------------------------------------------------------------------
 
     def _unknown(self, name: bytes, data: bytes, exc: Exception, out: list[Event]) -> None:
-        """Take an event that is not as the API documents it.
+        """Take an event that differs from the API's documentation.
 
-        - The name `error` and any JSON that holds an error end the turn with the words.
-        - Data without a type has the type that the event's name says, as in the SDKs.
-        - Data without content says nothing; `[DONE]` without a terminal event ends the turn.
-        - Ids and places of another type, and members that are not known, are passed over; the event is shown.
+        - An event named `error`, and any JSON that contains an error, end the turn with the error's message.
+        - Data without a type gets the event's name as its type, as in the SDKs.
+        - Empty data is ignored; `[DONE]` without a terminal event ends the turn.
+        - Ids and indices of a wrong type, and unknown members, are ignored; the event is shown.
         - An event of an unknown type is shown.
         """
         stripped = data.strip()
@@ -476,7 +477,7 @@ class ResponsesDecoder(StreamDecoder):
         self._event(event, data, out)
 
     def _known(self, kind: str, members: dict[str, Raw]) -> _wire.StreamEvent:
-        """Read an event by its known members, as far as they are of their type."""
+        """Read the known members of an event. Members of a wrong type are dropped."""
         kept = {name: raw for name, raw in members.items() if name in _wire.MEMBERS[kind]}
         for name in _wire.IDENTIFYING & kept.keys():
             if not starts_with(kept[name], b'"'):

@@ -1,14 +1,14 @@
-"""A request to bytes. PURE: `Prepared` is a function of `TurnRequest` and `ResponsesConfig`.
+"""Encode a request to bytes. No I/O: `Prepared` is a function of `TurnRequest` and `ResponsesConfig`.
 
-Body = head (model, tools) + input items joined from cached pieces + tail (everything else), so that request
-1,001 of a conversation encodes one item and is request 1,000 with more at its end. System and developer
-items are input items where they stand; `instructions` is never used, it would not be kept with the
-conversation.
+Body = head (model, tools) + input items joined from cached pieces + tail (everything else). So request 1,001
+of a conversation encodes only one new item, and its input is that of request 1,000 with more at the end.
+System and developer items are input items at their place. `instructions` is never used, because the API does
+not keep it with the conversation.
 
-Tools are what the transcript's first turn sent. Which of them may be called is said by `tool_choice`
-(`allowed_tools`); new ones are an `additional_tools` item at the end of the input, sent once, kept as the
-turn's preface and resent for ever. Hosts that know neither get the new tools behind the head's, and such a
-turn is inexact.
+`tools` are those of the transcript's first turn. `tool_choice` (`allowed_tools`) limits which of them may be
+called. New tools are sent in an `additional_tools` item at the end of the input. The item is kept as the
+turn's preface and sent again in all later requests. For hosts that support neither, new tools are appended to
+`tools`, and such a turn is inexact.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _NOTHING = Transcript()
 _ANY = Profile(system="any")
 _ENCRYPTED = "reasoning.encrypted_content"
 _LOGPROBS = "message.output_text.logprobs"
-# Members of `extra_body` whose size nobody here can see.
+# Members of a request that refer to input of unknown size.
 _UNBOUNDED_MEMBERS = ("conversation", "prompt", "previous_response_id")
 
 
@@ -58,9 +58,9 @@ _CHAT_ONLY = ("frequency_penalty", "presence_penalty", "logit_bias")
 
 
 class ResponsesConfig(Struct, frozen=True):
-    """What an adapter adds to its requests: where they go and what is said where the request says nothing.
+    """The adapter's part of each request: the endpoint, and defaults for settings that the turn leaves out.
 
-    `headers` hold no secrets; `secret_headers` are the names of those added when a request is sent.
+    `headers` contain no secrets. `secret_headers`: names of the headers that are added when it is sent.
     """
 
     scope: str
@@ -74,7 +74,7 @@ class ResponsesConfig(Struct, frozen=True):
 
 
 class _Input:
-    """The input items of a request, in order, and what was found on the way."""
+    """The input items of a request, in order, with their replay forms, tokens and declared tools."""
 
     def __init__(self) -> None:
         self.items = list[bytes]()
@@ -85,7 +85,7 @@ class _Input:
         self.declared = dict[str, bytes]()
 
     def run(self, pieces: Sequence[OpenAIPiece], ephemerals: Sequence[tuple[int, OpenAIPiece]]) -> None:
-        """Join the items' pieces with those of the ephemerals, which never part a call from its result."""
+        """Join the items' pieces with those of the ephemerals. No ephemeral comes between call and result."""
         waiting = list(ephemerals)
         for i, piece in enumerate(pieces):
             while waiting and waiting[0][0] <= i and not piece.answers:
@@ -106,7 +106,7 @@ class _Input:
 
 
 class _Tools(Struct):
-    """A plan on the wire: the entries of `tools`, what is added at the end, and the choice."""
+    """The encoded tools: the entries of `tools`, those added at the end of the input, and the choice."""
 
     entries: list[bytes]
     added: list[bytes]
@@ -119,18 +119,18 @@ CACHE_TOKENS = 1024
 
 
 def options_of(request: TurnRequest, config: ResponsesConfig) -> OpenAIOptions:
-    """The turn's options over the adapter's."""
+    """Return the turn's options merged over the adapter's."""
     given = request.settings.option(OpenAIOptions)
     return config.options if given is None else given.over(config.options)
 
 
 def stores(options: OpenAIOptions) -> bool:
-    """Whether the response is asked to be stored; not unless said, so that nothing depends on it."""
+    """Return whether the provider is to store the response. The default is False; nothing depends on it."""
     return options.store is True
 
 
 def value_tool(request: TurnRequest, config: ResponsesConfig) -> str | None:
-    """The forced tool whose arguments are the structured value, where it is asked for so."""
+    """Return the forced tool whose arguments are the structured value; None if that method is not used."""
     if request.output is None or options_of(request, config).structured != "tool":
         return None
     return schema_name(request.output.name)
@@ -140,7 +140,7 @@ def prepare(request: TurnRequest, config: ResponsesConfig) -> Prepared:
     """Encode a request.
 
     Raises:
-      BadValue: the API does not take it; the field is named.
+      BadValue: the API does not accept a setting or an item; the error names the field.
     """
     settings, options = request.settings, options_of(request, config)
     model = config.model if settings.model is UNSET else settings.model
@@ -229,8 +229,10 @@ def _template_rules(config: ResponsesConfig, model: str) -> Profile:
 
 
 def first_difference(earlier: Prepared, later: Prepared, config: ResponsesConfig) -> str | None:
-    """JSON path in `later` of the first tool or input item that is not as `earlier` sent it; None when
-    `later` only adds. Ephemerals, what JSON mode wants said and everything behind the input are left out."""
+    """Return the JSON path in `later` of the first tool or input item that differs from `earlier`.
+
+    None if `later` only adds. Ephemerals, the instruction for JSON mode and everything after the input are
+    not compared."""
     before, now = _compared(earlier, config), _compared(later, config)
     for name in ("tools", "input"):
         old, new = before[name], now[name]
@@ -243,7 +245,7 @@ def first_difference(earlier: Prepared, later: Prepared, config: ResponsesConfig
 
 def _compared(prepared: Prepared, config: ResponsesConfig) -> dict[str, list[object]]:
     request = msgspec.structs.replace(prepared.request, ephemerals=())
-    if options_of(request, config).structured == "json_object":  # what it wants said is said for one request
+    if options_of(request, config).structured == "json_object":  # the instruction is of one request only
         request = msgspec.structs.replace(request, output=None)
     if request != prepared.request:
         prepared = prepare(request, config)
@@ -262,7 +264,7 @@ def _body(model: str, tools: Sequence[bytes], items: Sequence[bytes], tail: Mapp
 
 
 def _effort(request: TurnRequest, options: OpenAIOptions, model: str) -> str | None:
-    """The effort of the turn's options, else of its builder, else of the adapter's options."""
+    """Return the effort of the turn's options, else of its builder, else of the adapter's options."""
     level = portable_effort(request.settings)
     given = request.settings.option(OpenAIOptions)
     if level is None or (given is not None and given.effort is not None):
@@ -273,7 +275,7 @@ def _effort(request: TurnRequest, options: OpenAIOptions, model: str) -> str | N
 def _output_limit(
     request: TurnRequest, config: ResponsesConfig, options: OpenAIOptions, model: str, effort: str | None
 ) -> tuple[int, int | None]:
-    """The output bound, and once more where nobody set it."""
+    """Return the output bound, and the same bound again if it is the default (else None)."""
     asked = request.settings.max_output_tokens
     limit = config.default_max_output_tokens if asked is UNSET else asked
     if limit is None:
@@ -298,7 +300,8 @@ def _tail(
     limit: int | None,
     effort: str | None,
 ) -> tuple[dict[str, bytes], int, tuple[str, ...]]:
-    """What stands behind the input, in a fixed order; the tokens of a schema among it, and what that lost."""
+    """Return the members after the input in a fixed order, the tokens of the output schema among them, and
+    the constraints that were dropped from it."""
     settings = request.settings
     tail: dict[str, bytes] = {} if limit is None else {"max_output_tokens": encode(limit)}
     if settings.temperature is not UNSET:
@@ -403,7 +406,7 @@ def _choice(
     names: Sequence[str],
     planned: Iterable[ToolDef],
 ) -> bytes | None:
-    """`tool_choice`: None where the default says it."""
+    """Return `tool_choice`; None if the default is right."""
     plan = request.tools
     if plan.choice == "tool":
         return b'{"type":"function","name":%b}' % encode(plan.tool)
@@ -413,14 +416,14 @@ def _choice(
     server = [_server_tool_choice(tool) for tool in options.server_tools or ()]
     if plan.choice == "none":
         return _allowed("auto", server) if server and selects else b'"none"'
-    # Tools that a turn before added stay with the model; they are on offer only where they were asked for.
+    # The model keeps tools that an earlier turn added. They may be called only if this request offers them.
     offered = [tool.name for tool in planned] if plan.available is None else list(plan.available)
     mode = "required" if plan.choice == "any" else "auto"
     if mode == "required" and len(offered) == 1 and not server:
         return b'{"type":"function","name":%b}' % encode(offered[0])
     if set(names) - set(offered) and selects:
         return _allowed(mode, [*server, *({"type": "function", "name": name} for name in offered)])
-    # A host without `allowed_tools` may call what is not on offer; such a call comes as an issue.
+    # Without `allowed_tools` the model may call a tool that is not on offer; the call becomes an issue.
     return b'"required"' if mode == "required" else None
 
 
@@ -432,11 +435,11 @@ def _allowed(mode: str, tools: list[dict[str, str]]) -> bytes:
 
 @lru_cache(maxsize=1024)
 def tool_json(tool: ToolDef, schemas: SchemaDialect) -> bytes:
-    """A tool's entry. A schema that was given goes in as it is and is not strict: the API would make every
-    optional property required.
+    """Return a tool's entry. A schema that the caller wrote is sent unchanged and is not strict, because the
+    API would make every optional property required.
 
     Raises:
-      BadValue: a name the API does not take, or a schema that is no JSON object.
+      BadValue: the API does not accept the name, or the schema is not a JSON object.
     """
     if not _wire.TOOL_NAME.fullmatch(tool.name):
         raise BadValue(
@@ -468,7 +471,7 @@ _decode_named = msgspec.json.Decoder(_NamedTool).decode
 
 
 def _declared(item: bytes) -> dict[str, bytes]:
-    """The tools that an `additional_tools` item adds, by name."""
+    """Return the tools that an `additional_tools` item adds, by name."""
     return {_decode_named(tool).name: bytes(tool) for tool in _decode_additional(item).tools}
 
 

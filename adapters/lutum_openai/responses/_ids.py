@@ -1,7 +1,8 @@
-"""Ids of calls that stand in a request twice. PURE.
+"""Duplicate ids of calls within a request. No I/O, no clock, no tasks.
 
-The Responses API refuses it, and some hosts number the calls of each turn anew. What such a turn says goes
-out with other ids where they repeat; a turn that goes out whole keeps its own.
+Some hosts number the calls of each turn from the start again, and the Responses API refuses an id that two
+calls have. If only the view of a turn is sent, its repeated ids are replaced. A turn that is sent whole keeps
+its ids.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _KINDS = frozenset({"function_call", "function_call_output"})
 
 
 def distinct(pieces: list[OpenAIPiece]) -> list[OpenAIPiece]:
-    """The pieces of a whole transcript, with the turn's place in an id that an earlier call has."""
+    """Return the pieces of a transcript. A repeated call id gets the position of its turn as a suffix."""
     found, renamed = list[OpenAIPiece](), dict[str, str]()
     ids = CallIds(call_id)
     for at, piece in enumerate(pieces):

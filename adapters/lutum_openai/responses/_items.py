@@ -1,4 +1,4 @@
-"""One item of a transcript to the input items it is on the wire. PURE, and worked out once per item."""
+"""Encode one item of a transcript to input items. No I/O, no clock, no tasks. Done once per item."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from lutum_openai.responses._wire import call_id
 
 @final
 class ResponsesItemEncoder(ItemEncoder):
-    """`make` for `Transcript.memo`, for one scope and model."""
+    """The `make` function for `Transcript.memo`, for one scope and model."""
 
     __slots__ = ("model",)
 
     name = _wire.NAME
     api = "the Responses API"
-    # What something uploaded or stored holds, nobody can see here.
+    # References to uploaded or stored content, whose size is unknown here.
     sizeless = (b'_url"', b'"file_id"', b'"file_data"', b'"item_reference"')
 
     def __init__(self, scope: str, model: str) -> None:
@@ -30,10 +30,10 @@ class ResponsesItemEncoder(ItemEncoder):
         self.model = model
 
     def _keeps_ids(self, turn: CommittedTurn) -> bool:
-        """Whether the turn goes out whole.
+        """Return whether the turn is sent whole.
 
-        So does one at home that is inexact, but for two reasons: nothing here is signed, and a call keeps the
-        reasoning that led to it.
+        Most inexact turns of this adapter and scope are sent whole too, because the API signs nothing, and a
+        call then keeps its reasoning. The exceptions are the two reasons below.
         """
         at_home = turn.adapter == _wire.NAME and turn.scope == self.scope
         reason = turn.inexact_reason or ""
@@ -99,8 +99,8 @@ class ResponsesItemEncoder(ItemEncoder):
         return b'{"type":"input_image","detail":"auto","image_url":%b}' % encode(url)
 
     def _document(self, document: Document, field: str) -> tuple[bytes, ...]:
-        """An input_file. `citations` asks for something of the answer that this API does not offer, and is
-        not sent, so that a conversation begun elsewhere can go on here."""
+        """Return an input_file. `citations` is not sent, because this API does not offer them. It is not an
+        error, so that a conversation from another provider can be continued here."""
         said = (self._text(document.context, "user"),) if document.context else ()
         if document.file_id is not None:
             return *said, b'{"type":"input_file","file_id":%b}' % encode(document.file_id)

@@ -1,8 +1,8 @@
-"""The Responses API's own JSON, in and out: logged or stored items as transcripts, lines of a batch. PURE.
+"""The Responses API's own JSON: stored items to transcripts and back, and lines of a batch. No I/O.
 
-What the model put out, item behind item, becomes a turn; what was put in becomes the items that say it. What
-they leave open is kept beside them in `wire`, and only where they leave something open. What no item can say
-stays a `Raw` item.
+Consecutive output items become a turn; input items become items with the same content. If an item does not
+determine the JSON, the original JSON is kept in its `wire`. Input that no item can represent becomes a `Raw`
+item.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from lutum_openai._messages import Said
 from lutum_openai.responses import _turn, _wire
 from lutum_openai.responses._items import ResponsesItemEncoder
 
-# What the model puts out, of what an input may hold (openai-python, types/responses/response_input_item.py).
+# Types of an input that are the model's output (openai-python, types/responses/response_input_item.py).
 _PUT_OUT = frozenset(
     {
         "apply_patch_call",
@@ -56,7 +56,7 @@ _PUT_OUT = frozenset(
     }
 )
 _ROLES = frozenset({"user", "system", "developer"})
-_ANSWER = frozenset({"id", "status", "object"})  # members that an answer has and what was read in has not
+_ANSWER = frozenset({"id", "status", "object"})  # absent from the wire of turns that `from_messages` made
 
 
 def from_messages(
@@ -66,21 +66,21 @@ def from_messages(
     model: str = "",
     tools: Iterable[ToolDef] | None = None,
 ) -> Transcript:
-    """The transcript of a list of input items, or of a whole request's body with its `instructions`.
+    """Return the transcript of a list of input items, or of a request's body with its `instructions`.
 
-    What the model put out becomes turns that go back as they are. Reasoning was encrypted for one account,
-    so say which if it is not the API's own: where a request's `scope` differs, it gets what can be read
-    instead. Everything else becomes `Message` and `ToolResult` items, which every adapter takes, and `Raw`
-    items, which no other does. `instructions` become the first item, a system message. `to_messages` gives
-    back the same JSON; of an input that is a string, the message it stands for.
+    Output items of the model become turns, which are sent back unchanged. Reasoning is encrypted for one
+    account. If that account is not at OpenAI's own host, pass its `scope`: a request with another `scope`
+    gets only the readable content of a turn. Other items become `Message` and `ToolResult` items, which every
+    adapter accepts, or `Raw` items, which only this one accepts. `instructions` become the first item, a
+    system message. `to_messages` returns the same JSON again; a string input is returned as a message.
 
     Args:
-      scope: where the turns come from, as an adapter's `scope`: the host, unless it has a `replay_scope`.
-      model: who answered; unsaid, the body's `model`.
-      tools: what the conversation began with, such as `Toolset.definitions`; unsaid, the body's functions.
+      scope: the origin of the turns, as an adapter's `scope`: the host, or the adapter's `replay_scope`.
+      model: the model that answered. Default: the body's `model`.
+      tools: the conversation's first tools, such as `Toolset.definitions`. Default: the body's functions.
 
     Raises:
-      BadValue: not JSON, or no input; the field is named.
+      BadValue: `messages` is not JSON, or contains no input; the error names the field.
     """
     body = members_of("messages", messages, "input")
     if tools is None:
@@ -103,12 +103,13 @@ def from_messages(
 
 
 def to_messages(transcript: Transcript) -> bytes:
-    """The JSON array of the input items of a transcript.
+    """Return the JSON array of the input items of a transcript.
 
-    Turns of this adapter come without what only answers hold, turns of others as what they say.
+    Turns of this adapter are written without response-only members, turns of other adapters with their
+    readable content.
 
     Raises:
-      BadValue: an item that the API does not take; the field is its place.
+      BadValue: the API does not accept an item; the field is its place.
     """
     written = list[bytes]()
     before, scope = Transcript(), ""
@@ -125,12 +126,13 @@ def to_messages(transcript: Transcript) -> bytes:
 
 
 def batch_line(turn: Turn[Any], id: str) -> bytes:
-    """One line, without its end, of the input file of a batch with the endpoint `/v1/responses`: what `turn`
-    would send, named `id`. Sends and reserves nothing.
+    """Return one line of the input file of a batch with the endpoint `/v1/responses`.
+
+    The line contains the request of `turn`, named `id`, without a line end. Sends and reserves nothing.
 
     Raises:
-      BadValue: a blank id, or no turn of the Responses API.
-      UsageError: the request cannot be; the message names the field.
+      BadValue: `id` is blank, or `turn` is not a turn of the Responses API.
+      UsageError: the request is impossible; the message names the field.
     """
     return _messages.batch_line(turn, id, "/responses")
 
@@ -146,7 +148,7 @@ def _turn_items(turn: CommittedTurn) -> list[bytes]:
 
 
 class _ResponsesEntry:
-    """An item as far as it can be read."""
+    """The readable members of an item."""
 
     __slots__ = ("call_id", "execution", "json", "kind", "role")
 
@@ -166,7 +168,7 @@ class _ResponsesEntry:
 
 
 class _ResponsesReader:
-    """Input items to items, in order."""
+    """Converts input items to items of a transcript, in order."""
 
     def __init__(self, scope: str, model: str, tools: tuple[ToolDef, ...]) -> None:
         self.transcript = Transcript()
@@ -194,7 +196,7 @@ class _ResponsesReader:
                 self._keep(item.json)
 
     def say(self, json: bytes) -> None:
-        """A message of the system, a developer or a user."""
+        """Append a message of the system, a developer or a user."""
         members = decode_object(json)
         content = _messages.parts_of(bytes(members.get("content", b"null")), _part)
         if content is None:
@@ -204,14 +206,14 @@ class _ResponsesReader:
         self._append(self._with_wire(Message(role, content), json))
 
     def _turn(self, output: Sequence[_ResponsesEntry], following: Sequence[_ResponsesEntry]) -> None:
-        """A turn; kept item by item where its calls are not answered as an item can say it."""
+        """Append a turn; or `Raw` items, if results that items can represent do not answer its calls."""
         response = b'{"output":[%b]}' % b",".join(item.json for item in output)
         try:
             turn = _turn.turn_from_response(response, scope=self._encoder.scope, model=self._model)
         except FAULTS:
             turn = None
         calls = [] if turn is None else [call.id for call in turn.tool_calls]
-        # No more calls than items, so `following` holds what may answer them.
+        # A turn has at most as many calls as output items, so `following` is long enough for the answers.
         answers = [item.call_id for item in following[: len(calls)] if item.kind == "function_call_output"]
         if turn is None or len(set(calls)) < len(calls) or (following and sorted(answers) != sorted(calls)):
             for item in output:
@@ -239,7 +241,7 @@ class _ResponsesReader:
 
 
 def _part(json: bytes) -> Part:
-    """A part; raw where none of ours says it."""
+    """Return a part; `Raw` if no other part can represent it."""
     try:
         members = decode_object(json)
         kind = string(members.get("type"))

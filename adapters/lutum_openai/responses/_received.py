@@ -1,7 +1,7 @@
-"""An output item while it is received. PURE.
+"""An output item during receipt. No I/O, no clock, no tasks.
 
-An item ends as `response.output_item.done` has it, byte for byte. Where a server never sends that, it is
-what the terminal event's `output` has in its place, and else the item as it was added with its deltas in it.
+The final item is that of `response.output_item.done`, byte for byte. If a server does not send that event, it
+is the item in the terminal event's `output`; if that is missing too, the added item with its deltas.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from lutum.dialect.json import decode_object, encode
 from lutum_openai.responses import _turn, _wire
 
 Place = tuple[str, int]
-"""What a piece belongs to: `text`, `refusal`, `summary`, `reasoning` or `arguments`, and which of them."""
+"""The place of a piece: `text`, `refusal`, `summary`, `reasoning` or `arguments`, and its index."""
 
 
 class ReceivedItem:
-    """An item that is being received: what came of it, and what has been told of it."""
+    """An item that is being received: its pieces so far, and which of them were emitted."""
 
     __slots__ = (
         "added",
@@ -45,12 +45,12 @@ class ReceivedItem:
         self.phase: str | None = None
         self.pieces = dict[Place, list[str]]()
         self.annotations = dict[int, list[bytes]]()
-        self.told = False  # some of its arguments went out as events
+        self.told = False  # some of its arguments were emitted as events
         self.ready = False
         self.value = False
 
     def learn(self, head: _wire.ItemHead) -> None:
-        """Take in what identifies the item; what is known already is kept where nothing is said."""
+        """Take the identifying members of `head`. A member that `head` lacks keeps its value."""
         self.id = head.id or self.id
         self.call_id = head.call_id or self.call_id
         self.name = head.name or self.name
@@ -61,11 +61,11 @@ class ReceivedItem:
         return self.call_id or self.id
 
     def text(self, place: Place) -> str:
-        """What was streamed for a place."""
+        """Return the streamed text of a place."""
         return "".join(self.pieces.get(place, ()))
 
     def assembled(self) -> bytes:
-        """The item as it was added, with what was streamed in its places."""
+        """Return the item as it was added, with the streamed text filled in."""
         members = decode_object(self.added) if self.added else {"type": Raw(encode(self.kind))}
         if self.kind == "function_call":
             if self.name and "name" not in members:
@@ -99,7 +99,7 @@ class ReceivedItem:
 
 
 def places(head: _wire.ItemHead) -> Iterator[tuple[Place, str]]:
-    """Every place of a whole item that deltas go to, and what it holds."""
+    """Yield each place of a complete item that deltas can fill, with its text."""
     if head.type == "message":
         for i, part in enumerate(_turn.parts(head.content)):
             if part.text is not None:

@@ -1,8 +1,8 @@
-"""The committed turn: a response's JSON to wire and view, and how it goes back. PURE.
+"""The committed turn: a response's JSON to wire and view, and its replay. No I/O, no clock, no tasks.
 
-`turn_from_response` is the one place that makes a turn, from a streamed response or a whole one. The wire
+`turn_from_response` is the only function that makes a turn, from a streamed response or a whole one. The wire
 is the response object, its output items byte for byte, without the members that only repeat the request
-(`REQUEST_ECHO`). What goes back is the output, minus what is response-only: the rules just below.
+(`REQUEST_ECHO`). The replayed items are the output without the response-only members: see the rules below.
 """
 
 from __future__ import annotations
@@ -58,21 +58,22 @@ REQUEST_ECHO = frozenset(
         "user",
     }
 )
-"""Members of a response that repeat its request, with `instructions` and all tools: no part of a turn."""
+"""Members of a response that repeat its request, such as `instructions` and all tools. No turn keeps them."""
 
 RESPONSE_ONLY_MEMBERS = frozenset({"created_by"})
-"""Members that output items have and input items have not (openai-python, types/responses: each type of
-`ResponseOutputItem` against its `ResponseInputItemParam`); unknown members are refused."""
+"""Members that output items have but input items do not (openai-python, types/responses: each type of
+`ResponseOutputItem` compared with its `ResponseInputItemParam`). The API refuses unknown members."""
 
 EMPTIED = b'"logprobs"'
-"""The member of a text that goes back as an empty list, which input items may have (openai-python,
-`ResponseOutputTextParam`): log probabilities are many times longer than the text, and no model reads them."""
+"""The member of a text that is sent back as an empty list, which input items may have (openai-python,
+`ResponseOutputTextParam`), because log probabilities are many times longer than the text and no model reads
+them."""
 
 UNFINISHED = "an item was never said to be whole: "
-"""Begins the reason of a turn whose wire may not hold all of an item, so that only its view goes back."""
+"""Prefix of the reason of a turn whose wire may lack a part of an item. Only its view is sent back."""
 
 VALUE_CALL = "the value came as a call of the forced tool "
-"""Begins the reason of a turn that ends in a call nobody will answer, so that only its view goes back."""
+"""Prefix of the reason of a turn that ends in a call that is never answered. Only its view is sent back."""
 
 
 def turn_from_response(
@@ -85,15 +86,15 @@ def turn_from_response(
     preface: bytes = b"",
     value_tool: str | None = None,
 ) -> CommittedTurn:
-    """The turn of a whole response object.
+    """Return the turn of a whole response object.
 
     Args:
-      model: the model asked for, in case the response does not say which one answered.
-      stored: whether the request asked to store it, in case the response does not say.
+      model: the requested model, used if the response does not name a model.
+      stored: whether the request had `store: true`, used if the response lacks `store`.
       value_tool: the forced tool whose arguments are the structured value; its call is text in the view.
 
     Raises:
-      msgspec.DecodeError: not a response.
+      msgspec.DecodeError: `response` is not a response.
     """
     members = {name: value for name, value in decode_object(response).items() if name not in REQUEST_ECHO}
     if bytes(members.get("output", Raw(b"null"))) == b"null":
@@ -122,7 +123,7 @@ def turn_from_response(
 
 
 def finish_reason(head: _wire.ResponseHead, turn: CommittedTurn, usage: Usage) -> str:
-    """Why the model stopped: what is said, else what can be seen."""
+    """Return why the model stopped: the reported reason, else the reason that follows from the turn."""
     if said := head.stop_reason or head.finish_reason:
         return _wire.FINISH.read(said)
     if head.incomplete_details is not None and (reason := head.incomplete_details.reason):
@@ -139,7 +140,7 @@ def finish_reason(head: _wire.ResponseHead, turn: CommittedTurn, usage: Usage) -
 
 
 def open_items(turn: CommittedTurn) -> tuple[bytes, ...]:
-    """The items of a turn that wait for an answer from you, as they came."""
+    """Return the items of a turn that need an answer from the caller, as received."""
     items = wire_items(turn)
     heads = [_wire.read_item(item) for item in items]
     answered = {(head.type, head.call_id) for head in heads}
@@ -153,7 +154,7 @@ def open_items(turn: CommittedTurn) -> tuple[bytes, ...]:
 
 
 def wire_items(turn: CommittedTurn) -> list[bytes]:
-    """Every output item that was received."""
+    """Return all received output items."""
     return [bytes(item) for item in _wire.decode_head(turn.wire).output or ()]
 
 
@@ -163,7 +164,7 @@ def is_by_program(item: bytes) -> bool:
 
 
 def tokens_of(output: Sequence[bytes], usage: Usage) -> Tokens | None:
-    """Return the log probabilities that are in the texts of a response; None if there are none."""
+    """Return the log probabilities in the texts of a response; None if it has no log probabilities."""
     tokens = SampledTokens()
     for json in output:
         if b'"logprobs"' in json:
@@ -173,7 +174,7 @@ def tokens_of(output: Sequence[bytes], usage: Usage) -> Tokens | None:
 
 
 def is_search(item: bytes) -> bool:
-    """Return whether an item is a search of the web, each of which is billed (openai.com/api/pricing)."""
+    """Return whether an item is a web search. Each search is billed (openai.com/api/pricing)."""
     if _wire.decode_tag(item).type != "web_search_call":
         return False
     action = member(decode_object(item), "action", "type")
@@ -181,15 +182,15 @@ def is_search(item: bytes) -> bool:
 
 
 def has_reasoning(turn: CommittedTurn) -> bool:
-    """Whether the wire holds an item that only models that reason can read."""
+    """Return whether the wire contains reasoning, which only models that reason can read."""
     return any(_wire.decode_tag(item).type == "reasoning" for item in wire_items(turn))
 
 
 def replay_form(turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
-    """Whether `turn` goes back exactly to that scope and model.
+    """Return whether `turn` can be replayed exactly to `scope` and `model`.
 
-    Encrypted reasoning of another model that reasons goes back all the same: the API leaves out what it
-    cannot read and lists it in `input_transformations`, which comes as events.
+    Encrypted reasoning is sent to other models that reason too: the API drops what it cannot read and lists
+    it in `input_transformations`, which become events.
     """
     form = origin_form(turn, _wire.NAME, scope)
     if not form.exact:
@@ -202,7 +203,7 @@ def replay_form(turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
 
 
 def replay_items(turn: CommittedTurn, *, reasoning: bool = True) -> list[bytes]:
-    """The wire's output as it goes back, with or without its reasoning."""
+    """Return the wire's output as it is sent back, with or without its reasoning."""
     head = _wire.decode_head(turn.wire)
     items = [bytes(item) for item in head.output or ()]
     typed = [(_wire.read_item(item), item) for item in items]
@@ -210,15 +211,15 @@ def replay_items(turn: CommittedTurn, *, reasoning: bool = True) -> list[bytes]:
     sent = list[bytes]()
     for i, (item, json) in enumerate(typed):
         if item.type == "reasoning":
-            # Reasoning that was not stored, without `encrypted_content` and text, is lost. The API answers
+            # Reasoning that was not stored, without `encrypted_content` and text, is lost. The API returns
             # 404 "Item with id 'rs_...' not found. Items are not persisted when `store` is set to false".
             readable = _is_readable(item)
             if not reasoning or not (readable or head.store):
                 continue
-            # Reasoning with nothing after it, as when the model ran out of tokens while it thought, gives
+            # Reasoning that no item follows, as when the model ran out of tokens while it reasoned, causes
             # 400 "Item 'rs_...' of type 'reasoning' was provided without its required following item".
-            # Without its id it is taken (recorded: five such items before a user message, status 200). The
-            # id of an item that comes whole is not looked up, so leaving it out loses nothing.
+            # Without its id it is accepted (recorded: five such items before a user message, status 200). The
+            # API does not look up the id of a complete item, so leaving it out loses nothing.
             if i > last:
                 if not readable:
                     continue
@@ -228,8 +229,8 @@ def replay_items(turn: CommittedTurn, *, reasoning: bool = True) -> list[bytes]:
 
 
 def loses_trailing(turn: CommittedTurn) -> bool:
-    """Whether stored reasoning at the end of a turn stays behind: it can be named only, and the API refuses
-    the name of reasoning with nothing behind it."""
+    """Return whether stored reasoning at the end of a turn is left out. Only its id is known, and the API
+    refuses the id of reasoning that no item follows."""
     head = _wire.decode_head(turn.wire)
     for json in reversed(head.output or ()):
         item = _wire.read_item(bytes(json))
@@ -241,10 +242,10 @@ def loses_trailing(turn: CommittedTurn) -> bool:
 
 
 def view_items(turn: CommittedTurn) -> list[bytes]:
-    """The semantic view as input items: text and refusals as words, calls; reasoning left out.
+    """Return the semantic view as input items: text, refusals and calls, without reasoning.
 
-    Words are a message whose content is a string: one with parts needs the id the API gave it, and some
-    servers insist.
+    Text and refusals become a message whose content is a string. A message with parts would need the id that
+    the API gave it, and some servers check that.
     """
     sent, said = list[bytes](), list[str]()
     for item in turn.items:
@@ -261,7 +262,7 @@ def view_items(turn: CommittedTurn) -> list[bytes]:
 
 
 def call_item(id: str, name: str, arguments: str) -> bytes:
-    """A function_call; its arguments go out as the string they are."""
+    """Return a function_call. Its arguments are sent unchanged, as a string."""
     return b'{"type":"function_call","call_id":%b,"name":%b,"arguments":%b}' % (
         encode(call_id(id)),
         encode(name),
@@ -270,7 +271,7 @@ def call_item(id: str, name: str, arguments: str) -> bytes:
 
 
 def call_of(item: _wire.ItemHead) -> ToolCallItem:
-    """What a function_call calls."""
+    """Return the tool call of a function_call item."""
     given = bytes(item.arguments)
     arguments = decode_str(given) if given[:1] == b'"' else given.decode()
     if arguments in ("", "null"):
@@ -304,7 +305,7 @@ def _without_response_members(item: bytes) -> bytes:
 
 
 def _without_logprobs(item: bytes) -> bytes:
-    """Empty the log probabilities of an item's texts; an item without any stays as it is, byte for byte."""
+    """Empty the log probabilities of an item's texts. An item without them is returned byte for byte."""
     members = decode_object(item)
     if not starts_with(members.get("content"), b"["):
         return item
@@ -329,7 +330,7 @@ def _view(items: Sequence[bytes], value_tool: str | None) -> tuple[ViewItem, ...
     view = list[ViewItem]()
     for json in items:
         item = _wire.read_item(json)
-        if item.type in ("message", ""):  # what was read in may leave it out
+        if item.type in ("message", ""):  # stored messages may lack the type
             for part in parts(item.content):
                 if part.type == "refusal" or (part.text is None and part.refusal is not None):
                     view.append(RefusalItem(part.refusal or ""))
@@ -349,7 +350,7 @@ def _view(items: Sequence[bytes], value_tool: str | None) -> tuple[ViewItem, ...
 
 
 def parts(content: Raw) -> list[_wire.ResponsesPart]:
-    """The parts of an item's `content` or `summary`; a string is one text."""
+    """Return the parts of an item's `content` or `summary`. A string is one text part."""
     json = bytes(content)
     if json[:1] == b'"':
         return [_wire.ResponsesPart("output_text", decode_str(json))]
@@ -357,5 +358,5 @@ def parts(content: Raw) -> list[_wire.ResponsesPart]:
 
 
 def preface_items(preface: bytes) -> list[bytes]:
-    """The input items of `CommittedTurn.preface`, which is a JSON array of them."""
+    """Return the input items of `CommittedTurn.preface`, which is a JSON array."""
     return [bytes(item) for item in decode_array(preface)] if preface else []

@@ -1,7 +1,7 @@
-"""Calls of the provider that you answer with raw items: which still wait. PURE.
+"""Open calls of the provider, which the caller answers with raw items. No I/O, no clock, no tasks.
 
-A request that leaves one without its output is refused: 400 "No tool output found for custom tool call
-call_..." (diegosouzapw/OmniRoute#8946).
+The API refuses a request in which the output of such a call is missing: 400 "No tool output found for custom
+tool call call_..." (diegosouzapw/OmniRoute#8946).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from lutum_openai.responses import _turn, _wire
 
 
 def unanswered_items(transcript: Transcript, scope: str) -> tuple[bytes, ...]:
-    """The open items of the last turn that no raw item behind it answers, as they came.
+    """Return the open items of the last turn that no raw item after it answers, as received.
 
-    None where the turn does not go out as it came: what can be read of it holds no such item.
+    Returns no item for a turn of another adapter or scope, because its readable content has no such items.
     """
     answers = set[tuple[str, str | None]]()
     for at in range(len(transcript) - 1, -1, -1):
@@ -29,7 +29,7 @@ def unanswered_items(transcript: Transcript, scope: str) -> tuple[bytes, ...]:
 
 
 def _due(json: bytes) -> tuple[str, str | None]:
-    """The type of the item that answers an open one, and the id that it names."""
+    """Return the type of the item that answers an open one, and the id that it contains."""
     head = _wire.read_item(json)
     return _wire.OUTPUTS[head.type], head.id if head.type == "mcp_approval_request" else head.call_id
 

@@ -1,6 +1,6 @@
-"""What the Responses API's JSON looks like, as far as it is looked into, and the tables of what it takes.
+"""The shapes of the Responses API's JSON, and tables of the values that it accepts.
 
-Structs name only the members that are used; whatever else comes stays in `msgspec.Raw`, copied out with
+Structs name only the members that lutum reads. Everything else stays in `msgspec.Raw`, and is copied with
 `bytes` or by encoding before it leaves the decoder. Event and item shapes are those of the API reference
 (developers.openai.com/api/reference/resources/responses) and of openai-python's generated types.
 """
@@ -22,7 +22,8 @@ from lutum.dialect.json import FAULTS, decode_object, encode
 NAME = "openai-responses"
 
 CALL_ID_CHARACTERS = 64
-"""A longer `call_id` is refused ("string too long"); ids of other providers may be."""
+"""The longest `call_id`. The API refuses a longer one ("string too long"); ids of other providers may be
+longer."""
 
 
 def call_id(id: str) -> str:
@@ -34,8 +35,8 @@ def call_id(id: str) -> str:
 
 
 class _Delta(Struct, tag_field="type", forbid_unknown_fields=True, gc=False):
-    """A piece of something. Some servers leave out the item's id, some change it with every event, and
-    some leave out the index: an item is found by whichever is known. One with more members is shown."""
+    """A delta of an item. Some servers leave out the item's id, some change it with every event, and some
+    leave out the index, so an item is found by id or index. A delta with unknown members is shown too."""
 
     delta: str
     item_id: str | None = None
@@ -114,7 +115,7 @@ class Incomplete(Struct, tag_field="type", tag="response.incomplete"):
 
 
 class Done(Struct, tag_field="type", tag="response.done"):
-    """Older OpenRouter's name of `response.completed`."""
+    """The name of `response.completed` in older versions of OpenRouter."""
 
     response: Raw
 
@@ -162,7 +163,7 @@ MEMBERS = {
     str(kind.__struct_config__.tag): frozenset(("type", *kind.__struct_fields__))
     for kind in get_args(StreamEvent)
 }
-"""The members of each event that are read."""
+"""The members of each event that lutum reads."""
 
 EVENT_TYPES = frozenset(MEMBERS)
 
@@ -171,7 +172,7 @@ DELTA_TYPES = frozenset(str(kind.__struct_config__.tag) for kind in get_args(Del
 IDENTIFYING = frozenset({"item_id", "name"})
 INDICES = frozenset({"output_index", "content_index", "summary_index"})
 PLAIN = frozenset({"sequence_number", "obfuscation"})
-"""Members of events without which an event can be read as well: ids and names, places, and padding."""
+"""Members that an event does not need: ids and names, indices, and padding."""
 
 REPEATS = frozenset(
     {
@@ -186,7 +187,7 @@ REPEATS = frozenset(
         "response.reasoning.done",
     }
 )
-"""Events that only repeat what deltas said before them or `response.output_item.done` says after them."""
+"""Events that only repeat earlier deltas or the later `response.output_item.done`."""
 
 
 class Tagged(Struct):
@@ -204,9 +205,9 @@ class IncompleteDetails(Struct):
 
 
 class ResponseHead(Struct):
-    """What is read of a response object; everything else in it stays raw.
+    """The members of a response object that lutum reads.
 
-    `stop_reason` and `finish_reason` are not the API's: servers that translate other APIs into it add them.
+    `stop_reason` and `finish_reason` are not members of the API. Servers that translate other APIs add them.
     """
 
     id: str | None = None
@@ -228,10 +229,10 @@ _decode_head = msgspec.json.Decoder(ResponseHead).decode
 
 
 def decode_head(json: Raw | bytes) -> ResponseHead:
-    """Read the head of a response; a member of another type is as if it were absent.
+    """Read the head of a response. A member of a wrong type counts as absent.
 
     Raises:
-      msgspec.DecodeError: not an object.
+      msgspec.DecodeError: `json` is not an object.
     """
     try:
         return _decode_head(json)
@@ -255,7 +256,7 @@ def _read_members(json: Raw | bytes, decode: Callable[[bytes], T], empty: T) -> 
 
 
 class ItemHead(Struct):
-    """What every kind of output item may have."""
+    """The members of output items of all kinds that lutum reads."""
 
     type: str = ""
     id: str | None = None
@@ -272,14 +273,14 @@ class ItemHead(Struct):
 _decode_item = msgspec.json.Decoder(ItemHead).decode
 
 ITEM_TYPES = frozenset({"message", "reasoning", "function_call"})
-"""Items that are looked into."""
+"""Types of items whose content lutum reads."""
 
 
 def read_item(json: bytes) -> ItemHead:
-    """The head of an item; a member of another type than expected is as if it were absent.
+    """Read the head of an item. A member of a wrong type counts as absent.
 
     Raises:
-      msgspec.DecodeError: not an object.
+      msgspec.DecodeError: `json` is not an object.
     """
     try:
         return _decode_item(json)
@@ -306,7 +307,7 @@ _decode_called = msgspec.json.Decoder(_Called).decode
 
 
 def caller_of(json: bytes) -> str:
-    """Return the type of a call's caller; empty when it is the model, or unreadable."""
+    """Return the type of a call's caller; empty if it is the model, or unreadable."""
     try:
         caller = _decode_called(json).caller
     except msgspec.DecodeError:
@@ -315,7 +316,7 @@ def caller_of(json: bytes) -> str:
 
 
 def read_part(json: bytes) -> ResponsesPart:
-    """A part of a message or of reasoning; of a kind that is not known, nothing but that."""
+    """Read a part of a message or of reasoning. A part with a member of a wrong type counts as empty."""
     try:
         return _decode_part(json)
     except msgspec.ValidationError:
@@ -323,7 +324,8 @@ def read_part(json: bytes) -> ResponsesPart:
 
 
 FINISH = FinishTable()
-"""`incomplete_details.reason`, or a translating server's finish reason: all words are in the shared table."""
+"""Values of `incomplete_details.reason` and finish reasons of translating servers. All are in the shared
+table."""
 
 OUTPUTS = {
     "custom_tool_call": "custom_tool_call_output",
@@ -334,20 +336,21 @@ OUTPUTS = {
     "tool_search_call": "tool_search_output",
     "mcp_approval_request": "mcp_approval_response",
 }
-"""Calls that wait for an answer from you unless their own output stands in the same turn: a hosted shell or
-search has run already. A `tool_search_call` waits only when its `execution` is `client`."""
+"""Calls that need an answer from the caller, with the type of the answer. A call whose output is in the same
+turn needs no answer, because a hosted shell or search has run already. A `tool_search_call` needs an answer
+only if its `execution` is `client`."""
 
 # --- models --------------------------------------------------------------------------------------
 
-# guides/reasoning: every gpt-5 and later but the `-chat` of the first, the o series, gpt-oss; xAI's from
-# grok-3-mini and grok-4 on. Other hosts spell them openai/gpt-5 or openai.gpt-5.
+# guides/reasoning: all models from gpt-5 on except gpt-5's `-chat`, the o series, gpt-oss; xAI's models from
+# grok-3-mini and grok-4 on. Other hosts write openai/gpt-5 or openai.gpt-5.
 _REASONS = re.compile(r"(?:^|[/.])(?:gpt-(?:[5-9]|\d\d)(?!-chat)|o[1-9](?!\w)|codex|grok-3-mini|grok-[4-9])")
 _NEVER_REASONS = re.compile(r"(?:^|[/.])(?:gpt-(?:3\.5|4)|chatgpt-4o|gpt-5-chat|grok-(?:2|3(?!-mini)))")
 
 
 @cache
 def reasons(model: str) -> bool | None:
-    """Whether a model reasons; None where its name does not tell."""
+    """Return whether a model reasons; None if that does not follow from its name."""
     if _NEVER_REASONS.search(model):
         return False
     return True if _REASONS.search(model) else None
