@@ -1,4 +1,4 @@
-"""`GeminiOptions`: features of the Gemini API that no other provider has; `GeminiHooks` choose them."""
+"""`GeminiOptions`: options that only the Gemini API has. `GeminiHooks` choose them for each turn."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OURS: Final = {
     "labels": "use labels=",
     "serviceTier": "use service_tier=",
 }
-# And these members of `generationConfig`.
+# It also writes these members of `generationConfig`.
 _OWN_CONFIG: Final = {
     "maxOutputTokens": "use .max_output_tokens(), so that the reservation knows it",
     "candidateCount": "lutum reads one answer per turn; run the turn again for another",
@@ -49,32 +49,32 @@ _SECRET: Final = frozenset({"x-goog-api-key", "authorization"})
 
 
 class GeminiOptions(ProviderOptions, frozen=True, kw_only=True, repr_omit_defaults=True):
-    """Options of one turn (`.ext(GeminiOptions(...))`) or of an adapter (`options=`). None is "not given".
+    """Options of one turn (`.ext(GeminiOptions(...))`) or of an adapter (`options=`). None means "not set".
 
-    Nothing is sent for an option that is not given, because new models refuse old defaults. If a known model
-    refuses an option, `BadValue` is raised before anything is sent. An unknown model is sent what you asked
-    for.
+    Nothing is sent for an option that is not set, because new models refuse old defaults. If a known model
+    refuses an option, `BadValue` is raised before anything is sent. For an unknown model, options are sent
+    unchecked.
 
     Attributes:
       thinking_level: `thinkingConfig.thinkingLevel`, on Gemini 3 and later.
       thinking_budget: `thinkingConfig.thinkingBudget` in tokens, on Gemini 2.5 and 3: 0 is off, -1 lets the
         model choose. A level and a budget together are refused.
-      include_thoughts: ask for summaries of the thinking.
+      include_thoughts: request summaries of the thinking.
       replay_thoughts: send the summaries back with their turn. Default: true.
       safety_settings: thresholds by category, such as `{"HARM_CATEGORY_HARASSMENT": "BLOCK_NONE"}`, or the
         API's own list.
       cached_content: the name of an explicit cache, `cachedContents/...`. It contains the system items and
         the tools, so the conversation has neither.
       server_tools: tools that the provider runs, such as `{"googleSearch": {}}`, placed before your tools.
-        Give the same ones in every turn of a transcript.
+        Pass the same ones in every turn of a transcript.
       server_side_tool_invocations: show calls of the provider's tools as parts of the answer. Gemini 3 and
-        later require it beside your tools, and get it without being asked.
+        later require it if server tools and your tools are combined; lutum then sets it by default.
       validated: constrain calls to their schemas (mode `VALIDATED`).
       retrieval_config: `toolConfig.retrievalConfig`.
-      structured: ask for structured values by a JSON schema, the default, or by a forced `tool`.
+      structured: how structured values are requested: by a JSON schema (the default), or by a forced `tool`.
       response_modalities: such as `("TEXT", "IMAGE")`.
       media_resolution: such as `MEDIA_RESOLUTION_LOW`.
-      logprobs: log probabilities, with that many alternatives for each token.
+      logprobs: return log probabilities, with that many alternatives for each token.
       top_k, presence_penalty, frequency_penalty: sampling; Gemini 4 refuses the penalties.
       service_tier: `flex`, `standard` or `priority`. The header `x-gemini-service-tier` names the tier that
         served the request.
@@ -128,4 +128,4 @@ class GeminiOptions(ProviderOptions, frozen=True, kw_only=True, repr_omit_defaul
 
 
 class GeminiHooks(SettingsHooks[GeminiOptions]):
-    """Hooks of `GeminiAdapter(hooks=)`: they choose a turn's model and options."""
+    """Hooks of `GeminiAdapter(hooks=)`. They choose a turn's model and options."""

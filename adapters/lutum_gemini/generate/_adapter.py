@@ -1,4 +1,4 @@
-"""`GeminiAdapter`: where requests go, with which key, over which transport. The only module with I/O."""
+"""`GeminiAdapter`: the endpoint, key and transport of requests. The only module here with I/O."""
 
 from __future__ import annotations
 
@@ -50,28 +50,28 @@ _decode_counted = msgspec.json.Decoder(_GeminiCount).decode
 
 @final
 class GeminiAdapter(CloudAdapter):
-    """Gemini, over `generateContent` of the Gemini API; `GeminiAdapter.vertex` is the door of Vertex AI.
+    """Gemini, over `generateContent` of the Gemini API. For Vertex AI use `GeminiAdapter.vertex`.
 
-    Its name, as in `Raw`, is `gemini`.
+    The adapter's name, as in `Raw`: `gemini`.
 
     Args:
-      model: the model of turns that name none.
+      model: the default for turns without a model.
       api_key: sent as `x-goog-api-key`, never in the URL. Default: `GOOGLE_API_KEY`, else `GEMINI_API_KEY`. A
         function is called for each request.
       token: an OAuth access token, sent as `authorization: Bearer` instead of a key.
       base_url: the host, without a version. Default: `GOOGLE_GEMINI_BASE_URL`, else Google's. Only Google's
-        host demands a key.
+        host requires a key.
       api_version: the version in the URL.
-      http_client: your own `httpx.AsyncClient`.
+      http_client: your `httpx.AsyncClient`.
       replay_scope: the endpoint and account family whose turns are replayed exactly. Default: the URL's host.
         Signatures of one account can be refused with the key of another.
-      default_max_output_tokens: the limit of turns that give none. Default: 4,096, or 16,384 for a model that
-        thinks.
-      options: the options under those of each turn.
+      default_max_output_tokens: the output limit of turns that set none. Default: 4,096, or 16,384 for a
+        model that thinks.
+      options: defaults for the options of each turn.
       hooks: choose the model and the options of a turn when it starts.
 
-    It opens nothing before its first request and works without `async with`. `aclose` closes its idle
-    connections. The environment is read here and never again.
+    The adapter opens no connection before its first request and works without `async with`. `aclose` closes
+    its idle connections. Environment variables are read by the constructor only.
 
     Raises:
       BadValue: the model or the key is blank, `base_url` is not a URL, or `http_client` is not a client.
@@ -138,13 +138,13 @@ class GeminiAdapter(CloudAdapter):
         """Gemini on Google Cloud's Vertex AI.
 
         Args:
-          project: the id of the project. It is part of the scope: signatures belong to it.
+          project: the id of the project. It is part of the scope, because signatures belong to a project.
           region: `global`, a multi-region (`us`, `eu`) or a region.
           token: an access token, or a function that is called for each request.
           base_url: the host, if it is not Google's.
 
         Raises:
-          BadValue: `project` or `region` cannot stand in a URL, and as the constructor.
+          BadValue: `project` or `region` cannot be part of a URL; or as in the constructor.
         """
         place = vertex_place(project, region)
         base = check_base_url(base_url or f"https://{vertex_host(region)}")
@@ -175,11 +175,11 @@ class GeminiAdapter(CloudAdapter):
         return _encode.prepare(request, self._config)
 
     def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
-        """Return whether `turn` goes back exactly to that scope and model."""
+        """Return whether `turn` can be replayed exactly to `scope` and `model`."""
         return _turn.replay_form(turn, scope, model)
 
     def first_difference(self, earlier: Prepared, later: Prepared) -> str | None:
-        """Return the JSON path in `later` of the first thing that is not as `earlier` sent it."""
+        """Return the JSON path in `later` of the first entry that differs from `earlier`."""
         return _encode.first_difference(earlier, later, self._config)
 
     def decoder(self, prepared: Prepared, response: Response) -> Decoder:
@@ -187,7 +187,7 @@ class GeminiAdapter(CloudAdapter):
         return self._decoder(prepared, response)
 
     def read_body(self, prepared: Prepared, body: bytes) -> list[Event]:
-        """Return the events of an answer that came whole, such as one of a batch.
+        """Return the events of an answer that was received in one piece, such as one of a batch.
 
         Raises:
           ProviderError: the body is an error, or not an answer.
@@ -201,16 +201,16 @@ class GeminiAdapter(CloudAdapter):
         return out
 
     async def count_input_tokens(self, prepared: Prepared) -> int:
-        """Ask the API how many input tokens the request has: one small request, not billed.
+        """Get the exact number of input tokens with one small request, `countTokens`, which is not billed.
 
-        Cancelled, it leaves nothing open.
+        Cancellation leaves nothing open.
 
         A checkpoint only if it has to wait.
 
         Raises:
-          ProviderError: the API refused, or answered with something else.
-          NetworkError: no connection, or it failed before the answer was whole.
-          BadValue: the function given as the key raised, or gave none.
+          ProviderError: the API refused, or the answer is malformed.
+          NetworkError: no connection was made, or it failed before the whole answer was received.
+          BadValue: the function that was given as the key raised, or returned no key.
         """
         members = decode_object(prepared.body)
         counted = {name: value for name, value in members.items() if name in _COUNTED}

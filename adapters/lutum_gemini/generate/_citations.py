@@ -1,7 +1,7 @@
-"""Sources that an answer cites: grounding metadata and citation metadata to `Citation`.
+"""Citations of an answer: grounding metadata and citation metadata to `Citation`.
 
-Offsets of the API count bytes of the answer's text. In a few recordings they are off by one, so a place
-counts only if the words there are the quoted ones; otherwise the words are searched for.
+Offsets of the API count bytes of the answer's text. In a few recordings they are off by one. So an offset is
+used only if the text there equals the quotation; otherwise the quotation is searched in the text.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SOURCES = ("web", "retrievedContext", "maps")
 
 
 def citations_of(candidate: Mapping[str, Raw], text: str) -> tuple[Citation, ...]:
-    """Return the sources that a candidate names for its text. What cannot be read is left out."""
+    """Return the sources that a candidate lists for its text. Unreadable ones are left out."""
     found = list[Citation]()
     try:
         grounding = _object(candidate.get("groundingMetadata"))
@@ -41,7 +41,7 @@ _Place = tuple[str, int | None, int | None]
 
 
 def _place(segment: Mapping[str, Raw], text: str) -> _Place:
-    """The quoted words, and where they stand in characters."""
+    """Return the quoted text, and its start and end in characters."""
     quote = string(segment.get("text")) or ""
     start, end = _characters(segment, text)
     if start is not None and text[start:end] != quote:
@@ -51,7 +51,7 @@ def _place(segment: Mapping[str, Raw], text: str) -> _Place:
 
 
 def _characters(members: Mapping[str, Raw], text: str) -> tuple[int | None, int | None]:
-    """Byte offsets as offsets in characters; None if they do not lie in the text."""
+    """Convert byte offsets to character offsets; None if they are outside of the text."""
     data = text.encode()
     start, end = count(members.get("startIndex")) or 0, count(members.get("endIndex"))
     if end is None or not start <= end <= len(data):

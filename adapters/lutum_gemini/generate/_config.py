@@ -1,7 +1,7 @@
-"""`generationConfig` and the other members behind the contents.
+"""`generationConfig` and the other members after the contents.
 
-Nothing is sent that was not asked for, except the output limit: the newest models refuse old defaults.
-Whatever a known model refuses is refused here, before anything is reserved.
+Except for the output limit, only settings of the caller are sent, because the newest models refuse old
+defaults. A setting that a known model refuses raises an error here, before anything is reserved.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from lutum_gemini.generate._tools import GeminiTools
 
 DEFAULT_MAX_OUTPUT: Final = 4_096
 DEFAULT_MAX_OUTPUT_THINKING: Final = 16_384
-"""Thoughts count inside the limit: a low one can be used up by them, and the answer is empty but billed."""
+"""Thoughts count inside the limit. They can use up a low limit; the answer is then empty, but billed."""
 
 _BUDGETS: Final = {"none": 0, "low": 1_024, "medium": 8_192, "high": 24_576, "max": 32_768}
-"""Efforts of models with a budget (gemini-api/docs/openai, `reasoning_effort`)."""
+"""Thinking budgets in tokens for each effort (gemini-api/docs/openai, `reasoning_effort`)."""
 _LEVELS_OF_UNKNOWN: Final = {
     "none": "minimal",
     "low": "low",
@@ -35,7 +35,7 @@ _LEVELS_OF_UNKNOWN: Final = {
 
 
 class Generation(Struct, frozen=True):
-    """What decides the members behind the contents."""
+    """The inputs that determine the members after the contents."""
 
     request: TurnRequest
     model: str
@@ -46,12 +46,12 @@ class Generation(Struct, frozen=True):
 
     @property
     def capable(self) -> _models.GeminiModel:
-        """What the model accepts."""
+        """The capabilities of the model."""
         return _models.capabilities(self.model)
 
     @property
     def thinks(self) -> bool:
-        """The model thinks in this request, as far as it is known."""
+        """True if the model thinks in this request, as far as that is known."""
         level, budget = thinking_of(self)
         if budget is not None:
             return budget != 0
@@ -59,10 +59,10 @@ class Generation(Struct, frozen=True):
 
 
 def generation_config(spec: Generation) -> tuple[dict[str, bytes], tuple[str, ...]]:
-    """Return the members of `generationConfig`, in order, and the constraints that the schema lost.
+    """Return the members of `generationConfig`, in order, and the constraints dropped from the schema.
 
     Raises:
-      BadValue: the model does not accept a setting; the field is named.
+      BadValue: the model does not accept a setting; the error names the field.
     """
     settings, options = spec.request.settings, spec.options
     found = dict[str, bytes]()
@@ -106,7 +106,7 @@ def others(spec: Generation) -> dict[str, bytes]:
     """Return the members of the body beside contents, tools and `generationConfig`, in order.
 
     Raises:
-      BadValue: the door does not accept one; the field is named.
+      BadValue: the endpoint does not accept an option; the error names the field.
     """
     options = spec.options
     found = dict[str, bytes]()
@@ -144,7 +144,7 @@ def max_output_tokens(spec: Generation) -> int:
 
 
 def implicit_bound(spec: Generation) -> int | None:
-    """Return the output limit that nobody set; None if the turn or the adapter's owner set one.
+    """Return the default output limit; None if the turn or the adapter sets a limit.
 
     It is sent if a budget limits the turn, because a reservation needs a bound.
     """
@@ -154,7 +154,7 @@ def implicit_bound(spec: Generation) -> int | None:
 
 
 def structured_by(request: TurnRequest, options: GeminiOptions) -> str:
-    """Return the option that asks for a structured value, as a user writes it."""
+    """Return the option that selects how structured values are requested, as a user writes it."""
     if request.output is None:
         return ""
     return f"GeminiOptions(structured={options.structured or 'json_schema'!r})"
@@ -164,7 +164,7 @@ def thinking_of(spec: Generation) -> tuple[str | None, int | None]:
     """Return the thinking level and the budget that are sent.
 
     Raises:
-      BadValue: the model has no form for the effort that the turn asks for.
+      BadValue: the model has no equivalent of the turn's effort.
     """
     options, effort = spec.options, spec.request.settings.effort
     if options.thinking_level is not None or options.thinking_budget is not None or effort is UNSET:

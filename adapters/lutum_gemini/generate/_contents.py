@@ -1,7 +1,7 @@
-"""Pieces to the contents of one request.
+"""Join pieces to the contents of one request.
 
-The results of a round are one content, in the order of the calls: calls without ids are matched by name and
-order. A turn that continues a paused one is joined with it, because one answer is one content.
+The results of a round are one content, in the order of the calls, because the API matches calls without ids
+by name and order. A turn that continues a paused one is joined with it, because one answer is one content.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from lutum.abc import ReplayForm
 from lutum_gemini.generate._items import GeminiPiece, RoundAnswer, content, parts_of
 
 Placed = Sequence[tuple[int, GeminiPiece]]
-"""Ephemeral pieces, each with the index of the item that it stands before."""
+"""Ephemeral pieces, each with the index of the item that it precedes."""
 
 
 class Contents:
-    """The contents of a request, in order, and what was found on the way."""
+    """The contents of a request, in order, with their replay forms and tokens."""
 
     def __init__(self, head: int) -> None:
         self.system = list[bytes]()
@@ -30,10 +30,10 @@ class Contents:
         self._calls: tuple[str, ...] = ()
         self._answers = list[RoundAnswer]()
         self._behind: tuple[bytes, ...] = ()
-        self._paused: int | None = None  # index of the content of the paused turn that is last
+        self._paused: int | None = None  # index of the last content, if it is a paused turn
 
     def run(self, pieces: Sequence[GeminiPiece], ephemerals: Placed) -> None:
-        """Join the pieces with those of the ephemerals, which never part a call from its result."""
+        """Join the pieces with those of the ephemerals. No ephemeral comes between a call and its result."""
         waiting = list(ephemerals)
         for i, piece in enumerate(pieces):
             while waiting and waiting[0][0] <= i and piece.answer is None:
@@ -47,7 +47,7 @@ class Contents:
         if self._paused is None:
             self.continuation = None
         else:
-            # The API continues the same request: no part of the answer so far is sent.
+            # The API continues the same request, so the answer so far is not sent.
             del self.contents[self._paused :]
             self.ends_with_model = False
 

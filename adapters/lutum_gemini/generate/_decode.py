@@ -1,8 +1,8 @@
-"""One response's bytes to events.
+"""Decode one response's bytes to events.
 
-No event ends a stream of this API. A turn is complete if the body ended cleanly, its last frame is whole, and
-the last frame with a candidate names a finish reason, or the prompt was blocked. A finish reason alone is not
-the end: with code execution, gemini-2.5-flash names one in the middle and goes on.
+Streams of this API have no final event. A turn is complete if the body ended cleanly, its last frame is
+whole, and the last frame with a candidate has a finish reason, or the prompt was blocked. A finish reason
+alone is not the end: with code execution, gemini-2.5-flash sends one in the middle and continues.
 """
 
 from __future__ import annotations
@@ -53,20 +53,20 @@ from lutum_gemini.generate._parts import PartialCall, PartList, is_plain, member
 
 _TAIL_BYTES: Final = 8 * 1024
 _AT_ONCE: Final = ("groundingMetadata", "citationMetadata", "urlContextMetadata", "logprobsResult")
-"""Members of a candidate that get an event of their own."""
+"""Members of a candidate that become separate events."""
 _KNOWN: Final = frozenset({"candidates", "promptFeedback", "usageMetadata", "modelVersion", "responseId"})
-"""Members of which each frame of an answer has one."""
+"""Each frame of an answer has at least one of these members."""
 _LISTS: Final = ("topCandidates", "chosenCandidates")
 
 
 @final
 class GeminiDecoder(StreamDecoder):
-    """Decode one answer.
+    """Decodes one answer.
 
     Args:
       response: the head of the answer.
       prepared: the request.
-      scope: goes into the committed turn.
+      scope: the scope of the committed turn.
       value_tool: the forced tool whose arguments are the structured value.
     """
 
@@ -107,7 +107,7 @@ class GeminiDecoder(StreamDecoder):
         """Append the events that `data` completes to `out`.
 
         Raises:
-          ProviderError: an error frame, or data that is not the protocol. Earlier events are in `out`.
+          ProviderError: an error frame, or data that violates the protocol. Earlier events are in `out`.
         """
         self._recent = (self._recent + data if len(data) < _TAIL_BYTES else data)[-_TAIL_BYTES:]
         super().feed(data, out)
@@ -117,15 +117,15 @@ class GeminiDecoder(StreamDecoder):
 
     def _end_of_stream(self, out: list[Event], *, clean: bool) -> None:
         self._raise_bare_error()
-        # Behind code a reason stands in the middle: the model goes on after its code has run.
+        # A finish reason after code is not the end: the model continues after its code has run.
         if not (self._finish and self._last_kind in _wire.CODE_PARTS):
             self._complete(out)
 
     def take_body(self, body: bytes, out: list[Event]) -> None:
-        """Decode an answer that came whole: a response object, or an array of the frames of a stream.
+        """Decode an answer received in one piece: a response object, or an array of a stream's frames.
 
         Raises:
-          ProviderError: the body is an error, or not such JSON.
+          ProviderError: the body is an error, or has another form.
         """
         if is_error(body):
             self._raise(body)
@@ -136,7 +136,7 @@ class GeminiDecoder(StreamDecoder):
         if not self._started:
             self._done = True
             raise not_an_answer(body, self._response)
-        # Some models leave the reason out. An object with content is whole all the same.
+        # Some models leave the reason out. An object with content is complete anyway.
         self._finish = self._finish or (is_whole and bool(self._last_kind))
         self._complete(out)
 
@@ -154,7 +154,7 @@ class GeminiDecoder(StreamDecoder):
             self._fail(data, str(exc))
 
     def _take_text(self, frame: _wire.TextFrame, out: list[Event]) -> bool:
-        """Take a frame that holds text only; False if it has to be read member by member."""
+        """Take a frame that contains only text. Returns False if it must be read member by member."""
         if not self._started or not self._streamed or len(frame.candidates) != 1:
             return False
         candidate = frame.candidates[0]
@@ -181,7 +181,7 @@ class GeminiDecoder(StreamDecoder):
         return True
 
     def _take_any(self, data: bytes, out: list[Event]) -> None:
-        if data.strip() in (b"", b"[DONE]"):  # gateways add them
+        if data.strip() in (b"", b"[DONE]"):  # added by gateways
             return
         members = decode_object(data)
         if "error" in members and "candidates" not in members:
@@ -314,7 +314,7 @@ class GeminiDecoder(StreamDecoder):
     # --- usage and the end ---------------------------------------------------------------------
 
     def _usage(self, report: bytes, out: list[Event], *, final: bool) -> None:
-        """Take a report; one without a count does not replace an earlier one."""
+        """Take a usage report. A report without a count does not replace an earlier one."""
         reported = _usage.reported(report)
         if reported is None:
             if self._report is None:
@@ -328,7 +328,7 @@ class GeminiDecoder(StreamDecoder):
         """Append `Completed` if the answer is whole.
 
         Raises:
-          ProviderError: the model wrote a call that cannot be read.
+          ProviderError: the model wrote an unreadable call.
         """
         if not self._finish and not self._blocked:
             return
@@ -371,7 +371,7 @@ class GeminiDecoder(StreamDecoder):
         out.append(Completed(finish, usage, msgspec.structs.replace(turn, tokens=tokens)))
 
     def _wire(self) -> bytes:
-        """The answer as one response object."""
+        """Return the answer as one response object."""
         content = {name: Raw(value) for name, value in self._content.items()}
         if parts := self._parts.finish():
             content = {"parts": Raw(_turn.joined(parts)), **content}
@@ -384,7 +384,7 @@ class GeminiDecoder(StreamDecoder):
         return encode(wire)
 
     def _raise_bare_error(self) -> None:
-        """Raise for a JSON error at the end of the stream that is not a frame, which front ends write."""
+        """Raise if the stream ends with a JSON error outside of a frame, as front ends write it."""
         if b'"error"' not in self._recent:
             return
         for opening in (b"\n{", b"\n["):
@@ -405,7 +405,7 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _more_logprobs(earlier: bytes, later: bytes) -> bytes:
-    """Join the log probabilities of two frames: each holds those of its own tokens."""
+    """Join the log probabilities of two frames. Each frame contains those of its own tokens."""
     before, after = decode_object(earlier), decode_object(later)
     for name in _LISTS:
         a, b = before.get(name), after.get(name)

@@ -1,7 +1,7 @@
-"""A request to bytes. `Prepared` is a function of `TurnRequest` and `GeminiConfig`.
+"""Encode a request to bytes. `Prepared` is a function of `TurnRequest` and `GeminiConfig`.
 
-Body = system instruction and tools, contents joined from cached pieces, and everything else behind them, so
-that request 1,001 of a conversation encodes one item and only adds to request 1,000.
+Body = system instruction and tools + contents joined from cached pieces + everything else. So request 1,001
+of a conversation encodes only one new item, and its contents are those of request 1,000 with more at the end.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _NOTHING = Transcript()
 
 
 class GeminiConfig(Struct, frozen=True):
-    """What an adapter adds to its requests.
+    """The adapter's part of each request: the endpoint, and defaults for settings that the turn leaves out.
 
     Attributes:
       models: the URL of the models' folder, with a slash at its end.
-      location: Vertex AI's; empty on the Gemini API.
+      location: the region at Vertex AI; empty on the Gemini API.
       secret_headers: names of the headers that are added when a request is sent.
     """
 
@@ -47,7 +47,7 @@ class GeminiConfig(Struct, frozen=True):
 
     @property
     def vertex(self) -> bool:
-        """Requests go to Vertex AI."""
+        """True if requests are sent to Vertex AI."""
         return bool(self.location)
 
     def url(self, model: str, method: str) -> str:
@@ -62,7 +62,7 @@ def prepare(request: TurnRequest, config: GeminiConfig) -> Prepared:
     """Encode a request.
 
     Raises:
-      BadValue: the API, or the model as far as it is known, does not accept it. The field is named.
+      BadValue: the API or a known model does not accept a setting or an item. The error names the field.
     """
     settings, options = request.settings, options_of(request, config.options)
     model = config.model if settings.model is UNSET else settings.model
@@ -111,8 +111,10 @@ def prepare(request: TurnRequest, config: GeminiConfig) -> Prepared:
 
 
 def first_difference(earlier: Prepared, later: Prepared, config: GeminiConfig) -> str | None:
-    """Return the JSON path in `later` of the first system part, tool or content part that is not as `earlier`
-    sent it; None when `later` only adds. Ephemerals and everything behind the contents are left out."""
+    """Return the JSON path in `later` of the first part or tool that differs from `earlier`.
+
+    None if `later` only adds. System parts, tools and content parts are compared; ephemerals and everything
+    after the contents are not."""
     before, now = _compared(earlier, config), _compared(later, config)
     for name in ("tools", "systemInstruction"):
         old, new = before[name], now[name]
@@ -155,7 +157,7 @@ def _body(
 
 
 def _compared(prepared: Prepared, config: GeminiConfig) -> dict[str, list[Any]]:
-    """The compared members of a body, without ephemerals and without a continuation."""
+    """Return the compared members of a body, without ephemerals and without a continuation."""
     if prepared.request.ephemerals:
         prepared = prepare(msgspec.structs.replace(prepared.request, ephemerals=()), config)
     body: dict[str, Any] = json.loads(prepared.body, parse_float=str, parse_int=str)
@@ -168,7 +170,7 @@ def _compared(prepared: Prepared, config: GeminiConfig) -> dict[str, list[Any]]:
 
 
 def _flat(contents: list[Any]) -> list[tuple[object, object, str]]:
-    """Contents as the flat sequence of role, part and path."""
+    """Return contents as a flat list of role, part and path."""
     return [
         (content.get("role"), part, f"$.contents[{c}].parts[{p}]")
         for c, content in enumerate(contents)

@@ -1,7 +1,7 @@
-"""Google's error bodies (google.rpc.Status): what their details say beyond the status.
+"""Google's error bodies (google.rpc.Status): the details beyond the status.
 
-A wrong key is a 400 whose details name `API_KEY_INVALID`. A quota of a day, or of nothing, is not worth a
-wait. The words and `RetryInfo` are read by `lutum.dialect`.
+A wrong key is a 400 whose details contain `API_KEY_INVALID`. A daily quota, or a quota of 0, is not retried,
+because waiting does not help. `lutum.dialect` reads the message and `RetryInfo`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _decode_detail = msgspec.json.Decoder(_StatusDetail).decode
 
 
 def refined(error: ProviderError) -> ProviderError:
-    """Return the error with what its details say: the reason as `code`, and a kind that fits it."""
+    """Return the error, refined by its details: the reason as `code`, and a matching kind."""
     details = _details(error.body)
     reason = next((detail.reason for detail in details if detail.reason), None)
     if reason is not None:
@@ -61,7 +61,7 @@ def refined(error: ProviderError) -> ProviderError:
 
 
 def _details(body: bytes) -> list[_StatusDetail]:
-    """The details of an error body, or of an array of one; those that cannot be read are left out."""
+    """Return the details of an error body, or of an array with one. Unreadable details are left out."""
     found = list[_StatusDetail]()
     try:
         body = body.strip()

@@ -1,4 +1,4 @@
-"""How many tokens a request may read: calibrated rules. No rule about bytes is a bound.
+"""Estimates of a request's input tokens. The rules are calibrated; a rule about bytes is never a bound.
 
 The rates are above the 95th percentile of the recorded exchanges. Media: gemini-api/docs/tokens and
 gemini-api/docs/media-resolution.
@@ -16,7 +16,7 @@ JSON_RATES: Final = Rates(ascii_per_token=2.8, other_tokens=1.1)
 CONTENT_TOKENS: Final = 6
 REQUEST_TOKENS: Final = 12
 TOOLS_TOKENS: Final = 60
-"""Instructions that come with function declarations."""
+"""Tokens of the instructions that the API adds to function declarations."""
 TOOL_TOKENS: Final = 24
 FORMAT_TOKENS: Final = 20
 SIGNATURE_PER_TOKEN: Final = 4.0
@@ -41,7 +41,7 @@ def image_tokens(data: bytes, most: int | None) -> int:
     """Return the estimated tokens of an image.
 
     Args:
-      most: the model's fixed bound; None for a model that counts tiles.
+      most: the model's fixed bound in tokens; None for a model that counts tiles.
     """
     if most is not None:
         return most

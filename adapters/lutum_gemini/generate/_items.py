@@ -1,7 +1,7 @@
-"""One item of a transcript to the contents that are sent. Each item is encoded once.
+"""Encode one item of a transcript to contents. Each item is encoded once.
 
-What depends on the rest of the request is left to `_contents`, which joins the pieces: the results of one
-round are one content.
+Whatever depends on the rest of the request is added by `_contents`, which joins the pieces. For example, the
+results of one round become one content.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from lutum.dialect.json import FAULTS, decode_array, decode_object, encode, stri
 from lutum_gemini.generate import _estimate, _models, _turn, _wire
 
 ASIDE: Final = "From the result of the tool call "
-"""Begins the text before media of a result, for models whose results hold no media."""
+"""Start of the text before media of a result, for models whose results cannot contain media."""
 
 _MEDIA: Final = (b'"inlineData"', b'"fileData"', b'"inline_data"', b'"file_data"')
 
 
 class RoundAnswer(Struct, frozen=True):
-    """The result of a call that is open: its part, and media behind the results of its round."""
+    """The result of an open call: its part, and media to send after the results of its round."""
 
     call_id: str
     part: bytes
@@ -45,18 +45,20 @@ class RoundAnswer(Struct, frozen=True):
 
 
 class GeminiPiece(Struct, frozen=True):
-    """What one item is on the wire.
+    """The encoded form of one item.
 
     Attributes:
       contents: whole contents, in order.
       system: the parts of a system item, for the head.
-      answer: of a result.
-      form: of a committed turn, how it goes out.
+      is_system: the item is a system item.
+      answer: the answer, if the item is the result of an open call.
+      form: how a committed turn is sent; None for other items.
       calls: the ids of a turn's calls, in order.
-      continuation: of a paused turn, the token that continues it.
+      continuation: the token that continues a paused turn.
       is_model: the last content is the model's.
-      unbounded: places that make `tokens` useless.
-      behind: of a message that was read from the content of a round's results: its parts.
+      tokens: the estimated tokens.
+      unbounded: the places of content whose size is unknown. With any of them `tokens` is not a bound.
+      behind: the parts of a message that `from_messages` read from the content of a round's results.
     """
 
     contents: tuple[bytes, ...] = ()
@@ -73,7 +75,7 @@ class GeminiPiece(Struct, frozen=True):
 
 
 class _ContentParts(Struct, frozen=True):
-    """The parts of a message's content, and their cost."""
+    """The encoded parts of a message's content, and their tokens."""
 
     parts: tuple[bytes, ...]
     tokens: int = 0
@@ -81,7 +83,7 @@ class _ContentParts(Struct, frozen=True):
 
 
 class GeminiItemEncoder:
-    """`make` for `Transcript.memo`, for one scope and model."""
+    """The `make` function for `Transcript.memo`, for one scope and model."""
 
     __slots__ = ("_anywhere", "_capable", "_model", "_scope", "_thoughts", "key")
 
@@ -90,7 +92,7 @@ class GeminiItemEncoder:
 
         Args:
           thoughts: send summaries of thoughts.
-          anywhere: turns of every scope and model go out as they are.
+          anywhere: send turns of all scopes and models unchanged.
         """
         self._scope = scope
         self._model = model
@@ -103,12 +105,12 @@ class GeminiItemEncoder:
         """Encode an item of a transcript.
 
         Raises:
-          BadValue: the API does not accept it. The field is the item's place.
+          BadValue: the API does not accept the item. The field is its place.
         """
         return self.piece(item, f"input[{len(before)}]", before)
 
     def piece(self, item: Item, field: str, before: Transcript) -> GeminiPiece:
-        """Encode an item that stands at `field`, behind the items of `before`."""
+        """Encode the item that follows the items of `before`. Errors name `field`."""
         match item:
             case Message():
                 return self._as_read(self._message(item, field), item.wire)
@@ -134,7 +136,7 @@ class GeminiItemEncoder:
         else:
             parts = _turn.view_parts(turn, bypass=self._capable.signed)
         return GeminiPiece(
-            # A content without parts is refused, so a turn that says nothing is left out.
+            # The API refuses a content without parts, so a turn without parts is left out.
             (whole or content("model", parts),) if parts or whole else (),
             form=form,
             calls=tuple(call.id for call in turn.tool_calls),
@@ -167,7 +169,7 @@ class GeminiItemEncoder:
         )
 
     def _as_read(self, piece: GeminiPiece, wire: Raw | None) -> GeminiPiece:
-        """The piece with the JSON that its item was read from, if that is this dialect's."""
+        """Return the piece with the JSON that its item was read from, if that JSON is of this dialect."""
         if wire is None or wire.adapter != _wire.NAME:
             return piece
         json = wire.json.encode()
@@ -218,7 +220,7 @@ class GeminiItemEncoder:
         )
 
     def _keeps_id(self, turn: CommittedTurn, call_id: str) -> bool:
-        """Whether the call goes out with an id that the server gave."""
+        """Return whether the call is sent with an id from the server."""
         return self._goes_whole(turn) and call_id in _turn.server_ids(turn)
 
     # --- parts ---------------------------------------------------------------------------------
@@ -270,12 +272,12 @@ def parts_of(content: bytes) -> tuple[bytes, ...]:
 
 
 def has_media(json: bytes) -> bool:
-    """Return whether raw JSON refers to media, whose tokens no rule about bytes tells."""
+    """Return whether raw JSON refers to media, whose token count does not follow from the JSON."""
     return any(mark in json for mark in _MEDIA)
 
 
 def own_json(raw: Raw, field: str) -> bytes:
-    """Return the JSON object that a raw part or item is.
+    """Return the JSON object of a raw part or item.
 
     Raises:
       BadValue: it belongs to another adapter, or is not an object.
@@ -291,7 +293,7 @@ def own_json(raw: Raw, field: str) -> bytes:
 
 
 def _system(item: Message, field: str) -> GeminiPiece:
-    """A system item: parts for the head, and user text for a place in the middle."""
+    """Encode a system item: as parts for the head, and as user text for a place in the middle."""
     texts = list[str]()
     for part in item.content:
         if not isinstance(part, Text):
@@ -322,7 +324,7 @@ def _raw_content(item: Raw, field: str) -> GeminiPiece:
 
 
 def _open_turn(before: Transcript) -> CommittedTurn | None:
-    """The turn whose calls are open."""
+    """Return the turn whose calls are open."""
     for at in range(len(before) - 1, -1, -1):
         item = before[at]
         if isinstance(item, CommittedTurn):
@@ -335,7 +337,7 @@ def _aside(name: str) -> bytes:
 
 
 def _part_tokens(part: bytes) -> int:
-    """Tokens of a part of a turn. A signature costs less than text, and an image has its own cost."""
+    """Return the tokens of a part of a turn. A signature has fewer than text; an image has a fixed number."""
     if b'"inlineData"' in part:
         return _estimate.UNKNOWN_IMAGE_TOKENS
     if b'"thoughtSignature"' not in part:
@@ -353,7 +355,7 @@ def _image(image: Image, field: str) -> bytes:
 
 
 def _document(document: Document) -> list[bytes]:
-    """A document, audio or video, behind its title and context."""
+    """Return the parts of a document, audio or video: its title and context, then the media."""
     said = "\n".join(text for text in (document.title, document.context) if text)
     media = _media(document.media_type, document.data, document.url or document.file_id)
     return [_turn.text_part(said), media] if said else [media]

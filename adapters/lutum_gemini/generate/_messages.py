@@ -1,7 +1,7 @@
-"""The API's own JSON, in and out: stored contents as transcripts, and lines of a batch.
+"""The API's own JSON: stored contents to transcripts and back, and lines of a batch.
 
-A content that is read becomes the items that say the same. What they leave open (the order of members, where
-a content begins) is kept beside them in `wire`, and only if something is open. What no item can say becomes a
+A content becomes items with the same meaning. If they do not determine the JSON (the order of members, the
+start of a content), the original JSON is kept in their `wire`. A content that no item can represent becomes a
 `Raw` item.
 """
 
@@ -56,20 +56,20 @@ _UNREADABLE: Final = (*FAULTS, BadValue, binascii.Error, KeyError)
 def from_messages(
     messages: Json, *, scope: str = HOST, model: str = "", tools: Iterable[ToolDef] | None = None
 ) -> Transcript:
-    """Return the transcript of a list of contents, or of a whole request's body.
+    """Return the transcript of a list of contents, or of the body of a whole request.
 
-    The model's contents become turns that go back as they are. Their signatures belong to one account and one
-    model, so name both if they are not the API's own host and the body's. A request with another `scope` or
-    `model` gets what can be read instead. User contents become `Message` and `ToolResult` items, which every
-    adapter accepts. `to_messages` returns the same JSON.
+    The model's contents become turns, which are sent back unchanged. Their signatures belong to one account
+    and one model, so pass `scope` and `model` if they are not the API's own host and the body's model. A
+    request with another `scope` or `model` gets only the readable content of a turn. User contents become
+    `Message` and `ToolResult` items, which every adapter accepts. `to_messages` returns the same JSON again.
 
     Args:
-      scope: where the turns come from, as an adapter's `scope`: the host, unless it has a `replay_scope`.
-      model: who answered. Default: the body's `model`.
-      tools: what the conversation began with, such as `Toolset.definitions`. Default: the body's functions.
+      scope: the origin of the turns, as an adapter's `scope`: the host, or the adapter's `replay_scope`.
+      model: the model that answered. Default: the body's `model`.
+      tools: the conversation's first tools, such as `Toolset.definitions`. Default: the body's functions.
 
     Raises:
-      BadValue: not JSON, or no contents. The field is named.
+      BadValue: `messages` is not JSON, or has no contents. The error names the field.
     """
     body = members_of("messages", messages, "contents")
     try:
@@ -91,10 +91,11 @@ def from_messages(
 def to_messages(transcript: Transcript) -> bytes:
     """Return the JSON array of the contents of a transcript. Its head is `to_system`.
 
-    Turns of this adapter come without what only answers hold, turns of others as what they say.
+    Turns of this adapter are written without response-only members, turns of other adapters with their
+    readable content.
 
     Raises:
-      BadValue: an item that Gemini does not accept. The field is its place.
+      BadValue: Gemini does not accept an item. The field is its place.
     """
     encoder = GeminiItemEncoder("", "", anywhere=True)
     joined = Contents(0)
@@ -125,12 +126,12 @@ def to_system(transcript: Transcript) -> bytes | None:
 
 
 def batch_line(turn: Turn[Any], id: str) -> bytes:
-    """Return one line, without its end, of the input file of a batch: what `turn` would send, named `id`.
+    """Return one line of the input file of a batch: the request of `turn`, named `id`, without a line end.
 
     The result's line has the same `key`; `result_from_body` reads its `response`. Sends and reserves nothing.
 
     Raises:
-      BadValue: a blank id, or a turn of another API.
+      BadValue: `id` is blank, or `turn` belongs to another API.
       UsageError: the request is impossible. The message names the field.
     """
     if not id.strip():
@@ -142,7 +143,7 @@ def batch_line(turn: Turn[Any], id: str) -> bytes:
 
 
 class _Content:
-    """A content as far as it can be read; `parts` is None if they are not objects."""
+    """The readable members of a content. `parts`: None if one part is not an object."""
 
     __slots__ = ("extra", "is_model", "json", "parts", "responses", "role")
 
@@ -155,7 +156,7 @@ class _Content:
         self.parts: tuple[bytes, ...] | None = parts_of(json)
         if not all(part.startswith(b"{") for part in self.parts):
             self.parts = None
-        self.responses = 0  # how many results it begins with
+        self.responses = 0  # the number of tool results at its start
         for part in self.parts or ():
             if _response_of(part) is None:
                 break
@@ -163,7 +164,7 @@ class _Content:
 
 
 class _GeminiReader:
-    """Contents to items, in order."""
+    """Converts contents to items, in order."""
 
     def __init__(self, scope: str, model: str, tools: tuple[ToolDef, ...]) -> None:
         self.transcript = Transcript()
@@ -174,7 +175,7 @@ class _GeminiReader:
         self._skip = False
 
     def system(self, json: bytes) -> None:
-        """A request's system instruction."""
+        """Append a request's system instruction."""
         texts = [_turn.text_of_part(part) for part in parts_of(json)]
         if not texts or None in texts:
             raise BadValue("systemInstruction", "contains something else than text")
@@ -201,7 +202,7 @@ class _GeminiReader:
         self._append(Raw(_wire.NAME, entry.json.decode()))
 
     def _turn(self, entry: _Content, following: _Content | None, at: int) -> None:
-        """A turn; kept as it is if its calls are not answered as items can say it."""
+        """Append a turn; or a `Raw` item, if results that items can represent do not answer its calls."""
         try:
             turn = _turn.turn_from_response(
                 b'{"candidates":[{"content":%b}]}' % entry.json,
@@ -222,7 +223,7 @@ class _GeminiReader:
         self._tools = ()  # the first turn keeps them
 
     def _answer(self, entry: _Content) -> None:
-        """The results of the open calls, and what stands behind them in the same content."""
+        """Append the results of the open calls, and a message with the parts that follow them."""
         turn = self.transcript[-1]
         assert isinstance(turn, CommittedTurn)
         parts = entry.parts or ()
@@ -249,7 +250,7 @@ class _GeminiReader:
 
 
 def _entries(given: RawJson) -> list[_Content] | None:
-    """The contents; a string, or one content, stands for a list of one."""
+    """Return the contents. A string, or one content, counts as a list of one."""
     json = bytes(given)
     if (text := string(given)) is not None:
         return [_Content(content("user", [_turn.text_part(text)]))]
@@ -260,7 +261,7 @@ def _entries(given: RawJson) -> list[_Content] | None:
 
 
 def _answers(entry: _Content, names: Sequence[str]) -> bool:
-    """Whether a content answers these calls, each once."""
+    """Return whether a content answers these calls, each once."""
     if entry.is_model or entry.role != "user" or entry.extra or entry.responses != len(names):
         return False
     found = [(_response_of(part) or {}).get("name") for part in (entry.parts or ())[: len(names)]]
@@ -270,7 +271,7 @@ def _answers(entry: _Content, names: Sequence[str]) -> bool:
 def _matched(
     calls: Sequence[ToolCallItem], results: Sequence[tuple[bytes, Mapping[str, RawJson]]]
 ) -> list[str]:
-    """The call that each result answers: by its id, else by name and order."""
+    """Return the id of the call that each result answers. Matched by id, else by name and order."""
     free = list(calls)
     found = list[str]()
     for _, members in results:
@@ -298,14 +299,14 @@ def _result(id: str, members: Mapping[str, RawJson]) -> ToolResult:
 
 
 def _with_wire(item: Any, rendered: bytes | None, received: bytes) -> Any:
-    """An item with the JSON that it was read from, unless it is sent as just that."""
+    """Return the item with the JSON that it was read from, unless it is encoded to the same JSON."""
     if rendered is not None and same_value(rendered, received):
         return item
     return msgspec.structs.replace(item, wire=Raw(_wire.NAME, received.decode()))
 
 
 def _part(json: bytes) -> Part:
-    """A part; raw if no part of ours says it."""
+    """Return a part; `Raw` if no other part can represent it."""
     try:
         members = decode_object(json)
         if members.keys() == {"text"} and (text := string(members["text"])) is not None:
@@ -330,7 +331,7 @@ def _media(members: Mapping[str, RawJson]) -> Image | Document:
 
 
 def _functions(tools: RawJson | None) -> tuple[ToolDef, ...]:
-    """The functions among the tools of a request."""
+    """Return the functions among the tools of a request."""
     found = list[ToolDef]()
     for entry in objects(b"" if tools is None else bytes(tools)) or ():
         members = decode_object(entry)
@@ -355,7 +356,7 @@ def _is_array(value: object) -> TypeGuard[list[Any]]:
 
 
 def _json_schema(node: Any) -> Any:
-    """An OpenAPI schema, with its types in capitals and `nullable`, as a JSON schema."""
+    """Convert an OpenAPI schema, with its types in capitals and `nullable`, to a JSON schema."""
     if _is_array(node):
         return [_json_schema(one) for one in node]
     if not isinstance(node, dict):

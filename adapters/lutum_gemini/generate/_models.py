@@ -1,6 +1,6 @@
-"""What each family of models accepts. A new model needs one row here.
+"""The capabilities of each family of models. A new model needs one row here.
 
-A model without a row is sent what you asked for. Sources: ai.google.dev/gemini-api/docs, the pages
+Requests to a model without a row are sent unchecked. Sources: ai.google.dev/gemini-api/docs, the pages
 "Thinking", "Thought signatures", "Function calling", "Structured output" and the changelog (October 2026).
 """
 
@@ -18,23 +18,24 @@ MINIMAL_TO_HIGH: Final = LOW_TO_HIGH | {"minimal"}
 
 
 class GeminiModel(Struct, frozen=True, kw_only=True):
-    """What a family accepts.
+    """The capabilities of a family.
 
     Attributes:
       levels: accepted thinking levels; None if unknown.
-      budget: the least and the largest thinking budget; None if it takes none, () if unknown.
+      budget: the smallest and the largest thinking budget in tokens; None if budgets are refused, () if
+        unknown.
       off: thinking can be turned off with budget 0.
-      thinks: thinks without being asked.
+      thinks: thinks by default.
       signed: refuses function calls of the current turn without a signature on the first one.
       result_media: tool results may contain images and documents.
       prefill: a request may end with a model turn.
       penalties: accepts presence and frequency penalties.
-      tools_with_schema: takes function declarations and a response schema in one request.
-      mixes_tools: takes its own tools and function declarations in one request, with
+      tools_with_schema: accepts function declarations and a response schema in one request.
+      mixes_tools: accepts the provider's tools and function declarations in one request, with
         `includeServerSideToolInvocations`.
-      image_tokens: the most that one image costs; None: tiles of 258 tokens.
+      image_tokens: the largest number of tokens of one image. None: images have tiles of 258 tokens.
       max_output: the largest `maxOutputTokens`.
-      cache_tokens: the shortest prefix that the API caches by itself; None if it caches none.
+      cache_tokens: the shortest prefix, in tokens, that the API caches automatically; None if it caches none.
       locations: the Vertex AI locations that serve it; empty if unknown.
     """
 
@@ -55,7 +56,7 @@ class GeminiModel(Struct, frozen=True, kw_only=True):
 
 
 UNKNOWN: Final = GeminiModel()
-"""Is sent what you asked for."""
+"""A model without a row. Its requests are sent unchecked."""
 
 _NONE: Final = frozenset[str]()
 _TWO = GeminiModel(
@@ -132,15 +133,15 @@ def family(model: str) -> str | None:
 
 @cache
 def capabilities(model: str) -> GeminiModel:
-    """Return what a model accepts."""
+    """Return the capabilities of a model."""
     found = family(model)
     return MODELS[found] if found else UNKNOWN
 
 
 def reads(model: str, other: str) -> bool:
-    """Return whether `model` accepts signatures of `other`; True if nothing is known.
+    """Return whether `model` accepts signatures of `other`; True if one of them is unknown.
 
-    A signature that another model made is refused: 400 "Corrupted thought signature".
+    The API refuses a signature of another model: 400 "Corrupted thought signature".
     """
     mine, theirs = family(model), family(other)
     return mine is None or theirs is None or mine == theirs

@@ -1,8 +1,8 @@
-"""Parts of a stream's frames, joined to the parts that are kept and sent back.
+"""Join the parts of a stream's frames to the parts that are stored and sent back.
 
-One answer stays one content, with its parts in order. Text that arrives in pieces is joined; a part with a
-signature is closed: nothing is merged into it or behind it. An empty text part with a signature is the last
-part of most Gemini 3 streams, and is kept.
+One answer stays one content, with its parts in order. Pieces of text are joined. A part with a signature is
+never joined with other parts. The last part of most Gemini 3 streams is an empty text part with a signature;
+it is kept.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lutum.dialect.json import FAULTS, copied, decode_array, decode_object, deco
 
 _STEP: Final = re.compile(r"\.([^.\[\]]+)|\[(\d{1,6})\]|\[(?:'([^']*)'|\"([^\"]*)\")\]")
 _STREAMING: Final = frozenset({"partialArgs", "willContinue"})
-"""Members of a call that only the pieces of a stream have."""
+"""Members of a call that occur only in pieces of a stream."""
 _VALUES: Final = ("numberValue", "boolValue", "structValue", "listValue")
 
 
@@ -32,11 +32,11 @@ class TextRun:
         self.text = StringIO()
         self.text.write(text)
         self.is_thought = is_thought
-        self.first = first  # the part as it came, for one that comes in one piece
+        self.first = first  # the part as received, used if the text has only one piece
         self.pieces = 1
 
     def json(self) -> bytes:
-        """The part's JSON."""
+        """Return the part's JSON."""
         if self.first is not None and self.pieces == 1:
             return self.first
         thought = b',"thought":true}' if self.is_thought else b"}"
@@ -44,7 +44,7 @@ class TextRun:
 
 
 class PartialCall:
-    """A call whose arguments arrive in pieces, which Vertex AI sends if it is asked to."""
+    """A call whose arguments arrive in pieces, which Vertex AI sends on request."""
 
     __slots__ = ("arguments", "call", "is_broken", "part")
 
@@ -69,7 +69,7 @@ class PartialCall:
                 self.is_broken = True
 
     def json(self) -> bytes:
-        """The whole part, as an answer that is not streamed holds it."""
+        """Return the whole part, as in an answer that is not streamed."""
         arguments = Raw(encode(_joined(self.arguments)))
         call = Raw(encode({**self.call, "args": arguments}))
         return encode({**self.part, "functionCall": call})
@@ -89,8 +89,8 @@ class PartList:
         """Add text without a signature.
 
         Args:
-          joins: the text may continue the last part. It may not if it stands behind another in its frame.
-          raw: the part as it came.
+          joins: the text may continue the last part. False if another part precedes it in the same frame.
+          raw: the part as received.
         """
         run = self._run
         if joins and run is not None and run.is_thought == is_thought:
@@ -120,7 +120,7 @@ class PartList:
 
 
 def _place(arguments: dict[str, Any], path: str, value: Any) -> bool:
-    """Put a value at a JSON path; a list of strings continues the one that is there."""
+    """Put a value at a JSON path. A list of strings extends an existing one. False for an invalid path."""
     steps = list[str | int]()
     at = 1 if path.startswith("$") else len(path) + 1
     while at < len(path):
@@ -132,7 +132,7 @@ def _place(arguments: dict[str, Any], path: str, value: Any) -> bool:
         at = found.end()
     if not steps or at != len(path):
         return False
-    # Arrays are kept as dicts with integer keys until the end: a step may come before its neighbours.
+    # Arrays are dicts with integer keys until the end, because an entry may come before its neighbours.
     holder: Any = arguments
     for step in steps[:-1]:
         if not _is_dict(holder):
@@ -177,12 +177,12 @@ def text_of(members: Mapping[str, Raw]) -> tuple[str, bool] | None:
 
 
 def is_plain(members: Mapping[str, Raw]) -> bool:
-    """Return whether a text part has no member but its text and its `thought`."""
+    """Return whether a text part has only the members `text` and `thought`."""
     return members.keys() <= {"text", "thought"}
 
 
 def members_of_part(part: bytes | Raw) -> dict[str, Raw]:
-    """Return a part's members; none for a part that is not an object."""
+    """Return a part's members; empty for a part that is not an object."""
     try:
         return decode_object(part)
     except msgspec.DecodeError:

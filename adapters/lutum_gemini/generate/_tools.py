@@ -1,8 +1,8 @@
 """The tools of a request: `tools` and `toolConfig`.
 
-`tools` stays what the first turn of the transcript sent. Which of them may be called is said by the mode and
-by `allowedFunctionNames`. The API has no form for a tool that is added later: it is sent behind the others,
-and the turn that answers is inexact.
+`tools` stays as in the first turn of the transcript. The mode and `allowedFunctionNames` limit which of them
+may be called. The API has no separate form for a tool that is added later. It is appended to `tools`, and the
+turn of that answer is inexact.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from lutum_gemini.generate import _estimate, _models, _wire
 
 
 class GeminiTools(Struct, frozen=True):
-    """A plan on the wire.
+    """The encoded tools of a request.
 
     Attributes:
       tools: the entries of `tools`.
-      config: `toolConfig`, or nothing.
-      inexact_reason: why the request is not append-only.
+      config: `toolConfig`; empty if it is not needed.
+      inexact_reason: why the request is not append-only; None if it is.
       value_tool: the forced tool whose arguments are the structured value.
       server: the names of tools that the provider runs.
       has_functions: function declarations are sent.
+      tokens: the estimated tokens of the declarations.
     """
 
     tools: tuple[bytes, ...] = ()
@@ -41,7 +42,7 @@ class GeminiTools(Struct, frozen=True):
 
 @lru_cache(maxsize=1024)
 def declaration(tool: ToolDef) -> bytes:
-    """Return a tool's declaration. Its schema is sent as it was given.
+    """Return a tool's declaration. Its schema is sent unchanged.
 
     Raises:
       BadValue: the API does not accept the name, or the schema is not a JSON object.
@@ -68,7 +69,7 @@ def plan(
     """Return the wire form of a request's tools.
 
     Raises:
-      BadValue: the model does not accept them; the field is named.
+      BadValue: the model does not accept the tools; the error names the field.
     """
     capable = _models.capabilities(model)
     server = [to_bytes(f"server_tools[{i}]", tool) for i, tool in enumerate(options.server_tools or ())]
@@ -107,14 +108,14 @@ def plan(
 
 
 def value_tool_of(output: OutputFormat | None, options: GeminiOptions) -> str | None:
-    """Return the name of the forced tool for a structured value, if one is asked for in that way."""
+    """Return the forced tool whose arguments are the structured value; None if that method is not used."""
     if output is None or options.structured != "tool":
         return None
     return output.name if _wire.TOOL_NAME.fullmatch(output.name) else "answer"
 
 
 def _declared(request: TurnRequest) -> tuple[dict[str, bytes], str | None]:
-    """The declarations by name, and why they differ from those of the transcript's head."""
+    """Return the declarations by name, and why they differ from the transcript's head (or None)."""
     declared = {tool.name: declaration(tool) for tool in request.tools.head}
     reason: str | None = None
     began = request.transcript.head.tools is not None
@@ -131,7 +132,7 @@ def _declared(request: TurnRequest) -> tuple[dict[str, bytes], str | None]:
 def _mode(
     request: TurnRequest, options: GeminiOptions, declared: dict[str, bytes], value_tool: str | None
 ) -> bytes:
-    """`functionCallingConfig`; empty where the default says it."""
+    """Return `functionCallingConfig`; empty if the default is right."""
     tools = request.tools
     if value_tool is not None:
         return _config("ANY", [value_tool])
@@ -147,7 +148,7 @@ def _mode(
     some = offered if len(offered) < len(declared) else []
     if tools.choice == "any":
         return _config("ANY", some)
-    # AUTO takes no names: "allowed_function_names" belongs to ANY and VALIDATED (google-genai, types).
+    # AUTO accepts no names: "allowed_function_names" belongs to ANY and VALIDATED (google-genai, types).
     if some or options.validated:
         return _config("VALIDATED", some)
     return b""

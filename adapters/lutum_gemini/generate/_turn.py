@@ -1,7 +1,7 @@
-"""The committed turn: an answer's JSON to wire and view, and how it goes back.
+"""The committed turn: an answer's JSON to wire and view, and its replay.
 
-The wire is the answer as one response object, its parts byte for byte. What goes back is the content of its
-first candidate, minus what is response-only: the rules at `replay_parts`.
+The wire is the answer as one response object, its parts byte for byte. The replayed parts are those of its
+first candidate, without the response-only parts: see `replay_parts`.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ from lutum_gemini.generate._citations import citations_of
 from lutum_gemini.generate._parts import is_plain, members_of_part, text_of
 
 ASKED: Final = "model"
-"""The member of the wire for the model that was asked for, if another one answered. It is not the API's."""
+"""The member of the wire with the requested model, if another one answered. lutum adds it, not the API."""
 
 UNFINISHED: Final = "a call was not received in full: "
 VALUE_CALL: Final = "the value came as a call of the forced tool "
 MALFORMED: Final = "the arguments of call "
 VIEW_ONLY: Final = (UNFINISHED, VALUE_CALL, MALFORMED)
-"""Beginnings of the reasons of turns whose wire cannot go back at all, not even to its own model."""
+"""Prefixes of the reasons of turns whose wire cannot be sent back, not even to its own model."""
 
 BYPASSED: Final = "; its first call carries the documented validator bypass in place of a signature"
 
@@ -58,7 +58,7 @@ _CLEAN: Final = re.compile(r"[A-Za-z0-9_-]{1,48}")
 
 
 class WireCandidate(Struct, frozen=True):
-    """The members of an answer that are read."""
+    """The members of an answer that lutum reads."""
 
     parts: tuple[bytes, ...] = ()
     finish: str | None = None
@@ -70,17 +70,17 @@ class WireCandidate(Struct, frozen=True):
 
 
 class FunctionCallPart(Struct, frozen=True):
-    """A part with a call."""
+    """The call of a part."""
 
     id: str | None
     name: str
     arguments: str
     goes_back: bool = True
-    """The arguments are an object, as the API demands of a request."""
+    """The arguments are an object, which the API requires in a request."""
 
 
 def candidate_of(response: bytes) -> WireCandidate:
-    """Read the first candidate of a response object; whatever is missing is empty."""
+    """Read the first candidate of a response object. Missing members are empty."""
     members = decode_object(response)
     feedback = _members(members.get("promptFeedback"))
     blocked, block_message = word(feedback.get("blockReason")), string(feedback.get("blockReasonMessage"))
@@ -110,8 +110,8 @@ def turn_from_response(
     """Make the turn of a whole response object.
 
     Args:
-      model: the model that was asked for.
-      id_base: begins the ids of calls that the server gave none.
+      model: the requested model.
+      id_base: the start of the ids of calls that the server sent without an id.
       value_tool: the forced tool whose arguments are the structured value. Its call is text in the view.
 
     Raises:
@@ -140,7 +140,7 @@ def turn_from_response(
 
 
 def tokens_of(result: Raw | None, usage: Usage) -> Tokens | None:
-    """Return the log probabilities of an answer; None if it has none that can be read."""
+    """Return the log probabilities of an answer; None if they are missing or unreadable."""
     try:
         found = _wire.decode_logprobs(b"null" if result is None else result)
     except FAULTS:
@@ -175,7 +175,7 @@ def view_of(candidate: WireCandidate, id_base: str, value_tool: str | None = Non
             calls += 1
     text = "".join(item.text for item in items if isinstance(item, TextItem))
     if text and (cited := citations_of(candidate.members, text)):
-        # Offsets count from the beginning of the answer, so the last text holds them all.
+        # Offsets count from the beginning of the answer, so the last text item gets all citations.
         last, item = [(i, item) for i, item in enumerate(items) if isinstance(item, TextItem)][-1]
         items[last] = TextItem(item.text, cited)
     called = any(isinstance(item, ToolCallItem) for item in items)
@@ -194,7 +194,7 @@ def call_of(members: Mapping[str, Raw]) -> FunctionCallPart | None:
     if given is None or is_null(given):
         arguments, are_json = "{}", True
     else:
-        # Gateways in front of other models send a string, as OpenAI does. The API takes objects only.
+        # Gateways to other models send a string, as OpenAI does. The API accepts only objects.
         text = string(given)
         arguments, are_json = (bytes(given).decode(), True) if text is None else (text, False)
     id, name = string(call.get("id")) or None, string(call.get("name")) or ""
@@ -202,19 +202,19 @@ def call_of(members: Mapping[str, Raw]) -> FunctionCallPart | None:
 
 
 def made_id(base: str, number: int) -> str:
-    """Return an id for a call that the server gave none. It is never sent to Gemini."""
+    """Return an id for a call that the server sent without an id. It is never sent to Gemini."""
     return f"call_{base}_{number}" if base else f"call_{number}"
 
 
 def id_base(response_id: str | None) -> str:
-    """Return the beginning of made ids, with characters that every provider accepts."""
+    """Return the start of generated ids, with characters that every provider accepts."""
     if not response_id or _CLEAN.fullmatch(response_id):
         return response_id or ""
     return sha256(response_id.encode()).hexdigest()[:24]
 
 
 def refusal_words(candidate: WireCandidate) -> str:
-    """Return words for an answer that was blocked; empty for one that was not."""
+    """Return the refusal text of a blocked answer; empty if the answer was not blocked."""
     if candidate.blocked is not None:
         return candidate.block_message or f"The prompt was blocked ({candidate.blocked})."
     if _wire.FINISH.read(candidate.finish or "") == "content_filter":
@@ -223,7 +223,7 @@ def refusal_words(candidate: WireCandidate) -> str:
 
 
 def replay_form(turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
-    """Return whether `turn` goes back exactly to that scope and model."""
+    """Return whether `turn` can be replayed exactly to `scope` and `model`."""
     reason = _why_not(turn, scope, model)
     if reason is None:
         return ReplayForm(True)
@@ -233,9 +233,10 @@ def replay_form(turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
 
 
 def goes_whole(turn: CommittedTurn, scope: str, model: str) -> bool:
-    """Return whether the turn's own parts are sent, although it may not be exact.
+    """Return whether the turn's own parts are sent. This includes some inexact turns.
 
-    A turn that is inexact because a tool was added keeps its signatures: they are not bound to the prefix.
+    A turn that is inexact because a tool was added keeps its signatures, because they do not depend on the
+    prefix.
     """
     if turn.adapter != _wire.NAME or turn.scope != scope or not _is_readable(turn, model):
         return False
@@ -267,7 +268,7 @@ def has_signature(json: bytes) -> bool:
 
 
 def read_content(turn: CommittedTurn) -> bytes | None:
-    """Return the content of a turn that was read from a request, as it was; None for a received answer."""
+    """Return the unchanged content of a turn that was read from a request; None for a received answer."""
     if b'"finishReason"' in turn.wire or b'"promptFeedback"' in turn.wire:
         return None
     candidates = _entries(decode_object(turn.wire).get("candidates"))
@@ -275,16 +276,16 @@ def read_content(turn: CommittedTurn) -> bytes | None:
 
 
 def text_of_part(part: bytes) -> str | None:
-    """Return the text of a part that holds nothing else; None for another part."""
+    """Return the text of a part that contains only text; None for another part."""
     members = members_of_part(part)
     said = text_of(members)
     return said[0] if said is not None and is_plain(members) and not said[1] else None
 
 
 def replay_parts(turn: CommittedTurn, *, thoughts: bool = True) -> list[bytes]:
-    """Return the parts that go back.
+    """Return the parts that are sent back.
 
-    Response-only, each with its source:
+    These parts are response-only and left out:
     - text parts without text, signature and other members: Gemini's own chat drops them too
       (google-genai, chats.py);
     - parts without members: 400 "contents.parts must have one initialized field: data".
@@ -310,7 +311,7 @@ def view_parts(turn: CommittedTurn, *, bypass: bool) -> list[bytes]:
     """Return the semantic view as parts: text and refusals as text, and calls. Reasoning is left out.
 
     Args:
-      bypass: the model demands a signature on the first call.
+      bypass: the model requires a signature on the first call.
     """
     sent = list[bytes]()
     for item in turn.items:
@@ -327,19 +328,19 @@ def view_parts(turn: CommittedTurn, *, bypass: bool) -> list[bytes]:
 
 
 def text_part(text: str) -> bytes:
-    """Return a part that is text."""
+    """Return a text part."""
     return b'{"text":' + encode(text) + b"}"
 
 
 def call_part(name: str, arguments: str, *, bypass: bool) -> bytes:
-    """Return a part that is a call; arguments that are not a JSON object become `{}`."""
+    """Return a part with a call. Arguments that are not a JSON object become `{}`."""
     args = arguments.encode() if is_object(arguments) else b"{}"
     signature = b',"thoughtSignature":"%b"' % _SIGNATURE if bypass else b""
     return b'{"functionCall":{"name":%b,"args":%b}%b}' % (encode(name), args, signature)
 
 
 def server_ids(turn: CommittedTurn) -> frozenset[str]:
-    """Return the ids of calls that the server gave."""
+    """Return the ids of calls that came from the server."""
     if turn.adapter != _wire.NAME or b'"functionCall"' not in turn.wire:
         return frozenset()
     calls = (call_of(members_of_part(part)) for part in candidate_of(turn.wire).parts)
@@ -368,7 +369,7 @@ def _members(value: Raw | None) -> dict[str, Raw]:
 
 
 def word(value: Raw | None) -> str | None:
-    """A word, or a number that stands for one; None if it is absent or says nothing."""
+    """Return an enum value, which may be a name or a number; None if it is absent or unspecified."""
     if value is None or is_null(value):
         return None
     word = string(value)

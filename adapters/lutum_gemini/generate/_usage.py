@@ -1,8 +1,8 @@
-"""`usageMetadata` to `Usage`.
+"""Reading of `usageMetadata`.
 
-Output is candidates plus thoughts. `toolUsePromptTokenCount` is outside of the prompt, and
-`cachedContentTokenCount` is inside. Each frame holds the figures so far; the last report counts, because
-figures can fall between frames. (2,629 of 2,640 recorded reports add up in this way.)
+Output is candidates plus thoughts. `toolUsePromptTokenCount` is not part of the prompt,
+`cachedContentTokenCount` is. Each frame contains the figures so far. The last report counts, because figures
+can become smaller from frame to frame. (2,629 of 2,640 recorded reports add up in this way.)
 """
 
 from __future__ import annotations
@@ -41,9 +41,10 @@ _decode_counts = msgspec.json.Decoder(_Counts).decode
 
 
 def plain(report: Raw, counted: int) -> Usage | None:
-    """Return the usage of a report in the middle of a stream if nothing about it needs a second look.
+    """Return the usage of a consistent report in the middle of a stream. This is the fast path.
 
-    None if a figure is missing, odd, below the `counted` deltas, or not in the total: `reported` reads it.
+    None if a figure is missing, malformed, below the `counted` deltas, or not in the total. Use `reported`
+    then.
     """
     try:
         read = _decode_counts(report)
@@ -61,14 +62,14 @@ def plain(report: Raw, counted: int) -> Usage | None:
 
 
 def reported(report: bytes | Raw) -> Reported | None:
-    """Read a report; None when it holds no count, as between the first and the last frame on Vertex AI."""
+    """Read a report; None if it has no count, as between the first and the last frame on Vertex AI."""
     figures, odd = _figures(report)
     if not odd and all(figure is None for figure in figures):
         return None
     prompt, tools, candidates, thoughts, cached, total = figures
     output = None if candidates is None and thoughts is None else (candidates or 0) + (thoughts or 0)
     if output is None and total is not None and total == (prompt or 0) + (tools or 0):
-        output = 0  # counts of 0 are left out
+        output = 0  # the API leaves out counts of 0
     return Reported(
         input_tokens=None if prompt is None else prompt + (tools or 0),
         output_tokens=output,
@@ -81,7 +82,7 @@ def reported(report: bytes | Raw) -> Reported | None:
 
 
 def _figures(report: bytes | Raw) -> tuple[list[int | None], bool]:
-    """The counts in the order of `_COUNTS`, and whether a member is not a count."""
+    """Return the counts in the order of `_COUNTS`, and whether a member is not a count."""
     try:
         read = _decode_counts(report)
         return [getattr(read, name) for name in _COUNTS], False

@@ -1,6 +1,6 @@
-"""JSON of `generateContent`, as far as it is read, and its constants.
+"""The shapes of `generateContent`'s JSON, and its constants.
 
-Structs name only the members that are read. All others stay raw JSON.
+Structs name only the members that lutum reads. All others stay raw JSON.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ VERTEX_VERSION: Final = "v1beta1"
 
 
 class TextPart(Struct, forbid_unknown_fields=True, gc=False):
-    """A part that holds text and nothing else."""
+    """A part that contains only text."""
 
     text: str
     thought: bool | UnsetType = UNSET
@@ -82,21 +82,21 @@ FINISH: Final = FinishTable(
         "model_armor": "content_filter",
     }
 )
-"""`finishReason` in lutum's words. Other reasons keep the provider's word."""
+"""`finishReason` values and lutum's names for them. Other reasons keep the provider's name."""
 
 FAILED: Final = frozenset(
     {"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "MALFORMED_RESPONSE", "TOO_MANY_TOOL_CALLS"}
 )
-"""Reasons of an answer without a call that can be read, which is not a turn. Another try may work. An
-undeclared function can be read: its call is an issue of the round."""
+"""Reasons of an answer without a readable call, which is not a turn. A retry may succeed. A call of an
+undeclared function is readable: it becomes an issue of the round."""
 
 UNSIGNED: Final = "MISSING_THOUGHT_SIGNATURE"
-"""The reason of an answer to a request that lacks a signature. Another try fails too."""
+"""The reason of an answer to a request that lacks a signature. A retry fails too."""
 
 BYPASS: Final = b"skip_thought_signature_validator"
-"""The documented value that stands for a signature on calls of another provider
-(gemini-api/docs/thought-signatures). Only the first call of a step carries it: on its siblings it makes
-gemini-3.5 answer empty (BerriAI/litellm#37541)."""
+"""The documented value that replaces a signature on calls of another provider
+(gemini-api/docs/thought-signatures). Only the first call of a step gets it, because on further calls it makes
+gemini-3.5 return empty answers (BerriAI/litellm#37541)."""
 
 # --- schemas (gemini-api/docs/structured-output; the API ignores other constraints) --------------
 
@@ -109,13 +109,13 @@ SCHEMAS: Final = SchemaDialect(
 # --- limits ------------------------------------------------------------------------------------
 
 REQUEST_BYTES: Final = 100 * 10**6
-"""gemini-api/docs/file-input-methods: the largest request with inline data."""
+"""The largest request with inline data, in bytes (gemini-api/docs/file-input-methods)."""
 
 IMAGE_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"})
-"""gemini-api/docs/image-understanding."""
+"""Accepted image types (gemini-api/docs/image-understanding)."""
 
 TOOL_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,127}")
-"""google-genai, types.FunctionDeclaration.name."""
+"""Accepted tool names (google-genai, types.FunctionDeclaration.name)."""
 
 CODE_PARTS: Final = frozenset({"executableCode", "codeExecutionResult"})
-"""Parts after which the model goes on, although a frame before it may name a finish reason."""
+"""Parts after which the model continues, although an earlier frame may have a finish reason."""
