@@ -2,8 +2,8 @@
 
 _options     `OpenRouterOptions` and `OpenRouterHooks`
 _generation  the record of a generation to `Usage`
-_messages    chat messages of OpenRouter, in and out; it has no batches
-_adapter     the I/O: `OpenRouterAdapter`
+_messages    chat messages of OpenRouter, read and written. OpenRouter has no batches.
+_adapter     `OpenRouterAdapter`; the only module here with I/O
 """
 
 from lutum import result_from_body as result_from_body  # exported by `lutum`

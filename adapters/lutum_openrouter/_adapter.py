@@ -1,4 +1,4 @@
-"""`OpenRouterAdapter`: one of OpenAI's dialects at OpenRouter. The only room with I/O."""
+"""`OpenRouterAdapter`: one of OpenAI's dialects at OpenRouter. The only module here with I/O."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOST: Final = "openrouter.ai"
 BASE_URL: Final = f"https://{HOST}/api/v1"
 
 RECOVERY_SECONDS: Final = 2.0
-"""How long a generation's record is waited for: it appears about a second after the answer's end."""
+"""How long to wait for a generation's record, which appears about a second after the end of the answer."""
 
 FIRST_PAUSE: Final = 0.1  # seconds, doubled after each 404: five requests in two seconds
 
@@ -33,26 +33,29 @@ _EFFORTS = frozenset({"effort", "max_tokens", "enabled"})
 class OpenRouterAdapter(HttpAdapter):
     """Models of many providers through OpenRouter.
 
-    It has the name of the dialect it speaks, `openai-chat` or `openai-responses`: turns made here go back
-    exactly from any adapter of that dialect at the same scope.
+    The adapter's name is that of its dialect, `openai-chat` or `openai-responses`. So any adapter of the same
+    dialect and scope replays its turns exactly.
 
     Args:
-      model: used where a turn names none, such as `anthropic/claude-sonnet-4.5`.
-      api_key: or `OPENROUTER_API_KEY`. A function is asked for each request. Only openrouter.ai demands one.
-      base_url: `https://openrouter.ai/api/v1` unless said.
-      api: the dialect: `chat`, which carries every model's reasoning, or `responses`.
-      http_client: an `httpx.AsyncClient` of yours.
-      replay_scope: endpoint and account family whose turns are replayed exactly; the URL's host unless said.
-      default_max_output_tokens: sent where a turn says nothing; 4,096, or 16,384 for a model that reasons.
-      cache_control: lifetime of cache breakpoints, for Claude; unsaid, none. Only with `chat`.
-      options: under those of each turn.
-      hooks: settle the model and the options of a turn when it starts.
+      model: the default for turns without a model, such as `anthropic/claude-sonnet-4.5`.
+      api_key: the key; default: `OPENROUTER_API_KEY`. A function is called for each request. Only
+        openrouter.ai requires a key.
+      base_url: default: `https://openrouter.ai/api/v1`.
+      api: the dialect: `chat`, which transfers the reasoning of all models, or `responses`.
+      http_client: your `httpx.AsyncClient`.
+      replay_scope: the endpoint and account family whose turns are replayed exactly. Default: the URL's host.
+      default_max_output_tokens: the output bound of turns that set none. Default: 4,096, or 16,384 for a
+        model that reasons.
+      cache_control: lifetime of cache breakpoints, for Claude. Default: no breakpoints. Only with `chat`.
+      options: defaults for the options of each turn.
+      hooks: choose the model and the options of a turn when it starts.
 
-    It opens nothing before its first request and works without `async with`; `aclose` closes its idle
-    connections. The environment is read here and never again.
+    The adapter opens no connection before its first request and works without `async with`; `aclose` closes
+    its idle connections. Environment variables are read by the constructor only.
 
     Raises:
-      BadValue: a blank model, a URL that is none, a client that is none, `cache_control` with `responses`.
+      BadValue: `model` is blank, `base_url` is not a URL, `http_client` is not a client, or `cache_control`
+        is combined with `responses`.
     """
 
     errors: ClassVar[ErrorTable] = ERRORS
@@ -76,7 +79,7 @@ class OpenRouterAdapter(HttpAdapter):
     ) -> None:
         base = check_base_url(base_url or BASE_URL)
         secret = Credential.find(api_key, "OPENROUTER_API_KEY")
-        # Never OPENAI_API_KEY, which the inner adapter would take where it is given nothing.
+        # Without a key, pass `no_key`: the inner adapter would use OPENAI_API_KEY otherwise.
         key = no_key if secret is None else secret
         if api == "chat":
             self._inner: OpenAIChatAdapter | OpenAIAdapter = OpenAIChatAdapter(
@@ -119,50 +122,51 @@ class OpenRouterAdapter(HttpAdapter):
 
     @property
     def option_types(self) -> tuple[type, ...]:
-        """OpenRouter's options, and OpenAI's beside them."""
+        """The options classes of a turn: OpenRouter's and OpenAI's."""
         return OpenRouterOptions, OpenAIOptions
 
     def _prepare(self, request: TurnRequest) -> Prepared:
-        """`Prepared.request` carries the options in OpenAI's terms."""
+        """Prepare a request. `Prepared.request` contains the options translated to OpenAI's."""
         return self._inner.prepare(self._translated(request))
 
     def decoder(self, prepared: Prepared, response: Response) -> Decoder:
-        """The decoder of a successful answer to a request. Pure."""
+        """Return the decoder of a successful answer to a request. Pure."""
         return self._inner.decoder(prepared, response)
 
     def read_body(self, prepared: Prepared, body: bytes) -> list[Event]:
-        """The events of an answer that came whole. Pure.
+        """Return the events of an answer that was received in one piece. Pure.
 
         Raises:
-          ProviderError: the body is an error, or no answer of this dialect.
+          ProviderError: the body is an error, or not an answer of this dialect.
         """
         return self._inner.read_body(prepared, body)
 
     def open_items(self, transcript: Transcript) -> tuple[bytes, ...]:
-        """The provider's calls in the last turn that no raw item behind it answers. Pure."""
+        """Return the provider's calls in the last turn that no raw item after it answers. Pure."""
         return self._inner.open_items(transcript)
 
     def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
-        """Whether `turn` goes back exactly to that scope and model. Pure."""
+        """Return whether `turn` can be replayed exactly to `scope` and `model`. Pure."""
         return self._inner.replay_form(turn, scope, model)
 
     def first_difference(self, earlier: Prepared, later: Prepared) -> str | None:
-        """JSON path in `later` of the first thing that is not as `earlier` sent it. Pure."""
+        """Return the JSON path in `later` of the first entry that differs from `earlier`. Pure."""
         return self._inner.first_difference(earlier, later)
 
     async def recover_usage(self, response: Response, *, within: float = RECOVERY_SECONDS) -> Usage | None:
-        """What a generation used, also one that was cut, from OpenRouter's record of it.
+        """Get the usage of a generation from OpenRouter's record, also of an interrupted one.
 
         For `Lutum(recovery=)`.
 
-        The record comes a moment after the answer: until then it is asked for again, with growing pauses,
-        for `within` seconds in all. None where it did not come. Cancelled, it leaves nothing open.
+        The record appears a moment after the answer. Until then the request is repeated with growing pauses,
+        for `within` seconds in total. Returns None if the record does not appear. Cancellation leaves nothing
+        open.
 
         A checkpoint only if it has to wait.
 
         Raises:
-          ProviderError: refused for another reason than that it is not there, or no record.
-          NetworkError: no connection, or it failed before the answer was whole.
+          ProviderError: OpenRouter refused with a status other than 404, or the answer is not a record.
+          NetworkError: no connection was made, or it failed before the whole answer was received.
         """
         if response.id is None:
             return None
@@ -180,15 +184,14 @@ class OpenRouterAdapter(HttpAdapter):
         return f"<OpenRouterAdapter over {self._inner!r}>"
 
     def _translated(self, request: TurnRequest) -> TurnRequest:
-        """The request with OpenRouter's options in the extra members of OpenAI's; doing it twice changes
-        nothing."""
+        """Return the request with OpenRouter's options moved to the `extra_body` of OpenAI's. Idempotent."""
         settings = request.settings
         given = settings.option(OpenRouterOptions)
         options = self._options if given is None else given.over(self._options)
         openai = settings.option(OpenAIOptions) or OpenAIOptions()
         if settings.effort is not msgspec.UNSET:
             said = {} if given is None else given.reasoning or {}
-            if _EFFORTS & said.keys():  # the turn's own options go before its builder
+            if _EFFORTS & said.keys():  # the turn's own options take precedence over its builder
                 settings = msgspec.structs.replace(settings, effort=msgspec.UNSET)
             elif options.reasoning is not None:
                 kept = {name: value for name, value in options.reasoning.items() if name not in _EFFORTS}

@@ -14,12 +14,12 @@ _decode = msgspec.json.Decoder(dict[str, dict[str, Raw] | None]).decode
 
 
 def usage_of(record: bytes) -> Usage | None:
-    """Return the usage of a generation, the cost by its digits; None while the record has no counts.
+    """Return the usage of a generation with its exact decimal cost; None if the record has no counts yet.
 
-    Native counts are the upstream's, which are billed; the others are normalised.
+    Native counts are those of the upstream, which are billed. The other counts are normalised.
 
     Raises:
-      msgspec.DecodeError: this is not a record.
+      msgspec.DecodeError: `record` is not a record.
     """
     members = _decode(record).get("data")
     if members is None:
@@ -29,7 +29,7 @@ def usage_of(record: bytes) -> Usage | None:
         return next((found for name in names if (found := count(members.get(name))) is not None), None)
 
     bill = cost(members.get("total_cost"))
-    # With the user's own keys OpenRouter bills a fee, and the upstream the rest.
+    # If the user brings their own keys, OpenRouter bills only a fee, and the upstream bills the rest.
     upstream = cost(members.get("upstream_inference_cost"))
     if members.get("is_byok") == Raw(b"true") and upstream is not None:
         bill = (bill or Decimal(0)) + upstream

@@ -1,4 +1,4 @@
-"""Chat messages of OpenRouter, in and out: Chat Completions' with another default scope. PURE."""
+"""Chat messages of OpenRouter: those of Chat Completions, with another default scope. No I/O."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ HOST = "openrouter.ai"
 def from_messages(
     messages: Json, *, scope: str = HOST, model: str = "", tools: Iterable[ToolDef] | None = None
 ) -> Transcript:
-    """As `lutum_openai.chat.from_messages`, of turns that come from OpenRouter."""
+    """Return a transcript like `lutum_openai.chat.from_messages`, with turns from OpenRouter by default."""
     return chat.from_messages(messages, scope=scope, model=model, tools=tools)
 
 
 def to_messages(transcript: Transcript) -> bytes:
-    """As `lutum_openai.chat.to_messages`."""
+    """Return messages like `lutum_openai.chat.to_messages`."""
     return chat.to_messages(transcript)

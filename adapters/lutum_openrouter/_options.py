@@ -1,4 +1,4 @@
-"""`OpenRouterOptions`: what OpenRouter offers and no other provider has."""
+"""`OpenRouterOptions`: options that only OpenRouter has."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from lutum_openai import OpenAIOptions
 
 
 class OpenRouterOptions(ProviderOptions, frozen=True, kw_only=True, repr_omit_defaults=True):
-    """Options of one turn (`.ext(OpenRouterOptions(...))`) or of an adapter (`options=`); None is "not said".
+    """Options of a turn (`.ext(OpenRouterOptions(...))`) or of an adapter (`options=`). None means "not set".
 
-    A turn's options are laid over the adapter's, field by field. What OpenRouter shares with OpenAI is in
-    `OpenAIOptions`, which a turn may carry beside these.
+    The fields of a turn's options override those of the adapter's. Options that OpenRouter shares with OpenAI
+    are in `OpenAIOptions`; a turn may have both.
 
     Attributes:
-      models: who answers when the model cannot, in order (openrouter.ai/docs, "Model fallbacks").
+      models: fallback models in order, used if the model fails (openrouter.ai/docs, "Model fallbacks").
       provider: routing: `order`, `only`, `ignore`, `sort`, `data_collection`, ... ("Provider routing").
-      transforms: such as `middle-out`, which drops what does not fit; empty for none ("Message transforms").
-      plugins: such as `{"id": "web"}`; what they read is not in the request, so nothing bounds it.
-      usage_include: ask for the cost in the last chunk; true unless said ("Usage accounting").
+      transforms: such as `middle-out`, which drops messages that do not fit; empty turns transforms off
+        ("Message transforms").
+      plugins: such as `{"id": "web"}`. A plugin reads input that is not in the request, so its size has no
+        bound.
+      usage_include: request the cost in the last chunk. Default: true ("Usage accounting").
       reasoning: `effort` or `max_tokens`, `exclude`, `enabled` ("Reasoning tokens").
-      extra_body: members added to the request's body, over all others.
+      extra_body: members added to the request's body. They override all others.
       extra_headers: headers added to the request, such as `HTTP-Referer` and `X-Title`.
     """
 
@@ -36,11 +38,11 @@ class OpenRouterOptions(ProviderOptions, frozen=True, kw_only=True, repr_omit_de
     def __post_init__(self) -> None:
         if self.models is not None and not all(model.strip() for model in self.models):
             raise BadValue("models", "has a blank one")
-        # OpenAIOptions refuses what is no JSON, what lutum writes itself, and secrets in headers.
+        # OpenAIOptions refuses values that are not JSON, members that lutum writes, and secret headers.
         OpenAIOptions(extra_body=self.body(usage=False), extra_headers=self.extra_headers)
 
     def body(self, *, usage: bool) -> dict[str, Any]:
-        """The members of the request's body; `usage` where it has one that asks for the cost."""
+        """Return the members of the request's body. `usage`: include the member that requests the cost."""
         said: dict[str, Any] = {
             "models": self.models,
             "provider": self.provider,
@@ -55,4 +57,4 @@ class OpenRouterOptions(ProviderOptions, frozen=True, kw_only=True, repr_omit_de
 
 
 class OpenRouterHooks(SettingsHooks[OpenRouterOptions]):
-    """Hooks of `OpenRouterAdapter(hooks=)`: they choose a turn's model and options."""
+    """Hooks of `OpenRouterAdapter(hooks=)`. They choose a turn's model and options."""
