@@ -1,13 +1,14 @@
-"""The clouds through which other adapters reach their models: Amazon Bedrock, Microsoft Azure, Google Cloud.
+"""Clouds that serve models of other adapters: Amazon Bedrock, Microsoft Azure, Google Cloud.
 
 _adapter   the base class of adapters that clouds serve too
-_doors     what each door lacks and how it differs: one row each, with its sources
+_doors     the doors (a door is a cloud's endpoint for a dialect) and the features they lack, with sources
 _sigv4     AWS signatures; _signers: signers of requests; _credentials: values
-_chain     the AWS credential chain of botocore: the only I/O
+_chain     the AWS credential chain of botocore; the only module here with I/O
 _bedrock, _azure, _vertex   addresses, credentials, models
-_labels    checks of what becomes part of a host name or a path; _models: ids at Bedrock
+_labels    checks of parts of host names and paths; _models: model ids at Bedrock
 
-Adapters use it: `ClaudeAdapter.bedrock`, `.azure`, `.vertex` and their siblings. Users need `AwsCredentials`.
+Adapters use this package: `ClaudeAdapter.bedrock`, `.azure`, `.vertex`, and those of other adapters. Users
+need only `AwsCredentials`.
 """
 
 from lutum_clouds._adapter import CloudAdapter as CloudAdapter

@@ -1,4 +1,4 @@
-"""`CloudAdapter`: the base class of HTTP adapters whose models clouds serve too."""
+"""`CloudAdapter`: the base class of HTTP adapters whose models clouds offer too."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from lutum_clouds._doors import CloudDoor, advised
 
 
 class CloudAdapter(HttpAdapter):
-    """An HTTP adapter that may stand at a door of a cloud. Subclasses call `_stand_at` when they are made."""
+    """An HTTP adapter that may use a cloud's door. Subclasses call `_stand_at` in their constructors."""
 
     _door: CloudDoor | None = None
 
     @property
     def door(self) -> CloudDoor | None:
-        """What is known about the cloud's door that requests go through; None at any other host."""
+        """The row of the cloud's door that requests are sent to; None for other hosts."""
         return self._door
 
     def _stand_at(self, door: CloudDoor | None) -> None:

@@ -23,10 +23,11 @@ def azure_host(
     """Return the address of a resource, without a path and without a slash at its end.
 
     Args:
-      variable: the environment variable with the name of a resource; `address_variable` has its address.
+      variable: the environment variable with the resource's name.
+      address_variable: the environment variable with the resource's address.
 
     Raises:
-      BadValue: neither or both are given, or the resource is not part of a host name.
+      BadValue: neither or both are given, or the resource cannot be part of a host name.
     """
     if resource is None and base_url is None:
         resource = os.environ.get(variable) or None
@@ -44,10 +45,10 @@ def azure_host(
 def azure_signer(
     api_key: Secret | RequestSigner | None, token: Secret | None, *, header: str, variable: str
 ) -> RequestSigner:
-    """Return what authenticates requests: a key, or an Entra token or a function that gives one.
+    """Return the signer of requests: with a key, or with an Entra token or a function that returns one.
 
     Raises:
-      BadValue: both are given, or neither and the variable is not set.
+      BadValue: both are given, or neither is given and the variable is not set.
     """
     if api_key is not None and token is not None:
         raise BadValue("token", "is given beside api_key; keep one of them")

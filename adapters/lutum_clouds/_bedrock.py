@@ -1,4 +1,4 @@
-"""Amazon Bedrock: addresses, credentials and which door serves which model."""
+"""Amazon Bedrock: addresses, credentials, and the models that each door serves."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _ADVICE: Final = "short-term keys of Bedrock live 12 hours at most; give a funct
 
 
 class BedrockPlace(Struct, frozen=True, kw_only=True):
-    """A door in a region.
+    """A door of Bedrock in a region.
 
     Attributes:
       base_url: without the prefix of an API and without a slash at its end.
-      host: the door's own host name, which also stands for an endpoint in a private network.
-      prefix: overrides what the table says; None: it does not.
+      host: the door's public host name, even if `base_url` is an endpoint in a private network.
+      prefix: the path before the API's path, instead of the one that follows from door and model; or None.
     """
 
     door: BedrockDoor
@@ -44,7 +44,7 @@ class BedrockPlace(Struct, frozen=True, kw_only=True):
         """Refuse a model that the door does not serve over an API.
 
         Raises:
-          BadValue: names the door that does.
+          BadValue: the model is not served here; the message names a door or adapter that serves it.
         """
         if self.prefix is not None:
             return  # the caller knows the route
@@ -87,10 +87,10 @@ class BedrockPlace(Struct, frozen=True, kw_only=True):
 def bedrock_place(
     door: object, region: str | None, base_url: str | None = None, prefix: str | None = None
 ) -> BedrockPlace:
-    """Return a door in a region: the one given, else `AWS_REGION` or `AWS_DEFAULT_REGION`.
+    """Return a door in a region: `region`, else `AWS_REGION`, else `AWS_DEFAULT_REGION`.
 
     Raises:
-      BadValue: the door is unknown, no region is given, or it is not part of a host name.
+      BadValue: the door is unknown, no region is given, or the region cannot be part of a host name.
     """
     if door not in _SERVICES:
         raise BadValue("door", f"{door!r} is not a door of Bedrock: these are 'runtime' and 'mantle'")
@@ -119,11 +119,11 @@ def bedrock_signer(
     credentials: AwsSource | None,
     profile: str | None,
 ) -> RequestSigner:
-    """Return what authenticates requests, the first of these: `api_key`, `credentials`, `aws_profile`,
+    """Return the signer of requests, made from the first of these: `api_key`, `credentials`, `aws_profile`,
     `AWS_BEARER_TOKEN_BEDROCK`, the credentials in the environment, the rest of botocore's chain.
 
     Raises:
-      BadValue: more than one is given, or there is none.
+      BadValue: more than one is given, or no credentials are found.
     """
     given = [
         name

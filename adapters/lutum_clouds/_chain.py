@@ -21,7 +21,7 @@ _INSTALL: Final = "pip install 'lutum[bedrock]'"
 class AwsChain:
     """A credential function over botocore's chain: environment, profiles, SSO, containers, instance metadata.
 
-    botocore is loaded with the first request. What it finds is kept, and renewed before it expires.
+    botocore is loaded with the first request. The credentials are kept, and renewed before they expire.
 
     Args:
       profile: a profile of the AWS configuration; None: `AWS_PROFILE`, else the default one.
@@ -42,12 +42,12 @@ class AwsChain:
         self._lock = threading.Lock()
 
     async def __call__(self) -> AwsCredentials:
-        """Return credentials that are valid now. Cancelled, its thread goes on and what it finds is kept.
+        """Return credentials that are valid now. If cancelled, its thread runs on and keeps its result.
 
         Raises:
-          BadValue: the chain has none, or could not renew them; botocore's words are in it.
+          BadValue: the chain has none, or could not renew them; the message contains botocore's.
         """
-        # A limit of its own: a chain that hangs must not use up the threads of everything else.
+        # A separate limiter, because a chain that hangs must not use up the threads of other code.
         limiter = anyio.CapacityLimiter(1)
         return await anyio.to_thread.run_sync(self._frozen, abandon_on_cancel=True, limiter=limiter)
 
@@ -74,7 +74,7 @@ class AwsChain:
 
 
 def environment_credentials() -> AwsCredentials | None:
-    """Return the credentials in the environment, which go before the rest of the chain; None without.
+    """Return the credentials in the environment, which come before the rest of the chain; None if unset.
 
     Raises:
       BadValue: one of the two keys is missing, or cannot be sent.

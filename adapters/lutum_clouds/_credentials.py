@@ -1,4 +1,4 @@
-"""AWS credentials as a value, and when a token expires. No I/O."""
+"""AWS credentials as a value, and the expiry of tokens. No I/O."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from lutum.transport import checked_key
 
 
 class AwsCredentials(Struct, frozen=True, kw_only=True):
-    """What signs requests to AWS. Its repr shows the access key only.
+    """Credentials that sign requests to AWS. The repr shows only the access key.
 
     Attributes:
       access_key: `AWS_ACCESS_KEY_ID`.
       secret_key: `AWS_SECRET_ACCESS_KEY`.
       token: `AWS_SESSION_TOKEN`, of temporary credentials.
-      expires: the time with its zone from which AWS refuses them; None if unknown.
+      expires: the time, with its zone, from which AWS refuses the credentials; None if unknown.
 
     Raises:
-      BadValue: a value is blank or cannot be sent; it is not quoted.
+      BadValue: a value is blank or cannot be sent. The message does not contain the value.
     """
 
     access_key: str
@@ -50,10 +50,10 @@ class AwsCredentials(Struct, frozen=True, kw_only=True):
 
 
 AwsSource = AwsCredentials | Callable[[], AwsCredentials | Awaitable[AwsCredentials]]
-"""Credentials, or a function that gives them for each request; it may be a coroutine function."""
+"""Credentials, or a function that returns them for each request. It may be a coroutine function."""
 
 LEEWAY: Final = 300.0
-"""Seconds by which this machine's clock may be wrong: AWS allows as much."""
+"""Seconds by which this machine's clock may be wrong. AWS allows the same difference."""
 
 _KEY_PREFIX: Final = "bedrock-api-key-"
 _JWT: Final = re.compile(r"[\w-]+\.([\w-]+)\.[\w-]*", re.ASCII)
@@ -64,7 +64,7 @@ class _Claims(Struct):
 
 
 def expiry_of(token: str) -> float | None:
-    """Return the seconds since the epoch from which a token is refused; None if it does not say.
+    """Return when a token expires, in seconds since the epoch; None if the token does not contain that.
 
     A short-term key of Bedrock is a presigned URL in base64. Microsoft Entra's tokens are JSON Web Tokens.
     """
@@ -78,15 +78,15 @@ def expiry_of(token: str) -> float | None:
             claims = base64.urlsafe_b64decode(found[1] + "=" * (-len(found[1]) % 4))
             return msgspec.json.decode(claims, type=_Claims).exp
     except (binascii.Error, LookupError, ValueError, msgspec.DecodeError):
-        pass  # the server reads it, and says what is wrong with it
+        pass  # the server checks the token and reports the error
     return None
 
 
 def check_not_expired(field: str, expires: float | None, now: float, advice: str) -> None:
-    """Refuse what has expired.
+    """Refuse an expired credential.
 
     Raises:
-      BadValue: it has, and longer ago than the clocks may differ.
+      BadValue: `expires` is past by `LEEWAY` or more.
     """
     if expires is not None and expires + LEEWAY <= now:
         when = datetime.fromtimestamp(expires, UTC).isoformat(timespec="seconds")

@@ -1,7 +1,7 @@
-"""The doors of the clouds to models that other adapters speak to: one row each, with its sources. No I/O.
+"""The table of doors: one row for each cloud endpoint and dialect, with its sources. No I/O.
 
-A row says what a door lacks. What it surely lacks is refused before anything is sent; what nobody outside can
-verify is in its notes, and the door answers for itself.
+A row lists the features that a door lacks. If the lack is certain, a request that needs the feature is
+refused before anything is sent. If it cannot be verified, it is in the row's notes, and the request is sent.
 """
 
 from __future__ import annotations
@@ -42,20 +42,21 @@ FEATURES: Final[Mapping[Feature, str]] = {
 
 
 class CloudDoor(Struct, frozen=True, kw_only=True):
-    """What is known about one door.
+    """One row of the table: a cloud's endpoint for one or more dialects.
 
     Attributes:
       name: the row's name.
-      title: what people call it.
-      dialects: the dialects that it speaks.
-      hosts: host names; `*` stands for one or more labels.
-      lacks: the features that it does not have, each with its source.
-      tools: beginnings of the types of server tools that it lacks; empty with `server_tools` in `lacks`: all.
-      prices: its provider in the genai-prices package; None: the maker of the model.
-      scope: what the default replay scope consists of.
+      title: the usual name.
+      dialects: the supported dialects.
+      hosts: host names; `*` matches one or more labels.
+      lacks: the features that the door does not have, each with its source.
+      tools: prefixes of the types of server tools that the door lacks. If it is empty and `lacks` contains
+        `server_tools`, the door lacks all of them.
+      prices: the door's provider in the genai-prices package; None for the model's vendor.
+      scope: the parts of the default replay scope.
       errors: how its errors differ.
       usage: how its usage differs.
-      notes: what else a user should know.
+      notes: more information for users.
     """
 
     name: str
@@ -239,7 +240,7 @@ DOORS: Final[tuple[CloudDoor, ...]] = (
 
 
 def door_of(host: str, dialect: str) -> CloudDoor | None:
-    """Return the row of a host that speaks a dialect; None where none is known."""
+    """Return the row of a host and dialect; None if it is unknown."""
     name = host.lower().partition(":")[0]
     for door in DOORS:
         if dialect in door.dialects and any(fnmatchcase(name, pattern) for pattern in door.hosts):
@@ -248,11 +249,11 @@ def door_of(host: str, dialect: str) -> CloudDoor | None:
 
 
 def named_door(name: str) -> CloudDoor:
-    """Return the row of a name."""
+    """Return the row with a name."""
     return next(door for door in DOORS if door.name == name)
 
 
-# What doors answer to a model id in a form that they do not take, and what to do (recorded; AWS's docs).
+# Errors for a model id in a form that the door does not accept, with advice (recorded; AWS's docs).
 _ADVICE: Final = (
     (
         "on-demand throughput isn",
@@ -266,7 +267,7 @@ _ADVICE: Final = (
 
 
 def advised(door: CloudDoor | None, error: ProviderError) -> ProviderError:
-    """Return the error of a door, with a note where the door's words do not say what to do."""
+    """Return the error of a door. Known messages that lack advice get a note with it."""
     if door is not None:
         for words, advice in _ADVICE:
             if words in error.message:
@@ -275,10 +276,10 @@ def advised(door: CloudDoor | None, error: ProviderError) -> ProviderError:
 
 
 def refuse_media(door: CloudDoor, request: TurnRequest) -> None:
-    """Refuse images and documents by URL or by id where the door takes none.
+    """Refuse images and documents by URL or by id if the door does not accept them.
 
     Raises:
-      BadValue: names the first one.
+      BadValue: the request contains one; the error names the first.
     """
     items = [(f"input[{i}]", item) for i, item in enumerate(request.transcript)]
     items += [(f"ephemerals[{i}]", item) for i, (_, item) in enumerate(request.ephemerals)]
@@ -294,10 +295,10 @@ def refuse_media(door: CloudDoor, request: TurnRequest) -> None:
 
 
 def refuse(door: CloudDoor | None, feature: Feature, field: str, advice: str = "") -> None:
-    """Refuse a request that needs a feature which the door lacks.
+    """Refuse a request that needs `feature` if the door lacks it.
 
     Raises:
-      BadValue: it lacks it; the source is in the message.
+      BadValue: the door lacks the feature; the message contains the source.
     """
     if door is not None and (source := door.lacks.get(feature)) is not None:
         told = f"; {advice}" if advice else ""
@@ -305,10 +306,10 @@ def refuse(door: CloudDoor | None, feature: Feature, field: str, advice: str = "
 
 
 def refuse_tool(door: CloudDoor, field: str, type: str) -> None:
-    """Refuse a server tool that the door lacks. Tools that the caller runs are everywhere.
+    """Refuse a server tool that the door lacks. Tools that the caller runs work at all doors.
 
     Raises:
-      BadValue: it lacks it.
+      BadValue: the door lacks the tool.
     """
     source = door.lacks.get("server_tools")
     if source is not None and (not door.tools or type.startswith(door.tools)):

@@ -1,4 +1,4 @@
-"""Checks of what becomes part of a host name or of a path. No I/O."""
+"""Checks of values that become part of a host name or a path. No I/O."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _PROJECT: Final = re.compile(
 
 
 def host_label(field: str, value: object, example: str) -> str:
-    """Return a value that is one label of a host name.
+    """Return a value that is one label of a host name, in lower case.
 
     Raises:
-      BadValue: it is not; an address in place of a name is explained.
+      BadValue: `value` is not a label. If it is an address, the message explains what to pass.
     """
     if not isinstance(value, str):
         raise BadValue(field, f"is a str such as {example!r}, not {type(value).__name__}")
@@ -38,10 +38,10 @@ def host_label(field: str, value: object, example: str) -> str:
 
 
 def project_id(field: str, value: object) -> str:
-    """Return the id of a Google Cloud project, which may have a domain before it.
+    """Return the id of a Google Cloud project, which may have a domain as a prefix.
 
     Raises:
-      BadValue: it is not one.
+      BadValue: `value` is not a project id.
     """
     if not isinstance(value, str) or not _PROJECT.fullmatch(value):
         raise BadValue(field, f"{value!r} is not the id of a project: letters, digits and inner hyphens")

@@ -21,14 +21,14 @@ _VERSION: Final = re.compile(r"-v?\d+:\d+$")
 
 
 class BedrockModel(Struct, frozen=True):
-    """A model id, taken apart.
+    """A parsed model id.
 
     Attributes:
-      vendor: `anthropic`, `openai`; empty where an ARN does not show it.
-      name: what is behind the vendor.
-      area: the prefix of an inference profile, such as `us`; empty without.
-      arn: whether it is an ARN.
-      region: the region in an ARN; empty without.
+      vendor: such as `anthropic` or `openai`; empty if an ARN does not contain it.
+      name: the id after the vendor.
+      area: the prefix of an inference profile, such as `us`; empty for other ids.
+      arn: whether the id is an ARN.
+      region: the region in an ARN; empty for other ids.
     """
 
     vendor: str
@@ -39,15 +39,15 @@ class BedrockModel(Struct, frozen=True):
 
     @property
     def versioned(self) -> bool:
-        """Whether the id ends in a version such as `-v1:0`."""
+        """True if the id ends with a version such as `-v1:0`."""
         return _VERSION.search(self.name) is not None
 
 
 def bedrock_model(model: str) -> BedrockModel:
-    """Return a model id, taken apart.
+    """Parse a model id.
 
     Raises:
-      BadValue: it is not an id of Bedrock's.
+      BadValue: `model` is not a model id of Bedrock.
     """
     if model.startswith("arn:"):
         if (found := _ARN.fullmatch(model)) is None:

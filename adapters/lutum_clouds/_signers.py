@@ -1,4 +1,4 @@
-"""Signers of requests: SigV4 with AWS credentials, and bearer tokens that say when they expire."""
+"""Signers of requests: SigV4 with AWS credentials, and bearer tokens with a known expiry."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lutum_clouds._credentials import AwsCredentials, AwsSource, check_not_expir
 from lutum_clouds._sigv4 import sign
 
 _SKEW: Final = 240.0
-"""Seconds between two clocks that explain a refused signature; AWS takes five minutes."""
+"""Seconds between two clocks that explain a refused signature. AWS allows five minutes."""
 
 # "Signature expired: 20261129T120000Z is now earlier than 20261129T125500Z (... - 5 min.)" (recorded)
 _SKEWED: Final = ("signature expired", "signature not yet current", "is now earlier than", "too skewed")
@@ -23,17 +23,17 @@ _SKEW_TYPES: Final = frozenset({"requesttimetooskewed", "requestexpired"})
 
 @final
 class SigV4Signer(RequestSigner):
-    """Signs requests with AWS credentials, each attempt anew.
+    """Signs requests with AWS credentials. Each attempt gets a new signature.
 
-    After an answer that says that the clocks differ, requests are signed by the server's clock.
+    If AWS refuses a signature because the clocks differ, later requests are signed with the server's time.
 
     Args:
-      source: the credentials, or a function that gives them for each request.
-      region, service: what the signature is for.
-      clock: seconds since the epoch.
+      source: the credentials, or a function that returns them for each request.
+      region, service: the scope of the signature.
+      clock: returns the seconds since the epoch.
 
     Raises:
-      BadValue: `source` is neither.
+      BadValue: `source` is neither credentials nor a function.
     """
 
     def __init__(
@@ -52,16 +52,16 @@ class SigV4Signer(RequestSigner):
 
     @property
     def secret_headers(self) -> tuple[str, ...]:
-        """Those that a signature has at most."""
+        """The headers that a signature may have."""
         return ("authorization", "x-amz-date", "x-amz-security-token")
 
     async def sign(self, request: OutgoingRequest) -> Mapping[str, str]:
-        """Return the headers of the signature. Cancelled, it leaves what the function leaves.
+        """Return the headers of the signature. Cancellation propagates into the function in `source`.
 
         A checkpoint only if the function is.
 
         Raises:
-          BadValue: the function raised or gave something else, or the credentials have expired.
+          BadValue: the function raised or did not return credentials, or the credentials have expired.
         """
         credentials = await self._credentials()
         now = self._clock() + self._ahead
@@ -71,7 +71,7 @@ class SigV4Signer(RequestSigner):
         return sign(request, credentials, region=self._region, service=self._service, now=now)
 
     def refused(self, error: ProviderError, response: Response) -> ProviderError:
-        """Say what is wrong with a signature that came too late or too early, and correct the next one."""
+        """Return the error. If the clocks differ too much, add a note and use AWS's time from now on."""
         server = http_date(response.headers.get("date", ""))
         if server is None or not _is_skew(error):
             return error
@@ -111,11 +111,11 @@ def _is_skew(error: ProviderError) -> bool:
 
 @final
 class BearerToken(RequestSigner):
-    """A bearer token, or a function that gives one for each request. One that has expired is not sent.
+    """A bearer token, or a function that returns one for each request. An expired token is not sent.
 
     Args:
-      secret: the token.
-      field: the parameter it came from, for errors.
+      secret: the token, or the function.
+      field: the name of the parameter, for errors.
       advice: what to do about an expired token.
     """
 
@@ -135,12 +135,12 @@ class BearerToken(RequestSigner):
         return self._key.secret_headers
 
     async def sign(self, request: OutgoingRequest) -> Mapping[str, str]:
-        """Return the header with the token. Cancelled, it leaves what the function leaves.
+        """Return the header with the token. Cancellation propagates into the function in `secret`.
 
         A checkpoint only if the function is.
 
         Raises:
-          BadValue: the function raised or gave no token, or the token has expired.
+          BadValue: the function raised or returned no token, or the token has expired.
         """
         headers = await self._key.headers()
         token = headers["authorization"].removeprefix("Bearer ")

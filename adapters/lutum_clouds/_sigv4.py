@@ -14,7 +14,7 @@ from lutum_clouds._credentials import AwsCredentials
 
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
 
-# What a proxy or a client changes on the way: AWS's own signers leave them out, too.
+# Headers that a proxy or a client may change. AWS's own signers leave them out, too.
 _UNSIGNED: Final = frozenset(
     {"authorization", "connection", "expect", "transfer-encoding", "user-agent", "x-amzn-trace-id"}
 )
@@ -33,7 +33,7 @@ def sign(
     session token, `x-amz-security-token`.
 
     Args:
-      request: as it goes over the wire; its path, escaped already, is escaped once more.
+      request: the request as sent. Its path is escaped already; the signature uses it escaped once more.
       now: seconds since the epoch.
     """
     stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
@@ -78,7 +78,7 @@ def canonical_request(request: OutgoingRequest, added: dict[str, str]) -> tuple[
 
 
 def _canonical_path(path: str) -> str:
-    """Return a path without dot segments and empty ones, escaped once more: every service but S3 does so."""
+    """Return a path without dot segments and empty ones, escaped once more, as for all services except S3."""
     kept = list[str]()
     for segment in path.split("/"):
         if segment == "..":

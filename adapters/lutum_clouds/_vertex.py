@@ -8,7 +8,7 @@ from lutum.transport import RequestSigner, Secret
 from lutum_clouds._labels import host_label, project_id
 from lutum_clouds._signers import BearerToken
 
-# Multi-region and global endpoints have hosts of their own (Vertex AI, "Locations").
+# Multi-region and global endpoints have separate hosts (Vertex AI, "Locations").
 _HOSTS: Final = {
     "global": "aiplatform.googleapis.com",
     "us": "aiplatform.us.rep.googleapis.com",
@@ -21,26 +21,26 @@ def vertex_host(region: str) -> str:
     """Return the host of a region, a multi-region or `global`.
 
     Raises:
-      BadValue: it is not part of a host name.
+      BadValue: `region` cannot be part of a host name.
     """
     name = host_label("region", region, "global")
     return _HOSTS.get(name, f"{name}-aiplatform.googleapis.com")
 
 
 def vertex_place(project: str, region: str) -> str:
-    """Return the part of a path that names the project and the region.
+    """Return the part of a path with the project and the region.
 
     Raises:
-      BadValue: one of them is not an id.
+      BadValue: `project` or `region` is not an id.
     """
     return f"projects/{project_id('project', project)}/locations/{host_label('region', region, 'global')}"
 
 
 def vertex_signer(token: Secret | RequestSigner) -> RequestSigner:
-    """Return what authenticates requests: an access token, or a function that gives one.
+    """Return the signer of requests: with an access token, or with a function that returns one.
 
     Raises:
-      BadValue: a token that no header can hold.
+      BadValue: the token cannot be sent in a header.
     """
     if isinstance(token, RequestSigner):
         return token
