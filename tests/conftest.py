@@ -3,6 +3,7 @@
 import ast
 import gc
 import os
+import signal
 import sys
 from functools import wraps
 from typing import Any
@@ -26,6 +27,10 @@ if sys.version_info < (3, 11, 8) or (3, 12) <= sys.version_info < (3, 12, 2):
                 gc.enable()
 
     ast.parse = _parse_alone  # type: ignore[assignment]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts its background jobs so, and children inherit it: tests of Ctrl-C would never end.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("default", max_examples=50, deadline=None)
 # The same examples on every run: a change is never held up by what it did not cause.
