@@ -25,8 +25,8 @@ async def ask(session: lutum.Session, type: type[T], again: int = 2) -> lutum.St
         try:
             return await session.structured_turn(type).collect()
         except lutum.OutputInvalid as error:
+            wrong = "; ".join(f"{reason} - at {path}" for path, reason in error.problems)
             # For one turn only: once a value is committed, the transcript holds nothing of the others.
-            wrong = f"{error.reason} - at {error.path}"
             session.push_ephemeral_user(f"You answered {error.raw}\nThat is wrong: {wrong}. Answer again.")
     return await session.structured_turn(type).collect()
 
