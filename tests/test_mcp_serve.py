@@ -158,6 +158,18 @@ async def test_served_calls_have_a_time_and_a_number() -> None:
     assert texts == {4: "slept", 3: "slept", 60: "timed out after 5 s"}
 
 
+def test_one_server_runs_in_several_loops() -> None:
+    """One after the other, on either backend."""
+    served = lutum.mcp.serve(Toolset(weather), limit=1)
+
+    async def ask() -> list[lutum.Part]:
+        async with lutum.mcp.connect(Client(served)) as server:
+            return await server.call("weather", {"city": "Oslo"})
+
+    for backend in ("trio", "asyncio", "trio"):
+        assert lutum.run(ask, backend=backend) == [lutum.Text("cold in Oslo for 1")]
+
+
 def test_what_cannot_be_served_is_refused_at_once() -> None:
     """Not at the first call."""
     with pytest.raises(lutum.UsageError, match="tool 'raw' has no function"):

@@ -30,7 +30,7 @@ from msgspec import NODEFAULT, Struct
 from lutum._schema.metadata import describes, facts_of, is_field
 from lutum._tools.call import ToolCall
 from lutum._tools.docstrings import parse
-from lutum._tools.threads import THREADS, ThreadSlots
+from lutum._tools.threads import THREADS, LoopSlots
 from lutum._tools.tool import RESULT_LIMIT, TypedTool
 from lutum._values.errors import BadValue
 
@@ -119,7 +119,7 @@ class FunctionTool(TypedTool[Arguments[P]], Generic[P, O]):
         self.__wrapped__ = fn
         self._thread = thread
         self._abandon = abandon
-        self._slots = ThreadSlots(threads) if thread else None
+        self._slots = LoopSlots(threads) if thread else None
         self._names = tuple(field[0] for field in fields)
         super().__init__(
             name,

@@ -1,4 +1,5 @@
-"""The threads of a tool: its own, so that slow tools do not take those of the program or of each other."""
+"""Places for calls: the threads of a tool, which are its own, so that slow tools do not take those of the
+program or of each other; and the calls that a server runs at once."""
 
 from __future__ import annotations
 
@@ -12,25 +13,25 @@ from anyio.lowlevel import RunVar
 THREADS: Final = 40
 """Threads that one tool uses at once, unless it says otherwise; as many as anyio gives to a whole program."""
 
-_limiters: RunVar[WeakKeyDictionary[ThreadSlots, anyio.CapacityLimiter]] = RunVar("lutum_tool_threads")
+_limiters: RunVar[WeakKeyDictionary[LoopSlots, anyio.CapacityLimiter]] = RunVar("lutum_tool_slots")
 
 
 @final
-class ThreadSlots:
-    """So many threads at once, in each event loop."""
+class LoopSlots:
+    """So many at once, in each event loop."""
 
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
+    def __init__(self, most: int) -> None:
+        self._most = most
 
     def one(self) -> AbstractAsyncContextManager[object]:
-        """A block with a thread. Entering it is a checkpoint. Cancelled, none is taken."""
+        """A block that holds one. Entering it is a checkpoint. Cancelled, none is taken."""
         try:
             limiters = _limiters.get()
         except LookupError:
-            limiters = WeakKeyDictionary[ThreadSlots, anyio.CapacityLimiter]()
+            limiters = WeakKeyDictionary[LoopSlots, anyio.CapacityLimiter]()
             _limiters.set(limiters)
         if self not in limiters:
-            limiters[self] = anyio.CapacityLimiter(self._threads)
+            limiters[self] = anyio.CapacityLimiter(self._most)
         return _Slot(limiters[self])
 
 

@@ -8,7 +8,6 @@ from importlib import import_module
 from importlib.metadata import version as version_of
 from typing import Any, final
 
-import anyio
 import msgspec
 from anyio.lowlevel import current_token
 from mcp.server.context import ServerRequestContext
@@ -30,6 +29,7 @@ from mcp.types import (
 
 from lutum._tools.call import CallIssue, ToolCall, check_seconds, typed_call
 from lutum._tools.round import ToolHook, decided_by
+from lutum._tools.threads import LoopSlots
 from lutum._tools.toolset import Toolset
 from lutum._values.errors import BadValue, UsageError
 from lutum._values.items import Document, Image, Part, Raw, Text, ToolResult
@@ -97,8 +97,7 @@ class ToolServer(LowLevelServer[Any]):
         self._toolset = toolset
         self._hooks = hooks
         self._timeout = timeout
-        self._limit = limit
-        self._slots: anyio.CapacityLimiter | None = None
+        self._slots = LoopSlots(limit)
 
     async def run_stdio(self) -> None:
         """Serve the process's standard input and output, until the input ends. Cancelled, it has ended.
@@ -154,9 +153,7 @@ class ToolServer(LowLevelServer[Any]):
             if not isinstance(decided, ToolCall):
                 return _result(decided)
             call = decided
-        if self._slots is None:
-            self._slots = anyio.CapacityLimiter(self._limit)
-        async with self._slots:
+        async with self._slots.one():
             return _result(await call.run(timeout=self._timeout))
 
 
