@@ -227,6 +227,13 @@ async def test_plain_text_answers_a_structured_turn() -> None:
     assert (await llm.text_turn("?").collect()).text == '{"name":"Nile"}'
 
 
+async def test_a_script_may_be_any_iterable() -> None:
+    """Read once, when the adapter is made."""
+    adapter = ScriptedAdapter(iter([(piece for piece in ["a", "b"]), ("c",), []]))
+    texts = [(await Lutum(adapter).text_turn("?").collect()).text for _ in range(3)]
+    assert texts == ["ab", "c", ""]
+
+
 DONE = lutum.Completed("stop", lutum.Usage(1, 1), lutum.CommittedTurn("", "", "", b""))
 
 MALFORMED: dict[str, tuple[Any, str]] = {

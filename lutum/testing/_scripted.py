@@ -229,8 +229,8 @@ def _script(script: Script | Sequence[Step | _Cut], field: str) -> tuple[Step | 
         raise BadValue(field, f"is {describe(said)}; a script is a list of steps, such as ['Hello.']")
     if given is not None and not isinstance(cast("object", given.finish_reason), str):
         raise BadValue(f"{field}.finish_reason", f"is {describe(given.finish_reason)}; give a text")
-    _check(field, list(cast("Iterable[object]", said)))
-    steps = list[Step | _Cut](given.steps if given is not None else script)  # type: ignore[arg-type]  # a script of steps was told apart above
+    steps = list(cast("Iterable[Step | _Cut]", said))
+    _check(field, steps)
     last = steps[-1] if steps else None
     if not isinstance(last, _Cut | BaseException | Completed):
         deltas = sum(isinstance(step, str | TextDelta | ReasoningDelta | StructuredDelta) for step in steps)
