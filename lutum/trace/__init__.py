@@ -1,7 +1,8 @@
-"""See what happened: `async with trace.capture() as t`, then `t.render()`, `t.to_html(path)`, `t.dump()`.
+"""Traces: `async with trace.capture() as t`, then `t.render()`, `t.to_html(path)`, `t.dump()`.
 
-A trace is a tree of spans called `turn attempt request tool hook wait`, and of your own (`trace.span`).
-It costs nothing where nobody captures. `trace.otel()` exports the spans of a process to OpenTelemetry.
+A trace is a tree of spans named `turn`, `attempt`, `request`, `tool`, `hook` and `wait`, and of your own
+spans (`trace.span`). Tracing costs nothing outside a capture. `trace.otel()` exports the spans of a process
+to OpenTelemetry.
 """
 
 from __future__ import annotations

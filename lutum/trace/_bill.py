@@ -1,6 +1,6 @@
-"""What each branch of a search was charged: the turns of a trace, summed by their labels. No I/O.
+"""The bill of each branch of a search: the turns of a trace, summed by label. No I/O.
 
-A turn is counted once, under the label of the branch that ran it, however many forks go on from it.
+A turn is counted once, under the label of the branch that ran it, even if several forks continue from it.
 """
 
 from __future__ import annotations
@@ -25,15 +25,18 @@ class BranchBill(Struct, frozen=True):
     """The sum of the turns with one label.
 
     Attributes:
-      label: the label, or as many of its parts as were asked for; empty for turns without one.
-      turns: how many turns began; `cancelled` of them were stopped before their end, and are settled too.
-      input_tokens: everything that was read.
-      cache_read_tokens, cache_write_tokens: parts of the input.
-      output_tokens: everything that was written.
-      cost_usd: US dollars; None if no turn has a price.
-      saved_usd: what the cache saved: the price of the same tokens without it, less their price. Negative
-        where more was paid for writes than reads have saved. None without prices, or without use of a cache.
-      open: how many turns are running, and are not in the figures.
+      label: the label, or its first `parts` parts; empty for turns without a label.
+      turns: the number of turns that started.
+      cancelled: the number of turns that were stopped before their end. They are settled too.
+      input_tokens: all input tokens.
+      cache_read_tokens: the input tokens that were read from the provider's cache.
+      cache_write_tokens: the input tokens that were written to the provider's cache.
+      output_tokens: all output tokens.
+      cost_usd: the cost in US dollars; None if no turn has a price.
+      saved_usd: the saving by the cache: the price of the same tokens without the cache, minus their price.
+        Negative if cache writes cost more than cache reads saved. None without prices, or without use of a
+        cache.
+      open: the number of turns that are still running, which are not in the other figures.
     """
 
     label: str
@@ -49,7 +52,7 @@ class BranchBill(Struct, frozen=True):
 
     @property
     def new_tokens(self) -> int:
-        """Input that was not read from a cache. The sum over branches counts a shared prefix once."""
+        """Input tokens that were not read from a cache. A sum over branches counts a shared prefix once."""
         return max(0, self.input_tokens - self.cache_read_tokens)
 
     def __add__(self, other: BranchBill) -> BranchBill:
@@ -83,7 +86,7 @@ class TraceBill(Struct, frozen=True):
         """Return the entry of a label, given as in `turn.label(*parts)`.
 
         Raises:
-          LookupError: there is no such entry.
+          LookupError: the bill has no entry with this label.
         """
         label = "/".join(map(str, parts))
         for one in self.branches:
@@ -133,7 +136,7 @@ def bill(spans: Iterable[Span], parts: int | None = None) -> TraceBill:
 
 
 def pictured(spans: Iterable[Span]) -> TraceBill | None:
-    """Return the bill that a picture of a trace shows; None if its turns have fewer than two labels.
+    """Return the bill for a picture of a trace; None if its turns have fewer than two labels.
 
     Labels are shortened to their first parts until the table has at most `MOST` branches.
     """
@@ -193,7 +196,7 @@ def _count(value: Any) -> int:
 
 
 def _amount(value: Any) -> Decimal | None:
-    """An amount from a field; a trace from a file may hold anything."""
+    """Return the amount in a field; None if it is invalid. A trace from a file may contain any value."""
     try:
         amount = Decimal(str(value))
     except InvalidOperation:

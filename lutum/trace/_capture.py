@@ -1,8 +1,8 @@
-"""`capture()`: where a trace begins and ends, and who is told meanwhile.
+"""`capture()`: the beginning and end of a trace, and the listeners in between.
 
-It puts a root into the context, so its reach is that of the task tree: what the block and its nurseries
-start is in it, what others start is not. An inner capture is seen by the outer one too: both hold the same
-spans.
+It puts a root into the context, so a capture follows the task tree. It contains everything that the block and
+its nurseries start, and nothing that other tasks start. The spans of an inner capture are the same objects in
+the outer capture.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ logger = logging.getLogger("lutum.trace")
 
 @final
 class capture:
-    """`async with capture() as trace:` everything that the block starts is in `trace`, as it happens.
+    """Capture a trace of everything that a block starts: `async with capture() as trace:`.
 
     Args:
-      raw: keep requests, frames of events and errors as they were, in `trace.raw`; `RawCapture` says which.
+      raw: keep unchanged requests, event frames and errors in `trace.raw`; `RawCapture` selects some of them.
       content: keep prompts and answers, as fields `input`, `output` and `tools` of each turn.
-      to: a file that is written as things happen, so that a killed process leaves its trace.
+      to: a file that gets each change when it happens, so that a killed process leaves its trace.
 
-    Neither end of the block waits. An inner capture's spans are in the outer trace too, with the content
-    that the inner one asked for. When the block ends nothing more is recorded, but ends of spans that are
-    open; what runs on is then shown as open. What the block raised is `trace.error`.
+    Entering and leaving the block do not wait. An inner capture's spans are in the outer trace too, with the
+    content that the inner capture keeps. After the block only the ends of open spans are recorded. Work that
+    is still running is shown as open. The exception of the block is `trace.error`.
 
     Raises:
-      OSError: the file cannot be written (entering).
-      UsageError: entered before.
+      OSError: the file cannot be written (on entry).
+      UsageError: this capture was entered before.
     """
 
     __slots__ = ("_content", "_found", "_raw", "_recorder", "_root", "_to")
@@ -100,7 +100,7 @@ class capture:
         recorder = self._recorder
         assert recorder is not None
         now: object = CURRENT.get()
-        if now is self._root:  # elsewhere the context that was set is gone already
+        if now is self._root:  # in another context there is nothing to restore
             CURRENT.set(self._found)
         if exc is not None and (said := error_words(exc)) is not None:
             said = _masked(said, recorder.secrets)
@@ -110,7 +110,7 @@ class capture:
 
 @final
 class Capturing:
-    """One capture at work, which spans tell what they record. `around` is the capture it stands in."""
+    """The recorder of one capture. Spans send their changes to it. `around` is the enclosing capture."""
 
     __slots__ = (
         "_callbacks",
@@ -156,16 +156,16 @@ class Capturing:
 
     @property
     def watched(self) -> bool:
-        """Whether somebody is told of changes."""
+        """True if changes have a listener."""
         return self._watched or bool(EVERYWHERE.handles)
 
     @property
     def kept(self) -> bool:
-        """Whether spans keep what is below them: a capture is a tree."""
+        """True, because a capture is a tree: spans keep their children."""
         return True
 
     def behind(self) -> Unkept | None:
-        """What records spans when this capture is over: whoever listens to the whole process."""
+        """Return the recorder of spans after this capture: that of the process's listeners, if any."""
         return Unkept(self.secrets) if EVERYWHERE.handles else None
 
     def clock(self) -> float:
@@ -173,7 +173,7 @@ class Capturing:
         return self._clock()
 
     def tell(self, change: Change) -> None:
-        """Tell those who watch, of this capture and of those around it."""
+        """Send a change to the listeners of this capture and of the captures around it."""
         capturing: Capturing | None = self
         while capturing is not None:
             for callback in capturing._callbacks:
@@ -187,7 +187,7 @@ class Capturing:
             EVERYWHERE.tell(change)
 
     def keep(self, entry: RawEntry) -> None:
-        """Keep something raw, in each capture that asked for it."""
+        """Keep a raw entry in each capture that keeps its kind."""
         capturing: Capturing | None = self
         while capturing is not None:
             own = capturing.own_raw
@@ -198,7 +198,7 @@ class Capturing:
             capturing = capturing.around
 
     def subscribe(self, callback: Callable[[Change], object]) -> Subscription:
-        """As `Trace.subscribe`."""
+        """See `Trace.subscribe`."""
         if self._over:
             raise UsageError("subscribe: this trace is not being captured any more")
         self._callbacks += (callback,)
@@ -206,7 +206,7 @@ class Capturing:
         return Subscription(lambda: self._drop(callback))
 
     def close(self) -> None:
-        """The block ended. Where another capture stands around this one, spans go on for that."""
+        """End the capture with its block. If another capture is around it, spans continue in that one."""
         self._over = True
         self.trace.ended = self.clock()
         self.trace._subscribe = None
@@ -236,14 +236,14 @@ class Capturing:
 
 @final
 class Root:
-    """Where the spans of a capture begin; stands in the context as a span does."""
+    """The parent of the first spans of a capture. It is put into the context like a span."""
 
     __slots__ = ("_outer", "_recorder", "_under")
 
     def __init__(self, recorder: Capturing, outer: Span | Root | None, under: Span | None = None) -> None:
         self._recorder = recorder
         self._outer = outer
-        self._under = under  # the span around the capture, which only the whole process's listeners know
+        self._under = under  # the span around the capture, known only to the process's listeners
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -272,10 +272,10 @@ class Root:
         return span
 
     def set(self, /, **fields: Any) -> None:
-        """A root has no fields."""
+        """Do nothing: a root has no fields."""
 
     def add(self, field: str, amount: int) -> None:
-        """A root has no fields."""
+        """Do nothing: a root has no fields."""
 
     def event(self, name: str, /, **fields: Any) -> None:
         recorder = self._recorder
@@ -296,7 +296,7 @@ class Root:
         self._recorder.secrets.update(_longer(secrets))
 
     def end(self, error: BaseException | None = None) -> None:
-        """A root ends with its capture."""
+        """Do nothing: a root ends with its capture."""
 
     def _parent(self) -> Span | None:
         outer = self._outer
@@ -322,7 +322,7 @@ class Root:
 
 
 def loop_clock() -> Callable[[], float]:
-    """The clock of the running event loop, as a plain call that works in worker threads too."""
+    """Return the clock of the running event loop, as a function that worker threads may call too."""
     try:
         return asyncio.get_running_loop().time
     except RuntimeError:

@@ -1,7 +1,7 @@
 """Spans of the whole process: the listeners, and the recorder of spans that no capture keeps.
 
-A span outside of every capture is a `Span` all the same. It keeps nothing that is below it, so that a
-server holds the open spans only.
+A span outside every capture is a `Span` too. It does not keep its children, so that a server holds only open
+spans in memory.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lutum.trace._tree import Change, Note, Noted, RawEntry, Span, SpanOpened
 
 
 class Listener(Protocol):
-    """A receiver of every change in the process. It raises nothing."""
+    """A receiver of every change in the process. Its methods do not raise."""
 
     @property
     def content(self) -> bool: ...
@@ -49,7 +49,10 @@ class Everywhere:
             listener.tell(change)
 
     def enter(self, span: LiveSpan) -> Callable[[], None] | None:
-        """Only one span can be current for other instrumentation: that of the newest listener."""
+        """Make the span current for other instrumentation.
+
+        Only the newest listener does it, because only one span can be current.
+        """
         return self.handles[-1].enter(span) if isinstance(span, Span) and self.handles else None
 
     def headers(self, span: LiveSpan | None, url: str) -> Sequence[tuple[str, str]]:
@@ -68,7 +71,7 @@ class Everywhere:
 
 @final
 class Unkept:
-    """Records a span that no capture keeps, and what is below it."""
+    """The recorder of a span that no capture keeps, and of the spans below it."""
 
     __slots__ = ("secrets",)
 
@@ -99,19 +102,19 @@ class Unkept:
         return None
 
     def clock(self) -> float:
-        """Return seconds on the same clock in every task and thread; event loops have clocks of their own."""
+        """Return seconds on one clock for all tasks and threads. Each event loop has its own clock."""
         return time.perf_counter()
 
     def tell(self, change: Change) -> None:
         EVERYWHERE.tell(change)
 
     def keep(self, entry: RawEntry) -> None:
-        """Nobody asked for raw data."""
+        """Do nothing: only a capture keeps raw data."""
 
 
 @final
 class _Root:
-    """The parent of spans where no capture is current."""
+    """The parent of spans outside every capture."""
 
     __slots__ = ()
 
@@ -136,22 +139,22 @@ class _Root:
         return span
 
     def set(self, /, **fields: Any) -> None:
-        """A root has no fields."""
+        """Do nothing: a root has no fields."""
 
     def add(self, field: str, amount: int) -> None:
-        """A root has no fields."""
+        """Do nothing: a root has no fields."""
 
     def event(self, name: str, /, **fields: Any) -> None:
         EVERYWHERE.tell(Noted(None, Note(name, time.perf_counter(), fields)))
 
     def keep(self, kind: str, /, **data: Any) -> None:
-        """Nobody asked for raw data."""
+        """Do nothing: only a capture keeps raw data."""
 
     def hide(self, *secrets: str) -> None:
-        """Outside of every span there is nothing to mask."""
+        """Do nothing: outside every span there is nothing to mask."""
 
     def end(self, error: BaseException | None = None) -> None:
-        """It does not end."""
+        """Do nothing: this root does not end."""
 
 
 EVERYWHERE: Final = Everywhere()

@@ -1,11 +1,11 @@
-"""A trace as JSON lines. One file for two ways of writing it:
+"""The file format of a trace: JSON lines, written in one of two ways.
 
-- `dump`: a header, then each span whole, then what was kept raw.
-- `Writer`: the same header, then each change as it happens, each line written at once. A file that ends
-  without `end` belongs to a process that died; a last line that was cut is left out.
+- `dump` writes a header, then each span with all its fields, then the raw entries.
+- `Writer` writes the same header, then each change when it happens, each line at once. A file without a final
+  `end` line belongs to a process that died. An incomplete last line is ignored.
 
-Spans are numbered from 1 and stand behind their parents. Bytes are text where they are UTF-8, else base64
-under `base64`.
+Spans are numbered from 1 and follow their parents. Bytes are a string if they are UTF-8, else base64 under
+`base64`.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ _decoder: Final = msgspec.json.Decoder(_Line)
 
 
 def _other(value: object) -> object:
-    """What JSON does not know: an exception by its class, a set as a list, anything else by its type."""
+    """Encode a value that JSON has no form for: a set as a list, anything else as the name of its type."""
     if isinstance(value, set | frozenset):
         return sorted(map(str, value))  # pyright: ignore[reportUnknownArgumentType]  # elements are anything
     return f"<{type(value).__name__}>"
@@ -118,7 +118,7 @@ def _tag(line: _Line) -> Any:
 
 
 def plain(value: Any, depth: int = 20) -> Any:
-    """What is sure to encode: lone surrogates, keys that are no text and deep structures are made so."""
+    """Return a value that JSON can encode: no lone surrogates, all keys strings, limited depth."""
     if isinstance(value, str):
         return value.encode(errors="replace").decode()
     if value is None or isinstance(value, bool | float):
@@ -134,7 +134,7 @@ def plain(value: Any, depth: int = 20) -> Any:
 
 
 def dump(trace: SpanTree) -> bytes:
-    """A trace as it is now. Open spans are left open."""
+    """Return the lines of a trace in its present state. Open spans stay open."""
     lines = [_line(_TraceHeader(VERSION, trace.wall, trace.started, trace.ended, trace.error, trace.message))]
     ids: dict[Span | None, int | None] = {None: None}
     roots = set(map(id, trace.roots))
@@ -150,10 +150,12 @@ def dump(trace: SpanTree) -> bytes:
 
 
 def load(data: bytes, make: Callable[..., T]) -> T:
-    """Return what `dump` made, or `capture(to=...)` wrote, whole or cut; `make` makes the empty trace.
+    """Read the output of `dump` or a file of `capture(to=...)`, complete or cut off.
+
+    `make` makes the empty trace.
 
     Raises:
-      BadValue: it is something else; the line is named.
+      BadValue: the data is something else; the error contains the line number.
     """
     number, lines = 0, data.split(b"\n")
     trace: T | None = None
@@ -169,7 +171,7 @@ def load(data: bytes, make: Callable[..., T]) -> T:
                 _apply(trace, spans, line)
         except (msgspec.MsgspecError, UnicodeError, RecursionError, KeyError) as exc:
             if number == len(lines) and trace is not None and isinstance(exc, msgspec.DecodeError):
-                break  # without its line end: the process died as it wrote
+                break  # an incomplete last line: the process died while it wrote
             what = f"no span {exc}" if isinstance(exc, KeyError) else str(exc) or type(exc).__name__
             raise BadValue(f"trace: line {number}", what) from None
     if trace is None:
@@ -190,7 +192,7 @@ def _begun(line: _Line, make: Callable[..., T]) -> T:
 
 
 def _apply(trace: SpanTree, spans: dict[int, Span], line: _Line) -> None:
-    """Raises KeyError for a span that was not opened."""
+    """Apply a line to the trace. Raises KeyError for a span that was not opened."""
     match line:
         case _Whole():
             parent = None if line.parent is None else spans[line.parent]
@@ -226,8 +228,9 @@ class Writer:
         self._trace = trace
         self._broken = False
         self._ids: dict[Span, int] = {}
-        self._told: dict[Span, dict[str, Any]] = {}  # of open spans: counters are told when they end
-        # Unbuffered: what is in a buffer dies with the process.
+        # The fields of each open span that are in the file. Counters are written when their span ends.
+        self._told: dict[Span, dict[str, Any]] = {}
+        # Unbuffered, because the content of a buffer is lost if the process is killed.
         self._file = open(path, "wb", buffering=0)  # noqa: SIM115  # closed by close(), with the capture
         self._put(_TraceHeader(VERSION, trace.wall, trace.started))
 
@@ -257,18 +260,18 @@ class Writer:
                     self._put(_Closed(self._ids[span], span.ended, new))
 
     def raw(self, entry: RawEntry) -> None:
-        """Write something raw."""
+        """Write a raw entry."""
         number = None if entry.span is None else self._ids.get(entry.span)
         self._put(_Kept(entry.kind, entry.at, _as_text(entry.data), number))
 
     def close(self) -> None:
-        """The capture is over."""
+        """Write the end of the capture and close the file."""
         trace = self._trace
         self._put(_End(trace.last if trace.ended is None else trace.ended, trace.error, trace.message))
         self._file.close()
 
     def _put(self, line: _Line) -> None:
-        """A disk that is full ends the file, and nothing else."""
+        """Write a line. After an error, such as a full disk, write nothing more and raise nothing."""
         if self._broken:
             return
         try:

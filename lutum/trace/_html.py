@@ -1,8 +1,8 @@
-"""A trace as one page: its data as JSON, one style sheet and one script, nothing from elsewhere.
+"""HTML page of a trace: its data as JSON, one style sheet and one script. It loads nothing.
 
-Whatever a model, a tool or a provider said is data: `<` is escaped in it, control characters are taken out,
-and the script puts it into the page as text. The policy allows the two inline parts by their digests and
-nothing else, no network either.
+Text from a model, a tool or a provider is data. In it `<` is escaped and control characters are removed, and
+the script inserts it as text. The content security policy allows only the two inline parts, by their digests,
+and no network access.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def write_html(trace: SpanTree, path: str | PathLike[str], title: str = "SpanTre
 
 
 def page(trace: SpanTree, title: str = "SpanTree") -> str:
-    """The page as text."""
+    """Return the page as text."""
     style, script = _part("page.css"), _part("page.js")
     sums = "".join(
         f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>"
@@ -109,7 +109,7 @@ def page(trace: SpanTree, title: str = "SpanTree") -> str:
 
 
 def _branches(trace: SpanTree) -> str:
-    """The table of what each branch was charged; empty if turns have no labels."""
+    """Return the table with the bill of each branch; empty if turns have no labels."""
     found = pictured(trace.walk())
     if found is None:
         return ""
@@ -138,7 +138,7 @@ def _digest(text: str) -> str:
 
 
 def _embedded(data: object) -> str:
-    """JSON that no HTML parser finds an end or a comment in."""
+    """Return JSON in which an HTML parser finds neither an end tag nor a comment."""
     text = msgspec.json.encode(data).decode()
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -166,7 +166,7 @@ def _data(trace: SpanTree) -> dict[str, Any]:
 
 
 def _drawn(trace: SpanTree, last: float, span: Span, parent: int) -> dict[str, Any]:
-    """What its line in the picture needs."""
+    """Return the data that the script needs to draw a span's line."""
     end = last if span.ended is None else span.ended
     drawn: dict[str, Any] = {
         "parent": parent,
@@ -202,7 +202,7 @@ def _note(since: float, note: Note) -> list[Any]:
 
 
 def _points(curve: Any) -> list[tuple[float, float]]:
-    """A curve from a file may be anything."""
+    """Return the points of a curve; empty if it is invalid. A trace from a file may contain any value."""
     try:
         return msgspec.convert(curve, list[tuple[float, float]])
     except msgspec.ValidationError:

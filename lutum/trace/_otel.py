@@ -1,7 +1,7 @@
-"""`Trace.to_otel`: a captured trace handed to OpenTelemetry when it is over.
+"""`Trace.to_otel`: the export of a captured trace to OpenTelemetry, after it is over.
 
-Spans have the times that they had: nothing is current anywhere while a turn runs, so no context token is held
-across a yield, and a parent is a parent whatever task it ran in. `lutum.trace.otel` exports live.
+Spans are exported with their recorded times. No span is made current while a turn runs, so no context token
+is held across a yield, and parents do not depend on the task. `lutum.trace.otel` exports live.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def export(trace: SpanTree, provider: TracerProvider | None, *, content: bool) -> None:
-    """Start and end an OpenTelemetry span for each span that ended, parents first, children ended first.
+    """Start and end an OpenTelemetry span for each span that ended. Parents start first, children end first.
 
     Raises:
       UsageError: OpenTelemetry is not installed.

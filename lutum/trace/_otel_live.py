@@ -1,9 +1,9 @@
 """`otel()`: spans and metrics of the whole process, exported as they happen.
 
-A span of OpenTelemetry begins and ends with lutum's. Its parent is the span of lutum that it lies under, or
-the one of OpenTelemetry that the program opened in between. OpenTelemetry's context is set only around what
-lutum itself awaits in one piece (the function of a tool, a request in the turn's own task), and never across
-a block of the user, so that nothing has to be put back in another task.
+A span of OpenTelemetry starts and ends with lutum's span. Its parent is that of lutum's span, or the span of
+OpenTelemetry that the program opened in between. OpenTelemetry's context is set only around code that lutum
+awaits in one piece (the function of a tool, a request in the turn's own task). It is never set across a block
+of the user, so that it never has to be restored in another task.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ HEADER: Final = "traceparent"
 
 @dataclass(slots=True)
 class _Link:
-    """The other side of a span: it, or what is needed to start it once its name is known."""
+    """The OpenTelemetry span of a lutum span, or the data to start it when its name is known."""
 
     context: Context
     seen: Any
@@ -55,9 +55,9 @@ class _Link:
 
 @final
 class OTelHandle:
-    """A live export. `close()` ends it, as leaving it as a context manager does.
+    """A live export. `close()` ends it. As a context manager it is closed at the end of the block.
 
-    Spans that are open when it is closed are ended there, with `lutum.open` set.
+    Closing it ends the open spans, with the attribute `lutum.open` set.
     """
 
     def __init__(
@@ -87,9 +87,9 @@ class OTelHandle:
         EVERYWHERE.add(self)
 
     def close(self) -> None:
-        """Export nothing more. Further calls do nothing. Not a checkpoint."""
+        """End the export. Further calls do nothing. Not a checkpoint."""
         EVERYWHERE.remove(self)
-        # Children first, as they would have ended.
+        # Children end before their parents.
         for span in list(self._open)[::-1]:
             self._guarded(self._end, span, True)
         self._open.clear()
@@ -103,10 +103,10 @@ class OTelHandle:
     def __repr__(self) -> str:
         return f"<OTelHandle, {len(self._open)} spans open>"
 
-    # Calls from the process. An exporter or a processor that raises never ends a turn.
+    # The methods of a listener. An exporter or a processor that raises never ends a turn.
 
     def tell(self, change: Change) -> None:
-        """Take a change over. Nothing that this raises comes out."""
+        """Export a change. Exceptions are logged and do not propagate."""
         match change:
             case SpanOpened(span=span):
                 self._guarded(self._begin, span)
@@ -118,16 +118,16 @@ class OTelHandle:
                 self._guarded(self._end, span, False)
 
     def enter(self, span: Span) -> Callable[[], None] | None:
-        """Make the span current for other instrumentation, in this task."""
+        """Make the span current for other instrumentation in this task. Return a function that undoes it."""
         leave: Callable[[], None] | None = self._guarded(self._enter, span)
         return leave
 
     def headers(self, span: Span | None, url: str) -> Sequence[tuple[str, str]]:
-        """Return `traceparent`, and `tracestate` where there is one, if this URL is to have them."""
+        """Return `traceparent`, and `tracestate` if it exists, for a URL that gets them; else nothing."""
         return self._guarded(self._headers, span, url) or ()
 
     def header_names(self, url: str) -> tuple[str, ...]:
-        """Return the header that `headers` gives for that URL."""
+        """Return the name of the header that `headers` returns for this URL."""
         return (HEADER,) if self._asked(url) else ()
 
     def _guarded(self, do: Callable[..., Any], *args: Any) -> Any:
@@ -142,7 +142,7 @@ class OTelHandle:
                 logger.exception("OpenTelemetry raised; the program goes on, spans may be missing")
             return None
 
-    # One span.
+    # The life of one span.
 
     def _begin(self, span: Span) -> None:
         current = self._context.get_current()
@@ -152,12 +152,12 @@ class OTelHandle:
             span.exports = {}
         span.exports[self] = link
         self._open[span] = None
-        # A turn's name and what samplers look at are known when it is prepared.
+        # A turn starts later, because its name and the attributes for samplers are known when it is prepared.
         if span.name != "turn":
             self._started(span, link)
 
     def _parent(self, span: Span, current: Context, here: Any) -> Context:
-        """The context to start a span in: under lutum's span, unless the program opened one in between."""
+        """Return the context of a new span: under lutum's span, or one that the program opened in between."""
         found = self._ancestor(span)
         if found is None:
             return current
@@ -203,7 +203,7 @@ class OTelHandle:
 
     def _note(self, change: Noted) -> None:
         note = change.note
-        if change.span is None:  # outside of lutum's spans: it belongs to the program's
+        if change.span is None:  # outside lutum's spans: it goes to the program's current span
             self._otel.get_current_span().add_event(
                 note.name, {name: value_of(value) for name, value in note.fields.items()}
             )
@@ -238,7 +238,7 @@ class OTelHandle:
             opened.end()
 
     def _tell_turn(self, request: Span) -> None:
-        """A turn has the server of its first request; it does not keep its requests."""
+        """Store the server of a turn's first request with the turn, because it does not keep its requests."""
         around = request.parent
         while around is not None and around.name != "turn":
             around = around.parent
@@ -246,7 +246,7 @@ class OTelHandle:
         if link is not None and link.server is None:
             link.server = server_of(request)
 
-    # Other instrumentation, and the provider.
+    # The context for other instrumentation, and the headers for the provider.
 
     def _enter(self, span: Span) -> Callable[[], None] | None:
         link = self._link(span)
@@ -256,7 +256,7 @@ class OTelHandle:
         self._context.attach(self._otel.set_span_in_context(self._started(span, link), before))
 
         def leave() -> None:
-            # Without the token: it may only be used in the context that made it, and there this is the same.
+            # A token is valid only in the context that made it. There, this call has the same effect.
             if get_current_task().id == task:
                 self._guarded(self._context.attach, before)
 
@@ -276,7 +276,7 @@ class OTelHandle:
             return ()
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        # This propagator alone: the program's may send baggage, which a provider should not see.
+        # Not the program's propagator, because that may send baggage, which a provider should not see.
         carrier: dict[str, str] = {}
         context = self._otel.set_span_in_context(self._started(span, link), link.context)
         TraceContextTextMapPropagator().inject(carrier, context)
@@ -293,21 +293,23 @@ def otel(
 ) -> OTelHandle:
     """Export spans and metrics of the whole process to OpenTelemetry, as they happen, until `close()`.
 
-    It reaches every task and thread, those that started before too, where a `capture` has only what its block
-    starts. Use a processor that exports in the background (`BatchSpanProcessor`), because a slow one would
-    hold up the event loop. What OpenTelemetry raises is logged and never ends a turn. Needs the extra `otel`.
+    The export covers every task and thread, also those that started before it. A `capture` covers only what
+    its block starts. Use a processor that exports in the background (`BatchSpanProcessor`), because a slow
+    one blocks the event loop. Exceptions of OpenTelemetry are logged and never end a turn. Requires the extra
+    `otel`.
 
     Args:
       provider: the tracer provider; None for the global one.
       meter_provider: the meter provider; None for the global one.
       content: send prompts, answers, tool definitions, arguments and results too.
-      content_limit: characters of one attribute with content; longer ones are cut, and stay JSON.
+      content_limit: the largest number of characters of one attribute with content. Longer ones are
+        shortened, and stay valid JSON.
       traceparent: send the header `traceparent` to the provider with each request: True for every host, or
         the names of the hosts. `preview()` lists it in `set_when_sent`.
 
     Raises:
       UsageError: OpenTelemetry is not installed.
-      BadValue: an argument is not of its kind, or `content_limit` is below 1,000.
+      BadValue: an argument has the wrong type, or `content_limit` is below 1,000.
     """
     if not isinstance(content, bool):
         raise BadValue("content", f"needs True or False, not {content!r}")

@@ -10,7 +10,7 @@ from lutum.trace._tree import Span
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
 
-# The boundaries that the conventions ask for.
+# The bucket boundaries of the conventions.
 _TOKENS: Final = tuple(4**power for power in range(14))
 _SECONDS: Final = tuple(0.01 * 2**power for power in range(14))
 _FIRST: Final = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
@@ -29,7 +29,7 @@ _LABELS: Final = (
 
 @final
 class TurnMetrics:
-    """Records a turn when it ends."""
+    """Records the metrics of a turn when it ends."""
 
     def __init__(self, provider: MeterProvider | None) -> None:
         from opentelemetry import metrics
@@ -55,7 +55,7 @@ class TurnMetrics:
         )
 
     def ended(self, span: Span, server: dict[str, Any]) -> None:
-        """Record what is known of a span that ended: of a turn, or of a turn's request."""
+        """Record the metrics of a turn or of a turn's request that ended."""
         if span.name == "turn" and "outcome" in span.fields and span.ended is not None:
             labels = _labels(span, server)
             self._duration.record(max(0.0, span.ended - span.started), labels)

@@ -1,8 +1,8 @@
 """A span's fields under the names of OpenTelemetry's GenAI conventions (version 1.41, incubating).
 
-The names are written down here because those of the conventions' package are all deprecated as moved. Two are
-not of the conventions: Logfire documents `operation.cost` and Langfuse `gen_ai.usage.cost` for a cost in US
-dollars that is known already.
+The names are literals here, because all names in the conventions' package are deprecated as moved. Two names
+are not from the conventions: for a known cost in US dollars, Logfire documents `operation.cost` and Langfuse
+`gen_ai.usage.cost`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ OWN_NAMES: Final = frozenset({"turn", "attempt", "request", "wait", "tool", "hoo
 INHERITED: Final = ("session.id", "user.id", "gen_ai.conversation.id")
 """Attributes of a user's span that every span below it has too, because backends group by them."""
 
-# gen_ai.provider.name: a well-known value where there is one.
+# gen_ai.provider.name: the well-known values.
 _PROVIDERS: Final = {
     "claude": "anthropic",
     "gemini": "gcp.gemini",
@@ -71,7 +71,7 @@ _FINISH: Final = {"tool_calls": "tool_call", "paused": "stop"}
 
 
 def name_of(span: Span) -> str:
-    """Return the name of a span: `chat MODEL`, `execute_tool NAME`, an HTTP method, or the user's."""
+    """Return the name of a span: `chat MODEL`, `execute_tool NAME`, an HTTP method, or the user's name."""
     if span.name == "turn":
         operation = _OPERATIONS.get(str(span.fields.get("kind")), "chat")
         return f"{operation} {span.fields.get('model', '')}".rstrip()
@@ -83,21 +83,21 @@ def name_of(span: Span) -> str:
 
 
 def kind_of(kinds: type[SpanKind], span: Span) -> SpanKind:
-    """Return the kind of a span: a turn and a request are those of a client."""
+    """Return the kind of a span: CLIENT for a turn and a request."""
     return kinds.CLIENT if span.name in ("turn", "request") else kinds.INTERNAL
 
 
 def attributes(span: Span, *, content: bool, limit: int = CONTENT_LIMIT) -> dict[str, Any]:
-    """Return a span's fields under their conventional names; what has none is `lutum.` and its own.
+    """Return a span's fields under their conventional names; other fields get the prefix `lutum.`.
 
-    Fields of a user's span keep their names. With `content`, prompts and answers are among them, each
-    attribute of at most `limit` characters.
+    Fields of a user's span keep their names. With `content`, prompts and answers are included, each attribute
+    with at most `limit` characters.
     """
     fields = dict(span.fields)
     found = _inherited(span)
     if "error" in fields:
         found["error.type"] = fields.pop("error")
-        fields.pop("message", None)  # the description of the status
+        fields.pop("message", None)  # it is the description of the status
     if span.name not in OWN_NAMES:
         return found | {name: value_of(value) for name, value in fields.items()}
     if span.name == "turn":
@@ -115,7 +115,7 @@ def attributes(span: Span, *, content: bool, limit: int = CONTENT_LIMIT) -> dict
 
 
 def own(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return fields of lutum's own spans; one that has a dot in its name is a convention's or the user's."""
+    """Prefix fields of lutum's own spans. A name with a dot is the conventions' or the user's, and stays."""
     return {name if "." in name else f"lutum.{name}": value_of(value) for name, value in fields.items()}
 
 
@@ -132,7 +132,7 @@ def server_of(request: Span) -> dict[str, Any]:
 
 
 def value_of(value: Any) -> Any:
-    """Return what an attribute may hold: one plain value, or a list of texts."""
+    """Convert a value to one that an attribute may have: a plain value, or a list of strings."""
     if isinstance(value, str | bool | int | float):
         return plain(value)
     items = _items(value)
@@ -142,7 +142,7 @@ def value_of(value: Any) -> Any:
 
 
 def bounded(value: Any, limit: int) -> str:
-    """Return JSON of at most `limit` characters: long texts are cut, then the first items left out."""
+    """Return JSON of at most `limit` characters: long strings are cut, then the first items are left out."""
     text = _json(value)
     for size in (4_096, 1_024, 256, 64):
         if len(text) <= limit:
@@ -158,7 +158,7 @@ def bounded(value: Any, limit: int) -> str:
 
 
 def _inherited(span: Span) -> dict[str, Any]:
-    """Attributes that the user's spans around it pass on to all spans below; the nearest one counts."""
+    """Return the attributes that the user's enclosing spans pass on to all spans below; the nearest wins."""
     found: dict[str, Any] = {}
     around = span.parent
     while around is not None:
@@ -195,7 +195,7 @@ def _number(value: Any) -> float | None:
 
 
 def _renamed(fields: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """Takes out what has a conventional name."""
+    """Remove the fields that have a conventional name, and return them under it."""
     return {names[name]: value_of(fields.pop(name)) for name in list(fields) if name in names}
 
 
@@ -212,11 +212,11 @@ def _content(fields: dict[str, Any], limit: int) -> dict[str, Any]:
 
 
 def _messages(fields: dict[str, Any], limit: int) -> dict[str, Any]:
-    """The input, system instructions apart where they stand before everything else."""
+    """Return the input. System instructions at its start are a separate attribute."""
     given = _items(fields.get("input"))
     said = [_message(message) for message in given if is_object(message)]
     if not said or len(said) < len(given):
-        return {}  # a file may hold anything
+        return {}  # a trace from a file may contain any value
     head = 0
     while head < len(said) and said[head].get("role") == "system":
         head += 1
@@ -228,7 +228,7 @@ def _messages(fields: dict[str, Any], limit: int) -> dict[str, Any]:
 
 
 def _message(message: dict[str, Any]) -> dict[str, Any]:
-    """A message in the shape of the conventions: arguments and responses are JSON once."""
+    """Return a message in the shape of the conventions, with decoded arguments and responses."""
     parts = [_part(part) if is_object(part) else part for part in _items(message.get("parts"))]
     made = {**message, "parts": parts}
     if "finish_reason" in made:
@@ -242,14 +242,14 @@ def _part(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def _definition(tool: dict[str, Any]) -> dict[str, Any]:
-    """A tool as the conventions have it; the schema that was sent is its `parameters`."""
+    """Return a tool in the shape of the conventions, with the sent schema as its `parameters`."""
     made = {"type": "function", **{name: tool[name] for name in ("name", "description") if tool.get(name)}}
     schema = _decoded(tool.get("parameters", tool.get("schema", "{}")))
     return {**made, "parameters": schema} if is_object(schema) else made
 
 
 def _decoded(value: Any) -> Any:
-    """A text that is a JSON object or list as that; any other text as it is."""
+    """Decode a string with a JSON object or list; return any other value unchanged."""
     if not isinstance(value, str):
         return value
     try:

@@ -1,7 +1,7 @@
-"""A trace as a waterfall for a terminal: PURE. One line a span, errors and notes below theirs.
+"""A trace as a waterfall for a terminal: one line for each span, with its errors and notes below. No I/O.
 
-A turn of one attempt is one line; requests are shown where they are something else than an attempt's. A
-light bar is waiting, a full one is an answer that comes.
+A turn with one attempt is one line. A request has a line only if it is not the request of an attempt. A light
+bar is time before the first event, a full bar is an answer that arrives.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _STYLES: Final = {"error": "31", "cancelled": "33", "open": "36", "wait": "2", "
 
 
 def render(trace: SpanTree, width: int = 80, *, color: bool = False) -> str:
-    """A trace in lines of at most `width` cells (24 at least)."""
+    """Draw a trace with lines of at most `width` cells; below 24, 24 are used."""
     return "\n".join(_Picture(trace, max(width, _NARROWEST), color=color).lines())
 
 
@@ -87,7 +87,7 @@ class _Picture:
         return seconds(max(0.0, end - span.started))
 
     def _drawn(self, span: Span, end: float) -> str:
-        """The bar, light while it waits, with a mark at its end for an error, a cancellation, an open end."""
+        """Return the bar of a span, with a mark at its end for an error, a cancellation or an open span."""
         scale = self._bar / self._length
         left = min(int((span.started - self._begin) * scale), self._bar - 1)
         right = max(left + 1, min(round((end - self._begin) * scale), self._bar))
@@ -119,7 +119,7 @@ class _Picture:
 
 
 def _rows(trace: SpanTree) -> list[tuple[str, Span]]:
-    """What is shown, each with the branches before it."""
+    """Return the spans that have a line, each with the branch lines before its name."""
     rows = list[tuple[str, Span]]()
     waiting = [("", "", span) for span in reversed(trace.roots)]
     while waiting:
@@ -128,14 +128,14 @@ def _rows(trace: SpanTree) -> list[tuple[str, Span]]:
         shown = _shown(span)
         for child in reversed(shown):
             last = child is shown[-1]
-            # Deeper than this, branches would push everything else out of the line.
+            # Below this depth, the branch lines would leave no room for the name.
             deeper = behind if len(behind) >= 16 else behind + ("  " if last else "\u2502 ")
             waiting.append((behind + ("\u2514 " if last else "\u251c "), deeper, child))
     return rows
 
 
 def _shown(span: Span) -> list[Span]:
-    """The children that have a line; those of an attempt that has none stand under its turn."""
+    """Return the children that have a line. If an attempt has no line, its children are under its turn."""
     shown = list[Span]()
     for child in span.children:
         if child.name == "attempt" and single(span):

@@ -1,4 +1,4 @@
-"""What a span is called and what is said of it, in pictures: PURE. The same words in terminal and page."""
+"""Texts about a span for pictures, the same in a terminal and in a page. No I/O."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CACHED: Final = ("cache_read_tokens", "cache_write_tokens")
 
 
 def label(span: Span) -> str:
-    """Its name and what tells it from others of that name."""
+    """Return the name of a span and the fields that distinguish it from others with that name."""
     fields = span.fields
     match span.name:
         case "turn":
@@ -36,7 +36,7 @@ def label(span: Span) -> str:
 
 
 def tokens(span: Span) -> str:
-    """What a turn or an attempt used: `12 + 5`, with a `~` where that is not exact."""
+    """Return the tokens of a turn or an attempt: `12 + 5`, with a `~` if they are not exact."""
     fields = span.fields
     if "input_tokens" not in fields or span.name not in ("turn", "attempt"):
         return ""
@@ -45,7 +45,7 @@ def tokens(span: Span) -> str:
 
 
 def seconds(value: float) -> str:
-    """A duration in three digits."""
+    """Format a duration with three digits."""
     if value < 5e-7:
         return "0 s"
     if value < 0.0009995:
@@ -61,7 +61,7 @@ def seconds(value: float) -> str:
 
 
 def failure(span: Span) -> str:
-    """The error that ended it, in a line; empty where none did."""
+    """Return the error that ended a span, in one line; empty if it has none."""
     if span.error is None:
         return ""
     words = span.fields.get("message")
@@ -70,12 +70,12 @@ def failure(span: Span) -> str:
 
 
 def single(span: Span) -> bool:
-    """Whether a turn has one attempt, which then says nothing that the turn does not."""
+    """Return whether a turn has exactly one attempt, which then adds nothing to the turn."""
     return span.name == "turn" and sum(child.name == "attempt" for child in span.children) == 1
 
 
 def summary(trace: SpanTree) -> list[tuple[str, str]]:
-    """The sums of a trace: what, and how much of it."""
+    """Return the totals of a trace, as pairs of a name and a value."""
     spans = list(trace.walk())
     turns = [span for span in spans if span.name == "turn"]
     counted = [(name, sum(span.name == name for span in spans)) for name in ("request", "tool")]

@@ -1,6 +1,6 @@
-"""`Trace`: a captured tree of spans, how it is watched while it grows, and what it can be turned into.
+"""`Trace`: a captured tree of spans, with subscriptions to its changes and conversions to other forms.
 
-Rendering, pages, files and OpenTelemetry are loaded when they are first used.
+The modules for rendering, pages, files and OpenTelemetry are loaded when they are first used.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lutum.trace._tree import Change, SpanTree
 
 @final
 class Subscription:
-    """Made by `Trace.subscribe`; `close()` ends it, as leaving it as a context manager does."""
+    """A subscription made by `Trace.subscribe`. `close()` ends it. It is also a context manager."""
 
     __slots__ = ("_end",)
 
@@ -37,14 +37,16 @@ class Subscription:
 
 @final
 class Trace(SpanTree):
-    """What a capture recorded: `roots`, the spans that are under none of its own, and `notes` outside of any.
+    """The trace of a capture.
 
     Attributes:
-      wall: seconds since the epoch when it began.
-      started: the same moment on the event loop's clock, as in every span.
-      ended: when it ended, on the event loop's clock; None while it runs.
-      raw: requests, frames and errors that were kept as they were, in order.
-      open_reason: why spans are open, if some are; else "".
+      roots: the spans that have no parent in this trace.
+      notes: the events outside any span.
+      wall: the start, in seconds since the epoch.
+      started: the start, on the event loop's clock, as in every span.
+      ended: the end, on the event loop's clock; None while the capture runs.
+      raw: the unchanged requests, frames and errors, in order, if they were kept.
+      open_reason: the reason why spans are open; "" if all are closed.
     """
 
     __slots__ = ("_subscribe",)
@@ -54,10 +56,10 @@ class Trace(SpanTree):
         self._subscribe: Callable[[Callable[[Change], object]], Subscription] | None = None
 
     def subscribe(self, callback: Callable[[Change], object]) -> Subscription:
-        """Have `callback` told of every change from now on, as it happens, in the task that makes it.
+        """Call `callback` with every change from now on, when it happens, in the task that makes it.
 
-        It must not block: send into a memory object stream to work on changes elsewhere. One that raises is
-        logged and told no more.
+        The callback must not block. To handle changes elsewhere, send them into a memory object stream. If
+        the callback raises, the exception is logged and the callback is not called again.
 
         Raises:
           UsageError: the capture is over.
@@ -67,10 +69,10 @@ class Trace(SpanTree):
         return self._subscribe(callback)
 
     def bill(self, parts: int | None = None) -> TraceBill:
-        """What each branch was charged: the turns, summed by label. A turn is counted once.
+        """Return the bill of each branch: the turns, summed by label. A turn is counted once.
 
         Args:
-          parts: sum by so many parts of the labels, instead of whole labels.
+          parts: sum by this number of first parts of the labels, instead of whole labels.
 
         Raises:
           BadValue: `parts` is below 1.
@@ -78,35 +80,36 @@ class Trace(SpanTree):
         return bill(self.walk(), parts)
 
     def render(self, width: int = 80, *, color: bool = False) -> str:
-        """A waterfall for a terminal, of at most `width` cells a line. Control characters are taken out."""
+        """Draw a waterfall for a terminal, with lines of at most `width` cells and no control characters."""
         from lutum.trace._render import render
 
         return render(self, width, color=color)
 
     def to_html(self, path: str | PathLike[str], *, title: str = "Trace") -> None:
-        """Write one page that needs nothing else: no network, no script from elsewhere. Raises OSError."""
+        """Write one self-contained HTML page, which loads nothing from the network. Raises OSError."""
         from lutum.trace._html import write_html
 
         write_html(self, path, title)
 
     def to_otel(self, tracer_provider: Any = None, *, content: bool = False) -> None:
-        """Hand every span to OpenTelemetry, in the terms of its GenAI conventions, under the span that is
-        current there; open spans are left out. `content` sends prompts and answers too, if the capture
-        kept them. Needs the extra `otel`.
+        """Export every closed span to OpenTelemetry, with the names of its GenAI conventions.
+
+        The parent is the current span of OpenTelemetry. With `content`, prompts and answers are exported too,
+        if the capture kept them. Requires the extra `otel`.
         """
         from lutum.trace._otel import export
 
         export(self, tracer_provider, content=content)
 
     def dump(self) -> bytes:
-        """As JSON lines; `load` reads them. Secrets are masked, prompts are in it only if they were kept."""
+        """Return the trace as JSON lines for `load`. Secrets are masked. Prompts are in it only if kept."""
         from lutum.trace._file import dump
 
         return dump(self)
 
     @staticmethod
     def load(data: bytes) -> Trace:
-        """What `dump` made, or `capture(to=...)` wrote. Raises BadValue, which names the line."""
+        """Return the trace that `dump` or `capture(to=...)` wrote. Raises BadValue with the line number."""
         from lutum.trace._file import load
 
         return load(data, Trace)
@@ -122,5 +125,5 @@ class Trace(SpanTree):
 
 
 def load(data: bytes) -> Trace:
-    """Return the trace that `dump` or `capture(to=...)` wrote. Raises BadValue, which names the line."""
+    """Return the trace that `dump` or `capture(to=...)` wrote. Raises BadValue with the line number."""
     return Trace.load(data)

@@ -1,6 +1,6 @@
-"""A trace as a tree: spans, what happened in them, and how to find them. Live, and loaded from a file.
+"""The tree of a trace: spans, their notes, and searches in them. For live traces and for those from a file.
 
-A live span is written by the code it is about and may be read at any time. Nothing here awaits.
+A live span is written by the code that it describes, and may be read at any time. Nothing here awaits.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Status = Literal["open", "ok", "error", "cancelled"]
 MESSAGE: Final = 500
 """Characters of an exception's message that a span keeps."""
 
-# A cancellation of trio, of asyncio, of an abandoned generator.
+# The exceptions for a cancellation in trio, a cancellation in asyncio, and an abandoned generator.
 _CANCELLED: Final = frozenset({"Cancelled", "CancelledError", "GeneratorExit"})
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something that happened at one moment: `at` seconds on the event loop's clock."""
+    """An event at one moment: `at`, in seconds on the event loop's clock."""
 
     name: str
     at: float
@@ -36,10 +36,11 @@ class Note:
 @final
 @dataclass(frozen=True, slots=True)
 class RawEntry:
-    """Something kept as it was: a `request`, a `frame` of events, or an `error`. `span` is where.
+    """Unchanged data of a span: a `request`, a `frame` of events, or an `error`.
 
-    A request has `method url headers body`, a frame `sequence` and `frame` (see `lutum.decode_frame`), an
-    error `stage error` and what is known of it. `body` and `frame` are bytes.
+    `span` is the span that it belongs to. A request has `method`, `url`, `headers` and `body`. A frame has
+    `sequence` and `frame` (see `lutum.decode_frame`). An error has `stage`, `error` and other known details.
+    `body` and `frame` are bytes.
     """
 
     kind: str
@@ -68,7 +69,7 @@ class SpanRecorded:
 @final
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """A change: something happened, in a span or outside of any."""
+    """A change: an event was recorded, in a span or outside any span."""
 
     span: Span | None
     note: Note
@@ -86,7 +87,7 @@ Change = SpanOpened | SpanRecorded | Noted | SpanEnded
 
 
 class Recorder(Protocol):
-    """The capture that a live span belongs to."""
+    """The recorder of a live span, such as a capture."""
 
     @property
     def closed(self) -> bool: ...
@@ -109,10 +110,10 @@ class Recorder(Protocol):
 
 @final
 class Span:
-    """Something that took time: `name`, `fields`, `notes` of what happened in it, and `children`.
+    """An operation with a duration: `name`, `fields`, `notes` (its events) and `children`.
 
-    `started` and `ended` are seconds on the event loop's clock; `ended` is None while it is open. A root
-    of an inner capture has a `parent` where an outer one sees both.
+    `started` and `ended` are seconds on the event loop's clock; `ended` is None while the span is open. A
+    root of an inner capture has a `parent` if an outer capture contains both spans.
     """
 
     __slots__ = ("_recorder", "children", "ended", "exports", "fields", "name", "notes", "parent", "started")
@@ -148,28 +149,28 @@ class Span:
 
     @property
     def error(self) -> str | None:
-        """The class of the exception that ended it."""
+        """The class of the exception that ended the span; None if it did not end with one."""
         return self.fields.get("error")
 
     @property
     def duration(self) -> float | None:
-        """Seconds from start to end; None while it is open."""
+        """Seconds from start to end; None while the span is open."""
         return None if self.ended is None else self.ended - self.started
 
     def walk(self) -> Iterator[Span]:
-        """It and all below it, depth first, in the order they were opened."""
+        """Yield this span and all spans below it, depth first, in the order of their start."""
         return _walk([self])
 
     def find(self, name: str, **fields: object) -> list[Span]:
-        """Every span of that name, it and below, whose fields have these values."""
+        """Return this span and those below it that have this name and these values of fields."""
         return [span for span in self.walk() if _is(span, name, fields)]
 
     def span(self, name: str, **fields: object) -> Span:
-        """The first such span below it. Raises LookupError when there is none."""
+        """Return the first span below this one with this name and these fields, or raise LookupError."""
         return _first(_walk(self.children), name, fields)
 
     def events(self, name: str | None = None) -> list[Note]:
-        """What happened in it and below, depth first; of one name, if one is given."""
+        """Return the events of this span and the spans below it, depth first; all, or by name."""
         return [note for span in self.walk() for note in span.notes if name is None or note.name == name]
 
     def __repr__(self) -> str:
@@ -179,16 +180,16 @@ class Span:
 
     @property
     def content(self) -> bool:
-        """Whether a capture around it keeps prompts and answers."""
+        """True if a capture around the span keeps prompts and answers."""
         return self._recorder is not None and self._recorder.content
 
     @property
     def raw(self) -> RawCapture | None:
-        """What a capture around it keeps as it was."""
+        """The raw data that captures around the span keep; None without such a capture."""
         return None if self._recorder is None else self._recorder.raw
 
     def child(self, name: str, fields: dict[str, Any]) -> Span | None:
-        """Open a span under it; None when the capture is over."""
+        """Open a span under this one; None if the capture is over."""
         recorder = self._recorder
         if recorder is not None and recorder.closed:
             recorder = recorder.behind()
@@ -204,7 +205,7 @@ class Span:
         return span
 
     def set(self, /, **fields: Any) -> None:
-        """Record fields; a later value replaces an earlier one."""
+        """Record fields. A later value replaces an earlier one."""
         recorder = self._recorder
         if recorder is None:
             return
@@ -215,11 +216,11 @@ class Span:
             recorder.tell(SpanRecorded(self, fields))
 
     def add(self, field: str, amount: int) -> None:
-        """Count in a field."""
+        """Add an amount to a field."""
         self.fields[field] = self.fields.get(field, 0) + amount
 
     def event(self, name: str, /, **fields: Any) -> None:
-        """Record something that happened now."""
+        """Record an event with the present time."""
         recorder = self._recorder
         if recorder is None or recorder.closed:
             return
@@ -232,7 +233,7 @@ class Span:
             recorder.tell(Noted(self, note))
 
     def keep(self, kind: str, /, **data: Any) -> None:
-        """Keep something raw."""
+        """Keep unchanged data, if a capture keeps this kind."""
         recorder = self._recorder
         if recorder is None or recorder.closed:
             return
@@ -241,12 +242,12 @@ class Span:
         recorder.keep(RawEntry(kind, recorder.clock(), self, data))
 
     def hide(self, *secrets: str) -> None:
-        """Mask these texts in whatever is recorded from now on."""
+        """Mask these strings in all later records."""
         if self._recorder is not None:
             self._recorder.secrets.update(_longer(secrets))
 
     def end(self, error: BaseException | None = None) -> None:
-        """Close it; the first call counts."""
+        """Close the span. Only the first call has an effect."""
         recorder = self._recorder
         if recorder is None or self.ended is not None:
             return
@@ -276,17 +277,18 @@ def error_words(error: BaseException) -> dict[str, Any] | None:
 
 
 class SpanTree:
-    """What a capture recorded, for reading.
-
-    `roots` are the spans that are under none of its own, `notes` happened outside of any span.
+    """The recorded tree of a capture, for reading.
 
     Attributes:
-      wall: seconds since the epoch when it began.
-      started, ended: the same on the event loop's clock, as in every span; `ended` is None while it runs.
-      raw: what was kept as it was, in order.
-      error: the class of the exception that the captured block raised; None when it raised none.
-      message: what that exception said, up to 500 characters.
-      open_reason: why spans are open, if some are; "" where none is.
+      roots: the spans that have no parent in this trace.
+      notes: the events outside any span.
+      wall: the start, in seconds since the epoch.
+      started: the start, on the event loop's clock, as in every span.
+      ended: the end, on the event loop's clock; None while the capture runs.
+      raw: the unchanged requests, frames and errors, in order, if they were kept.
+      error: the class of the exception that the captured block raised; None if it did not raise.
+      message: the message of that exception, up to 500 characters.
+      open_reason: the reason why spans are open; "" if all are closed.
     """
 
     __slots__ = ("ended", "error", "message", "notes", "raw", "roots", "started", "unfinished", "wall")
@@ -303,24 +305,24 @@ class SpanTree:
         self.unfinished: str = unfinished
 
     def walk(self) -> Iterator[Span]:
-        """Every span, depth first, in the order they were opened."""
+        """Yield every span, depth first, in the order of their start."""
         return _walk(self.roots)
 
     def find(self, name: str, **fields: object) -> list[Span]:
-        """Every span of that name whose fields have these values, depth first."""
+        """Return every span with this name and these values of fields, depth first."""
         return [span for span in self.walk() if _is(span, name, fields)]
 
     def span(self, name: str, **fields: object) -> Span:
-        """The first span of that name whose fields have these values. Raises LookupError for none."""
+        """Return the first span with this name and these fields. Raises LookupError if it is missing."""
         return _first(self.walk(), name, fields)
 
     def events(self, name: str | None = None) -> list[Note]:
-        """What happened outside of any span, then in each, depth first; of one name, if one is given."""
+        """Return the events outside any span, then those of each span, depth first; all, or by name."""
         notes = [*self.notes, *(note for span in self.walk() for note in span.notes)]
         return notes if name is None else [note for note in notes if note.name == name]
 
     def ordered(self, *names: str) -> bool:
-        """Whether the first spans of these names stand in this order, depth first."""
+        """Return whether the first spans with these names occur in this order, depth first."""
         first: dict[str, int] = {}
         for place, span in enumerate(self.walk()):
             first.setdefault(span.name, place)
@@ -329,7 +331,7 @@ class SpanTree:
 
     @property
     def open_reason(self) -> str:
-        """Why spans of it are open; empty when all are closed."""
+        """The reason why spans are open; empty if all are closed."""
         if all(span.ended is not None for span in self.walk()):
             return ""
         if self.unfinished:
@@ -340,7 +342,7 @@ class SpanTree:
 
     @property
     def last(self) -> float:
-        """The latest moment it knows of, on the event loop's clock."""
+        """The latest time in the trace, on the event loop's clock."""
         latest = self.started if self.ended is None else self.ended
         for span in self.walk():
             latest = max(latest, span.started, span.ended or latest)
@@ -350,7 +352,7 @@ class SpanTree:
 
 
 def _walk(spans: Iterable[Span]) -> Iterator[Span]:
-    # Not recursive: a trace from a file may be deeper than the stack.
+    # A loop, because a trace from a file may be deeper than the recursion limit.
     waiting = list(spans)[::-1]
     while waiting:
         span = waiting.pop()
@@ -373,7 +375,7 @@ def _first(spans: Iterator[Span], name: str, fields: dict[str, object]) -> Span:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """Of a group of one the one; of a group of which all but cancellations is one, that."""
+    """Return the exception inside groups that have at most one exception that is not a cancellation."""
     while inner := _grouped(error):
         others = [exc for exc in inner if type(exc).__name__ not in _CANCELLED]
         if len(others) > 1:
