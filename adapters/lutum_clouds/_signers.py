@@ -1,4 +1,4 @@
-"""Signers of requests: SigV4 with AWS credentials, and bearer tokens with a known expiry."""
+"""Signers of requests: SigV4 with AWS credentials, and bearer tokens that contain their expiry time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lutum_clouds._credentials import AwsCredentials, AwsSource, check_not_expir
 from lutum_clouds._sigv4 import sign
 
 _SKEW: Final = 240.0
-"""Seconds between two clocks that explain a refused signature. AWS allows five minutes."""
+"""If the clocks differ by more seconds than this, they explain a refused signature. AWS allows 300 s."""
 
 # "Signature expired: 20261129T120000Z is now earlier than 20261129T125500Z (... - 5 min.)" (recorded)
 _SKEWED: Final = ("signature expired", "signature not yet current", "is now earlier than", "too skewed")
@@ -29,7 +29,7 @@ class SigV4Signer(RequestSigner):
 
     Args:
       source: the credentials, or a function that returns them for each request.
-      region, service: the scope of the signature.
+      region, service: the AWS region and service of the requests.
       clock: returns the seconds since the epoch.
 
     Raises:
@@ -56,12 +56,12 @@ class SigV4Signer(RequestSigner):
         return ("authorization", "x-amz-date", "x-amz-security-token")
 
     async def sign(self, request: OutgoingRequest) -> Mapping[str, str]:
-        """Return the headers of the signature. Cancellation propagates into the function in `source`.
+        """Return the headers of the signature. Cancellation propagates into your function.
 
-        A checkpoint only if the function is.
+        A checkpoint only if your function is one.
 
         Raises:
-          BadValue: the function raised or did not return credentials, or the credentials have expired.
+          BadValue: your function raised or did not return credentials, or the credentials have expired.
         """
         credentials = await self._credentials()
         now = self._clock() + self._ahead
@@ -111,11 +111,11 @@ def _is_skew(error: ProviderError) -> bool:
 
 @final
 class BearerToken(RequestSigner):
-    """A bearer token, or a function that returns one for each request. An expired token is not sent.
+    """Authenticates requests with a bearer token. An expired token is not sent.
 
     Args:
-      secret: the token, or the function.
-      field: the name of the parameter, for errors.
+      secret: the token, or a function that returns one for each request.
+      field: the parameter that the token came from, for errors.
       advice: what to do about an expired token.
     """
 
@@ -135,12 +135,12 @@ class BearerToken(RequestSigner):
         return self._key.secret_headers
 
     async def sign(self, request: OutgoingRequest) -> Mapping[str, str]:
-        """Return the header with the token. Cancellation propagates into the function in `secret`.
+        """Return the header with the token. Cancellation propagates into your function.
 
-        A checkpoint only if the function is.
+        A checkpoint only if your function is one.
 
         Raises:
-          BadValue: the function raised or returned no token, or the token has expired.
+          BadValue: your function raised or did not return a token, or the token has expired.
         """
         headers = await self._key.headers()
         token = headers["authorization"].removeprefix("Bearer ")

@@ -49,11 +49,11 @@ _SECRET: Final = frozenset({"x-goog-api-key", "authorization"})
 
 
 class GeminiOptions(ProviderOptions, frozen=True, kw_only=True, repr_omit_defaults=True):
-    """Options of one turn (`.ext(GeminiOptions(...))`) or of an adapter (`options=`). None means "not set".
+    """Options of one turn (`.ext(GeminiOptions(...))`) or of an adapter (`options=`).
 
-    Nothing is sent for an option that is not set, because new models refuse old defaults. If a known model
-    refuses an option, `BadValue` is raised before anything is sent. For an unknown model, options are sent
-    unchecked.
+    An option that is None is not sent, because new models refuse old defaults. If a known model refuses an
+    option, `BadValue` is raised before anything is sent. For an unknown model, your options are sent without
+    a check.
 
     Attributes:
       thinking_level: `thinkingConfig.thinkingLevel`, on Gemini 3 and later.
@@ -68,13 +68,13 @@ class GeminiOptions(ProviderOptions, frozen=True, kw_only=True, repr_omit_defaul
       server_tools: tools that the provider runs, such as `{"googleSearch": {}}`, placed before your tools.
         Pass the same ones in every turn of a transcript.
       server_side_tool_invocations: show calls of the provider's tools as parts of the answer. Gemini 3 and
-        later require it if server tools and your tools are combined; lutum then sets it by default.
+        later require it if a turn has both your tools and the provider's. It is then on by default.
       validated: constrain calls to their schemas (mode `VALIDATED`).
       retrieval_config: `toolConfig.retrievalConfig`.
       structured: how structured values are requested: by a JSON schema (the default), or by a forced `tool`.
       response_modalities: such as `("TEXT", "IMAGE")`.
       media_resolution: such as `MEDIA_RESOLUTION_LOW`.
-      logprobs: return log probabilities, with that many alternatives for each token.
+      logprobs: return log probabilities. The value is the number of alternatives for each token, 0 to 20.
       top_k, presence_penalty, frequency_penalty: sampling; Gemini 4 refuses the penalties.
       service_tier: `flex`, `standard` or `priority`. The header `x-gemini-service-tier` names the tier that
         served the request.

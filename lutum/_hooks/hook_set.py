@@ -1,8 +1,8 @@
-"""Hook sets: classes of named, typed, async slots, and the hooks that are put into them.
+"""Hook sets: classes of named, typed, async slots, and the hooks that are registered in them.
 
-A set is an immutable value: a change makes another set. Tasks can therefore share it, and a change never
-disturbs a dispatch. Slots and hooks are in `slots`, how a slot
-runs its hooks in `dispatch`, how one is defined in `define`.
+A set is an immutable value: each change returns a new set. Tasks can therefore share it, and a change never
+disturbs a dispatch. `slots` contains slots and hooks, `dispatch` runs the hooks of a slot, and `define`
+contains the decorator of slots.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class Dispatch(Generic[P, O_co]):
 
     @property
     def hooks(self) -> tuple[Hook[Any, ..., Any], ...]:
-        """Those that were put in, in order."""
+        """The hooks of this slot, in order of registration."""
         return self._set._hooks.get(self._definition.name, ())
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> O_co:
-        """Run the default and the hooks, one at a time. It suspends only where they do.
+        """Run the default and the hooks, one at a time. It suspends only if one of them does.
 
         Cancellation reaches the running hook. An exception of a hook propagates unchanged, with a note that
         names the slot, and the other hooks do not run.
@@ -69,7 +69,7 @@ class Dispatch(Generic[P, O_co]):
 
 @final
 class Default:
-    """A slot's own body, which runs like a hook but never gets `last`."""
+    """The body of a slot's method. It runs like a hook, but never gets `last`."""
 
     __slots__ = ("_fn", "_set")
 
@@ -82,7 +82,7 @@ class Default:
 
 
 class Definition(Generic[P, R, O]):
-    """What `@lutum.hook` leaves in the class: of the class it is a `Slot`, of a set a `Dispatch`."""
+    """The descriptor that `@lutum.hook` creates. On the class it is a `Slot`, on an instance a `Dispatch`."""
 
     def __init__(self, default: Callable[..., Awaitable[Any]], plan: HookPlan) -> None:
         self.name: str = name_of(default).rpartition(".")[2]
@@ -121,7 +121,7 @@ class ThreadedDefinition(Definition[P, R, O], Generic[P, R, L, O]):
 
 @final
 class _Inner(Registration[S_contra]):
-    """A nested set with its place."""
+    """A nested set and its place in the outer set."""
 
     def __init__(self, place: Place[Any, Any], hooks: HookSet) -> None:
         self._place = place
@@ -136,7 +136,7 @@ class _Inner(Registration[S_contra]):
 
 @final
 class Place(Generic[S, N]):
-    """The place of a nested set in a set's class, `AppHooks.search`."""
+    """The place of a nested set in the class of the outer set, such as `AppHooks.search`."""
 
     def __init__(self, nested: Nested[N], owner: type[S]) -> None:
         self.nested = nested
@@ -148,10 +148,10 @@ class Place(Generic[S, N]):
         return self.nested.name
 
     def __call__(self, hooks: N, /) -> Registration[S]:
-        """Put a set into this place, replacing what is there.
+        """Return a registration that puts a set into this place, instead of the present one.
 
         Raises:
-          BadValue: it is a set of another kind.
+          BadValue: the set is of another class.
         """
         if not isinstance(hooks, self.nested.kind):
             raise BadValue(str(self), f"holds {self.nested.kind.__name__}, not {type(hooks).__name__}")
@@ -163,7 +163,7 @@ class Place(Generic[S, N]):
 
 @final
 class Nested(Generic[N]):
-    """What `nested_hooks` leaves in the class: of the class it is a `Place`, of a set the nested set."""
+    """The descriptor that `nested_hooks` creates: on the class a `Place`, on an instance the nested set."""
 
     def __init__(self, kind: type[N]) -> None:
         self.kind = kind
@@ -187,12 +187,12 @@ class Nested(Generic[N]):
 
 
 def nested_hooks(kind: type[N]) -> Nested[N]:
-    """A place for another set in a set: `search = lutum.nested_hooks(SearchHooks)` in the class.
+    """Return a place for another set: write `search = lutum.nested_hooks(SearchHooks)` in the class.
 
-    `AppHooks(AppHooks.search(SearchHooks(...)))` fills it; until then the set there has no hooks.
+    `AppHooks(AppHooks.search(SearchHooks(...)))` fills it. Until then the nested set has no hooks.
 
     Raises:
-      BadValue: that is no set.
+      BadValue: `kind` is not a subclass of `HookSet`.
     """
     if not (isinstance(kind, type) and issubclass(kind, HookSet)):
         raise BadValue("nested_hooks", f"{name_of(kind)} is no HookSet")
@@ -200,18 +200,20 @@ def nested_hooks(kind: type[N]) -> Nested[N]:
 
 
 class HookSet:
-    """A base for classes of slots, each an async method under `@lutum.hook`. Its objects are values.
+    """Base class of hook sets. Each slot is an async method with the decorator `@lutum.hook`.
+
+    Instances are immutable values.
 
     Args:
       hooks: functions decorated by a slot of this class, in the order in which they run.
 
     Raises:
-      BadValue: a hook that is meant for another class, or that is none.
+      BadValue: an argument is not a hook, or is a hook for another class.
     """
 
-    _slots: dict[str, Definition[Any, Any, Any]] = {}  # noqa: RUF012  # a subclass replaces it whole
+    _slots: dict[str, Definition[Any, Any, Any]] = {}  # noqa: RUF012  # each subclass assigns a new one
     _places: dict[str, Nested[Any]] = {}  # noqa: RUF012  # likewise
-    _hooks: dict[str, tuple[Hook[Any, ..., Any], ...]] = {}  # noqa: RUF012  # replaced by each change
+    _hooks: dict[str, tuple[Hook[Any, ..., Any], ...]] = {}  # noqa: RUF012  # each change assigns a new one
     _inner: dict[str, HookSet] = {}  # noqa: RUF012  # likewise
 
     def __init__(self, *hooks: Registration[Self]) -> None:
@@ -240,24 +242,28 @@ class HookSet:
 
     @property
     def registered(self) -> tuple[str, ...]:
-        """The slots that have a hook, as `AppHooks.pick_model`."""
+        """The names of the slots that have a hook, such as `AppHooks.pick_model`."""
         return tuple(f"{type(self).__name__}.{name}" for name in self._hooks)
 
     def with_hooks(self, *hooks: Registration[Self]) -> Self:
-        """A set with these too, behind those it has. Of a singleton the last one counts, with a warning.
+        """Return a set with these hooks after the present ones.
+
+        In a singleton slot, a new hook replaces the present one and a warning is logged.
 
         Raises:
-          BadValue: a hook that is meant for another class, or that is none.
+          BadValue: an argument is not a hook, or is a hook for another class.
         """
         changed = copy.copy(self)
         changed._put(hooks)
         return changed
 
     def with_policy(self, policy: object) -> Self:
-        """A set with every hook method of an object for this class, in the order of its class.
+        """Return a set with all hook methods of an object, in the order of its class.
+
+        Methods for slots of other classes are left out.
 
         Raises:
-          BadValue: it has none, or overrides one without saying for which slot.
+          BadValue: no method is left, or a method overrides a hook method without `@slot.method`.
         """
         hooks = [
             hook for hook in _hooks_of(policy) if self._slots.get(hook.slot.name) is hook.slot.definition

@@ -1,7 +1,7 @@
-"""The way of an adapter to its provider: `HttpTransport`, and `HttpExchange`, one request in flight.
+"""`HttpTransport`, which sends an adapter's requests, and `HttpExchange`, one request in flight.
 
-Requests go over lutum's own engine, or over a client of the user. Deadlines belong to the turn: the engine
-has no timeouts of its own, and those of a user's client are off.
+Requests go through lutum's own engine or through the user's HTTP client. The turn applies all deadlines: the
+engine has no timeouts, and those of the user's client are switched off.
 """
 
 from __future__ import annotations
@@ -38,41 +38,42 @@ if TYPE_CHECKING:
     from lutum._http.foreign_client import HttpRequest
 
 ERROR_BODY_BYTES: Final = 64 * 1024
-"""How much of an error's body is read: what `ProviderError.body` keeps."""
+"""How many bytes of an error's body are read and kept in `ProviderError.body`."""
 
 ERROR_BODY_SECONDS: Final = 5.0
-"""How long an error's body is waited for; the status alone says most of it."""
+"""How long to wait for an error's body. The status alone is usually enough."""
 
 WHOLE_BODY_BYTES: Final = 16 * 2**20
-"""The longest answer that `HttpTransport.request` reads."""
+"""The largest answer that `HttpTransport.request` reads, in bytes."""
 
 QUOTED: Final = 200
-"""How many bytes at the end of an unfinished answer are in its error."""
+"""If an answer is unfinished, its error quotes this many of the last bytes."""
 
 REST_SECONDS: Final = 0.2
-"""How long a finished turn waits for the last bytes of its body, to save a connection."""
+"""How long a finished turn waits for the last bytes of its body, so that its connection can be reused."""
 
 _NOT_IN_A_URL: Final = re.compile(r"[\s\x00-\x1f\x7f\\]")
 
 Secrets = Callable[[OutgoingRequest], Awaitable[Mapping[str, str]]]
-"""Gives the headers that authenticate a request; asked last, once for each attempt."""
+"""Returns the headers that authenticate a request. Called once for each attempt, when the rest of the request
+is complete."""
 
 
 def check_base_url(url: str, endpoints: tuple[str, ...] = ()) -> str:
     """Return `url` without a slash at its end.
 
     Args:
-      endpoints: ends of a URL that the adapter adds itself.
+      endpoints: paths that the adapter appends to the URL.
 
     Raises:
-      BadValue: it is not an http or https URL with a host, or has white space, user info, a query or a
-        fragment, also an empty one, or ends in an endpoint or twice in the same version. The message has the
-        corrected URL.
+      BadValue: it is not an http or https URL with a host; it contains white space, user info, a query or a
+        fragment, even an empty one; it ends in an endpoint; or its version is repeated, as in `/v1/v1`. In
+        the last two cases the message contains the corrected URL.
     """
     check_type("base_url", url, str, "a URL")
     if (bad := _NOT_IN_A_URL.search(url)) is not None:
-        # From a secret file or an .env file, most often a line end. The URL is not quoted, because it may
-        # hold a password.
+        # Usually a line end from a secret file or an .env file. The message does not quote the URL, because
+        # it may contain a password.
         raise BadValue(
             "base_url",
             f"must not contain white space, control characters or backslashes, as character {bad.start()} is",
@@ -85,7 +86,7 @@ def check_base_url(url: str, endpoints: tuple[str, ...] = ()) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise BadValue("base_url", "must start with http:// or https:// and a host")
     if "@" in parts.netloc:
-        # It would be a password in plain sight: in errors, previews and traces.
+        # The password would be visible in errors, previews and traces.
         raise BadValue("base_url", "must not contain a user name or a password")
     if "?" in url or "#" in url:
         raise BadValue("base_url", "must not have a query or a fragment")
@@ -111,12 +112,11 @@ def check_base_url(url: str, endpoints: tuple[str, ...] = ()) -> str:
 def httpx_transport(connect: Connector | None = None) -> httpx.AsyncBaseTransport:
     """Return lutum's HTTP engine as a transport: `httpx.AsyncClient(transport=httpx_transport())`.
 
-    A client of the user keeps its hooks, auth and mounts, and gets the engine below them. Of its timeouts,
-    `connect` and `read` count; its proxies and certificates do not: the engine takes them from the
-    environment.
+    The client keeps its hooks, auth and mounts. Its timeouts `connect` and `read` apply, the others do not.
+    Its proxies and certificates are ignored, because the engine takes them from the environment.
 
     Args:
-      connect: opens connections in place of TCP, TLS and proxies.
+      connect: opens the connections. The engine then uses no TCP, TLS or proxies of its own.
 
     Raises:
       BadValue: a proxy variable is broken.
@@ -128,16 +128,16 @@ def httpx_transport(connect: Connector | None = None) -> httpx.AsyncBaseTranspor
 
 @final
 class HttpTransport:
-    """An adapter's way to its provider.
+    """Sends an adapter's requests to its provider.
+
+    It opens nothing before the first request and works on any number of event loops.
 
     Args:
-      http_client: an `httpx.AsyncClient` or `httpx2.AsyncClient` of the user: its proxies, limits,
-        certificates and event hooks count, and closing it stays with the user. Or a function `connect(host,
-        port)` that returns a byte stream: the engine then works over it, without TCP, TLS and proxies.
-        Without either: HTTP/1.1, no limit on connections, the proxy variables as they are now, no cookies.
-      request_ids: response headers that hold the id of a request, in order of preference.
-
-    Opens nothing before the first request and works on any number of event loops.
+      http_client: an `httpx.AsyncClient` or `httpx2.AsyncClient` of the user. Its proxies, limits,
+        certificates and event hooks apply, and the user closes it. Or a function `connect(host, port)` that
+        returns a byte stream: the engine then uses this stream, without TCP, TLS and proxies. Default: the
+        engine with HTTP/1.1, the current proxy variables, no limit on connections and no cookies.
+      request_ids: response headers that may contain the id of a request, in order of preference.
 
     Raises:
       BadValue: `http_client` is not an asynchronous client, or a proxy variable is broken.
@@ -172,32 +172,33 @@ class HttpTransport:
         decoder: Callable[[Response], Decoder],
         fault: Callable[[Response, bytes], ProviderError],
     ) -> HttpExchange:
-        """An exchange for one attempt; nothing is sent before its `open`.
+        """Return an exchange for one attempt. It sends nothing before you call its `open`.
 
         Args:
-          prepared: what is sent, without secrets.
-          secrets: gives the headers that authenticate the request, which it sees; awaited by each `open`.
-          decoder: makes the decoder of a successful response from its head.
-          fault: makes the error of any other response from its head and the first 64 KiB of its body.
+          prepared: the request without secrets.
+          secrets: called with the request by `open`, and returns the headers that authenticate it.
+          decoder: called with the head of a successful response, and returns its decoder.
+          fault: called with the head of any other response and the first 64 KiB of its body, and returns
+            the error.
         """
         return HttpExchange(self._request(prepared.url), prepared, secrets, decoder, fault, self._request_ids)
 
     async def request(
         self, method: str, url: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
     ) -> tuple[Response, bytes]:
-        """Send one small request and read the whole answer, whatever its status.
+        """Send one small request and read the whole answer, also if the status is an error.
 
-        There is no timeout: give it a scope. Cancelled, it has closed its connection.
+        There is no timeout, so call it in a cancel scope with a deadline. Cancellation closes the connection.
 
         A checkpoint only if it has to wait.
 
         Raises:
-          NetworkError: no connection, or it failed before the answer was whole.
+          NetworkError: the connection could not be opened, or failed before the answer was complete.
           ProviderError: the answer is longer than 16 MiB.
-          BadValue: a header that HTTP does not allow.
+          BadValue: HTTP does not allow a header.
         """
         call = self._request(url)
-        # Only here, because locals stand in tracebacks, and one of the headers is a key.
+        # Hides the values, because tracebacks may show local variables and one header contains the key.
         headers = RequestHeaders(headers)
         try:
             response = identified(await call.send(method, headers, body, _ignore), self._request_ids)
@@ -215,10 +216,10 @@ class HttpTransport:
             await call.aclose()
 
     async def aclose(self) -> None:
-        """Close the idle connections of the running loop; a client you gave is left to you.
+        """Close the idle connections of the running loop. It does not close the user's client.
 
-        Open turns keep their connections, which are closed when they end. It may be used again. Cancelled,
-        it has closed them all the same.
+        An open turn keeps its connection, which is closed when the turn ends. The transport can still be used
+        afterwards. The idle connections are closed even if the call is cancelled.
 
         A checkpoint only if a connection is open.
         """
@@ -256,15 +257,15 @@ class HttpExchange:
     async def open(self, mark: Callable[[Phase], None]) -> None:
         """Send the request and wait for the response head.
 
-        A user's client has marks only if its transport emits httpcore's trace events. Cancelled, nothing is
-        open once `aclose` has run.
+        With a user's client, `mark` is called only if the client's transport emits httpcore's trace events.
+        After a cancellation, call `aclose`; then nothing is open.
 
         A checkpoint only if it has to wait.
 
         Raises:
           ProviderError: the status is not 2xx.
-          NetworkError: no connection, or it failed before the head.
-          UsageError: the client you gave is closed, or a header holds what HTTP does not allow.
+          NetworkError: the connection could not be opened, or failed before the head arrived.
+          UsageError: the user's client is closed, or HTTP does not allow a header.
         """
         call, prepared = self._call, self._prepared
         headers = RequestHeaders(prepared.headers)
@@ -278,7 +279,7 @@ class HttpExchange:
             headers.add(secrets.items())
             hide = hiding(secrets.values())
         finally:
-            del secrets  # or tracebacks with local variables would show the key
+            del secrets  # because tracebacks may show local variables, and with them the key
         self._handed = True
         response = await call.send(prepared.method, headers, prepared.body, mark)
         self.response = response = identified(response, self._request_ids)
@@ -289,11 +290,11 @@ class HttpExchange:
                     try:
                         await call.read(ERROR_BODY_BYTES, body)
                     except ProviderError:
-                        pass  # encoded in a way that nobody asked for; the status says more
+                        pass  # an unexpected content encoding; the status is more useful than this error
                     except Exception as exc:
                         if call.error(exc) is exc:
                             raise
-            finally:  # if a timeout of the turn cuts it short, the status is what it says
+            finally:  # also if the turn's timeout ends the read, because the status is already known
                 # AWS quotes the signed request, with its session token, when a signature is wrong.
                 self.refusal = self._fault(response, hide(bytes(body)))
             raise self.refusal
@@ -302,16 +303,16 @@ class HttpExchange:
         call.start()
 
     async def receive(self, out: list[Event]) -> bool:
-        """Append the events of the next piece to `out`; False at the end of the response.
+        """Append the events of the next piece to `out`. Return False at the end of the response.
 
-        After `Completed` there are none: nothing that follows is decoded.
+        After `Completed`, pieces are read but no longer decoded, so they add no events.
 
-        Suspends only to wait for the socket. Cancelled, the response cannot be read any further.
+        It suspends only to wait for the socket. After a cancellation, the response cannot be read further.
 
         A checkpoint only if it waits for the socket.
 
         Raises:
-          ProviderError: from the decoder, or a content encoding that does not decode.
+          ProviderError: the decoder raised it, or the content encoding cannot be decoded.
           Interrupted: the connection broke.
         """
         try:
@@ -330,16 +331,16 @@ class HttpExchange:
         self._last = piece
         self._decoder.feed(piece, out)
         if out and type(out[-1]) is Completed:
-            self._completed, self._decoder = True, None  # what it holds is twice what it gave
+            self._completed, self._decoder = True, None  # free the decoder's copy of the answer
         return True
 
     @property
     def unsent(self) -> bool:
-        """Whether nothing can have been sent yet."""
+        """Whether it is certain that nothing was sent yet."""
         return not self._handed or getattr(self._call, "unsent", False)
 
     def unfinished(self) -> Interrupted:
-        """Return the error of an answer that ended without its terminal event, with the end of what came."""
+        """Return the error of an answer without a terminal event. It quotes the last bytes received."""
         last = self._last[-QUOTED:].decode("utf-8", "replace")
         quoted = "".join(char if char.isprintable() else " " for char in last)
         came = f"; what came ends with {quoted!r}" if quoted else ""
@@ -349,21 +350,21 @@ class HttpExchange:
     def release(self) -> bool:
         """Keep the connection for the next request if the answer was read to its last byte.
 
-        Return False if there is something to wait for, so that `aclose` has to be called.
+        Return False if that is not possible at once. Then `aclose` has to be called.
         """
         release: Callable[[], bool] | None = getattr(self._call, "release", None)
         return release is not None and release()
 
     async def aclose(self) -> None:
-        """Let go of the connection; bounded, shielded, and silent about how it went.
+        """Release the connection, or close it. It is shielded, takes a bounded time and hides errors.
 
-        After a turn that completed, the last bytes of the body are waited for, 0.2 s at most, so that
-        the connection can be used again. Otherwise the socket is closed at once.
+        If the turn has completed, it waits for the last bytes of the body, 0.2 s at most, so that the
+        connection can be used again. Otherwise it closes the socket at once.
 
         A checkpoint only if it has to wait.
         """
         if self._completed and not self._ended and not self._call.at_end:
-            # The turn is complete, however this goes.
+            # Errors do not matter here, because the turn is complete.
             with anyio.move_on_after(REST_SECONDS, shield=True), suppress(Exception):
                 while await self._call.next():
                     pass
@@ -371,7 +372,7 @@ class HttpExchange:
 
 
 def identified(response: Response, names: tuple[str, ...]) -> Response:
-    """Return a response head with its request id, which the first of these headers holds."""
+    """Return a response head with its request id: the value of the first of these headers that it has."""
     found = next((response.headers[name] for name in names if name in response.headers), None)
     return response if found is None else msgspec.structs.replace(response, request_id=found)
 
@@ -381,13 +382,16 @@ def _ignore(phase: Phase) -> None:
 
 
 def _is_connector(http_client: object) -> bool:
-    """Return whether it is a function that opens connections; a class is a client that was not made."""
+    """Return whether it is a function that opens connections.
+
+    A class is not such a function: the user probably passed a client's class instead of a client.
+    """
     return callable(http_client) and not isinstance(http_client, type)
 
 
 def _preload() -> None:
-    """Load what a first connection would load: a turn should not wait for the disk."""
+    """Import the modules that the first connection needs, so that no turn waits for the disk."""
     for name in ("encodings.idna", "stringprep"):
         importlib.import_module(name)
-    if "asyncio" in sys.modules:  # if not, its loop is not chosen yet, and may be trio's
+    if "asyncio" in sys.modules:  # if not, the loop may still become trio's
         importlib.import_module("lutum._http.asyncio_socket")

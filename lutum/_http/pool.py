@@ -1,13 +1,13 @@
-"""Connections: a list of idle ones for each event loop, HTTP/1.1 only.
+"""The connection pool: a list of idle HTTP/1.1 connections for each event loop.
 
-A request takes the newest idle connection of its origin or opens one. There is no limit to wait for, because
-the caller decides how much runs at once, and because a pool that looks at every connection for each request
-is quadratic in concurrent streams.
+A request takes the newest idle connection of its origin or opens a new one. The number of connections is not
+limited, because the caller decides how many requests run at once. The pool does not look at every connection
+for each request, because that takes quadratic time if there are many concurrent streams.
 
-A written request is never written again. If a server closes an idle connection at the very moment it is
-taken, the request fails, because nobody can know whether it was read. Three rules make that rare: a
+A request is never written twice. If a server closes an idle connection at the moment when a request takes it,
+the request fails, because it is unknown whether the server has read it. Three rules make that rare: a
 connection is idle for 30 s at most (or as long as the server's `Keep-Alive` header allows), it is checked
-before it is used, and idle connections that the server closed are closed here within a second.
+before it is used, and if the server closes an idle connection, the pool closes it within a second.
 """
 
 from __future__ import annotations
@@ -33,24 +33,25 @@ from lutum._http.tls import TlsStream, start_tls, tls_context
 from lutum._run import at_end_of_run
 
 MAX_IDLE: Final = 256
-"""Idle connections kept for one adapter and event loop; a burst of more closes the oldest."""
+"""Idle connections kept for one adapter and event loop. If there are more, the oldest is closed."""
 
 IDLE_SECONDS: Final = 30.0
 """How long an idle connection is kept; servers and load balancers close theirs after 60 s or more."""
 
 SWEEP_SECONDS: Final = 1.0
-"""How often idle connections are checked for an end that the server made."""
+"""How often the pool checks whether the server has closed an idle connection."""
 
 OPENING: Final = 256
 """Connections to one origin that are opened at the same time on one loop. If thousands of turns start at
-once, the others wait here, where no connect timeout runs, and not for a busy loop or kernel."""
+once, the others wait for their place. Their connect timeout does not run meanwhile. Without this limit it
+would run while the loop and the kernel are busy."""
 
 CLOSE_SECONDS: Final = 1.0
 """How long closing one connection may take."""
 
 
 class Origin(NamedTuple):
-    """What an idle connection must have been opened to in order to serve a request."""
+    """The destination of a connection. A request can use an idle connection of the same origin."""
 
     scheme: str
     host: str
@@ -75,26 +76,26 @@ class Connection:
         self.send: Callable[[Any], Awaitable[None]] = stream.send
 
     async def close(self) -> None:
-        """Close the stream, also if cancelled, and never raise for how it went."""
+        """Close the stream, even if cancelled. Errors are ignored."""
         with anyio.move_on_after(CLOSE_SECONDS, shield=True), suppress(Exception):
             await self.stream.aclose()
 
     def is_quiet(self) -> bool:
-        """Return whether it can carry another request: it is open, and nothing has arrived."""
+        """Return whether it can carry another request: it is open, and there is nothing to read."""
         if self.tcp is None:
             return not getattr(self.stream, "is_closing", False)
         return self.tcp.is_quiet()
 
 
 async def open_connection(origin: Origin) -> Connection:
-    """Open a direct connection, with TLS for https. Cancelled, or when it fails, nothing of it is left.
+    """Open a direct connection, with TLS for https. If this fails or is cancelled, nothing stays open.
 
     Raises:
-      OSError: no connection, or no TLS over it.
+      OSError: the connection or the TLS handshake failed.
       BadValue: a certificate variable cannot be used.
     """
     if origin.scheme == "https":
-        tls_context()  # before a connection is opened for nothing
+        tls_context()  # raises early, before a connection is opened
     stream = await connect_tcp(origin.host, origin.port)
     if origin.scheme == "https":
         stream = await start_tls(stream, origin.host)
@@ -103,7 +104,7 @@ async def open_connection(origin: Origin) -> Connection:
 
 @final
 class IdleConnections:
-    """The idle connections of one event loop; the newest of an origin is used first."""
+    """The idle connections of one event loop. A request takes the newest one of its origin."""
 
     def __init__(self) -> None:
         self.closed: bool = False
@@ -113,7 +114,7 @@ class IdleConnections:
         self._opening: dict[Origin, anyio.Semaphore] = {}
 
     def opening(self, origin: Origin) -> anyio.Semaphore:
-        """Return what limits the connections to `origin` that are being opened."""
+        """Return the semaphore that limits how many connections to `origin` are opened at the same time."""
         found = self._opening.get(origin)
         if found is None:
             found = self._opening[origin] = anyio.Semaphore(OPENING, fast_acquire=True)
@@ -124,11 +125,11 @@ class IdleConnections:
 
     @property
     def descriptors(self) -> int:
-        """How many of them hold a descriptor."""
+        """The number of idle connections with a file descriptor."""
         return sum(connection.tcp is not None for connection in self._idle)
 
     async def take(self, origin: Origin) -> Connection | None:
-        """Return a connection that can carry a request, and close those that cannot."""
+        """Return an idle connection that can carry a request, if any. Close those that cannot."""
         idle = self._idle
         if not idle:
             return None
@@ -154,12 +155,12 @@ class IdleConnections:
         return found
 
     def put(self, connection: Connection, seconds: float | None) -> bool:
-        """Keep a connection whose response was read to its end. Return False if it has to be closed.
+        """Keep a connection after its response was read to the end. Return False if the caller must close it.
 
         Args:
-          seconds: how long the server says that it keeps it.
+          seconds: how long the server keeps the connection, from its `Keep-Alive` header.
         """
-        # A second less, because the server's clock began to run earlier.
+        # One second less, because the server began to count earlier.
         keep = IDLE_SECONDS if seconds is None else min(IDLE_SECONDS, seconds - 1)
         if self.closed or keep <= 0:
             return False
@@ -178,7 +179,7 @@ class IdleConnections:
         return True
 
     def _sweep(self) -> bool:
-        """Close the connections that are of no more use. Return whether there is anything left to watch."""
+        """Close idle connections that expired or that the server closed. Return whether any are left."""
         now = time.monotonic()
         watched = False
         for connection in list(self._idle):
@@ -193,14 +194,14 @@ class IdleConnections:
         return watched
 
     async def aclose(self) -> None:
-        """Close what is idle now, and have what is in use closed at the end of its response."""
+        """Close the idle connections. Those in use are closed at the end of their responses."""
         self.closed = True
         self.forget()
         cancelled: BaseException | None = None
         while self._idle:
             try:
                 await self._idle.pop().close()
-            except BaseException as exc:  # asyncio's own cancellation, which no scope holds back
+            except BaseException as exc:  # a native asyncio cancellation; no scope shields from it
                 cancelled = exc
         if cancelled is not None:
             raise cancelled
@@ -209,7 +210,7 @@ class IdleConnections:
 def _later(sweep: Callable[[], bool]) -> None:
     """Call `sweep` every second on the running loop, until it returns False.
 
-    It is a timer on asyncio and a system task on trio, so it ends with the loop and nothing waits for it.
+    It uses a timer on asyncio and a system task on trio. Both end with the loop, and nothing waits for them.
     """
     loop: Any = current_token().native_token
     if not is_trio(loop):
@@ -233,15 +234,15 @@ def _later(sweep: Callable[[], bool]) -> None:
 
 @final
 class LoopPool:
-    """Gives each event loop its own `IdleConnections`, so that a socket is only touched by its own loop."""
+    """The `IdleConnections` of each event loop. They are separate, because a socket belongs to one loop."""
 
     def __init__(self) -> None:
         self._loops: WeakKeyDictionary[Any, IdleConnections] = WeakKeyDictionary()
-        self._last: tuple[ref[Any], IdleConnections] | None = None  # the dictionary costs more than a poll
+        self._last: tuple[ref[Any], IdleConnections] | None = None  # faster than the dictionary
         self._lock = threading.Lock()  # loops may run in several threads
 
     def here(self) -> IdleConnections:
-        """Return those of the running loop."""
+        """Return the idle connections of the running loop."""
         loop = current_token().native_token
         last = self._last
         if last is not None and last[0]() is loop and not last[1].closed:
@@ -249,7 +250,7 @@ class LoopPool:
         found = self._loops.get(loop)
         if found is None or found.closed:
             with self._lock:
-                # An asyncio transport holds its loop, so these would stay for as long as we do.
+                # An asyncio transport refers to its loop, so a closed loop never leaves the weak dictionary.
                 for other in list(self._loops):
                     if not is_trio(other) and other.is_closed():
                         del self._loops[other]
@@ -270,7 +271,7 @@ class LoopPool:
     def __del__(self) -> None:
         left = 0
         for found in self._loops.values():
-            found.closed = True  # what is in use now is not kept any more
+            found.closed = True  # connections in use are then closed after their responses
             left += found.descriptors
         if left:
             warnings.warn(

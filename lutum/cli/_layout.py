@@ -1,4 +1,4 @@
-"""Layout of the screen: columns, labels, a table, and updates of a drawing in place. No I/O."""
+"""Layout of the screen: columns, labels, tables, and drawings that are updated in place. No I/O."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _GAP = 3
 
 
 def cell_width(width: int, columns: int) -> int:
-    """Cells of each of that many columns between a margin and gaps."""
+    """Return the width of one column if `columns` of them, a margin and the gaps share `width` cells."""
     return (width - _MARGIN - _GAP * (columns - 1)) // columns
 
 
 def side_by_side(columns: Sequence[Sequence[str]], cell: int) -> list[str]:
-    """Rows of a terminal that show columns of lines next to each other.
+    """Return terminal rows that show columns of lines next to each other.
 
-    Each line is put at its place by the cursor and not by spaces before it, so that columns stay straight
-    where a terminal's idea of a character's width is not ours.
+    Cursor movements place each line, not spaces. Columns therefore stay straight even if the terminal draws a
+    character with another width than the one that we computed.
     """
     rows = list[str]()
     for number in range(max(map(len, columns))):
@@ -33,15 +33,15 @@ def side_by_side(columns: Sequence[Sequence[str]], cell: int) -> list[str]:
 
 
 def labelled(labels: Sequence[str]) -> list[str]:
-    """Return labels for the beginnings of lines, all equally wide."""
+    """Return labels for the beginnings of lines, all padded to the same width."""
     room = max(map(cells, labels))
     return [f"{label}{' ' * (room - cells(label))} | " for label in labels]
 
 
 def table(rows: Sequence[Sequence[str]], width: int) -> list[str]:
-    """Return rows of cells as lines, figures to the right.
+    """Return a table as lines. The first column is aligned left, the others are aligned right.
 
-    If the width is too small, the first cell gets its own lines and the others follow below it.
+    If the width is too small, the first cell of a row gets its own lines and the other cells follow below it.
     """
     sizes = [max(cells(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = list[str]()
@@ -60,20 +60,20 @@ def table(rows: Sequence[Sequence[str]], width: int) -> list[str]:
 
 @final
 class Drawing:
-    """Rows above the cursor that are drawn again in place."""
+    """Rows above the cursor that are redrawn in place."""
 
     def __init__(self) -> None:
         self._rows = list[str]()
 
     def show(self, rows: Sequence[str]) -> str:
-        """Return the text that draws these rows in place of the last ones; there are never fewer."""
+        """Return the text that replaces the last rows by these. There must be at least as many as before."""
         old, self._rows = self._rows, list(rows)
         same = next((i for i, (was, now) in enumerate(zip(old, rows, strict=False)) if was != now), len(old))
         up = len(old) - same
         return (f"\x1b[{up}A" if up else "") + "".join(f"\x1b[2K{row}\n" for row in rows[same:])
 
     def cleared(self) -> str:
-        """What to write so that the rows are gone and the cursor stands where the first one stood."""
+        """Return the text that erases the rows and moves the cursor to the place of the first row."""
         count = len(self._rows)
         self._rows = []
         return f"\x1b[{count}A" + "\x1b[2K\n" * count + f"\x1b[{count}A" if count else ""

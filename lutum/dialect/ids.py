@@ -1,4 +1,4 @@
-"""Ids and names that a provider accepts, in place of those that another one gave."""
+"""Replacements for ids and names that came from another provider and that this provider refuses."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def bounded(id: str, limit: int) -> str:
 
 
 class CallIds:
-    """The ids of calls in one request. A provider refuses a request in which two calls have one id.
+    """The ids of calls in one request. A provider refuses a request in which two calls have the same id.
 
-    Some hosts number the calls of each turn anew, so ids of one conversation repeat. Feed the turns of a
-    transcript in order. The replacement of an id depends on earlier turns only, so that the next request
-    repeats this one.
+    Some hosts restart the numbers of their calls in each turn, so ids repeat in a conversation. Call `rename`
+    for the turns of a transcript in order. A replacement depends only on earlier turns, so the next request
+    begins with the same bytes as this one.
 
     Args:
-      fit: makes an id that the provider accepts, such as `bounded` with its limit.
+      fit: changes an id to one that the provider accepts, such as `bounded` with its limit.
     """
 
     def __init__(self, fit: Callable[[str], str] = str) -> None:
@@ -37,11 +37,11 @@ class CallIds:
         self._seen = set[str]()
 
     def rename(self, ids: Collection[str], turn: int, *, keep: bool = False) -> dict[str, str]:
-        """Return new ids for those among the calls of a turn that an earlier call has.
+        """Return a new id for each call of a turn whose id was used by an earlier call.
 
         Args:
-          turn: the turn's place in the transcript; new ids end in it.
-          keep: the turn is sent as it was received, so its ids stay.
+          turn: the turn's place in the transcript. New ids are made from it.
+          keep: change no ids, because the turn is sent exactly as it was received.
         """
         renamed = {} if keep else {id: self._free(id, turn) for id in ids if id in self._seen}
         self._seen.update(self._renamed(ids, renamed))

@@ -1,6 +1,6 @@
 """The connection to Redis, through coredis: opening it, checking it, calling the script.
 
-Nothing of coredis comes out of this module: its errors become `LedgerError`.
+Other modules never see coredis. Its errors become `LedgerError`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 OLDEST = (7, 0)
 
 CONNECT = 5.0
-"""Seconds in which a connection must be there."""
+"""Seconds that opening a connection may take."""
 
 
 class Address:
-    """Where a server is, from its URL. Its repr has no password."""
+    """The address of a server, read from its URL. The repr does not contain the password."""
 
     __slots__ = ("database", "host", "password", "path", "port", "tls", "url", "username")
 
@@ -72,17 +72,17 @@ class Address:
 
 
 class RedisServer:
-    """An open client. One for each event loop."""
+    """An open client. Each event loop has its own."""
 
     def __init__(self, client: coredis.Redis[bytes], address: Address) -> None:
         self._client = client
         self._address = address
 
     async def call(self, keys: str, *args: str | bytes | int) -> BatchReply:
-        """Run the script. Cancelled, it may have run or not.
+        """Run the script. After a cancellation it is unknown whether the script ran.
 
         Raises:
-          LedgerError: no answer, or an error of the script.
+          LedgerError: the server did not answer, or the script failed.
         """
         text, digest = script()
         given: list[Any] = [keys, *args]
@@ -108,7 +108,7 @@ class RedisServer:
         return sorted(found)
 
     async def info(self) -> dict[str, str]:
-        """Return the server's INFO, as words."""
+        """Return the server's INFO, with all values as text."""
         try:
             found: dict[Any, Any] = dict(await self._client.info())
         except Exception as error:
@@ -116,7 +116,10 @@ class RedisServer:
         return {_word(key): _word(value) for key, value in found.items()}
 
     async def listen(self, channels: list[str], heard: Callable[[str], None]) -> None:
-        """Call `heard` with each message, until the connection is lost. Cancelled, it only ends."""
+        """Call `heard` with "subscribed", then with each message, until the connection is lost.
+
+        It may be cancelled at any time.
+        """
         async with self._client.pubsub(
             channels=channels, retry_policy=None, subscription_timeout=CONNECT
         ) as pubsub:
@@ -157,12 +160,12 @@ async def open_server(address: Address, *, timeout: float) -> AsyncGenerator[Red
         stream_timeout=timeout,
         connect_timeout=CONNECT,
         max_connections=8,
-        retry_policy=NoRetryPolicy(),  # the courier tries again, and knows what was executed
+        retry_policy=NoRetryPolicy(),  # the courier retries, because it knows what was executed
     )
     try:
         async with client:
             yield RedisServer(client, address)
-    except BaseExceptionGroup as group:  # the client is a task group inside
+    except BaseExceptionGroup as group:  # from the task group in the client
         raise _plain(group, address) from None
 
 
@@ -180,7 +183,10 @@ async def _probe(address: Address) -> None:
 
 
 def _plain(group: BaseExceptionGroup[BaseException], address: Address) -> BaseException:
-    """Return the one exception of a group that counts: a cancellation, else ours, else the first."""
+    """Return one exception of a group: the cancellation if there is one, else a `LutumError`, else the first.
+
+    A first exception from coredis is returned as a `LedgerError`.
+    """
     leaves = list[BaseException]()
     groups = [group]
     for found in groups:
@@ -201,7 +207,7 @@ async def check_server(server: RedisServer, address: Address) -> dict[str, str]:
     """Return the server's INFO.
 
     Raises:
-      LedgerError: the server is too old, or cannot be reached.
+      LedgerError: the server is too old or cannot be reached.
     """
     info = await server.info()
     version = info.get("valkey_version") or info.get("redis_version", "")
@@ -215,7 +221,7 @@ async def check_server(server: RedisServer, address: Address) -> dict[str, str]:
 
 
 def described(error: Exception, address: Address) -> LedgerError:
-    """Return what is wrong with a server and what to do."""
+    """Return an error that states what is wrong with the server and what to do."""
     leaves = list[BaseException]()
     current: BaseException | None = error
     while current is not None and len(leaves) < 8:

@@ -1,4 +1,4 @@
-"""Values that a JSON schema allows, for the inputs of tools whose schema is all that is known."""
+"""Hypothesis strategies for JSON schemas. They generate the inputs of tools."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ _json: st.SearchStrategy[Any] = st.none() | st.booleans() | st.integers(-99, 99)
 
 
 def values(schema: Any, root: Any) -> st.SearchStrategy[Any]:
-    """Values that a JSON schema allows; of a keyword not known here, the tool's decoder is the judge."""
+    """Return a strategy for values that a JSON schema allows.
+
+    Unknown keywords are ignored, so a value may be invalid. The caller drops values that the tool's decoder
+    refuses.
+    """
     if not isinstance(schema, dict):
         return _json
     known = cast("dict[str, Any]", schema)

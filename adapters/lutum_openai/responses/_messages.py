@@ -1,8 +1,8 @@
-"""The Responses API's own JSON: stored items to transcripts and back, and lines of a batch. No I/O.
+"""JSON of the Responses API: conversion to and from transcripts, and lines of a batch. No I/O.
 
-Consecutive output items become a turn; input items become items with the same content. If an item does not
-determine the JSON, the original JSON is kept in its `wire`. Input that no item can represent becomes a `Raw`
-item.
+Consecutive output items of the model become one turn. Input items become `Message` and `ToolResult` items. If
+lutum would write such an item differently from the JSON that was read, the item keeps that JSON in `wire`.
+Input that these items cannot express becomes a `Raw` item.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from lutum_openai._messages import Said
 from lutum_openai.responses import _turn, _wire
 from lutum_openai.responses._items import ResponsesItemEncoder
 
-# Types of an input that are the model's output (openai-python, types/responses/response_input_item.py).
+# Types of input items that a model produces (openai-python, types/responses/response_input_item.py).
 _PUT_OUT = frozenset(
     {
         "apply_patch_call",
@@ -56,7 +56,7 @@ _PUT_OUT = frozenset(
     }
 )
 _ROLES = frozenset({"user", "system", "developer"})
-_ANSWER = frozenset({"id", "status", "object"})  # absent from the wire of turns that `from_messages` made
+_ANSWER = frozenset({"id", "status", "object"})  # members of an answer; turns of `from_messages` lack them
 
 
 def from_messages(
@@ -66,21 +66,23 @@ def from_messages(
     model: str = "",
     tools: Iterable[ToolDef] | None = None,
 ) -> Transcript:
-    """Return the transcript of a list of input items, or of a request's body with its `instructions`.
+    """Return the transcript of a list of input items, or of a whole request body with its `instructions`.
 
-    Output items of the model become turns, which are sent back unchanged. Reasoning is encrypted for one
-    account. If that account is not at OpenAI's own host, pass its `scope`: a request with another `scope`
-    gets only the readable content of a turn. Other items become `Message` and `ToolResult` items, which every
-    adapter accepts, or `Raw` items, which only this one accepts. `instructions` become the first item, a
-    system message. `to_messages` returns the same JSON again; a string input is returned as a message.
+    The model's output becomes turns, which are sent back unchanged. Because reasoning is encrypted for one
+    account, give `scope` if the turns do not come from OpenAI's own host. An adapter with another `scope`
+    sends the readable content of the turns instead. All other input becomes `Message` and `ToolResult` items,
+    which every adapter accepts, or `Raw` items, which only this adapter accepts. `instructions` become the
+    first item, a system message. `to_messages` returns the same JSON, except that an input string comes back
+    as a user message.
 
     Args:
-      scope: the origin of the turns, as an adapter's `scope`: the host, or the adapter's `replay_scope`.
+      scope: the origin of the turns, equal to the adapter's `scope`: its `replay_scope`, or else its host.
       model: the model that answered. Default: the body's `model`.
-      tools: the conversation's first tools, such as `Toolset.definitions`. Default: the body's functions.
+      tools: the tools at the start of the conversation, such as `Toolset.definitions`. Default: the functions
+        in the body.
 
     Raises:
-      BadValue: `messages` is not JSON, or contains no input; the error names the field.
+      BadValue: `messages` is not JSON or has no input; the error names the field.
     """
     body = members_of("messages", messages, "input")
     if tools is None:
@@ -103,13 +105,13 @@ def from_messages(
 
 
 def to_messages(transcript: Transcript) -> bytes:
-    """Return the JSON array of the input items of a transcript.
+    """Return a transcript as a JSON array of input items.
 
-    Turns of this adapter are written without response-only members, turns of other adapters with their
-    readable content.
+    Turns of this adapter are written without the members that only responses have. Turns of other adapters
+    are written with their readable content.
 
     Raises:
-      BadValue: the API does not accept an item; the field is its place.
+      BadValue: the API does not accept an item. The field is the place of the item.
     """
     written = list[bytes]()
     before, scope = Transcript(), ""
@@ -126,13 +128,13 @@ def to_messages(transcript: Transcript) -> bytes:
 
 
 def batch_line(turn: Turn[Any], id: str) -> bytes:
-    """Return one line of the input file of a batch with the endpoint `/v1/responses`.
+    """Return one line of a batch's input file: the request that `turn` would send, with the id `id`.
 
-    The line contains the request of `turn`, named `id`, without a line end. Sends and reserves nothing.
+    The batch's endpoint is `/v1/responses`. The line has no line end. Nothing is sent or reserved.
 
     Raises:
-      BadValue: `id` is blank, or `turn` is not a turn of the Responses API.
-      UsageError: the request is impossible; the message names the field.
+      BadValue: `id` is blank, or the turn does not use the Responses API.
+      UsageError: the request is not possible; the message names the field.
     """
     return _messages.batch_line(turn, id, "/responses")
 
@@ -148,7 +150,7 @@ def _turn_items(turn: CommittedTurn) -> list[bytes]:
 
 
 class _ResponsesEntry:
-    """The readable members of an item."""
+    """The members of an input item that the reader needs."""
 
     __slots__ = ("call_id", "execution", "json", "kind", "role")
 
@@ -168,7 +170,7 @@ class _ResponsesEntry:
 
 
 class _ResponsesReader:
-    """Converts input items to items of a transcript, in order."""
+    """Converts input items to the items of a transcript, in order."""
 
     def __init__(self, scope: str, model: str, tools: tuple[ToolDef, ...]) -> None:
         self.transcript = Transcript()
@@ -206,21 +208,25 @@ class _ResponsesReader:
         self._append(self._with_wire(Message(role, content), json))
 
     def _turn(self, output: Sequence[_ResponsesEntry], following: Sequence[_ResponsesEntry]) -> None:
-        """Append a turn; or `Raw` items, if results that items can represent do not answer its calls."""
+        """Append the turn of some output items.
+
+        The items are kept as `Raw` if they cannot be read as a turn, if two calls have the same id, or if the
+        items that follow are not exactly the results of the calls.
+        """
         response = b'{"output":[%b]}' % b",".join(item.json for item in output)
         try:
             turn = _turn.turn_from_response(response, scope=self._encoder.scope, model=self._model)
         except FAULTS:
             turn = None
         calls = [] if turn is None else [call.id for call in turn.tool_calls]
-        # A turn has at most as many calls as output items, so `following` is long enough for the answers.
+        # There are at most as many calls as items, so `following` is long enough for all results.
         answers = [item.call_id for item in following[: len(calls)] if item.kind == "function_call_output"]
         if turn is None or len(set(calls)) < len(calls) or (following and sorted(answers) != sorted(calls)):
             for item in output:
                 self._keep(item.json)
             return
         self._append(msgspec.structs.replace(turn, tools=self._tools))
-        self._tools = ()  # the first turn keeps them
+        self._tools = ()  # only the first turn stores them
 
     def _result(self, item: _ResponsesEntry) -> ToolResult:
         output = bytes(decode_object(item.json).get("output", b"null"))
@@ -241,7 +247,7 @@ class _ResponsesReader:
 
 
 def _part(json: bytes) -> Part:
-    """Return a part; `Raw` if no other part can represent it."""
+    """Return a part, as `Raw` if no other class can express it."""
     try:
         members = decode_object(json)
         kind = string(members.get("type"))
