@@ -7,6 +7,7 @@ import pytest
 
 import lutum
 import lutum_claude
+import lutum_gemini
 import lutum_openai
 import lutum_openrouter
 from lutum import _adapter_by_name
@@ -19,6 +20,7 @@ from lutum.testing.wire import Reply, WireServer
     [
         ("claude:claude-sonnet-4-5", lutum_claude.ClaudeAdapter, "claude-sonnet-4-5", "api.anthropic.com"),
         ("openai:gpt-5.5", lutum_openai.OpenAIAdapter, "gpt-5.5", "api.openai.com"),
+        ("gemini:gemini-3.8-flash", lutum_gemini.GeminiAdapter, "gemini-3.8-flash", "googleapis.com"),
         ("openrouter:a/b:free", lutum_openrouter.OpenRouterAdapter, "a/b:free", "openrouter.ai"),
         ("chat:llama3@http://localhost:11434/v1", lutum_openai.OpenAIChatAdapter, "llama3", "localhost"),
         ("chat:@cf/meta/x@https://h.test/v1", lutum_openai.OpenAIChatAdapter, "@cf/meta/x", "h.test"),

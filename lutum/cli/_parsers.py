@@ -48,7 +48,7 @@ examples:
   lutum ask "Name three rivers."      the answer, and nothing else, on stdout
   cat log | lutum ask "What broke?"   the question, then the input
   lutum demo                          what lutum does, in seconds, without a key
-  lutum chat --provider wire          try the chat without a key
+  lutum chat -m wire                  try the chat without a key
   lutum chat --session trip.jsonl     talk to Claude, and go on tomorrow
   lutum show trip.jsonl               read it
   lutum smoke --provider openai-chat --base-url http://box:8000/v1 --model m
@@ -109,9 +109,14 @@ exit codes:
 
 _CHAT = """\
 Talks to a model, as it streams. Ctrl-C stops the answer and not the program;
-what was stopped is not stored. With --session every exchange is in the file
-before the next prompt is shown, whatever happens to the program then.
+the question and what came of the answer stay. With --session every exchange is
+in the file before the next prompt is shown. Standard input that is not a
+terminal is one message.
 
+  /retry         ask the last question again
+  /edit [TEXT]   write in $EDITOR           /attach FILE   an image or document
+  /model [NAME]  go on with another model   /effort [LEVEL]  how much it reasons
+  /system TEXT   add a system message here  /help          all commands
   /branch NAME   begin a branch here, and go on in it
   /branches      list the branches          /switch NAME   go on in another one
   /undo          take the last exchange back
@@ -120,11 +125,11 @@ before the next prompt is shown, whatever happens to the program then.
 """
 _CHAT_EXAMPLES = f"""\
 examples:
-  lutum chat --provider wire
+  lutum chat -m wire
   lutum chat --system "You are a pilot." --session pilot.jsonl
   lutum chat --session pilot.jsonl    the same conversation, another day
   lutum chat --store sqlite:chats.db --branch trip
-  echo "Name a river." | lutum chat --provider openai
+  echo "Name a river." | lutum chat -m openai:gpt-5.5
 
 {_KEYS}
 The file holds all branches and only grows; `lutum show` reads it. The exit code
@@ -162,9 +167,9 @@ Tries an endpoint, in about ten small requests, and says of each case whether it
 _SMOKE_EXAMPLES = f"""\
 examples:
   lutum smoke --provider openai-chat --base-url http://box:8000/v1 --model m
-  lutum smoke --provider claude --only thinking --only replay
+  lutum smoke -m claude:claude-sonnet-4-5 --only thinking --only replay
   lutum smoke --provider openrouter --model openai/gpt-5 --dump dump/
-  lutum smoke --provider wire
+  lutum smoke -m wire
 
 {_KEYS}
 At a --base-url a key is optional. At a cloud's address it is the cloud's:
