@@ -1,6 +1,6 @@
 """Claude's citations as `Citation` values. No I/O.
 
-build-with-claude/citations: each text block names the sources of its whole text, so there are no offsets.
+build-with-claude/citations: each text block names the sources of its whole text, so offsets do not exist.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ def thinking(model: str, capable: _models.Model, options: ClaudeOptions) -> dict
 def with_effort(
     options: ClaudeOptions, level: str, model: str, capable: _models.Model, asked: int | UnsetType
 ) -> ClaudeOptions:
-    """Return the options with the builder's effort in Claude's terms; `asked` is the output bound in tokens.
+    """Return the options with the builder's effort in Claude's terms; `asked`: the output bound in tokens.
 
     Raises:
       BadValue: the model cannot stop thinking, or cannot think.

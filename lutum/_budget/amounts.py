@@ -30,7 +30,7 @@ def pico_usd(cost: Decimal | str | int | float, field: str = "cost_usd") -> int:
 
 
 def check_whole(field: str, value: object, least: int = 0) -> None:
-    """Raise BadValue unless the value is None or an integer of at least `least`."""
+    """Raise BadValue unless the value is missing (None) or an integer of at least `least`."""
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int):

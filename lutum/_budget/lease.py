@@ -197,7 +197,7 @@ class BudgetLease:
 
     @property
     def _keeps_rates(self) -> bool:
-        """Whether anything would be learned from the limits that a response reports."""
+        """True if the ledger learns from the limits that a response reports."""
         return self._shared is not None or self._rates is not None
 
     def _revoke(self, error: BudgetExceeded) -> None:

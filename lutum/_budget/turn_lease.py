@@ -59,7 +59,7 @@ class TurnLease:
 
     @property
     def keeps_rates(self) -> bool:
-        """Whether anything would be learned from the limits that a response reports."""
+        """True if a ledger learns from the limits that a response reports."""
         return self._lease._keeps_rates
 
     def update_rates(

@@ -79,7 +79,7 @@ class Fallback(_Plain):
         return cast("ThreadedDefinition[P, R, R | None, R]", define(default, self._plan))
 
 
-# Two overloads below: of a companion that takes any object the body alone says what hooks answer; another
+# Two overloads below: of a companion that takes any object the body alone gives the type of answers; another
 # one must take what the body gives.
 
 

@@ -17,8 +17,8 @@ from lutum.abc import ReplayForm
 
 
 def error_fields(error: BaseException, *, raw: bool = False) -> dict[str, object]:
-    """What is told of an exception. Of one that is not lutum's own, the class only: nobody knows what it
-    quotes. With `raw`, the body of a provider's error too, and what the exception came from."""
+    """Return the attributes of an exception. A foreign exception gets its class only, because its message can
+    quote anything. With `raw`, the body of a provider's error and the causes are included."""
     fields: dict[str, object] = {"error": type(error).__name__}
     if isinstance(error, LutumError):
         # Status, host and request id have attributes of their own.
@@ -77,7 +77,7 @@ def estimate_fields(estimate: Estimate) -> dict[str, object]:
 
 
 def settings_fields(settings: Settings) -> dict[str, object]:
-    """How the model was asked, where somebody said so."""
+    """Return the settings of the request, as far as they were set."""
     named = ("temperature", "top_p", "seed", "max_output_tokens", "stop")
     said = {name: getattr(settings, name) for name in named}
     return {
@@ -94,7 +94,7 @@ def response_fields(response: Response) -> dict[str, object]:
 
 
 def replay_runs(forms: Iterable[ReplayForm]) -> list[list[object]]:
-    """How committed turns go out, in order and run by run: `[[3, "exact"], [1, "made by ..."]]`."""
+    """Return the forms of committed turns, in order and run by run: `[[3, "exact"], [1, "made by ..."]]`."""
     said = ("exact" if form.exact else form.reason or "semantic" for form in forms)
     return [[len(list(run)), form] for form, run in groupby(said)]
 

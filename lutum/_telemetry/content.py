@@ -14,7 +14,7 @@ from lutum.abc import TurnRequest
 
 
 def input_messages(request: TurnRequest) -> list[dict[str, Any]]:
-    """What a request says, in order, ephemerals where they stand."""
+    """Return the content of a request, in order, with ephemerals at their places."""
     items = list[Item]()
     ephemerals = list(request.ephemerals)
     for position, item in enumerate(request.transcript):

@@ -44,7 +44,7 @@ def is_secret(name: str) -> bool:
 
 
 def masked_headers(headers: Iterable[tuple[str, str]], secret_headers: Iterable[str] = ()) -> dict[str, str]:
-    """Headers, where a name that says secret has `***` for a value; secret headers are named too."""
+    """Return headers with `***` as the value of each secret name; secret headers are listed too."""
     shown = {name: MASK if is_secret(name) else value for name, value in headers}
     return {**shown, **dict.fromkeys(secret_headers, MASK)}
 
@@ -85,8 +85,8 @@ def secrets_in(value: Any) -> list[str]:
 
 
 def secrets_sent(options: Iterable[object], body: bytes) -> list[str]:
-    """What a request holds under names that say secret: in the extras of its options, and outermost in its
-    JSON body. Deeper down in a body they are yours, such as the arguments of a call."""
+    """Return the values of a request under secret names: in the extras of its options, and at the top level
+    of its JSON body. Deeper in a body such names belong to the user, as in the arguments of a call."""
     found = list[str]()
     for option in options:
         for extra in ("extra_body", "extra_headers"):

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 class RawCapture(Struct, frozen=True, kw_only=True):
     """The raw parts of each request to keep. As an option of a turn (`.ext(RawCapture(...))`) it limits what
-    a capture keeps of that turn; without a capture that asks for raw data nothing is kept.
+    a capture keeps of that turn; without a capture that wants raw data nothing is kept.
 
     Attributes:
       request: method, URL, headers and body, before they are sent; secrets are masked.
@@ -85,7 +85,7 @@ class Outlet(Protocol):
 
     @property
     def root(self) -> LiveSpan:
-        """What spans are opened under where no capture is current."""
+        """The parent of spans outside of any capture."""
         ...
 
     def enter(self, span: LiveSpan) -> Callable[[], None] | None:
@@ -166,8 +166,8 @@ def event(name: str, /, **fields: object) -> None:
 
 @final
 class span:
-    """`with span("tool", tool=name) as opened:` a span that is current in its block; None when nobody
-    listens. Holds no context token: the block puts back what it found."""
+    """`with span("tool", tool=name) as opened:` a span that is current in its block; None without
+    a listener. It holds no context token: the block restores the earlier span."""
 
     __slots__ = ("_fields", "_found", "_name", "_opened")
 

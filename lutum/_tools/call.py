@@ -122,7 +122,7 @@ class ToolCall(Generic[I]):
         """The call's stable key: a digest of everything up to its turn, and its position in the turn.
 
         It is the same in every process that holds the round, and can be given on as an idempotency key.
-        Provider ids are no such key, because some hosts repeat them. Two forks that got equal answers have
+        Provider ids cannot be such a key, because some hosts repeat them. Two forks with equal answers have
         equal keys.
 
         Raises:
@@ -411,7 +411,7 @@ def _log_failure(tool: str, failure: BaseException) -> None:
 
 
 def _needs_asyncio(exc: BaseException) -> bool:
-    """Whether an exception says that asyncio was expected to run, and trio does."""
+    """Return whether an exception means that the tool needs asyncio, while trio runs."""
     if running_backend_name() != "trio":
         return False
     last = exc.__traceback__
@@ -423,7 +423,7 @@ def _needs_asyncio(exc: BaseException) -> bool:
 
 
 def _words(exc: BaseException) -> str:
-    """What an exception says, as text that can be sent; nothing where its own code fails."""
+    """Return the message of an exception as text that can be sent; empty if its own code fails."""
     try:
         return repaired(str(exc))
     except Exception:
@@ -431,8 +431,8 @@ def _words(exc: BaseException) -> str:
 
 
 def _is_cancelled(exc: BaseException) -> bool:
-    """Whether somebody cancelled this task. On asyncio a tool can raise the exception by itself, as one does
-    that awaits a task which was cancelled."""
+    """Return whether this task was cancelled. On asyncio a tool can raise the exception by itself, for
+    example if it awaits a cancelled task."""
     if anyio.current_effective_deadline() == -math.inf:
         return True
     if not any(cls.__module__ == "asyncio.exceptions" for cls in type(exc).__mro__):

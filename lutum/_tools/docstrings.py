@@ -17,7 +17,7 @@ _GOOGLE = re.compile(rf"({_SECTIONS}):\s*$", re.IGNORECASE)
 _NUMPY = re.compile(rf"({_SECTIONS})\s*$", re.IGNORECASE)
 _SPHINX = re.compile(r":(\w+)(?:\s+([^:]+))?:\s*(.*)$")
 _PARAMETERS = frozenset(["args", "arguments", "parameters", "params", "other parameters"])
-# `name`, `name (type)`, `*name`: what stands before the colon of a Google entry.
+# `name`, `name (type)`, `*name`: the text before the colon of a Google entry.
 _ENTRY = re.compile(r"\*{0,2}(\w+)\s*(?:\([^)]*\))?\s*:\s*(.*)$")
 
 

@@ -69,7 +69,7 @@ class FunctionTool(TypedTool[Arguments[P]], Generic[P, O]):
     Attributes:
       Input: the Struct of its parameters, for `match`: `case weather.Input(city=city)`. To a type checker
         the inputs of all functions are one class, so a match it calls complete may lack a function;
-        inputs that are types of yours (`tool_input`) are told apart.
+        inputs that are your own types (`tool_input`) are distinct.
     """
 
     if TYPE_CHECKING:

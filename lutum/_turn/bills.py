@@ -14,7 +14,7 @@ from msgspec import Struct
 from lutum._values.results import TextResult, Tokens, Usage
 from lutum._values.transcript import Transcript
 
-# What a session keeps that is never saved: the newest ones.
+# The number of newest bills that a session keeps if it is never saved.
 KEPT = 4096
 
 
@@ -27,7 +27,7 @@ class TurnBill(Struct, frozen=True):
       usage: all its attempts, with the label of how they are known.
       error: the class of the error that ended it; empty for a turn that completed.
       tokens: the token ids and log probabilities of a turn that has a result.
-      committed: the transcript that ends in the turn, once it was committed and while somebody has it.
+      committed: the transcript that ends in the turn, once it was committed and while it is in use.
     """
 
     turn: str

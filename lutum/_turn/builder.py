@@ -169,7 +169,7 @@ class Builder(Generic[R]):
         A checkpoint.
 
         Raises:
-          TurnError: it did not complete; the class says by whom.
+          TurnError: it did not complete; the class shows whose fault it is.
         """
         return Pending(self._collect(), "collect")
 
@@ -183,7 +183,7 @@ class Builder(Generic[R]):
 
         Raises:
           Stopped: the handler returned `STOP`; it carries the received part, that event included.
-          TurnError: the turn did not complete; the class says by whom.
+          TurnError: the turn did not complete; the class shows whose fault it is.
         """
         if not callable(handler):
             raise BadValue("handler", f"needs an async function, not {describe(handler)}")
@@ -224,7 +224,7 @@ class Builder(Generic[R]):
 
     async def resolve(self) -> Self:
         """Run the adapter's hooks and return the turn with their settings. It sends what it previews, the
-        hooks do not run again, and later settings of yours win. Without such hooks, return the same turn.
+        hooks do not run again, and your later settings win. Without such hooks, return the same turn.
 
         Sends and reserves nothing itself. An exception of a hook propagates unchanged.
 

@@ -35,7 +35,7 @@ class Preview:
       cacheable: the prefix is long enough for the provider's prompt cache, so waiting at a gate pays.
       unused_options: options of other providers, which change nothing in this request.
       set_when_sent: headers that are set at the moment the request is sent, such as `traceparent` where
-        `lutum.trace.otel(traceparent=...)` asks for it; they are in `headers` with "set at send time".
+        `lutum.trace.otel(traceparent=...)` wants it; they are in `headers` with "set at send time".
       pending_hooks: slots of the adapter that have hooks, which run when the turn starts and may change what
         is shown here. `(await turn.resolve()).preview()` shows what they make of it, and has none.
     """

@@ -273,7 +273,7 @@ class Stream(Generic[R]):
 
         Raises:
           StopAsyncIteration: the turn completed; see `result`.
-          TurnError: it did not; the class says by whom.
+          TurnError: it did not; the class shows whose fault it is.
           UsageError: *you* left the block, or another task reads this stream.
         """
         while True:
@@ -366,7 +366,7 @@ class Stream(Generic[R]):
         try:
             return self._finish(self._reducer, pump.answered())
         except TurnError as error:  # a structured value that was cut or does not decode
-            raise self._failed(error) from error.__cause__  # what pydantic said
+            raise self._failed(error) from error.__cause__  # pydantic's own error
 
     async def _refill(self) -> None:
         if not self._open or self._channel is None or self._pump is None:

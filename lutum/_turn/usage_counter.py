@@ -40,9 +40,9 @@ _CONTENT: dict[type, str] = {
 
 class UsageCounter:
     """One attempt's count; `called` is a tool that was called, `sent` and `answered` how far it got,
-    `started` that a piece of the answer was seen, an empty one included: somebody may have acted on it.
+    `started` that a piece of the answer was seen, an empty one included: a consumer may have acted on it.
 
-    `hidden` says that the model reasons out of sight, so counts are lower bounds."""
+    With `hidden` the model reasons out of sight, so counts are lower bounds."""
 
     __slots__ = (
         "_deltas",

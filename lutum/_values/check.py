@@ -15,7 +15,7 @@ def check_type(field: str, value: object, kind: type | UnionType | tuple[type, .
     """Check that a value is an instance of `kind`.
 
     Raises:
-      BadValue: it is not; the message says what was `expected`.
+      BadValue: it is not; the message contains `expected`.
     """
     if not isinstance(value, kind):
         raise BadValue(field, f"needs {expected}, not {describe(value)}")
@@ -25,7 +25,7 @@ def check_methods(field: str, value: object, methods: Iterable[str], expected: s
     """Check that a value is an object, and not a class, with these methods.
 
     Raises:
-      BadValue: it is not; the message says what was `expected`.
+      BadValue: it is not; the message contains `expected`.
     """
     if isinstance(value, type) or not all(callable(getattr(value, name, None)) for name in methods):
         raise BadValue(field, f"needs {expected}, not {describe(value)}")

@@ -278,12 +278,12 @@ class ResolvesSettings(Protocol):
 
     @property
     def settings_hooks(self) -> tuple[str, ...]:
-        """The slots that have hooks, by name; while there are none, `resolve_settings` is not asked."""
+        """The slots that have hooks, by name. While it is empty, `resolve_settings` is not called."""
         ...
 
     async def resolve_settings(self, request: TurnRequest) -> Settings:
-        """The settings to prepare the request with. Asked once a turn, before anything is reserved, and
-        waited for as long as for a first event. What a hook raises comes out as it is."""
+        """Return the settings to prepare the request with. Called once a turn, before anything is reserved,
+        under the timeout of the first event. An exception of a hook propagates unchanged."""
         ...
 
 

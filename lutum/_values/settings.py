@@ -60,7 +60,7 @@ class Timeouts(Struct, frozen=True, kw_only=True):
                 raise BadValue(f"timeout.{name}", f"{value!r} is not above 0 s; None means no limit")
 
     def over(self, base: Timeouts) -> Timeouts:
-        """These, and the base's where nothing is said here."""
+        """Return these values, and the base's for fields that are not set here."""
         return _over(self, base)
 
 
@@ -128,7 +128,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             raise BadValue("effort", f"{self.effort!r} is not one of {', '.join(get_args(Effort))}")
 
     def over(self, base: Settings) -> Settings:
-        """These, and the base's where nothing is said here."""
+        """Return these values, and the base's for fields that are not set here."""
         if self is base:
             return self
         ext = self.ext

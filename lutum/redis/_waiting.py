@@ -1,4 +1,4 @@
-"""What waits for an answer of the server: its results come from the courier."""
+"""Waiters for an answer of the server. The courier delivers the results."""
 
 from __future__ import annotations
 
