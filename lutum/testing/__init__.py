@@ -1,12 +1,13 @@
-"""What you need to test what you build on lutum, without a network or a key.
+"""Helpers for tests of programs that use lutum, without a network or a key.
 
-`ScriptedAdapter` answers from scripts; `WireServer` is a provider in the test process that speaks the
-real protocols (its scripts and faults are in `lutum.testing.wire`); `RecordingAdapter` and
-`ReplayAdapter` keep and play frame logs; `virtual_time` makes time jump and `cancel_at` cancels at the
-k-th await; `check_adapter` is for who writes an adapter, `check_ledger` for who writes a ledger, and
-`MemoryLedger` is a ledger of several processes in one. `lutum.testing.strategies` needs hypothesis.
+`ScriptedAdapter` answers from scripts. `WireServer` is a provider in the test process that uses the real
+protocols; its scripts and faults are in `lutum.testing.wire`. `RecordingAdapter` keeps frame logs, and
+`ReplayAdapter` plays them. Under `virtual_time` time jumps instead of passing. `cancel_at` cancels at the
+k-th await. `check_adapter`, `check_ledger` and `check_store` check your own adapter, ledger or store.
+`MemoryLedger` is a shared ledger of several processes, in one process. `lutum.testing.strategies` needs
+hypothesis.
 
-What speaks HTTP is loaded when it is asked for.
+Names that need an HTTP library are loaded at their first use.
 """
 
 from typing import TYPE_CHECKING
@@ -94,7 +95,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
-if not TYPE_CHECKING:  # a checker would take any name for one that exists
+if not TYPE_CHECKING:  # with `__getattr__`, a type checker would accept any name
 
     def __getattr__(name: str) -> object:
         if name in ("strategies", "wire"):

@@ -1,4 +1,4 @@
-"""A cancel at the k-th step of a coroutine and of the tasks that it starts, on both backends.
+"""Cancellation at the k-th step of a coroutine and of the tasks that it starts, on both backends.
 
 trio reports the steps of tasks to an instrument. asyncio has none, so a task factory wraps the coroutines of
 new tasks. Both are public interfaces of their loop; nothing is patched.
@@ -20,12 +20,12 @@ T = TypeVar("T")
 
 
 async def cancel_at(coro: Coroutine[Any, Any, T], k: int) -> tuple[bool, T | None]:
-    """Run `coro`, cancelling its scope at the k-th step (1 is the first) of it or of a task that it started.
+    """Run `coro`, and cancel its scope at the k-th step (1 is the first) of it or of a task that it started.
 
-    A step ends where a task gives control to the event loop, or ends. On asyncio the callbacks of the loop
+    A step ends when a task returns control to the event loop, or ends. On asyncio the callbacks of the loop
     between two steps are not counted. Returns whether the cancellation was requested, and the coroutine's
-    value unless the cancellation ended it. A test of "a cancel at every step" calls it for k = 1, 2, ...
-    until the first is False. What `coro` raises comes out as it is.
+    value unless the cancellation ended it. To test a cancellation at every step, call it for k = 1, 2, ...
+    until the first value is False. An exception of `coro` propagates unchanged.
 
     A checkpoint only if it has to wait.
     """
@@ -43,7 +43,7 @@ async def cancel_at(coro: Coroutine[Any, Any, T], k: int) -> tuple[bool, T | Non
 
 
 class _Steps:
-    """Counts, and cancels once."""
+    """A counter of steps that cancels once."""
 
     def __init__(self, k: int, scope: anyio.CancelScope) -> None:
         self.left = k
@@ -57,16 +57,16 @@ class _Steps:
             self.scope.cancel()
 
 
-# Of the steps that count; tasks inherit it from those that start them.
+# The counter of the current task. A new task inherits it from the task that starts it.
 _counter: ContextVar[_Steps | None] = ContextVar("lutum.testing.cancel_at", default=None)
 
-# How many `cancel_at` watch a loop at once, by its token.
+# The number of `cancel_at` calls that watch a loop, by the loop's token.
 _watching: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 
 
 @contextmanager
 def _watched() -> Generator[bool]:
-    """Have the steps of this loop's tasks counted. Yields whether `cancel_at` counts its own."""
+    """Count the steps of this loop's tasks. Yields whether the steps of `cancel_at` itself are counted."""
     loop: Any = current_token().native_token
     start, end, own = _on_trio() if type(loop).__module__.startswith("trio") else _on_asyncio(loop)
     if loop not in _watching:
@@ -126,7 +126,7 @@ _factories: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
 class _Counted(Coroutine[Any, Any, T]):
-    """A coroutine whose steps are counted. The loop may ask for anything else of the one inside."""
+    """A coroutine whose steps are counted. Its other attributes are those of the inner coroutine."""
 
     def __init__(self, inner: Coroutine[Any, Any, T], steps: _Steps) -> None:
         self._inner = inner
@@ -155,7 +155,7 @@ class _Counted(Coroutine[Any, Any, T]):
 
 
 class _Main(Generator[Any, Any, T]):
-    """Awaits the coroutine of `cancel_at` itself. Its last step is the caller's, so it does not count."""
+    """The awaiter of the coroutine of `cancel_at`. Its last step belongs to the caller and does not count."""
 
     def __init__(self, counted: _Counted[T]) -> None:
         self._counted = counted

@@ -1,7 +1,7 @@
-"""The conformance kit: does an adapter keep the promises? No pytest needed; it raises AssertionError.
+"""The conformance kit for adapters. It needs no pytest; it raises AssertionError.
 
-It speaks to the adapter through an in-memory HTTP client that plays response bodies of the adapter's
-own protocol: recorded ones, whole and complete, are best.
+It calls the adapter with an in-memory HTTP client that plays response bodies of the adapter's
+own protocol. Complete recorded bodies are best.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from lutum._values.transcript import Transcript
 from lutum.abc import Adapter, Exchange, TurnRequest
 from lutum.testing._cancel_at import cancel_at
 
-# Steps of the event loop in which a task that was cancelled ends.
+# The number of steps of the event loop in which a cancelled task must end.
 ENDING_STEPS = 5
 
-# Real seconds after which an exchange that was cancelled is taken to have swallowed the cancellation.
+# Real seconds after which a cancelled exchange is considered to have swallowed the cancellation.
 CANCEL_SECONDS = 5.0
 
 Connect = Callable[[httpx.AsyncClient], Adapter]
@@ -44,19 +44,19 @@ async def check_adapter(
 ) -> None:
     """Check promises 1 to 5 and 7 on an adapter.
 
-    Run it while no other task of the event loop starts tasks: a task that is new at the end is a leak.
+    Run it while no other task of the event loop starts tasks: a new task at the end counts as a leak.
 
     A checkpoint.
 
     Args:
-      connect: makes the adapter on the HTTP client that it is given, for its default model.
+      connect: makes the adapter on the given HTTP client, for its default model.
       bodies: complete response bodies as the provider streams them, of turns that call no tool.
-      cuts: how many places each body is cut at; all of them when it is shorter.
-      seed: of the random splits and cuts.
-      conversation: false for an adapter that takes a prompt alone: its turns must be inexact and say why.
+      cuts: in how many places each body is cut; a shorter body is cut in all places.
+      seed: the seed of the random splits and cuts.
+      conversation: false for an adapter that sends only a prompt: its turns must be inexact, with a reason.
 
     Raises:
-      AssertionError: a promise does not hold; the message says which, and for which body.
+      AssertionError: a promise does not hold; the message names the promise and the body.
     """
     chance = random.Random(seed)
     for number, body in enumerate(bodies):
@@ -170,7 +170,7 @@ async def _cancelled_while_it_waits(exchange: Exchange, counter: _Counter, where
                     more = await exchange.receive(out)
                     more = more and not (out and isinstance(out[-1], Completed))
             finally:
-                counter.waits.set()  # it ended without waiting for what stalls
+                counter.waits.set()  # it ended before it waited for a stalled response
             went_on = scope.cancel_called
 
     scope = anyio.CancelScope()
@@ -224,7 +224,7 @@ async def _check_refusals(connect: Connect) -> None:
 async def _play(
     connect: Connect, pieces: Sequence[bytes]
 ) -> tuple[list[Event], CommittedTurn | None, TurnError | None]:
-    """The events of one turn over those pieces, and what it came to."""
+    """Return the events of one turn over those pieces, and its outcome."""
     events = list[Event]()
     with _client(pieces) as (client, counter):
         try:
@@ -239,7 +239,7 @@ async def _play(
 
 
 class _Counter:
-    """How many responses are open, and whether somebody waits for what stalls."""
+    """A counter of open responses. `waits` is set when a task waits for a stalled response."""
 
     def __init__(self) -> None:
         self.open = 0
@@ -302,7 +302,7 @@ def _client(
 
 @contextmanager
 def _no_new_tasks() -> Generator[Callable[[], Awaitable[None]]]:
-    """Yields a check that fails when a task runs that did not run before."""
+    """Yield a check that fails if a task runs that did not run before."""
     before = {task.id for task in anyio.get_running_tasks()}
 
     async def check() -> None:

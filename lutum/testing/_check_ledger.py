@@ -1,4 +1,4 @@
-"""`check_ledger`: whether a ledger keeps the promises that turns rely on."""
+"""`check_ledger`: the conformance suite of ledgers."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ async def check_ledger(
 ) -> None:
     """Check that a ledger keeps the laws of `lutum.abc.Ledger`, and of `SharedLedger` if it is one.
 
-    Cancelled, the ledger that is being checked is left as it is.
+    Cancelled, it leaves the current ledger as it is.
 
     A checkpoint.
 
     Args:
-      make: returns a new ledger with that many tokens as its limit, which refuses what does not fit. An async
-        context manager is entered.
-      patience: seconds in which a settlement must be seen.
+      make: returns a new ledger with the given number of tokens as its limit. It must refuse a reservation
+        that does not fit. An async context manager is entered.
+      patience: seconds within which a settlement must be visible.
 
     Raises:
       AssertionError: a law is broken; the message states it.
@@ -64,7 +64,7 @@ def _reserve(ledger: AnyLedger, tokens: int) -> Awaitable[AnyLease]:
 
 
 async def _fits(ledger: AnyLedger, tokens: int) -> bool:
-    """Whether that much can be reserved now; it is given back."""
+    """Return whether `tokens` can be reserved now. The reservation is given back."""
     try:
         lease = await _reserve(ledger, tokens)
     except BudgetExceeded:
@@ -74,7 +74,7 @@ async def _fits(ledger: AnyLedger, tokens: int) -> bool:
 
 
 async def _left(ledger: AnyLedger, tokens: int, patience: float, law: str) -> None:
-    """Exactly that much is left, once settlements have arrived."""
+    """Assert that exactly `tokens` are left, once settlements have arrived."""
     with anyio.move_on_after(patience):
         while not await _fits(ledger, tokens):  # noqa: ASYNC110  # a remote ledger sets no event
             await anyio.sleep(0.02)
@@ -115,7 +115,7 @@ async def _grows(ledger: AnyLedger, patience: float) -> None:
     assert lease.grow(Estimate(500, 100)), "a lease covers what it holds, split in any way"
     assert not lease.grow(Estimate(TOKENS, 1)), "a lease does not grow beyond the limit"
     await _left(ledger, 400, patience, "growth that fails changes nothing")
-    if lease.grow(Estimate(600, 150)):  # a shared ledger may hold no slack
+    if lease.grow(Estimate(600, 150)):  # a shared ledger may have no slack
         await _left(ledger, 250, patience, "growth counts as reserved")
     lease.settle(Usage(10))
     await _left(ledger, TOKENS - 10, patience, "what a lease has grown by is given back")

@@ -1,4 +1,4 @@
-"""The conformance suite of stores: what every store of branches must do, whatever it stands on."""
+"""`check_store`: the conformance suite of stores, for any database."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ Connect = Callable[[], AbstractAsyncContextManager[Store]]
 async def check_store(connect: Connect, *, shared: bool = True) -> None:
     """Check a store: heads move by compare-and-set, nothing is lost, and no call runs twice.
 
-    Needs no network; branches with random names are left behind. Runs under virtual time if the store uses no
-    thread. Cancelled, it stops.
+    It needs no network. Branches with random names are left behind. It runs under virtual time if the store
+    uses no thread. Cancelled, it stops.
 
     A checkpoint.
 
     Args:
       connect: opens the store; called several times.
-      shared: whether two of them reach the same branches. If not, one is used where two processes would be.
+      shared: whether two stores of `connect` reach the same branches. If not, one store is used for both.
 
     Raises:
-      AssertionError: the store does not hold a promise; the message says which.
+      AssertionError: the store does not keep a promise; the message names it.
     """
     for check in _CHECKS:
         async with connect() as one, _second(connect, one, shared) as two:
@@ -255,7 +255,7 @@ async def _a_lost_call_is_the_callers_decision(one: Store, two: Store, name: str
         assert started is not None, "a claim is not seen"
         assert started.alive, "a run that goes on is taken for dead"
         with anyio.fail_after(30):
-            while len((await _again(there, runs)).unanswered) > 1:  # noqa: ASYNC110  # another process's
+            while len((await _again(there, runs)).unanswered) > 1:  # noqa: ASYNC110  # another process runs
                 await anyio.sleep(0.01)
         await _raises(
             CallTaken,
@@ -317,7 +317,7 @@ class _Runs:
 
         @tool
         async def pay(to: str) -> str:
-            """Pay somebody."""
+            """Make a payment."""
             self.made.append(to)
             if to == self.hang:
                 self.hanging.set()

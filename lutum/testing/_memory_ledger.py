@@ -1,7 +1,7 @@
-"""A shared ledger in memory, for tests: processes are handles on one book, and can be killed.
+"""A shared ledger in memory, for tests. Its processes are handles on one book, and can be killed.
 
-No thread, no server and no clock of its own, so it runs under virtual time. It keeps the rules of
-`lutum.redis.RedisLedger`, and is the model that one is tested against.
+It has no thread, no server and no clock of its own, so it runs under virtual time. It has the rules of
+`lutum.redis.RedisLedger`, and the tests compare `RedisLedger` with it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _Account:
         self.pico = self.pico if limit.cost_usd is None else pico_usd(limit.cost_usd)
 
     def turn(self, now: float) -> None:
-        """Begin the next period, if this one has ended."""
+        """Begin the next period if the current one has ended."""
         if self.limit is None or self.limit.per is None:
             return
         if self.resets is not None and now >= self.resets:
@@ -67,7 +67,7 @@ class _Account:
 
 
 class _Claim:
-    """A reservation in line."""
+    """A reservation in the queue."""
 
     def __init__(self, process: _Process, amount: Amount, accounts: list[_Account]) -> None:
         self.process = process
@@ -79,7 +79,7 @@ class _Claim:
 
 
 class _Process:
-    """One process: whether it lives, and what it holds."""
+    """One process: whether it is alive, and its leases."""
 
     def __init__(self) -> None:
         self.alive = True
@@ -87,7 +87,7 @@ class _Process:
 
 
 class _Book:
-    """What all handles of a ledger share."""
+    """The state that all handles of a ledger share."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
@@ -101,7 +101,7 @@ class _Book:
         return account
 
     def refusal(self, accounts: list[_Account], amount: Amount) -> BudgetExceeded | None:
-        """Why an amount can never be granted."""
+        """Return the error if an amount can never be granted."""
         for account in accounts:
             if account.stopped is not None:
                 what = "the whole ledger" if account.name == _WHOLE else f"{account.name!r}"
@@ -112,7 +112,7 @@ class _Book:
         return None
 
     def serve(self) -> None:
-        """Grant in order of arrival. A claim that is blocked keeps its place on the limit that blocks it."""
+        """Grant in order of arrival. A blocked claim keeps its place on the limit that blocks it."""
         blocked = set[str]()
         for claim in list(self.line):
             if (refusal := self.refusal(claim.accounts, claim.amount)) is not None:
@@ -137,7 +137,7 @@ class _Book:
 
 @final
 class MemoryLease(SharedLease):
-    """An amount of a ledger in memory."""
+    """A reserved amount of a ledger in memory."""
 
     def __init__(self, book: _Book, process: _Process, amount: Amount, accounts: list[_Account]) -> None:
         self._amount: Amount = amount
@@ -146,7 +146,7 @@ class MemoryLease(SharedLease):
         self._book = book
         self._process = process
         self._accounts = accounts
-        self._charge: Usage | None = None  # made when its process was killed
+        self._charge: Usage | None = None  # set when its process was killed
         self._stop: Callable[[BudgetExceeded], None] | None = None
         self._revoked: BudgetExceeded | None = None
 
@@ -189,7 +189,7 @@ class MemoryLease(SharedLease):
             stop(self._revoked)
 
     def _revoke(self, error: BudgetExceeded) -> None:
-        """End the turn that holds the lease."""
+        """End the turn that has the lease."""
         self._revoked = error
         if self._stop is not None:
             self._stop(error)
@@ -198,7 +198,7 @@ class MemoryLease(SharedLease):
         return account in self._accounts
 
     def _reap(self) -> None:
-        """Its process is dead: charge what was sent, release what was not."""
+        """Charge the lease if it was sent, else release it, because its process is dead."""
         cost = Decimal(self._amount.pico) / PICO if self._amount.pico else None
         charge = Usage(self._amount.input, self._amount.output, cost_usd=cost, known="estimated")
         self._charge = charge if self._was_sent else Usage()
@@ -209,7 +209,7 @@ class MemoryLease(SharedLease):
 
 
 class MemoryScope(SharedLedger):
-    """A set of limits of a `MemoryLedger`, taken together or not at all."""
+    """A set of limits of a `MemoryLedger`. A reservation takes from all of them or from none."""
 
     def __init__(
         self, book: _Book, process: _Process, limits: Sequence[Limit], own: Sequence[str], *, wait: bool
@@ -224,12 +224,12 @@ class MemoryScope(SharedLedger):
         book.serve()
 
     async def reserve(self, estimate: Estimate, turn: TurnIdentity) -> MemoryLease:
-        """Take an amount from all limits, or from none. Cancelled, nothing was taken.
+        """Reserve an amount from all limits, or from none. Cancelled, nothing was taken.
 
         A checkpoint.
 
         Raises:
-          BudgetExceeded: it does not fit; `scope` names the limit. Or a limit was stopped.
+          BudgetExceeded: it does not fit, and `scope` names the limit; or a limit was stopped.
           LedgerError: the process was killed.
         """
         await checkpoint()
@@ -252,7 +252,7 @@ class MemoryScope(SharedLedger):
             )
         claim = _Claim(self._process, amount, accounts)
         book.line.append(claim)
-        book.serve()  # it may pass who waits for a limit of its own
+        book.serve()  # it may pass a waiter that is blocked by a limit of its own
         try:
             await claim.event.wait()
         except BaseException:
@@ -269,7 +269,7 @@ class MemoryScope(SharedLedger):
 
     @property
     def state(self) -> LedgerState:
-        """The figures of the first limit, and the smallest remainder of all."""
+        """Return the figures of the first limit, and the smallest remainder of all limits."""
         accounts = [self._book.account(name) for name in (*self._mine, *self._own)]
         tokens, cost = UNLIMITED, None
         for account in accounts:
@@ -291,7 +291,7 @@ class MemoryScope(SharedLedger):
         )
 
     async def stop(self, reason: str) -> None:
-        """End the running turns of all processes that draw on the limits, and refuse new ones.
+        """End the running turns of all processes that use the limits, and refuse new ones.
 
         A checkpoint.
         """
@@ -307,7 +307,7 @@ class MemoryScope(SharedLedger):
         self._book.serve()
 
     async def resume(self) -> None:
-        """Let the limits grant again.
+        """Allow reservations under the limits again.
 
         A checkpoint.
         """
@@ -324,11 +324,11 @@ class MemoryScope(SharedLedger):
 class MemoryLedger(MemoryScope):
     """A shared ledger without a server: `Lutum(adapter, budget=MemoryLedger(Limit("run", tokens=1_000)))`.
 
-    `process()` returns the same ledger as another process sees it, `kill_process()` kills that one.
+    `process()` returns the same ledger as another process sees it, `kill_process()` kills that process.
 
     Args:
-      limits: what everything draws on.
-      on_exhausted: whether a reservation that does not fit is refused or waits in line.
+      limits: the limits of every turn.
+      on_exhausted: whether a reservation that does not fit is refused or waits in the queue.
       clock: seconds since the epoch, for periods.
 
     Raises:
@@ -365,8 +365,8 @@ class MemoryLedger(MemoryScope):
     def kill_process(self) -> None:
         """Kill this process: its sent leases are charged in full, the others released, its waiters end.
 
-        Its turns run on, as those of a process that only was away too long: they cannot grow, and what they
-        settle replaces the charge.
+        Its turns continue, like those of a process that was only paused for too long: they cannot grow, and
+        their settlements replace the charge.
         """
         process = self._process
         process.alive = False
@@ -380,11 +380,11 @@ class MemoryLedger(MemoryScope):
         self._book.serve()
 
     def scope(self, *limits: Limit) -> MemoryScope:
-        """Return a set of limits, taken together with the ledger's own.
+        """Return a set of limits. A reservation also takes from the ledger's own limits.
 
         Raises:
-          BadValue: no limit.
-          UsageError: a limit is one of the whole ledger.
+          BadValue: `limits` is empty.
+          UsageError: a limit belongs to the whole ledger.
         """
         if not limits:
             raise BadValue("limits", "are missing; for the ledger's own limits, use the ledger itself")

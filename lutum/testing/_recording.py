@@ -1,8 +1,8 @@
-"""Frame logs: what turns streamed, kept and played again in any schedule.
+"""Frame logs: the streamed frames of turns, which can be played again in any schedule.
 
-A frame log is the bytes the consumer saw, so a replay shows what was seen live. Where one frame ends is
-timing, not content: compare events. A log is found by the turn's label, the bytes of its request and how
-often both were sent before, so turns may overlap in another order than when they were recorded.
+A frame log contains the bytes that the consumer saw, so a replay is equal to the live turn. Frame boundaries
+depend on timing, not on content: compare events. A log is found by the turn's label, the bytes of its request
+and the number of earlier equal requests, so turns may overlap in another order than in the recording.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ class RecordedFailure(Struct, frozen=True, omit_defaults=True):
 
 
 class FrameLog(Struct, frozen=True):
-    """The frames of one request, in order, with the body that it sent.
+    """The frames of one request, in order, and the body of the request.
 
     Attributes:
-      ended: it ended by itself. Otherwise it failed or was left, and its replay ends there too.
+      ended: whether the stream ended by itself. If not, it failed or was left, and its replay ends there too.
       label: the label of its turn.
-      failure: the error that ended it, if the provider or the network did.
+      failure: the error that ended it, if the provider or the network caused one.
     """
 
     body: bytes
@@ -70,12 +70,12 @@ _decoder = msgspec.msgpack.Decoder(list[FrameLog])
 
 
 def dump_logs(logs: Iterable[FrameLog], path: str | Path) -> None:
-    """Write logs to a file. They hold request bodies and answers, and never a header or a key."""
+    """Write logs to a file. They contain request bodies and answers, but never a header or a key."""
     Path(path).write_bytes(_encoder.encode(list(logs)))
 
 
 def load_logs(path: str | Path) -> list[FrameLog]:
-    """Read what `dump_logs` wrote. Raises BadValue when the file is something else."""
+    """Read a file of `dump_logs`. Raises BadValue if it is another file."""
     try:
         return _decoder.decode(Path(path).read_bytes())
     except msgspec.MsgspecError as exc:
@@ -84,7 +84,7 @@ def load_logs(path: str | Path) -> list[FrameLog]:
 
 @final
 class RecordingAdapter:
-    """Another adapter, with the requests of every turn kept in `logs`."""
+    """An adapter around another one that keeps the requests of every turn in `logs`."""
 
     def __init__(self, adapter: Adapter) -> None:
         self._begun = list[_Recording]()
@@ -92,7 +92,7 @@ class RecordingAdapter:
 
     @property
     def logs(self) -> list[FrameLog]:
-        """The logs of the requests that have ended, in the order in which they began."""
+        """The logs of the finished requests, in the order in which they began."""
         return [one.log for one in self._begun if one.log is not None]
 
     @property
@@ -132,15 +132,15 @@ class RecordingAdapter:
 
 @final
 class ReplayAdapter:
-    """Answers from frame logs, without a network, in any schedule.
+    """An adapter that answers from frame logs, without a network, in any schedule.
 
-    It prepares requests as the adapter that it stands for. A request takes the first unused log with its
-    label and its body. One that has none raises LookupError, which names the label and the JSON path of the
-    first difference. Turns that send equal requests at once need labels: nothing else tells them apart.
+    It prepares requests like the recorded adapter. A request uses the first unused log with its
+    label and its body. If such a log is missing, it raises LookupError with the label and the JSON path of
+    the first difference. Concurrent turns with equal requests need labels, which distinguish them.
 
     Args:
-      adapter: what prepares the requests.
-      logs: what was recorded; logs without labels play for turns without labels.
+      adapter: the adapter that prepares the requests.
+      logs: the recorded logs; logs without labels are played for turns without labels.
       delays: a seed. Requests and pieces then wait for a random number of checkpoints, so that a test can
         show that its program does not depend on the schedule.
     """
@@ -151,7 +151,7 @@ class ReplayAdapter:
 
     @property
     def unused(self) -> list[FrameLog]:
-        """The logs that no request has asked for, in order."""
+        """The logs that no request has used, in order."""
         return list(self._tape.unused.values())
 
     @property
@@ -188,7 +188,7 @@ class ReplayAdapter:
 
 
 class _Tape:
-    """The logs that were not played yet, and where the schedule is shuffled."""
+    """The unused logs, and the random delays."""
 
     def __init__(self, logs: Iterable[FrameLog], chance: random.Random | None) -> None:
         self.unused = dict(enumerate(logs))
@@ -293,11 +293,11 @@ class _Replay:
         return True
 
     async def aclose(self) -> None:
-        """Nothing to close."""
+        """Do nothing: there is nothing to close."""
 
 
 def json_difference(expected: bytes, actual: bytes) -> str:
-    """JSON path of the first value in which two documents differ; `$` when one is no JSON."""
+    """Return the JSON path of the first different value of two documents; `$` if one is not JSON."""
     try:
         pair = msgspec.json.decode(expected), msgspec.json.decode(actual)
     except msgspec.DecodeError:

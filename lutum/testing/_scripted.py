@@ -1,6 +1,6 @@
-"""An adapter that answers from scripts, without a wire: for tests of what you build on turns.
+"""An adapter that answers from scripts, without a wire protocol: for tests of code that uses turns.
 
-For tests of adapters, streams and faults use `WireServer`, which speaks the real protocols.
+To test adapters, streams and faults, use `WireServer`, which uses the real protocols.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ Step = str | Event | BaseException
 
 
 class Script(Struct, frozen=True):
-    """One answer. `CUT` as its last step leaves the turn without a terminal event; an exception as
-    its first is raised before the response begins. `tokens` are those of its turn, with the whole prompt."""
+    """One answer. If its last step is `CUT`, the turn has no terminal event. If its first step is an
+    exception, it is raised before the response begins. `tokens` counts those of its turn, with the prompt."""
 
     steps: tuple[Step, ...]
     usage: Usage | None = None
@@ -67,17 +67,17 @@ CUT = _Cut()
 
 @final
 class ScriptedAdapter:
-    """Answers each request with the next script; `requests` keeps every request it was asked.
+    """An adapter that answers each request with the next script; `requests` keeps every request.
 
-    A script is a `Script`, or just its steps: `ScriptedAdapter([["Hel", "lo"], ["bye", CUT]])`. A text is a
-    piece of the answer, and of its JSON where a value is asked for. All copies of a turn share the queue.
-    When it is empty, a request raises LookupError.
+    A script is a `Script`, or only its steps: `ScriptedAdapter([["Hel", "lo"], ["bye", CUT]])`. A text is a
+    piece of the answer; in a structured turn, it is a piece of the JSON. All copies of a turn share the
+    queue. When the queue is empty, a request raises LookupError.
 
-    For turns that overlap give a function of the request instead, `ScriptedAdapter(lambda request: [...])`:
-    it returns the script of that request, whatever the order in which requests arrive.
+    For overlapping turns give a function of the request instead, `ScriptedAdapter(lambda request: [...])`.
+    It returns the script of that request, in whatever order the requests arrive.
 
     Raises:
-      BadValue: a script is malformed; the field says which, and the step.
+      BadValue: a script is malformed; the field names the script and the step.
     """
 
     name = "scripted"
@@ -134,7 +134,7 @@ class ScriptedAdapter:
         return None
 
     async def aclose(self) -> None:
-        """Nothing to close.
+        """Do nothing: there is nothing to close.
 
         Not a checkpoint.
         """
@@ -157,7 +157,7 @@ MockLlmAdapter = ScriptedAdapter
 
 @final
 class ScriptedExchange:
-    """One script, played a step a piece."""
+    """One script, played one step at a time."""
 
     def __init__(self, adapter: ScriptedAdapter, prepared: Prepared) -> None:
         self.response: Response | None = None
@@ -193,7 +193,7 @@ class ScriptedExchange:
         return True
 
     async def aclose(self) -> None:
-        """Nothing to close."""
+        """Do nothing: there is nothing to close."""
 
     def _said(self, text: str) -> Event:
         return TextDelta(text) if self._prepared.request.output is None else StructuredDelta(text)
@@ -210,7 +210,7 @@ def _is_iterable(value: object) -> bool:
 
 
 def _check(field: str, steps: Sequence[object]) -> None:
-    """Raise BadValue for a step that nothing can play, or that comes after the end."""
+    """Raise BadValue if a step has an unknown type, or comes after the end."""
     for i, step in enumerate(steps):
         where = f"{field}[{i}]"
         if isinstance(step, StructuredReady):
@@ -242,7 +242,7 @@ def _script(script: Script | Sequence[Step | _Cut], field: str) -> tuple[Step | 
 
 
 def _collect(items: list[ViewItem], event: Event) -> None:
-    """Fold an event into the view; adjacent deltas of one kind are one item."""
+    """Add an event to the view; adjacent deltas of one kind become one item."""
     match event:
         case TextDelta(text=text) | StructuredDelta(json=text):
             new: ViewItem = TextItem(text)

@@ -1,7 +1,7 @@
 """Time that jumps instead of passing, on both backends.
 
-No worker thread and no real socket may run under virtual time: the clock leaps while the kernel is
-still delivering. Use `WireServer.connect`, or `WireServer.transport()` for an httpx client.
+No worker thread and no real socket may run under virtual time, because the clock would jump while the kernel
+still delivers data. Use `WireServer.connect`, or `WireServer.transport()` for an httpx client.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any, Literal
 
 
 def virtual_time(backend: Literal["trio", "asyncio"] | str) -> dict[str, Any]:
-    """The `backend_options` under which `anyio.run` and the anyio pytest plugin never wait.
+    """Return the `backend_options` under which `anyio.run` and the anyio pytest plugin never wait.
 
     Raises:
       ValueError: the backend is neither `trio` nor `asyncio`.
     """
     if backend == "trio":
-        from trio.testing import MockClock  # only who asks for trio pays for it
+        from trio.testing import MockClock  # loaded for the trio backend only
 
         return {"clock": MockClock(autojump_threshold=0)}
     if backend == "asyncio":
@@ -28,7 +28,7 @@ def virtual_time(backend: Literal["trio", "asyncio"] | str) -> dict[str, Any]:
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Asked to wait for a timer with no file ready, it moves the clock there and returns."""
+    """A selector that advances the clock to the next timer and returns, instead of waiting for it."""
 
     now = 0.0
 
@@ -38,7 +38,7 @@ class _JumpingSelector(selectors.DefaultSelector):
             return ready
         if timeout is None:
             return super().select(None)
-        # At least one step of a float: far from 0, a short timeout would leave the clock where it is.
+        # At least one step of a float: far from 0, adding a short timeout would not change the clock.
         self.now = max(self.now + timeout, math.nextafter(self.now, math.inf))
         return []
 

@@ -1,13 +1,13 @@
-"""Hypothesis strategies for what goes through lutum, and the laws that must hold for it.
+"""Hypothesis strategies for lutum's values, and laws that these values keep.
 
 For property tests of your own code: your storage of transcripts, your tool loop, your consumer of events,
-your adapter. Needs hypothesis: `pip install "lutum[testing]"`. Nothing else in lutum imports this module.
+your adapter. Needs hypothesis: `pip install "lutum[testing]"`. No other module of lutum imports this one.
 
     @given(strategies.transcripts())
     def test_my_table(transcript):
         strategies.check_replay(transcript, save=my_table.insert, load=my_table.fetch)
 
-The laws are plain functions that raise AssertionError; they need no test framework, and no hypothesis data.
+The laws are plain functions that raise AssertionError. They need no test framework and no data of hypothesis.
 """
 
 from __future__ import annotations
@@ -75,13 +75,13 @@ I = TypeVar("I")
 
 _PNG = b"\x89PNG\r\n\x1a\n" + bytes.fromhex("0000000d49484452000000010000000108060000001f15c489")
 
-# What breaks line-based files and hand-written JSON: line ends of every kind, quotes, NUL, astral letters.
+# Text that breaks line-based files and hand-written JSON: all line ends, quotes, NUL, astral letters.
 _AWKWARD = st.sampled_from(
     ["\n", "\r\n", "\u2028", "\x00", '"', "\\", "\\u0000", "\ufeff", "é", "🦀", "</s>"]
 )
 _texts = st.text(_letters, max_size=12)
 _text = st.lists(_texts | _AWKWARD, min_size=1, max_size=4).map("".join)
-_words = _text.map(lambda text: "word " + text)  # for where a provider refuses blank text
+_words = _text.map(lambda text: "word " + text)  # for places where a provider refuses blank text
 _names = st.from_regex(r"[a-z][a-z0-9_]{0,11}", fullmatch=True)
 _lexemes = st.sampled_from(
     ["0", "-0", "1e2", "1.0", "1E+2", "0.10", "12345678901234567890123", "true", "null", "[]"]
@@ -118,10 +118,10 @@ _extras: st.SearchStrategy[list[Event]] = st.lists(
 
 @st.composite
 def transcripts(draw: st.DrawFn, adapter: Adapter | None = None, *, max_turns: int = 4) -> Transcript:
-    """Transcripts with every kind of item and part, and no call without its result.
+    """Generate transcripts with every kind of item and part, in which every call has a result.
 
-    With `adapter`, conversations that it can send: its own turns and those of others, no raw JSON, and a
-    user message or a tool result at the end.
+    With `adapter`, generate conversations that it can send: turns of this and of other adapters, no raw JSON,
+    and a user message or a tool result at the end.
     """
     ids = (f"call_{i}" for i in count(1))
     items = list[Item](draw(st.lists(_messages(("system", "developer"), adapter), max_size=2)))
@@ -145,10 +145,10 @@ def transcripts(draw: st.DrawFn, adapter: Adapter | None = None, *, max_turns: i
 
 @st.composite
 def turns(draw: st.DrawFn, adapter: Adapter) -> CommittedTurn:
-    """Committed turns that `adapter` might have made: of text, reasoning and calls.
+    """Generate committed turns that `adapter` might have made: text, reasoning and calls.
 
-    For lutum's adapters the wire is of their dialect. For another it is some JSON: enough for storage,
-    not for its `prepare`.
+    For lutum's adapters the wire has their protocol. For another adapter it is arbitrary JSON: enough for
+    storage, but not for the adapter's `prepare`.
     """
     ids = (f"call_{i}" for i in count(1))
     return draw(_turns(adapter.name, adapter.scope, ids, anything=False))
@@ -156,9 +156,9 @@ def turns(draw: st.DrawFn, adapter: Adapter) -> CommittedTurn:
 
 @st.composite
 def event_streams(draw: st.DrawFn, adapter: Adapter) -> list[Event]:
-    """The events of a completed turn, in an order and in pieces in which they might come.
+    """Generate the events of a completed turn, in a possible order and possible pieces.
 
-    `ScriptedAdapter([events[1:]])` streams them; it begins by itself.
+    `ScriptedAdapter([events[1:]])` streams them; it sends the first event itself.
     """
     turn = draw(turns(adapter))
     events = list[Event]()
@@ -182,7 +182,7 @@ def event_streams(draw: st.DrawFn, adapter: Adapter) -> list[Event]:
 
 @st.composite
 def chunkings(draw: st.DrawFn, data: bytes) -> list[bytes]:
-    """Ways to cut `data`: whole, byte by byte, anywhere; some pieces may be empty."""
+    """Generate ways to cut `data`: whole, byte by byte, anywhere; some pieces may be empty."""
     if draw(st.integers(0, 7)) == 0:
         return [data[i : i + 1] for i in range(len(data))]
     cuts = sorted(draw(st.lists(st.integers(0, len(data)), max_size=8)))
@@ -191,10 +191,10 @@ def chunkings(draw: st.DrawFn, data: bytes) -> list[bytes]:
 
 @st.composite
 def tool_rounds(draw: st.DrawFn, toolset: Toolset[I]) -> ToolRound[I]:
-    """Rounds of one to four calls of `toolset`, some of which are issues that no tool can run.
+    """Generate rounds of one to four calls of `toolset`, some of which are issues that no tool can run.
 
-    Inputs are made from the tools' JSON schemas. `round.base` is the transcript the turn was made on:
-    `Session(llm, round.base)` can commit it.
+    Inputs are made from the tools' JSON schemas. `round.base` is the transcript before the turn:
+    `Session(llm, round.base)` can commit the round.
     """
     calls = list[ToolCallItem]()
     for i in range(draw(st.integers(1, 4))):
@@ -231,14 +231,14 @@ def check_replay(
     load: Callable[[Any], Transcript] = Transcript.load,
     adapter: Adapter | None = None,
 ) -> None:
-    """What was saved and loaded is the same, to the byte, and goes out as the same request.
+    """Check that a value is the same after saving and loading, to the byte, and is sent as the same request.
 
-    A turn is put into a small transcript with results for its calls. `save` returns whatever `load`
-    takes: bytes, a row's id, a path. With `adapter`, which must be able to send the transcript, the
+    A turn is put into a small transcript with results for its calls. `save` may return any value that `load`
+    accepts: bytes, a row's id, a path. With `adapter`, which must be able to send the transcript, the
     requests are compared too.
 
     Raises:
-      AssertionError: an item, the digest, the dump or the request is another.
+      AssertionError: an item, the digest, the dump or the request differs.
       TranscriptError: raised by `load`.
     """
     before = subject if isinstance(subject, Transcript) else _around(subject)
@@ -260,15 +260,15 @@ def check_replay(
 
 
 def check_prefix(adapter: Adapter, requests: Iterable[TurnRequest]) -> None:
-    """Requests only grow: each is a prefix of the next, but for those whose turn says why it is not exact.
+    """Check that each request begins with the previous one, unless its turn has a reason to be inexact.
 
-    `requests` are those of one conversation whose turns were committed, in order, such as
-    `ScriptedAdapter.requests` holds them. One for which the adapter gives an `inexact_reason` is left out,
-    and its neighbours are still compared. Also checks that preparing is a function: twice gives the
-    same bytes.
+    `requests` are those of one conversation whose turns were committed, in order, as
+    `ScriptedAdapter.requests` keeps them. A request for which the adapter gives an `inexact_reason` is
+    skipped, and its neighbours are compared with each other. Also checks that preparing a request twice
+    gives the same bytes.
 
     Raises:
-      AssertionError: a request changes, with no reason, what an earlier one sent; names the JSON path.
+      AssertionError: a request changes earlier content without a reason; names the JSON path.
     """
     earlier: Prepared | None = None
     for number, request in enumerate(requests):
@@ -285,14 +285,15 @@ def check_prefix(adapter: Adapter, requests: Iterable[TurnRequest]) -> None:
 
 
 def check_rounds(items: Iterable[Item]) -> None:
-    """Every call has its one result where the providers want it.
+    """Check that every call has exactly one result, in the place that the providers require.
 
-    The Messages API wants a result for every `tool_use` in the very next message, and no other (Claude
-    docs, "Implement tool use"); the Chat API wants every `tool_call_id` answered before any other message
-    (OpenAI docs, "Function calling"). A result that brings its call's name and arguments stands for both.
+    The Messages API requires a result for every `tool_use` in the very next message, and no other (Claude
+    docs, "Implement tool use"). The Chat API requires an answer to every `tool_call_id` before any other
+    message (OpenAI docs, "Function calling"). A result with its call's name and arguments counts as both.
 
     Raises:
-      AssertionError: a call without a result, a result without a call, or two of one; names the item.
+      AssertionError: a call without a result, a result without a call, or two results of one call; names the
+        item.
     """
     waiting = dict[str, int]()
     seen = set[str]()
@@ -325,7 +326,7 @@ def _first(waiting: Mapping[str, int]) -> int:
 
 
 def _around(turn: CommittedTurn) -> Transcript:
-    """The shortest conversation that a provider takes with this turn in it."""
+    """Return the shortest conversation with this turn that a provider accepts."""
     before = Transcript([Message("user", (Text("Go on."),)), turn])
     for call in turn.tool_calls:
         before = before.append(ToolResult(call.id, (Text("done"),)))
@@ -342,7 +343,7 @@ def _differs(a: bytes, b: bytes) -> int:
 
 @st.composite
 def _cut(draw: st.DrawFn, text: str) -> list[str]:
-    """Non-empty pieces that make `text`; no delta says nothing."""
+    """Return non-empty pieces that join to `text`."""
     cuts = sorted(draw(st.sets(st.integers(1, len(text) - 1), max_size=3))) if len(text) > 1 else []
     return [text[a:b] for a, b in pairwise([0, *cuts, len(text)]) if a < b]
 
@@ -420,7 +421,7 @@ def _turns(draw: st.DrawFn, name: str, scope: str, ids: Iterator[str], *, anythi
 
 @st.composite
 def _blocks(draw: st.DrawFn, kind: str, ids: Iterator[str]) -> tuple[str, ViewItem | None]:
-    """A content block as the Messages API writes it, with the view's item that it is."""
+    """Return a content block as the Messages API writes it, and the same content as an item of the view."""
     match kind:
         case "text":
             text = draw(_words)
@@ -474,7 +475,7 @@ def _decodes(toolset: Toolset[I], name: str, arguments: str) -> bool:
     try:
         tool.decode(arguments)
     except msgspec.MsgspecError:
-        return False  # the schema says less than the type
+        return False  # the type is stricter than the schema
     return True
 
 

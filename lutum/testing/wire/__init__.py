@@ -1,9 +1,9 @@
 """A model provider in the test process: real protocols, over a loopback socket or in memory.
 
-_script    what to answer: parts, chunking, faults        values
-_plan      rendered events and faults -> what to write    PURE
+_script    answers: parts, chunking, faults               values
+_plan      rendered events and faults become a plan       no I/O, no clock, no tasks
 _dialect   the interface of a protocol                    _claude, with _claude_check and _claude_sign
-_server    scripts, the request log, the listener         _socket and _memory carry plans out
+_server    scripts, the request log, the listener         _socket and _memory execute the plans
 """
 
 from lutum.testing.wire._claude_check import check_claude_request

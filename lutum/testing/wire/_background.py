@@ -1,4 +1,4 @@
-"""A task that belongs to no block, so that a fixture may start it in one task and stop it in another."""
+"""A task outside any block, so that a fixture may start it in one task and stop it in another."""
 
 import sys
 from collections.abc import Awaitable, Callable
@@ -14,7 +14,7 @@ __all__ = ["Background"]
 class Background:
     """One task of the running event loop.
 
-    pytest-asyncio runs the two halves of a fixture in two tasks, where a task group could not be left.
+    pytest-asyncio runs the two halves of a fixture in two tasks, so a fixture cannot use a task group.
     """
 
     def __init__(self, run: Callable[[], Awaitable[None]]) -> None:
@@ -22,10 +22,10 @@ class Background:
         self._scope = anyio.CancelScope()
         self._ended = anyio.Event()
         self._failure: BaseException | None = None
-        self._task: object = None  # asyncio keeps none of its own
+        self._task: object = None  # asyncio itself has only weak references to tasks
 
     def start(self) -> None:
-        """Start it in the running loop."""
+        """Start it in the current loop."""
         if type(current_token().native_token).__module__.partition(".")[0] == "trio":
             trio: Any = sys.modules["trio"]
             trio.lowlevel.spawn_system_task(self._hold, name="lutum wire server")
@@ -44,9 +44,9 @@ class Background:
             self._ended.set()
 
     async def stop(self) -> None:
-        """End it and wait for its end, which a cancellation does not cut short. Raises what it raised.
+        """Stop the task and wait for its end, even if cancelled. Raises the exception of the task.
 
-        A native cancellation on asyncio gets through the shield; the second one ends the wait.
+        On asyncio a native cancellation passes through the shield; the second one ends the wait.
 
         A checkpoint only if it has to wait.
         """

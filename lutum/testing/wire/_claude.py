@@ -1,8 +1,8 @@
 """The Claude dialect: `/v1/messages` and `/v1/messages/count_tokens`, streamed or not.
 
-Checked by `_claude_check` and, for thinking that comes back, by `_claude_sign`. Two members of usage are
-made up, but plausible and the same on every run: the input is a quarter of the request's bytes, the
-output at least the number of deltas.
+Requests are checked by `_claude_check`, and thinking that comes back by `_claude_sign`. Two members of usage
+are invented, but plausible and the same on every run: the input is a quarter of the request's bytes, and the
+output is at least the number of deltas.
 """
 
 import json
@@ -44,7 +44,7 @@ __all__ = ["ClaudeDialect", "check_claude_head", "claude_error", "claude_status_
 
 _BINDING_BETA: Final = "thinking-binding-controls-2026-08-01"
 
-# The errors page of the provider's docs.
+# From the errors page of the provider's docs.
 _STATUS_OF: Final = {
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -60,12 +60,12 @@ _STATUS_OF: Final = {
 }
 _TYPE_OF: Final = {status: name for name, status in _STATUS_OF.items()}
 
-# What the recorded streams show: tool arguments arrive a few characters at a time.
+# As in the recorded streams: tool arguments arrive a few characters at a time.
 _ARGUMENT_PIECE: Final = 8
 
 
 def check_claude_head(request: WireRequest, api_key: str | None) -> WireError | None:
-    """Refuse a request that does not bring the key, or names no version."""
+    """Refuse a request without the key or without a version."""
     if api_key is not None:
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
         given = request.headers.get("x-api-key") or bearer
@@ -86,21 +86,21 @@ def claude_error(request: WireRequest, error: WireError) -> bytes:
 
 
 def claude_type_of(status: int) -> str:
-    """The type of the errors of a status."""
+    """Return the error type of a status."""
     return _TYPE_OF.get(status, "api_error" if status >= 500 else "invalid_request_error")
 
 
 def claude_status_of(error_type: str) -> int:
-    """The status of the errors of a type."""
+    """Return the status of an error type."""
     return _STATUS_OF.get(error_type, 500)
 
 
 @final
 class ClaudeDialect:
-    """Speaks the Messages API.
+    """The dialect of the Messages API.
 
-    With `signing`, thinking blocks are signed and must come back unchanged; with `bind_prefix`, also
-    behind everything they were made behind, whatever the model.
+    With `signing`, thinking blocks are signed and must come back unchanged. With `bind_prefix`, they must
+    also come back after the same content, for every model.
     """
 
     def __init__(self, *, signing: bool = True, bind_prefix: bool = True, api_key: str | None = None) -> None:
@@ -182,7 +182,7 @@ class ClaudeDialect:
 
 @final
 class _Rendering:
-    """One reply on its way into events and into the blocks of the final message."""
+    """One reply while it is rendered into events and into the blocks of the final message."""
 
     def __init__(self, request: WireRequest, reply: Reply, prefix: Prefix | None) -> None:
         self._request = request
@@ -219,7 +219,7 @@ class _Rendering:
             message = self._message(usage) | closing
             message["content"] = [msgspec.Raw(block) for block in self._final]
             return Rendered([*steps, msgspec.json.encode(message)], stream=False)
-        # The figure in `message_start` counts what was sampled by then, and grows to the final one.
+        # The figure in `message_start` counts the tokens sampled so far, and grows to the final one.
         message = self._message(usage | {"output_tokens": min(1, usage["output_tokens"])})
         start = _event({"type": "message_start", "message": message})
         final = {name: usage[name] for name in usage if name not in _ONLY_IN_START}
@@ -263,7 +263,7 @@ class _Rendering:
         return usage | dict(self._reply.usage)
 
     def _block(self, part: Say | Think | RedactedThink | Call | Block) -> None:
-        """Render one block: its start, its deltas, its stop; and what it amounts to."""
+        """Render one block: its start, its deltas, its stop; and the finished block."""
         number = len(self._final)
         flow: list[bytes | Item]
         match part:
@@ -330,7 +330,7 @@ class _Rendering:
     def _sign(self, text: str) -> str:
         if self._prefix is not None:
             return self._prefix.sign(text)
-        return "c2lnbmF0dXJl"  # without signing any text will do, as long as it is base64
+        return "c2lnbmF0dXJl"  # without signing any base64 text is valid
 
     def _extend_prefix(self, block: bytes) -> None:
         if self._prefix is None:
@@ -340,12 +340,12 @@ class _Rendering:
             self._prefix.add("assistant", canonical(block))
 
 
-# The stream's last word on usage leaves these out (the SDK's MessageDeltaUsage).
+# The last usage of the stream leaves these out (the SDK's MessageDeltaUsage).
 _ONLY_IN_START: Final = ("cache_creation", "service_tier", "inference_geo", "speed")
 
 
 def _split(pieces: tuple[Any, ...]) -> Iterator[Any]:
-    """Give pieces as they are, a single one word by word, each word with the space before it."""
+    """Return several pieces unchanged; split a single one into words, each with the space before it."""
     if len(pieces) != 1 or not isinstance(pieces[0], str):
         yield from pieces
         return
@@ -356,7 +356,7 @@ def _split(pieces: tuple[Any, ...]) -> Iterator[Any]:
 
 
 def _arguments(given: Mapping[str, Any] | str | tuple[str, ...]) -> Iterator[str]:
-    """Give the arguments in the pieces they arrive in; the first is empty, as the API's is."""
+    """Return the arguments in the pieces in which they arrive. The first is empty, as in the API."""
     if isinstance(given, tuple):
         yield from given
         return
@@ -388,7 +388,7 @@ _RawObject = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def _folded(start: bytes, deltas: list[bytes]) -> bytes:
-    """Give the block that the non-stream answer would hold, every untouched member as written."""
+    """Return the block of the non-stream answer. Members without a delta are copied as written."""
     if not deltas:
         return start
     block: dict[str, Any] = dict(_RawObject.decode(start))
@@ -406,7 +406,7 @@ def _folded(start: bytes, deltas: list[bytes]) -> bytes:
             case "citations_delta":
                 citations.append(delta["citation"])
             case _:
-                # signature_delta, compaction_delta and their like replace the members they name.
+                # signature_delta, compaction_delta and similar deltas replace the members that they name.
                 block |= {name: value for name, value in delta.items() if name != "type"}
     for name, pieces in texts.items():
         text = "".join(pieces)
@@ -420,7 +420,7 @@ def _folded(start: bytes, deltas: list[bytes]) -> bytes:
 
 
 def _object_or_empty(text: str) -> Any:
-    """Arguments that are not one JSON object go back as `{}`: the protocol has no other way."""
+    """Return the arguments, or `{}` if they are not one JSON object: the protocol allows only objects."""
     try:
         _RawObject.decode(text)
     except msgspec.MsgspecError:

@@ -1,7 +1,7 @@
 """Claude's Message Batches: `POST /v1/messages/batches`, its status, and its results as JSON lines.
 
-Each entry is answered as a request of its own, from the scripts, when the batch is made. The batch says
-that it is in progress for the first questions.
+Each entry is answered from the scripts, as a separate request, when the batch is created. The first status
+requests report that the batch is in progress.
 """
 
 import re
@@ -39,7 +39,7 @@ class _ClaudeBatch(msgspec.Struct):
 
 @final
 class ClaudeBatchesDialect:
-    """Speaks the Message Batches API; `polls` questions after a status find it in progress."""
+    """The dialect of the Message Batches API. The first `polls` status requests report `in_progress`."""
 
     def __init__(self, run: Run, *, polls: int, api_key: str | None = None) -> None:
         self._run = run

@@ -1,8 +1,9 @@
-"""PURE: would the Messages API take this request? Written from the provider's rules, not from lutum.
+"""The Messages API's checks of a request, from the provider's rules, not from lutum's code.
 
-One function a rule; each raises at the first place that breaks it, with a message that begins with the
-path, as the API's do. The shape (members, their types) is checked first, so that rules need not.
-Messages quote the API where its text is known from its docs or from recorded errors.
+No I/O, no clock, no tasks. There is one function for each rule. Each raises at the first violation, with a
+message that begins with the path, as the API's messages do. The shape (members and their types) is checked
+first, so that rules can rely on it. Messages quote the API if its text is known from its docs or from
+recorded errors.
 """
 
 from collections.abc import Collection
@@ -31,17 +32,17 @@ __all__ = ["check_claude_request"]
 
 _BINDING: Final = "thinking-binding-controls-2026-08-01"
 _DISPLAY_UPDATES: Final = "thinking-display-updates-2026-08-18"
-_FIRST_STRICT_VERSION: Final = "2026-10-21"  # the API version that has no sampling parameters
+_FIRST_STRICT_VERSION: Final = "2026-10-21"  # the API version without sampling parameters
 _NEVER_CACHED: Final = frozenset({"thinking", "redacted_thinking", "fallback", "mcp_tool_listing"})
 
 
 def check_claude_request(
     body: object, *, betas: Collection[str] | None = None, version: str = "2023-06-01", counting: bool = False
 ) -> WireError | None:
-    """Check a request body, parsed or as bytes: None if the API would take it, else its refusal.
+    """Check a request body, parsed or as bytes. Return None if the API would accept it, else its refusal.
 
-    `betas` are the values of the `anthropic-beta` header; without them no beta is missed. `counting`
-    checks it for `/v1/messages/count_tokens`. Signatures are not checked here: they need a server.
+    `betas` are the values of the `anthropic-beta` header; None means that no beta is required. `counting`
+    checks it for `/v1/messages/count_tokens`. Signatures are not checked here, because they need a server.
     """
     try:
         request = shape(body, Counted if counting else Request)
@@ -95,7 +96,7 @@ def _check_thinking(request: Counted, betas: Betas) -> None:
 
 
 def _check_turn_starts_with_thinking(request: Counted) -> None:
-    """With a manual budget, an assistant turn that goes on must have begun with thinking."""
+    """Check that, with a manual budget, a continued assistant turn began with thinking."""
     number = len(request.messages) - 1
     if request.messages[number].role == "user":
         if not any(block.get("type") == "tool_result" for block in request.messages[number].blocks()):
@@ -185,7 +186,7 @@ def _check_model(request: Counted) -> None:
 
 
 def _is_prefill(messages: list[ClaudeMessage]) -> bool:
-    """An assistant message at the end, unless it is a paused turn that goes on with a server's tool."""
+    """Return whether the last message is the assistant's, unless it is a paused turn with a server tool."""
     last = messages[-1]
     if last.role != "assistant" or not last.blocks():
         return last.role == "assistant"

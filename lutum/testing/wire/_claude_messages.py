@@ -1,4 +1,4 @@
-"""PURE: the Messages API's rules for messages: their blocks, the pairing of calls, late system messages."""
+"""The Messages API's rules for messages: blocks, pairing of calls, late system messages. No I/O."""
 
 import re
 from typing import Final
@@ -25,7 +25,7 @@ _USER_BLOCKS: Final = frozenset(
     {"text", "image", "document", "search_result", "tool_result", "container_upload"}
 )
 _SYSTEM_BLOCKS: Final = frozenset({"text", "tool_addition", "tool_removal"})
-# Of assistant blocks only these are refused: what the provider sends may come back, and it sends new kinds.
+# Only these assistant blocks are refused: the provider's own blocks may come back, and it adds new kinds.
 _NEVER_ASSISTANT: Final = frozenset(
     {"tool_result", "image", "search_result", "tool_addition", "tool_removal"}
 )
@@ -112,7 +112,7 @@ def _check_text(path: str, block: Object) -> None:
 
 
 def check_pairing(request: Counted) -> None:
-    """Each call of an assistant turn is answered once, first thing in the user turn right behind it.
+    """Check that each call of an assistant turn is answered once, first in the user turn right after it.
 
     Consecutive messages of one role are one turn.
     """

@@ -1,7 +1,7 @@
-"""What each Claude model takes, as far as a request can be refused for it.
+"""The rules of each Claude model: the options that it refuses.
 
 From the provider's pages "Thinking", the "What's new" page of each model, and "Mid-conversation system
-messages"; a model that no row names is held to no rule here.
+messages". A model without a row has no rules here.
 """
 
 from typing import Final, final
@@ -30,7 +30,7 @@ _ANY = frozenset({"adaptive", "enabled", "disabled"})
 _BUDGETED = frozenset({"enabled", "disabled"})
 _BETWEEN = frozenset({"adaptive", "between_tools"})
 
-# The longest prefix counts.
+# The longest matching prefix counts.
 _RULES: Final = {
     "claude-fable-5-1": ModelRules(_ADAPTIVE, forced_tools=False),
     "claude-fable-5-2": ModelRules(_ADAPTIVE, forced_tools=False),
@@ -54,6 +54,6 @@ _RULES: Final = {
 
 
 def model_rules(model: str) -> ModelRules | None:
-    """Give the rules of a model, dated or not; None if nothing is known of it."""
+    """Return the rules of a model, with or without a date; None if the model is unknown."""
     prefixes = [prefix for prefix in _RULES if model.startswith(prefix)]
     return _RULES[max(prefixes, key=len)] if prefixes else None

@@ -1,4 +1,4 @@
-"""The shape of a Claude request, and what the rules over it share."""
+"""The shape of a Claude request, and helpers that its rules share."""
 
 import re
 from collections.abc import Collection, Iterator
@@ -42,7 +42,7 @@ class ClaudeMessage(msgspec.Struct, forbid_unknown_fields=True):
     output_config: OutputConfig | UnsetType = UNSET
 
     def blocks(self) -> list[Object]:
-        """The content as blocks, a string as the one text block it stands for."""
+        """The content as blocks; a string becomes one text block."""
         if isinstance(self.content, str):
             return [{"type": "text", "text": self.content}] if self.content else []
         return self.content
@@ -69,7 +69,7 @@ class ClaudeThinking(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Counted(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What `/v1/messages/count_tokens` takes."""
+    """The members that `/v1/messages/count_tokens` accepts."""
 
     model: str
     messages: list[ClaudeMessage]
@@ -87,7 +87,7 @@ class Counted(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 @final
 class Request(Counted, forbid_unknown_fields=True, kw_only=True):
-    """What `/v1/messages` takes."""
+    """The members that `/v1/messages` accepts."""
 
     max_tokens: int
     stream: bool = False
@@ -147,7 +147,7 @@ def _path(*names: str) -> str:
 
 
 def objects(value: Any) -> list[Object]:
-    """The blocks of a content that may be a string or absent."""
+    """Return the blocks of a content that may be a string or absent."""
     return [item for item in value if is_object(item)] if is_array(value) else []
 
 
@@ -158,5 +158,5 @@ def blocks_of(request: Counted) -> Iterator[tuple[str, ClaudeMessage, Object]]:
 
 
 def effort_only(message: ClaudeMessage) -> bool:
-    """A system message that says nothing, only `output_config`: it renders nothing and may stand anywhere."""
+    """Return whether a system message has only `output_config`: it has no text and is allowed anywhere."""
     return message.role == "system" and message.output_config is not UNSET and not message.blocks()

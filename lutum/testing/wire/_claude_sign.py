@@ -1,13 +1,13 @@
-"""PURE: thinking signatures of the Claude dialect, and whether those that come back still stand.
+"""Thinking signatures of the Claude dialect, and the check of those that come back. No I/O.
 
 Follows "Preserved thinking" and "Prefix checks" of the provider's docs. A signature covers three things:
 the block's own text; the model; and the prefix, which is the canonical JSON of `system`, `tools` and of
-every earlier block with its role, one flat sequence whatever the message boundaries. `cache_control` is
-left out of it, and so is what answers have and requests need not or must not: text blocks without a
-non-space character, `citations` that are null or empty, and in a citation `file_id` and what is null.
+every earlier block with its role, as one flat sequence without message boundaries. The prefix excludes
+`cache_control`, and members of answers that requests may or must leave out: text blocks without a
+non-space character, `citations` that are null or empty, and in a citation `file_id` and null members.
 
-Thinking blocks are no part of the prefix, since a leading run of them may be removed; instead each one
-names the one before it, which finds a block that is missing or moved between others.
+Thinking blocks are not part of the prefix, because the first of them may be removed. Instead each one
+contains the digest of the previous one, which detects a block that was removed or moved between others.
 """
 
 import base64
@@ -31,7 +31,7 @@ _THINKING = ("thinking", "redacted_thinking")
 
 @final
 class Finding(msgspec.Struct, frozen=True):
-    """A thinking block that does not stand: where, why, and of what kind it is."""
+    """An invalid thinking block: its place, the reason, and its type."""
 
     path: str
     reason: str
@@ -39,7 +39,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def canonical(text: bytes | str) -> bytes:
-    """Write JSON so that equal values are equal bytes; numbers keep their lexemes."""
+    """Write JSON so that equal values give equal bytes; numbers keep their digits."""
     value = json.loads(text, parse_float=_lexeme)
     return json.dumps(_bare(value), sort_keys=True, separators=(",", ":")).encode()
 
@@ -49,7 +49,7 @@ def _lexeme(number: str) -> dict[str, str]:
 
 
 def _bare(block: Any) -> Any:
-    """Leave `cache_control` out, where the protocol has one: not in a tool's input or schema."""
+    """Remove `cache_control` where the protocol has one, but not from a tool's input or schema."""
     if is_array(block):
         return [_bare(item) for item in block]
     if not is_object(block):
@@ -72,7 +72,7 @@ def _cited(citation: Any) -> Any:
 
 @final
 class Prefix:
-    """What stands before a place in a conversation: `add` blocks in order, `sign` and `verify` thinking."""
+    """The content before a place in a conversation. `add` blocks in order, `sign` and `verify` thinking."""
 
     def __init__(self, model: str, *, bound: bool) -> None:
         self._model = model
@@ -81,18 +81,18 @@ class Prefix:
         self._last = b""
 
     def add(self, role: str, block: bytes) -> None:
-        """Count one block, canonical JSON, into the prefix."""
+        """Add one block, as canonical JSON, to the prefix."""
         self._digest.update(b"%b\0%d\0%b" % (role.encode(), len(block), block))
 
     def sign(self, text: str) -> str:
-        """Sign a thinking block that stands here, and count it as the last one."""
+        """Sign a thinking block at this place, and remember it as the last one."""
         own = _own(self._model, text, self._last)
         signature = msgspec.msgpack.encode((self._model, own, self._last, self._place()))
         self._last = own
         return base64.b64encode(signature).decode()
 
     def verify(self, text: str, signature: str, reader: str, *, first: bool) -> str | None:
-        """Say why the block does not stand here, None if it does: "signature" or a reason code."""
+        """Return None if the block is valid at this place, else "signature" or a reason code."""
         try:
             raw = base64.b64decode(signature, validate=True)
             model, own, last, place = msgspec.msgpack.decode(raw, type=tuple[str, bytes, bytes, bytes])
@@ -123,10 +123,11 @@ _NEWEST = ("claude-fable-5-1", "claude-fable-5-2", "claude-mythos-5-1", "claude-
 
 
 def reads(reader: str, writer: str) -> bool:
-    """Say whether a model can read another's thinking, for the pairs that the docs name.
+    """Return whether a model can read another model's thinking, for the pairs in the docs.
 
-    Those of the newest family read each other's, and all but theirs is readable to them; what Haiku 5.5
-    wrote is readable everywhere. Of any other two models nothing is said, and they do not.
+    Models of the newest family read each other's thinking and that of all others, but no other model reads
+    theirs. Every model reads the thinking of Haiku 5.5. For other pairs, which the docs do not mention, the
+    answer is False.
     """
     if reader == writer:
         return True
@@ -138,7 +139,7 @@ def reads(reader: str, writer: str) -> bool:
 
 
 def begin(body: Mapping[str, Any], *, bound: bool) -> Prefix:
-    """Start the prefix of a request: its `system` and `tools`."""
+    """Start the prefix of a request with its `system` and `tools`."""
     prefix = Prefix(body["model"], bound=bound)
     for name in ("system", "tools"):
         if (given := body.get(name)) is not None:
@@ -153,7 +154,7 @@ def _canonical_value(value: Any) -> bytes:
 
 
 def check_signatures(body: bytes, *, bound: bool) -> tuple[Prefix, list[Finding]]:
-    """Walk a request: the prefix at its end, and the thinking blocks that do not stand, in order."""
+    """Return the prefix at the end of a request, and its invalid thinking blocks, in order."""
     request: dict[str, Any] = json.loads(body, parse_float=_lexeme)
     prefix = begin(request, bound=bound)
     findings: list[Finding] = []
@@ -176,12 +177,12 @@ def check_signatures(body: bytes, *, bound: bool) -> tuple[Prefix, list[Finding]
 
 
 def thinking_of(block: Mapping[str, Any]) -> tuple[str, str]:
-    """Give the signed text of a thinking block and its signature; redacted data is nothing but that."""
+    """Return the signed text of a thinking block and its signature; redacted data consists of both."""
     if block["type"] == "redacted_thinking":
         return "", str(block.get("data", ""))
     return str(block.get("thinking", "")), str(block.get("signature", ""))
 
 
 def is_blank(block: Any) -> bool:
-    """Say whether it is a text block without a non-space character."""
+    """Return whether a block is a text block without a non-space character."""
     return is_object(block) and block.get("type") == "text" and not str(block.get("text", "")).strip()

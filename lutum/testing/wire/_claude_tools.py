@@ -1,4 +1,4 @@
-"""PURE: the Messages API's rules for tools: their definitions, their choice, and their changes."""
+"""The Messages API's rules for tools: their definitions, their choice, and their changes. No I/O."""
 
 import re
 from typing import Any, Final
@@ -63,7 +63,7 @@ def check_tool_choice(request: Counted) -> None:
 
 
 def _known_tools(request: Counted) -> dict[str, str]:
-    """Every tool by name, with its kind; definitions that were added later included."""
+    """Return every tool by name, with its kind, including definitions that were added later."""
     entries = list(request.tools)
     for _, _, block in blocks_of(request):
         tool: Any = block.get("tool")

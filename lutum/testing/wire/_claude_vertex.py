@@ -23,7 +23,7 @@ _COUNT: Final = "count-tokens"
 
 @final
 class ClaudeVertexDialect:
-    """Speaks Claude's Messages as Vertex AI does: it checks what differs, and hands on the rest."""
+    """The dialect of Claude's Messages on Vertex AI. It checks the differences and delegates the rest."""
 
     def __init__(self, claude: ClaudeDialect) -> None:
         self._claude = claude

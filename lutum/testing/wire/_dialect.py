@@ -1,4 +1,4 @@
-"""The interface between a `WireServer` and the protocols it speaks."""
+"""The interface between a `WireServer` and its protocols."""
 
 from collections.abc import Sequence
 from typing import Protocol, final
@@ -15,7 +15,7 @@ __all__ = ["Dialect", "Rendered"]
 
 @final
 class Rendered(msgspec.Struct, frozen=True):
-    """A reply in the provider's protocol: the events of a stream, or one JSON body behind the steps."""
+    """A reply in the provider's protocol: the events of a stream, or one JSON body after the steps."""
 
     items: Sequence[Item]
     stream: bool
@@ -25,15 +25,15 @@ class Dialect(Protocol):
     """One provider's protocol. It checks and renders, and never waits."""
 
     def matches(self, request: WireRequest) -> bool:
-        """Say whether this request is for a path of the protocol."""
+        """Return whether this request is for a path of the protocol."""
         ...
 
     def check(self, request: WireRequest) -> WireError | None:
-        """Refuse what the provider would refuse, None if it is well."""
+        """Return the refusal of the provider, None if the request is valid."""
         ...
 
     def answer(self, request: WireRequest) -> bytes | None:
-        """Give the JSON body of a request that needs no script, None if it needs one."""
+        """Return the JSON body of a request that needs no script, None if it needs one."""
         ...
 
     def render(self, request: WireRequest, reply: Reply) -> Rendered:
@@ -45,11 +45,11 @@ class Dialect(Protocol):
         ...
 
     def error_type(self, status: int) -> str:
-        """Give the type that the provider's errors of this status have."""
+        """Return the type of the provider's errors with this status."""
         ...
 
     def status_of(self, error_type: str) -> int:
-        """Give the status of the provider's errors of this type."""
+        """Return the status of the provider's errors of this type."""
         ...
 
     def error_event(self, request: WireRequest, event: ErrorEvent) -> bytes:
@@ -57,5 +57,5 @@ class Dialect(Protocol):
         ...
 
     def headers(self, request: WireRequest) -> dict[str, str]:
-        """Give the headers that every answer has."""
+        """Return the headers of every answer."""
         ...

@@ -1,4 +1,4 @@
-"""An error as a provider says it over HTTP."""
+"""A provider's error as an HTTP response."""
 
 from typing import final
 
@@ -9,7 +9,7 @@ __all__ = ["WireError"]
 
 @final
 class WireError(msgspec.Struct, frozen=True):
-    """A refusal: the status, and the type and message that its body holds."""
+    """A refusal: the status, and the type and message of its body."""
 
     message: str
     status: int = 400

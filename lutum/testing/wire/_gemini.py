@@ -1,7 +1,7 @@
 """The dialect of Gemini's `generateContent`, on the Gemini API and on Vertex AI.
 
-It signs parts as the API does: from Gemini 3 on the first call of each answer, else an empty text part at the
-end; on 2.5 the first call of an answer with thoughts.
+It signs parts as the API does. From Gemini 3 on, it signs the first call of each answer, or, without a call,
+an empty text part at the end. On 2.5 it signs the first call of an answer with thoughts.
 """
 
 import json
@@ -43,7 +43,7 @@ _TYPE_OF: Final = {
     **{status: word for word, status in _STATUS_OF.items() if word != "FAILED_PRECONDITION"},
     529: "UNAVAILABLE",
 }
-# Scripts that run on every dialect name errors in Claude's words.
+# Scripts that run on every dialect use Claude's names of errors.
 _WORDS: Final = {
     "overloaded_error": "UNAVAILABLE",
     "rate_limit_error": "RESOURCE_EXHAUSTED",
@@ -58,7 +58,7 @@ _WORDS: Final = {
 
 @final
 class GeminiDialect:
-    """Speaks `generateContent`, `streamGenerateContent` and `countTokens`."""
+    """The dialect of `generateContent`, `streamGenerateContent` and `countTokens`."""
 
     def __init__(self, *, signing: bool = True, api_key: str | None = None) -> None:
         self._signing = signing
@@ -121,7 +121,7 @@ class GeminiDialect:
         return rendered
 
     def check_key(self, request: WireRequest) -> WireError | None:
-        """Refuse a request that does not bring the key."""
+        """Refuse a request without the key."""
         if self._api_key is None:
             return None
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")

@@ -1,7 +1,7 @@
 """Gemini's batches: `batchGenerateContent` with entries or an uploaded file, its status, and its results.
 
-Each entry is answered as a request of its own, from the scripts, when the batch is made. The first questions
-after it find the batch running.
+Each entry is answered from the scripts, as a separate request, when the batch is created. The first status
+requests report that the batch runs.
 """
 
 import re
@@ -21,7 +21,7 @@ from lutum.testing.wire._script import ErrorEvent, Reply
 __all__ = ["GeminiBatchesDialect"]
 
 _MADE: Final = re.compile(r"(.*)/models/([^/]+):batchGenerateContent")
-# Not `/v1/batches/`, which is OpenAI's.
+# Not `/v1/batches/`, which belongs to OpenAI.
 _BATCH: Final = re.compile(r".*/v1(?:alpha|beta)[0-9]*/batches/([^/:]+)(:cancel)?")
 _UPLOAD: Final = re.compile(r"/upload(/[^/]+)/files(?:/([^/]+))?")
 _DOWNLOAD: Final = re.compile(r"/download/[^/]+/files/([^/:]+):download")
@@ -44,9 +44,9 @@ class _GeminiBatch(msgspec.Struct):
 
 @final
 class GeminiBatchesDialect:
-    """Speaks the Batch API and the Files API as far as a batch needs it.
+    """The dialect of the Batch API, and of the part of the Files API that a batch needs.
 
-    `polls` questions after a status find a batch running. Files are uploaded by the resumable protocol.
+    The first `polls` status requests report a running batch. Files are uploaded by the resumable protocol.
     """
 
     def __init__(self, gemini: GeminiDialect, run: Run, *, polls: int) -> None:
@@ -136,7 +136,7 @@ class GeminiBatchesDialect:
         return self._status(self._batches[id], "BATCH_STATE_PENDING")
 
     def _entries(self, body: Any) -> Iterator[Entry]:
-        """The entries of a batch; raises ValueError for one that is not of the form."""
+        """Return the entries of a batch; raise ValueError if one is malformed."""
         config = _config(body)
         name = _member(config, "fileName")
         if name is not None:
@@ -227,7 +227,7 @@ def _snake(name: str) -> str:
 
 
 def _member(value: Any, name: str) -> Any:
-    """A member, which the API takes in both spellings."""
+    """Return a member. The API accepts both spellings of its name."""
     return (value.get(name) or value.get(_snake(name))) if is_object(value) else None
 
 
@@ -244,7 +244,7 @@ def _check_upload(request: WireRequest, *, data: bool) -> WireError | None:
 
 
 def _status_of(body: bytes) -> dict[str, Any]:
-    """The google.rpc.Status of an entry that failed; of one that was not answered, that it expired."""
+    """Return the google.rpc.Status of a failed entry; an entry without an answer has expired."""
     if not body:
         return {"code": 4, "message": "The request was not processed within 24 hours."}
     error: dict[str, Any] = msgspec.json.decode(body)["error"]

@@ -1,6 +1,6 @@
-"""PURE: would `generateContent` accept this request? Written from the provider's rules, not from lutum.
+"""The checks of `generateContent`, from the provider's rules, not from lutum's code. No I/O.
 
-Each rule raises at the first place that breaks it. The messages quote the API where its text is known.
+Each rule raises at the first violation. The messages quote the API if its text is known.
 """
 
 import json
@@ -83,7 +83,7 @@ class GeminiRequestRefused(Exception):
 
 
 def generation_of(model: str) -> tuple[int, int]:
-    """Return the generation of a model, such as (2, 5); a model without a number is of the newest."""
+    """Return the generation of a model, such as (2, 5). A model without a number is of the newest one."""
     found = _GENERATION.search(model)
     return (int(found[1]), int(found[2] or 0)) if found else (4, 0)
 
@@ -91,10 +91,10 @@ def generation_of(model: str) -> tuple[int, int]:
 def check_gemini_request(
     body: bytes, model: str, *, vertex: bool = False, signing: bool = True
 ) -> WireError | None:
-    """Check a request body: None if the API would accept it, else its refusal.
+    """Check a request body. Return None if the API would accept it, else its refusal.
 
     Args:
-      signing: signatures are those of `WireServer`, and are checked.
+      signing: whether to check signatures, which must be those of `WireServer`.
     """
     try:
         try:
@@ -229,7 +229,7 @@ def _check_thinking(thinking: Object, model: str, generation: tuple[int, int]) -
 
 
 def _check_tools(request: Object, generation: tuple[int, int], *, vertex: bool) -> list[str]:
-    """The names of the functions."""
+    """Check the tools, and return the names of the functions."""
     names: list[str] = []
     built_in: list[str] = []
     tools = request.get("tools")

@@ -1,4 +1,4 @@
-"""A scripted reply as frames of `streamGenerateContent`, or as one response of `generateContent`. PURE."""
+"""A scripted reply as frames of `streamGenerateContent`, or as one response of `generateContent`. No I/O."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, final
@@ -34,7 +34,7 @@ _FIRST_WITH_IDS: Final = (3, 6)
 
 @final
 class GeminiRendering:
-    """One reply on its way into frames, and into the parts of the whole answer.
+    """One reply while it is rendered into frames, and into the parts of the whole answer.
 
     Args:
       earlier: the parts of the answer that this reply continues.
@@ -56,7 +56,7 @@ class GeminiRendering:
         self._thoughts = 0
         self._calls = 0
         self._has_thoughts = False
-        self._given: str | None = None  # a signature of the script
+        self._given: str | None = None  # a signature from the script
 
     @property
     def parts(self) -> list[bytes]:
@@ -65,7 +65,7 @@ class GeminiRendering:
 
     @property
     def continuation(self) -> str | None:
-        """The token with which a client asks for the rest."""
+        """The token with which a client requests the rest."""
         token = (self._reply.stop_details or {}).get("continuationToken")
         return token if isinstance(token, str) and self._reply.stop_reason == "CONTINUATION" else None
 
@@ -116,7 +116,7 @@ class GeminiRendering:
         return Rendered([*steps, self._response(self._parts, closing=True)], stream=False)
 
     def _last_signature(self) -> str | None:
-        """The signature of an answer without a call: it stands on an empty text at the end."""
+        """The signature of an answer without a call; it belongs to an empty text at the end."""
         if self._calls or not self._parts or self._generation < (3, 0) or self.continuation is not None:
             return None
         return self._signature(json_bytes({"text": ""}))
@@ -201,7 +201,7 @@ class GeminiRendering:
 
 
 def _arguments(text: str) -> Any:
-    """The arguments as they are if they are JSON, else as a string: the API's own are always an object."""
+    """Return the arguments unchanged if they are JSON, else as a string. The API always sends an object."""
     try:
         msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):

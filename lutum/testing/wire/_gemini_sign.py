@@ -1,8 +1,8 @@
-"""PURE: thought signatures of the Gemini dialect, and whether those that come back are still valid.
+"""Thought signatures of the Gemini dialect, and the check of those that come back. No I/O.
 
-A signature covers the model and the content so far: the parts before it and its own part, without summaries
-of thoughts, which may be left out, and with neighbouring texts joined. So a part that was changed, dropped,
-moved or split off is found. The real API's signatures are opaque; it refuses those of another model.
+A signature covers the model and the content so far: the earlier parts and its own part, without summaries
+of thoughts, which may be left out, and with neighbouring texts joined. It therefore detects a part that was
+changed, dropped, moved or split. The real API's signatures are opaque; it refuses those of another model.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as the server sees it: requests from bytes, and plans as steps. No I/O."""
+"""HTTP/1.1 on the server's side: bytes become requests, and plans become steps. No I/O."""
 
 import http
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ class ParsedRequest(NamedTuple):
 
 @final
 class RequestParser:
-    """The requests of one connection, one after the other. h11 parses."""
+    """The requests of one connection, one after the other. h11 parses them."""
 
     def __init__(self) -> None:
         self._begin(b"")
@@ -38,14 +38,14 @@ class RequestParser:
 
     @property
     def wants_100(self) -> bool:
-        """Whether the client waits for `100 Continue`."""
+        """Return whether the client waits for `100 Continue`."""
         return self._http.they_are_waiting_for_100_continue
 
     def feed(self, data: bytes) -> ParsedRequest | None:
-        """Add bytes, and return a request if it is whole. What follows it is kept for `again`.
+        """Add bytes, and return a request if it is complete. Later bytes are kept for `again`.
 
         Raises:
-          EOFError: the client has left (`data` was empty), or does not speak HTTP.
+          EOFError: the client has left (`data` was empty), or does not use HTTP.
         """
         try:
             self._http.receive_data(self._early + data)
@@ -66,7 +66,7 @@ class RequestParser:
             raise EOFError from exc
 
     def again(self) -> ParsedRequest | None:
-        """Return a request that came whole behind the last one."""
+        """Return a request that arrived complete after the last one."""
         return self.feed(b"") if self._early else None
 
     def _end(self) -> ParsedRequest:
@@ -84,7 +84,7 @@ Step: TypeAlias = bytes | Wait | Ending
 
 
 def steps(plan: WirePlan, request: WireRequest) -> Iterator[Step]:
-    """What a plan does after its request was read, as bytes and waits; marks when the answer begins."""
+    """Yield the steps of a plan after its request was read: bytes and waits. Marks when the answer begins."""
     if plan.connect is not None:
         yield "reset"
         return
@@ -109,7 +109,7 @@ def steps(plan: WirePlan, request: WireRequest) -> Iterator[Step]:
                     yield Wait(delay)
             case Burst(chunks):
                 data = b"".join(map(_frame, chunks) if chunked else chunks)
-                # With the last events, so that a client that leaves on reading those has seen it all.
+                # With the last events, so that a client that leaves after those has received everything.
                 yield data + b"0\r\n\r\n" if chunked and ended and item is last else data
     if ended and chunked and not isinstance(last, Burst):
         yield b"0\r\n\r\n"

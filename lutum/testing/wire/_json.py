@@ -8,10 +8,10 @@ Object: TypeAlias = dict[str, Any]
 
 
 def is_object(value: object) -> TypeGuard[Object]:
-    """Say whether it is a JSON object."""
+    """Return whether a value is a JSON object."""
     return isinstance(value, dict)
 
 
 def is_array(value: object) -> TypeGuard[list[Any]]:
-    """Say whether it is a JSON array."""
+    """Return whether a value is a JSON array."""
     return isinstance(value, list)

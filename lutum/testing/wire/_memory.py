@@ -1,7 +1,7 @@
-"""The face in memory: the same plans behind httpx's transport interface, with no socket and no thread.
+"""The in-memory face: the same plans behind httpx's transport interface, with no socket and no thread.
 
-All waiting is `anyio.sleep`, so virtual time moves it. Faults are the exceptions that httpx raises for
-them on a socket, and the phases of the request are told to its `trace` extension as httpcore does.
+All waiting is `anyio.sleep`, so virtual time works. Faults are the exceptions that httpx raises for
+them on a socket. The phases of the request are reported to its `trace` extension, as in httpcore.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,7 +16,7 @@ from lutum.testing.wire._request import WireRequest
 
 __all__ = ["WireTransport"]
 
-# What one read of httpcore takes from a socket: chunks within it arrive without a suspension.
+# The size of one read of httpcore from a socket: chunks within it arrive without a suspension.
 _READ = 64 * 1024
 
 _Trace = Callable[[str, dict[str, Any]], Awaitable[None]]
@@ -30,7 +30,7 @@ async def _no_trace(name: str, info: dict[str, Any]) -> None:
 class WireTransport(httpx.AsyncBaseTransport):
     """`WireServer` as an httpx transport; from `WireServer.transport()`.
 
-    Each request is a new connection. Of the request's timeouts, connect and read are kept.
+    Each request is a new connection. The request's connect and read timeouts are respected.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class WireTransport(httpx.AsyncBaseTransport):
         self._plan = plan
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer up to the response head; cancelled before it, the client counts as disconnected.
+        """Answer up to the response head. If it is cancelled before, the client counts as disconnected.
 
         A checkpoint only if it has to wait.
         """
@@ -106,7 +106,7 @@ async def _connect(
 
 @final
 class _PlanBody(httpx.AsyncByteStream):
-    """The chunks of a response. An object and no generator: left half read, nothing of it runs on."""
+    """The chunks of a response. An object, not a generator: when left half read, nothing keeps running."""
 
     def __init__(self, plan: WirePlan, wire: WireRequest, timeout: float | None) -> None:
         self._items = list(reversed(plan.body))
@@ -163,10 +163,10 @@ class _PlanBody(httpx.AsyncByteStream):
 
 
 async def _sleep(wait: Wait, timeout: float | None) -> None:
-    """Wait as planned, but no longer than the client would.
+    """Wait as planned, but at most for the client's timeout.
 
     Raises:
-      httpx.ReadTimeout: the client's timeout is the shorter one.
+      httpx.ReadTimeout: the client's timeout is shorter.
     """
     if timeout is not None and (wait.seconds is None or wait.seconds > timeout):
         await anyio.sleep(timeout)

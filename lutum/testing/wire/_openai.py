@@ -1,7 +1,7 @@
-"""What OpenAI's dialects share: the words of errors, the pieces of an answer, and its figures. PURE.
+"""Parts that OpenAI's dialects share: error types, the pieces of an answer, and its usage. No I/O, no clock.
 
-The figures are made up, but plausible and the same on every run: the input is a quarter of the request's
-bytes, the output the number of deltas, a token of input a millionth of a dollar and one of output five.
+The figures are invented, but plausible and the same on every run: the input is a quarter of the request's
+bytes, the output is the number of deltas, and a token costs a millionth of a dollar (input) or five (output).
 """
 
 import re
@@ -38,7 +38,7 @@ __all__ = [
 CREATED: Final = 1_767_225_600
 """When everything was created: the same on every run, 2026-01-01."""
 
-# Word (a `type` or a `code`): type, code and status, from guides/error-codes and from recorded errors.
+# Name (a `type` or a `code`): type, code and status, from guides/error-codes and from recorded errors.
 _WORDS: Final[dict[str, tuple[str, str | None, int]]] = {
     "invalid_request_error": ("invalid_request_error", None, 400),
     "invalid_api_key": ("invalid_request_error", "invalid_api_key", 401),
@@ -63,14 +63,14 @@ _WORD_OF: Final = {
     503: "server_is_overloaded",
 }
 
-_ARGUMENT_PIECE: Final = 6  # what the recorded streams show: a token or two
+_ARGUMENT_PIECE: Final = 6  # as in the recorded streams: a token or two
 _PADDED_TO: Final = 16
 _LETTERS: Final = "lZ4kPq9TfWx2Nc7R"
 
 
 @final
 class Bill(msgspec.Struct, frozen=True):
-    """What a generation is said to have used; `request` knows how it ended."""
+    """The reported usage of a generation; `request` knows how it ended."""
 
     request: WireRequest
     model: str
@@ -81,7 +81,7 @@ class Bill(msgspec.Struct, frozen=True):
 
     @property
     def cost(self) -> msgspec.Raw:
-        """In dollars, as a JSON number."""
+        """The cost in dollars, as a JSON number."""
         micro = self.input_tokens + 5 * self.output_tokens
         return msgspec.Raw(f"{micro // 10**6}.{micro % 10**6:06}".encode())
 
@@ -91,29 +91,29 @@ Bills = dict[str, Bill]
 
 
 def at_openrouter(request: WireRequest) -> bool:
-    """Say whether the request is for OpenRouter, by the path that only it has."""
+    """Return whether the request is for OpenRouter, by the path that only it has."""
     return request.path.startswith("/api/v1/")
 
 
 def type_of(status: int) -> str:
-    """The word for the errors of a status."""
+    """Return the error type of a status."""
     return _WORD_OF.get(status, "server_error" if status >= 500 else "invalid_request_error")
 
 
 def status_of(word: str) -> int:
-    """The status of the errors with this type or code."""
+    """Return the status of the errors with this type or code."""
     return _WORDS[word][2] if word in _WORDS else 500
 
 
 def code_of(error: WireError) -> tuple[str, str | None]:
-    """The `type` and `code` of an error, whose type may be either."""
+    """Return the `type` and `code` of an error, whose type may be either."""
     if error.code is not None or error.type not in _WORDS:
         return error.type, error.code
     return _WORDS[error.type][:2]
 
 
 def error_body(request: WireRequest, error: WireError) -> bytes:
-    """Write the JSON body of an error; OpenRouter's has the status as its code, and no type."""
+    """Write the JSON body of an error. OpenRouter's has the status as its code, and no type."""
     if at_openrouter(request):
         return msgspec.json.encode({"error": {"message": error.message, "code": error.status}})
     kind, code = code_of(error)
@@ -122,14 +122,14 @@ def error_body(request: WireRequest, error: WireError) -> bytes:
 
 
 def error_headers(request: WireRequest) -> dict[str, str]:
-    """The headers of every answer; OpenRouter names no request."""
+    """Return the headers of every answer. OpenRouter sends no request id."""
     if at_openrouter(request):
         return {}
     return {"x-request-id": f"req_{request.number:04}", "openai-version": "2020-10-01"}
 
 
 def check_key(request: WireRequest, api_key: str | None) -> WireError | None:
-    """Refuse a request that does not bring the key, as a bearer or, as Azure has it, in `api-key`."""
+    """Refuse a request without the key, as a bearer token or, as at Azure, in `api-key`."""
     if api_key is None:
         return None
     bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -143,7 +143,7 @@ def check_key(request: WireRequest, api_key: str | None) -> WireError | None:
 
 
 def pieces_of_text(pieces: tuple[str | Step, ...]) -> Iterator[str | Step]:
-    """Give pieces as they are, a single one word by word, each word with the space before it."""
+    """Return several pieces unchanged; split a single one into words, each with the space before it."""
     if len(pieces) != 1 or not isinstance(pieces[0], str):
         yield from pieces
         return
@@ -151,7 +151,7 @@ def pieces_of_text(pieces: tuple[str | Step, ...]) -> Iterator[str | Step]:
 
 
 def pieces_of_arguments(given: Mapping[str, Any] | str | tuple[str, ...]) -> list[str]:
-    """Give the arguments of a call in the pieces they arrive in."""
+    """Return the arguments of a call in the pieces in which they arrive."""
     if isinstance(given, tuple):
         return list(given)
     text = given if isinstance(given, str) else msgspec.json.encode(given).decode()
@@ -159,27 +159,27 @@ def pieces_of_arguments(given: Mapping[str, Any] | str | tuple[str, ...]) -> lis
 
 
 def padding(text: str) -> str:
-    """What hides the length of a delta from who counts bytes; the API's is random."""
+    """Return padding that hides the length of a delta from an observer of bytes; the API's is random."""
     return _LETTERS[: _PADDED_TO - len(text.encode()) % _PADDED_TO]
 
 
 def json_bytes(value: Mapping[str, Any] | str) -> bytes:
-    """JSON text as it is, or a value as JSON."""
+    """Return JSON text unchanged, or a value as JSON."""
     return value.encode() if isinstance(value, str) else msgspec.json.encode(value)
 
 
 def cached_tokens(request: WireRequest) -> int:
-    """Input tokens that were read from the server's prompt cache."""
+    """Return the number of input tokens that were read from the server's prompt cache."""
     return 0 if request.cache is None else request.cache.read
 
 
 def input_tokens(request: WireRequest) -> int:
-    """What the input is said to have."""
+    """Return the reported number of input tokens."""
     return max(1, len(request.body) // 4)
 
 
 def merged(made_up: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay what a script says of usage over what was made up, objects member by member."""
+    """Override the invented usage with the script's, objects member by member."""
     whole = dict(made_up)
     for name, value in said.items():
         before = whole.get(name)

@@ -1,7 +1,7 @@
-"""OpenAI's batches: `POST /files`, `POST /batches`, a batch's status, and what its files hold.
+"""OpenAI's batches: `POST /files`, `POST /batches`, a batch's status, and the contents of its files.
 
-Each line is answered as a request of its own, from the scripts, when the batch is made. The batch says
-that it is in progress for the first questions. Lines that fail are in its error file, the others in its
+Each line is answered from the scripts, as a separate request, when the batch is created. The first status
+requests report that the batch is in progress. Failed lines are in its error file, the others in its
 output file.
 """
 
@@ -30,7 +30,7 @@ _LINE: Final = frozenset({"custom_id", "method", "url", "body"})
 
 @final
 class _OpenAIBatch(msgspec.Struct):
-    """A batch; `problems` are why its file was refused."""
+    """A batch; `problems` are the reasons why its file was refused."""
 
     body: dict[str, Any]
     polls: int
@@ -41,7 +41,10 @@ class _OpenAIBatch(msgspec.Struct):
 
 @final
 class OpenAIBatchesDialect:
-    """Speaks the Files and Batch APIs, as far as a batch needs them; for `polls` questions it goes on."""
+    """The dialect of the Batch API, and of the part of the Files API that a batch needs.
+
+    The first `polls` status requests report `in_progress`.
+    """
 
     def __init__(self, run: Run, *, polls: int, api_key: str | None = None) -> None:
         self._run = run
@@ -186,7 +189,7 @@ def _parts(request: WireRequest) -> tuple[str, str | None, bool]:
 
 
 def _fields(request: WireRequest) -> dict[str, tuple[str | None, bytes]]:
-    """The fields of a form (RFC 7578): for each its file name and its bytes."""
+    """Return the fields of a form (RFC 7578): for each its file name and its bytes."""
     head = b"content-type: %b\r\n\r\n" % request.headers.get("content-type", "").encode()
     form = BytesParser(policy=email.policy.HTTP).parsebytes(head + request.body)
     fields: dict[str, tuple[str | None, bytes]] = {}
@@ -205,7 +208,7 @@ def _check_upload(request: WireRequest) -> WireError | None:
 
 
 def _lines(data: bytes, endpoint: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """The lines of an input file, and what is wrong with them."""
+    """Return the lines of an input file, and their problems."""
     lines: list[dict[str, Any]] = []
     problems: list[str] = []
     seen: set[str] = set()

@@ -1,9 +1,10 @@
-"""The Chat Completions dialect, OpenAI's and its speakers': any path that ends in `/chat/completions`.
+"""The Chat Completions dialect of OpenAI and compatible hosts: any path that ends in `/chat/completions`.
 
-Checked by `_openai_chat_check`. Where a path tells a host's habits they are kept: below `/api/v1/` it is
-OpenRouter (comments, generation ids, `reasoning_details`, cost), below `/deployments/NAME/` Azure.
+Requests are checked by `_openai_chat_check`. If the path belongs to a host, its differences apply: below
+`/api/v1/` it is OpenRouter (comments, generation ids, `reasoning_details`, cost), below `/deployments/NAME/`
+Azure.
 
-OpenAI's own server never shows what a model thinks. Others do, under the name that `reasoning` says:
+OpenAI's own server never shows a model's reasoning. Other servers do, in the member that `reasoning` names:
 `reasoning_content`, `reasoning`, or `reasoning_details`, which are signed (`_openai_seal`) and refused when
 they come back altered.
 """
@@ -43,10 +44,10 @@ __all__ = ["OpenAIChatDialect"]
 
 @final
 class OpenAIChatDialect:
-    """Speaks Chat Completions; with `signing`, signed reasoning must come back unchanged.
+    """The dialect of Chat Completions; with `signing`, signed reasoning must come back unchanged.
 
-    `reasoning` names the member that shows it, None for what the host has. `bills` takes what each answer is
-    said to have used.
+    `reasoning` names the member for reasoning, None for the host's own. `bills` receives the reported usage
+    of each answer.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class OpenAIChatDialect:
         return status_of(error_type)
 
     def error_event(self, request: WireRequest, event: ErrorEvent) -> bytes:
-        """Write the frame of an error; at OpenRouter it is a chunk too."""
+        """Write the frame of an error; at OpenRouter it is also a chunk."""
         status = status_of(event.error_type)
         error = json.loads(
             error_body(request, WireError(event.message, status=status, type=event.error_type))
@@ -133,7 +134,7 @@ class OpenAIChatDialect:
 
 
 def _check_details(request: WireRequest) -> WireError | None:
-    """Whether signed reasoning that comes back stands; that of another model is left out and listed."""
+    """Refuse invalid signed reasoning. Reasoning of another model is left out and listed."""
     for number, message in enumerate(request.json["messages"]):
         details = message.get("reasoning_details")
         texts: dict[Any, str] = {}

@@ -1,6 +1,6 @@
-"""PURE: would Chat Completions take this request? Written from the provider's rules, not from lutum.
+"""The checks of Chat Completions, from the provider's rules, not from lutum's code. No I/O.
 
-Each rule raises at the first place that breaks it. Whether signed reasoning still stands is not checked here.
+Each rule raises at the first violation. Whether signed reasoning is still valid is not checked here.
 """
 
 import json
@@ -34,10 +34,10 @@ _PARTS: Final = {
     "developer": ("text",),
     "tool": ("text",),
 }
-# guides/reasoning: these take only `max_completion_tokens`.
+# guides/reasoning: these models accept only `max_completion_tokens`.
 _REASONS: Final = re.compile(r"(o[1-9]|gpt-[5-9])(?!.*chat)")
 _CHOSEN: Final = ("function", "custom", "allowed_tools")
-_CHOICES: Final = ("none", "auto", "required", "any")  # Mistral's word for "required"
+_CHOICES: Final = ("none", "auto", "required", "any")  # `any` is Mistral's name of `required`
 _MOST_STOPS: Final = 4
 _LONGEST_ID: Final = 40
 
@@ -45,10 +45,10 @@ _LONGEST_ID: Final = 40
 def check_openai_chat_request(
     body: object, *, deployment: str | None = None, own: bool = True
 ) -> WireError | None:
-    """Check a request body, parsed or as bytes: None if the API would take it, else its refusal.
+    """Check a request body, parsed or as bytes. Return None if the API would accept it, else its refusal.
 
-    `deployment` is the model that an Azure URL names. Without `own` it is some compatible server's: it has
-    members and content parts of its own, is lenient where recorded ones are, and knows no OpenAI models.
+    `deployment` is the model in an Azure URL. Without `own` the server is a compatible one: it has additional
+    members and content parts, is as lenient as the recorded ones, and does not know OpenAI's models.
     """
     try:
         request = _parsed(body)
@@ -70,7 +70,7 @@ def check_openai_chat_request(
 
 
 def check_openai_completions_request(body: object) -> WireError | None:
-    """The same for `/completions`."""
+    """Check a request body of `/completions` in the same way."""
     try:
         request = _parsed(body)
         _model(request)
@@ -164,7 +164,7 @@ def _check_calls(calls: list[Any], path: str, *, longest: int | None) -> None:
 
 
 def _check_pairing(messages: list[Any]) -> None:
-    """Calls are answered by the tool messages right behind them, each once."""
+    """Check that calls are answered by the tool messages right after them, each once."""
     open_calls: list[str] = []
     answered: set[str] = set()
     for at, message in enumerate(messages):
@@ -176,7 +176,7 @@ def _check_pairing(messages: list[Any]) -> None:
                     param=f"messages.[{at}].tool_call_id",
                 )
             if call_id not in open_calls:
-                # The API spells it so.
+                # The spelling of the API.
                 refuse(
                     "Invalid parameter: messages with role 'tool' must be a response to a preceeding message "
                     f"with 'tool_calls'. ('messages.[{at}].role')",
@@ -220,7 +220,7 @@ def _check_tools(request: Object, *, own: bool) -> None:
 
 
 def _check_tool(tool: Object, path: str, *, own: bool) -> str:
-    """A tool's entry; gives its name."""
+    """Check a tool's entry, and return its name."""
     if "type" not in tool and own:
         missing(f"{path}.type")
     kind = tool.get("type") or "function"

@@ -1,4 +1,4 @@
-"""A reply as Chat Completions have it: the chunks of a stream, and the final message."""
+"""A reply of Chat Completions: the chunks of a stream, and the final message."""
 
 import re
 from typing import Any, Final, Literal, TypeAlias, final
@@ -51,7 +51,7 @@ _PROVIDER: Final = "Wire"
 
 @final
 class ChatRendering:
-    """One reply on its way into chunks and into the final message."""
+    """One reply while it is rendered into chunks and into the final message."""
 
     def __init__(self, request: WireRequest, reply: Reply, style: Reasoning) -> None:
         self._request = request
@@ -84,7 +84,7 @@ class ChatRendering:
         for part in self._reply.parts:
             self._part(part)
         forced = is_object(self._body.get("tool_choice"))
-        # A call that was forced by its name ends in "stop" at OpenAI (guides/function-calling).
+        # A call that was forced by its name ends with "stop" at OpenAI (guides/function-calling).
         reason = self._reply.stop_reason or ("tool_calls" if called and not forced else "stop")
         self._chunk({}, reason)
         self.usage = self._figures()
@@ -179,7 +179,7 @@ class ChatRendering:
         self._calls.append(whole | {"function": {"name": call.name, "arguments": "".join(pieces)}})
 
     def _delta(self, delta: dict[str, Any] | msgspec.Raw) -> None:
-        """One delta of content: a chunk for each choice, and a piece of the message."""
+        """Add one delta of content: a chunk for each choice, and a piece of the message."""
         self._deltas += 1
         self._chunk(delta)
         members = _raw_members(delta) if isinstance(delta, msgspec.Raw) else delta
@@ -246,7 +246,7 @@ def data(value: object) -> bytes:
     return b"data: %b\n\n" % msgspec.json.encode(value)
 
 
-# What Azure sends first, with no answer in it.
+# Azure's first chunk, which contains no part of the answer.
 _FILTERED: Final[dict[str, Any]] = {
     "choices": [],
     "created": 0,
@@ -258,7 +258,7 @@ _FILTERED: Final[dict[str, Any]] = {
 
 
 def deployment_of(request: WireRequest) -> str | None:
-    """The model that an Azure path names."""
+    """Return the model in an Azure path."""
     found = _DEPLOYMENT.fullmatch(request.path)
     return None if found is None else found[1]
 
@@ -283,7 +283,7 @@ _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def _raw_members(delta: msgspec.Raw) -> dict[str, Any]:
-    """Members of a delta given as JSON: strings as values, to be joined, all else as it is written."""
+    """Return the members of a delta given as JSON: strings as values, to be joined, others as written."""
     return {
         name: msgspec.json.decode(raw) if bytes(raw)[:1] == b'"' else raw
         for name, raw in _decode_members(delta).items()
@@ -299,7 +299,7 @@ def _joined(before: Any, value: Any) -> Any:
 
 
 def _folded(details: list[Any]) -> list[Object]:
-    """Reasoning details as an answer that is not streamed has them: one entry a thought."""
+    """Return reasoning details as in an answer that is not streamed: one entry for each thought."""
     folded: list[Object] = []
     for detail in details:
         if folded and detail["type"] == "reasoning.text" and folded[-1]["index"] == detail["index"]:

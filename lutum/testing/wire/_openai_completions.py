@@ -1,4 +1,4 @@
-"""The older Completions dialect: a prompt is continued, on any path that ends in `/completions`."""
+"""The older Completions dialect, which continues a prompt: any path that ends in `/completions`."""
 
 from typing import Any, final
 
@@ -42,7 +42,7 @@ __all__ = ["OpenAICompletionsDialect"]
 
 @final
 class OpenAICompletionsDialect:
-    """Speaks Completions: of a reply, what is said."""
+    """The dialect of Completions. It sends only the text of a reply."""
 
     def __init__(self, *, api_key: str | None = None) -> None:
         self._api_key = api_key

@@ -1,8 +1,8 @@
 """OpenAI's Responses dialect: `/responses`, streamed or not, `/responses/{id}` and `/responses/input_tokens`.
 
-Checked by `_openai_responses_check`. Reasoning is sealed (`_openai_seal`) when the request includes
-`reasoning.encrypted_content`: what comes back altered is refused, and what another model thought is left out
-and listed. A summary that is not what was thought is refused too; there the API would not look.
+Requests are checked by `_openai_responses_check`. Reasoning is sealed (`_openai_seal`) when the request
+includes `reasoning.encrypted_content`. Altered reasoning is refused, and another model's reasoning is left
+out and listed. A summary that differs from the reasoning is refused too; the API does not check this.
 """
 
 import json
@@ -41,9 +41,9 @@ _CLIENT_CALLS: Final = ("function_call", "custom_tool_call")
 
 @final
 class OpenAIResponsesDialect:
-    """Speaks the Responses API; with `signing`, sealed reasoning must come back unchanged.
+    """The dialect of the Responses API; with `signing`, sealed reasoning must come back unchanged.
 
-    `bills` takes what each answer is said to have used.
+    `bills` receives the reported usage of each answer.
     """
 
     def __init__(self, *, signing: bool = True, api_key: str | None = None, bills: Bills) -> None:
@@ -93,7 +93,7 @@ class OpenAIResponsesDialect:
         return [item["call_id"] for item in output if item["type"] in _CLIENT_CALLS]
 
     def _check_references(self, request: WireRequest) -> WireError | None:
-        """Whether what the input refers to is there, and what is sealed stands."""
+        """Refuse input that refers to a missing item, and invalid sealed reasoning."""
         given: Any = request.json.get("input")
         items: list[Any] = given if is_array(given) else []
         for at, item in enumerate(items):
@@ -143,7 +143,7 @@ class OpenAIResponsesDialect:
         return status_of(error_type)
 
     def error_event(self, request: WireRequest, event: ErrorEvent) -> bytes:
-        """Write the `error` event and the `response.failed` behind it."""
+        """Write the `error` event and the `response.failed` after it."""
         number = self._places.pop(request.number, 0)
         kind, code = code_of(WireError(event.message, type=event.error_type))
         said: dict[str, Any] = {"type": kind, "code": code, "message": event.message, "param": None}
@@ -176,7 +176,7 @@ class OpenAIResponsesDialect:
 
 
 def _one(request: WireRequest) -> str | None:
-    """The id in the path of a stored response."""
+    """Return the id in the path of a stored response."""
     found = _ONE.fullmatch(request.path)
     return None if found is None else found[1]
 

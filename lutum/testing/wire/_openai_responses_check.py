@@ -1,7 +1,7 @@
-"""PURE: would the Responses API take this request? Written from the provider's rules, not from lutum.
+"""The checks of the Responses API, from the provider's rules, not from lutum's code. No I/O.
 
-Each rule raises at the first place that breaks it. Whether sealed reasoning and references still stand is
-not checked here: that needs a server.
+Each rule raises at the first violation. Whether sealed reasoning and references are still valid is
+not checked here, because that needs a server.
 """
 
 import json
@@ -81,7 +81,7 @@ _PARTS: Final = {
 }
 _OUTPUT_PARTS: Final = ("input_text", "input_image", "input_file")
 
-# A call, and what must answer it; in words, as the API says them.
+# A call, and the item that must answer it, in the API's own words.
 _PAIRS: Final = {
     "function_call": ("function_call_output", "function call"),
     "custom_tool_call": ("custom_tool_call_output", "custom tool call"),
@@ -120,10 +120,10 @@ _LEAST_OUTPUT: Final = 16
 def check_openai_responses_request(
     body: object, *, known_calls: Collection[str] = (), extras: bool = False
 ) -> WireError | None:
-    """Check a request body, parsed or as bytes: None if the API would take it, else its refusal.
+    """Check a request body, parsed or as bytes. Return None if the API would accept it, else its refusal.
 
-    `known_calls` are those of the responses that this one continues. `extras` allows members that the API
-    does not have, and what else gateways let through.
+    `known_calls` are the calls of the responses that this request continues. `extras` allows members that the
+    API does not have, and other deviations that gateways accept.
     """
     try:
         if isinstance(body, bytes | str):
@@ -152,7 +152,7 @@ def check_openai_responses_request(
 
 
 def _check_parameters(request: Object, *, own: bool) -> None:
-    if request.get("prompt") is None:  # a stored prompt may name its model
+    if request.get("prompt") is None:  # a stored prompt may contain its model
         string(request, "model", "model")
     check_numbers(request)
     integer(request, "max_output_tokens", _LEAST_OUTPUT if own else 1)
@@ -167,7 +167,7 @@ def _check_parameters(request: Object, *, own: bool) -> None:
 
 
 def _input(request: Object) -> list[Object]:
-    """The input's items, a string as the one message it stands for."""
+    """Return the input's items; a string becomes one message."""
     if "input" not in request:
         if any(request.get(name) for name in ("previous_response_id", "prompt", "conversation")):
             return []
@@ -196,7 +196,7 @@ def _check_items(items: list[Object], *, own: bool) -> None:
                     param="input",
                 )
             ids.add(given)
-        # Without an id it is taken anywhere: recorded exchanges have reasoning right before a user message.
+        # Without an id it is allowed anywhere: recorded exchanges have reasoning right before a user message.
         if kind == "reasoning" and given is not None and not _follows(items[at + 1 : at + 2], own=own):
             refuse(
                 f"Item '{given}' of type 'reasoning' was provided without its required following item.",
@@ -205,7 +205,7 @@ def _check_items(items: list[Object], *, own: bool) -> None:
 
 
 def _follows(behind: list[Object], *, own: bool) -> bool:
-    """Whether it is something that the model did; OpenAI knows its messages by their id."""
+    """Return whether the next item is the model's own. OpenAI recognizes the model's messages by their id."""
     for item in behind:
         kind = _kind(item)
         if kind == "message":
@@ -281,7 +281,7 @@ def _check_pairing(items: list[Object], known: Collection[str], *, stored: bool)
 
 
 def _check_tools(request: Object, items: list[Object]) -> dict[str, str]:
-    """Every tool by its name, or its type where it has none, with its type."""
+    """Return every tool by its name, or by its type if it has no name, with its type."""
     names: dict[str, str] = {}
     places = [("tools", request.get("tools"))]
     places += [

@@ -1,4 +1,4 @@
-"""A reply as the Responses API has it: the events of a stream, and the items of the final response."""
+"""A reply of the Responses API: the events of a stream, and the items of the final response."""
 
 import json
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ _CUT_SHORT: Final = ("max_output_tokens", "content_filter")
 
 @final
 class ResponsesRendering:
-    """One reply on its way into events and into the items of the final response."""
+    """One reply while it is rendered into events and into the items of the final response."""
 
     def __init__(self, request: WireRequest, reply: Reply) -> None:
         self._request = request
@@ -122,7 +122,7 @@ class ResponsesRendering:
     def _message(
         self, kind: str, pieces: tuple[str | Step, ...], citations: tuple[Mapping[str, Any], ...] = ()
     ) -> None:
-        """A message of one part: text, or a refusal."""
+        """Add a message of one part: text, or a refusal."""
         id = self._id("msg")
         at: dict[str, Any] = {"output_index": len(self.output)}
         text = kind == "output_text"
@@ -149,13 +149,13 @@ class ResponsesRendering:
         self._done(msgspec.json.encode(message | {"status": "completed", "content": [part]}))
 
     def _think(self, pieces: tuple[str | Step, ...], sealed: str | None) -> None:
-        """A reasoning item; its text is the summary. `sealed` overrides what the server would write."""
+        """Add a reasoning item; its text is the summary. `sealed` overrides the server's sealed content."""
         id = self._id("rs")
         at: dict[str, Any] = {"output_index": len(self.output)}
         item: dict[str, Any] = {"id": id, "type": "reasoning", "summary": []}
         include: Any = self._body.get("include") or ()
         encrypted = _ENCRYPTED in include and sealed != ""
-        partly = {"encrypted_content": self._seal("")} if encrypted else {}  # what was thought by then
+        partly = {"encrypted_content": self._seal("")} if encrypted else {}  # the reasoning so far
         self._event("response.output_item.added", item=item | partly, **at)
         text = ""
         if pieces:
@@ -196,7 +196,7 @@ class ResponsesRendering:
     def _block(
         self, raw: Mapping[str, Any] | str, deltas: tuple[Mapping[str, Any] | str | Step, ...]
     ) -> None:
-        """An item as the provider writes it, or a refusal; its deltas are whole events."""
+        """Add an item as the provider writes it, or a refusal; its deltas are whole events."""
         item = json_bytes(raw)
         value = json.loads(item)
         if value.get("type") == "refusal":
@@ -239,7 +239,7 @@ class ResponsesRendering:
     def _pieces(
         self, kind: str, pieces: tuple[str | Step, ...], place: Mapping[str, Any], *, whole: bool = False
     ) -> str:
-        """One delta a piece; gives what was said."""
+        """Add one delta for each piece, and return the whole text."""
         said: list[str] = []
         for piece in pieces if whole else pieces_of_text(pieces):
             if not isinstance(piece, str):
@@ -261,7 +261,7 @@ class ResponsesRendering:
         self._items.append(step)
 
     def _fails(self, at: int) -> None:
-        """Remember the number of the error's event: the first one is the last that is sent."""
+        """Remember the number of the error's event: the first error is the last event that is sent."""
         self.failing = at if self.failing is None else min(at, self.failing)
 
     def _id(self, prefix: str) -> str:
@@ -277,7 +277,7 @@ def _summary(text: str) -> dict[str, str]:
     return {"type": "summary_text", "text": text}
 
 
-# What a response repeats of its request, and what it says where the request says nothing.
+# The members that a response repeats from its request, with their defaults.
 _ECHO: Final[dict[str, Any]] = {
     "background": False,
     "instructions": None,
@@ -303,7 +303,7 @@ _ECHO: Final[dict[str, Any]] = {
 
 
 def begun(request: WireRequest, model: str) -> dict[str, Any]:
-    """A response that has only begun."""
+    """Return a response that has only begun."""
     body: Object = request.json
     prefix = "gen-" if at_openrouter(request) else "resp_"
     response: dict[str, Any] = {

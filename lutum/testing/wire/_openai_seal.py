@@ -1,7 +1,7 @@
-"""PURE: reasoning that only the server can read, as `encrypted_content` and in `reasoning_details`.
+"""Sealed reasoning, as `encrypted_content` and in `reasoning_details`. No I/O, no clock, no tasks.
 
-Nothing is secret here. What is sealed holds the model and the text, and a MAC over both, so that it is known
-again when it comes back, and refused when a byte of it was changed.
+Nothing is secret here. Sealed reasoning contains the model, the text, and a MAC over both. The server
+therefore recognizes it when it comes back, and refuses it if a byte was changed.
 """
 
 import base64
@@ -15,12 +15,12 @@ __all__ = ["Sealed", "seal", "unseal"]
 
 _KEY: Final = b"lutum.testing.wire.openai"
 _MAC: Final = 16
-_HEAD: Final = b"\x80\0\0\0\0"  # begins like the API's own, gAAAA
+_HEAD: Final = b"\x80\0\0\0\0"  # gives the beginning of the API's own values, gAAAA
 
 
 @final
 class Sealed(msgspec.Struct, frozen=True, array_like=True):
-    """What was sealed: the model that thought, and its text."""
+    """The sealed content: the model that thought, and its text."""
 
     model: str
     text: str
@@ -33,7 +33,7 @@ def seal(model: str, text: str) -> str:
 
 
 def unseal(sealed: str) -> Sealed | None:
-    """Give back what was sealed, None if it was never sealed here or was changed."""
+    """Return the sealed content, None if it was not sealed here or was changed."""
     try:
         raw = base64.b64decode(sealed, altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
@@ -42,7 +42,7 @@ def unseal(sealed: str) -> Sealed | None:
     if not hmac.compare_digest(raw[: len(_HEAD) + _MAC], _HEAD + _mac(content)):
         return None
     if base64.urlsafe_b64encode(raw).decode() != sealed:
-        return None  # the last character has bits that no byte holds
+        return None  # the last character has unused bits that are not zero
     return msgspec.msgpack.decode(content, type=Sealed)
 
 

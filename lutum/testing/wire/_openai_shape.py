@@ -1,6 +1,6 @@
-"""PURE: how OpenAI's APIs refuse a request, and the rules that their dialects share.
+"""The refusals of OpenAI's APIs, and the rules that their dialects share. No I/O, no clock, no tasks.
 
-Messages quote the API where its text is known from recorded errors.
+Messages quote the API if its text is known from recorded errors.
 """
 
 import re
@@ -127,7 +127,7 @@ def one_of(value: object, path: str, allowed: Collection[str]) -> str:
 
 
 def check_numbers(body: Object) -> None:
-    """The sampling parameters, and what goes with streaming."""
+    """Check the sampling parameters and the streaming options."""
     for name, most in (("temperature", 2), ("top_p", 1)):
         value = body.get(name)
         if value is None:
@@ -156,7 +156,7 @@ def check_numbers(body: Object) -> None:
 
 
 def check_function(function: Object, path: str, *, own: bool = True) -> str:
-    """A function's name and schema, which servers other than OpenAI's do not look into; gives the name."""
+    """Check a function's name and, only for OpenAI's own server, its schema; return the name."""
     name = string(function, "name", f"{path}.name")
     if not _NAME.fullmatch(name):
         refuse(
@@ -178,7 +178,7 @@ def check_function(function: Object, path: str, *, own: bool = True) -> str:
 
 
 def check_format(given: Object, path: str, text: str) -> None:
-    """What structured output is asked for; `text` is all that the input says."""
+    """Check the requested structured output; `text` is all text of the input."""
     kind = one_of(given.get("type"), f"{path}.type", ("text", "json_object", "json_schema"))
     if kind == "json_object" and "json" not in text.lower():
         refuse(
@@ -208,7 +208,7 @@ def _check_root(schema: Object, where: str, param: str, code: str) -> None:
 
 
 def _check_strict(schema: object, where: str, context: tuple[str, ...], param: str, code: str) -> None:
-    """The subset of JSON Schema that strict mode takes (guides/structured-outputs, "Supported schemas")."""
+    """Check the subset of JSON Schema of strict mode (guides/structured-outputs, "Supported schemas")."""
     if not is_object(schema):
         return
     properties: Any = schema.get("properties") or {}
@@ -239,7 +239,7 @@ def _check_strict(schema: object, where: str, context: tuple[str, ...], param: s
 
 
 def text_of(content: object) -> str:
-    """All text of a content that may be a string, parts, or absent."""
+    """Return all text of a content that may be a string, parts, or absent."""
     if isinstance(content, str):
         return content
     parts = content if is_array(content) else []

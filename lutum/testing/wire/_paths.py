@@ -1,4 +1,4 @@
-"""Paths that a provider has, and those that no provider has: a base URL that is doubled or cut."""
+"""Checks of URL paths: a base URL with a doubled or missing part gives a path that no provider has."""
 
 import re
 from itertools import pairwise
@@ -6,16 +6,16 @@ from typing import Final
 
 __all__ = ["is_endpoint", "is_prefix"]
 
-# Words that stand in a path once, at its end.
+# Words that occur in a path once, at its end.
 _ENDS: Final = frozenset(["messages", "chat", "completions", "responses", "generation", "batches"])
 _VERSION: Final = re.compile(r"v\d+(?:alpha|beta)?\d*")
 
 
 def is_endpoint(path: str, *ends: str, below: bool = False) -> bool:
-    """Return whether a path is one of these endpoints, behind a prefix that a provider or a proxy may have.
+    """Return whether a path is one of these endpoints, after a prefix that a provider or a proxy may have.
 
-    Versions do not follow each other, such as in `/v1/v1/messages`, and the words of an endpoint are not
-    there twice. With `below` there is a prefix.
+    A version must not follow another, as in `/v1/v1/messages`, and the words of an endpoint must not
+    occur twice. With `below` there must be a prefix.
     """
     for end in ends:
         if path.endswith(end):
@@ -25,7 +25,7 @@ def is_endpoint(path: str, *ends: str, below: bool = False) -> bool:
 
 
 def is_prefix(segments: list[str]) -> bool:
-    """Return whether these may stand before an endpoint; the last one is the first of the endpoint's own."""
+    """Return whether `segments` are a valid prefix. The last one is the first segment of the endpoint."""
     before = segments[:-1]
     if any(not one or one in _ENDS for one in before):
         return False

@@ -1,4 +1,4 @@
-"""PURE: what a dialect rendered, plus steps and faults and chunking, becomes a plan for either face."""
+"""From rendered events, steps, faults and chunking to a plan for any face. No I/O, no clock, no tasks."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
@@ -32,7 +32,7 @@ Ending: TypeAlias = Literal["end", "cut", "reset"]
 
 @final
 class Forever(msgspec.Struct, frozen=True):
-    """An event that a dialect wants repeated until the client leaves."""
+    """An event that is repeated until the client leaves."""
 
     event: bytes
     delay: float
@@ -44,7 +44,7 @@ Item: TypeAlias = bytes | Step | Forever
 
 @final
 class AnswerHead(msgspec.Struct, frozen=True):
-    """The response's status and headers, those that frame the body included."""
+    """The response's status and headers, including those for the framing of the body."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -53,7 +53,7 @@ class AnswerHead(msgspec.Struct, frozen=True):
 
 @final
 class Wait(msgspec.Struct, frozen=True):
-    """Do nothing for `seconds`, None for ever."""
+    """Do nothing for `seconds`; None waits without end."""
 
     seconds: float | None
 
@@ -75,7 +75,7 @@ class Repeat(msgspec.Struct, frozen=True):
 
 @final
 class WirePlan(msgspec.Struct, frozen=True):
-    """What a face does for one request, in this order."""
+    """The actions of a face for one request, in this order."""
 
     connect: Wait | None = None
     """No connection comes about after that wait; the rest is unused."""
@@ -101,7 +101,7 @@ def build(
     """Place the faults among `parts` in the stream of `items`, and cut it into chunks.
 
     Raises:
-      ValueError: a fault has no place, because it stands behind the end of the stream, or a chunk no byte.
+      ValueError: a fault comes after the end of the stream, or a chunk has no bytes.
     """
     match chunking:
         case tuple():
@@ -136,7 +136,7 @@ def build(
 
 
 def _placed(items: Sequence[Item], parts: Sequence[Part]) -> Iterator[Item]:
-    """Put the steps of every `At` behind the event it counts to."""
+    """Put the steps of every `At` after the event that it counts to."""
     waiting: dict[int, list[Step]] = {}
     for part in parts:
         if isinstance(part, At):

@@ -1,9 +1,9 @@
-"""The prompt cache of a wire server: what a request reads from it and writes to it.
+"""The prompt cache of a wire server: the tokens that a request reads from it and writes to it.
 
-Claude's follows "Prompt caching" of the provider's docs: entries end at blocks with `cache_control`, a
-request finds one at most 20 blocks before its own mark, and the shortest prefix depends on the model.
-OpenAI's follows its guide of the same name: no marks, prefixes from 1,024 tokens on, in steps of 128. At
-both an entry can be read once the answer that writes it has begun, and lives some minutes after its last use.
+Claude's cache follows "Prompt caching" of the provider's docs: entries end at blocks with `cache_control`, a
+request finds an entry at most 20 blocks before its own mark, and the shortest prefix depends on the model.
+OpenAI's cache follows its guide of the same name: no marks, prefixes from 1,024 tokens, in steps of 128.
+In both, an entry is readable once the answer that writes it has begun, for some minutes after its last use.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _OPENAI_SHORTEST: Final = 1024
 _OPENAI_STEP: Final = 128
 _OPENAI_LIFETIME: Final = 300.0
 
-# Tokens of the shortest prefix that is cached; the longest name counts, other models have 1,024.
+# Tokens of the shortest cached prefix. The longest matching name counts; other models have 1,024.
 _CLAUDE_SHORTEST: Final = {
     "claude-haiku-3": 2048,
     "claude-3-5-haiku": 2048,
@@ -72,7 +72,7 @@ class PromptCache:
         self._entries = dict[bytes, _CacheEntry]()
 
     def look_up(self, request: WireRequest) -> CacheUse:
-        """Return what a well-formed request reads and writes, and remember what it writes."""
+        """Return the tokens that a valid request reads and writes, and store its entries."""
         if request.path.endswith("/v1/messages"):
             return self._claude(request)
         if request.path.endswith(("/responses", "/chat/completions")):

@@ -13,7 +13,7 @@ from lutum.testing.wire._error import WireError
 
 __all__ = ["Outcome", "WireRequest"]
 
-# Letters only, so that a count of tokens does not depend on it.
+# Letters only, so that token counts do not depend on it.
 _PROCESS = "".join(secrets.choice("abcdefghijklmnop") for _ in range(8))
 
 Outcome: TypeAlias = Literal["open", "completed", "disconnected", "cut", "stopped"]
@@ -31,16 +31,16 @@ class CacheUse(msgspec.Struct, frozen=True):
 
     @property
     def written(self) -> int:
-        """Tokens that were written, whatever their lifetime."""
+        """Written tokens of all lifetimes."""
         return self.written_5m + self.written_1h
 
 
 @final
 class WireRequest:
-    """One request and the fate of its answer.
+    """One request and the outcome of its answer.
 
-    "completed" says that everything was written: on a socket a client may leave behind the last
-    byte, or before it has read that far, and not be noticed.
+    "completed" means that everything was written. On a socket a client may leave after the last
+    byte, or before it has read that far, without being noticed.
     """
 
     number: int
@@ -85,7 +85,7 @@ class WireRequest:
         self._ended = anyio.Event()
 
     def __repr__(self) -> str:
-        # Headers stay out: one of them is the key.
+        # Headers are left out, because one of them is the key.
         return f"<WireRequest {self.number} {self.method} {self.path} {self.outcome}>"
 
     @cached_property
@@ -108,7 +108,7 @@ class WireRequest:
         self.began = self.error is None
 
     async def wait_ended(self) -> Outcome:
-        """Wait until the answer is over, and say how; cancelling it changes nothing.
+        """Wait until the answer is over, and return its outcome; cancelling it changes nothing.
 
         A checkpoint only if it has to wait.
         """
@@ -116,7 +116,7 @@ class WireRequest:
         return self.outcome
 
     async def wait_disconnect(self) -> None:
-        """Wait until the client left; cancelling it changes nothing.
+        """Wait until the client has left; cancelling it changes nothing.
 
         A checkpoint only if it has to wait.
 
@@ -127,7 +127,7 @@ class WireRequest:
             raise RuntimeError(f"the client did not leave: the answer was {self.outcome}")
 
     def end(self, outcome: Outcome) -> None:
-        """Record how it ended; the first to say so is right."""
+        """Record the outcome. Only the first call counts."""
         if self.outcome == "open":
             self.outcome = outcome
             self.ended_at = anyio.current_time()

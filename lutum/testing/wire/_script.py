@@ -1,7 +1,7 @@
-"""What a `WireServer` is told to answer: the parts of a reply, how it is cut into chunks, its faults.
+"""The scripts of a `WireServer`: the parts of a reply, its chunking, its faults.
 
-All values, none of them knows a provider: a dialect renders them in its protocol, `_plan` places the
-faults, and one of the two faces carries the result out.
+All are values without knowledge of a provider. A dialect renders them in its protocol, `_plan` places the
+faults, and one of the faces executes the result.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -43,26 +43,26 @@ __all__ = [
 ]
 
 
-# Steps: what happens at one place of the stream instead of, or between, its events.
+# Steps: events at one place of the stream, instead of or between the provider's events.
 
 
 @final
 class Pause(msgspec.Struct, frozen=True):
-    """Nothing for that many seconds, then the stream goes on."""
+    """Nothing is sent for that many seconds, then the stream continues."""
 
     seconds: float
 
 
 @final
 class Stall(msgspec.Struct, frozen=True):
-    """Nothing for ever, or for `seconds`; the connection stays open."""
+    """Nothing is sent for `seconds`, or without end; the connection stays open."""
 
     seconds: float | None = None
 
 
 @final
 class ErrorEvent(msgspec.Struct, frozen=True):
-    """The provider's error event; the body ends, cleanly, behind it."""
+    """The provider's error event. The body ends cleanly after it."""
 
     error_type: str
     message: str = "The wire server was told to fail here."
@@ -70,14 +70,14 @@ class ErrorEvent(msgspec.Struct, frozen=True):
 
 @final
 class Garbage(msgspec.Struct, frozen=True):
-    """These bytes, as they are, in place of an event; before the head, in place of the head."""
+    """These bytes, unchanged, in place of an event; before the head, in place of the head."""
 
     data: bytes = b"<html>\xff\xfe not an event\n\n"
 
 
 @final
 class RawEvent(msgspec.Struct, frozen=True):
-    """A server-sent event with this name and data, for instance one that no client knows."""
+    """A server-sent event with this name and data, for example one that no client knows."""
 
     name: str
     data: str
@@ -85,12 +85,12 @@ class RawEvent(msgspec.Struct, frozen=True):
 
 @final
 class End(msgspec.Struct, frozen=True):
-    """The body ends here, cleanly as HTTP goes, without the provider's terminal event."""
+    """The body ends here, cleanly at the HTTP level, without the provider's terminal event."""
 
 
 @final
 class Cut(msgspec.Struct, frozen=True):
-    """The connection is closed here, with no end of the body (FIN)."""
+    """The connection is closed here, without the end of the body (FIN)."""
 
 
 @final
@@ -101,12 +101,12 @@ class Reset(msgspec.Struct, frozen=True):
 Step: TypeAlias = Pause | Stall | ErrorEvent | Garbage | RawEvent | End | Cut | Reset
 
 
-# Where a step stands, if not among the parts.
+# Steps at a place that is not among the parts.
 
 
 @final
 class At(msgspec.Struct, frozen=True):
-    """A step behind that many events: 0 is behind the head and before the first event."""
+    """A step after that many events: 0 is after the head and before the first event."""
 
     step: Step
     event: int
@@ -121,7 +121,7 @@ class BeforeHead(msgspec.Struct, frozen=True):
 
 @final
 class CutAt(msgspec.Struct, frozen=True):
-    """The body stops after that many of its bytes, by FIN, by RST, or with a clean end."""
+    """The body stops after that many bytes, by FIN, by RST, or with a clean end."""
 
     byte: int
     end: Literal["cut", "reset", "end"] = "cut"
@@ -140,7 +140,7 @@ class SlowClose(msgspec.Struct, frozen=True):
 @final
 @dataclass(frozen=True, slots=True, init=False)
 class Say:
-    """A text block, one delta a piece. A single piece is split into words; a step may stand between."""
+    """A text block, one delta for each piece. A single piece is split into words; steps may be in between."""
 
     pieces: tuple[str | Step, ...]
     citations: tuple[Mapping[str, Any], ...]
@@ -153,9 +153,9 @@ class Say:
 @final
 @dataclass(frozen=True, slots=True, init=False)
 class Think:
-    """A reasoning block, pieces as in `Say`; without any its text is withheld.
+    """A reasoning block, with pieces as in `Say`; without pieces its text is withheld.
 
-    The server signs it, unless `signature` says otherwise (`""` leaves it unsigned).
+    The server signs it, unless `signature` is given (`""` leaves it unsigned).
     """
 
     pieces: tuple[str | Step, ...]
@@ -168,7 +168,7 @@ class Think:
 
 @final
 class RedactedThink(msgspec.Struct, frozen=True):
-    """A reasoning block of which only encrypted data is shown."""
+    """A reasoning block that shows only encrypted data."""
 
     data: str | None = None
 
@@ -197,7 +197,7 @@ class Block:
 
 @final
 class NeverEnding(msgspec.Struct, frozen=True):
-    """A text block that goes on, one delta each `delay` seconds, until the client leaves."""
+    """A text block that continues, one delta every `delay` seconds, until the client leaves."""
 
     text: str = "and "
     delay: float = 0.0
@@ -226,11 +226,11 @@ or cut without regard to events into chunks of these sizes, over and over."""
 @final
 @dataclass(frozen=True, slots=True, init=False)
 class Reply:
-    """A successful answer: its parts in order, steps and faults among them.
+    """A successful answer: its parts in order, with steps and faults among them.
 
     `stop_reason`, `stop_sequence`, `stop_details` and the members of `usage` are the provider's own
-    words; what is left out is what it would plausibly say. `model` is the one that claims to have
-    answered. `headers` are added to the response's.
+    words; missing ones get plausible values. `model` is the model that the answer names.
+    `headers` are added to the response's.
     """
 
     parts: tuple[Part, ...]
@@ -266,7 +266,7 @@ class Reply:
 
 @final
 class Status(msgspec.Struct, frozen=True):
-    """An answer with this status: the provider's error body, or `body` as it is."""
+    """An answer with this status, and the provider's error body or `body` unchanged."""
 
     status: int
     error_type: str | None = None
@@ -277,7 +277,7 @@ class Status(msgspec.Struct, frozen=True):
 
 @final
 class Refuse(msgspec.Struct, frozen=True):
-    """No connection comes about, `after` seconds (None: it is tried for ever).
+    """The connection is refused after `seconds` given by `after` (None: the attempt never ends).
 
     In memory only. A listening socket cannot refuse one request: there the connection is reset
     before the response head.

@@ -1,6 +1,6 @@
 """`WireServer`: the scripts, the log of requests, and the loopback socket that it listens on.
 
-It decides what each request is answered; `_socket`, `_stream` and `_memory` carry it out. All go through
+It decides the answer to each request; `_socket`, `_stream` and `_memory` execute it. All use
 `receive` and `plan`, so the faces share scripts and log.
 """
 
@@ -62,28 +62,28 @@ __all__ = ["WireServer"]
 
 @final
 class WireServer:
-    """A model provider in the test process: it speaks the protocols, follows scripts, and logs.
+    """A model provider in the test process: it implements the protocols, follows scripts, and logs requests.
 
-    `scripts` are answers, or functions of the request that give one; each request takes the next. When
-    none is left, `default` answers, and without it a 500 that says so. A single function answers every
-    request. What the provider would refuse is refused, as an error of the provider, and takes no script;
-    neither does counting tokens, nor asking for what is stored.
+    `scripts` are answers, or functions of the request that return one. Each request uses the next. When
+    none is left, `default` answers, and without it a 500 with that message. A single function answers every
+    request. A request that the provider would refuse gets the provider's error and uses no script.
+    Counting tokens and reading stored objects use no script either.
 
-    It is used over a socket, `async with WireServer([...]) as server` and `server.url`, or in memory, which
+    Use it over a socket, `async with WireServer([...]) as server` and `server.url`, or in memory, which
     needs no block and runs under virtual time: `http_client=server.connect` below lutum's own HTTP engine,
-    `server.transport()` for an httpx client. `chunking` is for the replies
-    that name none. With `signing`, thinking blocks are signed, and refused when they come back edited;
-    with `bind_prefix` also when they come back behind anything but what they were made behind, for every
-    model. With `api_key`, requests must bring it.
+    `server.transport()` for an httpx client. `chunking` is for replies without their own.
+    With `signing`, thinking blocks are signed, and refused if they come back edited. With `bind_prefix`
+    they are also refused after any other content than the original, for every model. With `api_key`,
+    requests must have the key.
 
-    It speaks Claude's Messages, also as Vertex AI does, OpenAI's Responses, Chat Completions and Completions,
-    and Gemini's `generateContent`, each on its paths, and OpenRouter's record of a generation, which is not
-    there for the first `generation_misses` questions. It takes batches of Claude's, OpenAI's and Gemini's:
-    each entry is a request of its own, in the log too, answered when the batch is made; the first
-    `batch_polls` questions after a batch find it in progress.
+    The protocols are Claude's Messages, also in Vertex AI's form, OpenAI's Responses, Chat Completions and
+    Completions, and Gemini's `generateContent`, each on its paths, and OpenRouter's record of a generation,
+    which is missing for the first `generation_misses` requests. The server accepts batches of Claude, OpenAI
+    and Gemini: each entry is a separate request, also in the log, and is answered when the batch is created.
+    The first `batch_polls` status requests of a batch report that it is in progress.
     With `prompt_cache`, Claude's and OpenAI's answers bill cache reads and writes as the providers document
     it; `WireRequest.cache` has the figures.
-    `chat_reasoning` is the member in which Chat Completions shows reasoning: unless said, OpenRouter's
+    `chat_reasoning` is the member in which Chat Completions shows reasoning. The default is OpenRouter's
     `reasoning_details` below `/api/v1/`, else `reasoning_content`.
     """
 
@@ -126,11 +126,11 @@ class WireServer:
 
     @property
     def requests(self) -> list[WireRequest]:
-        """Every request so far, over both faces, in the order in which they were complete."""
+        """Every request so far, over all faces, in the order in which they were complete."""
         return self._requests
 
     def outcomes(self) -> list[Outcome]:
-        """How each request's answer ended, or "open"."""
+        """The outcome of each request's answer, or "open"."""
         return [request.outcome for request in self._requests]
 
     def add(self, *scripts: Script) -> None:
@@ -139,29 +139,29 @@ class WireServer:
 
     @property
     def url(self) -> str:
-        """The base URL: of the socket, or any name for the transport while nothing listens."""
+        """The base URL: that of the socket, or any name for the transport if nothing listens."""
         if self._listener is None:
             return "http://wire.test"
         host, port = self._listener.getsockname()
         return f"http://{host}:{port}"
 
     def transport(self) -> WireTransport:
-        """Give the face in memory, for `httpx.AsyncClient(transport=...)`: no socket and no thread."""
+        """Return the in-memory face, for `httpx.AsyncClient(transport=...)`: no socket and no thread."""
         return WireTransport(self.receive, self.plan)
 
     async def connect(self, host: str = "wire.test", port: int = 80) -> WireStream:
         """Open a connection in memory, below lutum's HTTP engine: a byte stream with no socket, thread or
         task.
 
-        Give the function itself to an adapter, as `http_client=server.connect`. A `Refuse` that is next takes
-        effect here, since no request is needed for it.
+        Give the function itself to an adapter, as `http_client=server.connect`. If the next script is a
+        `Refuse`, it takes effect here, because it needs no request.
 
         A checkpoint only if it has to wait.
 
         Raises:
           OSError: the script refuses the connection.
         """
-        del host, port  # every name leads here
+        del host, port  # every name leads to this server
         await anyio.lowlevel.checkpoint()
         following = self._following
         if isinstance(following, Refuse):
@@ -176,7 +176,7 @@ class WireServer:
         return self._scripts[0] if self._scripts else self._default
 
     async def __aenter__(self) -> Self:
-        """Listen on a free port of the loopback; a checkpoint.
+        """Listen on a free loopback port; a checkpoint.
 
         The block may be left in another task, as fixtures of pytest-asyncio are.
         """
@@ -191,7 +191,7 @@ class WireServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close every connection; answers under way end as "stopped". Cancellation does not cut it short.
+        """Close every connection; unfinished answers end as "stopped". Cancellation does not interrupt it.
 
         A checkpoint only if it has to wait.
         """
@@ -204,13 +204,13 @@ class WireServer:
             self._listener = self._task = None
 
     def receive(self, method: str, target: str, headers: httpx.Headers, body: bytes) -> WireRequest:
-        """Log a request that arrived whole."""
+        """Log a request that arrived completely."""
         request = WireRequest(len(self._requests), method, target, headers, body)
         self._requests.append(request)
         return request
 
     def plan(self, request: WireRequest) -> WirePlan:
-        """Decide what a request is answered."""
+        """Decide the answer to a request."""
         dialect = next((one for one in self._dialects if one.matches(request)), None)
         if dialect is None:
             request.error = WireError(
@@ -227,12 +227,12 @@ class WireServer:
                 return _whole(200, dialect.headers(request), body)
             return self._scripted(dialect, request)
         except Exception as error:
-            # A mistake in the test: answered, because raising here would end the server instead.
+            # A mistake in the test. It is answered, because raising here would end the server instead.
             text = f"the script of request {request.number} failed: {type(error).__name__}: {error}"
             return _failure(dialect, request, WireError(text, status=500, type="api_error"))
 
     def _inner(self, outer: WireRequest, path: str, body: bytes) -> tuple[int | None, bytes]:
-        """Answer a request that another one holds; no status where its answer would not come whole."""
+        """Answer a request inside another one. If the answer is incomplete, return None and b""."""
         request = self.receive("POST", path, outer.headers, body)
         plan = self.plan(request)
         request.end("completed" if plan.ending == "end" else "cut")
@@ -268,7 +268,7 @@ class WireServer:
             head = AnswerHead(200, _stream_headers(headers), chunked=True)
             chunking = self._chunking if reply.chunking is None else reply.chunking
             return build(head, rendered.items, reply.parts, chunking, error_event)
-        # Not streamed, the steps among the parts happen while the provider is still busy with the answer.
+        # If not streamed, the steps among the parts happen while the provider still works on the answer.
         busy: list[BeforeHead] = []
         for item in (*rendered.items, *(part.step for part in reply.parts if isinstance(part, At))):
             if isinstance(item, ErrorEvent):

@@ -1,7 +1,7 @@
 """The socket face: HTTP/1.1 with keep-alive on a loopback port.
 
-On plain non-blocking sockets and `anyio.wait_readable`, not on anyio's streams: those send a FIN whenever
-they close, and a reset must come without one. Responses are written as planned.
+It uses plain non-blocking sockets and `anyio.wait_readable`. anyio's streams send a FIN whenever
+they close, but a reset must come without one. Responses are written as planned.
 """
 
 import errno
@@ -20,7 +20,7 @@ from lutum.testing.wire._request import WireRequest
 __all__ = ["listen", "serve"]
 
 _READ = 64 * 1024
-# One call to the kernel; small enough that a fast client cannot keep the loop to itself.
+# One call to the kernel. It is small, so that a fast client cannot keep the loop to itself.
 _WRITE = 256 * 1024
 
 _Receive = Callable[[str, str, httpx.Headers, bytes], WireRequest]
@@ -28,7 +28,7 @@ _Plan = Callable[[WireRequest], WirePlan]
 
 
 def listen() -> socket.socket:
-    """Open a listening socket on a free port of the loopback."""
+    """Open a listening socket on a free loopback port."""
     listener = socket.socket()
     listener.setblocking(False)
     listener.bind(("127.0.0.1", 0))
@@ -38,7 +38,7 @@ def listen() -> socket.socket:
 
 
 async def serve(listener: socket.socket, receive: _Receive, plan: _Plan) -> None:
-    """Accept connections and serve each in a task, until cancelled; then all are closed."""
+    """Accept connections and serve each in a task, until cancelled; then close all of them."""
     async with anyio.create_task_group() as group:
         while True:
             try:
@@ -46,7 +46,7 @@ async def serve(listener: socket.socket, receive: _Receive, plan: _Plan) -> None
             except BlockingIOError:
                 await anyio.wait_readable(listener)
             except OSError as error:
-                # The client was gone before it was accepted.
+                # The client left before the connection was accepted.
                 if error.errno != errno.ECONNABORTED:
                     raise
             else:
@@ -68,7 +68,7 @@ async def _connection(connection: socket.socket, receive: _Receive, plan: _Plan)
 
 
 class _Peer:
-    """A connection, what it sent too early, and whether it has left."""
+    """A connection, the data that the client sent too early, and whether the client has left."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
@@ -77,7 +77,7 @@ class _Peer:
         self.parser = RequestParser()
 
     async def read(self) -> bytes:
-        """Read what is there; nothing means that the peer has left."""
+        """Read the available bytes; no bytes mean that the peer has left."""
         while True:
             try:
                 return self.socket.recv(_READ)
@@ -101,12 +101,12 @@ class _Peer:
                 await anyio.wait_writable(self.socket)
 
     def reset(self) -> None:
-        """Make closing send a RST."""
+        """Make `close` send a RST."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 async def _read_request(peer: _Peer, receive: _Receive) -> WireRequest | None:
-    """Read one request, None if the peer left or does not speak HTTP."""
+    """Read one request, None if the peer left or does not use HTTP."""
     early = bytes(peer.early)
     peer.early.clear()
     try:
@@ -122,7 +122,7 @@ async def _read_request(peer: _Peer, receive: _Receive) -> WireRequest | None:
 
 
 async def _respond(peer: _Peer, request: WireRequest, plan: WirePlan) -> bool:
-    """Carry out the plan while watching the client; say whether the connection can be used again."""
+    """Execute the plan while watching the client; return whether the connection can be used again."""
     async with anyio.create_task_group() as group:
         group.start_soon(_watch, peer, request, group.cancel_scope)
         try:
@@ -134,7 +134,7 @@ async def _respond(peer: _Peer, request: WireRequest, plan: WirePlan) -> bool:
 
 
 async def _watch(peer: _Peer, request: WireRequest, scope: anyio.CancelScope) -> None:
-    """End the answer as soon as the client leaves; what it sends instead belongs to its next request."""
+    """End the answer as soon as the client leaves. Data that it sends belongs to its next request."""
     while data := await peer.read():
         peer.early += data
     request.end("disconnected")

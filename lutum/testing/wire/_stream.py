@@ -1,7 +1,7 @@
 """The face below the engine: one connection as a byte stream in memory, with no socket, thread or task.
 
 The server's side runs in the client's task, while the client receives. All waiting is `anyio.sleep`, so
-virtual time moves it. Faults arrive as a socket would report them.
+virtual time works. Faults arrive as a socket would report them.
 """
 
 import errno
@@ -44,12 +44,11 @@ class WireStream(ByteStream):
 
     @property
     def is_closing(self) -> bool:
-        """Whether no other request should be sent over it: it is closed, or the server refuses what comes
-        next."""
+        """True if the connection is unusable: it is closed, or the next script refuses the connection."""
         return self._closed or self._ended or self._refuses()
 
     async def send(self, item: bytes | memoryview) -> None:
-        """Take all of it at once. Cancelled, it has taken nothing."""
+        """Take all of `item` at once. Cancelled, it has taken nothing."""
         await checkpoint()
         if self._closed:
             raise anyio.ClosedResourceError
@@ -71,9 +70,9 @@ class WireStream(ByteStream):
             self._asked.set()
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
-        """Carry out the server's plan up to the next bytes.
+        """Execute the server's plan up to the next bytes.
 
-        Cancelled, it has given none; a wait that it cut short is over.
+        Cancelled, it has returned none; an interrupted wait is over.
         """
         await checkpoint()
         while not self._unread:
@@ -102,7 +101,7 @@ class WireStream(ByteStream):
         return data
 
     def _look_ahead(self) -> None:
-        """Join what a socket would have in one read, and note an end that comes with it."""
+        """Join the chunks that a socket would return in one read, and note an end that comes with them."""
         while len(self._unread) < 65536:
             step = next(self._steps)
             if isinstance(step, bytes):
@@ -123,12 +122,12 @@ class WireStream(ByteStream):
         self._reset = step == "reset"
 
     async def send_eof(self) -> None:
-        """Leave, as a client that sends no more."""
+        """Leave, like a client that sends no more."""
         self._ended = True
         await checkpoint()
 
     async def aclose(self) -> None:
-        """Leave: an answer under way ends as "disconnected"."""
+        """Leave: an unfinished answer ends as "disconnected"."""
         self._closed = True
         request, self._request = self._request, None
         if request is not None:
