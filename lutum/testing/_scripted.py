@@ -40,7 +40,7 @@ from lutum._values.results import (
 from lutum.abc import Phase, Prepared, ReplayForm, TurnRequest
 
 Step = str | Event | BaseException
-"""A piece of text, which in a structured turn is JSON; an event; or what is raised at that point."""
+"""A piece of text (JSON in a structured turn), an event, or an exception to raise at that point."""
 
 
 class Script(Struct, frozen=True):
@@ -62,7 +62,7 @@ class _Cut:
 _EVENTS = tuple(get_args(Event))
 
 CUT = _Cut()
-"""As the last step of a script: the response ends here, with no terminal event."""
+"""The last step of a script whose response ends without a terminal event."""
 
 
 @final

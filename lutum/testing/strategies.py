@@ -109,7 +109,7 @@ def _quote(text: str) -> str:
 _objects = st.dictionaries(_names, _text.map(_quote) | _lexemes, max_size=3).map(
     lambda members: "{" + ", ".join(f"{_quote(name)}:{value}" for name, value in members.items()) + "}"
 )
-"""JSON objects as text, with number lexemes that a decoder and encoder would change."""
+"""JSON objects as text, with spellings of numbers that a decoder and encoder would change."""
 
 _extras: st.SearchStrategy[list[Event]] = st.lists(
     st.builds(ProviderEvent, _names, _objects.map(str.encode)) | st.builds(UsageUpdate, _usages), max_size=2

@@ -21,7 +21,7 @@ from lutum.testing.wire._script import ErrorEvent, Reply
 __all__ = ["ClaudeBatchesDialect", "Run"]
 
 Run = Callable[[WireRequest, str, bytes], tuple[int | None, bytes]]
-"""Answer a request that another one holds, by its path and body: with a status, None where no answer came,
+"""Answer a request inside another one, given its path and body. Returns a status, None without an answer,
 and a body."""
 
 _PATH: Final = re.compile(r".*(/v1/messages/batches)(?:/([^/]+)(/results)?)?")

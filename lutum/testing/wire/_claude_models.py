@@ -16,12 +16,12 @@ class ModelRules(msgspec.Struct, frozen=True):
     """The options that are an error, model by model."""
 
     thinking: frozenset[str]
-    """The values of `thinking.type` it takes."""
+    """The accepted values of `thinking.type`."""
     forced_tools: bool = True
     sampling: bool = False
     prefill: bool = False
     late_system: bool = True
-    """`role: "system"` inside `messages`."""
+    """Whether `role: "system"` is accepted inside `messages`."""
 
 
 _ADAPTIVE = frozenset({"adaptive"})

@@ -15,6 +15,6 @@ class WireError(msgspec.Struct, frozen=True):
     status: int = 400
     type: str = "invalid_request_error"
     code: str | None = None
-    """`error.details.error_code`, where the provider documents one."""
+    """`error.details.error_code`, if the provider documents one."""
     param: str | None = None
-    """The place in the request that is wrong, where the provider's errors name it."""
+    """The invalid place in the request, if the provider's errors name it."""

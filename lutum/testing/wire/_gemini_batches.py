@@ -29,7 +29,7 @@ _CREATED: Final = "2026-01-01T00:00:00Z"
 _TYPE: Final = "type.googleapis.com/google.ai.generativelanguage.v1main.GenerateContentBatch"
 
 Entry = tuple[dict[str, Any], dict[str, Any]]
-"""Members beside a request, which its answer has too, and the request."""
+"""A request, and the members beside it, which are repeated beside its answer."""
 
 
 @final

@@ -29,7 +29,7 @@ from lutum.testing.wire._script import (
 __all__ = ["GeminiRendering"]
 
 _FIRST_WITH_IDS: Final = (3, 6)
-"""From then on each recorded call has an id."""
+"""From this generation on, each recorded call has an id."""
 
 
 @final

@@ -21,7 +21,7 @@ _MAC: Final = 24
 BYPASS: Final = frozenset(
     {"skip_thought_signature_validator", "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I="}
 )
-"""The documented value that stands for a signature, as a word and in base64."""
+"""The documented value that replaces a signature, as a word and in base64."""
 
 
 def sign(model: str, parts: Sequence[bytes | str]) -> str:

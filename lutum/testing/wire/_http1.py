@@ -80,7 +80,7 @@ class RequestParser:
 
 
 Step: TypeAlias = bytes | Wait | Ending
-"""Bytes to write, a time to wait, or how the answer ends, which is the last one."""
+"""Bytes to write, a time to wait, or the way in which the answer ends, which is the last step."""
 
 
 def steps(plan: WirePlan, request: WireRequest) -> Iterator[Step]:

@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 CREATED: Final = 1_767_225_600
-"""When everything was created: the same on every run, 2026-01-01."""
+"""The creation time of everything, the same on every run: 2026-01-01."""
 
 # Name (a `type` or a `code`): type, code and status, from guides/error-codes and from recorded errors.
 _WORDS: Final[dict[str, tuple[str, str | None, int]]] = {
@@ -87,7 +87,7 @@ class Bill(msgspec.Struct, frozen=True):
 
 
 Bills = dict[str, Bill]
-"""Bills by the id of their answer, for whoever asks later."""
+"""Bills by the id of their answer, for later requests."""
 
 
 def at_openrouter(request: WireRequest) -> bool:

@@ -39,7 +39,7 @@ class Forever(msgspec.Struct, frozen=True):
 
 
 Item: TypeAlias = bytes | Step | Forever
-"""One event, a step between two, or the last event, again and again."""
+"""One event, a step between two events, or a last event that is repeated."""
 
 
 @final
@@ -78,10 +78,10 @@ class WirePlan(msgspec.Struct, frozen=True):
     """The actions of a face for one request, in this order."""
 
     connect: Wait | None = None
-    """No connection comes about after that wait; the rest is unused."""
+    """If set, the connection is refused after this wait, and the other fields are unused."""
     before: tuple[Wait, ...] = ()
     head: AnswerHead | bytes | None = None
-    """Bytes are garbage in place of a head; None if the connection ends before it."""
+    """The response head, or bytes as garbage in its place; None if the connection ends before it."""
     body: tuple[Wait | Burst | Repeat, ...] = ()
     ending: Ending = "end"
 

@@ -59,9 +59,9 @@ class _CacheEntry:
 class _PrefixBlock(msgspec.Struct, frozen=True):
     digest: bytes
     tokens: int
-    """Of the prefix up to and with this block."""
+    """Those of the prefix up to and including this block."""
     mark: str | None = None
-    """The lifetime of the entry that ends here."""
+    """The lifetime of the entry that ends at this block."""
 
 
 @final

@@ -17,8 +17,8 @@ __all__ = ["Outcome", "WireRequest"]
 _PROCESS = "".join(secrets.choice("abcdefghijklmnop") for _ in range(8))
 
 Outcome: TypeAlias = Literal["open", "completed", "disconnected", "cut", "stopped"]
-"""The answer is under way; was given whole; the client left first; the script ended it; the server
-was closed first."""
+"""In this order: the answer is in progress; it was sent completely; the client left first; the script ended
+it; the server was closed first."""
 
 
 @final
@@ -44,29 +44,29 @@ class WireRequest:
     """
 
     number: int
-    """Its place in `WireServer.requests`, from 0."""
+    """Its index in `WireServer.requests`, from 0."""
     id: str
-    """What the ids in its answer are made of. Two processes never give the same, so that what they store in
-    one place is told apart."""
+    """The base of the ids in its answer. It differs between processes, so that they can store their answers
+    in one place."""
     method: str
     path: str
-    """Without the query."""
+    """The path without the query."""
     query: str
     headers: httpx.Headers
     body: bytes
     outcome: Outcome
     started_at: float
-    """When it was received whole, by `anyio.current_time`."""
+    """The time at which it was received completely, by `anyio.current_time`."""
     ended_at: float | None
-    """When the outcome was known."""
+    """The time at which the outcome was known."""
     error: WireError | None
-    """Why the server refused it, as the provider would."""
+    """The server's refusal, if the provider would refuse the request."""
     began: bool
     """Whether the head of a successful answer has been written."""
     cache: CacheUse | None
-    """What the request read from the server's prompt cache, and wrote to it; None without one."""
+    """The tokens that the request read from the server's prompt cache and wrote to it; None without one."""
     transformations: list[dict[str, Any]]
-    """The reasoning blocks that were left out, whether or not the answer may say so."""
+    """The reasoning blocks that were left out, even if the answer may not list them."""
 
     def __init__(self, number: int, method: str, target: str, headers: httpx.Headers, body: bytes) -> None:
         self.number = number

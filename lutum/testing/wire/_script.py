@@ -219,8 +219,8 @@ class Drip(msgspec.Struct, frozen=True):
 
 
 Chunking: TypeAlias = Literal["event", "burst"] | int | tuple[int, ...] | Drip
-"""How events become HTTP chunks: each its own, all together up to the next wait, that many to a chunk,
-or cut without regard to events into chunks of these sizes, over and over."""
+"""How events become HTTP chunks: one chunk for each event; one for all events up to the next wait; that many
+events in each chunk; or chunks of these sizes in rotation, cut without regard to events."""
 
 
 @final
@@ -288,4 +288,4 @@ class Refuse(msgspec.Struct, frozen=True):
 
 Answer: TypeAlias = Reply | Status | Refuse
 Script: TypeAlias = Answer | Callable[[WireRequest], Answer]
-"""An answer, or a function of the request that gives it."""
+"""An answer, or a function of the request that returns it."""
