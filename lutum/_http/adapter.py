@@ -1,7 +1,7 @@
-"""`HttpAdapter`: what every adapter over HTTP does alike: its key, its transport, how it closes.
+"""`HttpAdapter`: the base class of HTTP adapters, with the key, the transport and closing.
 
-Loads no TLS and no parser: `HttpAdapter`'s constructor does, so that an adapter's package can be imported
-  lightly.
+This module does not load TLS or the parser. `HttpAdapter`'s constructor loads them, so that the import of an
+adapter's package stays fast.
 """
 
 from __future__ import annotations
@@ -35,43 +35,46 @@ T = TypeVar("T")
 
 
 class HttpAdapter(ABC):
-    """An adapter over HTTP, but for its dialect: `lutum.abc.Adapter` when a subclass says `name`, `_prepare`,
-    `decoder`, `replay_form` and `first_difference`.
+    """Base class of HTTP adapters. It implements `lutum.abc.Adapter` if a subclass provides `name`,
+    `_prepare`, `decoder`, `replay_form` and `first_difference`.
 
     Args:
-      model: used where a turn names none.
-      base_url: checked; `self._base_url` has no slash at its end.
-      scope: endpoint and account family whose turns are replayed exactly; the URL's host unless said.
-      credential: authenticates requests: a key, or a signer; None where there is neither.
-      own_host: the provider's own, which demands a key; `variable` is where one could be set.
-      http_client: an `httpx.AsyncClient` of yours.
-      default_max_output_tokens: is checked here.
-      hooks: a hook set with the slots `resolve_model` and `resolve_options`, and `options` they begin with.
+      model: the default for turns without a model.
+      base_url: the address of the API. It is checked; `self._base_url` has no slash at its end.
+      scope: the endpoint and account family whose turns are replayed exactly. Default: the URL's host.
+      credential: authenticates requests: a key, or a signer; None to send requests without authentication.
+      own_host: the provider's own host, which requires a key.
+      variable: the environment variable for the key, for errors.
+      http_client: your `httpx.AsyncClient`.
+      default_max_output_tokens: the default output bound. It is only checked here.
+      hooks: a hook set with the slots `resolve_model` and `resolve_options`.
+      options: the adapter's options, which the hooks get as their start value.
 
-    It opens nothing before its first request and works without `async with`; `aclose` closes its idle
-    connections.
+    The adapter opens no connection before its first request and works without `async with`; `aclose` closes
+    its idle connections.
 
     Raises:
-      BadValue: a blank model, a URL that is none, a client that is none, a bound below 1.
+      BadValue: `model` is blank, `base_url` is not a URL, `http_client` is not a client, or the bound is
+        below 1.
     """
 
     errors: ClassVar[ErrorTable] = ErrorTable()
-    """The provider's error words."""
+    """The provider's error codes."""
 
     request_ids: ClassVar[tuple[str, ...]] = REQUEST_IDS
-    """Response headers that hold the id of a request, in order of preference."""
+    """Response headers with the id of a request, in order of preference."""
 
     endpoints: ClassVar[tuple[str, ...]] = ()
-    """Ends of a URL that the adapter adds itself. A `base_url` with one of them is refused."""
+    """URL endings that the adapter adds itself. A `base_url` with one of them is refused."""
 
     options_class: ClassVar[type[Any] | None] = None
-    """The class of `options=`; None: it is not checked."""
+    """The class of `options=`; None to skip the check."""
 
     hooks_class: ClassVar[type[Any] | None] = None
-    """The class of `hooks=`; None: it is not checked."""
+    """The class of `hooks=`; None to skip the check."""
 
     _billed_by: str | None = None
-    """The provider in price tables that bills the requests, where it is not the maker of the model."""
+    """The provider in price tables that bills the requests, if it is not the model's vendor."""
 
     def __init__(
         self,
@@ -115,15 +118,15 @@ class HttpAdapter(ABC):
 
     @property
     def scope(self) -> str:
-        """Endpoint and account family; a turn goes back exactly only where it came from."""
+        """The endpoint and account family. A turn is replayed exactly only in the scope that it came from."""
         return self._scope
 
     def prepare(self, request: TurnRequest) -> Prepared:
         """Encode a request. Pure.
 
         Raises:
-          BadValue: there is no key for the provider's own host, or it does not take the request; the field
-            is named.
+          BadValue: the key for the provider's own host is missing, or the provider does not accept the
+            request. The error names the field.
         """
         if self._credential is None and self._own_host:
             raise BadValue("api_key", f"{self._own_host} needs one: give api_key=, or set {self._variable}")
@@ -135,11 +138,11 @@ class HttpAdapter(ABC):
 
     @abstractmethod
     def _prepare(self, request: TurnRequest) -> Prepared:
-        """Encode a request. Pure; the names of secret headers are `self._secret_headers`."""
+        """Encode a request. Pure. Use `self._secret_headers` as the names of secret headers."""
 
     @abstractmethod
     def decoder(self, prepared: Prepared, response: Response) -> Decoder:
-        """The decoder of a successful answer to a request. Pure."""
+        """Return the decoder of a successful answer to a request. Pure."""
 
     def _fault(self, response: Response, body: bytes) -> ProviderError:
         """Return the error of a response with an error status."""
@@ -151,11 +154,11 @@ class HttpAdapter(ABC):
 
     @abstractmethod
     def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
-        """Whether `turn` goes back exactly to that scope and model. Pure."""
+        """Return whether `turn` can be replayed exactly to `scope` and `model`. Pure."""
 
     @abstractmethod
     def first_difference(self, earlier: Prepared, later: Prepared) -> str | None:
-        """JSON path in `later` of the first thing that is not as `earlier` sent it. Pure."""
+        """Return the JSON path in `later` of the first entry that differs from `earlier`. Pure."""
 
     @property
     def option_types(self) -> tuple[type, ...]:
@@ -165,13 +168,14 @@ class HttpAdapter(ABC):
 
     @property
     def settings_hooks(self) -> tuple[str, ...]:
-        """The slots of the hooks that have one."""
+        """The names of the slots that have hooks."""
         found: tuple[str, ...] = () if self._hooks is None else self._hooks.registered
         return found
 
     async def resolve_settings(self, request: TurnRequest) -> Settings:
-        """The settings of a request as the hooks want them, over the adapter's model and options. What one
-        raises comes out as it is.
+        """Return the settings of a request after the hooks, which start from the adapter's model and options.
+
+        An exception of a hook propagates unchanged.
 
         A checkpoint only if a hook is.
         """
@@ -190,11 +194,11 @@ class HttpAdapter(ABC):
         return settings
 
     def rate_limits(self, response: Response, now: float) -> Sequence[RateLimit]:
-        """Return the rate limits that a response reports. Pure; subclasses read headers of their provider."""
+        """Return the rate limits that a response reports. Pure. Subclasses read their provider's headers."""
         return x_rate_limits(response.headers, now)
 
     def exchange(self, prepared: Prepared) -> Exchange:
-        """A fresh exchange for one attempt; nothing is sent before its `open`."""
+        """Return a new exchange for one attempt. Nothing is sent before its `open`."""
         return self._transport.exchange(
             prepared,
             secrets=self._secrets,
@@ -203,7 +207,7 @@ class HttpAdapter(ABC):
         )
 
     async def aclose(self) -> None:
-        """Close every idle connection; open turns keep theirs. Cancelled, it has closed them all the same.
+        """Close every idle connection; open turns keep theirs. If cancelled, it closes them nevertheless.
 
         A checkpoint only if a connection is open.
         """
@@ -238,14 +242,14 @@ class HttpAdapter(ABC):
         headers: Iterable[tuple[str, str]] = (),
         body: bytes = b"",
     ) -> T:
-        """What `read` makes of the answer to one small request, sent with the key.
+        """Send one small request with the key and return the result of `read` for its answer.
 
-        There is no timeout: give it a scope. Cancelled, it leaves nothing open.
+        The request has no timeout; use a cancel scope. Cancellation leaves nothing open.
 
         Raises:
-          ProviderError: the status is not 200, or `read` raised because the answer is something else.
-          NetworkError: no connection, or it failed before the answer was whole.
-          BadValue: the function given as the key raised, or gave none.
+          ProviderError: the status is not 200, or `read` raised because the answer is malformed.
+          NetworkError: no connection was made, or it failed before the whole answer was received.
+          BadValue: the function that was given as the key raised, or returned no key.
         """
         sent = RequestHeaders(headers)
         secrets = await self._secrets(OutgoingRequest(method, wire_url(url), tuple(sent), body))

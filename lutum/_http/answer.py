@@ -1,15 +1,15 @@
 """The parser of one HTTP/1.1 response. No I/O, no clock, no tasks.
 
-httptools (llhttp) parses. The rules here are stricter where two parsers could read the same bytes
-differently, because such an answer could be cut in the wrong place:
+httptools (llhttp) parses. The rules here are stricter if two parsers could read the same bytes differently,
+because such an answer could be cut in the wrong place:
 
-- One framing header: one `Content-Length`, or `Transfer-Encoding: chunked`. The latter may stand in several
+- One framing header: one `Content-Length`, or `Transfer-Encoding: chunked`. The latter may have several
   lines, because some proxies add it a second time.
 - HTTP/1.0 and 1.1 only.
 - At most 64 KiB without a byte of the body (heads, trailers, chunk extensions, informational responses).
   llhttp has no limit.
-- The end of the connection inside the framing is an error.
-- A connection can be used again only if the response was whole and not one byte followed it.
+- The end of the connection before the end of the framed body is an error.
+- A connection can be used again only if the response was complete and no byte followed it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Final, final
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 HEAD_BYTES: Final = 64 * 1024
-"""Limit for bytes that carry nothing of the body."""
+"""Limit for bytes that are not part of the body."""
 
 _FRAMING: Final = (b"transfer-encoding", b"content-length")
 
@@ -30,17 +30,17 @@ class MalformedAnswer(Exception):
 
 @final
 class HttpAnswer:
-    """One response while its bytes arrive. After `MalformedAnswer` it must not be fed.
+    """One response during receipt. After `MalformedAnswer` it must not be fed.
 
     Args:
-      bodiless: the response has no body whatever its head says, because the request was a HEAD or a CONNECT.
+      bodiless: the response has no body, even if its head has a length: the request was a HEAD or a CONNECT.
 
     Attributes:
       status: the status; 0 before the head.
       headers: the headers by lower-case name, with repeated ones joined; None before the head.
-      lines: the headers as they came, for clients that need each line.
+      lines: the headers as received, for clients that need each line.
       pieces: bytes of the body that the reader has not taken yet.
-      failure: what the next `feed` or `eof` raises, because the pieces before it count.
+      failure: the exception that the next `feed` or `eof` raises, after the pieces before it were read.
       whole: the response is complete.
       reusable: the connection can carry another request.
     """
@@ -76,7 +76,7 @@ class HttpAnswer:
         """Parse bytes from the connection.
 
         Raises:
-          MalformedAnswer: they are not a response; pieces that came before the fault are handed out first.
+          MalformedAnswer: the bytes are not a response. Pieces before the fault are returned first.
         """
         if self.failure is not None:
             raise self.failure
@@ -85,8 +85,8 @@ class HttpAnswer:
             return
         before = len(self.pieces)
         try:
-            # In two steps, because llhttp skips line ends behind a response: if the response ends before the
-            # last byte, something followed it.
+            # In two steps, because llhttp skips line ends after a response: if the response ends before the
+            # last byte, other data followed it.
             self._parser.feed_data(data[:-1])
             if self.whole:
                 self.reusable = False
@@ -122,10 +122,11 @@ class HttpAnswer:
             raise MalformedAnswer("the server closed the connection")
 
     def close(self) -> None:
-        """Let go of the parser. It and this object refer to each other, so nothing else would free them."""
+        """Drop the parser. It and this object refer to each other, so only the garbage collector would free
+        them."""
         self._parser = None
 
-    # httptools calls the methods below. What they raise arrives in `feed` as the context of its own error.
+    # httptools calls the methods below. An exception in them reaches `feed` as the context of its own error.
 
     def on_message_begin(self) -> None:
         if self.whole:
@@ -135,8 +136,7 @@ class HttpAnswer:
     def on_header(self, name: bytes, value: bytes | None) -> None:
         if self.headers is None:  # trailers are not used
             key, text = name.lower(), value or b""
-            # llhttp does not take `chunked` with a tab behind it for `chunked`, so that one stays to be
-            # refused.
+            # llhttp does not accept `chunked` with a tab after it, so the tab stays and the value is refused.
             self.lines.append((key, text.rstrip(b" " if key == _FRAMING[0] else b" \t")))
 
     def on_headers_complete(self) -> None:

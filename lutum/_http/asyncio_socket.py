@@ -1,4 +1,4 @@
-"""One TCP connection on asyncio. Loaded by the first connection, because asyncio costs 15 ms to import."""
+"""One TCP connection on asyncio. The first connection loads it, because importing asyncio takes 15 ms."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from lutum._http.socket import UNREAD_BYTES, TcpStream, is_quiet
 
 
 class _Scratch(threading.local):
-    """The buffer that the loop of this thread reads into, for all its connections. A plain protocol allocates
-    256 KiB for each read, which costs three times as much as the read."""
+    """The read buffer of this thread's loop, shared by its connections. A plain protocol allocates 256 KiB
+    for each read, which takes three times as long as the read."""
 
     def __init__(self) -> None:
         self.view = memoryview(bytearray(UNREAD_BYTES))
@@ -30,16 +30,16 @@ _scratch = _Scratch()
 
 @final
 class AsyncioTcp(asyncio.BufferedProtocol, TcpStream):
-    """Reads all the time, up to `UNREAD_BYTES`; a checkpoint only where it waits."""
+    """A TCP connection on asyncio. It reads continuously, up to `UNREAD_BYTES` of unread data."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
-        self._transport: Any  # uvloop's is no asyncio.Transport
+        self._transport: Any  # uvloop's is not an asyncio.Transport
         self._raw = sock
         self._unread: list[bytes] = []
         self._size = 0
         self._arrived = AsyncioWakeup(loop)
         self._written = AsyncioWakeup(loop)
-        self._full = False  # of what is to be written
+        self._full = False  # the write buffer is full
         self._ended = False
         self._closed = False
         self._error: Exception | None = None
@@ -71,8 +71,8 @@ class AsyncioTcp(asyncio.BufferedProtocol, TcpStream):
         self._written.wake()
 
     def _rescue(self) -> None:
-        """Read what the kernel still holds: a server that refuses a request answers, closes and resets while
-        we write, and asyncio drops the socket at the failed write."""
+        """Read the data that the kernel still holds. A server that refuses a request answers, closes and
+        resets during the upload, and asyncio drops the socket at the failed write."""
         with suppress(OSError, ValueError):
             while self._raw.fileno() >= 0 and self._size <= UNREAD_BYTES:
                 data = self._raw.recv(UNREAD_BYTES)
@@ -121,7 +121,7 @@ class AsyncioTcp(asyncio.BufferedProtocol, TcpStream):
 
     async def aclose(self) -> None:
         self.close_now()
-        await cancel_shielded_checkpoint()  # in which the loop closes the socket
+        await cancel_shielded_checkpoint()  # the loop closes the socket during this checkpoint
 
     def close_now(self) -> None:
         self._closed = True

@@ -1,4 +1,4 @@
-"""How a TCP connection is opened: names, addresses and Happy Eyeballs, the same on both backends."""
+"""Opening of TCP connections: names, addresses and Happy Eyeballs, the same on both backends."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from lutum._http.socket import TcpStream, TrioTcp
 Address = tuple[socket.AddressFamily, Any]
 
 NEXT_ADDRESS_SECONDS: Final = 0.25
-"""How long one address is tried alone (RFC 8305, 8: Connection Attempt Delay)."""
+"""Seconds before the next address is tried too (RFC 8305, 8: Connection Attempt Delay)."""
 
 KEEPALIVE_SECONDS: Final = 60
-"""Silence after which the kernel probes the other side. NATs drop a connection that is silent while a model
-reasons; the shortest limits of cloud providers are 230 to 350 s."""
+"""Idle seconds after which the kernel probes the other side. NATs drop a connection that is idle while a
+model reasons; the shortest limits of cloud providers are 230 to 350 s."""
 
 KEEPALIVE_PROBES: Final = 5
-"""Unanswered probes after which the connection is broken."""
+"""Number of unanswered probes after which the connection counts as broken."""
 
 
 async def connect_tcp(host: str, port: int) -> TcpStream:
-    """Connect to the first address of `host` that answers. Cancelled, nothing is left open.
+    """Connect to the first address of `host` that answers. Cancellation leaves nothing open.
 
     Raises:
-      OSError: no address answers, or the name is not known.
+      OSError: no address answers, or the name is unknown.
     """
     connected = await _first_to_answer(await _addresses(host, port))
     loop: Any = current_token().native_token
     try:
         if is_trio(loop):
             return TrioTcp(connected)
-        from lutum._http.asyncio_socket import AsyncioTcp  # not everybody has asyncio loaded
+        from lutum._http.asyncio_socket import AsyncioTcp  # late, because trio's users need no asyncio
 
         stream: TcpStream
         _, stream = await loop.create_connection(lambda: AsyncioTcp(loop, connected), sock=connected)
@@ -51,10 +51,10 @@ async def connect_tcp(host: str, port: int) -> TcpStream:
 
 
 async def _addresses(host: str, port: int) -> list[Address]:
-    """Look up `host`: in the system's order, the two families by turns (RFC 8305, 4)."""
+    """Look up `host`. The addresses are in the system's order, with alternating families (RFC 8305, 4)."""
     infos: Iterable[Any]
     try:
-        # An address needs no resolver, and its thread.
+        # A numeric address needs neither the resolver nor its thread.
         infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except (socket.gaierror, UnicodeError):
         infos = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -65,10 +65,10 @@ async def _addresses(host: str, port: int) -> list[Address]:
 
 
 async def _connect(address: Address) -> socket.socket:
-    """Connect to one address. Cancelled, nothing is left open.
+    """Connect to one address. Cancellation leaves nothing open.
 
     Raises:
-      OSError: with the system's number and words, the same on both backends.
+      OSError: with the system's number and message, the same on both backends.
     """
     sock = socket.socket(address[0], socket.SOCK_STREAM)
     try:
@@ -107,7 +107,7 @@ def _failed(code: int, address: Address) -> OSError:
 
 def _keep_alive(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    # The first is macOS's name for the second.
+    # TCP_KEEPALIVE is macOS's name for TCP_KEEPIDLE.
     for name in ("TCP_KEEPALIVE", "TCP_KEEPIDLE", "TCP_KEEPINTVL"):
         if (option := getattr(socket, name, None)) is not None:
             sock.setsockopt(socket.IPPROTO_TCP, option, KEEPALIVE_SECONDS)
@@ -118,7 +118,8 @@ def _keep_alive(sock: socket.socket) -> None:
 async def _first_to_answer(addresses: list[Address]) -> socket.socket:
     """Connect by Happy Eyeballs (RFC 8305, 5).
 
-    asyncio's own leaves attempts behind when it is cancelled, uvloop has none, and trio's hides the reasons.
+    The versions of asyncio, uvloop and trio are not used: asyncio's leaves attempts behind when it is
+    cancelled, uvloop does not have it, and trio's hides the reasons of failures.
     """
     if len(addresses) == 1:
         return await _connect(addresses[0])
@@ -146,6 +147,6 @@ async def _first_to_answer(addresses: list[Address]) -> socket.socket:
         if not connected:
             raise OSError("; ".join(map(str, errors)))
         return connected.pop(0)
-    finally:  # a cancelled caller keeps none, and two may answer at once
+    finally:  # sockets are left if the caller was cancelled, or if two addresses answered at once
         for sock in connected:
             sock.close()

@@ -1,5 +1,5 @@
-"""Credentials: what authenticates a request. `Credential` is a key in a header; a `RequestSigner` sees the
-whole request and computes its headers from it.
+"""Credentials, which authenticate requests. `Credential` is a key in a header. A `RequestSigner` computes its
+headers from the whole request.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from lutum._values.errors import BadValue, LutumError, ProviderError, UsageError
 from lutum._values.results import Response
 
 CREDENTIAL_SECONDS: Final = 60.0
-"""How long a credential may take for one request: a token service that hangs must not hold a turn."""
+"""Seconds that a credential may take for one request, so that a token service that hangs cannot block a
+turn."""
 
 Secret = str | Callable[[], str | Awaitable[str]]
-"""A key, or a function that gives one for each request; it may be a coroutine function."""
+"""A key, or a function that returns one for each request. It may be a coroutine function."""
 
 
 # RFC 9110, 5.5: a field value is visible characters, with spaces and tabs only between them.
@@ -28,16 +29,16 @@ _HEADER_VALUE: Final = re.compile(r"[!-~]([\t -~]*[!-~])?")
 
 
 def no_key() -> str:
-    """Given as a key: none is sent, and none is looked for in the environment."""
+    """Pass this function as a key to send no key, even if an environment variable contains one."""
     return ""
 
 
 class OutgoingRequest(NamedTuple):
-    """A request as it goes over the wire, without the headers that authenticate it.
+    """A request as it is sent, without the headers that authenticate it.
 
     Attributes:
-      url: escaped as it is sent; nothing changes it afterwards.
-      headers: their names as they are sent; `host` is added by the connection.
+      url: the escaped URL, exactly as sent.
+      headers: the headers with their names as sent. The connection adds `host`.
     """
 
     method: str
@@ -50,50 +51,50 @@ class OutgoingRequest(NamedTuple):
 
 
 class RequestSigner(ABC):
-    """Authenticates requests: an adapter asks it last, once for each attempt.
+    """Authenticates requests. An adapter calls it once for each attempt, when the request is complete.
 
-    It may wait, for a token service for instance, but at most 60 seconds a request. Cancelled while it waits,
-    the turn has sent nothing and costs nothing.
+    It may wait, for example for a token service, but at most 60 seconds for each request. If the turn is
+    cancelled during this wait, nothing was sent and the turn costs nothing.
     """
 
     signs: ClassVar[bool] = True
-    """Whether the headers depend on the request. Previews then say `signed at send time`."""
+    """True if the headers depend on the request. Previews then show `signed at send time`."""
 
     field: str = "credentials"
-    """The parameter it came from, for errors."""
+    """The name of the parameter with the credential, for errors."""
 
     instant: bool = False
-    """Whether `sign` never waits: it then needs no bound."""
+    """True if `sign` never waits. It is then called without a timeout."""
 
     @property
     @abstractmethod
     def secret_headers(self) -> tuple[str, ...]:
-        """The names of the headers that `sign` returns, in small letters."""
+        """The names of the headers that `sign` returns, in lower case."""
 
     @abstractmethod
     async def sign(self, request: OutgoingRequest) -> Mapping[str, str]:
-        """Return the headers that authenticate a request. Cancelled, it has sent nothing.
+        """Return the headers that authenticate a request. If it is cancelled, the request is not sent.
 
         A checkpoint only if it has to wait.
         """
 
     def refused(self, error: ProviderError, response: Response) -> ProviderError:
-        """Return the error of a response with an error status, with what the signer knows about it."""
+        """Return the error of a response with an error status. A signer may add its own explanation."""
         return error
 
 
 @final
 class Credential(RequestSigner):
-    """A key and the header that carries it.
+    """A key and its header.
 
     Args:
-      secret: the key, or a function that gives one for each request.
-      field: the parameter it came from, for errors.
-      header: in small letters.
-      scheme: stands before the key, with a space between.
+      secret: the key, or a function that returns one for each request.
+      field: the name of the parameter with the key, for errors.
+      header: the name of the header, in lower case.
+      scheme: the word before the key, separated by a space.
 
     Raises:
-      BadValue: a key that no header can hold; it is not quoted.
+      BadValue: the key cannot be sent in a header. The message does not contain the key.
     """
 
     signs: ClassVar[bool] = False
@@ -122,7 +123,7 @@ class Credential(RequestSigner):
 
     @staticmethod
     def find(secret: KeyOrSigner | None, *variables: str) -> KeyOrSigner | None:
-        """The key given, else the first of these environment variables that holds one; None without."""
+        """Return the given key, else the first set environment variable of `variables`; None without one."""
         if secret is not None:
             return None if secret is no_key else secret
         return next((value for name in variables if (value := os.environ.get(name))), None)
@@ -133,19 +134,19 @@ class Credential(RequestSigner):
         return (self.header,)
 
     async def sign(self, request: OutgoingRequest) -> Mapping[str, str]:
-        """Return the header with the key, whatever the request is; as `headers`.
+        """Return the header with the key, which does not depend on the request. Same as `headers`.
 
         A checkpoint only if the key's function is.
         """
         return await self.headers()
 
     async def headers(self) -> Mapping[str, str]:
-        """The header with the key. Cancelled, it leaves what the function of yours leaves.
+        """Return the header with the key. Cancellation propagates into your function.
 
         A checkpoint only if the key's function is.
 
         Raises:
-          BadValue: the function raised, or gave no key.
+          BadValue: the function raised, or returned no key.
         """
         value: object = self._secret
         if callable(value):
@@ -162,7 +163,7 @@ class Credential(RequestSigner):
 
 
 KeyOrSigner = Secret | RequestSigner
-"""A key, a function that gives one, or a signer of the caller."""
+"""A key, a function that returns one, or the caller's signer."""
 
 
 def credential_of(
@@ -172,10 +173,10 @@ def credential_of(
     header: str = "authorization",
     scheme: str = "Bearer",
 ) -> RequestSigner | None:
-    """Return the signer, or a `Credential` with the key; None without either.
+    """Return the signer, or a `Credential` with the key; None if `secret` is missing.
 
     Raises:
-      BadValue: a key that no header can hold; it is not quoted.
+      BadValue: the key cannot be sent in a header. The message does not contain the key.
     """
     if secret is None or isinstance(secret, RequestSigner):
         return secret
@@ -183,12 +184,12 @@ def credential_of(
 
 
 async def signed(signer: RequestSigner, request: OutgoingRequest) -> Mapping[str, str]:
-    """Return the headers that authenticate a request. Cancelled, it leaves what the signer leaves.
+    """Return the headers that authenticate a request. Cancellation propagates into the signer.
 
     A checkpoint only if the signer is.
 
     Raises:
-      BadValue: the signer took longer than 60 seconds, raised, gave no headers, or has nothing to sign with.
+      BadValue: the signer took longer than 60 seconds, raised, returned no headers, or has no credentials.
     """
     if signer.instant:
         return await _headers(signer, request)
@@ -216,7 +217,11 @@ async def _headers(signer: RequestSigner, request: OutgoingRequest) -> Mapping[s
 
 
 def checked_key(field: str, value: object) -> str:
-    """A key that a header can hold; what is wrong with another is said without quoting it."""
+    """Return `value` if it is a key that can be sent in a header.
+
+    Raises:
+      BadValue: it cannot be sent. The message does not contain the key.
+    """
     if not isinstance(value, str):
         raise BadValue(field, f"is a str, not {type(value).__name__}")
     if not value.strip():

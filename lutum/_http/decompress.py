@@ -9,12 +9,12 @@ from lutum._http.answer import MalformedAnswer
 from lutum._values.errors import ProviderError
 
 PIECE_BYTES: Final = 1024 * 1024
-"""The largest piece that decompression makes."""
+"""The largest piece that decompression returns."""
 
 
 @final
 class Decompressor:
-    """Decodes a body in pieces of bounded size. gzip and deflate, although only `identity` was asked for."""
+    """Decodes a body in bounded pieces: gzip and deflate, although requests accept only `identity`."""
 
     __slots__ = ("_begun", "_full", "_object", "_raw", "_rest")
 
@@ -30,8 +30,8 @@ class Decompressor:
         """Return the decoder for a `Content-Encoding`.
 
         Raises:
-          ProviderError: more than one coding, or an unknown one. Codings in codings are how a few bytes
-            become gigabytes.
+          ProviderError: more than one coding, or an unknown one. Nested codings are refused, because they
+            can expand a few bytes to gigabytes.
         """
         names = [name for part in coding.lower().split(",") if (name := part.strip()) not in ("", "identity")]
         if not names:
@@ -48,10 +48,10 @@ class Decompressor:
         self._rest = data
 
     def take(self) -> bytes:
-        """Return at most `PIECE_BYTES` decoded bytes; empty if more encoded ones are needed.
+        """Return at most `PIECE_BYTES` decoded bytes; empty if more encoded bytes are needed.
 
         Raises:
-          zlib.error: the bytes are not encoded as the header says.
+          zlib.error: the bytes do not have the encoding of the header.
         """
         while self._rest or self._full:
             data = self._rest

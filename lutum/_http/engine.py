@@ -1,4 +1,4 @@
-"""One HTTP/1.1 request over a connection of ours: its phases, the pieces of its answer, its errors."""
+"""One HTTP/1.1 request over lutum's own connection: its phases, the pieces of its answer, its errors."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ from lutum._values.results import Response
 from lutum.abc import Phase
 
 ONE_WRITE: Final = 64 * 1024
-"""A longer body is not copied to go out with its head, and the answer is read while it is written."""
+"""A body up to this size is written together with its head. During the upload of a longer body, the answer is
+read too."""
 
 WRITE_BYTES: Final = 1024 * 1024
-"""One write of a longer body: TLS encrypts a write at once, and a stopped upload leaves so much behind."""
+"""The size of one write of a longer body. TLS encrypts a whole write at once, and up to that much remains
+when an upload stops."""
 
 EARLY_BYTES: Final = 1024 * 1024
-"""How much of an answer is read while its request is still being written."""
+"""Bytes of an answer that are read at most while its request is still being written."""
 
 FAILURES: Final = (
     MalformedAnswer,
@@ -36,7 +38,7 @@ FAILURES: Final = (
     anyio.ClosedResourceError,
     anyio.EndOfStream,
 )
-"""What a connection may raise."""
+"""The exceptions that a connection may raise."""
 
 
 @final
@@ -44,10 +46,10 @@ class HttpEngine:
     """Opens connections and keeps idle ones, for any number of event loops.
 
     Args:
-      connect: opens connections in place of TCP, TLS and proxies.
+      connect: opens connections instead of TCP, TLS and proxies.
 
     Raises:
-      BadValue: a proxy variable is broken.
+      BadValue: a proxy variable is invalid.
     """
 
     def __init__(self, connect: Connector | None = None) -> None:
@@ -56,10 +58,10 @@ class HttpEngine:
         self.pool: Final = LoopPool()
 
     def request(self, url: str) -> EngineRequest:
-        """Return a request to `url`; nothing is sent before its `send`.
+        """Return a request to `url`. Nothing is sent before its `send`.
 
         Raises:
-          BadValue: it is not an http or https URL, or has user info.
+          BadValue: `url` is not an http or https URL, or contains user info.
         """
         target = Target.of(url)
         proxy = None if self._proxies is None else self._proxies.for_target(target)
@@ -72,7 +74,7 @@ class HttpEngine:
 
 @final
 class EngineRequest:
-    """One request over a connection of ours, with errors in our terms. Used once."""
+    """One request over lutum's own connection, with lutum's errors. Used once."""
 
     __slots__ = (
         "_answer",
@@ -108,10 +110,10 @@ class EngineRequest:
     async def send(
         self, method: str, headers: RequestHeaders, body: bytes, mark: Callable[[Phase], None]
     ) -> Response:
-        """Send the request and wait for the head of the answer. Cancelled, nothing of it is left.
+        """Send the request and wait for the head of the answer. Cancellation leaves nothing open.
 
         Raises:
-          NetworkError: no connection, or it failed before the head.
+          NetworkError: no connection was made, or it failed before the head.
         """
         answer = HttpAnswer(bodiless=method == "HEAD")
         try:
@@ -175,9 +177,11 @@ class EngineRequest:
         answer: HttpAnswer,
         mark: Callable[[Phase], None],
     ) -> None:
-        """Write a long body while the answer is read, because a server may refuse it early and read no more.
+        """Write a long body and read the answer at the same time, because a server may refuse the request
+        early and stop reading.
 
-        The upload goes on until it is written, fails, or is of no more use: the answer is whole, or refuses.
+        The upload ends when it is written, when it fails, or when it is useless because the answer is
+        complete or is a refusal.
         """
         writing = True
         failure: Exception | None = None
@@ -217,7 +221,7 @@ class EngineRequest:
         """Make the body readable by `next`, without its content coding if `decode` is set.
 
         Raises:
-          ProviderError: it is encoded in a way that was not asked for and is not understood.
+          ProviderError: the body has an unsupported encoding, which the request did not accept.
         """
         assert self._answer is not None
         assert self._answer.headers is not None
@@ -230,7 +234,7 @@ class EngineRequest:
         """Return the next piece of the body; empty at its end. Suspends only to wait for the connection.
 
         Raises:
-          MalformedAnswer, OSError and others: `error` gives them in our terms.
+          MalformedAnswer, OSError and others: `error` converts them to lutum's errors.
         """
         answer = self._answer
         if answer is None or not self._open:
@@ -272,13 +276,13 @@ class EngineRequest:
 
     @property
     def content_type(self) -> str:
-        """The media type of the answer, as its head has it."""
+        """The `Content-Type` of the answer."""
         headers = None if self._answer is None else self._answer.headers
         return "" if headers is None else headers.get("content-type", "")
 
     @property
     def at_end(self) -> bool:
-        """Whether the last byte of the answer has arrived."""
+        """True if the last byte of the answer has arrived."""
         return self._answer is not None and self._answer.whole
 
     def release(self) -> bool:
@@ -317,7 +321,7 @@ class EngineRequest:
         mark(phase)
 
     def error(self, exc: Exception) -> Exception:
-        """Return `exc` in our terms: itself if the network did not cause it."""
+        """Convert `exc` to lutum's error. Returns `exc` itself if the network did not cause it."""
         if isinstance(exc, zlib.error):
             return ProviderError(
                 f"the answer of {self.host} is not encoded as it says: {exc}", kind="malformed"
@@ -332,7 +336,7 @@ class EngineRequest:
 
 
 def _refuses(answer: HttpAnswer) -> bool:
-    """Return whether the rest of a request would be written for nothing."""
+    """Return whether the rest of a request is useless, because the answer is complete or a refusal."""
     return answer.whole or not 200 <= answer.status < 300
 
 

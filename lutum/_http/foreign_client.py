@@ -1,6 +1,6 @@
-"""One HTTP request over httpx or httpx2, in our terms: its phases, its pieces, its errors.
+"""One HTTP request over httpx or httpx2, with lutum's phases, pieces and errors.
 
-Neither library is imported here: a client of either kind is handed in, and exceptions are known by
+Neither library is imported here: the caller passes a client of either kind, and exceptions are recognized by
 name.
 """
 
@@ -27,14 +27,14 @@ from lutum.abc import Phase
 T = TypeVar("T")
 
 MARK: Final = "lutum.mark"
-"""The extension in which our own transport finds the function that is called with each phase."""
+"""The request extension with the function that lutum's own transport calls with each phase."""
 
 CLOSE_SECONDS: Final = 2.0
-"""How long closing a response may take; the connection under it has a bound of its own."""
+"""Seconds that closing a response may take. The connection below has its own limit."""
 
 
 class HttpRequest:
-    """One request over httpx or httpx2, with their exceptions made ours."""
+    """One request over httpx or httpx2. Their exceptions are converted to lutum's."""
 
     def __init__(self, client: Any, url: str) -> None:
         self.host: str = urlsplit(url).netloc.rpartition("@")[2] or url
@@ -51,7 +51,7 @@ class HttpRequest:
     async def send(
         self, method: str, headers: RequestHeaders, body: bytes, mark: Callable[[Phase], None]
     ) -> Response:
-        """Send the request; returns when the response head is there."""
+        """Send the request and wait for the response head."""
         if self._client.is_closed:
             raise UsageError("the http_client given to the adapter is closed")
         request = self._client.build_request(
@@ -66,7 +66,7 @@ class HttpRequest:
         watched.begins = self._body_begins
         request.stream = watched
         try:
-            # No redirect: it would send the prompt, and perhaps the key, to somebody else.
+            # No redirect: it would send the prompt, and perhaps the key, to another host.
             self._response = await without_asyncgen_hooks(
                 self._client.send(request, stream=True, follow_redirects=False)
             )
@@ -77,7 +77,7 @@ class HttpRequest:
         finally:
             if request.stream is not watched:  # replaced by a hook or a transport: it may have been written
                 self.unsent = False
-            # Nothing is looked for from here on, and a response, which refers to itself, would hold us.
+            # They are not needed any more. A response refers to itself, and would keep this object alive.
             request.extensions.pop("trace", None)
             request.extensions.pop(MARK, None)
         response = self._response
@@ -85,14 +85,14 @@ class HttpRequest:
         return response_of(response.status_code, found)
 
     def start(self) -> None:
-        """Make `next` return the pieces of the body, past httpx's wrapping.
+        """Make `next` return the pieces of the body, without httpx's wrapping.
 
         Raises:
-          ProviderError: it is encoded in a way that was not asked for and is not understood.
+          ProviderError: the body has an unsupported encoding, which the request did not accept.
           UsageError: a response hook of the client has read the body and not kept it.
         """
         response = self._response
-        if response.is_stream_consumed:  # by a response hook, which httpx decodes the body for
+        if response.is_stream_consumed:  # by a response hook; httpx has decoded the body for it
             try:
                 self._kept = response.content
             except Exception:
@@ -104,7 +104,7 @@ class HttpRequest:
         self._pieces = response.stream.__aiter__()
         coding = response.headers.get("content-encoding")
         if coding is not None:
-            # Not by httpx, which decodes codings in codings, without a bound.
+            # httpx does not decode it, because it decodes nested codings without a bound.
             self._decompress = Decompressor.of(coding, self.host)
 
     async def next(self) -> bytes:
@@ -141,26 +141,26 @@ class HttpRequest:
 
     @property
     def at_end(self) -> bool:
-        """Whether the last byte of the answer has arrived: not known."""
+        """False, because httpx does not show whether the last byte of the answer has arrived."""
         return False
 
     async def aclose(self) -> None:
-        """Close the response, bounded and shielded; nothing can be read after it."""
+        """Close the response, shielded and in bounded time. It cannot be read any more."""
         self._client = None
         response, self._response = self._response, None
         pieces, self._pieces, self._kept = self._pieces, None, None
         if response is None:
             return
         with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-            with suppress(Exception):  # the turn is over, however its socket closed
+            with suppress(Exception):  # the turn is over, so a failure to close does not matter
                 await response.aclose()
-            # After the response, so that nothing on the way has anything left to await.
+            # After the response is closed, so that the generators below have nothing left to await.
             if (close := getattr(pieces, "aclose", None)) is not None:
                 with suppress(Exception):
                     await close()
 
     def error(self, exc: Exception) -> Exception:
-        """What `exc`, raised by the client, is in our terms: itself if it is not the network."""
+        """Convert the client's exception to lutum's error. Returns `exc` if the network did not cause it."""
         names = {
             cls.__name__ for cls in type(exc).__mro__ if cls.__module__.partition(".")[0] in _CLIENT_PACKAGES
         }
@@ -172,7 +172,7 @@ class HttpRequest:
             return exc
         unsent = self._response is None and self._phase != "sent"
         if unsent and type(exc).__module__.startswith("h11.") and "LocalProtocolError" in names:
-            # Its words quote the header that it refused, which may be a key.
+            # h11's message quotes the refused header, which may be a key.
             return UsageError(f"h11 does not write the request to {self.host}: {type(exc).__name__}")
         words = str(exc) or str(exc.__cause__ or "") or type(exc).__name__
         if self._response is not None:
@@ -181,14 +181,14 @@ class HttpRequest:
 
     @property
     def content_type(self) -> str:
-        """The media type of the answer, as its head has it."""
+        """The `Content-Type` of the answer."""
         return "" if self._response is None else self._response.headers.get("content-type", "")
 
     def _body_begins(self) -> None:
         self.unsent = False
 
     def _trace(self, mark: Callable[[Phase], None]) -> Callable[[str, Mapping[str, Any]], Awaitable[None]]:
-        """httpcore's trace extension: a request through a proxy's tunnel is preceded by the tunnel's own."""
+        """Return httpcore's trace extension. Events of a proxy tunnel's CONNECT request are ignored."""
         tunnel = False
 
         async def trace(name: str, info: Mapping[str, Any]) -> None:
@@ -214,8 +214,8 @@ _PHASES: Final[Mapping[str, Phase]] = {
     "send_request_body.complete": "sent",
 }
 
-# By name, because httpx2 and httpcore2 are not imported here: the roots of what a connection may raise,
-# and httpx's errors for a response that was closed under its reader.
+# By name, because httpx2 and httpcore2 are not imported here: the base classes of the exceptions that a
+# connection may raise, and httpx's errors for a response that was closed while it was read.
 _CLIENT_PACKAGES: Final = frozenset({"httpx", "httpx2", "httpcore", "httpcore2", "h11"})
 _FAILURES: Final = frozenset(
     {
@@ -234,9 +234,10 @@ _SOCKET_ERRORS: Final = (OSError, anyio.BrokenResourceError, anyio.ClosedResourc
 
 @lru_cache(maxsize=8)
 def _watched(stream: Any) -> Any:
-    """Return a class of request bodies, derived from the client's own, that reports when it is written.
+    """Return a subclass of the client's class of request bodies that reports when the writing begins.
 
-    A client that waits for a free connection has sent nothing, and emits no trace event for it.
+    This is needed because a client that waits for a free connection has sent nothing, but emits no trace
+    event about the wait.
     """
 
     async def pieces(self: Any) -> AsyncIterator[bytes]:
@@ -249,11 +250,11 @@ def _watched(stream: Any) -> Any:
 
 @types.coroutine
 def without_asyncgen_hooks(coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
-    """Await `coroutine`, and keep the async generators that it starts from the event loop.
+    """Await `coroutine`, and hide the async generators that it starts from the event loop.
 
-    A body that is not written or read to its end leaves generators of httpx and httpcore suspended. A
-    loop that knows of them warns (trio) or starts tasks (asyncio) when they are collected, though by then
-    their connection is closed and nothing is left for them to do.
+    A body that is not written or read to its end leaves generators of httpx and httpcore suspended. When they
+    are collected, a loop that has registered them warns (trio) or starts tasks (asyncio). Neither is needed,
+    because their connection is closed by then.
     """
     resume: Callable[[], Any] = partial(coroutine.send, None)
     while True:
@@ -266,7 +267,7 @@ def without_asyncgen_hooks(coroutine: Coroutine[Any, Any, T]) -> Generator[Any, 
             return result
         finally:
             sys.set_asyncgen_hooks(*hooks)
-            del resume  # what it throws would hold this frame, and this frame it
+            del resume  # it would form a reference cycle of its exception and this frame
         try:
             resume = partial(coroutine.send, (yield asked))
         except BaseException as exc:

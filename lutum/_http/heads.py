@@ -1,4 +1,4 @@
-"""Heads of requests and responses, and the words for a request without a response. No I/O."""
+"""Heads of requests and responses, and the error messages for a request without a response. No I/O."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BEFORE_HEAD: Final[Mapping[Phase | None, str]] = {
 
 _PORTS: Final = {"http": 80, "https": 443}
 
-# What RFC 3986 allows in a path or a query. `%` is among them: existing escapes stay as they are.
+# Characters that RFC 3986 allows in a path or a query. They include `%`, so existing escapes are kept.
 _SAFE: Final = "/:@!$&'()*+,;=%?~"
 
 _OURS: Final = frozenset({"connection", "content-length", "transfer-encoding"})
@@ -31,13 +31,13 @@ _OURS: Final = frozenset({"connection", "content-length", "transfer-encoding"})
 
 @final
 class RequestHeaders:
-    """Checked headers of one request. Its repr has no values, because one may be a key.
+    """Checked headers of one request. The repr does not contain values, because one may be a key.
 
-    Of several headers with one name the last one counts.
+    If several headers have the same name, the last one is sent.
 
     Raises:
-      BadValue: a name or a value is invalid, or the header belongs to the connection. The value is not
-        quoted.
+      BadValue: a name or a value is invalid, or the header belongs to the connection. The message does not
+        contain the value.
     """
 
     __slots__ = ("_lines",)
@@ -70,21 +70,21 @@ class RequestHeaders:
 
 
 class Target(NamedTuple):
-    """Where a URL leads: the connection, and what the request line and the Host header say."""
+    """A parsed URL: the parts for the connection, the request line and the Host header."""
 
     scheme: str
     host: str
     port: int
     path: str
     authority: str
-    """Host and port as the Host header has them: without the scheme's own port."""
+    """Host and port for the Host header. The scheme's default port is left out."""
 
     @classmethod
     def of(cls, url: str) -> Target:
-        """Take a URL apart.
+        """Parse a URL.
 
         Raises:
-          BadValue: it is not an http or https URL with a host, or has user info.
+          BadValue: `url` is not an http or https URL with a host, or contains user info.
         """
         return _target(url)
 
@@ -96,7 +96,7 @@ def _target(url: str) -> Target:
         port = parts.port
         host = parts.hostname or ""
         if not host.isascii():
-            import idna  # comes with anyio, which looks names up with it
+            import idna  # a dependency of anyio, which uses it for lookups
 
             host = idna.encode(host, uts46=True).decode("ascii")
     except ValueError:
@@ -104,7 +104,7 @@ def _target(url: str) -> Target:
     if parts.scheme not in _PORTS or not host or not all("!" <= char <= "~" for char in host):
         raise BadValue("url", "must start with http:// or https:// and a host")
     if "@" in parts.netloc:
-        # It would be a password in plain sight: in errors, previews and traces.
+        # A password in the URL would be visible in errors, previews and traces.
         raise BadValue("url", "must not contain a user name or a password")
     named = f"[{host}]" if ":" in host else host
     path = quote(parts.path or "/", safe=_SAFE)
@@ -116,10 +116,10 @@ def _target(url: str) -> Target:
 
 
 def wire_url(url: str) -> str:
-    """Return a URL as it is sent: its path and query escaped, without the scheme's own port.
+    """Return a URL as it is sent: path and query are escaped, and the scheme's default port is left out.
 
     Raises:
-      BadValue: it is not an http or https URL with a host, or has user info.
+      BadValue: `url` is not an http or https URL with a host, or contains user info.
     """
     target = _target(url)
     return f"{target.scheme}://{target.authority}{target.path}"
@@ -131,7 +131,7 @@ def request_head(
     """Write the head of a request whose body has `length` bytes.
 
     Args:
-      absolute: the request goes to a proxy, which needs the whole URL.
+      absolute: the request is sent to a proxy, which needs the whole URL.
     """
     place = f"{target.scheme}://{target.authority}{target.path}" if absolute else target.path
     lines = [f"{method} {place} HTTP/1.1"]
@@ -148,7 +148,7 @@ _DEFAULTS: Final = (("accept", "*/*"), ("accept-encoding", "identity"), ("user-a
 
 
 def response_of(status: int, headers: Mapping[str, str]) -> Response:
-    """Return the part of a response head that turns keep; the names are in lower case."""
+    """Return the part of a response head that turns keep. Header names are in lower case."""
     return Response(
         status=status,
         headers={name: value for name, value in headers.items() if _keeps(name)},
@@ -157,14 +157,14 @@ def response_of(status: int, headers: Mapping[str, str]) -> Response:
 
 @lru_cache(maxsize=1024)
 def _keeps(name: str) -> bool:
-    """Return whether a response header is an id, a rate limit, a time or an advice about retrying."""
+    """Return whether a response header is kept: an id, a rate limit, a time, or advice about retries."""
     return (
         "request-id" in name
         or "ratelimit" in name
         or name.startswith("retry-after")
         or name.endswith(("-id", "processing-ms", "service-time", "-requestid"))
-        # A Retry-After date counts from the server's own clock. A redirect and an answer of another type are
-        # errors that name the target and the type.
-        # AWS names the type of an error in a header.
+        # `date`: a Retry-After date is relative to the server's clock. `location`, `content-type`: the errors
+        # for a redirect and for an answer of another type name them. AWS sends the type of an error in
+        # `x-amzn-errortype`.
         or name in ("cf-ray", "content-type", "date", "location", "x-should-retry", "x-amzn-errortype")
     ) and name != "set-cookie"

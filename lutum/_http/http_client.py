@@ -1,4 +1,4 @@
-"""The clients that `http_client=` accepts, as a type."""
+"""The types of clients that `http_client=` accepts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from anyio.abc import ByteStream
 
 Connector = Callable[[str, int], Awaitable[ByteStream]]
-"""Opens a byte stream to a host and port, below our own engine: `WireServer.connect()` is one."""
+"""A function that opens a byte stream to a host and port for the engine, such as `WireServer.connect()`."""
 
 
 class HttpClient(Protocol):
@@ -16,7 +16,7 @@ class HttpClient(Protocol):
 
     @property
     def is_closed(self) -> bool:
-        """Whether the client was closed."""
+        """True if the client was closed."""
         ...
 
     def build_request(

@@ -1,5 +1,4 @@
-"""The engine as a transport of httpx, below a client of the user: its hooks, auth and mocks stay as they
-are."""
+"""lutum's engine as a transport of httpx. The user's client keeps its hooks, auth and mocks."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ from lutum._http.pool import Connector
 from lutum._values.errors import BadValue, NetworkError
 from lutum.abc import Phase
 
-# What httpcore emits, in which `http_client=` finds the phases of a request.
+# The trace events of httpcore from which `foreign_client` derives the phases of a request.
 _EVENTS: dict[Phase, tuple[str, ...]] = {
     "connecting": ("connection.connect_tcp.started",),
     "connected": ("connection.connect_tcp.complete", "http11.send_request_headers.started"),
@@ -29,15 +28,15 @@ _OURS = frozenset({"connection", "content-length", "transfer-encoding", "keep-al
 class EngineTransport(httpx.AsyncBaseTransport):
     """lutum's HTTP engine below an `httpx.AsyncClient`.
 
-    Of the client's timeouts, `connect` and `read` count. A request's body is read whole before it is sent.
+    Of the client's timeouts, `connect` and `read` apply. A request's whole body is read before it is sent.
     """
 
     def __init__(self, connect: Connector | None = None) -> None:
         self._engine = HttpEngine(connect)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and return its response once the head is there. Cancelled, nothing of it is left."""
-        url = request.url.copy_with(userinfo=b"")  # httpx made a header of it
+        """Send a request and return its response when the head arrives. Cancellation leaves nothing open."""
+        url = request.url.copy_with(userinfo=b"")  # httpx has converted it to a header
         lines = ((name, value) for name, value in request.headers.multi_items() if name not in _OURS)
         try:
             call, headers = self._engine.request(str(url)), RequestHeaders(lines)
@@ -57,14 +56,14 @@ class EngineTransport(httpx.AsyncBaseTransport):
         finally:
             if (
                 trace is not None and mark is None
-            ):  # awaited here, because the engine marks without a suspension
+            ):  # awaited here, because the engine calls `mark` and does not await it
                 for phase in phases.seen:
                     for event in _EVENTS[phase]:
                         await trace(event, {"request": request})
         answer = call.answer
         if answer is None:  # cancelled by the deadline
             raise phases.timeout()
-        call.start(decode=False)  # httpx does that
+        call.start(decode=False)  # httpx decodes the body itself
         return httpx.Response(
             answer.status,
             headers=answer.lines,
@@ -79,7 +78,7 @@ class EngineTransport(httpx.AsyncBaseTransport):
 
 @final
 class _Phases:
-    """The deadline of a request, which each phase moves."""
+    """The deadline of a request. Each phase sets a new one."""
 
     def __init__(
         self, connect: float | None, read: float | None, mark: Callable[[Phase], None] | None
@@ -110,7 +109,7 @@ class _Phases:
 
 @final
 class _EngineBody(httpx.AsyncByteStream):
-    """The body of a response. Closing it gives its connection back."""
+    """The body of a response. Closing it returns its connection to the pool."""
 
     def __init__(self, call: EngineRequest, timeout: float | None) -> None:
         self._call = call

@@ -1,6 +1,6 @@
-"""Proxies: which one the environment names for a URL, and how a connection through one is opened.
+"""Proxies: choice of the proxy for a URL from the environment, and opening of connections through it.
 
-The engine opens tunnels itself, so that a handshake that is cancelled closes its socket.
+The engine opens tunnels itself, so that a cancelled handshake closes its socket.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ _PORTS: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
 
 class ProxyRefused(Exception):
-    """The proxy answered, and does not connect."""
+    """The proxy answered, but refuses to connect."""
 
 
 @final
 class Proxy:
-    """One proxy. Its repr has no password.
+    """One proxy. The repr does not contain the password.
 
     Args:
-      url: `http`, `https`, `socks5`, `socks5h` or `socks` (as `socks5`), with a host, and with user and
-        password if it wants them.
+      url: `http`, `https`, `socks5`, `socks5h` or `socks` (same as `socks5`), with a host, and with user and
+        password if the proxy requires them.
 
     Raises:
-      ValueError: it is not such a URL.
+      ValueError: `url` is not such a URL.
     """
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        if parts.scheme == "socks":  # as desktops write it
+        if parts.scheme == "socks":  # the form of desktop settings
             parts = parts._replace(scheme="socks5")
         if parts.scheme not in _PORTS or not parts.hostname:
             raise ValueError("is not the URL of a proxy")
@@ -61,7 +61,7 @@ class Proxy:
 
     @property
     def forwards(self) -> bool:
-        """Whether it takes plain http requests with whole URLs."""
+        """True if the proxy accepts plain http requests with whole URLs."""
         return self.scheme in ("http", "https")
 
     def __repr__(self) -> str:
@@ -74,16 +74,15 @@ class Proxy:
             headers.add([("proxy-authorization", f"Basic {pair}")])
 
     async def open(self, origin: Origin) -> Connection:
-        """Open a connection to `origin` through the proxy. Cancelled, or when it fails, nothing of it is
-        left.
+        """Open a connection to `origin` through the proxy. Cancellation or failure leaves nothing open.
 
         Raises:
-          OSError: no connection to the proxy, or no TLS.
-          ProxyRefused: the proxy does not connect.
-          MalformedAnswer: the proxy does not answer in its protocol.
+          OSError: the connection to the proxy or a TLS handshake failed.
+          ProxyRefused: the proxy refuses to connect.
+          MalformedAnswer: the answer of the proxy violates its protocol.
         """
         if "https" in (self.scheme, origin.scheme):
-            tls_context()  # before a connection is opened for nothing
+            tls_context()  # may raise, so it is called before the connection is opened
         stream = await connect_tcp(self.host, self.port)
         if self.scheme == "https":
             stream = await start_tls(stream, self.host)
@@ -103,7 +102,7 @@ class Proxy:
         )
 
     async def _tunnel(self, stream: TcpStream, origin: Origin) -> None:
-        """Ask for a tunnel (RFC 9110, 9.3.6)."""
+        """Request a tunnel with CONNECT (RFC 9110, 9.3.6)."""
         named = f"[{origin.host}]" if ":" in origin.host else origin.host
         place = f"{named}:{origin.port}"
         headers = RequestHeaders([("host", place)])
@@ -125,7 +124,7 @@ class Proxy:
             raise ProxyRefused(f"status {answer.status}{advice}")
 
     async def _socks(self, stream: TcpStream, origin: Origin) -> None:
-        """Ask a SOCKS5 proxy (RFC 1928, with the passwords of RFC 1929). It looks the name up."""
+        """Connect through a SOCKS5 proxy (RFC 1928, passwords by RFC 1929). The proxy resolves the name."""
         with_password = bool(self._user or self._password)
         await stream.send(b"\x05\x01\x02" if with_password else b"\x05\x01\x00")
         version, method = await _exactly(stream, 2)
@@ -175,7 +174,7 @@ def _socks_address(host: str) -> bytes:
 
 
 async def _exactly(stream: TcpStream, count: int) -> bytes:
-    """Read as many bytes and no more, because what follows is TLS."""
+    """Read exactly `count` bytes, because the bytes after them belong to TLS."""
     data = b""
     while len(data) < count:
         try:
@@ -186,10 +185,11 @@ async def _exactly(stream: TcpStream, count: int) -> bytes:
 
 
 def is_direct(no_proxy: str, host: str, port: int) -> bool:
-    """Return whether `NO_PROXY` keeps a host from the proxy. No I/O.
+    """Return whether `NO_PROXY` excludes a host from the proxy. No I/O.
 
-    The entries are separated by commas or white space: a host (with all its subdomains, also as `*.host` or
-    `.host`), an address, a range of addresses such as `10.0.0.0/8`, each with a port or without, or `*`.
+    The entries are separated by commas or white space. An entry is a host (which includes all its subdomains;
+    also written as `*.host` or `.host`), an address, a range of addresses such as `10.0.0.0/8`, or `*`. A
+    host or an address may have a port.
     """
     host = host.lower().rstrip(".")
     try:
@@ -204,7 +204,7 @@ def is_direct(no_proxy: str, host: str, port: int) -> bool:
             try:
                 if address is not None and address in ip_network(name, strict=False):
                     return True
-            except ValueError:  # not a range; a URL, perhaps
+            except ValueError:  # not a range, but perhaps a URL
                 pass
             continue
         if name.startswith("["):
@@ -231,10 +231,10 @@ def _same_address(name: str, host: str) -> bool:
 
 @final
 class Proxies:
-    """The proxies that the environment names at the time of the call.
+    """The proxies of the environment, read by the constructor.
 
     Raises:
-      BadValue: a proxy variable is not the URL of a proxy; names the variable.
+      BadValue: a proxy variable is not the URL of a proxy. The error names the variable.
     """
 
     def __init__(self) -> None:
@@ -248,7 +248,7 @@ class Proxies:
                     break
 
     def for_target(self, target: Target) -> Proxy | None:
-        """Return the proxy that a request goes through."""
+        """Return the proxy for a request; None for a direct connection."""
         proxy = self._by_scheme.get(target.scheme)
         if proxy is None or is_direct(self._no_proxy, target.host, target.port):
             return None
@@ -256,8 +256,8 @@ class Proxies:
 
 
 def _named_proxies() -> dict[str, str]:
-    # Windows and macOS have settings of their own. Elsewhere the module, which takes 5 ms to load, reads the
-    # environment alone.
+    # Windows and macOS have proxy settings of their own. On other systems urllib.request, which takes 5 ms to
+    # load, only reads the environment.
     if sys.platform not in ("darwin", "win32") and not any(map(_is_proxy_variable, os.environ)):
         return {}
     from urllib.request import getproxies
@@ -270,12 +270,12 @@ def _is_proxy_variable(name: str) -> bool:
 
 
 def _proxy(url: str, key: str) -> Proxy:
-    # urllib lets the variable in lower case win.
+    # urllib prefers the variable in lower case.
     names = (f"{key}_proxy", f"{key}_proxy".upper())
     name = next((name for name in names if os.environ.get(name)), names[1])
     try:
         return Proxy(url)
     except ValueError:
         pass
-    # Not chained: those messages quote the URL, and it may hold a password.
+    # Not chained, because those messages quote the URL, which may contain a password.
     raise BadValue(name, "is not the URL of a proxy, such as http://host:port or socks5://host:port")

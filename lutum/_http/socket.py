@@ -1,7 +1,7 @@
-"""One TCP connection, as an anyio `ByteStream` that needs one system call for a read; trio's.
+"""TCP connections as an anyio `ByteStream` with one system call per read: the interface, and trio's version.
 
-anyio's own streams register with epoll twice for each read (asyncio) or ask the socket before they wait
-(trio), and hold two events and a queue each: with 1,000 streams a quarter of what an event costs.
+anyio's own streams register with epoll twice for each read (asyncio) or try to read before they wait (trio),
+and hold two events and a queue each. With 1,000 streams, that is a quarter of the cost of an event.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from anyio.abc import ByteStream, SocketAttribute
 from anyio.lowlevel import cancel_shielded_checkpoint
 
 UNREAD_BYTES: Final = 64 * 1024
-"""Unread bytes at which the socket is not read any further."""
+"""The number of unread bytes at which reading from the socket pauses."""
 
 
 class TcpStream(ByteStream):
-    """A TCP connection. `send` and `receive` are checkpoints only where they wait."""
+    """A TCP connection. `send` and `receive` are checkpoints only if they wait."""
 
     @abstractmethod
     async def send(self, item: bytes | memoryview) -> None:
-        """Write everything."""
+        """Write all bytes of `item`."""
 
     @abstractmethod
     def is_quiet(self) -> bool:
-        """Return whether it is open and has nothing to read. An idle connection with readable data is closed
-        or broken."""
+        """Return whether the connection is open and has nothing to read. An idle connection with readable
+        data is closed or broken."""
 
     @abstractmethod
     def close_now(self) -> None:
@@ -41,7 +41,7 @@ class TcpStream(ByteStream):
 
 @final
 class TrioTcp(TcpStream):
-    """Waits first and then asks the socket, which a read needs anyway."""
+    """A TCP connection on trio. It waits until the socket is readable and then reads once."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
@@ -100,14 +100,14 @@ class TrioTcp(TcpStream):
         return {SocketAttribute.raw_socket: lambda: self._socket}
 
 
-_poll: Final[Any] = getattr(select, "poll", None)  # Windows has none
+_poll: Final[Any] = getattr(select, "poll", None)  # missing on Windows
 
 
 def is_quiet(sock: Any) -> bool:
-    """Return whether a read would wait."""
+    """Return whether the socket is open and has nothing to read."""
     if sock.fileno() < 0:
         return False
-    # Not epoll, which needs a descriptor, and there may be none left.
+    # Not epoll, which needs another descriptor, because the process may be at its limit.
     if _poll is not None:
         poll = _poll()
         poll.register(sock.fileno(), select.POLLIN)

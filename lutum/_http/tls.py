@@ -1,7 +1,7 @@
 """TLS over a byte stream, for HTTP.
 
-anyio's `TLSStream` cannot be read after a send that failed or was cancelled. Here it can, because a server
-that refuses a request answers, and closes, while the request is still being written.
+anyio's `TLSStream` cannot be read after a send that failed or was cancelled. This stream can be read then,
+because a server that refuses a request answers and closes while the request is still being written.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lutum._values.errors import BadValue
 
 @cache
 def tls_context() -> ssl.SSLContext:
-    """Return the TLS settings of this process. Made at the first https connection: it takes 10 ms.
+    """Return the TLS settings of this process. They are created for the first https connection, in 10 ms.
 
     Raises:
       BadValue: `SSL_CERT_FILE` or `SSL_CERT_DIR` cannot be used.
@@ -47,8 +47,8 @@ def tls_context() -> ssl.SSLContext:
 
 def _bundle() -> str:
     """Return the file with certifi's certificates."""
-    # Its `where()` says so too, but loads seven modules of archives and temporary files for it. Distributions
-    # that use the system's certificates ship no such file and change `where()`.
+    # certifi's `where()` returns the same file, but loads seven modules for archives and temporary files.
+    # Distributions that use the system's certificates do not ship the file and change `where()`.
     spec = find_spec("certifi")
     if spec is not None and spec.origin is not None:
         file = os.path.join(os.path.dirname(spec.origin), "cacert.pem")
@@ -62,7 +62,7 @@ def _bundle() -> str:
 async def start_tls(stream: TcpStream, host: str) -> TlsStream:
     """Start TLS over `stream` and check that the certificate is for `host`.
 
-    Cancelled, or when it fails, `stream` is closed.
+    Cancellation or failure closes `stream`.
 
     Raises:
       OSError: the handshake fails, or the certificate is not trusted.
@@ -82,23 +82,23 @@ async def start_tls(stream: TcpStream, host: str) -> TlsStream:
 
 @final
 class TlsStream(TcpStream):
-    """The client's end. A closed connection without a farewell is an end like any other, because HTTP says
-    where a body ends and many servers just close."""
+    """The client's end of a TLS connection. A close without TLS's closing message counts as a normal end,
+    because many servers close that way, and HTTP defines the end of a body itself."""
 
     def __init__(self, stream: TcpStream, context: ssl.SSLContext, host: str) -> None:
         self._stream = stream
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self.settles_in = 0.0
-        """Seconds until the server's session tickets are here and acknowledged. Until then its kernel holds
-        back a short answer (Nagle), and drops it if the server closes."""
-        self._lost = False  # what was encrypted was not written, so nothing after it could be decrypted
+        """Seconds until the server's session tickets have arrived and are acknowledged. Until then its kernel
+        holds back a short answer (Nagle's algorithm), and drops it if the server closes."""
+        self._lost = False  # encrypted bytes were not written, so later ones could not be decrypted
 
     async def handshake(self) -> None:
-        """Agree on keys. Cancelled, the stream is of no use.
+        """Do the TLS handshake. After cancellation, the stream cannot be used.
 
         Raises:
-          OSError: no agreement, or the certificate is not trusted.
+          OSError: the handshake failed, or the certificate is not trusted.
         """
         while True:
             try:
@@ -107,7 +107,7 @@ class TlsStream(TcpStream):
                 await self._flush()
                 await self._fill()
             except ssl.SSLError:
-                await self._flush()  # the alert tells the server why
+                await self._flush()  # sends the alert with the reason to the server
                 raise
             else:
                 return await self._flush()
@@ -168,7 +168,7 @@ class TlsStream(TcpStream):
         if not self._stream.is_quiet():
             return False
         try:
-            self._object.read(1)  # it may hold a record that came with the last one that was read
+            self._object.read(1)  # a record may have arrived together with the last one
         except ssl.SSLWantReadError:
             return True
         except ssl.SSLError:
@@ -177,5 +177,5 @@ class TlsStream(TcpStream):
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        stream: Any = self._stream  # anyio's type has no parameters
+        stream: Any = self._stream  # anyio's type lacks type parameters
         return {**stream.extra_attributes}
