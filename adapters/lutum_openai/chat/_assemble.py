@@ -1,4 +1,4 @@
-"""Join deltas to the message that the answer would contain without streaming. No I/O, no clock, no tasks.
+"""Join deltas to the message that an answer without streaming contains. No I/O, no clock, no tasks.
 
 Strings are joined. Calls and reasoning details are separated by rules that follow real servers. Everything
 else keeps its bytes. If the pieces of a member cannot be joined with certainty, `inexact` gets a reason.
