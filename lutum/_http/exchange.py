@@ -188,7 +188,7 @@ class HttpTransport:
     ) -> tuple[Response, bytes]:
         """Send one small request and read the whole answer, also if the status is an error.
 
-        There is no timeout, so call it in a cancel scope with a deadline. Cancellation closes the connection.
+        It has no timeout, so call it in a cancel scope with a deadline. Cancellation closes the connection.
 
         A checkpoint only if it has to wait.
 
@@ -336,7 +336,7 @@ class HttpExchange:
 
     @property
     def unsent(self) -> bool:
-        """Whether it is certain that nothing was sent yet."""
+        """True if it is certain that nothing was sent yet."""
         return not self._handed or getattr(self._call, "unsent", False)
 
     def unfinished(self) -> Interrupted:
