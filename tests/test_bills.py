@@ -1,4 +1,6 @@
-"""`Pricing.from_genai_prices` against bills of 20 models that were computed by hand from their price pages.
+"""`Pricing.from_genai_prices` against bills of 20 models, computed from the package's listed rates as below.
+
+The bills check the arithmetic, the tiers and the batch rates; they do not check the listed rates themselves.
 
 Each has three: one at the standard rate with cached tokens, one at a tier, and one of a batch.
 
@@ -9,7 +11,7 @@ Each has three: one at the standard rate with cached tokens, one at a tier, and 
   model's tier of prompt lengths, which then holds for all of its tokens: 250,000 x 6 + 100,000 x 0.60
   + 50,000 x 7.50 + 10,000 x 22.50 = 2,160,000, so $2.16.
 - A model without such a tier has the short request at OpenAI's service tier `priority` in its place.
-- The batch is the short request at the batch rates: half, and where the page says so another figure.
+- The batch is the short request at the batch rates: half, and for some models another listed rate.
 """
 
 from __future__ import annotations

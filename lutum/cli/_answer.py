@@ -44,7 +44,7 @@ async def shown(turn: lutum.Stream[lutum.TextResult], out: Terminal, *, plain: b
 
 
 def can_render(out: Terminal) -> bool:
-    """Whether Markdown can be rendered: on a terminal, where rich is installed."""
+    """Return whether Markdown can be rendered: on a terminal, if rich is installed."""
     if not out.escapes or out.raw:
         return False
     return find_spec("rich") is not None

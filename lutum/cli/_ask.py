@@ -23,7 +23,7 @@ RETRY = BusyRetry(attempts=4)
 
 @final
 class AskCommand(Struct, frozen=True, kw_only=True):
-    """What the command line asks for; the names are those of the options."""
+    """The arguments of the command; the fields have the names of the options."""
 
     words: Sequence[str] = ()
     endpoint: _connect.Endpoint
@@ -116,7 +116,7 @@ class _Ask:
                 adapter, command.option, command.effort, command.max_output_tokens
             )
             self._push(session)
-            session.text_turn().preview()  # what is wrong is said before anything is sent
+            session.text_turn().preview()  # errors are reported before anything is sent
             result = await self._exchange(session, kind, tools)
             await save()
             self._conclude(result, kind)

@@ -1,4 +1,4 @@
-"""`lutum ask --store`: a session of a stored branch. Only who names a store loads one."""
+"""`lutum ask --store`: a session of a stored branch. The store is loaded only if one is named."""
 
 from __future__ import annotations
 

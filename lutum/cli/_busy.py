@@ -1,4 +1,4 @@
-"""Another attempt where a provider is busy: 429 and 529. Other faults are told at once."""
+"""Another attempt if a provider is busy: 429 and 529. Other errors are reported at once."""
 
 from __future__ import annotations
 

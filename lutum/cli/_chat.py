@@ -33,7 +33,7 @@ RETRY = BusyRetry(attempts=6, max_delay=30.0)
 
 @final
 class ChatCommand(Struct, frozen=True, kw_only=True):
-    """What the command line asks for; the names are those of the options."""
+    """The arguments of the command; the fields have the names of the options."""
 
     endpoint: _connect.Endpoint
     system: str | None = None
@@ -69,7 +69,7 @@ def run_chat(command: ChatCommand) -> int:
 
 
 def _store_history(store: str, branch: str) -> StoreHistory:
-    from lutum.cli._store_history import StoreHistory  # only who names a store loads one
+    from lutum.cli._store_history import StoreHistory  # loaded only if a store is named
 
     return StoreHistory(store, branch)
 
@@ -108,7 +108,7 @@ class Chat:
 
     @property
     def here(self) -> lutum.Transcript:
-        """Where the current branch stands."""
+        """The transcript of the current branch."""
         return self.branches[self.current]
 
     def begin(self, session: str | None) -> None:
@@ -139,11 +139,11 @@ class Chat:
             if not self._obey_or_answer(line, command=line.startswith("/")):
                 break
         self.typed.close()
-        # In a pipe nobody saw that a turn failed.
+        # In a pipe a failed turn is easy to miss.
         return 1 if self._failed and not self.typed.terminal else 0
 
     def move(self, branch: str, at: lutum.Transcript) -> None:
-        """Make a branch current, and have it stand there. Raises OSError; then nothing changed."""
+        """Make a branch current, with this transcript. Raises OSError; then nothing changed."""
         if self._history is not None:
             self._history.mark(branch, at)
         self.branches[branch] = at
@@ -168,15 +168,15 @@ class Chat:
         self.out.gap()
 
     def check(self, endpoint: _connect.Endpoint, effort: str | None) -> None:
-        """Find out whether turns could go on like this.
+        """Check whether the next turn is possible with these settings.
 
         Raises:
-          BadValue: there is no key, or the model takes no such setting.
+          BadValue: the key is missing, or the model does not take a setting.
         """
         _connect.check(endpoint, lambda adapter: self._settings(adapter, effort))
 
     def _obey_or_answer(self, line: str, *, command: bool) -> bool:
-        """Do what a line says; returns whether to go on."""
+        """Execute a line; return whether the chat continues."""
         try:
             if command:
                 return _chat_commands.obey(self, line)
@@ -202,7 +202,7 @@ class Chat:
         return _settings.settings_of(adapter, self._command.option, effort, self._command.max_output_tokens)
 
     async def _exchange(self, content: str | Sequence[lutum.Part], interrupts: _interrupt.Interrupts) -> None:
-        """Ask, show, store; Ctrl-C stops what is asked, and never what is being stored."""
+        """Send the question, show the answer, store both. Ctrl-C stops the answer, and never the storing."""
         async with _connect.connected(self.endpoint) as adapter, trace.capture() as self.trace:
             llm = lutum.Lutum(adapter, budget=self.budget, retry=RETRY)
             session = lutum.Session(llm, self.here)

@@ -70,10 +70,10 @@ _NAME = re.compile(r"[\w.-]{1,40}")
 
 
 def obey(chat: ChatState, line: str) -> bool:
-    """Do what a line says; returns whether to go on.
+    """Execute a line; return whether the chat continues.
 
     Raises:
-      LutumError, OSError: it could not be done, and nothing changed.
+      LutumError, OSError: the command failed, and nothing changed.
     """
     name, _, argument = line.strip().partition(" ")
     if name in ("/quit", "/exit"):
@@ -268,7 +268,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[ChatState, str], None]]] = {
 
 @final
 class Completer:
-    """What the Tab key offers: commands, and what may stand behind them. Each is the whole line."""
+    """Return the completions of the Tab key: commands and their arguments. Each is the whole line."""
 
     def __init__(self, chat: ChatState) -> None:
         self._chat = chat

@@ -19,7 +19,7 @@ FALLBACK = "claude"
 
 
 def endpoint_of(args: argparse.Namespace, error: Callable[[str], None]) -> Endpoint:
-    """Return what the arguments name; `error` is told what they may not be together.
+    """Return the endpoint that the arguments name; `error` is called for combinations that are not allowed.
 
     Raises:
       BadValue: the name is not `provider:model`.

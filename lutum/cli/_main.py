@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str] | None) -> int:
-    # What goes wrong is reported; the lines of the log would repeat it.
+    # Errors are reported; lines of the log would repeat them.
     logging.getLogger("lutum").addHandler(logging.NullHandler())
     parser = _parsers.parser()
     args = parser.parse_args(argv)

@@ -334,7 +334,7 @@ def _ask(ask: argparse.ArgumentParser) -> None:
 
 
 def _turn(parser: argparse.ArgumentParser) -> None:
-    """What a turn of ask and chat may have."""
+    """Settings of a turn, for ask and chat."""
     parser.add_argument("-s", "--system", metavar="TEXT", help="the system prompt")
     parser.add_argument(
         "-a", "--attach", action="append", default=[], metavar="FILE", help="an image or document, or its URL"
@@ -429,7 +429,7 @@ def _smoke(smoke: argparse.ArgumentParser) -> None:
 
 def _endpoint(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
     parser.add_argument(
-        "-m", "--model", metavar="PROVIDER:MODEL", help="the model; PROVIDER:MODEL@URL for a server of yours"
+        "-m", "--model", metavar="PROVIDER:MODEL", help="the model; PROVIDER:MODEL@URL for your own server"
     )
     parser.add_argument(
         "--provider",

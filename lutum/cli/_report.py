@@ -10,7 +10,7 @@ from lutum._text import printable
 
 
 def report(command: str, error: BaseException) -> None:
-    """What happened, whose fault it is, what to do next; without anything that steers a terminal."""
+    """Return three lines: the error, its cause and the remedy; without characters that steer a terminal."""
     print(f"lutum {command}: {printable(lutum.explain(error))}", file=sys.stderr, flush=True)
 
 

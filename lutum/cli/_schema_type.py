@@ -30,10 +30,10 @@ _META = {
 
 
 def imported(field: str, path: str) -> Any:
-    """Return what a dotted path names, such as `shop.models:Order`; the current folder is looked into first.
+    """Return the object at a dotted path, such as `shop.models:Order`; the current folder is searched first.
 
     Raises:
-      BadValue: it cannot be imported, or has no such name; the message says why.
+      BadValue: the module cannot be imported, or lacks the name; the message has the reason.
     """
     module, colon, name = path.partition(":")
     if not colon:

@@ -1,4 +1,4 @@
-"""A stand-in for a provider: a wire server whose answer depends on the request, in each protocol.
+"""A substitute for a provider: a wire server whose answer depends on the request, in each protocol.
 
 It thinks on request, calls a forced tool, and returns the value that `smoke` requests. Otherwise it repeats
 the last message; a request to count gets an endless answer.

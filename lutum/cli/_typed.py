@@ -1,4 +1,4 @@
-"""What the user types, a line at a time: edited, remembered and completed where a person types it."""
+"""Input lines from the user. On a terminal they can be edited, remembered and completed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Typed:
             try:
                 self._readline.read_history_file(self._file)
             except (OSError, ValueError):
-                pass  # there is none yet, or it cannot be read
+                pass  # the file does not exist yet, or cannot be read
 
     def complete(self, matches: Callable[[str], list[str]]) -> None:
         """Have the Tab key offer what `matches` returns for the line so far."""
@@ -61,9 +61,9 @@ class Typed:
                 self._readline.add_history(line)
 
     def line(self, prompt: str) -> str | None:
-        """The next line, without its end; None at the end of all. At Ctrl-C it is begun again.
+        """Return the next line, without its end; None at the end of the input. Ctrl-C starts the line again.
 
-        A line that ends with a backslash goes on in the next one.
+        A line that ends with a backslash continues in the next one.
         """
         if not self.terminal:
             line = sys.stdin.readline()
@@ -100,7 +100,7 @@ class Typed:
 
 
 def history_file() -> Path | None:
-    """The file with what was typed before; None where nobody wants one."""
+    """The file with earlier input lines; None if it is disabled."""
     named = os.environ.get(VARIABLE)
     if named is not None:
         return Path(named).expanduser() if named else None
