@@ -22,11 +22,13 @@ REPLIES = answer
 async def main(llm: lutum.Lutum, n: int = 4) -> None:
     session = lutum.Session(llm)
     session.push_user("Write one line about the sea.")
+    gate = lutum.PrefixGate()  # if the prefix is long enough, one draft writes it to the provider's cache
     async with llm.within(tokens=50_000) as scoped:
 
         async def draft(temperature: float) -> lutum.TextResult:
             branch = session.fork(llm=scoped)  # O(1), whatever the session's length
-            return await branch.text_turn().temperature(temperature).max_output_tokens(300).collect()
+            turn = branch.text_turn().temperature(temperature).max_output_tokens(300)
+            return await turn.after(gate).collect()
 
         drafts = await anyio.amap(draft, [0.4 + 0.6 * i / n for i in range(n)])
         numbered = "\n".join(f"{i}: {one.text}" for i, one in enumerate(drafts))

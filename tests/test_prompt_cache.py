@@ -148,3 +148,31 @@ def test_lifetimes_are_billed_apart() -> None:
     assert found.read == 0
     assert found.written_1h == pytest.approx(5000, abs=50)
     assert found.written_5m == pytest.approx(5000, abs=50)
+
+
+@VIRTUAL
+@pytest.mark.parametrize("place", ["system", "user", "turn"])
+async def test_branches_that_ask_different_things_share_what_is_before(place: str) -> None:
+    """A branch adds its own question to a long head, a long message or a long conversation: one write."""
+    server = WireServer(default=SLOW, prompt_cache=True)
+    gate = lutum.PrefixGate()
+    async with httpx.AsyncClient(transport=server.transport()) as client:
+        session = lutum.Session(lutum.Lutum(claude(server, client)))
+        if place == "system":
+            session.push_system(LONG)
+        else:
+            session.push_user(LONG)
+        if place == "turn":
+            session.commit_text(await session.text_turn().max_output_tokens(50).collect())
+
+        async def ask(number: int) -> None:
+            branch = session.fork()
+            branch.push_user(f"Question {number}?")
+            await branch.text_turn().max_output_tokens(50).after(gate).collect()
+
+        async with anyio.create_task_group() as group:
+            for number in range(4):
+                group.start_soon(ask, number)
+    used = [request.cache for request in server.requests if request.cache is not None]
+    assert sum(use.written > 50_000 for use in used) == 1
+    assert sum(use.read > 99_000 for use in used) == len(used) - 1

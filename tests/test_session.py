@@ -485,3 +485,21 @@ async def test_a_partial_is_kept_only_as_words() -> None:
     assert list(session.transcript) == [say("u"), say("Hel", "assistant")]
     assert session.turns() == []
     assert len(adapter.requests) == 1
+
+
+def test_a_fork_is_small_whatever_the_length() -> None:
+    """A cursor of some 90 bytes; nothing of the conversation is copied."""
+    sizes = list[float]()
+    for items in (2, 2_000):
+        session = lutum.Session(lutum.Lutum(ScriptedAdapter()))
+        for number in range(items):
+            session.push_user(str(number))
+        session.fork()
+        forks: list[lutum.Session | None] = [None] * 1_000
+        tracemalloc.start()
+        for number in range(len(forks)):
+            forks[number] = session.fork()
+        sizes.append(tracemalloc.get_traced_memory()[0] / len(forks))
+        tracemalloc.stop()
+    assert max(sizes) < 120
+    assert abs(sizes[0] - sizes[1]) < 16

@@ -95,6 +95,7 @@ class Join:
         self.stable_system: int | None = None
         self.marks = 0  # the user's cache breakpoints
         self.last_turn = 0  # message of the last committed turn
+        self.before_last: tuple[int, int] | None = None  # where the last of several inputs begins
         self._held = list[ClaudePiece]()
         self._late_system = spec.late_system
         self._head = spec.head
@@ -203,7 +204,9 @@ class Join:
         if not blocks:
             return
         last = self.messages[-1] if self.messages else None
+        self.before_last = None
         if last is not None and last.role == role and not last.raw:
+            self.before_last = len(self.messages) - 1, len(last.blocks)
             last.blocks += blocks
         else:
             self.messages.append(Sent(role, blocks))

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from lutum.dialect.json import encode
-from lutum_claude import _wire
+from lutum_claude import _models, _wire
 from lutum_claude._items import ContentBlock
 from lutum_claude._request_body import Join, Sent
 from lutum_claude._settings import ClaudeSettings
 
+_BYTES = 4  # of JSON to a token, to tell what is long enough for the cache
 _BREAKPOINT = {
     "5m": b',"cache_control":{"type":"ephemeral"}}',
     "1h": b',"cache_control":{"type":"ephemeral","ttl":"1h"}}',
@@ -24,7 +25,8 @@ def body_of(settings: ClaudeSettings, tools: Sequence[bytes], join: Join, member
     """The bytes of a body. Cache breakpoints are written at this time, into at most four places."""
     tool_blocks = list(map(ContentBlock, tools))
     if settings.options.cache != "off":
-        mark(tool_blocks, join, _BREAKPOINT[settings.options.cache or "5m"])
+        shortest = _models.shortest_cached(settings.model)
+        mark(tool_blocks, join, _BREAKPOINT[settings.options.cache or "5m"], shortest)
     if settings.config.vertex:
         out = [b'{"anthropic_version":' + encode(_wire.VERTEX_VERSION)]
     else:
@@ -52,23 +54,44 @@ def _joined(blocks: Sequence[ContentBlock]) -> bytes:
     return blocks[0].json if len(blocks) == 1 else b",".join([block.json for block in blocks])
 
 
-def mark(tools: list[ContentBlock], join: Join, breakpoint: bytes) -> None:
+def mark(tools: list[ContentBlock], join: Join, breakpoint: bytes, shortest: int) -> None:
     """Write cache breakpoints: at the last block before the first ephemeral, and, where that is too far from
-    the previous request's for the API to find its entry, at the last block before the last turn."""
+    the previous request's for the API to find its entry, at the last block before the last turn.
+
+    Branches share what stands before their own first words, and an entry ends only at a breakpoint. So the
+    end of the head has one, and the end of the input before the last one, if what stands before them is long
+    enough for the cache: `shortest` tokens. No token is written twice for that.
+    """
     free = 4 - join.marks - sum(b'"cache_control"' in tool.json for tool in tools)
     if free < 1:
         return
     message, cut = join.stable or (len(join.messages) - 1, None)
     place = None if join.stable_system is not None else _last_markable(join.messages, message, cut)
     if place is not None:
+        places = {place}
         earlier = _last_markable(join.messages, join.last_turn - 1, None) if free > 1 else None
-        for m, b in {place, earlier} if earlier and _apart(join.messages, earlier, place) else {place}:
+        if earlier and _apart(join.messages, earlier, place):
+            places.add(earlier)
+        head = sum(len(block.json) for block in (*tools, *join.system))
+        if join.stable is None and len(places) < free and join.before_last is not None:
+            shared = _last_markable(join.messages, *join.before_last)
+            if shared is not None and head + _size(join.messages, shared) >= _BYTES * shortest:
+                places.add(shared)
+        for m, b in places:
             _write_mark(join.messages[m].blocks, b, breakpoint)
+        if len(places) < free and join.system and join.system[-1].markable and head >= _BYTES * shortest:
+            _write_mark(join.system, len(join.system) - 1, breakpoint)
     elif system := join.system[: join.stable_system]:
         if system[-1].markable:
             _write_mark(join.system, len(system) - 1, breakpoint)
     elif tools and b'"cache_control"' not in tools[-1].json:
         _write_mark(tools, len(tools) - 1, breakpoint)
+
+
+def _size(messages: Sequence[Sent], end: tuple[int, int]) -> int:
+    """Bytes of the blocks up to and with a place."""
+    before = sum(len(block.json) for message in messages[: end[0]] for block in message.blocks)
+    return before + sum(len(block.json) for block in messages[end[0]].blocks[: end[1] + 1])
 
 
 def _write_mark(blocks: list[ContentBlock], at: int, breakpoint: bytes) -> None:

@@ -78,6 +78,7 @@ _OPENAI = _row(
     tool_name=(64, f"{_API}, tools.function.name: 64 characters at most"),
     stops=(4, f"{_API}, stop: up to 4 sequences"),
     cache_tokens=(1024, "developers.openai.com, guide Prompt caching: 1,024 tokens or more"),
+    affinity=("prompt_cache_key", f"{_API}, prompt_cache_key"),
 )
 _AZURE = "learn.microsoft.com, Azure OpenAI reference"
 
@@ -108,6 +109,7 @@ HOSTS: tuple[HostRow, ...] = (
         tool_name=(64, f"{_AZURE}, tools.function.name"),
         stops=(4, f"{_AZURE}, stop: up to 4 sequences"),
         cache_tokens=(1024, "learn.microsoft.com, Prompt caching: at least 1,024 tokens"),
+        affinity=("prompt_cache_key", "learn.microsoft.com, Prompt caching: prompt_cache_key"),
         note="allowed_tools depends on the api-version, so it is not used.",
     ),
     _row(
@@ -124,6 +126,7 @@ HOSTS: tuple[HostRow, ...] = (
         file_urls=(True, "openrouter.ai/docs, PDF inputs: file_data may be a URL"),
         tool_media=(True, "recorded exchanges: a tool message with an image was answered"),
         effort=("openrouter", "openrouter.ai/docs, Reasoning tokens: reasoning.effort"),
+        affinity=("session_id", "openrouter.ai/docs, Prompt caching, Provider sticky routing: session_id"),
         note="A tool without properties is never sent as strict: DeepSeek's models refuse that.",
     ),
     _row(
@@ -233,6 +236,7 @@ HOSTS: tuple[HostRow, ...] = (
         default_output=("unlimited", "docs.x.ai, API reference: no default"),
         strict=(True, "docs.x.ai, Function calling: as OpenAI"),
         stops=(4, "docs.x.ai, API reference, stop: up to 4 sequences"),
+        affinity=("header:x-grok-conv-id", "docs.x.ai, Maximizing cache hits; prompt_cache_key on Responses"),
         note="docs.x.ai recommends the Responses API; OpenAIAdapter works there.",
     ),
     _row(
@@ -315,6 +319,7 @@ HOSTS: tuple[HostRow, ...] = (
         ("api.fireworks.ai",),
         strict=(True, "inspect_ai#3043: required there"),
         stops=(4, "docs.fireworks.ai, Chat completions, stop: up to 4 sequences"),
+        affinity=("header:x-session-affinity", "reference.langchain.com, langchain-fireworks, Middleware"),
     ),
     _row(
         "huggingface",
@@ -354,6 +359,7 @@ HOSTS: tuple[HostRow, ...] = (
         ports=(8000,),
         like=_SELF_HOSTED,
         default_output=("unlimited", "docs.vllm.ai, OpenAI-compatible server: what the context leaves"),
+        note="For its production stack, start the router with --session-key x-session-id and use affinity=.",
     ),
     _row(
         "sglang",
@@ -361,6 +367,7 @@ HOSTS: tuple[HostRow, ...] = (
         ports=(30000,),
         like=_SELF_HOSTED,
         default_output=("unlimited", "docs.sglang.ai, OpenAI APIs: what the context leaves"),
+        affinity=("header:x-smg-routing-key", "smg-docs, Sticky sessions: the default header of its router"),
     ),
     _row(
         "tgi",

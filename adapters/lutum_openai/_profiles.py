@@ -5,6 +5,7 @@ The table of known hosts is in `_hosts`; `docs/hosts.md` is generated from it.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 import msgspec
@@ -15,6 +16,9 @@ from lutum import BadValue
 Structured = Literal["json_schema", "json_object", "tool"]
 Effort = Literal["reasoning_effort", "openrouter", "thinking", "enable_thinking", "none"]
 Bound = Literal["max_tokens", "max_completion_tokens"]
+
+
+_AFFINITY = re.compile(r"[a-z][a-z0-9_]*|header:[a-z][a-z0-9-]*")
 
 
 class ProfileMeta(StructMeta):
@@ -70,6 +74,8 @@ class Profile(Struct, metaclass=ProfileMeta, frozen=True, kw_only=True, repr_omi
       effort: how the portable `.effort()` is sent: by the member `reasoning_effort`; by OpenRouter's object
         `reasoning`; by `thinking` or `enable_thinking`, which are on or off; or not at all.
       cache_tokens: tokens of the shortest prefix that the host caches automatically; None if unknown.
+      affinity: where the key of `affinity=` goes: the name of a member of the body, or `header:` and the name
+        of a header. A host that does not know it ignores a header, so that is the default.
       structured: how structured values are requested unless `OpenAIOptions.structured` is set.
 
     Raises:
@@ -103,6 +109,7 @@ class Profile(Struct, metaclass=ProfileMeta, frozen=True, kw_only=True, repr_omi
     usage: bool | Literal["increments"] = True
     effort: Effort = "reasoning_effort"
     cache_tokens: int | None = None
+    affinity: str = "header:x-session-id"
     structured: Structured = "json_schema"
 
     def __post_init__(self) -> None:
@@ -114,6 +121,15 @@ class Profile(Struct, metaclass=ProfileMeta, frozen=True, kw_only=True, repr_omi
                 raise BadValue(f"profile.{name}", f"{value!r} is not allowed: {exc}") from None
             if read.__class__ is not value.__class__:  # a list instead of a tuple
                 raise BadValue(f"profile.{name}", f"{value!r} is a {value.__class__.__name__}; give a tuple")
+        if not _AFFINITY.fullmatch(self.affinity):
+            raise BadValue("profile.affinity", f"{self.affinity!r} is not a member, nor `header:` and a name")
+
+    def affine(self, key: str | None) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:
+        """Return the members of the body and the headers that carry a key."""
+        if key is None:
+            return {}, ()
+        name = self.affinity.removeprefix("header:")
+        return ({}, ((name, key),)) if name != self.affinity else ({name: key}, ())
 
     def with_max_tokens(self, field: Bound) -> Profile:
         """Return this profile with another member that bounds the output."""

@@ -47,6 +47,8 @@ class OpenRouterAdapter(HttpAdapter):
       default_max_output_tokens: the output bound of turns that set none. Default: 4,096, or 16,384 for a
         model that reasons.
       cache_control: lifetime of cache breakpoints, for Claude. Default: no breakpoints. Only with `chat`.
+      affinity: as of `OpenAIChatAdapter`; sent as `session_id`, which keeps requests at one provider
+        (openrouter.ai/docs, "Prompt caching", Provider sticky routing). None sends no key.
       options: defaults for the options of each turn.
       hooks: choose the model and the options of a turn when it starts.
 
@@ -74,6 +76,7 @@ class OpenRouterAdapter(HttpAdapter):
         replay_scope: str | None = None,
         default_max_output_tokens: int | None = None,
         cache_control: Literal["5m", "1h"] | None = None,
+        affinity: Literal["conversation", "head"] | str | None = None,
         options: OpenRouterOptions = OpenRouterOptions(),
         hooks: OpenRouterHooks = OpenRouterHooks(),
     ) -> None:
@@ -91,6 +94,7 @@ class OpenRouterAdapter(HttpAdapter):
                 replay_scope=replay_scope,
                 default_max_output_tokens=default_max_output_tokens,
                 cache_control=cache_control,
+                affinity=affinity,
             )
         else:
             if cache_control is not None:
@@ -102,6 +106,7 @@ class OpenRouterAdapter(HttpAdapter):
                 http_client=http_client,
                 replay_scope=replay_scope,
                 default_max_output_tokens=default_max_output_tokens,
+                affinity=affinity,
             )
         super().__init__(
             model,

@@ -2,6 +2,7 @@
 
 json       read and write JSON without losing digits or bytes
 usage      a provider's usage report to `Usage`, with its label
+affinity   a key that sends one prefix to one server
 answer     a body to events of a stream, or to the JSON or the page that it is instead
 stream     the base class of decoders of event streams
 errors     error bodies and statuses to `ProviderError`
@@ -22,6 +23,7 @@ options    options of one turn over an adapter's, and the hooks that choose them
 """
 
 from lutum.dialect import (
+    affinity as affinity,
     answer as answer,
     errors as errors,
     finish as finish,
@@ -41,6 +43,7 @@ from lutum.dialect import (
 )
 
 __all__ = [
+    "affinity",
     "answer",
     "errors",
     "finish",

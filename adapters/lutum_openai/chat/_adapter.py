@@ -10,6 +10,7 @@ import msgspec
 
 from lutum import BadValue, CommittedTurn, Response, Transcript
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
+from lutum.dialect.affinity import check_affinity
 from lutum.transport import Connector, HttpClient, KeyOrSigner
 from lutum_clouds import BedrockPlace, door_of
 from lutum_openai import _endpoint
@@ -45,6 +46,9 @@ class OpenAIChatAdapter(OpenAICloudAdapter):
         model that reasons.
       max_tokens_field: the member that bounds the output; `auto` takes it from the profile.
       cache_control: lifetime of Claude's cache breakpoints, for gateways to Claude. Default: no breakpoints.
+      affinity: sends requests with one prefix to the server whose cache holds it: `conversation` for a key of
+        each conversation, which forks share; `head` for a key of its system items and tools; or your own key.
+        None sends no key. `Profile.affinity` says where it goes, see docs/hosts.md.
       options: defaults for the options of each turn.
       hooks: choose the model and the options of a turn when it starts.
 
@@ -74,9 +78,11 @@ class OpenAIChatAdapter(OpenAICloudAdapter):
         default_max_output_tokens: int | None = None,
         max_tokens_field: Literal["auto", "max_tokens", "max_completion_tokens"] = "auto",
         cache_control: Literal["5m", "1h"] | None = None,
+        affinity: Literal["conversation", "head"] | str | None = None,
         options: OpenAIOptions = OpenAIOptions(),
         hooks: OpenAIHooks = OpenAIHooks(),
     ) -> None:
+        check_affinity(affinity)
         super().__init__(
             model,
             api_key=api_key,
@@ -102,6 +108,7 @@ class OpenAIChatAdapter(OpenAICloudAdapter):
             by_model=profile is None and max_tokens_field == "auto",
             options=options,
             default_max_output_tokens=default_max_output_tokens,
+            affinity=affinity,
             cache_control=cache_control,
             headers=self._account(organization, project),
             secret_headers=self._secret_headers,

@@ -16,6 +16,7 @@ from msgspec import UNSET, Raw, Struct
 
 from lutum import BadValue, Estimate, ToolDef
 from lutum.abc import Prepared, TurnRequest
+from lutum.dialect.affinity import affinity_key
 from lutum.dialect.headers import request_headers
 from lutum.dialect.ids import schema_name
 from lutum.dialect.json import decode_object, encode
@@ -70,6 +71,7 @@ class ChatConfig(Struct, frozen=True):
     cache_control: Literal["5m", "1h"] | None = None
     headers: tuple[tuple[str, str], ...] = ()
     secret_headers: tuple[str, ...] = ()
+    affinity: str | None = None
 
 
 def prepare(request: TurnRequest, config: ChatConfig) -> Prepared:
@@ -135,6 +137,8 @@ def prepare(request: TurnRequest, config: ChatConfig) -> Prepared:
         implicit = None
     tail |= _settings(request, profile, options)
     tail |= {name: encode(value) for name, value in effort.items()}
+    members, own_headers = profile.affine(affinity_key(config.affinity, request))
+    tail = {name: encode(value) for name, value in members.items()} | tail
     merge_extra_body(tail, options.extra_body)
     if profile.usage and "stream_options" in tail:
         tail["stream_options"] = _with_usage(tail["stream_options"])
@@ -161,7 +165,7 @@ def prepare(request: TurnRequest, config: ChatConfig) -> Prepared:
         url=_url(config, model),
         body=b"".join(body),
         model=model,
-        headers=request_headers(options.extra_headers, config.headers),
+        headers=request_headers(options.extra_headers, (*config.headers, *own_headers)),
         secret_headers=config.secret_headers,
         forms=tuple(piece.form for piece in pieces if piece.form is not None),
         inexact_reason=reason,

@@ -9,6 +9,7 @@ import msgspec
 
 from lutum import CommittedTurn, ProviderError, Response, Transcript, Usage
 from lutum.abc import Decoder, Prepared, ReplayForm, TurnRequest
+from lutum.dialect.affinity import check_affinity
 from lutum.dialect.json import decode_object, encode
 from lutum.dialect.usage import recovered
 from lutum.transport import Connector, HttpClient, KeyOrSigner
@@ -71,6 +72,9 @@ class OpenAIAdapter(OpenAICloudAdapter):
       replay_scope: the endpoint and account family whose turns are replayed exactly. Default: the URL's host.
       default_max_output_tokens: the output bound of turns that set none. Default: 4,096, or 16,384 for a
         model that reasons.
+      affinity: sends requests with one prefix to the server whose cache holds it: `conversation` for a key of
+        each conversation, which forks share; `head` for a key of its system items and tools; or your own key.
+        None sends no key. It is sent as `prompt_cache_key`; to OpenRouter as `session_id`.
       options: defaults for the options of each turn.
       hooks: choose the model and the options of a turn when it starts.
 
@@ -97,9 +101,11 @@ class OpenAIAdapter(OpenAICloudAdapter):
         http_client: HttpClient | Connector | None = None,
         replay_scope: str | None = None,
         default_max_output_tokens: int | None = None,
+        affinity: Literal["conversation", "head"] | str | None = None,
         options: OpenAIOptions = OpenAIOptions(),
         hooks: OpenAIHooks = OpenAIHooks(),
     ) -> None:
+        check_affinity(affinity)
         super().__init__(
             model,
             api_key=api_key,
@@ -119,6 +125,7 @@ class OpenAIAdapter(OpenAICloudAdapter):
             model=model,
             options=options,
             default_max_output_tokens=default_max_output_tokens,
+            affinity=affinity,
             profile=self._known,
             headers=self._account(organization, project),
             secret_headers=self._secret_headers,

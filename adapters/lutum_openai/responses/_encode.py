@@ -23,6 +23,7 @@ from msgspec import UNSET, Struct
 
 from lutum import BadValue, Estimate, ToolDef, Transcript
 from lutum.abc import Prepared, ReplayForm, SchemaDialect, TurnRequest
+from lutum.dialect.affinity import affinity_key
 from lutum.dialect.headers import request_headers
 from lutum.dialect.ids import schema_name
 from lutum.dialect.json import encode, is_object, same_value, to_bytes
@@ -71,6 +72,7 @@ class ResponsesConfig(Struct, frozen=True):
     profile: Profile = UNKNOWN
     headers: tuple[tuple[str, str], ...] = ()
     secret_headers: tuple[str, ...] = ()
+    affinity: str | None = None
 
 
 class _Input:
@@ -186,6 +188,9 @@ def prepare(request: TurnRequest, config: ResponsesConfig) -> Prepared:
         tail["tool_choice"] = tools.choice
     if options.parallel_tool_calls is not None:
         tail["parallel_tool_calls"] = encode(options.parallel_tool_calls)
+    if (key := affinity_key(config.affinity, request)) is not None:
+        member = "session_id" if config.profile.affinity == "session_id" else "prompt_cache_key"
+        tail.setdefault(member, encode(key))
     merge_extra_body(tail, options.extra_body)
     server_tools = [_server_tool_name(tool) for tool in options.server_tools or ()]
     unbounded = [f"server_tools[{i}] ({name})" for i, name in enumerate(server_tools)] + input.unbounded

@@ -1,0 +1,56 @@
+"""Affinity: a key that sends requests with one prefix to the server whose cache holds it. No I/O.
+
+The key is a digest, so it says nothing of what a conversation holds. Where it goes is a matter of the host.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+
+from lutum._values.check import describe
+from lutum._values.errors import BadValue
+from lutum.abc import TurnRequest
+
+__all__ = ["LONGEST", "affinity_key", "check_affinity"]
+
+LONGEST: Final = 64
+"""Characters of a key: the shortest of the limits of hosts (OpenAI's `prompt_cache_key`)."""
+
+
+def check_affinity(affinity: object) -> None:
+    """Check the argument `affinity=` of an adapter.
+
+    Raises:
+      BadValue: it is neither None nor a text of 1 to 64 printable ASCII characters without spaces.
+    """
+    if affinity is None:
+        return
+    if not isinstance(affinity, str):
+        raise BadValue(
+            "affinity", f"takes 'conversation', 'head' or a key of yours, not {describe(affinity)}"
+        )
+    if not 1 <= len(affinity) <= LONGEST or not all("!" <= char <= "~" for char in affinity):
+        raise BadValue(
+            "affinity",
+            f"a key has 1 to {LONGEST} printable ASCII characters without spaces, not {affinity!r}",
+        )
+
+
+def affinity_key(affinity: str | None, request: TurnRequest) -> str | None:
+    """Return the key of a request; None without affinity.
+
+    Args:
+      affinity: `conversation` is a digest of the head and of what follows it first, so that turns and forks
+        of one conversation share a key. `head` is a digest of the system items and the tools, so that all
+        conversations of one program share it. Any other text is the key.
+    """
+    if affinity not in ("conversation", "head"):
+        return affinity
+    transcript = request.transcript
+    length = len(transcript.head.system) + (affinity == "conversation")
+    digest = blake2b(transcript.prefix(min(length, len(transcript))).digest.encode(), digest_size=16)
+    digest.update(msgspec.msgpack.encode(request.tools.head))
+    return digest.hexdigest()
