@@ -1,4 +1,4 @@
-"""Tools: from functions and types to definitions, and from a model's calls to their results.
+"""Tools: definitions made from functions and types, and the execution of a model's calls.
 
 May be imported by: `_turn` and everything above. May import: `_hooks` and below, not `_budget`.
 """

@@ -1,5 +1,7 @@
-"""Builders: frozen values that say what to ask. Running one changes nothing, so one value may run
-many times, also at once."""
+"""Builders: immutable descriptions of a request.
+
+Running a builder does not change it, so one builder may run many times, also concurrently.
+"""
 
 from __future__ import annotations
 
@@ -42,15 +44,15 @@ class Stop(enum.Enum):
 
 
 STOP = Stop.STOP
-"""Returned by a handler of `collect_with`: end the turn here."""
+"""A handler of `collect_with` returns this value to end the turn."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class View:
-    """The second argument of a handler of `collect_with`: the state after the event was applied.
+    """The second argument of a handler of `collect_with`: the turn's state after the event.
 
-    `remaining` is what the ledger has left now; `ext` are the turn's provider options.
+    `remaining` is the amount that the ledger has left now. `ext` contains the turn's provider options.
     """
 
     partial: PartialResult
@@ -63,10 +65,11 @@ Handler = Callable[[Event, View], Awaitable[Stop | None]]
 
 
 class Builder(Generic[R]):
-    """Something to be run: set it up with its methods, end with `stream`, `collect`, `collect_with`,
-    `preview` or `estimate`.
+    """A request that has not started. Change its settings with the methods, then call `stream`, `collect`,
+    `collect_with`, `preview` or `estimate`.
 
-    Each method returns a changed copy and raises BadValue, naming the field, for what cannot be right.
+    Each method that changes a setting returns a changed copy. For an invalid value it raises BadValue, which
+    names the field.
     """
 
     __slots__ = ("_context", "_finish", "_spec")
@@ -77,7 +80,7 @@ class Builder(Generic[R]):
         self._finish = finish
 
     def model(self, name: str) -> Self:
-        """Ask another model than the adapter's."""
+        """Use this model instead of the adapter's."""
         return self._set(model=name)
 
     def temperature(self, value: float) -> Self:
@@ -85,23 +88,26 @@ class Builder(Generic[R]):
         return self._set(temperature=value)
 
     def top_p(self, value: float) -> Self:
-        """Choose among the likeliest words that make up this share, between 0 and 1."""
+        """Sample only from the most likely tokens whose probabilities sum to this value, between 0 and 1."""
         return self._set(top_p=value)
 
     def max_output_tokens(self, tokens: int) -> Self:
-        """Bound the answer, reasoning included, in tokens. The bound is sent, and it is reserved."""
+        """Limit the tokens of the answer, including reasoning. The limit is sent and reserved."""
         return self._set(max_output_tokens=tokens)
 
     def stop(self, *sequences: str) -> Self:
-        """End the answer before any of these texts."""
+        """End the answer before the first occurrence of any of these texts."""
         return self._set(stop=sequences)
 
     def seed(self, value: int) -> Self:
-        """Ask for a repeatable answer, where the provider can."""
+        """Request a repeatable answer, if the provider supports it."""
         return self._set(seed=value)
 
     def effort(self, level: Effort) -> Self:
-        """Let the model reason this much. Each adapter sends its provider's own setting, or refuses."""
+        """Set how much the model reasons. The adapter sends its provider's own setting for it.
+
+        If the provider has no such setting, the adapter raises an error.
+        """
         return self._set(effort=level)
 
     def timeout(
@@ -113,7 +119,7 @@ class Builder(Generic[R]):
         connect: float | msgspec.UnsetType | None = msgspec.UNSET,
         reserve: float | msgspec.UnsetType | None = msgspec.UNSET,
     ) -> Self:
-        """Seconds, see `Timeouts`; None means none, what is not given stays."""
+        """Set timeouts in seconds; see `Timeouts`. None removes a timeout. The others stay unchanged."""
         if which:
             kinds = "total=, first_event=, idle=, connect= or reserve="
             raise BadValue("timeout", f"needs to know which: .timeout(total={which[0]!r}); there are {kinds}")
@@ -121,35 +127,35 @@ class Builder(Generic[R]):
         return self._set(timeout=given.over(self._spec.settings.timeout))
 
     def retry(self, policy: RetryPolicy | None) -> Self:
-        """Send the request again when it fails before the answer begins; None means never."""
+        """Send the request again if it fails before the answer begins. None means never."""
         return self._set(retry=policy)
 
     def reserve(self, estimate: Estimate) -> Self:
-        """Reserve this much, instead of what is estimated."""
+        """Reserve this amount instead of the estimated one."""
         return self._set(estimate=estimate)
 
     def limit(self, budget: RequestBudget) -> Self:
-        """A limit for this turn alone, beside the ledger's."""
+        """Set a limit for this turn alone. The ledger's limits also apply."""
         return self._set(limit=budget)
 
     def ext(self, *options: object) -> Self:
-        """Provider options, one of a type; a later one replaces an earlier one of its type."""
+        """Set provider options. An option replaces an earlier option of the same type."""
         merged = Settings(ext=options).over(self._spec.settings)
         return self._set(ext=merged.ext)
 
     def label(self, *parts: str | int) -> Self:
-        """Name the turn in traces, recordings and stores: parts with slashes between them, 200 bytes at most.
+        """Name the turn in traces, recordings and stores. Slashes join the parts; 200 bytes at most.
 
-        The request does not depend on it. It is appended to the label of the `Lutum`; a second call
-        replaces the first.
+        The request does not depend on the label. The label of the `Lutum` comes before it. A second call
+        replaces the parts of the first call.
         """
         return self._replace(label=join_label("", parts))
 
     def after(self, gate: PrefixGate) -> Self:
-        """Wait at a gate before reserving, so that turns with one prefix write the prompt cache once.
+        """Wait at a gate before reserving, so that turns with the same prefix write the prompt cache once.
 
         Raises:
-          UsageError: the turn waits at a gate already.
+          UsageError: the turn has a gate already.
         """
         if not isinstance(gate, PrefixGate):
             raise BadValue("after", f"takes a lutum.PrefixGate, not {type(gate).__name__}")
@@ -158,32 +164,32 @@ class Builder(Generic[R]):
         return self._replace(gate=gate)
 
     def stream(self) -> Stream[R]:
-        """The turn as an async context manager; each call is a new turn, and sends nothing yet."""
+        """Return a new turn as an async context manager. The request is sent when its block is entered."""
         spec = self._spec
         reducer = Reducer(spec.toolset, spec.available, spec.shape, lenient=spec.lenient)
         return Stream(lambda: self._context.start(spec), reducer, self._finish)
 
     def collect(self) -> Coroutine[Any, Any, R]:
-        """Run the turn to its end. Cancelled, the socket is closed and the budget settled.
+        """Run the turn to its end. Cancellation closes the socket and settles the budget.
 
         A checkpoint.
 
         Raises:
-          TurnError: it did not complete; the class shows whose fault it is.
+          TurnError: the turn did not complete. The class of the error shows the cause.
         """
         return Pending(self._collect(), "collect")
 
     def collect_with(self, handler: Handler) -> Coroutine[Any, Any, R]:
-        """Run the turn, giving each event to `handler` after it was applied.
+        """Run the turn. Call `handler` with each event and the turn's state after that event.
 
-        Returning `lutum.STOP` ends the turn as leaving its block does; on `Completed` it changes
-        nothing. An exception of the handler ends the turn and propagates unchanged.
+        If the handler returns `lutum.STOP`, the turn ends as if its block had been left. After `Completed`
+        this has no effect. An exception of the handler ends the turn and propagates unchanged.
 
         A checkpoint.
 
         Raises:
-          Stopped: the handler returned `STOP`; it carries the received part, that event included.
-          TurnError: the turn did not complete; the class shows whose fault it is.
+          Stopped: the handler returned `STOP`. The error contains the answer up to and including that event.
+          TurnError: the turn did not complete. The class of the error shows the cause.
         """
         if not callable(handler):
             raise BadValue("handler", f"needs an async function, not {describe(handler)}")
@@ -212,10 +218,10 @@ class Builder(Generic[R]):
         return turn.result
 
     def preview(self) -> Preview:
-        """Return the request as it would be sent, byte for byte. Sends and reserves nothing.
+        """Return exactly the request that would be sent. Nothing is sent or reserved.
 
-        Hooks of the adapter, if it has any, run when the turn starts: then `pending_hooks` names them, and
-        `resolve` runs them now.
+        If the adapter has hooks, they run only when the turn starts, and may still change the request.
+        `Preview.pending_hooks` names them. To see the request with their changes, call `resolve` first.
 
         Raises:
           UsageError: the request is not possible; the message names the field.
@@ -223,10 +229,11 @@ class Builder(Generic[R]):
         return self._context.preview(self._spec)
 
     async def resolve(self) -> Self:
-        """Run the adapter's hooks and return the turn with their settings. It sends what it previews, the
-        hooks do not run again, and your later settings win. Without such hooks, return the same turn.
+        """Run the adapter's hooks now and return the turn with their settings. Nothing is sent or reserved.
 
-        Sends and reserves nothing itself. An exception of a hook propagates unchanged.
+        The returned turn sends exactly the request that its `preview` shows. The hooks do not run again, and
+        settings that you make after this call replace theirs. If the adapter has no hooks, the returned turn
+        has the same settings. An exception of a hook propagates unchanged.
 
         A checkpoint only if a hook is one.
         """
@@ -239,7 +246,7 @@ class Builder(Generic[R]):
         A checkpoint only if it queries the provider, or a hook is one.
 
         Raises:
-          EstimateRequired: nothing bounds it; the message names the item.
+          EstimateRequired: the size of an item is unknown; the message names the item.
         """
         return await self._context.estimate(self._spec)
 
@@ -257,7 +264,7 @@ class Builder(Generic[R]):
         spec = msgspec.structs.replace(self._spec, **changes)
         return type(self)(self._context, spec, self._finish)
 
-    if not TYPE_CHECKING:  # a checker would take any name for one that exists
+    if not TYPE_CHECKING:  # with `__getattr__`, a type checker would accept any name
 
         def __getattr__(self, name: str) -> object:
             raise no_such_name(self, name, BUILDER)
@@ -275,10 +282,11 @@ class Turn(Builder[R]):
         plus: Sequence[Selector] | None = None,
         all: bool = False,
     ) -> Self:
-        """Say which tools the model may call: exactly some, the usual ones and some that are `off`, or all.
+        """Set which tools the model may call. A later call replaces an earlier one.
 
-        What is named is a tool, its input type, its name, a nested toolset, or what a model answered with
-        as `toolset.selector`. A later call replaces an earlier one.
+        `only` names exactly these tools. `plus` names tools in addition to the default ones, such as tools
+        that are `off`. `all=True` means all tools. To name tools, pass the tool itself, its input type, its
+        name, a nested toolset, or a value of the type `toolset.selector` that a model returned.
         """
         toolset = self._spec.toolset
         if toolset is None:
@@ -292,7 +300,7 @@ class Turn(Builder[R]):
         return self._replace(only=tuple(dict.fromkeys((*usual, *named))))
 
     def require(self, tool: Selector | None = None) -> Self:
-        """Have the model call some tool, or that one."""
+        """Force the model to call this tool, or any tool if none is given."""
         if self._spec.toolset is None:
             raise BadValue("require", "this turn has no tools")
         if tool is None:
@@ -300,7 +308,7 @@ class Turn(Builder[R]):
         return self._replace(choice="tool", tool=self._selected("require", tool))
 
     def describe(self, tool: Selector, text: str) -> Self:
-        """Describe a tool otherwise in this turn; the last text for a tool counts."""
+        """Replace the description of a tool in this turn. A later text replaces an earlier one."""
         name = self._selected("describe", tool)
         kept = tuple(pair for pair in self._spec.descriptions if pair[0] != name)
         return self._replace(descriptions=(*kept, (name, text)))
@@ -375,7 +383,7 @@ def structured_turn(
     """Return the builder of a structured turn.
 
     Raises:
-      BadValue: no schema can express the type; the field is the path.
+      BadValue: no schema can express the type. The field is the path to the part that cannot be expressed.
     """
     shape, spec = structured(type, spec, "structured_turn", lenient=lenient)
     return StructuredTurn(context, spec, structured_result(shape))

@@ -1,6 +1,6 @@
-"""Token ids and log probabilities of an answer, collected while it is received.
+"""Token ids and log probabilities of an answer, collected while the answer is received.
 
-They are informative: what cannot be read is left out, and nothing here raises.
+This data is only informative. If some of it cannot be read, it is left out and nothing is raised.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class _TopEntry(Struct, gc=False):
 
 
 class _LogprobEntry(Struct, gc=False):
-    """One token, as OpenAI writes it. llama.cpp adds its id."""
+    """One token in OpenAI's format. llama.cpp adds the member `id`, the id of the token."""
 
     logprob: float
     token: str = ""
@@ -40,7 +40,7 @@ _decode_ids = msgspec.json.Decoder(list[int] | None).decode
 
 @final
 class SampledTokens:
-    """The tokens of one answer. A list that has one unreadable piece is left out as a whole."""
+    """The tokens of one answer. If a piece of a list is unreadable, the whole list is left out."""
 
     __slots__ = ("_entries", "_ids", "_prompt")
 
@@ -50,19 +50,19 @@ class SampledTokens:
         self._entries: list[tuple[TokenChoice, tuple[TokenChoice, ...]]] | None = []
 
     def add_ids(self, value: Raw | bytes) -> None:
-        """Take a piece of the sampled ids: a JSON array of integers. Null and an absent member are empty."""
+        """Add a piece of the sampled ids, a JSON array of integers. Null and b"" add nothing."""
         if is_null(value):
             return
         found = _ids(value)
         self._ids = None if found is None or self._ids is None else self._ids + found
 
     def take_prompt(self, value: Raw | bytes) -> None:
-        """Take the ids of the prompt: a JSON array of integers."""
+        """Set the ids of the prompt, a JSON array of integers."""
         if not is_null(value):
             self._prompt = _ids(value) or self._prompt
 
     def add_entries(self, value: Raw | bytes) -> None:
-        """Take tokens as OpenAI writes them: `[{"token", "logprob", "top_logprobs", ...}]`."""
+        """Add tokens in OpenAI's format: `[{"token", "logprob", "top_logprobs", ...}]`."""
         if is_null(value):
             return
         try:
@@ -78,7 +78,7 @@ class SampledTokens:
             )
 
     def add(self, chosen: TokenChoice, top: Iterable[TokenChoice] = ()) -> None:
-        """Take a sampled token and the most likely ones at its place."""
+        """Add a sampled token and the most likely tokens at its position."""
         if self._entries is not None:
             self._entries.append((_with_id(chosen), tuple(map(_with_id, top))))
 
@@ -87,10 +87,10 @@ class SampledTokens:
         self._entries = None
 
     def finish(self, usage: Usage) -> Tokens | None:
-        """Return what was received; None if that is nothing.
+        """Return the received ids and log probabilities, or None if there are none.
 
-        Ids that are fewer than the tokens that the server bills are not all of them: vLLM leaves some out of
-        a stream with calls (vllm#27482).
+        If the server bills more tokens than it sent ids for, the difference is in `missing`. For example,
+        vLLM leaves ids out of a stream with calls (vllm#27482).
         """
         ids, entries = tuple(self._ids or ()), self._entries or []
         if not ids and all(chosen.id is not None for chosen, _ in entries):

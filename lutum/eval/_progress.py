@@ -18,13 +18,13 @@ from lutum.eval._results import TrialResult
 from lutum.eval._table import duration, figure, money, spent
 
 LINE_EVERY = 60.0
-"""Seconds between two lines where there is no terminal."""
+"""Seconds between two lines if stderr is not a terminal."""
 
 BAR_EVERY = 1.0
-"""Seconds between two drawings of the bar while no trial ends, so that its times are true."""
+"""Seconds after which the bar is drawn again even if no trial has ended, because its times have changed."""
 
 BAR = 12
-"""Cells of the bar."""
+"""The width of the bar in cells."""
 
 
 @final
@@ -48,7 +48,7 @@ class Progress:
         self._began: float | None = None
 
     def count(self, results: Iterable[TrialResult]) -> None:
-        """Count trials that an earlier run finished."""
+        """Count trials that were finished in an earlier run."""
         for result in results:
             self._count(result, 1)
             self._usage += result.usage + result.judge_usage + result.earlier

@@ -1,7 +1,7 @@
-"""One connection to an MCP server, held by a task of its own.
+"""One connection to an MCP server. A separate task keeps it open.
 
-The official client opens task groups that end, with a group of exceptions, when an HTTP server goes away.
-In the caller's task that would cancel the caller's block; here it ends this task alone.
+When an HTTP server goes away, the task groups in the official client end with an exception group. In the
+caller's task this would cancel the caller's block. In the separate task it ends only that task.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from lutum._values.errors import LutumError, ToolError
 
 T = TypeVar("T")
 
-# Seconds in which a connection that is given up must have ended.
+# Seconds that the end of a connection may take.
 ENDING = 5.0
 
-# Seconds to wait for the last words of a command that has ended.
+# Seconds to wait for the last output of a command that has ended.
 LAST_WORDS = 0.5
 
 _CONNECTION_CLOSED = -32000
 
 
 class ConnectionFailed(LutumError):
-    """The server could not be started or reached, or did not answer as an MCP server does."""
+    """The server could not be started or reached, or its answer did not follow the MCP protocol."""
 
 
 class Words(Protocol):
-    """Where a command's standard error goes."""
+    """A stream that receives a command's standard error."""
 
     def write(self, text: str, /) -> object: ...
 
 
 @final
 class StandardError:
-    """A pipe for the standard error of a command: passed on, and its last lines kept."""
+    """A pipe for the standard error of a command. It forwards the lines and keeps the last ones."""
 
     def __init__(self, target: Words | None) -> None:
         read, write = os.pipe()
@@ -63,11 +63,11 @@ class StandardError:
                         self._target = None
 
     def release(self) -> None:
-        """Close this end, once the command has its own."""
+        """Close the write end in this process. The command has its own copy."""
         self.file.close()
 
     async def last_words(self) -> str:
-        """Return the end of what the command wrote. Cancelled, nothing has changed."""
+        """Return the last lines that the command wrote. It can be called again after a cancellation."""
         self.release()
         await anyio.to_thread.run_sync(self._thread.join, LAST_WORDS, abandon_on_cancel=True)
         return "".join(self._last).strip()[-2000:]
@@ -75,7 +75,10 @@ class StandardError:
 
 @final
 class McpConnection:
-    """A client that is connected from `hold` to `stop`. `lost` has the reason if it ended by itself."""
+    """A connected client. `hold` keeps the connection open until `end` is called.
+
+    If the connection is lost before that, `lost` contains the reason.
+    """
 
     def __init__(self, client: Client, errors: StandardError | None) -> None:
         self.client = client
@@ -90,7 +93,7 @@ class McpConnection:
         self._running = set[anyio.CancelScope]()
 
     async def hold(self) -> None:
-        """Connect, and stay connected. Raises nothing but a cancellation from outside."""
+        """Connect, and stay connected until `end`. An error is stored in `lost`; cancellation propagates."""
         try:
             with self._scope:
                 async with self.client:
@@ -101,7 +104,7 @@ class McpConnection:
                     await self._stop.wait()
         except get_cancelled_exc_class():
             raise
-        except BaseExceptionGroup as group:  # of the client's task groups
+        except BaseExceptionGroup as group:  # from the client's task groups
             _, rest = group.split(get_cancelled_exc_class())
             if not isinstance(rest, ExceptionGroup):
                 raise
@@ -118,7 +121,7 @@ class McpConnection:
                 scope.cancel()
 
     async def connect(self, seconds: float | None) -> None:
-        """Wait until it is connected. Cancelled, it is ended.
+        """Wait until the client is connected. If that fails or is cancelled, end the connection.
 
         Raises:
           ConnectionFailed: it did not connect.
@@ -137,7 +140,7 @@ class McpConnection:
         raise ConnectionFailed(f"mcp: {why}{self.said()}") from self.lost
 
     async def end(self) -> None:
-        """Disconnect, 5 s at the most. Cancelled, it is cut off."""
+        """Disconnect. After 5 s, or if cancelled, the connection is closed by force."""
         self._stop.set()
         if not self._connected:
             self._scope.cancel()
@@ -150,14 +153,14 @@ class McpConnection:
             await self._ended.wait()
 
     def said(self) -> str:
-        """Return the server's last words, for a message."""
+        """Return the end of the command's standard error, as a clause for an error message."""
         return f"; its last words: {self.words}" if self.words else ""
 
     async def ask(self, call: Callable[[], Awaitable[T]], seconds: float | None = None) -> T:
-        """Return what a call of the client returns.
+        """Run a call of the client and return its result.
 
         Raises:
-          ToolError: the connection was lost, or the server answered with an error or not at all.
+          ToolError: the connection was lost, or the server returned an error or did not answer.
         """
         if not self._ended.is_set():
             scope, bound = anyio.CancelScope(), anyio.move_on_after(seconds)
@@ -188,5 +191,5 @@ def _first(group: BaseExceptionGroup[Exception]) -> Exception:
 
 
 def default_words() -> Any:
-    """Return where a command's standard error goes: that of this process, as it is now."""
+    """Return the default stream for a command's standard error: the current `sys.stderr` of this process."""
     return sys.stderr

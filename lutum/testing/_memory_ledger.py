@@ -1,4 +1,4 @@
-"""A shared ledger in memory, for tests. Its processes are handles on one book, and can be killed.
+"""A shared ledger in memory, for tests. It simulates several processes, which can be killed.
 
 It has no thread, no server and no clock of its own, so it runs under virtual time. It has the rules of
 `lutum.redis.RedisLedger`, and the tests compare `RedisLedger` with it.
@@ -101,7 +101,7 @@ class _Book:
         return account
 
     def refusal(self, accounts: list[_Account], amount: Amount) -> BudgetExceeded | None:
-        """Return the error if an amount can never be granted."""
+        """Return the error if an amount can never be granted, else None."""
         for account in accounts:
             if account.stopped is not None:
                 what = "the whole ledger" if account.name == _WHOLE else f"{account.name!r}"
@@ -112,7 +112,10 @@ class _Book:
         return None
 
     def serve(self) -> None:
-        """Grant in order of arrival. A blocked claim keeps its place on the limit that blocks it."""
+        """Grant the waiting claims in order of arrival.
+
+        If a limit blocks a claim, later claims on that limit wait behind it. Claims on other limits may pass.
+        """
         blocked = set[str]()
         for claim in list(self.line):
             if (refusal := self.refusal(claim.accounts, claim.amount)) is not None:
@@ -198,7 +201,7 @@ class MemoryLease(SharedLease):
         return account in self._accounts
 
     def _reap(self) -> None:
-        """Charge the lease if it was sent, else release it, because its process is dead."""
+        """Handle the death of the process: charge the lease if its request was sent, else release it."""
         cost = Decimal(self._amount.pico) / PICO if self._amount.pico else None
         charge = Usage(self._amount.input, self._amount.output, cost_usd=cost, known="estimated")
         self._charge = charge if self._was_sent else Usage()
@@ -224,7 +227,7 @@ class MemoryScope(SharedLedger):
         book.serve()
 
     async def reserve(self, estimate: Estimate, turn: TurnIdentity) -> MemoryLease:
-        """Reserve an amount from all limits, or from none. Cancelled, nothing was taken.
+        """Reserve an amount from all limits, or from none. If cancelled, it reserves nothing.
 
         A checkpoint.
 
@@ -252,7 +255,7 @@ class MemoryScope(SharedLedger):
             )
         claim = _Claim(self._process, amount, accounts)
         book.line.append(claim)
-        book.serve()  # it may pass a waiter that is blocked by a limit of its own
+        book.serve()  # the claim may pass claims that wait for another limit
         try:
             await claim.event.wait()
         except BaseException:
@@ -269,7 +272,7 @@ class MemoryScope(SharedLedger):
 
     @property
     def state(self) -> LedgerState:
-        """Return the figures of the first limit, and the smallest remainder of all limits."""
+        """The figures of the first limit, with the smallest remaining amount among all limits."""
         accounts = [self._book.account(name) for name in (*self._mine, *self._own)]
         tokens, cost = UNLIMITED, None
         for account in accounts:
@@ -291,7 +294,7 @@ class MemoryScope(SharedLedger):
         )
 
     async def stop(self, reason: str) -> None:
-        """End the running turns of all processes that use the limits, and refuse new ones.
+        """End all running turns that draw on these limits, in every process, and refuse new turns.
 
         A checkpoint.
         """
@@ -324,10 +327,10 @@ class MemoryScope(SharedLedger):
 class MemoryLedger(MemoryScope):
     """A shared ledger without a server: `Lutum(adapter, budget=MemoryLedger(Limit("run", tokens=1_000)))`.
 
-    `process()` returns the same ledger as another process sees it, `kill_process()` kills that process.
+    `process()` returns a handle that simulates another process. Its `kill_process()` kills that process.
 
     Args:
-      limits: the limits of every turn.
+      limits: the limits of the whole ledger. Every reservation draws on them.
       on_exhausted: whether a reservation that does not fit is refused or waits in the queue.
       clock: seconds since the epoch, for periods.
 
@@ -356,17 +359,18 @@ class MemoryLedger(MemoryScope):
         super().__init__(book, process, (), (*names, _WHOLE), wait=wait)
 
     def process(self) -> MemoryLedger:
-        """Return the same ledger as another process sees it."""
+        """Return a handle on the same ledger that simulates another process."""
         other = MemoryLedger.__new__(MemoryLedger)
         MemoryScope.__init__(other, self._book, _Process(), (), self._own, wait=self._wait)
         self._book.processes.append(other._process)
         return other
 
     def kill_process(self) -> None:
-        """Kill this process: its sent leases are charged in full, the others released, its waiters end.
+        """Kill this process. Its waiting reservations raise `LedgerError`.
 
-        Its turns continue, like those of a process that was only paused for too long: they cannot grow, and
-        their settlements replace the charge.
+        Leases whose request was sent are charged in full. The others are released. The turns of the process
+        continue, as if it had only been paused for too long: their leases cannot grow, and the usage that
+        they settle replaces the charge.
         """
         process = self._process
         process.alive = False

@@ -1,8 +1,9 @@
-"""The input items of a request as a chat template takes them. No I/O.
+"""Rearranges the input items of a request for models with a strict chat template. No I/O.
 
-Servers that people run themselves turn the items into messages of the model's own template. Most templates
-take one system message, at the start, and some want user and assistant messages in turn. Everything here
-depends only on neighbours, and nothing before an answer changes again, so requests only grow.
+Self-hosted servers convert the items to messages of the model's chat template. Most templates accept only one
+system message, at the start. Some accept user and assistant messages only in alternation. Each change here
+depends only on neighbouring items, and items before an answer never change again. Therefore each request
+begins with the previous one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _USER = b'{"type":"message","role":"user",'
 
 
 def arranged(items: Sequence[bytes], head: int, profile: Profile) -> list[bytes]:
-    """Return the items as a host takes them; the first `head` ones are the head's system items."""
+    """Return the items in a form that the host accepts. The first `head` ones are system items."""
     found = list(items)
     if profile.system == "one":
         if head > 1 and all(item.startswith(_SYSTEM) for item in found[:head]):
@@ -48,7 +49,7 @@ def _alternating(items: Sequence[bytes]) -> list[bytes]:
 
 
 def _joined(items: Sequence[bytes]) -> bytes:
-    """Messages of one role as one; the role is that of the first."""
+    """Join messages into one. Its role is the role of the first."""
     contents = [decode_object(item)["content"] for item in items]
     if all(bytes(content).startswith(b'"') for content in contents):
         content = encode("\n\n".join(string(content) or "" for content in contents))

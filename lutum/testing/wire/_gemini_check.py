@@ -1,6 +1,6 @@
-"""The checks of `generateContent`, from the provider's rules, not from lutum's code. No I/O.
+"""The checks of `generateContent`. They follow the provider's rules and share no code with lutum. No I/O.
 
-Each rule raises at the first violation. The messages quote the API if its text is known.
+The first violation of a rule raises an error. If the API's own message is known, the error quotes it.
 """
 
 import json
@@ -83,7 +83,7 @@ class GeminiRequestRefused(Exception):
 
 
 def generation_of(model: str) -> tuple[int, int]:
-    """Return the generation of a model, such as (2, 5). A model without a number is of the newest one."""
+    """Return the generation of a model, such as (2, 5). A name without a number means the newest."""
     found = _GENERATION.search(model)
     return (int(found[1]), int(found[2] or 0)) if found else (4, 0)
 
@@ -91,10 +91,10 @@ def generation_of(model: str) -> tuple[int, int]:
 def check_gemini_request(
     body: bytes, model: str, *, vertex: bool = False, signing: bool = True
 ) -> WireError | None:
-    """Check a request body. Return None if the API would accept it, else its refusal.
+    """Check a request body. Return None if the API would accept it, else the API's error.
 
     Args:
-      signing: whether to check signatures, which must be those of `WireServer`.
+      signing: check the signatures. All of them must be from a `WireServer`.
     """
     try:
         try:

@@ -1,7 +1,7 @@
 """The scripts of a `WireServer`: the parts of a reply, its chunking, its faults.
 
-All are values without knowledge of a provider. A dialect renders them in its protocol, `_plan` places the
-faults, and one of the faces executes the result.
+All classes are immutable values that do not depend on a provider. A dialect renders them in its provider's
+protocol, `_plan` inserts the faults, and the socket server or the in-memory server sends the result.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -43,12 +43,12 @@ __all__ = [
 ]
 
 
-# Steps: events at one place of the stream, instead of or between the provider's events.
+# Steps: actions between the events of the stream, or instead of an event.
 
 
 @final
 class Pause(msgspec.Struct, frozen=True):
-    """Nothing is sent for that many seconds, then the stream continues."""
+    """Nothing is sent for `seconds`, then the stream continues."""
 
     seconds: float
 
@@ -70,7 +70,7 @@ class ErrorEvent(msgspec.Struct, frozen=True):
 
 @final
 class Garbage(msgspec.Struct, frozen=True):
-    """These bytes, unchanged, in place of an event; before the head, in place of the head."""
+    """These bytes are sent unchanged instead of an event. In `BeforeHead` they replace the response head."""
 
     data: bytes = b"<html>\xff\xfe not an event\n\n"
 
@@ -106,7 +106,7 @@ Step: TypeAlias = Pause | Stall | ErrorEvent | Garbage | RawEvent | End | Cut | 
 
 @final
 class At(msgspec.Struct, frozen=True):
-    """A step after that many events: 0 is after the head and before the first event."""
+    """A step after `event` events. 0 is the place after the head and before the first event."""
 
     step: Step
     event: int
@@ -114,14 +114,14 @@ class At(msgspec.Struct, frozen=True):
 
 @final
 class BeforeHead(msgspec.Struct, frozen=True):
-    """A step before the response head: a wait, garbage in its place, or a connection that ends."""
+    """A step before the response head: a wait, garbage instead of the head, or the end of the connection."""
 
     step: Pause | Stall | Garbage | Cut | Reset
 
 
 @final
 class CutAt(msgspec.Struct, frozen=True):
-    """The body stops after that many bytes, by FIN, by RST, or with a clean end."""
+    """The body stops after `byte` bytes: with a FIN, with an RST, or with a clean end."""
 
     byte: int
     end: Literal["cut", "reset", "end"] = "cut"
@@ -129,7 +129,7 @@ class CutAt(msgspec.Struct, frozen=True):
 
 @final
 class SlowClose(msgspec.Struct, frozen=True):
-    """Every event arrives, but the body's end only after `seconds`, or never."""
+    """All events are sent, but the end of the body only after `seconds`, or never."""
 
     seconds: float | None = None
 
@@ -140,7 +140,10 @@ class SlowClose(msgspec.Struct, frozen=True):
 @final
 @dataclass(frozen=True, slots=True, init=False)
 class Say:
-    """A text block, one delta for each piece. A single piece is split into words; steps may be in between."""
+    """A text block with one delta for each piece. A single piece is split into words.
+
+    Steps may be put between the pieces.
+    """
 
     pieces: tuple[str | Step, ...]
     citations: tuple[Mapping[str, Any], ...]
@@ -153,9 +156,9 @@ class Say:
 @final
 @dataclass(frozen=True, slots=True, init=False)
 class Think:
-    """A reasoning block, with pieces as in `Say`; without pieces its text is withheld.
+    """A reasoning block with pieces as in `Say`. Without pieces, its text is hidden.
 
-    The server signs it, unless `signature` is given (`""` leaves it unsigned).
+    The server signs the block, unless you give another `signature`. `""` means no signature.
     """
 
     pieces: tuple[str | Step, ...]
@@ -168,14 +171,14 @@ class Think:
 
 @final
 class RedactedThink(msgspec.Struct, frozen=True):
-    """A reasoning block that shows only encrypted data."""
+    """A reasoning block that contains only encrypted data."""
 
     data: str | None = None
 
 
 @final
 class Call(msgspec.Struct, frozen=True):
-    """A tool call. Its input is a mapping, or raw JSON (valid or not), or the pieces of raw JSON."""
+    """A tool call. Its input is a mapping, raw JSON (valid or not), or raw JSON in pieces."""
 
     name: str
     input: Mapping[str, Any] | str | tuple[str, ...] = ""
@@ -185,7 +188,7 @@ class Call(msgspec.Struct, frozen=True):
 @final
 @dataclass(frozen=True, slots=True, init=False)
 class Block:
-    """A block and its deltas as the provider writes them: JSON text, sent verbatim, or a mapping."""
+    """A block and its deltas in the provider's form: a mapping, or JSON text that is sent unchanged."""
 
     raw: Mapping[str, Any] | str
     deltas: tuple[Mapping[str, Any] | str | Step, ...]
@@ -197,7 +200,7 @@ class Block:
 
 @final
 class NeverEnding(msgspec.Struct, frozen=True):
-    """A text block that continues, one delta every `delay` seconds, until the client leaves."""
+    """An endless text block: one delta every `delay` seconds, until the client closes the connection."""
 
     text: str = "and "
     delay: float = 0.0
@@ -212,15 +215,19 @@ Part: TypeAlias = Content | Step | At | BeforeHead | CutAt | SlowClose
 
 @final
 class Drip(msgspec.Struct, frozen=True):
-    """Chunks of that many bytes, `delay` seconds between two."""
+    """Chunks of `bytes_per_chunk` bytes, with a pause of `delay` seconds after each."""
 
     bytes_per_chunk: int = 1
     delay: float = 0.0
 
 
 Chunking: TypeAlias = Literal["event", "burst"] | int | tuple[int, ...] | Drip
-"""How events become HTTP chunks: one chunk for each event; one for all events up to the next wait; that many
-events in each chunk; or chunks of these sizes in rotation, cut without regard to events."""
+"""How events become HTTP chunks.
+
+`"event"`: one event in each chunk. `"burst"`: all events up to the next wait in one chunk. A number: that
+many events in each chunk. A tuple: chunks of these sizes in bytes, in rotation. Such a chunk may end inside
+an event.
+"""
 
 
 @final
@@ -277,7 +284,7 @@ class Status(msgspec.Struct, frozen=True):
 
 @final
 class Refuse(msgspec.Struct, frozen=True):
-    """The connection is refused after `seconds` given by `after` (None: the attempt never ends).
+    """The connection is refused after `after` seconds. If it is None, the attempt never ends.
 
     In memory only. A listening socket cannot refuse one request: there the connection is reset
     before the response head.
