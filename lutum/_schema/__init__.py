@@ -1,4 +1,4 @@
-"""Types to JSON Schema, and JSON back to values: whole, strict, partial.
+"""Conversion of types to JSON Schema, and of JSON to values: strict, lenient and partial.
 
 No I/O, no clock, no tasks.
 

@@ -1,8 +1,8 @@
-"""Types as people write them, to types that msgspec reads, and the values back.
+"""Conversion of a caller's types to types that msgspec reads, and of msgspec's values to the caller's.
 
-msgspec ignores what it does not know in `Annotated`, and takes no union with a pydantic model in it. Where a
-type has such a place, a class that holds it is read by a Struct of the same fields (its stand-in), and the
-value is made from that. Types without such a place stay what they are. No I/O, no clock, no tasks.
+msgspec ignores unknown metadata in `Annotated`, and does not accept a union with a pydantic model. If a class
+contains one of these, a Struct with the same fields (its stand-in) is decoded instead, and the caller's value
+is made from it. Other types are not changed. No I/O, no clock, no tasks.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ _MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 @final
 @dataclass(frozen=True, slots=True)
 class Readable:
-    """A type that msgspec reads, and what makes the caller's value of it; None where that is the value."""
+    """A type that msgspec reads, and the function that makes the caller's value; None if none is needed."""
 
     hint: Any
     restore: Restore | None = None
 
 
 def readable(hint: Any, path: str = "$") -> Readable:
-    """The type that msgspec reads in place of this one.
+    """Return the type that msgspec reads instead of this one.
 
     Raises:
-      BadValue: something in `Annotated` is not understood; the field is its path.
+      BadValue: an item in `Annotated` is not supported; the field is its path.
     """
     made = _Rewriter()
     return made.rewrite(hint, path)
@@ -64,7 +64,7 @@ class _Rewriter:
     def rewrite(self, hint: Any, path: str) -> Readable:
         if (inner := _alias_of(hint)) is not None:
             if any(hint is one for one in self._aliases):
-                return Readable(hint)  # it holds itself
+                return Readable(hint)  # it is recursive
             self._aliases.append(hint)
             made = self.rewrite(inner, path)
             self._aliases.pop()
@@ -92,7 +92,7 @@ class _Rewriter:
         return Readable(hint) if kind is None else self._class(hint, kind, path)
 
     def _check_named_tuple(self, hint: Any, path: str) -> None:
-        """Refuse one that msgspec would read without what stands in it."""
+        """Raise BadValue for a named tuple whose annotations msgspec would ignore."""
         if any(_is_foreign(one) for one in _reached(hint)):
             told = "what stands in Annotated in it would not be enforced; use a dataclass"
             raise BadValue(path, f"{short_name(hint)} is a named tuple, and {told}")
@@ -177,7 +177,7 @@ class _Rewriter:
         try:
             fields = fields_of(hint, kind)
         except (NameError, TypeError, AttributeError, SyntaxError):
-            return Readable(hint)  # msgspec says why it cannot be read
+            return Readable(hint)  # msgspec raises the error for it
         reached = _reached(hint)
         if not any(_is_foreign(one) for one in reached):
             self._stand_ins[hint] = None
@@ -231,11 +231,11 @@ class _Rewriter:
                 return None
             try:
                 return _built(cls, kind, fields, given)
-            except (ValueError, TypeError) as exc:  # as msgspec takes those of `__post_init__`
+            except (ValueError, TypeError) as exc:  # msgspec reports these of `__post_init__` too
                 problems.append((where, str(exc)))
                 return None
 
-        # Before its fields are read: a type may hold itself.
+        # Registered before its fields are read, because a type may be recursive.
         here = self._stand_ins[hint] = Readable(made, restore)
         for one, _ in rows:
             inner = self.rewrite(one.hint, f"{path}.{one.name}")
@@ -245,7 +245,7 @@ class _Rewriter:
 
 
 def constrained(made: Readable, facts: Facts) -> Readable:
-    """A type with constraints: those of msgspec in its `Meta`, the others in what restores it."""
+    """Add constraints to a type: those of msgspec to its `Meta`, the others to its restore function."""
     hint, native = _bounded(made.hint, facts)
     checks = facts.left(native)
     words: dict[str, Any] = {one.keyword: one.value for one in checks}
@@ -261,12 +261,12 @@ def constrained(made: Readable, facts: Facts) -> Readable:
 
 
 def is_plain_words(metadata: tuple[Any, ...]) -> bool:
-    """Whether these constrain nothing, so that they may stand beside any type."""
+    """Return whether the metadata has no constraints, so that any type may have it."""
     return not any(facts_of("$", metadata).bounds)
 
 
 def _bounded(hint: Any, facts: Facts) -> tuple[Any, set[str]]:
-    """The type with those constraints that msgspec enforces; in a union, each at the members it fits."""
+    """Return the type with the constraints that msgspec enforces; in a union, on each suitable member."""
     if get_origin(hint) in _UNIONS:
         arms = [_bounded(one, facts) for one in get_args(hint)]
         return Union[tuple(arm for arm, _ in arms)], set[str]().union(*(of for _, of in arms))  # noqa: UP007  # known at run time
@@ -319,7 +319,7 @@ def _checked(before: Restore | None, checks: list[Check]) -> Restore:
 
 
 def _of_union(arms: list[Readable]) -> Restore | None:
-    """Restores a value of a union: by the stand-in it is of, or by its kind of container."""
+    """Return a function that restores a value of a union, by its stand-in or its kind of container."""
     by_type: dict[Any, Restore] = {}
     for arm in arms:
         base = get_args(arm.hint)[0] if get_origin(arm.hint) is Annotated else arm.hint
@@ -348,13 +348,13 @@ def _built(cls: Any, kind: Kind, fields: list[ClassField], given: dict[str, Any]
 def _default(one: ClassField) -> Any:
     if one.default is NODEFAULT:
         return msgspec.field(name=one.key)
-    if type(one.default) in (list, dict, set, bytearray):  # msgspec takes empty ones only
+    if type(one.default) in (list, dict, set, bytearray):  # msgspec accepts only empty ones
         return msgspec.field(default_factory=functools.partial(copy.deepcopy, one.default), name=one.key)
     return msgspec.field(default=one.default, name=one.key)
 
 
 def _reached(hint: Any) -> list[Any]:
-    """Every annotation and default within a class, and within the classes that those hold."""
+    """Return every annotation and default within a class, and within the classes in these."""
     found: list[Any] = []
     seen: list[Any] = []
     stack: list[Any] = [hint]
@@ -385,7 +385,7 @@ def _reached(hint: Any) -> list[Any]:
 
 
 def _is_foreign(hint: Any) -> bool:
-    """Whether msgspec would ignore or refuse this."""
+    """Return whether msgspec would ignore or refuse this annotation."""
     if hint is object or is_field(hint):
         return True
     if get_origin(hint) is Annotated:
@@ -398,7 +398,7 @@ def _is_foreign(hint: Any) -> bool:
 
 
 def _bounds_a_union(base: Any, metadata: Iterable[object]) -> bool:
-    """Whether these are constraints on a union, which msgspec does not take."""
+    """Return whether these are constraints on a union, which msgspec does not accept."""
     return get_origin(base) in _UNIONS and bool(facts_of("$", metadata).bounds)
 
 
@@ -424,7 +424,7 @@ def _is_custom(hint: Any) -> bool:
 
 
 def _alias_of(hint: Any) -> Any:
-    """What `type X = ...` or a NewType stands for; None for everything else."""
+    """Return the type behind `type X = ...` or a NewType; None for everything else."""
     if isinstance(hint, NewType):
         return hint.__supertype__
     if type(hint).__name__ == "TypeAliasType" and hasattr(hint, "__value__"):

@@ -1,7 +1,7 @@
-"""The fields of a class as its source gives them, with what stands in `Annotated`.
+"""The fields of a class with their full annotations, including the metadata in `Annotated`.
 
-`msgspec.inspect` leaves out what msgspec does not understand, so this reads the annotations themselves.
-No I/O, no clock, no tasks.
+`msgspec.inspect` leaves out metadata that msgspec does not know, so this module reads the annotations
+themselves. No I/O, no clock, no tasks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Kind = Literal["struct", "dataclass", "attrs", "typeddict", "namedtuple"]
 class ClassField:
     """One field: its name, its key on the wire, its annotation and its default.
 
-    `init` is False where the constructor does not take it; `argument` is what the constructor calls it.
+    `init` is False if the constructor does not take the field. `argument` is its name in the constructor.
     """
 
     name: str
@@ -35,12 +35,12 @@ class ClassField:
 
     @property
     def required(self) -> bool:
-        """Whether a value has to be given."""
+        """True if the field has no default."""
         return self.default is NODEFAULT and self.default_factory is NODEFAULT
 
 
 def kind_of(hint: Any) -> Kind | None:
-    """Which kind of class with fields this is; None for everything else."""
+    """Return the kind of a class with fields; None for everything else."""
     cls: Any = get_origin(hint) or hint
     if not isinstance(cast("object", cls), type):
         return None
@@ -56,13 +56,13 @@ def kind_of(hint: Any) -> Kind | None:
 
 
 def is_named_tuple(hint: Any) -> bool:
-    """Whether this is a named tuple, which msgspec reads by itself."""
+    """Return whether this is a named tuple, which msgspec reads without help."""
     cls: object = get_origin(hint) or hint
     return isinstance(cls, type) and issubclass(cls, tuple) and "_field_defaults" in cls.__dict__
 
 
 def fields_of(hint: Any, kind: Kind) -> list[ClassField]:
-    """The fields, in order. Raises what reading annotations raises, such as NameError."""
+    """Return the fields, in order. Errors in annotations propagate, such as NameError."""
     cls: Any = get_origin(hint) or hint
     if kind == "struct":
         return [
@@ -120,7 +120,7 @@ _READERS: dict[Kind, Callable[[Any, dict[str, Any]], list[ClassField]]] = {
     "namedtuple": _of_named_tuple,
 }
 
-# Those that say so decide, because `__required_keys__` is wrong where annotations are strings.
+# These decide whether a key is required, because `__required_keys__` is wrong if annotations are strings.
 _QUALIFIERS: dict[Any, bool | None] = {
     typing.Required: True,
     typing.NotRequired: False,
@@ -131,7 +131,7 @@ _QUALIFIERS: dict[Any, bool | None] = {
 
 
 def _variables(hint: Any, cls: Any) -> dict[Any, Any]:
-    """What each type variable of a class and of its bases stands for."""
+    """Return the type argument of each type variable of a class and of its bases."""
     found: dict[Any, Any] = dict(zip(getattr(cls, "__parameters__", ()), get_args(hint), strict=False))
     stack: list[Any] = [cls]
     while stack:

@@ -1,15 +1,16 @@
-"""A value behind tags, fences or prose, as models write it where no server enforces the schema.
+"""Lenient decoding: it finds a value behind tags, in a fence or in prose.
 
-The rule, in this order; what it leaves out is kept as `Stripped`:
+Models write such text if no server enforces the schema. These rules are tried in order. The text that they
+leave out is kept as `Stripped`:
 
 1. The text is one JSON value.
-2. Reasoning tags at the start are left out (`<think>...</think>` and its kin; also everything up to a closing
-   tag whose opening one stood in the prompt), and the rest is one JSON value.
+2. Reasoning tags at the start are left out (`<think>...</think>` and similar ones; also everything up to a
+   closing tag whose opening tag was in the prompt), and the rest is one JSON value.
 3. The content of a fence is a value of the type.
 4. A JSON object or array in the text, not within another one, is a value of the type.
 
-Of 3 and of 4 exactly one value may fit; the same value twice is one. JSON itself is not repaired. A value
-that is sent as `{"value": ...}` may also stand without it. No I/O, no clock, no tasks.
+With rules 3 and 4 exactly one value may fit; equal values count as one. JSON itself is not repaired. The
+wrapper of a value that is sent as `{"value": ...}` may be missing. No I/O, no clock, no tasks.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ _FENCE: Final = re.compile(r"^[ \t]*(```+|~~~+)[^\n`]*\n(.*?)\n?[ \t]*\1[ \t]*$"
 _MARKS: Final = re.compile(r"[`~]{3,}[\w+-]*")
 _JSON_TOKEN: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"|[\[\]{}]')
 
-# Openings that are tried in prose. Each costs a look at the rest of the text.
+# The largest number of opening brackets that are tried in prose. Each try scans the rest of the text.
 _MOST_TRIES: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Stripped:
-    """Text that stood around the value: reasoning `tags`, the marks of a `fence`, or `prose`."""
+    """Text around the value: reasoning `tags`, the marks of a `fence`, or `prose`."""
 
     kind: Literal["tags", "fence", "prose"]
     text: str
@@ -60,10 +61,10 @@ class FoundValue(Generic[T]):
 
 
 def find_value(shape: Shape[T], text: str) -> FoundValue[T]:
-    """The value that a text holds, by the rule of this module.
+    """Return the value in a text, by the rules of this module.
 
     Raises:
-      OutputInvalid: it holds none, or several that differ.
+      OutputInvalid: the text contains no value of the type, or several different ones.
     """
     if _is_json(text):
         return FoundValue(_decode(shape, text), text.strip(), ())
@@ -97,12 +98,12 @@ def find_value(shape: Shape[T], text: str) -> FoundValue[T]:
 
 
 def may_hold_value(text: str) -> bool:
-    """Whether a text that is no JSON may hold some."""
+    """Return whether a text that is not JSON may contain JSON."""
     return not _is_json(text) and value_start(text, of_object=False) is not None
 
 
 def value_start(text: str, *, of_object: bool) -> int | None:
-    """Where the value may begin in a text that is still arriving; None while that is open."""
+    """Return where the value may begin in a text that is still arriving; None if that is not known yet."""
     start = 0
     while block := _BLOCK.match(text, start):
         start = block.end()
@@ -147,14 +148,14 @@ def _decode(shape: Shape[T], text: str) -> T:
 
 
 def _tags(text: str) -> list[Span]:
-    """The reasoning at the start of a text, block by block."""
+    """Return the blocks of reasoning at the start of a text."""
     found: list[Span] = []
     start = 0
     while block := _BLOCK.match(text, start):
         found.append(block.span())
         start = block.end()
     if not found and not _OPENING.match(text):
-        # Chat templates of some models end in the opening tag, so the answer has the closing one only.
+        # Chat templates of some models end in the opening tag, so the answer has only the closing tag.
         closing = _CLOSING.search(text)
         if closing is not None and not _is_quoted(text, closing.start()):
             found.append((0, closing.end()))
@@ -162,7 +163,7 @@ def _tags(text: str) -> list[Span]:
 
 
 def _is_quoted(text: str, at: int) -> bool:
-    """Whether a place lies within the JSON value that begins before it."""
+    """Return whether a position is inside a JSON value that begins before it."""
     return any(start < at < end for start, end in _in_prose(text, 0))
 
 
@@ -172,7 +173,7 @@ def _fenced(text: str, start: int) -> list[Span]:
 
 
 def _in_prose(text: str, start: int) -> Iterator[Span]:
-    """The outermost JSON objects and arrays."""
+    """Yield the outermost JSON objects and arrays."""
     opening = re.compile(r"[\[{]")
     for _ in range(_MOST_TRIES):
         found = opening.search(text, start)
@@ -187,7 +188,7 @@ def _in_prose(text: str, start: int) -> Iterator[Span]:
 
 
 def _balanced(text: str, start: int) -> int | None:
-    """The end of the brackets that open at `start`, strings left out of account."""
+    """Return the end of the brackets that open at `start`. Brackets in strings do not count."""
     open_: list[str] = []
     for token in _JSON_TOKEN.finditer(text, start):
         mark = token[0]
@@ -217,14 +218,14 @@ def decode(type: type[T], text: str) -> T: ...
 @overload
 def decode(type: object, text: str) -> Any: ...
 def decode(type: Any, text: str) -> Any:
-    """The value of a type that a text holds, as a lenient structured turn finds it.
+    """Decode the value of a type in a text, as a lenient structured turn does.
 
-    It stands alone, behind reasoning tags, in a fence or in prose; docs/structured.md has the rule. Nothing
-    is guessed and no JSON is repaired. Types without a strict schema are taken too, such as
-    `dict[str, int]`.
+    The value may be the whole text, or be behind reasoning tags, in a fence or in prose. docs/structured.md
+    has the rules. Nothing is guessed and no JSON is repaired. Types without a strict schema, such as
+    `dict[str, int]`, are accepted too.
 
     Raises:
       BadValue: lutum does not read values of that type.
-      OutputInvalid: the text holds no value of the type, or several that differ.
+      OutputInvalid: the text contains no value of the type, or several different ones.
     """
     return find_value(shape_of(type, strict=False), text).value

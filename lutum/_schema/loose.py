@@ -1,6 +1,6 @@
 """JSON schemas that are not strict: for tools with open objects, tuples and values of any type.
 
-They go out as they are where a provider does not enforce schemas; the decoder checks the arguments.
+They are sent unchanged if a provider does not enforce schemas; the decoder checks the arguments.
 No I/O, no clock, no tasks.
 """
 
@@ -18,10 +18,10 @@ _TYPES: dict[Any, str] = {str: "string", bool: "boolean", int: "integer", float:
 
 
 def loose(root: Node, defs: dict[str, Node]) -> tuple[Node, bool, tuple[str, ...]]:
-    """The schema, whether its root is wrapped in `{"value": ...}`, and what no schema can say.
+    """Return the schema, whether its root is wrapped in `{"value": ...}`, and the constraints left out.
 
     Raises:
-      BadValue: no schema can say it; the field is the path.
+      BadValue: a schema cannot express the type; the field is the path.
     """
     work = _Loose(defs)
     schema, made = work.node(root, "$"), work.made
@@ -53,7 +53,7 @@ class _Loose:
             if key == "$ref":
                 made[key] = f"#/$defs/{value}"
                 if value not in self.made:
-                    self.made[value] = {}  # a recursive type meets itself here
+                    self.made[value] = {}  # ends the recursion of a recursive type
                     self.made[value] = self.node(self._defs[value], path)
             elif key == "properties":
                 made[key] = {name: self.node(child, f"{path}.{name}") for name, child in value.items()}
@@ -77,7 +77,7 @@ class _Loose:
         return {key: value for key, value in made.items() if not key.startswith("$") or key == "$ref"}
 
     def _tuple(self, node: Node, path: str) -> Node:
-        """A tuple by `items`, which every provider requires of an array; the order is said in words."""
+        """Return a tuple as `items`, which every provider requires for an array, and describe the order."""
         kinds = [self.node(one, f"{path}[{i}]") for i, one in enumerate(node["prefixItems"])]
         distinct: list[Node] = []
         for one in kinds:

@@ -1,8 +1,8 @@
-"""PURE: the places of a type's JSON, and what has to be done there before msgspec decodes it.
+"""The places in a type's JSON, and the changes there before msgspec decodes it. No I/O, no clock, no tasks.
 
-A place is everything one value may be: which objects, which items. It is made from the nodes that
-`_schema` reads from a type, with references and alternatives resolved, once per type; so following a
-value through them costs a lookup a step.
+A place describes the possible values at one position: their objects and their items. Places are made once per
+type, from the nodes that `_schema` reads from it, with references and alternatives resolved. So each step
+through a value costs one lookup.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import msgspec
 from lutum._schema.partial_json import Path, is_array, is_object
 from lutum._schema.strict import Node
 
-# A string that is one of these means nothing before its end; any other may be shown cut.
+# A string with one of these is shown only when it is complete. Any other string may be shown incomplete.
 _CLOSED = frozenset(["enum", "const", "format", "contentEncoding"])
 
 
 @final
 class SchemaNode:
-    """What one value may be.
+    """The possible values at one place.
 
     Attributes:
-      model: pydantic validates it, so msgspec gets it as text.
-      null: null is one of the values.
-      cut: a free string is one of the values.
-      whole: an integer is one of the values, and no other number is.
-      deep: something is to be done here or further in.
+      model: True if pydantic validates the value, so that msgspec gets it as text.
+      null: True if the value may be null.
+      cut: True if the value may be a string without constraints on its content.
+      whole: True if the value may be an integer, but no other number.
+      deep: True if a change is needed at this place or below it.
     """
 
     __slots__ = ("cut", "deep", "items", "members", "model", "null", "objects", "places", "whole")
@@ -37,22 +37,22 @@ class SchemaNode:
         self.model = self.null = self.cut = self.deep = self.whole = False
         self.objects: list[Fields] = []
         self.items: SchemaNode | None = None
-        self.members: SchemaNode | None = None  # of an object with free keys
-        self.places: list[SchemaNode] = []  # of a tuple
+        self.members: SchemaNode | None = None  # for an object with free keys
+        self.places: list[SchemaNode] = []  # for a tuple
 
     def item(self, at: int) -> SchemaNode | None:
-        """What the value at an index of an array may be."""
+        """Return the place of an array's item at an index."""
         return self.places[at] if at < len(self.places) else self.items
 
     def member(self, of: Fields | None, name: str) -> SchemaNode | None:
-        """What the value of a key of an object may be."""
+        """Return the place of the value of an object's key."""
         child = None if of is None else of.children.get(name)
         return self.members if child is None else child
 
 
 @final
 class Fields:
-    """One object: its tags (keys with one possible value), what has a default, and its children."""
+    """One object: its tags (keys with one possible value), its fields with a default, and its children."""
 
     __slots__ = ("children", "deep", "defaulted", "tags")
 
@@ -64,7 +64,7 @@ class Fields:
 
 
 def schema_nodes(root: Node, defs: dict[str, Node]) -> SchemaNode:
-    """The place of the root; the others hang on it."""
+    """Return the place of the root, which refers to the others."""
     made: dict[tuple[int, ...], SchemaNode] = {}
 
     def place(nodes: Iterable[Node]) -> SchemaNode:
@@ -109,7 +109,7 @@ def schema_nodes(root: Node, defs: dict[str, Node]) -> SchemaNode:
 
 
 def matches(tree: object, root: SchemaNode) -> object:
-    """The tree, changed: no null where a field has a default, and each pydantic model as its text."""
+    """Change a tree: remove null if the field has a default, and write each pydantic model as its text."""
     top: list[Any] = [tree]
     stack: list[tuple[Any, Any, SchemaNode, bool]] = [(top, 0, root, False)]
     models: list[tuple[Any, Any]] = []
@@ -140,7 +140,7 @@ def matches(tree: object, root: SchemaNode) -> object:
 
 
 def integers(tree: object, root: SchemaNode) -> bool:
-    """Write `2.0` as an integer where one is expected; return whether there was such a float."""
+    """Write `2.0` as an integer where one is expected. Return whether there was such a float."""
     top: list[Any] = [tree]
     stack: list[tuple[Any, Any, SchemaNode]] = [(top, 0, root)]
     changed = False
@@ -162,7 +162,7 @@ def integers(tree: object, root: SchemaNode) -> bool:
 
 
 def whole_number(text: str) -> int | None:
-    """The integer that a JSON float is; None where it is not one, or is above 2^53 and so not exact."""
+    """Return the integer value of a JSON float; None if it has none, or is above 2^53 and so not exact."""
     if not any(char in text for char in ".eE"):
         return None
     number = float(text)
@@ -170,7 +170,7 @@ def whole_number(text: str) -> int | None:
 
 
 def whole(root: SchemaNode, path: Path) -> bool:
-    """Whether a string at this path means nothing until it is closed: an enum, a date, a number."""
+    """Return whether a string at this path is shown only when it is closed: an enum, a date, a number."""
     here = [root]
     for step in path:
         if isinstance(step, int):
@@ -212,7 +212,7 @@ def _within(place: SchemaNode) -> Iterable[SchemaNode]:
 
 
 def _chosen(objects: list[Fields], value: dict[str, Any]) -> Fields | None:
-    """The object this is: the one with its tags, and of several the one with its keys."""
+    """Return the object that fits a value: the one with its tags, or if several have them, with its keys."""
     if len(objects) == 1:
         return objects[0]
     fitting = [of for of in objects if all(_is(value.get(name), tag) for name, tag in of.tags.items())]

@@ -1,7 +1,7 @@
-"""What stands beside a type in `Annotated`: of pydantic, `annotated_types`, msgspec, and plain text.
+"""The metadata of a type in `Annotated`: from pydantic, `annotated_types`, msgspec, and plain text.
 
-All of it becomes one set of facts: constraints, words and a default. What is not understood is refused by
-name, because a constraint that nobody enforces would be lost silently. No I/O, no clock, no tasks.
+All of it becomes one set of facts: constraints, descriptions and a default. Unknown metadata raises an error
+with its name, because a constraint must not be lost silently. No I/O, no clock, no tasks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lutum._values.errors import BadValue
 
 Test = Callable[[Any], bool]
 
-# A constraint by name, in the words of an error, and what tests it.
+# Constraints by name: the words for an error, and the test.
 _TESTS: Final[dict[str, tuple[str, Callable[[Any, Any], bool]]]] = {
     "gt": ("above", operator.gt),
     "ge": ("at least", operator.ge),
@@ -47,9 +47,9 @@ _LENGTHS: Final = frozenset(["min_length", "max_length"])
 
 @dataclass(frozen=True)
 class Check:
-    """A constraint that msgspec does not know: enforced when a value is decoded.
+    """A constraint that msgspec does not know. It is enforced when a value is decoded.
 
-    `keyword` and `value` are what is told of it.
+    `keyword` and `value` describe it in schemas and errors.
     """
 
     keyword: str
@@ -57,21 +57,21 @@ class Check:
     test: Test
 
     def holds(self, value: object) -> bool:
-        """Whether the value satisfies it; a test that fails is not satisfied."""
+        """Return whether the value satisfies the constraint. A test that raises counts as not satisfied."""
         try:
             return bool(self.test(value))
-        except Exception:  # a predicate of the caller's, or a comparison of two types
+        except Exception:  # from the caller's predicate, or a comparison of two types
             return False
 
 
 @dataclass
 class Facts:
-    """Everything that stands beside one type.
+    """All metadata of one type.
 
     Attributes:
-      bounds: constraints by name, as msgspec calls them.
-      checks: constraints without a name there.
-      union: what only a union of pydantic models understands.
+      bounds: constraints by their names in msgspec.
+      checks: constraints without a name in msgspec.
+      union: metadata that only a union of pydantic models understands.
       alias: the name on the wire.
     """
 
@@ -88,7 +88,7 @@ class Facts:
     union: list[Any] = field(default_factory=list[Any])
 
     def bound(self, name: str, value: Any) -> None:
-        """Add a constraint; of two of a kind the tighter one stands."""
+        """Add a constraint. The tighter one of two of the same kind is kept."""
         if isinstance(value, re.Pattern):
             value = cast("re.Pattern[str]", value).pattern
         if name in self.bounds and name not in _TIGHTER:
@@ -97,7 +97,7 @@ class Facts:
         self.bounds[name] = _TIGHTER[name](self.bounds[name], value) if name in self.bounds else value
 
     def native(self, kind: str) -> dict[str, Any]:
-        """Those constraints that msgspec enforces for a type of this kind."""
+        """Return the constraints that msgspec enforces for a type of this kind."""
         found: dict[str, Any] = {}
         for name, value in self.bounds.items():
             if name in _LENGTHS:
@@ -115,22 +115,22 @@ class Facts:
         return found
 
     def left(self, native: Iterable[str]) -> list[Check]:
-        """The constraints that are enforced here, because msgspec does not."""
+        """Return the constraints that msgspec does not enforce, and lutum does."""
         rest = [check(name, value) for name, value in self.bounds.items() if name not in native]
         return [*rest, *self.checks]
 
 
 def check(name: str, value: Any) -> Check:
-    """A constraint by its name in msgspec."""
+    """Make a constraint from its name in msgspec."""
     words, test = _TESTS[name]
     return Check(words, str(value), lambda one: test(one, value))
 
 
 def facts_of(path: str, metadata: Iterable[object]) -> Facts:
-    """Read what stands beside a type.
+    """Read the metadata of a type.
 
     Raises:
-      BadValue: something is not understood; the message names it.
+      BadValue: an item is not supported; the message contains it.
     """
     facts = Facts()
     for one in metadata:
@@ -139,19 +139,19 @@ def facts_of(path: str, metadata: Iterable[object]) -> Facts:
 
 
 def is_plain(metadata: Iterable[object]) -> bool:
-    """Whether msgspec reads all of it by itself."""
+    """Return whether msgspec reads all of the metadata without help."""
     return all(isinstance(one, msgspec.Meta) for one in metadata)
 
 
 def is_field(value: object) -> bool:
-    """Whether this is pydantic's `Field(...)`, or one of its kind such as FastAPI's `Query(...)`."""
+    """Return whether this is pydantic's `Field(...)`, or a subclass such as FastAPI's `Query(...)`."""
     return any(
         (base.__module__, base.__name__) == ("pydantic.fields", "FieldInfo") for base in type(value).__mro__
     )
 
 
 def describes(metadata: Iterable[object]) -> bool:
-    """Whether some of it describes the type."""
+    """Return whether the metadata contains a description of the type."""
     return any(
         isinstance(one, str) or bool(getattr(one, "description", None)) or hasattr(one, "documentation")
         for one in metadata
@@ -170,7 +170,7 @@ def _read(path: str, one: Any, facts: Facts) -> None:
         _meta(one, facts)
     elif is_field(one):
         _field(path, one, facts)
-    elif isinstance(getattr(one, "documentation", None), str):  # typing_extensions.Doc and its kin
+    elif isinstance(getattr(one, "documentation", None), str):  # typing_extensions.Doc and similar classes
         facts.description = one.documentation
     elif getattr(one, "__is_annotated_types_grouped_metadata__", False) is True:
         for inner in one:

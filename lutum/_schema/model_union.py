@@ -1,7 +1,7 @@
-"""Unions with a pydantic model in them, which msgspec does not take.
+"""Unions with a pydantic model in them, which msgspec does not accept.
 
-One is a type of its own to msgspec, which hands its JSON over as text. pydantic chooses among models; `shape`
-chooses where there are other members too. No I/O, no clock, no tasks.
+For msgspec such a union is a custom type, whose JSON it passes on as text. pydantic selects the member if all
+are models; `shape` selects it if there are other members too. No I/O, no clock, no tasks.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ Decode = Callable[[str], Any]
 
 
 class _AnyMember(type):
-    """msgspec asks whether the value that its hook made is of the type."""
+    """Accepts every value in `isinstance`, because msgspec checks the value of its hook against the type."""
 
     def __instancecheck__(cls, instance: object) -> bool:
         return True
 
 
 class ModelUnion(metaclass=_AnyMember):
-    """A union with a pydantic model; each is a subclass.
+    """A union with a pydantic model. Each such union is a subclass.
 
     Attributes:
-      given: its members as they were written.
-      arms: the same as msgspec reads them.
-      decode: the value that a JSON text is, where all members are models. Raises ValueError.
+      given: its members as the caller wrote them.
+      arms: its members as msgspec reads them.
+      decode: decodes a JSON text, if all members are models; else None. Raises ValueError.
     """
 
     given: ClassVar[tuple[Any, ...]] = ()
@@ -38,11 +38,11 @@ class ModelUnion(metaclass=_AnyMember):
 
 
 def model_union(given: Sequence[Any], arms: Sequence[Any], chosen_by: Sequence[Any]) -> type[ModelUnion]:
-    """A type for a union.
+    """Make the type for a union.
 
     Args:
-      given: its members as they were written.
-      arms: the same as msgspec reads them.
+      given: its members as the caller wrote them.
+      arms: its members as msgspec reads them.
       chosen_by: the name of the discriminator, or pydantic's `Discriminator`.
     """
     name = "Or".join(short_name(_bare(one)) for one in given)

@@ -8,9 +8,9 @@ from typing import Any
 
 
 def is_model(cls: object) -> bool:
-    """Whether `cls` is a pydantic model.
+    """Return whether `cls` is a pydantic model.
 
-    By name, because another thread may be in the middle of the first import of pydantic.
+    The check is by name, because another thread may be in the middle of the first import of pydantic.
     """
     return isinstance(cls, type) and any(
         (base.__module__, base.__name__) == ("pydantic.main", "BaseModel") for base in cls.__mro__
@@ -18,7 +18,7 @@ def is_model(cls: object) -> bool:
 
 
 def description_of(cls: Any) -> str | None:
-    """The docstring, but not the one that a dataclass or, before Python 3.12, an enum gets without one."""
+    """Return the docstring, but not the generated one of a dataclass or, before Python 3.12, of an enum."""
     origin: Any = getattr(cls, "__origin__", cls)
     text = origin.__doc__
     if not isinstance(text, str) or text.startswith(f"{origin.__name__}(") or text == "An enumeration.":
@@ -27,7 +27,7 @@ def description_of(cls: Any) -> str | None:
 
 
 def short_name(cls: object) -> str:
-    """A type's name without its modules."""
+    """Return a type's name without its modules."""
     if isinstance(cls, type) and not getattr(cls, "__args__", ()):
         return cls.__name__
     return re.sub(r"[A-Za-z_][\w.]*\.(?:<locals>\.)?", "", repr(cls))

@@ -1,9 +1,9 @@
-"""PURE: the closed part of a JSON text that is still arriving, as plain data or as a `Partial[T]`.
+"""`Partial[T]`: a view of the closed part of a JSON text that is still arriving. No I/O, no clock.
 
-A string may be cut; a number, a literal, and a string that means nothing until it is whole (an enum,
-a date) are never shown before they are closed. A key without a value is left out. Nothing is scanned
-until somebody asks, and nothing is scanned twice. Where the text is no JSON the view stops growing:
-the decoder of the whole text is what says why.
+A string may be shown incomplete. A number, a literal, and a string that is useful only when it is complete
+(an enum, a date) are never shown before they are closed. A key without a value is left out. Text is scanned
+only when a view is requested, and only once. If the text is not JSON, the view stops growing, and the decoder
+of the whole text raises the error.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from lutum._values.errors import BadValue
 T = TypeVar("T")
 
 
-# Types that hold themselves may arrive nested without end; a view deeper than this is for nobody.
+# Values of recursive types may be nested without limit. A view is not built below this depth.
 _MAX_DEPTH = 100
 
 
 class Partial(Struct, Generic[T], frozen=True):
-    """What is known of a `T` that is still arriving: its fields, each UNSET until it has a value.
+    """The known part of a `T` that is still arriving: its fields, each UNSET until it has a value.
 
-    The fields are T's own names; objects inside are partial too, lists are lists. No constraint is
-    checked and no validator runs.
+    The fields have the names of T's fields. Objects inside are partial too, and lists are lists. Constraints
+    are not checked, and validators do not run.
     """
 
     if TYPE_CHECKING:
@@ -47,12 +47,12 @@ class Partial(Struct, Generic[T], frozen=True):
 
 
 def as_partial(type: type[T], data: object) -> Any:
-    """Build a `Partial[T]` from a view of its JSON; UNSET where nothing fits yet."""
+    """Build a `Partial[T]` from a view of its JSON; UNSET if nothing fits yet."""
     return _kind(type).build(data, 0)
 
 
 class _Kind:
-    """What builds the partial of one type. This one passes plain data on."""
+    """Builder of the partial of one type. This base class returns plain data unchanged."""
 
     def annotation(self) -> Any:
         return Any
@@ -86,7 +86,7 @@ class _List(_Kind):
         if not is_array(data) or depth > _MAX_DEPTH:
             return UNSET
         made = [self._item.build(one, depth + 1) for one in data]
-        while made and made[-1] is UNSET:  # the one that is still open
+        while made and made[-1] is UNSET:  # the item that is still open
             made.pop()
         return made
 
@@ -94,7 +94,7 @@ class _List(_Kind):
 class _Union(_Kind):
     def __init__(self, arms: list[_Kind]) -> None:
         flat = [one for arm in arms for one in (arm._arms if isinstance(arm, _Union) else [arm])]
-        # Text fits str too, so what takes less of it is asked first.
+        # str accepts any text, so narrower members are tried first.
         self._arms: list[_Kind] = sorted(
             flat, key=lambda arm: isinstance(arm, _Leaf) and arm.annotation() is str
         )
@@ -116,19 +116,19 @@ class _Object(_Kind):
     def __init__(self, name: str, tag: tuple[str, object] | None) -> None:
         self.tag = tag
         self._name = name
-        self.fields: list[tuple[Path, str, _Kind, bool]] = []  # several of one name, the preferred one first
-        self.only: dict[str | int, Any] = {}  # of a model: keys with one possible value
+        self.fields: list[tuple[Path, str, _Kind, bool]] = []  # several may have one name, preferred first
+        self.only: dict[str | int, Any] = {}  # for a model: keys with one possible value
         self._made: Any = None
 
     def is_meant(self, data: dict[str, Any]) -> bool:
-        """Whether the data is of this member of a union, by its tag or by the fields with one value."""
+        """Return whether the data is of this member of a union, by its tag or its fields with one value."""
         if self.tag is not None:
             return bool(data.get(self.tag[0], UNSET) == self.tag[1])
         return bool(self.only) and all(data.get(str(key), UNSET) == one for key, one in self.only.items())
 
     def annotation(self) -> Any:
         if self._made is None:
-            self._made = Partial  # a type that holds itself meets this
+            self._made = Partial  # ends the recursion of a recursive type
             first = {name: (str(path[0]), kind) for path, name, kind, _ in reversed(self.fields)}
             names = dict.fromkeys(name for _, name, _, _ in self.fields)
             fields: list[tuple[str, Any, Any]] = [
@@ -153,14 +153,12 @@ class _Object(_Kind):
         for path, name, kind, required in self.fields:
             value: Any = data.get(str(path[0]), UNSET) if len(path) == 1 else _at(data, path)
             if name in given or value is UNSET or (value is None and not required):
-                continue  # null stands for the default
+                continue  # null means the default
             given[name] = kind.build(value, depth + 1)
         return self.annotation()(**given)
 
 
-_Field = tuple[
-    Path, str, mi.Type, bool
-]  # where it is on the wire, its name, its type, whether it is required
+_Field = tuple[Path, str, mi.Type, bool]  # its path on the wire, its name, its type, whether it is required
 
 
 def _at(data: Any, path: Path) -> Any:
@@ -174,13 +172,13 @@ def _at(data: Any, path: Path) -> Any:
     return data
 
 
-# One partial a class, however it is reached; a class that is gone takes its own along.
+# One partial for each class. The entry of a class is removed together with the class.
 _objects: WeakKeyDictionary[Any, _Object] = WeakKeyDictionary()
 _reading = threading.RLock()
 
 
 def _kind_of(info: mi.Type) -> _Kind:
-    """Type information to what builds its partial."""
+    """Return the builder of a type's partial."""
     match info:
         case mi.Metadata():
             return _kind_of(info.type)
@@ -240,7 +238,7 @@ _LEAVES: dict[type[mi.Type], Any] = {
 
 
 def _model_fields(cls: Any) -> list[_Field]:
-    """A model's fields, once for each name that the wire may use for one."""
+    """Return a model's fields, once for each name that they may have on the wire."""
     found: list[_Field] = []
     by_name: bool = cls.model_config.get("populate_by_name") or cls.model_config.get("validate_by_name")
     for name, field in cls.model_fields.items():
@@ -248,7 +246,7 @@ def _model_fields(cls: Any) -> list[_Field]:
         choices: list[Any] = list(getattr(alias, "choices", None) or [alias or name])
         try:
             info = mi.type_info(readable(field.annotation).hint)
-        except (TypeError, BadValue):  # pydantic knows types that msgspec does not: plain data for these
+        except (TypeError, BadValue):  # plain data for types that only pydantic knows
             info = mi.AnyType()
         paths: list[Path] = [(one,) if isinstance(one, str) else tuple(one.path) for one in choices]
         paths += [(name,)] if by_name else []
@@ -257,7 +255,7 @@ def _model_fields(cls: Any) -> list[_Field]:
 
 
 def _only(info: mi.Type) -> object:
-    """The one value that a field may have; None where there are several."""
+    """Return the only value that a field may have; None if there are several."""
     if isinstance(info, mi.LiteralType) and len(info.values) == 1:
         return info.values[0]
     if isinstance(info, mi.EnumType) and len(info.cls) == 1:
@@ -268,7 +266,7 @@ def _only(info: mi.Type) -> object:
 def _read(type: Any) -> _Kind:
     with _reading:
         kind = _kind_of(mi.type_info(readable(type).hint))
-        kind.annotation()  # its class, before a second thread asks
+        kind.annotation()  # makes its class under the lock
         return kind
 
 

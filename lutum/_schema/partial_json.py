@@ -41,7 +41,7 @@ _WORDS: dict[str, tuple[str, bool | None]] = {
 }
 
 
-# What may come next.
+# The states of the scanner: the token that may come next.
 _VALUE, _FIRST_ITEM, _FIRST_KEY, _KEY, _COLON, _NEXT, _STRING, _DIGITS, _END, _BROKEN = range(10)
 
 
@@ -49,8 +49,8 @@ _VALUE, _FIRST_ITEM, _FIRST_KEY, _KEY, _COLON, _NEXT, _STRING, _DIGITS, _END, _B
 class PartialJson:
     """Reads one JSON text piece by piece.
 
-    `whole(path)` says which strings are shown only when they are closed; none by default. Containers
-    that are closed are shared by all views and must not be changed.
+    `whole(path)` returns True for strings that are shown only when they are closed; default: none. Closed
+    containers are shared by all views and must not be changed.
     """
 
     __slots__ = (
@@ -72,22 +72,22 @@ class PartialJson:
         self._pieces: list[str] = []
         self._tail = ""  # the start of an escape or a literal, until the rest comes
         self._state = _VALUE
-        self._stack: list[Any] = []  # the open containers, outermost first, not yet in each other
-        self._keys: list[str] = []  # for each of them, the key whose value comes; "" in an array
-        self._parts: list[str] = []  # of the open string or number
+        self._stack: list[Any] = []  # the open containers, outermost first, not nested yet
+        self._keys: list[str] = []  # for each of them, the key of the next value; "" in an array
+        self._parts: list[str] = []  # the parts of the open string or number
         self._to_key = False  # the open string is a key
         self._root: Any = UNSET
         self._scanned = 0
 
     def feed(self, piece: str) -> None:
-        """Add what arrived. Costs an append; scanning waits for `value`."""
+        """Add a piece of text. This is only an append; `value` scans the text."""
         self._pieces.append(piece)
 
     def value(self) -> Any:
-        """The closed part as plain data; UNSET while there is none.
+        """Return the closed part as plain data; UNSET before there is any.
 
-        Costs what arrived since the last call, and a shallow copy of the containers still open. A
-        number at the root is closed by what follows it.
+        Scans the text since the last call, and makes a shallow copy of the open containers. A number at the
+        root is closed by the text after it.
         """
         if self._pieces:
             self._scan(self._tail + "".join(self._pieces))
@@ -124,7 +124,7 @@ class PartialJson:
             pos = after
         self._tail = "" if self._state == _BROKEN else text[pos:]
 
-    # Each of these takes something from `pos` on and returns where it stopped, or None for "more data".
+    # Each of these reads from `pos` and returns its end position, or None if it needs more data.
 
     def _string(self, text: str, pos: int) -> int | None:
         after = _end(_PLAIN, text, pos)
@@ -172,7 +172,7 @@ class PartialJson:
             return self._break(pos)
         try:
             self._close(float(digits) if match[2] or match[3] else int(digits))
-        except ValueError:  # more digits than Python reads
+        except ValueError:  # more digits than Python converts
             return self._break(pos)
         return after
 
@@ -194,7 +194,7 @@ class PartialJson:
         elif state not in (_VALUE, _FIRST_ITEM):
             return self._break(pos)
         elif char == '"':
-            self._parts, self._state = [""], _STRING  # an open string shows, though it is empty yet
+            self._parts, self._state = [""], _STRING  # an open string is shown, even while it is empty
         elif char in "[{":
             self._stack.append([] if char == "[" else {})
             self._keys.append("")

@@ -1,4 +1,4 @@
-"""Everything that is wrong with a value: msgspec stops at the first, so the rest is looked for here.
+"""A search for all errors in a value, because msgspec stops at the first one.
 
 No I/O, no clock, no tasks.
 """
@@ -25,7 +25,7 @@ _ARRAYS: Final = (list, set, frozenset)
 
 
 class _ModelInvalid(ValueError):
-    """What pydantic said, at paths within the model; its own error is the cause."""
+    """Pydantic's messages, with paths within the model. Pydantic's error is the cause."""
 
     def __init__(self, problems: Found) -> None:
         super().__init__(problems[0][1])
@@ -37,7 +37,7 @@ Hook = Callable[[Any, Any], Any]
 
 
 def decode_model(read: Callable[[str], Any], text: str) -> Any:
-    """The value of a pydantic model or a union of them. Raises ValueError with paths for what is wrong."""
+    """Decode a pydantic model or a union of models. Raises ValueError with the path of each error."""
     try:
         return read(text)
     except ValueError as exc:
@@ -52,7 +52,7 @@ def decode_model(read: Callable[[str], Any], text: str) -> Any:
 def problems_of(
     type: Any, tree: object, first: msgspec.ValidationError, hook: Hook
 ) -> tuple[Found, BaseException | None]:
-    """What is wrong with a tree, and pydantic's error where there is one."""
+    """Return the errors in a tree, and pydantic's exception if it raised one."""
     looked = _Search(hook)
     try:
         looked.at(type, tree, "$")
@@ -120,7 +120,7 @@ class _Search:
             return
 
     def add(self, path: str, exc: msgspec.ValidationError) -> None:
-        """Add an error of msgspec, and what pydantic said within it."""
+        """Add an error of msgspec, with pydantic's messages in it."""
         message, mark, inner = str(exc).rpartition(" - at `$")
         if not mark or not inner.endswith("`"):
             message, inner = str(exc), "`"
@@ -133,7 +133,7 @@ class _Search:
 
 
 def _arm(arms: tuple[Any, ...], value: object) -> Any:
-    """The member of a union that the value is meant to be: the only one, or the one with its tag."""
+    """Return the member of a union for a value: the only one, or the one with its tag."""
     some = [one for one in arms if one is not type(None)]
     if value is None and len(some) < len(arms):
         return None
@@ -160,7 +160,7 @@ def _no_integer(text: str, said: str) -> str:
 
 
 def _placed(steps: tuple[Any, ...], said: str, tree: object) -> tuple[str, str]:
-    """The path of an error of pydantic, whose steps name union members and validators too, and its words."""
+    """Return the path and text of an error of pydantic, whose steps include union members and validators."""
     path, here = "", tree
     for at, step in enumerate(steps):
         if is_array(here) and isinstance(step, int) and step < len(here):

@@ -22,10 +22,10 @@ from lutum._schema.strict import Node
 
 
 class TypeReader:
-    """Type information to the plain nodes that `strict` takes, with the definitions they refer to.
+    """Converts type information to the plain nodes for `strict`, with the definitions they refer to.
 
-    `$model` marks a pydantic model, or a union with one, that stands in a type msgspec reads. `$open` marks a
-    type that no strict schema can say, with the reason.
+    `$model` marks a pydantic model, or a union with one, inside a type that msgspec reads. `$open` marks a
+    type that a strict schema cannot express, with the reason.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class TypeReader:
                     maxLength=info.max_length,
                 )
             case mi.DateTimeType() | mi.TimeType():
-                # The standard formats carry an offset, which a type that wants none refuses.
+                # The standard formats require an offset, but a naive type refuses one.
                 local = "local-" if info.tz is False else ""
                 kind = "date-time" if isinstance(info, mi.DateTimeType) else "time"
                 return {"type": "string", "format": local + kind}
@@ -164,14 +164,14 @@ class TypeReader:
     def _model(self, cls: Any) -> Node:
         try:
             schema: Node = cls.model_json_schema()
-        except Exception as exc:  # pydantic has several, and needs no import to be refused
+        except Exception as exc:  # pydantic has several, and is not imported for this
             return {"$refuse": f"pydantic gives {cls.__name__} no schema: {exc}"}
         local: dict[str, Node] = schema.pop("$defs", {})
         itself = schema["$ref"].removeprefix("#/$defs/") if schema.keys() == {"$ref"} else None
         names: dict[str, str] = {}
         for name in local:
             names[name] = self._names[cls] if name == itself else self._free(name)
-            self.defs[names[name]] = {}  # taken
+            self.defs[names[name]] = {}  # reserves the name
         for name, node in local.items():
             self.defs[names[name]] = renamed(node, names)
         made: Node = renamed(local[itself] if itself else schema, names)
@@ -179,7 +179,7 @@ class TypeReader:
 
 
 def _default_of(field: mi.Field) -> object:
-    """A field's default as plain data; None where there is none to tell."""
+    """Return a field's default as plain data; None if it has none, or it has no JSON form."""
     try:
         made: Any = field.default
         factory: Any = get_origin(field.default_factory) or field.default_factory  # `list[int]` too
@@ -190,7 +190,7 @@ def _default_of(field: mi.Field) -> object:
         if made in (NODEFAULT, UNSET):
             return None
         return msgspec.to_builtins(made)
-    except Exception:  # it may be anything, and only its words are wanted
+    except Exception:  # a default may be of any type, and it is only a description here
         return None
 
 

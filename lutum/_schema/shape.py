@@ -1,8 +1,8 @@
-"""PURE: a type to the schema that is sent for it, and the JSON that comes back to a value of it.
+"""`Shape`: the schema of a type for a request, and the decoder of the answer. No I/O, no clock, no tasks.
 
-`msgspec.inspect` reads the type (a pydantic model says its own schema), `strict` makes the schema,
-and msgspec decodes. In between stands what msgspec does not do: a duplicate key is an error, a null
-becomes the default of a field that has one, and a pydantic model is validated by pydantic.
+`msgspec.inspect` reads the type (a pydantic model provides its own schema), `strict` makes the schema, and
+msgspec decodes. This module adds what msgspec does not do: a duplicate key is an error, a null becomes the
+default of a field that has one, and pydantic validates its models.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ T = TypeVar("T")
 
 @final
 class Shape(Generic[T]):
-    """What is sent to ask for a `T`, and what reads the answer; made by `shape_of`.
+    """The schema that requests a `T`, and the decoder of the answer. Made by `shape_of`.
 
     Attributes:
       type: the type.
-      name: its name as providers take it: at most 64 of `[A-Za-z0-9_-]`.
-      schema: the strict JSON schema, as JSON text.
-      wrapped: the root is no object, so it stands in `{"value": ...}` on the wire.
-      strict: whether the schema is of the form that strict modes take.
-      keys: the properties of the root, where it is an object.
-      dropped: constraints no provider takes, as "path: constraint"; `decode` enforces them.
+      name: its name in a form that providers accept: at most 64 characters of `[A-Za-z0-9_-]`.
+      schema: the JSON schema, as JSON text.
+      wrapped: True if the root is not an object, so that it is `{"value": ...}` on the wire.
+      strict: True if the schema has the form that strict modes accept.
+      keys: the properties of the root, if it is an object.
+      dropped: constraints that no provider accepts, as "path: constraint"; `decode` enforces them.
       told: the adapters whose dropped constraints have been logged.
     """
 
@@ -97,11 +97,11 @@ class Shape(Generic[T]):
         self.told: set[str] = set()
 
     def decode(self, json: str | bytes) -> T:
-        """The value that `json` is; time and memory grow with its length.
+        """Decode a value. Time and memory grow with the length of `json`.
 
         Raises:
-          OutputInvalid: it is not one JSON value, or not one of the type. It names everything that is wrong,
-            and the error of a pydantic model is its cause.
+          OutputInvalid: `json` is not one JSON value, or not a value of the type. The error lists all
+            problems, and the error of a pydantic model is its cause.
         """
         try:
             text = json if isinstance(json, str) else json.decode()
@@ -126,7 +126,7 @@ class Shape(Generic[T]):
         except RecursionError:
             raise self._invalid(text, [("$", "nested too deeply")]) from None
         except (msgspec.DecodeError, UnicodeEncodeError):
-            # The standard library read it, so what msgspec refuses is a surrogate without its pair.
+            # The standard library accepted the text, so msgspec's problem is a lone surrogate.
             path = next((path for path, one in _walk(tree) if isinstance(one, str) and _is_torn(one)), "$")
             raise self._invalid(text, [(path, "no text: a surrogate without its pair")]) from None
         result: T = value.value if self.wrapped else value
@@ -146,11 +146,11 @@ class Shape(Generic[T]):
             return self._decoder.decode(msgspec.json.encode(tree))
 
     def partial(self) -> PartialJson:
-        """A reader for this type's JSON while it arrives; enums and the like only when whole."""
+        """Return a reader for this type's JSON while it arrives. Enums and dates are shown when closed."""
         return PartialJson(functools.partial(whole, self._root))
 
     def view(self, data: object) -> object:
-        """Wire data as the caller sees it: without the wrapper. UNSET while there is nothing."""
+        """Return wire data without the wrapper; UNSET before there is any."""
         if not self.wrapped:
             return data
         return data.get("value", UNSET) if is_object(data) else UNSET
@@ -176,10 +176,10 @@ def _cached(type: Any, strict: bool) -> Shape[Any]:
 
 
 def shape_of(type: type[T], *, strict: bool = True) -> Shape[T]:
-    """The shape of a type; the same object for the same type.
+    """Return the shape of a type; the same object for the same type.
 
     Raises:
-      BadValue: no schema, or no strict one, can say it; the field is the path of what cannot be said.
+      BadValue: a schema, or a strict schema, cannot express the type; the field is the path of the problem.
     """
     key: Any = type
     try:
@@ -190,17 +190,17 @@ def shape_of(type: type[T], *, strict: bool = True) -> Shape[T]:
 
 
 def _read(cls: Any, data: Any) -> Any:
-    """msgspec's hook for pydantic models and unions with them; `matches` made the data text."""
+    """Decode pydantic models and unions with them: msgspec's hook. `matches` turned the data into text."""
     if is_model(cls):
         return decode_model(cls.model_validate_json, data)
     if not issubclass(cls, ModelUnion):
-        # What msgspec wants to hear of a type that a hook does not know.
+        # The error that msgspec requires for a type that a hook does not know.
         raise NotImplementedError(f"{cls!r} has no decoder")
     return _first_fitting(cls.given, data) if cls.decode is None else decode_model(cls.decode, data)
 
 
 def _first_fitting(members: tuple[Any, ...], text: str) -> Any:
-    """The first member that fits; where some have all keys of an object, the first of these."""
+    """Return the value of the first member that fits. Members with all keys of an object are preferred."""
     value: object = msgspec.json.decode(text)
     keys = set(value) if is_object(value) else set[str]()
     shapes = [shape_of(one, strict=False) for one in members]
@@ -215,7 +215,7 @@ def _first_fitting(members: tuple[Any, ...], text: str) -> Any:
 
 
 class _Malformed(Exception):
-    """The text is not one JSON value; `path` is where that shows."""
+    """The text is not one JSON value; `path` is the position of the problem."""
 
     def __init__(self, message: str, path: str = "$") -> None:
         super().__init__(message)
@@ -227,25 +227,25 @@ _find_minus_zero = re.compile(rb"-0[^0-9.eE-]").search  # as an integer it would
 
 
 def _quick(data: bytes) -> object:
-    """As `_parse`, exact, in a third of the time; UNSET where there is a doubt for that one to settle."""
+    """Parse as `_parse(exact=True)`, in a third of the time; UNSET if only `_parse` can decide."""
     if _find_minus_zero(data):
         return UNSET
     try:
         tree: object = _decode_plain(data)
     except (msgspec.MsgspecError, RecursionError):
         return UNSET
-    # Of a key that stands twice the first is gone from the tree, and with it one string at least.
+    # A duplicate key is only once in the tree, so the tree then has fewer strings than the text.
     return tree if _strings(data) == _strings(msgspec.json.encode(tree)) else UNSET
 
 
 def _strings(data: bytes) -> int:
-    """Twice the number of strings in one JSON text, keys included: the quotes that are not escaped."""
+    """Return the number of quotes that are not escaped: twice the number of strings, keys included."""
     quotes = data.count(b'"')
     return quotes - data.replace(b"\\\\", b"").count(b'\\"') if b"\\" in data else quotes
 
 
 def _parse(text: str, *, exact: bool) -> object:
-    """Plain data of one JSON text. Numbers stay text: as `Raw` when the data will be encoded again."""
+    """Return the plain data of one JSON text. Numbers stay text; with `exact` as `Raw`, for encoding."""
     doubled: list[tuple[dict[str, Any], str]] = []
 
     def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""JSON schemas to the strict form that providers accept, and from there to one provider's dialect.
+"""Conversion of JSON schemas to the strict form that providers accept, and to one provider's dialect.
 
-A schema comes in as a tree of plain dicts whose references are names (`{"$ref": "Movie"}`); `$refuse` marks
-a type that no strict schema can express. It goes out with every object closed, every property required and
-every enum typed. A constraint that a dialect does not accept is dropped, reported, and written into the
-description, so that the model still knows of it; the decoder enforces it.
+The input is a tree of plain dicts whose references are names (`{"$ref": "Movie"}`); `$refuse` marks a type
+that no strict schema can express. In the output every object is closed, every property is required and every
+enum has a type. A constraint that a dialect does not accept is dropped, reported, and written into the
+description, so that the model still gets it. The decoder enforces it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CONSTRAINTS = frozenset(
     ]
 )
 
-# Handled by name, or words about the schema that constrain nothing.
+# Keywords that are handled by name, or that describe the schema and constrain nothing.
 HANDLED = frozenset(
     [
         "$ref",
@@ -69,16 +69,16 @@ HANDLED = frozenset(
         "$id",
     ]
 )
-# Characters of a default that are told.
+# The largest number of characters of a default that a description includes.
 _LONGEST_DEFAULT = 200
 _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
 
 
 def strict(root: Node, defs: dict[str, Node]) -> tuple[Node, bool, tuple[str, ...]]:
-    """The strict schema, whether its root is wrapped in `{"value": ...}`, and what was dropped.
+    """Return the strict schema, whether its root is wrapped in `{"value": ...}`, and the dropped constraints.
 
     Raises:
-      BadValue: no strict schema can say it; the field is the path.
+      BadValue: a strict schema cannot express the type; the field is the path.
     """
     work = _Strict(defs)
     made = work.node(root, "$")
@@ -94,7 +94,7 @@ def strict(root: Node, defs: dict[str, Node]) -> tuple[Node, bool, tuple[str, ..
 
 
 def with_definitions(schema: Node, defs: dict[str, Node]) -> Node:
-    """The schema with those definitions that it refers to."""
+    """Add the definitions that a schema refers to, and return it."""
     if used := _reachable(schema, defs):
         schema["$defs"] = {name: node for name, node in defs.items() if name in used}
     return schema
@@ -104,7 +104,7 @@ def with_definitions(schema: Node, defs: dict[str, Node]) -> Node:
 def narrow(schema: str, dialect: SchemaDialect) -> tuple[str, tuple[str, ...]]:
     """Return a strict schema in a provider's dialect, and each dropped constraint as "path: constraint".
 
-    The description says what was dropped.
+    The description contains the dropped constraints.
 
     Raises:
       BadValue: the schema is recursive, and the dialect does not accept that.
@@ -138,7 +138,7 @@ def narrow(schema: str, dialect: SchemaDialect) -> tuple[str, tuple[str, ...]]:
 
 
 class _Strict:
-    """One pass: the definitions made so far, and what was dropped, in order."""
+    """One pass: the definitions made so far, and the dropped constraints, in order."""
 
     def __init__(self, defs: dict[str, Node]) -> None:
         self._defs = defs
@@ -162,7 +162,7 @@ class _Strict:
                 told.append(in_words(keyword, value))
         self.dropped.extend(f"{path}: {words}" for words in told)
         words = told_of(raw)
-        if "$ref" in made and (told or words):  # a $ref stands alone in strict mode
+        if "$ref" in made and (told or words):  # strict mode allows no other keyword beside $ref
             made = {"anyOf": [made]}
         if words:
             made["description"] = words
@@ -197,7 +197,7 @@ class _Strict:
 
     def _reference(self, name: str, path: str) -> Node:
         if name not in self.made:
-            self.made[name] = {}  # a recursive type meets itself here
+            self.made[name] = {}  # ends the recursion of a recursive type
             self.made[name] = self.node(self._defs[name], path)
         return {"$ref": f"#/$defs/{name}"}
 
@@ -226,7 +226,7 @@ class _Strict:
 
 
 def told_of(raw: Node) -> str:
-    """A node's description, with what a strict schema cannot carry: its default and its examples."""
+    """Return a node's description with its default and its examples, which a strict schema cannot contain."""
     words = [raw["description"]] if raw.get("description") else []
     if (default := raw.get("default")) is not None:
         text = msgspec.json.encode(default).decode()
