@@ -26,10 +26,10 @@ from lutum._schema.names import description_of, is_model, short_name
 from lutum._values.errors import BadValue
 
 Problems = list[tuple[str, str]]
-"""What is wrong with a value: where, and what."""
+"""The problems of a value: the path and the message of each."""
 
 Restore = Callable[[Any, str, Problems], Any]
-"""Makes the caller's value of what msgspec read, at a path; adds what is wrong."""
+"""Makes the caller's value from msgspec's value, at a path, and adds the problems that it finds."""
 
 _UNIONS = (Union, types.UnionType)
 _NONE = type(None)

@@ -17,7 +17,7 @@ from lutum._schema.match import whole_number
 from lutum._schema.partial_json import is_array, is_object
 
 MOST: Final = 20
-"""Problems that are named."""
+"""The largest number of problems that an error lists."""
 
 Found = list[tuple[str, str]]
 
@@ -33,7 +33,7 @@ class _ModelInvalid(ValueError):
 
 
 Hook = Callable[[Any, Any], Any]
-"""What msgspec calls for a type that it does not know, with the type and the data."""
+"""The function that msgspec calls for a type that it does not know, with the type and the data."""
 
 
 def decode_model(read: Callable[[str], Any], text: str) -> Any:

@@ -26,16 +26,16 @@ from lutum.eval._table import money, rate
 from lutum.trace import Span, Trace
 
 Reports = Mapping[str, Any]
-"""Each `RunReport` by its arm; not by its class, because reports import this module."""
+"""Each `RunReport` by its arm. The class is not named here, because reports import this module."""
 
 LONGEST: Final = 4_000
-"""Characters of one text in the page, and fewer where there are more than 1,000 trials."""
+"""The largest number of characters of one text in the page; less if there are more than 1,000 trials."""
 
 MOST: Final = 4_000_000
-"""Characters of all traces in the page; those of trials that failed come first."""
+"""The largest number of characters of all traces in the page. Traces of failed trials come first."""
 
 TRACE: Final = 200_000
-"""Characters of one trace in the page; `lutum eval RUN --trial CASE` shows it whole."""
+"""The largest number of characters of one trace in the page; `lutum eval RUN --trial CASE` shows all."""
 
 _PAGE: Final = """\
 <!doctype html>

@@ -24,7 +24,7 @@ from lutum.eval._identity import is_partial
 from lutum.eval._results import TrialResult, as_json, plain
 
 UNKNOWN = "?"
-"""The type of an output that cannot be made again without being told what it is."""
+"""The type of an output that can be made again only if the caller gives its type."""
 
 _TEXT, _VALUE = "lutum:TextResult", "lutum:StructuredResult"
 _seen: WeakValueDictionary[str, type] = WeakValueDictionary()

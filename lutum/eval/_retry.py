@@ -18,7 +18,7 @@ from lutum._values.settings import RetryPolicy
 from lutum.eval._results import is_model_fault, leaves_of
 
 NEVER = (UsageError, BudgetExceeded, LedgerError)
-"""Errors that come again: the call was wrong, or a budget refuses."""
+"""Errors that a retry cannot avoid: a wrong call, or a budget that refuses."""
 
 
 def policy_of(retry: RetryPolicy | int | None) -> RetryPolicy | None:

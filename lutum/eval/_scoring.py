@@ -21,7 +21,7 @@ E = TypeVar("E")
 O = TypeVar("O")
 
 ONLY = "score"
-"""The name of a scorer that was given without one."""
+"""The name of a scorer that was given without a name."""
 
 
 @final

@@ -16,7 +16,7 @@ from lutum._values.check import check_number
 from lutum.trace._tree import Span
 
 MOST: Final = 24
-"""Branches in the table of a picture."""
+"""The largest number of branches in the table of a picture."""
 
 _HEAD: Final = ("branch", "turns", "input", "new", "cache read", "cache write", "output", "cost", "saved")
 

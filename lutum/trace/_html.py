@@ -24,10 +24,10 @@ from lutum.trace._say import failure, label, single, summary, tokens
 from lutum.trace._tree import Note, Span, SpanTree
 
 LONGEST: Final = 4_000
-"""Characters of one text in the page, so that a page of 1,000 spans stays below 1 MB; a dump has it all."""
+"""The largest number of characters of one text, so that 1,000 spans stay below 1 MB. A dump has all of it."""
 
 MOST: Final = 600_000
-"""Characters of all the details in the page; what is beyond it is left out, and said to be."""
+"""The largest number of characters of all details in the page. The page shows a note for the rest."""
 
 _PAGE: Final = """\
 <!doctype html>

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.41.0"
 
 CONTENT_LIMIT: Final = 65_536
-"""Characters of one attribute with content."""
+"""The largest number of characters of one attribute with content."""
 
 OWN_NAMES: Final = frozenset({"turn", "attempt", "request", "wait", "tool", "hook"})
-"""The names of lutum's own spans. The attributes of all others are the user's, and go out as they are."""
+"""The names of lutum's own spans. Attributes of other spans are the user's and are exported unchanged."""
 
 INHERITED: Final = ("session.id", "user.id", "gen_ai.conversation.id")
-"""Attributes of a user's span that every span below it has too, because backends group by them."""
+"""Attributes of a user's span that all spans below it get too, because backends group by them."""
 
 # gen_ai.provider.name: the well-known values.
 _PROVIDERS: Final = {

@@ -17,7 +17,7 @@ from lutum._values.errors import ProviderError
 Status = Literal["open", "ok", "error", "cancelled"]
 
 MESSAGE: Final = 500
-"""Characters of an exception's message that a span keeps."""
+"""The largest number of characters of an exception's message that a span keeps."""
 
 # The exceptions for a cancellation in trio, a cancellation in asyncio, and an abandoned generator.
 _CANCELLED: Final = frozenset({"Cancelled", "CancelledError", "GeneratorExit"})
