@@ -1,6 +1,6 @@
 """The base class of the decoders of Chat Completions and Completions, whose streams consist of chunks.
 
-Chunks have `choices`, later a `finish_reason`; any chunk, or a separate one, has the `usage`; the last event
+Chunks have `choices`. A later chunk has a `finish_reason`, and any chunk may have the `usage`. The last event
 is `[DONE]`. A server that does not stream returns one object of the same form.
 """
 
@@ -103,7 +103,7 @@ class ChunkDecoder(StreamDecoder):
         if name == b"error" or (error is not None and bytes(error) not in NOTHING):
             self._raise(data)
         if not is_null(members.get("base_resp")) and is_error(data):
-            self._raise(data)  # MiniMax, whose chunks all have one
+            self._raise(data)  # `base_resp` is MiniMax's; all its chunks have one
         if is_null(members.get("choices")) and is_null(members.get("usage")):
             if is_error(data):
                 self._raise(data)

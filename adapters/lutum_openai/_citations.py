@@ -1,6 +1,7 @@
 """Annotations of OpenAI's APIs as `Citation` values. No I/O.
 
-Responses have the members in the annotation itself; Chat Completions in an object named by its type.
+In Responses, the members are in the annotation itself. In Chat Completions, they are in an inner object. Its
+name is the annotation's type.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _decode = msgspec.json.Decoder(_Annotation).decode
 
 
 def citation_of(json: bytes) -> Citation | None:
-    """Return a citation; None when the JSON is not an object. Members of other types are left out."""
+    """Return a citation; None if the JSON is not an object. Members of wrong types are left out."""
     try:
         read = _decode(json)
         kind = _text(read.type)
@@ -52,7 +53,7 @@ def citation_of(json: bytes) -> Citation | None:
 
 
 def citations_of(annotations: bytes) -> tuple[Citation, ...]:
-    """Return the citations of an `annotations` member; empty when it is not an array."""
+    """Return the citations of an `annotations` member; empty if it is not an array."""
     try:
         entries = decode_array(annotations) if annotations.startswith(b"[") else []
     except FAULTS:

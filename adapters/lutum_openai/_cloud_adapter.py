@@ -60,17 +60,17 @@ class OpenAICloudAdapter(OpenAIHttpAdapter):
 
     @abstractmethod
     def _at_bedrock(self, place: BedrockPlace, profile: Profile | None) -> None:
-        """Send requests to `place` on Bedrock, with its `profile` unless the user named one (None)."""
+        """Send requests to `place` on Bedrock. If `profile` is given, it replaces the adapter's."""
 
     @abstractmethod
     def _at_azure(self) -> None:
         """Send requests to Azure. They have an `api-key` header, even if the host name is not Azure's."""
 
     def read_body(self, prepared: Prepared, body: bytes) -> list[Event]:
-        """The events of an answer that came whole, such as one of a batch. Pure.
+        """Return the events of an answer that was received in one piece, such as one of a batch. Pure.
 
         Raises:
-          ProviderError: the body is an error, or no answer of this API.
+          ProviderError: the body is an error, or not an answer of this API.
         """
         return events_of(self.decoder(prepared, Response()), body)
 
@@ -101,10 +101,10 @@ class OpenAICloudAdapter(OpenAIHttpAdapter):
 
         Args:
           model: an id such as `openai.gpt-5.6-luna`; at `runtime` also an inference profile or an ARN.
-          region: or `AWS_REGION`, or `AWS_DEFAULT_REGION`.
+          region: the AWS region. Default: `AWS_REGION`, else `AWS_DEFAULT_REGION`.
           door: `runtime` (bedrock-runtime, which AWS recommends) or `mantle` (bedrock-mantle).
           api_key: a Bedrock API key, sent as a bearer token, or a function that returns one for each request.
-          credentials: `AwsCredentials`, or a function that returns them for each request; they sign it.
+          credentials: `AwsCredentials` that sign each request, or a function that returns them.
           profile: as in the constructor.
           aws_profile: a profile of the AWS configuration.
           base_url: the address of an endpoint in a private network, instead of the public one.

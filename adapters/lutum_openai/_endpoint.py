@@ -23,7 +23,7 @@ class OpenAIEndpoint(Struct, frozen=True):
 
     Attributes:
       base_url: without a slash at its end.
-      host: the host name, with the port if the URL names one.
+      host: the host name, with the port if the URL contains one.
       azure: authenticate with an `api-key` header instead of a bearer token.
       api_version: Azure's version, sent in the query. Azure's `/openai/v1` URLs need no version.
       place: an endpoint of Amazon Bedrock; there the path before the API's path depends on the model.

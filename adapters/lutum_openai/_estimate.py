@@ -16,9 +16,10 @@ ENCRYPTED_PER_TOKEN = 16  # base64 characters of encrypted reasoning, most of wh
 JSON_PER_TOKEN = 6.4  # characters of a schema, because models see it in a shorter form
 PAGE_TOKENS = 3_000  # the text and the image of a page (guides/file-inputs)
 IMAGE_TOKENS = 4_100
-"""guides/images-vision: 1,536 patches at the largest multiplier, 2.46, are 3,779; tiled models take 1,445."""
+"""guides/images-vision: 1,536 patches with the largest multiplier, 2.46, are 3,779 tokens; tiled models take
+1,445."""
 MINI_IMAGE_TOKENS = 48_169
-"""guides/images-vision: gpt-4o-mini counts 2,833 and 5,667 a tile, up to eight."""
+"""guides/images-vision: gpt-4o-mini counts 2,833 tokens, and 5,667 for each tile, up to eight tiles."""
 
 _ENCRYPTED = re.compile(rb'"(?:encrypted_content|data)":"[^"]*"')
 

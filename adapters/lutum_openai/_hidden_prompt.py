@@ -1,8 +1,9 @@
 """Hidden prompts: tokens that are billed for a request but are not in its text. No I/O.
 
 Chat templates and hosts add a system prompt before the messages. For some it is longer if the request has
-tools. Each figure is added to the estimate for the request's text. It comes from recorded exchanges: those of
-its kind with the largest difference that has no other cause.
+tools. Each figure is added to the estimate for the request's text; a negative one corrects an estimate that
+is too high. The figures come from the recorded exchanges of each kind with the largest difference that has no
+other cause.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ _MODELS: Final = [
         # agents-and-tools/tool-use, "Pricing": 264 to 530, billed by Claude's API too; some 70 more since 4.5
         (r"(?:databricks-)?claude-", (30, 640)),
         (r"deepseek-", (0, 270)),
-        (r"gemini-3", (-8, 18)),  # its template is shorter than what a message is estimated at
+        (r"gemini-3", (-8, 18)),  # its template has fewer tokens than the estimate for a message
         (r"gemini-2\.", (-8, -13)),
         (r"sonar", (-6, 0)),
         (r"gemma", (7, 20)),
-        (r"(?:meta-)?llama-?guard", (148, 148)),  # its instructions
+        (r"(?:meta-)?llama-?guard", (148, 148)),  # the model's instructions
         (r"(?:meta-)?llama-?4", (20, 670)),  # Groq's and Hugging Face's templates show tools at length
         (r"(?:meta-)?llama-?3", (26, 300)),
         (r"qwen", (12, 270)),

@@ -1,7 +1,7 @@
 """The Responses API. Only `_adapter` does I/O.
 
 _wire      the JSON's shapes, and tables of item kinds, models and limits
-_encode    a request to bytes
+_encode    a request to bytes; `_items` encodes one item, `_arrange` adapts messages to chat templates
 _decode    bytes to events
 _turn      the committed turn: its wire form, its view, and its replay
 _unanswered  provider calls of the last turn that no raw item answers

@@ -65,7 +65,8 @@ class OpenAIAdapter(OpenAICloudAdapter):
         key is then sent in an `api-key` header.
       api_version: Azure's `api-version`.
       profile: a `Profile`, or the name of a known host (docs/hosts.md). Default: the row of the URL's host.
-        This API uses only its fields `default_output`, `schema` and `tool_name`.
+        This API uses only its fields `default_output`, `schema` and `tool_name`; for self-hosted and unknown
+        servers also `system` and `alternate`.
       organization: `OpenAI-Organization`; for api.openai.com also from `OPENAI_ORG_ID`.
       project: `OpenAI-Project`; for api.openai.com also from `OPENAI_PROJECT_ID`.
       http_client: your `httpx.AsyncClient`.

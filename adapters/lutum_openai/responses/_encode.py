@@ -223,9 +223,9 @@ def prepare(request: TurnRequest, config: ResponsesConfig) -> Prepared:
 
 
 def _template_rules(config: ResponsesConfig, model: str) -> Profile:
-    """Return what the model's chat template takes, at servers that apply it themselves.
+    """Return the rules of the model's chat template, for servers that apply the template themselves.
 
-    Providers with a row and no default port are services, which arrange messages for each model.
+    A host with a row but without a default port is a service, which arranges messages for each model itself.
     """
     row = host_row(config.endpoint.host)
     if row is not None and not row.ports:
@@ -250,7 +250,7 @@ def first_difference(earlier: Prepared, later: Prepared, config: ResponsesConfig
 
 def _compared(prepared: Prepared, config: ResponsesConfig) -> dict[str, list[object]]:
     request = msgspec.structs.replace(prepared.request, ephemerals=())
-    if options_of(request, config).structured == "json_object":  # the instruction is of one request only
+    if options_of(request, config).structured == "json_object":  # the instruction is for one request only
         request = msgspec.structs.replace(request, output=None)
     if request != prepared.request:
         prepared = prepare(request, config)
