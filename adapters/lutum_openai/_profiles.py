@@ -74,8 +74,8 @@ class Profile(Struct, metaclass=ProfileMeta, frozen=True, kw_only=True, repr_omi
       effort: how the portable `.effort()` is sent: by the member `reasoning_effort`; by OpenRouter's object
         `reasoning`; by `thinking` or `enable_thinking`, which are on or off; or not at all.
       cache_tokens: tokens of the shortest prefix that the host caches automatically; None if unknown.
-      affinity: where the key of `affinity=` goes: the name of a member of the body, or `header:` and the name
-        of a header. A host that does not know it ignores a header, so that is the default.
+      affinity: the place of the key of `affinity=` in a request: the name of a member of the body, or
+        `header:` and the name of a header. The default is a header, because a host ignores unknown headers.
       structured: how structured values are requested unless `OpenAIOptions.structured` is set.
 
     Raises:
@@ -125,7 +125,7 @@ class Profile(Struct, metaclass=ProfileMeta, frozen=True, kw_only=True, repr_omi
             raise BadValue("profile.affinity", f"{self.affinity!r} is not a member, nor `header:` and a name")
 
     def affine(self, key: str | None) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:
-        """Return the members of the body and the headers that carry a key."""
+        """Return the members of the body and the headers that contain an affinity key."""
         if key is None:
             return {}, ()
         name = self.affinity.removeprefix("header:")

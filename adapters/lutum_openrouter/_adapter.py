@@ -47,7 +47,7 @@ class OpenRouterAdapter(HttpAdapter):
       default_max_output_tokens: the output bound of turns that set none. Default: 4,096, or 16,384 for a
         model that reasons.
       cache_control: lifetime of cache breakpoints, for Claude. Default: no breakpoints. Only with `chat`.
-      affinity: as of `OpenAIChatAdapter`; sent as `session_id`, which keeps requests at one provider
+      affinity: see `OpenAIChatAdapter`. It is sent as `session_id`, which keeps requests at one provider
         (openrouter.ai/docs, "Prompt caching", Provider sticky routing). None sends no key.
       options: defaults for the options of each turn.
       hooks: choose the model and the options of a turn when it starts.

@@ -1,6 +1,7 @@
-"""Affinity: a key that sends requests with one prefix to the server whose cache holds it. No I/O.
+"""Affinity: a key that routes requests with the same prefix to the server that has cached it. No I/O.
 
-The key is a digest, so it says nothing of what a conversation holds. Where it goes is a matter of the host.
+The key is a digest, so it reveals nothing about the conversation. The host decides in which member or header
+it is sent.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from lutum.abc import TurnRequest
 __all__ = ["LONGEST", "affinity_key", "check_affinity"]
 
 LONGEST: Final = 64
-"""Characters of a key: the shortest of the limits of hosts (OpenAI's `prompt_cache_key`)."""
+"""The largest number of characters of a key. It is the smallest limit of a host (OpenAI's
+`prompt_cache_key`)."""
 
 
 def check_affinity(affinity: object) -> None:
@@ -43,9 +45,9 @@ def affinity_key(affinity: str | None, request: TurnRequest) -> str | None:
     """Return the key of a request; None without affinity.
 
     Args:
-      affinity: `conversation` is a digest of the head and of what follows it first, so that turns and forks
-        of one conversation share a key. `head` is a digest of the system items and the tools, so that all
-        conversations of one program share it. Any other text is the key.
+      affinity: `conversation` gives a digest of the head and the first item after it, so that turns and forks
+        of one conversation share a key. `head` gives a digest of the system items and the tools, so that all
+        conversations of one program share it. Any other text is the key itself.
     """
     if affinity not in ("conversation", "head"):
         return affinity

@@ -46,9 +46,10 @@ class OpenAIChatAdapter(OpenAICloudAdapter):
         model that reasons.
       max_tokens_field: the member that bounds the output; `auto` takes it from the profile.
       cache_control: lifetime of Claude's cache breakpoints, for gateways to Claude. Default: no breakpoints.
-      affinity: sends requests with one prefix to the server whose cache holds it: `conversation` for a key of
-        each conversation, which forks share; `head` for a key of its system items and tools; or your own key.
-        None sends no key. `Profile.affinity` says where it goes, see docs/hosts.md.
+      affinity: a key by which the host routes requests with the same prefix to the server that has cached it.
+        `conversation`: a key for each conversation, shared by its forks; `head`: a key for the same system
+        items and tools; any other text is the key itself. Default: a key is not sent. `Profile.affinity` is
+        the member or header for the key, see docs/hosts.md.
       options: defaults for the options of each turn.
       hooks: choose the model and the options of a turn when it starts.
 

@@ -65,17 +65,18 @@ class OpenAIAdapter(OpenAICloudAdapter):
         key is then sent in an `api-key` header.
       api_version: Azure's `api-version`.
       profile: a `Profile`, or the name of a known host (docs/hosts.md). Default: the row of the URL's host.
-        This API uses only its fields `default_output`, `schema` and `tool_name`; for self-hosted and unknown
-        servers also `system` and `alternate`.
+        This API uses only its fields `default_output`, `schema`, `tool_name` and `affinity`; for self-hosted
+        and unknown servers also `system` and `alternate`.
       organization: `OpenAI-Organization`; for api.openai.com also from `OPENAI_ORG_ID`.
       project: `OpenAI-Project`; for api.openai.com also from `OPENAI_PROJECT_ID`.
       http_client: your `httpx.AsyncClient`.
       replay_scope: the endpoint and account family whose turns are replayed exactly. Default: the URL's host.
       default_max_output_tokens: the output bound of turns that set none. Default: 4,096, or 16,384 for a
         model that reasons.
-      affinity: sends requests with one prefix to the server whose cache holds it: `conversation` for a key of
-        each conversation, which forks share; `head` for a key of its system items and tools; or your own key.
-        None sends no key. It is sent as `prompt_cache_key`; to OpenRouter as `session_id`.
+      affinity: a key by which the host routes requests with the same prefix to the server that has cached it.
+        `conversation`: a key for each conversation, shared by its forks; `head`: a key for the same system
+        items and tools; any other text is the key itself. Default: a key is not sent. The member is
+        `prompt_cache_key`; for OpenRouter `session_id`.
       options: defaults for the options of each turn.
       hooks: choose the model and the options of a turn when it starts.
 
