@@ -263,7 +263,8 @@ class HookSet:
         Methods for slots of other classes are left out.
 
         Raises:
-          BadValue: no method is left, or a method overrides a hook method without `@slot.method`.
+          BadValue: the object has no hook method for this class, or a method overrides a hook method without
+            `@slot.method`.
         """
         hooks = [
             hook for hook in _hooks_of(policy) if self._slots.get(hook.slot.name) is hook.slot.definition

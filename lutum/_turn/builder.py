@@ -337,7 +337,10 @@ class TextTurn(Turn[R]):
     __slots__ = ()
 
     def tools(self, toolset: Toolset[I]) -> TextTurn[Finished[R] | NeedsTools[I]]:
-        """Offer tools. The outcome is `NeedsTools` exactly when the turn holds a call or an issue.
+        """Offer tools to the model.
+
+        The outcome is `NeedsTools` if the answer contains a tool call, even one that cannot be run. Otherwise
+        it is `Finished`.
 
         Raises:
           UsageError: the turn has tools already.
@@ -352,7 +355,10 @@ class StructuredTurn(Turn[S], Generic[T, S]):
     __slots__ = ()
 
     def tools(self, toolset: Toolset[I]) -> StructuredTurn[T, Finished[S] | NeedsTools[I]]:
-        """Offer tools. The outcome is `NeedsTools` exactly when the turn holds a call or an issue.
+        """Offer tools to the model.
+
+        The outcome is `NeedsTools` if the answer contains a tool call, even one that cannot be run. Otherwise
+        it is `Finished`.
 
         Raises:
           UsageError: the turn has tools already.

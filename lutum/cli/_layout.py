@@ -19,8 +19,8 @@ def cell_width(width: int, columns: int) -> int:
 def side_by_side(columns: Sequence[Sequence[str]], cell: int) -> list[str]:
     """Return terminal rows that show columns of lines next to each other.
 
-    Cursor movements place each line, not spaces. Columns therefore stay straight even if the terminal draws a
-    character with another width than the one that we computed.
+    A cursor movement, not spaces, puts each line in its column. Columns therefore stay straight even if the
+    terminal draws a character with another width than the one that we computed.
     """
     rows = list[str]()
     for number in range(max(map(len, columns))):

@@ -141,7 +141,7 @@ def _exceptions() -> Any:
 
 @asynccontextmanager
 async def open_server(address: Address, *, timeout: float) -> AsyncGenerator[RedisServer]:
-    """Open a client. Its first connection is made by its first call.
+    """Open a client. It connects at its first call.
 
     Raises:
       LedgerError: nothing listens there.

@@ -332,10 +332,10 @@ class MemoryLedger(MemoryScope):
     Args:
       limits: the limits of the whole ledger. Every reservation draws on them.
       on_exhausted: whether a reservation that does not fit is refused or waits in the queue.
-      clock: seconds since the epoch, for periods.
+      clock: returns the seconds since the epoch, for periods.
 
     Raises:
-      BadValue: two limits have one name, or `on_exhausted` is not possible.
+      BadValue: two limits have the same name, or `on_exhausted` is invalid.
     """
 
     def __init__(

@@ -295,4 +295,4 @@ class Refuse(msgspec.Struct, frozen=True):
 
 Answer: TypeAlias = Reply | Status | Refuse
 Script: TypeAlias = Answer | Callable[[WireRequest], Answer]
-"""An answer, or a function of the request that returns it."""
+"""An answer, or a function that returns the answer to a request."""
