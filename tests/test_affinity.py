@@ -133,7 +133,7 @@ def test_a_profile_names_another_place() -> None:
 
 @pytest.mark.parametrize("affinity", ["", " ", "a b", "é", "a\n", "x" * 65, 3, b"x", True], ids=repr)
 @pytest.mark.parametrize("make", [chat, responses, routed_chat, routed_responses])
-def test_bad_input(make: Callable[..., Adapter], affinity: Any) -> None:
+def test_affinity_bad_input(make: Callable[..., Adapter], affinity: Any) -> None:
     """A key that is no header value, or too long, is refused by name."""
     with pytest.raises(lutum.BadValue, match="affinity"):
         make("https://gateway.example/v1", affinity=affinity)

@@ -113,7 +113,7 @@ def test_attachments(
     assert len(server.requests) == 2
 
 
-def test_options(
+def test_cli_ask_options(
     server: WireServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """General and provider options go out; unknown ones are refused with the known ones."""
@@ -201,7 +201,7 @@ number = 3
 """
 
 
-def test_tools(
+def test_cli_ask_tools(
     server: WireServer,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -299,7 +299,7 @@ def test_a_busy_provider_is_asked_again(
     assert len(server.requests) == 3
 
 
-def test_hostile_text(
+def test_cli_ask_hostile_text(
     server: WireServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.add(Reply("a\x1b]52;c;eA==\x07b"), Reply("a\x1b[31mb"))
@@ -338,7 +338,7 @@ def test_the_usual_model(monkeypatch: pytest.MonkeyPatch, server: WireServer) ->
         ("$2", None, "2"),
     ],
 )
-def test_amounts(limit: str, tokens: int | None, cost: str | None) -> None:
+def test_cli_ask_amounts(limit: str, tokens: int | None, cost: str | None) -> None:
     budget, pricing = _spending.local_budget(limit)
     left = budget.remaining
     assert left.total_tokens == tokens or tokens is None

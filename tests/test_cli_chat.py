@@ -108,7 +108,7 @@ def words(path: Path, branch: str) -> list[str]:
     return [item.text for item in transcript if isinstance(item, lutum.Message | lutum.CommittedTurn)]
 
 
-def test_a_conversation(tmp_path: Path) -> None:
+def test_a_conversation_in_cli_chat(tmp_path: Path) -> None:
     """Streaming, Ctrl-C in mid-stream, branch, switch, undo, save, quit; then all of it is there again."""
     path, saved = tmp_path / "s.jsonl", tmp_path / "saved.jsonl"
     with chat(tmp_path, "--session", "s.jsonl", "--system", "Be brief.") as person:
@@ -249,7 +249,7 @@ def test_a_turn_that_fails() -> None:
     assert "main: 0 items" in done.stdout
 
 
-def test_what_keeps_it_from_starting(
+def test_what_keeps_it_from_starting_in_cli_chat(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No key, a file that is none, another system prompt: three lines, before a prompt is shown."""

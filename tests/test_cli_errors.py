@@ -258,7 +258,7 @@ async def text_of(title: str) -> str:
     raise AssertionError(f"{title}: no error was raised")
 
 
-async def test_golden(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cli_errors_golden(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each says what happened, whose fault it is and what to do, in these words."""
     for name in [name for name in os.environ if name.startswith("ANTHROPIC_")]:
         monkeypatch.delenv(name)

@@ -114,7 +114,7 @@ def test_read_as_a_transcript(tmp_path: Path) -> None:
         lutum.Transcript.load(written(tmp_path / "s.jsonl"))
 
 
-def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_in_cli_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What could not be written whole is taken out again, and does not spoil what is stored next."""
     path = tmp_path / "s.jsonl"
     one = lutum.ModelInput().user("One.").transcript

@@ -124,7 +124,9 @@ def test_smoke(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
             clean(capsys, 0)
 
 
-def test_trace(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_cli_hostile_trace(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """`lutum trace`: the names and errors of spans."""
     path = tmp_path / "t.jsonl"
 

@@ -92,7 +92,7 @@ def test_at_a_url(provider: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert KEY.encode() not in data
 
 
-def test_completions(capsys: pytest.CaptureFixture[str]) -> None:
+def test_cli_smoke_completions(capsys: pytest.CaptureFixture[str]) -> None:
     """Where there is no conversation, words, leaving and usage work, and the rest is lacking."""
     with serving() as server:
         code, report = smoke(server, capsys, provider="openai-completions")
@@ -212,7 +212,7 @@ def test_nothing_else_is_tried(answer: Answer, said: str, capsys: pytest.Capture
     assert code == 1
 
 
-def test_no_key(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_key_in_cli_smoke(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a key nothing is sent: three lines."""
     monkeypatch.delenv("ANTHROPIC_API_KEY")
     assert main(["smoke", "--provider", "claude"]) == 1

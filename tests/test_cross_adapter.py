@@ -276,7 +276,7 @@ def own(transcript: lutum.Transcript, prepared: Prepared, adapter: Adapter) -> l
 
 
 @pytest.mark.parametrize(("start", "other"), PAIRS, ids=[f"{a} to {b}" for a, b in PAIRS])
-async def test_there_and_back(start: str, other: str) -> None:
+async def test_cross_adapter_there_and_back(start: str, other: str) -> None:
     """Whatever an adapter said goes on at any other; back home its own turns are still exact, and so are the
     other's over there. Both servers check every request."""
     world, before, after = await wander(PLACES[start], PLACES[other])

@@ -338,7 +338,7 @@ def test_help_is_light() -> None:
         ({"ANTHROPIC_API_KEY": KEY}, ["--model", " "], "lutum demo: BadValue: model: is blank\n"),
     ],
 )
-def test_what_keeps_it_from_starting(
+def test_what_keeps_it_from_starting_in_demo(
     variables: dict[str, str],
     args: list[str],
     says: str | None,

@@ -170,7 +170,7 @@ def misses() -> list[Row]:
     return [row for row in rows()[0] if row.bounded and row.ratio < 1]
 
 
-def test_what_can_be_said_of_how_many() -> None:
+def test_what_can_be_said_of_how_many_in_estimates() -> None:
     """Nine in ten of the recorded requests can be built again, and six in seven of those are bounded."""
     found, left = rows()
     assert set(left) <= {"no bill", "the recording was shortened", "not recorded"}
@@ -178,7 +178,7 @@ def test_what_can_be_said_of_how_many() -> None:
     assert sum(row.bounded for row in found) / len(found) >= 0.85
 
 
-def test_the_share_that_is_covered() -> None:
+def test_the_share_that_is_covered_in_estimates() -> None:
     """Of bounded requests 95 in 100 are billed no more input than was estimated, with tools 99."""
     bounded = [row for row in rows()[0] if row.bounded]
     for tools, least in ((False, 0.95), (True, 0.99)):
@@ -186,7 +186,7 @@ def test_the_share_that_is_covered() -> None:
         assert sum(row.ratio >= 1 for row in chosen) / len(chosen) >= least
 
 
-def test_each_miss_has_a_cause() -> None:
+def test_each_miss_has_a_cause_in_estimates() -> None:
     """No request is billed more than its estimate for a reason that nobody has looked at."""
     assert [(row.id, row.ratio) for row in misses() if cause(row) == UNLISTED] == []
     unused = [name for name in MISSES if not any(row.id.startswith(name) for row in misses())]
@@ -202,7 +202,7 @@ def test_a_miss_is_small() -> None:
 @pytest.mark.parametrize(
     ("media", "median", "most"), [(False, 1.6, 3.0), (True, 1.6, 3.0)], ids=["text", "media"]
 )
-def test_an_estimate_does_not_starve(media: bool, median: float, most: float) -> None:
+def test_an_estimate_does_not_starve_in_estimates(media: bool, median: float, most: float) -> None:
     """The median of estimate over bill, and of 95 in 100: an estimate far above the bill holds up others."""
     ratios = sorted(row.ratio for row in rows()[0] if row.bounded and row.media == media)
     assert ratios[len(ratios) // 2] <= median

@@ -193,7 +193,7 @@ def high(ratios: list[float]) -> float:
 
 
 @pytest.mark.parametrize(("adapter", "least"), [("chat", 430), ("responses", 190)])
-def test_what_can_be_said_of_how_many(adapter: str, least: int) -> None:
+def test_what_can_be_said_of_how_many_in_estimates_openai(adapter: str, least: int) -> None:
     """Most recorded requests with a bill can be built again, and nearly all of those are bounded; of the
     others it is known why."""
     found, left = rows(adapter)
@@ -205,13 +205,13 @@ def test_what_can_be_said_of_how_many(adapter: str, least: int) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("adapter", "least"), [("chat", 0.93), ("responses", 0.92)])
-def test_the_share_that_is_covered(adapter: str, least: float, kind: str) -> None:
+def test_the_share_that_is_covered_in_estimates_openai(adapter: str, least: float, kind: str) -> None:
     """Of bounded requests so many are billed no more input than was estimated."""
     assert 1 - len(misses(adapter, kind)) / len(bounded(adapter, kind)) >= least
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
-def test_each_miss_has_a_cause(adapter: str) -> None:
+def test_each_miss_has_a_cause_in_estimates_openai(adapter: str) -> None:
     """No request is billed more than its estimate for a reason that nobody has looked at."""
     found = misses(adapter)
     assert [(row.id, round(row.ratio, 2)) for row in found if cause(adapter, row) == UNLISTED] == []
@@ -220,7 +220,7 @@ def test_each_miss_has_a_cause(adapter: str) -> None:
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
-def test_an_estimate_does_not_starve(adapter: str) -> None:
+def test_an_estimate_does_not_starve_in_estimates_openai(adapter: str) -> None:
     """The median of estimate over bill, and of 95 in 100: an estimate far above the bill holds up others."""
     ratios = sorted(row.ratio for row in bounded(adapter) if not row.media)
     assert ratios[len(ratios) // 2] <= 1.55

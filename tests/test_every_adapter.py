@@ -178,7 +178,7 @@ NO_VALUE = {
 @pytest.mark.slow
 @EVERY
 @pytest.mark.parametrize("text", NO_VALUE.values(), ids=NO_VALUE)
-async def test_what_is_no_value(make: Make, text: str) -> None:
+async def test_what_is_no_value_in_every_adapter(make: Make, text: str) -> None:
     """One typed error with the text as it came, whatever was looked at on the way; it is charged."""
     pieces = [text[at : at + 50] for at in range(0, len(text), 50)]
     llm = lutum.Lutum(make(WireServer([Reply(Say(*pieces))])))

@@ -690,7 +690,7 @@ def check_charge(house: House) -> None:
 
 @BODIES
 @pytest.mark.parametrize("slow", [False, True])
-async def test_a_cancel_at_every_await(body: Body, slow: bool) -> None:
+async def test_a_cancel_at_every_await_in_exits(body: Body, slow: bool) -> None:
     """Cancelled from outside at the k-th await, for every k of a turn, nothing is ever left."""
     for k in range(1, 1000):
         with House(FakeAdapter(WHOLE, checkpoints=slow, opening=["sent"])) as house:

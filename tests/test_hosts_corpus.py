@@ -69,7 +69,7 @@ def turns(kind: corpus.Name) -> list[tuple[dict[str, Any], list[lutum.Event], lu
 
 
 @KINDS
-def test_every_stream_completes(kind: corpus.Name) -> None:
+def test_every_stream_completes_in_hosts_corpus(kind: corpus.Name) -> None:
     """All but the listed ones, each with events that agree with its turn."""
     found = turns(kind)
     assert len(found) >= COMPLETE[kind]
@@ -95,7 +95,7 @@ def test_those_that_do_not_complete(kind: corpus.Name) -> None:
             assert not any(isinstance(event, lutum.Completed) for event in events), record["id"]
 
 
-def test_agrees_with_the_sdk() -> None:
+def test_hosts_corpus_agrees_with_the_sdk() -> None:
     """Claude's content is what the vendor's SDK makes of the stream."""
     for record, _, done in turns("claude_messages"):
         if record.get("final") is None or not done.turn.exact:
@@ -104,7 +104,7 @@ def test_agrees_with_the_sdk() -> None:
 
 
 @KINDS
-def test_whole_bodies(kind: corpus.Name) -> None:
+def test_hosts_corpus_whole_bodies(kind: corpus.Name) -> None:
     """A body that did not stream is read as well, and makes a turn that says what the body says."""
     seen = 0
     for record in corpus.load(kind, "hosts"):
@@ -122,7 +122,7 @@ def test_whole_bodies(kind: corpus.Name) -> None:
 
 
 @KINDS
-def test_errors_are_classed(kind: corpus.Name) -> None:
+def test_hosts_corpus_errors_are_classed(kind: corpus.Name) -> None:
     """Every recorded error status has a kind and the provider's words."""
     from lutum.dialect.errors import http_error
     from lutum_claude import _errors
@@ -140,7 +140,7 @@ def test_errors_are_classed(kind: corpus.Name) -> None:
 
 
 @KINDS
-def test_usage(kind: corpus.Name) -> None:
+def test_hosts_corpus_usage(kind: corpus.Name) -> None:
     """A stream with a usage report is `exact`, and no turn with content is free."""
     for record, _, done in turns(kind):
         usage = done.usage
@@ -153,7 +153,7 @@ def test_usage(kind: corpus.Name) -> None:
 
 @pytest.mark.slow
 @KINDS
-def test_cut_at_every_event(kind: corpus.Name) -> None:
+def test_hosts_corpus_cut_at_every_event(kind: corpus.Name) -> None:
     """A stream that is cut between two events gives no turn, or the whole one."""
     for record, _, done in turns(kind):
         blocks = blocks_of(record)
@@ -170,7 +170,7 @@ def test_cut_at_every_event(kind: corpus.Name) -> None:
 
 
 @KINDS
-def test_splits(kind: corpus.Name) -> None:
+def test_hosts_corpus_splits(kind: corpus.Name) -> None:
     """Whole and split at random places, every stream gives the same events."""
     chance = random.Random(7)
     for record, events, _ in turns(kind):
@@ -185,7 +185,7 @@ def test_splits(kind: corpus.Name) -> None:
 
 
 @KINDS
-def test_replay(kind: corpus.Name) -> None:
+def test_hosts_corpus_replay(kind: corpus.Name) -> None:
     """A turn that is exact is stored, loaded and sent again in its exact form."""
     for record, _, done in turns(kind):
         turn = done.turn

@@ -48,7 +48,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_no_link_is_dead(page: Path) -> None:
+def test_no_link_is_dead_in_links(page: Path) -> None:
     """Each relative link names a file that is there, and a heading that the file has."""
     dead = []
     for link in links(page):

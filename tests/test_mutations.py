@@ -152,7 +152,7 @@ SILENT = [
 
 @KINDS
 @pytest.mark.parametrize("silent", SILENT, ids=[block.decode().split("\n")[0] for block in SILENT])
-def test_what_says_nothing_new(kind: corpus.Name, silent: bytes) -> None:
+def test_what_says_nothing_new_in_mutations(kind: corpus.Name, silent: bytes) -> None:
     """Unknown events, comments and empty data change no turn, wherever they stand."""
     chance = random.Random(12)
     for record, blocks, turn in whole(kind, 2):
@@ -183,7 +183,7 @@ def test_members_that_nobody_knows(kind: corpus.Name) -> None:
         assert (found.items, found.exact) == (turn.items, turn.exact), record["id"]
 
 
-def test_usage_in_every_chunk() -> None:
+def test_mutations_usage_in_every_chunk() -> None:
     """Chat servers that count as they go: the last count is the bill, and each before it a lower bound."""
     for record, blocks, turn in whole("openai_chat", 5):
         told, n = list[bytes](), 0

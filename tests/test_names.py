@@ -1,4 +1,4 @@
-"""Names of classes: each occurs once in the library, so that a search for one ends in one place."""
+"""Names of classes and of tests: each occurs once, so that a search for one ends in one place."""
 
 import ast
 from collections import defaultdict
@@ -22,3 +22,13 @@ def test_a_class_name_occurs_once() -> None:
     names = class_names(("lutum", "adapters"))
     assert len(names) > 400
     assert {name: paths for name, paths in names.items() if len(paths) > 1} == {}
+
+
+def test_a_test_name_occurs_once() -> None:
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+                found[node.name].append(str(path.relative_to(ROOT)))
+    assert len(found) > 2000
+    assert {name: paths for name, paths in found.items() if len(paths) > 1} == {}

@@ -99,7 +99,7 @@ async def test_a_tool_round_goes_back_as_it_came() -> None:
     assert llm.budget.reserved.total_tokens == 0
 
 
-async def test_a_structured_value() -> None:
+async def test_a_structured_value_in_own_adapter() -> None:
     there = server.ReedServer(server.text('{"name":"Nile",', '"km":6650}'))
     result = await lutum.Lutum(reed(there.client())).structured_turn(River, "Which?").collect()
     assert result.value == River("Nile", 6650)

@@ -174,7 +174,7 @@ def test_a_requested_rate_is_reserved() -> None:
 
 
 @pytest.mark.parametrize("amount", [Decimal("0.1"), "0.1", 0.1], ids=["decimal", "text", "float"])
-def test_amounts(amount: Any) -> None:
+def test_pricing_amounts(amount: Any) -> None:
     """A float is read by its repr."""
     assert Pricing({"m": Price(input=amount, output=0)}).cost("m", Usage(10**7)) == 1
 

@@ -140,7 +140,7 @@ async def test_nobody_is_asked_about_what_is_known() -> None:
     [None, RuntimeError("gone"), lutum.NetworkError("gone"), lutum.UsageError("gone"), TimeoutError()],
     ids=repr,
 )
-async def test_a_recovery_that_fails(
+async def test_a_recovery_that_fails_in_recovery(
     answer: Usage | BaseException | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It never replaces the turn's own error, and what is known anyway is settled."""
@@ -290,7 +290,7 @@ def sampled() -> list[dict[str, Any]]:
 @pytest.mark.slow
 @VIRTUAL
 @pytest.mark.corpus
-async def test_recorded_streams_cut_at_each_event() -> None:
+async def test_recovery_recorded_streams_cut_at_each_event() -> None:
     """Settled is at least what was reported and counted, never more than the whole run was billed, and
     labelled by where it comes from."""
     cuts, overcounted = 0, set[str]()

@@ -176,7 +176,7 @@ class Broken(httpx.AsyncBaseTransport):
     ],
     ids=["refused", "failed", "garbage", "no connection", "nothing"],
 )
-async def test_a_recovery_that_fails(
+async def test_a_recovery_that_fails_in_recovery_openrouter(
     answer: httpx.Response | Exception | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It never replaces the turn's own error; what was reported and counted is settled, within the bound."""
@@ -251,7 +251,7 @@ def told(frames: list[bytes]) -> bool:
 @pytest.mark.slow
 @VIRTUAL
 @pytest.mark.corpus
-async def test_recorded_streams_cut_at_each_event() -> None:
+async def test_recovery_openrouter_recorded_streams_cut_at_each_event() -> None:
     """Behind each event of each stream: the number that is recovered is the full run's."""
     cuts, recovered = 0, 0
     for name, generation, frames, bill in sampled():

@@ -181,7 +181,7 @@ def check_growth(adapter: ClaudeAdapter, requests: list[TurnRequest]) -> None:
 @pytest.mark.parametrize("model", MODELS)
 @settings(max_examples=25)
 @given(moves=st.lists(st.sampled_from(MOVES), min_size=6, max_size=24))
-async def test_requests_only_grow_or_say_why(model: str, moves: list[str]) -> None:
+async def test_replay_laws_requests_only_grow_or_say_why(model: str, moves: list[str]) -> None:
     """Every committed request is a prefix of the next, or its turn says why not; none is refused."""
     server = provider(model)
     with claude(model, server) as adapter:
@@ -292,7 +292,7 @@ def test_an_exact_turn_goes_out_as_it_came(data: st.DataObject) -> None:
 
 @pytest.mark.slow
 @given(data=st.data())
-def test_any_transcript_can_be_sent_and_is_the_same_after_loading(data: st.DataObject) -> None:
+def test_any_transcript_can_be_sent_and_is_the_same_after_loading_in_replay_laws(data: st.DataObject) -> None:
     """Mixed turns of several adapters, media, late system items: saved and loaded, the same request."""
     with claude("claude-opus-5-5", WireServer()) as adapter:
         transcript = data.draw(strategies.transcripts(adapter))

@@ -347,7 +347,7 @@ async def test_an_empty_first_delta_is_an_answer() -> None:
 )
 @VIRTUAL
 @pytest.mark.parametrize("status", [429, 503, 529])
-async def test_retry_after(headers: dict[str, str], pause: float, status: int) -> None:
+async def test_retry_retry_after(headers: dict[str, str], pause: float, status: int) -> None:
     """It counts in both its forms, a date from the server's own clock; what cannot be read does not."""
     house = House(Status(status, headers=headers), WHOLE, retry=POLICY)
     start = anyio.current_time()

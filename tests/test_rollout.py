@@ -105,7 +105,7 @@ def test_an_odd_piece_costs_its_list_and_no_answer(odd: dict[str, Any]) -> None:
         assert tokens == Tokens((11,), (-0.5,), ("Hi",), prompt=(1,))
 
 
-def test_completions() -> None:
+def test_rollout_completions() -> None:
     """Lists of equal lengths, and the ids of vLLM in the choice."""
     listed = {
         "tokens": ["a", "b"],
@@ -323,7 +323,7 @@ def test_no_turns_are_no_rows() -> None:
         ("reward", {"reward": math.nan}),
     ],
 )
-def test_bad_input(field: str, given: Any) -> None:
+def test_rollout_bad_input(field: str, given: Any) -> None:
     """The error names the argument."""
     with pytest.raises(lutum.BadValue, match=field):
         rows(**({"transcript": Transcript()} | given))

@@ -186,7 +186,7 @@ async def test_a_broken_call_quotes_little() -> None:
     assert answer.text.count("x") == 200
 
 
-async def test_two_calls_with_one_id() -> None:
+async def test_rounds_two_calls_with_one_id() -> None:
     """No result could tell them apart, so the round cannot be committed, and the session stays."""
     session, round = await round_of(ADD, ToolCallReady("1", "find", "{}"))
     before = session.transcript

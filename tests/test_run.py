@@ -83,7 +83,7 @@ def test_a_coroutine_is_not_a_function() -> None:
         run(double(1))
 
 
-def test_unknown_backend() -> None:
+def test_run_unknown_backend() -> None:
     """A backend that is none names the argument."""
     with pytest.raises(lutum.BadValue) as info:
         run(double, 1, backend="curio")

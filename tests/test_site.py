@@ -58,7 +58,7 @@ def target(file: Path, link: str) -> Path:
     return place / "index.html" if place.is_dir() else place
 
 
-def test_no_link_is_dead() -> None:
+def test_no_link_is_dead_in_site() -> None:
     """Every link between pages names a page that was built, and an anchor that it has."""
     dead = list[str]()
     pages = [file for file in SITE.rglob("*.html") if file.name != "404.html"]

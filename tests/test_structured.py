@@ -137,7 +137,7 @@ async def test_round_trip_at_any_split(typed: Typed, data: st.DataObject) -> Non
 
 
 @every_way
-async def test_a_value(way: Way) -> None:
+async def test_a_value_in_structured(way: Way) -> None:
     """Deltas, then the decoded value once, then the end; null where there is a default is the default."""
     nulls = '{"name":"Nile","km":null,"banks":null}'
     server = WireServer([Reply(*way.says(*cut(NILE, range(0, 40, 7)))), Reply(*way.says(nulls))])
@@ -266,7 +266,7 @@ WRONG = [
         if way.name != "claude-tool" or len(wrong[0]) < 10_000
     ],
 )
-async def test_what_is_no_value(way: Way, text: str, path: str, reason: str) -> None:
+async def test_what_is_no_value_in_structured(way: Way, text: str, path: str, reason: str) -> None:
     """Wrong types, prose, fences, two values, double keys, NaN, deep nesting: `OutputInvalid`, and where."""
     server = WireServer([Reply(*way.says(*cut(text, [5, 11, len(text) - 2])))])
     with way.llm(server, budget=lutum.Budget(tokens=200_000)) as llm:

@@ -73,7 +73,7 @@ def test_asyncio_run_takes_it_too() -> None:
     assert anyio.run(main, backend="asyncio", backend_options=options) == pytest.approx(DAY)
 
 
-def test_unknown_backend() -> None:
+def test_virtual_time_unknown_backend() -> None:
     """A backend that is neither is named."""
     with pytest.raises(ValueError, match="curio"):
         virtual_time("curio")

@@ -137,7 +137,7 @@ def talk(**more: Any) -> dict[str, Any]:
 
 @FACE
 @EACH
-async def test_a_session(make: Make, face: str) -> None:
+async def test_a_session_in_wire_openai(make: Make, face: str) -> None:
     """Text, thinking, two tool rounds and what follows: accepted, exactly replayed, each request growing."""
     server = WireServer(
         [
@@ -203,7 +203,7 @@ async def test_a_turn_that_says_little(make: Make, script: Reply) -> None:
 
 @EACH
 @pytest.mark.parametrize("arguments", ['{"city": ', "[1]", "null", ""])
-async def test_arguments_that_are_no_object(make: Make, arguments: str) -> None:
+async def test_wire_openai_arguments_that_are_no_object(make: Make, arguments: str) -> None:
     """A call with such arguments goes back as the string that came, with its result, and is accepted."""
     server = WireServer([Reply(Think("hm"), Call("weather", arguments)), Reply("ok")])
     async with connected(make, "memory", server) as llm:
@@ -236,7 +236,7 @@ async def test_however_it_is_cut_into_chunks(make: Make, chunking: Chunking) -> 
 
 @pytest.mark.parametrize("first", ADAPTERS)
 @pytest.mark.parametrize("second", [*ADAPTERS, "claude"])
-async def test_there_and_back(first: str, second: str) -> None:
+async def test_wire_openai_there_and_back(first: str, second: str) -> None:
     """A session goes on with another adapter and comes back: accepted everywhere, the first's turns exact."""
     foreign = None if "responses" in second else f"call_{'x' * 60}"  # longer than Responses take
     server = WireServer(
@@ -422,7 +422,7 @@ STATUSES = [
 
 @EACH
 @pytest.mark.parametrize(("status", "kind"), STATUSES)
-async def test_an_error_status(make: Make, status: int, kind: str) -> None:
+async def test_an_error_status_in_wire_openai(make: Make, status: int, kind: str) -> None:
     """An error status is a provider error with its message and request id, and costs nothing."""
     server = WireServer([Status(status, message="boom", headers={"retry-after": "7"})])
     async with connected(make, "memory", server) as llm:
@@ -736,7 +736,7 @@ async def test_a_chat_at_openrouter_and_azure() -> None:
     assert (await post(server, path, body)).status_code == 404
 
 
-async def test_completions() -> None:
+async def test_wire_openai_completions() -> None:
     """A prompt is continued with what a reply says; it says nothing but text."""
     server = WireServer(default=Reply("and so on"))
     body = {"model": "m", "prompt": "begin"}

@@ -214,7 +214,7 @@ async def test_number_lexemes() -> None:
     assert b'"input":{"x": 1e2}' in whole
 
 
-async def test_usage() -> None:
+async def test_wire_server_usage() -> None:
     """Usage is the same on every run, counts no fewer tokens than deltas, and can be said."""
     server = WireServer([Reply("one two three")] * 2 + [Reply("a", usage={"output_tokens": 77})])
     async with client_of(server, "memory") as client:
@@ -401,7 +401,7 @@ async def test_status(face: str) -> None:
 
 
 @pytest.mark.parametrize("face", FACES)
-async def test_error_event(face: str) -> None:
+async def test_wire_server_error_event(face: str) -> None:
     """An error event ends the stream where it stands; not streamed, it is the status of its type."""
     reply = Reply(Say("a", ErrorEvent("overloaded_error"), "b"))
     server = WireServer([reply, reply])
@@ -467,7 +467,7 @@ async def test_cut_body_that_is_not_streamed(face: str) -> None:
         (Garbage(b"\x00\xff nothing\r\n\r\n"), httpx.RemoteProtocolError),
     ],
 )
-async def test_no_head(face: str, step: Any, error: type[Exception]) -> None:
+async def test_no_head_in_wire_server(face: str, step: Any, error: type[Exception]) -> None:
     """The connection can end, or be garbage, before there is a response."""
     server = WireServer([Reply("a", BeforeHead(step))])
     async with client_of(server, face) as client:
@@ -653,7 +653,7 @@ async def test_client_timeouts_in_memory() -> None:
     assert errors == [httpx.ConnectTimeout, httpx.ReadTimeout, httpx.ReadTimeout]
 
 
-async def test_trace() -> None:
+async def test_wire_server_trace() -> None:
     """The phases of a request are told as httpcore tells them."""
     names: list[str] = []
 

@@ -181,7 +181,7 @@ BAD_INPUT: list[tuple[str, Callable[[lutum.Lutum], lutum.TextTurn]]] = [
 
 
 @pytest.mark.parametrize(("field", "build"), BAD_INPUT, ids=range(len(BAD_INPUT)))
-async def test_bad_input(field: str, build: Callable[[lutum.Lutum], lutum.TextTurn]) -> None:
+async def test_wire_turns_bad_input(field: str, build: Callable[[lutum.Lutum], lutum.TextTurn]) -> None:
     """Bad input is refused by the name of its field, before money is reserved or a byte is sent."""
     server = WireServer([Reply("no")])
     async with in_memory(server) as adapter:

@@ -44,7 +44,7 @@ async def carried_out(adapter: ClaudeAdapter, prepared: Prepared) -> list[lutum.
     return out
 
 
-async def test_a_turn() -> None:
+async def test_a_turn_in_claude() -> None:
     """What was prepared is what the server gets, with the key, and its answer is a whole turn."""
     async with connected(Reply(Think("hm"), Say("Hel", "lo"))) as (adapter, server):
         prepared = adapter.prepare(TurnRequest(transcript=HI.transcript))
@@ -58,7 +58,7 @@ async def test_a_turn() -> None:
     assert done.turn.prefix == HI.transcript.digest
 
 
-async def test_a_conversation() -> None:
+async def test_a_conversation_in_claude() -> None:
     """Signed turns with calls, late system items and one-turn instructions go on being taken."""
     scripts = [Reply(Think("a"), Call("look", {"n": 1})), Reply(Think(""), "b"), Reply(Think("c"), "d")]
     async with connected(*scripts, model=BOUND) as (adapter, server):
@@ -143,7 +143,7 @@ async def test_counting_fails() -> None:
     assert caught.value.kind == "authentication"
 
 
-async def test_a_session() -> None:
+async def test_a_session_in_claude() -> None:
     """The whole library over the adapter: a thinking model, tools of the head, and a fork that grew."""
     async with connected(Reply(Think("a"), "One."), Reply(Think("b"), "Two."), model=BOUND) as (
         adapter,
@@ -164,7 +164,7 @@ async def test_a_session() -> None:
     assert first.json["max_tokens"] == 300
 
 
-async def test_conformance() -> None:
+async def test_claude_conformance() -> None:
     """The conformance kit finds nothing."""
     stream = b"".join(
         b"event: %b\ndata: %b\n\n" % (event["type"].encode(), msgspec.json.encode(event))

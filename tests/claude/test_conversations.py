@@ -192,7 +192,7 @@ def run(
 
 @pytest.mark.parametrize("model", [BOUND, PLAIN, "claude-opus-5"])
 @given(plan=steps)
-def test_every_request_stands(model: str, plan: list[Any]) -> None:
+def test_every_request_stands_in_claude(model: str, plan: list[Any]) -> None:
     """Whatever is pushed, offered and shown for one turn: the API takes every request, and every signed
     block that is sent stands."""
     conversation = Conversation(model)
@@ -203,7 +203,7 @@ def test_every_request_stands(model: str, plan: list[Any]) -> None:
 
 @pytest.mark.parametrize("model", [BOUND, PLAIN])
 @given(plan=steps)
-def test_requests_only_grow(model: str, plan: list[Any]) -> None:
+def test_claude_requests_only_grow(model: str, plan: list[Any]) -> None:
     """Each committed request is a prefix of the next: same head, same blocks in their roles, then more."""
     conversation = Conversation(model)
     sent = run(conversation, plan, tools=model == BOUND)

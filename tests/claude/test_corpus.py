@@ -70,7 +70,7 @@ def bare(value: Any) -> Any:
     return [bare(inner) for inner in value] if isinstance(value, list) else value
 
 
-def test_agrees_with_the_sdk() -> None:
+def test_claude_agrees_with_the_sdk() -> None:
     """Content, stop reason, model, ids and usage of every stream are those of its `final`."""
     for record in streams():
         if record["id"] in DISAGREE:
@@ -80,7 +80,7 @@ def test_agrees_with_the_sdk() -> None:
         assert bare(wire) == bare(final), record["id"]
 
 
-def test_events_agree_with_the_turn() -> None:
+def test_claude_events_agree_with_the_turn() -> None:
     """Text, reasoning and calls as they were streamed are those of the committed turn."""
     for record in streams():
         events = events_of(record)
@@ -104,7 +104,7 @@ def billed(usage: dict[str, Any]) -> dict[str, Any]:
     return {name: sum(step.get(name) or 0 for step in steps) for name in names}
 
 
-def test_usage_is_final() -> None:
+def test_claude_usage_is_final() -> None:
     """The last usage agrees with the SDK's, cache reads and writes counted as input."""
     for record in streams():
         if record["id"] in DISAGREE:
@@ -119,13 +119,13 @@ def test_usage_is_final() -> None:
         assert (done.usage.cache_read_tokens, done.usage.cache_write_tokens) == (read, written)
 
 
-def test_exactness() -> None:
+def test_claude_exactness() -> None:
     """Every recorded turn is exact but the one whose arguments were cut."""
     inexact = {record["id"] for record in streams() if not turn_of(record).exact}
     assert inexact == corpus.named(["anthropic-sdk-python/streaming/incomplete_partial_json_response.txt#0"])
 
 
-def test_cut_at_every_event() -> None:
+def test_claude_cut_at_every_event() -> None:
     """A stream that is cut between two events never completes."""
     for record in streams():
         pieces = record["sse"].encode().split(b"\n\n")
@@ -138,7 +138,7 @@ def test_cut_at_every_event() -> None:
         assert not any(isinstance(event, lutum.Completed) for event in out), record["id"]
 
 
-def test_cut_at_every_byte() -> None:
+def test_claude_cut_at_every_byte() -> None:
     """A stream that is cut anywhere before its end never completes, and is no error."""
     for record in sample():
         data = record["sse"].encode()
@@ -150,7 +150,7 @@ def test_cut_at_every_byte() -> None:
             assert not any(isinstance(event, lutum.Completed) for event in events), (record["id"], cut)
 
 
-def test_splits() -> None:
+def test_claude_splits() -> None:
     """Whole and split at random places, every stream gives the same events; a sample also byte by byte."""
     chance = random.Random(7)
     for record in streams():
@@ -171,7 +171,7 @@ def test_splits() -> None:
         assert out == decode(data), record["id"]
 
 
-def test_spliced_errors() -> None:
+def test_claude_spliced_errors() -> None:
     """An error event in the middle of a recorded stream is classed, behind the events before it."""
     for record in corpus.load("extra_spliced_errors"):
         if record["protocol"] != "claude_messages":
@@ -183,7 +183,7 @@ def test_spliced_errors() -> None:
         assert out
 
 
-def test_errors_are_classed() -> None:
+def test_claude_errors_are_classed() -> None:
     """Every recorded error is what its status and its type say."""
     kinds = {400: "invalid_request", 401: "authentication", 404: "not_found"}
     errors = [record for record in corpus.load("claude_messages") if record["status"] >= 400]
@@ -225,7 +225,7 @@ def expected_content(wire: Any) -> list[Any]:
     return kept
 
 
-def test_turns_are_replayed_exactly() -> None:
+def test_claude_turns_are_replayed_exactly() -> None:
     """The next request holds each turn's content, number by number, without what is response-only."""
     adapter = ClaudeAdapter("claude-sonnet-4-5", api_key="k", base_url=f"https://{SCOPE}")
     for record in streams():

@@ -44,7 +44,7 @@ def call_stream(*pieces: str, block: dict[str, Any] | None = None, stop_reason: 
     return sse(start(), begin(0, block or call()), *deltas, stop(0), *finish(stop_reason))
 
 
-def test_text() -> None:
+def test_claude_text() -> None:
     """A turn of text: started, usage, one event a delta, final usage, completed."""
     events = decode(sse(start(), *WORDS, *finish()))
     assert events[:4] == [
@@ -104,7 +104,7 @@ def test_call_without_deltas() -> None:
 
 
 @pytest.mark.parametrize("arguments", ['{"a":', "[1]", "1", '{"a":NaN}', "{}{}"])
-def test_malformed_arguments(arguments: str) -> None:
+def test_claude_malformed_arguments(arguments: str) -> None:
     """Arguments that are no JSON object are an issue, and an empty input on the wire."""
     events = decode(call_stream(arguments, stop_reason="max_tokens"))
     assert ToolCallIssue("toolu_1", "look", arguments, "malformed_arguments") in events
@@ -161,7 +161,7 @@ def test_unknown_delta(kind: str) -> None:
     assert kind in reason
 
 
-def test_citations() -> None:
+def test_claude_citations() -> None:
     """Citations are appended as they came, to those at the block's start."""
     citation = delta(0, type="citations_delta", citation={"type": "x", "n": 1})
     events = decode(sse(start(), begin(0, {**text("a"), "citations": []}), citation, stop(0), *finish()))
@@ -214,14 +214,14 @@ def test_fallback_names_the_model() -> None:
     )
 
 
-def test_structured() -> None:
+def test_claude_structured() -> None:
     """In a structured turn the text is the value's JSON."""
     events = decode(sse(start(), *WORDS, *finish()), structured=True)
     assert StructuredDelta("Hi") in events
     assert completed(events).turn.text == "Hi"
 
 
-def test_structured_by_tool() -> None:
+def test_claude_decode_structured_by_tool() -> None:
     """The forced tool's input is the value: no call to answer, and no exact replay."""
     events = decode(call_stream('{"a"', ":1}"), value_tool="look")
     assert [event for event in events if isinstance(event, StructuredDelta)] == [
@@ -233,7 +233,7 @@ def test_structured_by_tool() -> None:
     assert not done.turn.exact
 
 
-def test_refusal() -> None:
+def test_claude_refusal() -> None:
     """Text of a refused turn is shown as it came, and is a refusal in the view."""
     events = decode(sse(start(), *WORDS, *finish("refusal")))
     assert TextDelta("Hi") in events
@@ -297,7 +297,7 @@ def test_refusal_without_words() -> None:
         (None, ""),
     ],
 )
-def test_finish_reasons(stop_reason: str | None, expected: str) -> None:
+def test_claude_finish_reasons(stop_reason: str | None, expected: str) -> None:
     """Reasons are lutum's words where it has one, else the provider's."""
     assert completed(decode(sse(start(), *WORDS, *finish(stop_reason)))).finish_reason == expected
 
@@ -365,7 +365,7 @@ def test_pings() -> None:
         ("brand_new_error", "unknown", None),
     ],
 )
-def test_error_event(kind: str, expected: str, status: int | None) -> None:
+def test_claude_error_event(kind: str, expected: str, status: int | None) -> None:
     """An error event is classed as its HTTP status would be; what came before it was delivered."""
     error = {"type": "error", "error": {"type": kind, "message": "No"}, "request_id": "req_9"}
     out = list[lutum.Event]()

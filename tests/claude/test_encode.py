@@ -131,7 +131,7 @@ def test_schemas() -> None:
     assert prepared.dropped_constraints == ("$.n: maximum 100.0",)
 
 
-def test_structured_by_tool() -> None:
+def test_claude_encode_structured_by_tool() -> None:
     """The value's tool stands behind the others and is forced."""
     prepared = prepare(
         HI, tools=ToolPlan(head=(tool(),)), output=OUTPUT, options=ClaudeOptions(structured="tool")
@@ -160,7 +160,7 @@ def test_structured_by_tool() -> None:
         (ToolPlan(head=(tool(),)), False, {"type": "auto", "disable_parallel_tool_use": True}),
     ],
 )
-def test_tool_choice(plan: ToolPlan, parallel: bool | None, expected: Any) -> None:
+def test_claude_tool_choice(plan: ToolPlan, parallel: bool | None, expected: Any) -> None:
     """A choice is sent where it says more than the default, and never without tools."""
     options = ClaudeOptions(parallel_tool_calls=parallel)
     assert body(prepare(HI, tools=plan, options=options)).get("tool_choice") == expected
@@ -218,7 +218,7 @@ def test_extra_body_and_headers() -> None:
         ({"top_k": 0}, "top_k"),
     ],
 )
-def test_bad_options(given: dict[str, Any], field: str) -> None:
+def test_claude_bad_options(given: dict[str, Any], field: str) -> None:
     """An option that cannot be right is refused where it is written, by name."""
     with pytest.raises(BadValue) as caught:
         ClaudeOptions(**given)
@@ -249,7 +249,7 @@ def test_options_hide_tokens() -> None:
         ("claude-opus-5", {"thinking": "disabled", "effort": "max"}, {}, "effort"),
     ],
 )
-def test_what_a_model_refuses(model: str, options: Any, settings: Any, field: str) -> None:
+def test_what_a_model_refuses_in_claude(model: str, options: Any, settings: Any, field: str) -> None:
     """What a known model refuses is refused before anything is reserved, and names the field."""
     with pytest.raises(BadValue) as caught:
         prepare(HI, model, options=ClaudeOptions(**options), **settings)
@@ -307,7 +307,7 @@ def test_max_tokens() -> None:
         (ModelInput().user(Document.from_bytes(b"x", media_type="a/b")), "input[0].content[0].media_type"),
     ],
 )
-def test_bad_input(input: ModelInput, field: str) -> None:
+def test_claude_bad_input(input: ModelInput, field: str) -> None:
     """What Claude cannot take is refused by its place."""
     with pytest.raises(BadValue) as caught:
         prepare(input)
@@ -442,7 +442,7 @@ def test_model_families(model: str, expected: str | None) -> None:
     assert _models.family(model) == expected
 
 
-def test_response_only() -> None:
+def test_claude_response_only() -> None:
     """What the API takes back from nobody is left out, and the turn stays exact."""
     cited = {**text("b"), "citations": [{"type": "char_location", "file_id": None, "end": 1}]}
     made = turn(text(" "), cited, text(""))
@@ -607,7 +607,7 @@ def test_an_ephemeral_turn() -> None:
 # --- differences -----------------------------------------------------------------------------------
 
 
-def test_first_difference() -> None:
+def test_claude_first_difference() -> None:
     """A later request that only adds has none; else the path of the first is named."""
     via, first = adapter(), prepare(ModelInput().system("S").user("Hi"), tools=ToolPlan(head=(tool(),)))
 
@@ -708,7 +708,7 @@ def test_a_key_is_needed_for_the_api_alone(monkeypatch: pytest.MonkeyPatch) -> N
 ANY_REQUEST = OutgoingRequest("POST", "https://host.test/", (), b"")
 
 
-async def test_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_claude_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """A key is read once from the environment or asked for each request; no repr shows it."""
     monkeypatch.setenv("ANTHROPIC_API_KEY", "env-key")
     monkeypatch.delenv("ANTHROPIC_AUTH_TOKEN", raising=False)
@@ -728,7 +728,7 @@ async def test_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
-def test_vertex() -> None:
+def test_claude_vertex() -> None:
     """On Vertex the model is in the URL and the version in the body."""
     via = ClaudeAdapter.vertex("claude-sonnet-4-5@20250929", project="p", region="global", token="t")
     prepared = via.prepare(TurnRequest(transcript=HI.transcript))

@@ -96,6 +96,6 @@ def test_other_bodies(body: bytes, message: str) -> None:
         ({}, None),
     ],
 )
-def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
+def test_claude_retry_after(headers: dict[str, str], seconds: float | None) -> None:
     """Both forms of the header are seconds, a date by the answer's own clock where it has one."""
     assert fault(429, **headers).retry_after == seconds

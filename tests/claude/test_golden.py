@@ -1,6 +1,6 @@
 """How each kind of item is written, pinned: what is sent before a turn is part of what the turn is bound to.
 
-`LUTUM_GOLDEN=write pytest tests/claude/test_golden.py` writes the files anew; read the difference.
+`LUTUM_GOLDEN=write pytest tests/claude/test_claude_golden.py` writes the files anew; read the difference.
 """
 
 import json
@@ -193,7 +193,7 @@ CASES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_golden(name: str) -> None:
+def test_claude_golden(name: str) -> None:
     """The request is, member by member and in this order, the one in the file."""
     prepared = CASES[name]()
     shown = {

@@ -107,7 +107,7 @@ def test_done_is_not_the_end() -> None:
     assert completed(START + text(0, "Hi") + END + b"data: [DONE]\n\n").turn.text == "Hi"
 
 
-def test_two_calls_with_one_id() -> None:
+def test_claude_two_calls_with_one_id() -> None:
     """Both can be answered; a call without an id gets one."""
     calls = b"".join(
         begin(i, type="tool_use", id=id, name="look", input={}) + stop(i)

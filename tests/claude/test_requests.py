@@ -59,7 +59,7 @@ def test_room_to_think(model: str, base: str | None, bound: int) -> None:
         ("glm-5.3", "high", {"output_config": {"effort": "high"}}),
     ],
 )
-def test_effort(model: str, level: Any, members: dict[str, Any]) -> None:
+def test_claude_effort(model: str, level: Any, members: dict[str, Any]) -> None:
     """The portable effort is thinking, a budget or `output_config.effort`, as the model takes it."""
     body = sent(llm(model).text_turn("x").effort(level))
     assert {name: body[name] for name in ("thinking", "output_config") if name in body} == members
@@ -67,7 +67,7 @@ def test_effort(model: str, level: Any, members: dict[str, Any]) -> None:
         assert body["max_tokens"] > budget
 
 
-def test_effort_that_cannot_be() -> None:
+def test_claude_effort_that_cannot_be() -> None:
     """A model that always thinks, or never, refuses; a small bound makes the budget smaller."""
     with pytest.raises(BadValue, match="always thinks"):
         llm("claude-fable-5").text_turn("x").effort("none").preview()
@@ -91,7 +91,7 @@ def test_a_combinator_at_the_root_of_a_schema(combinator: str) -> None:
     assert ToolDef("x", "{}")
 
 
-def test_refused_before_sending() -> None:
+def test_claude_refused_before_sending() -> None:
     """What every host of the dialect refuses of a stop sequence and of a prefill."""
     with pytest.raises(BadValue, match="white space alone"):
         llm().text_turn("x").stop("\n").preview()
@@ -177,7 +177,7 @@ SIZED = CITY.replace('"string"', '"string","maxLength":3')
         ("deepseek-v4-pro", "https://api.deepseek.com/anthropic", ToolDef("look", CITY, strict=True), False),
     ],
 )
-def test_strict_tools(model: str, base: str | None, tool: ToolDef, strict: bool) -> None:
+def test_claude_strict_tools(model: str, base: str | None, tool: ToolDef, strict: bool) -> None:
     """`strict` is sent where host and model take it, and the schema is one that the API can enforce."""
     via = ClaudeAdapter(model, api_key="k", base_url=base)
     plan = ToolPlan(head=(tool,), choice="auto")

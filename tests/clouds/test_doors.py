@@ -102,7 +102,7 @@ ADDRESSES: list[tuple[Callable[[], Any], str]] = [
 
 
 @pytest.mark.parametrize(("make", "url"), ADDRESSES, ids=[str(i) for i in range(len(ADDRESSES))])
-def test_addresses(make: Callable[[], Any], url: str) -> None:
+def test_clouds_doors_addresses(make: Callable[[], Any], url: str) -> None:
     assert preview(make()).url == url
 
 
@@ -440,7 +440,7 @@ def test_scopes(make: Callable[[], Any], scope: str) -> None:
     ],
     ids=["Bedrock", "Azure", "Vertex AI"],
 )
-async def test_a_conversation(make: Any) -> None:
+async def test_a_conversation_in_clouds(make: Any) -> None:
     """Signed thinking and a round go back exactly to the same door, and as their view to another."""
     server = WireServer(
         [Reply(Think("Let me see."), Call("look", {"at": "x"})), Reply(Say("It is x."))], api_key="key"
@@ -511,7 +511,7 @@ async def test_ids_that_begin_anew() -> None:
     ],
     ids=["regional", "global", "Vertex AI", "Azure"],
 )
-async def test_prices(make: Any, cost: str) -> None:
+async def test_clouds_prices(make: Any, cost: str) -> None:
     """Prices are those of the cloud that bills, where genai-prices has them."""
     pytest.importorskip("genai_prices")
     usage = {"input_tokens": 1_000_000, "output_tokens": 1}

@@ -46,7 +46,7 @@ def answered() -> Iterator[tuple[dict[str, Any], list[lutum.Event]]]:
         yield record, out
 
 
-def test_addresses() -> None:
+def test_clouds_recorded_addresses() -> None:
     """The door, the region, the prefix of the model and the deployment give the recorded address."""
     checked = 0
     for record in places.records():

@@ -78,14 +78,14 @@ def test_an_error_between_events() -> None:
         ("sensitive", "content_filter"),
     ],
 )
-def test_finish_reasons(reason: str, word: str) -> None:
+def test_dialect_finish_reasons(reason: str, word: str) -> None:
     assert FinishTable().read(reason) == word
 
 
 @pytest.mark.parametrize(
     "reason", ["abort", "insufficient_system_resource", "network_error", "error", "Cancelled"]
 )
-def test_broken_off(reason: str) -> None:
+def test_dialect_broken_off(reason: str) -> None:
     error = FinishTable().broken(reason, lutum.Response(200), b"")
     assert error is not None
     assert error.kind == "server"

@@ -159,7 +159,7 @@ def test_a_grid_has_its_arms(browser: Any, folder: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1400])
-def test_accessible(browser: Any, folder: Path, tmp_path: Path, scheme: str, width: int) -> None:
+def test_eval_accessible(browser: Any, folder: Path, tmp_path: Path, scheme: str, width: int) -> None:
     """axe finds nothing, with a trial open or not; nothing is wider than the window."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe").Axe()
     load_run(folder / "run").to_html(tmp_path / "run.html")
@@ -180,7 +180,7 @@ def test_accessible(browser: Any, folder: Path, tmp_path: Path, scheme: str, wid
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_hostile_text(browser: Any, tmp_path: Path) -> None:
+def test_eval_hostile_text(browser: Any, tmp_path: Path) -> None:
     """What models and tasks said is shown as text, runs nothing and steers nothing."""
     failure = lutum.eval.Failure(HOSTILE[0], HOSTILE[1], "task")
     results = [
@@ -208,7 +208,7 @@ def test_hostile_text(browser: Any, tmp_path: Path) -> None:
     assert opened.problems == []
 
 
-def test_its_policy(browser: Any, folder: Path, tmp_path: Path) -> None:
+def test_eval_its_policy(browser: Any, folder: Path, tmp_path: Path) -> None:
     """The policy of the page runs its one script, and nothing that would come in by another way."""
     load_run(folder / "run").to_html(tmp_path / "run.html")
     source = (tmp_path / "run.html").read_text("utf-8")

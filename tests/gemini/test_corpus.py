@@ -82,7 +82,7 @@ def test_every_exchange_completes_or_says_why() -> None:
     assert outcomes["failed"] <= outcomes["completed"] // 100
 
 
-def test_agrees_with_the_sdk() -> None:
+def test_gemini_agrees_with_the_sdk() -> None:
     """Text, thoughts, calls and the total of tokens are the SDK's, but for the reasons here."""
     reasons = Counter[str]()
     for record, end in completed():
@@ -187,7 +187,7 @@ def streams() -> list[dict[str, Any]]:
     return [record for record in exchanges() if record["sse"]]
 
 
-def test_cut_at_every_event() -> None:
+def test_gemini_cut_at_every_event() -> None:
     """A stream that is cut between two frames is not a turn, unless it stops in the middle as if it ended:
     those streams name a finish reason in the middle and go on with text."""
     mistaken = set[str]()
@@ -237,7 +237,7 @@ def test_cut_at_bytes() -> None:
             assert not any(isinstance(event, lutum.Completed) for event in events), (record["id"], cut)
 
 
-def test_splits() -> None:
+def test_gemini_splits() -> None:
     """Whole and split at random places, every stream gives the same events."""
     chance = random.Random(7)
     for record in streams():
@@ -254,7 +254,7 @@ def test_splits() -> None:
         assert out == events_of_or_error(record), record["id"]
 
 
-def test_errors_are_classed() -> None:
+def test_gemini_errors_are_classed() -> None:
     """Every recorded error is classed by its status and its words."""
     kinds = {400: "invalid_request", 403: "permission", 404: "not_found", 429: "rate_limit"}
     errors = [record for record in recordings() if record["status"] >= 400]

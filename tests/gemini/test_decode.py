@@ -193,7 +193,7 @@ GROUNDED: dict[str, Any] = {
 }
 
 
-def test_citations() -> None:
+def test_gemini_citations() -> None:
     """Byte offsets become characters; where they are wrong the words are searched for."""
     events = decode(frame(text("Größe ")) + frame(text("Tiere."), finish="STOP", groundingMetadata=GROUNDED))
     made = done(events).turn
@@ -245,7 +245,7 @@ def test_no_arguments_are_an_empty_object() -> None:
 
 
 @pytest.mark.parametrize("args", ['{"at": "x"}', "x", [1], 3, True])
-def test_malformed_arguments(args: Any) -> None:
+def test_gemini_malformed_arguments(args: Any) -> None:
     """Arguments that are not an object are an issue, and the turn goes back as its view."""
     events = decode(frame(call(args=args), finish="STOP"))
     made = done(events).turn
@@ -369,7 +369,7 @@ def test_a_blocked_prompt() -> None:
         ("BRAND_NEW", "BRAND_NEW"),
     ],
 )
-def test_finish_reasons(reason: str, finish: str) -> None:
+def test_gemini_finish_reasons(reason: str, finish: str) -> None:
     """Known ones in lutum's words, others in the provider's."""
     assert done(decode(frame(text("a"), finish=reason))).finish_reason == finish
 
@@ -563,7 +563,7 @@ SILENT = [
 
 
 @pytest.mark.parametrize("silent", SILENT, ids=range(len(SILENT)))
-def test_what_says_nothing_new(silent: bytes) -> None:
+def test_what_says_nothing_new_in_gemini(silent: bytes) -> None:
     """Unknown frames, comments and empty data change no turn, wherever they stand."""
     frames = [frame(text("a"), usage=USAGE), frame(text("b")), frame(finish="STOP", usage=USAGE)]
     for at in range(4):

@@ -227,7 +227,7 @@ def test_a_paused_turn_is_continued() -> None:
     assert adapter().first_difference(request, later) is None
 
 
-def test_requests_only_grow() -> None:
+def test_gemini_requests_only_grow() -> None:
     """Every request is a prefix of the next one, also around rounds and late system items."""
     made = turn(frame(call(args={}, thoughtSignature="s"), finish="STOP", model=THREE), model=THREE)
     began = ModelInput().system("Be brief.").user("Hi")
@@ -260,7 +260,7 @@ def test_ephemerals_stand_where_they_belong() -> None:
 # --- media ---------------------------------------------------------------------------------------
 
 
-def test_media() -> None:
+def test_gemini_media() -> None:
     """Bytes, URLs and file names of images, documents, audio and video."""
     parts = (
         Image.from_bytes(PNG),
@@ -328,7 +328,7 @@ def test_media_in_results(model: str, inside: bool) -> None:
         ),
     ],
 )
-def test_tool_choice(plan: ToolPlan, options: dict[str, Any], config: Any) -> None:
+def test_gemini_tool_choice(plan: ToolPlan, options: dict[str, Any], config: Any) -> None:
     made = body(asked(tools=plan, options=GeminiOptions(**options)))
     assert made.get("toolConfig") == (None if config is None else {"functionCallingConfig": config})
     assert made["tools"][0]["functionDeclarations"][0] == {
@@ -338,7 +338,7 @@ def test_tool_choice(plan: ToolPlan, options: dict[str, Any], config: Any) -> No
     }
 
 
-def test_server_tools() -> None:
+def test_gemini_server_tools() -> None:
     """They stand before the functions; Gemini 3 shows their calls where both are sent, Vertex AI cannot."""
     options = GeminiOptions(server_tools=({"googleSearch": {}},), retrieval_config={"languageCode": "en"})
     made = body(asked(THREE, tools=PLAN, options=options))
@@ -447,7 +447,7 @@ def test_settings() -> None:
         (TWO, {"server_tools": ({"googleSearch": {}},), "structured": "tool"}, None),
     ],
 )
-def test_what_a_model_refuses(model: str, given: dict[str, Any], field: str | None) -> None:
+def test_what_a_model_refuses_in_gemini(model: str, given: dict[str, Any], field: str | None) -> None:
     """It is refused before anything is reserved, by its name."""
     if field is None:
         assert asked(model, options=GeminiOptions(**given))
@@ -482,7 +482,7 @@ def test_levels(level: Any) -> None:
         ("gemini-2.0-flash", "low", None),
     ],
 )
-def test_effort(model: str, effort: Any, thinking: Any) -> None:
+def test_gemini_effort(model: str, effort: Any, thinking: Any) -> None:
     """A portable effort is mapped or refused; options of Gemini go before it."""
     if thinking is None:
         with pytest.raises(lutum.BadValue) as failed:
@@ -656,7 +656,7 @@ def test_urls() -> None:
     )
 
 
-def test_every_request_stands() -> None:
+def test_every_request_stands_in_gemini() -> None:
     """The dialect of the wire server accepts a request with everything."""
     made = turn(frame(call(args={"at": "x"}), finish="STOP"))
     everything = (

@@ -38,7 +38,7 @@ def answer(request: WireRequest) -> Reply:
 @pytest.mark.parametrize("model", [TWO, THREE, FOUR])
 @settings(max_examples=20)
 @given(moves=st.lists(st.sampled_from(MOVES), min_size=6, max_size=20))
-async def test_requests_only_grow_or_say_why(model: str, moves: list[str]) -> None:
+async def test_gemini_requests_only_grow_or_say_why(model: str, moves: list[str]) -> None:
     """Every committed request is a prefix of the next, or its turn says why not; none is refused."""
     server = WireServer(answer)
     adapter = at(server, model)
@@ -57,7 +57,7 @@ async def test_requests_only_grow_or_say_why(model: str, moves: list[str]) -> No
 
 
 @given(data=st.data())
-def test_any_transcript_can_be_sent_and_is_the_same_after_loading(data: st.DataObject) -> None:
+def test_any_transcript_can_be_sent_and_is_the_same_after_loading_in_gemini(data: st.DataObject) -> None:
     """Mixed turns of several adapters, late system items and standalone results."""
     adapter = at(WireServer(), THREE)
     transcript = data.draw(strategies.transcripts(adapter))

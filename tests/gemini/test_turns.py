@@ -141,7 +141,7 @@ async def test_a_foreign_conversation_goes_on() -> None:
     assert "bypass" in forms[0].reason
 
 
-async def test_a_structured_value() -> None:
+async def test_a_structured_value_in_gemini() -> None:
     """A value by the schema, and by a forced tool where functions stand beside it."""
     talk, server = session([Reply('{"name":"Oslo","people":7}')], TWO)
     result = await lutum.Lutum(at(server, TWO)).structured_turn(City, "Which?").collect()
@@ -259,7 +259,7 @@ def test_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
         GeminiAdapter(" ", api_key="k")
 
 
-async def test_vertex() -> None:
+async def test_gemini_vertex() -> None:
     """An access token of a function, asked for each request; project and region are in the path and scope."""
     asked = list[int]()
 
@@ -298,7 +298,7 @@ async def test_vertex() -> None:
             GeminiAdapter.vertex(THREE, **given)
 
 
-async def test_counting_tokens() -> None:
+async def test_gemini_counting_tokens() -> None:
     """System instruction and tools are counted; the estimate is then exact."""
     server = WireServer([Reply("ok")])
     adapter = at(server)
@@ -513,7 +513,7 @@ async def test_conformance_on_the_wire_server() -> None:
     await check_adapter(lambda client: GeminiAdapter(THREE, api_key="k", http_client=client), bodies[:1])
 
 
-async def test_prices() -> None:
+async def test_gemini_prices() -> None:
     """Cached input and thoughts have their price, yours or that of genai-prices."""
     usage = {"promptTokenCount": 1_000, "cachedContentTokenCount": 600, "thoughtsTokenCount": 50}
     usage |= {"candidatesTokenCount": 50, "totalTokenCount": 1_100}

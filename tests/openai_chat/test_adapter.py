@@ -49,7 +49,7 @@ def client(
     )
 
 
-async def test_a_conversation() -> None:
+async def test_a_conversation_in_chat() -> None:
     """A tool round and what follows: each request is the one before with more at its end."""
     server = Server(
         stream(
@@ -81,7 +81,7 @@ async def test_a_conversation() -> None:
     assert server.requests[0].headers["authorization"] == "Bearer test-key"
 
 
-async def test_structured() -> None:
+async def test_chat_adapter_structured() -> None:
     """A structured turn decodes what the model said, and a refusal is one."""
     server = Server(stream({"content": '{"city":'}, {"content": '"Ulm"}'}), stream({"refusal": "no"}))
     async with client(server) as adapter:
@@ -93,7 +93,7 @@ async def test_structured() -> None:
     assert server.body(0)["response_format"]["type"] == "json_schema"
 
 
-async def test_errors() -> None:
+async def test_chat_adapter_errors() -> None:
     """Statuses and error events are ProviderErrors; a cut stream is Interrupted, and nothing is committed."""
     refused = httpx.Response(
         429, headers={"retry-after": "3"}, json={"error": {"message": "slow", "code": "x"}}
@@ -123,7 +123,7 @@ async def test_usage_is_settled() -> None:
         assert llm.budget.spent.total_tokens == USAGE["total_tokens"]
 
 
-async def test_keys() -> None:
+async def test_chat_keys() -> None:
     """A key may be a function of either colour; local servers want none; OpenAI's own host demands one."""
 
     async def later() -> str:
@@ -136,7 +136,7 @@ async def test_keys() -> None:
         assert server.requests[0].headers["authorization"] == header
 
 
-async def test_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_key_in_chat(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a key a local server gets none, and api.openai.com is not asked."""
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
         monkeypatch.delenv(name, raising=False)
@@ -149,7 +149,7 @@ async def test_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
         prepare(lutum.ModelInput().user("hi"), via=OpenAIChatAdapter("m"))
 
 
-async def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_chat_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Key, URL, organization and project come from the environment; the last two for OpenAI's own host."""
     for name, value in (("API_KEY", "e"), ("ORG_ID", "org"), ("PROJECT_ID", "proj")):
         monkeypatch.setenv(f"OPENAI_{name}", value)
@@ -181,7 +181,7 @@ async def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("https://a.services.ai.azure.com", "v", "/models/chat/completions?api-version=v"),
     ],
 )
-async def test_azure(base_url: str, version: str | None, url: str) -> None:
+async def test_chat_azure(base_url: str, version: str | None, url: str) -> None:
     """Azure has the deployment in its URL, a version in the query, and the key in `api-key`."""
     server = Server(stream({"content": "x"}))
     async with client(server, model="my gpt", base_url=base_url, api_version=version) as adapter:

@@ -85,7 +85,7 @@ def words(details: list[dict[str, Any]]) -> dict[str, str]:
     return found
 
 
-def test_agrees_with_the_sdk() -> None:
+def test_chat_agrees_with_the_sdk() -> None:
     """The message of every stream is that of its `final`, but for what the SDK is known to get wrong."""
     wrong, compared = set[str](), 0
     for record in streams():
@@ -114,7 +114,7 @@ def test_agrees_with_the_sdk() -> None:
     assert wrong <= SDK_IS_WRONG.keys()
 
 
-def test_every_stream_completes() -> None:
+def test_every_stream_completes_in_chat() -> None:
     """Every recorded stream but the two with errors is a whole turn, with an answer's id and model."""
     for record in streams():
         events = events_of(record)
@@ -127,7 +127,7 @@ def test_every_stream_completes() -> None:
             assert (started.response.id or "") in final["id"]
 
 
-def test_events_agree_with_the_turn() -> None:
+def test_chat_events_agree_with_the_turn() -> None:
     """Text, reasoning, refusals and calls as they were streamed are those of the committed turn."""
     for record in [*streams(), *bodies()]:
         data = record["sse"] or json.dumps(record["json"])
@@ -145,7 +145,7 @@ def test_events_agree_with_the_turn() -> None:
         ], record["id"]
 
 
-def test_usage_is_final() -> None:
+def test_chat_usage_is_final() -> None:
     """The last usage agrees with the SDK's; where there is none it is an estimate, never zero."""
     for record in streams():
         events = events_of(record)
@@ -164,7 +164,7 @@ def test_usage_is_final() -> None:
             assert of(events, lutum.UsageUpdate)[-1] == lutum.UsageUpdate(done.usage, True)
 
 
-def test_exactness() -> None:
+def test_chat_exactness() -> None:
     """Every recorded turn is exact but those with cut arguments, or calls without an id."""
     for record in streams():
         turn = completed(events_of(record)).turn
@@ -173,7 +173,7 @@ def test_exactness() -> None:
             assert cut or "without an id" in (turn.inexact_reason or ""), record["id"]
 
 
-def test_whole_bodies() -> None:
+def test_chat_whole_bodies() -> None:
     """A JSON answer, also behind blank lines, gives the same turn as a stream would; cut, it gives none."""
     for record in bodies():
         data = json.dumps(record["json"]).encode()
@@ -190,7 +190,7 @@ def test_whole_bodies() -> None:
         assert decode(data[:-1]) == []
 
 
-def test_errors() -> None:
+def test_chat_corpus_errors() -> None:
     """Every recorded error status has its class, the provider's words, code and request id."""
     kinds = {
         400: "invalid_request",
@@ -258,7 +258,7 @@ def test_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_cut_at_every_event() -> None:
+def test_chat_cut_at_every_event() -> None:
     """A stream that is cut between two events gives no turn, or the whole one."""
     for record in streams():
         whole = completed(events_of(record)).turn
@@ -282,7 +282,7 @@ def decode_again(pieces: list[bytes], record: dict[str, Any]) -> lutum.Committed
     return last.turn if isinstance(last, lutum.Completed) else None
 
 
-def test_cut_at_every_byte() -> None:
+def test_chat_cut_at_every_byte() -> None:
     """A stream that is cut anywhere gives what came before, and no turn or the whole one."""
     for record in sample():
         data = record["sse"].encode()
@@ -296,7 +296,7 @@ def test_cut_at_every_byte() -> None:
             assert all(event in whole for event in events), (record["id"], cut)
 
 
-def test_splits() -> None:
+def test_chat_splits() -> None:
     """Whole and split at random places, every stream gives the same events; a sample also byte by byte."""
     chance = random.Random(7)
     for record in streams():
@@ -311,7 +311,7 @@ def test_splits() -> None:
         assert decode(data, [bytes([byte]) for byte in data]) == decode(data), record["id"]
 
 
-def test_replay() -> None:
+def test_chat_replay() -> None:
     """Stream to turn to file and back: the next request carries the message, its strings as received."""
     inexact = Counter[str]()
     for record in streams():

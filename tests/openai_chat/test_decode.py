@@ -108,7 +108,7 @@ def test_nothing_behind_done() -> None:
         ("made_up", "made_up"),
     ],
 )
-def test_finish_reasons(said: str, finish: str) -> None:
+def test_chat_finish_reasons(said: str, finish: str) -> None:
     """Reasons in lutum's words; others keep the server's."""
     assert completed(decode(stream({"content": "x"}, finish=said))).finish_reason == finish
 
@@ -135,7 +135,7 @@ def test_a_body_instead_of_a_stream() -> None:
     assert decode(data[:-3]) == []
 
 
-def test_errors_in_a_stream() -> None:
+def test_chat_errors_in_a_stream() -> None:
     """Error frames, error members and error objects are raised as their status would be, events kept."""
     start = chunk({"content": "x"})
     frames = {
@@ -167,7 +167,7 @@ def test_an_error_as_a_reason() -> None:
     assert text(out) == "x"
 
 
-def test_malformed_data() -> None:
+def test_chat_malformed_data() -> None:
     """What is no JSON, or of another type, is the provider's error and says which event."""
     for bad in (b"data: {oops\n\n", b'data: {"choices":7}\n\n', b"data: \xff\n\n", b"data: []\n\n"):
         with pytest.raises(lutum.ProviderError, match="event 2 of the stream") as failed:
@@ -419,7 +419,7 @@ def test_a_call_without_an_id() -> None:
     assert wire(events)["tool_calls"][0]["id"] == ready.id
 
 
-def test_malformed_arguments() -> None:
+def test_chat_malformed_arguments() -> None:
     """Arguments that are no JSON object are an issue, kept as received."""
     events = decode(stream({"tool_calls": [call("a", arguments='{"x":')]}, finish="length"))
     assert of(events, lutum.ToolCallIssue) == [
@@ -495,7 +495,7 @@ def test_custom_calls_are_open_items() -> None:
 # --- usage -------------------------------------------------------------------------------------
 
 
-def test_usage_in_every_chunk() -> None:
+def test_chat_usage_in_every_chunk() -> None:
     """Usage in every chunk is an update when it changes, and final from the reason on."""
     data = b"".join(
         chunk(
@@ -543,7 +543,7 @@ def test_unreadable_usage_is_kept() -> None:
 # --- structured values -------------------------------------------------------------------------
 
 
-def test_structured() -> None:
+def test_chat_decode_structured() -> None:
     """A value's text comes as its JSON; one asked for by a tool too, and that turn is not exact."""
     events = decode(stream({"content": '{"a":'}, {"content": "1}"}), structured=True)
     assert [event.json for event in of(events, lutum.StructuredDelta)] == ['{"a":', "1}"]

@@ -224,7 +224,7 @@ def test_call_ids() -> None:
         assert len(answers["tool_call_id"]) == 9
 
 
-def test_media() -> None:
+def test_chat_media() -> None:
     """PDFs are file parts, plain text is text, and what Chat cannot take is refused by name."""
     pdf = lutum.Document.from_bytes(b"%PDF-1.4 /Type /Page ", title="a")
     text = lutum.Document.from_text("body", title="T")
@@ -278,7 +278,7 @@ def choice(host: str = SCOPE, **plan: Any) -> Any:
     return body(prepare(asked(), via=adapter(host), tools=ToolPlan(**plan))).get("tool_choice")
 
 
-def test_tool_choice() -> None:
+def test_chat_tool_choice() -> None:
     """What the plan says, by `allowed_tools` where the host takes it."""
     assert choice() == "auto"
     assert choice(choice="none") == "none"
@@ -304,7 +304,7 @@ def test_new_tools() -> None:
         prepare(asked(), tools=ToolPlan(head=(tool("a b"),)))
 
 
-def test_structured() -> None:
+def test_chat_encode_structured() -> None:
     """By a strict schema, by JSON mode with the schema in words, or by a forced tool."""
     output = OutputFormat("City[x]", SCHEMA)
     request = body(prepare(asked(), output=output))
@@ -322,7 +322,7 @@ def test_structured() -> None:
         prepare(asked(), output=OutputFormat("look", SCHEMA), options=by_tool, tools=ToolPlan(head=(tool(),)))
 
 
-def test_options() -> None:
+def test_chat_options() -> None:
     """Options by their Chat names; those of the Responses API are refused by name."""
     given = OpenAIOptions(
         effort="low", top_logprobs=0, store=True, metadata={"a": "b"}, extra_body={"n": 2, "x": None}
@@ -400,7 +400,7 @@ def test_one_item_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(seen) == 1
 
 
-def test_first_difference() -> None:
+def test_chat_first_difference() -> None:
     """The path of what is not as it was: tools, then messages; ephemerals and options do not count."""
     plan = ToolPlan(head=(tool(),))
     first = prepare(asked(), tools=plan)
@@ -448,7 +448,7 @@ ITEMS = st.one_of(
     st.lists(ITEMS, max_size=4),
     st.sampled_from([SCOPE, "localhost", "api.deepseek.com"]),
 )
-def test_requests_only_grow(items: list[lutum.Item], more: list[lutum.Item], host: str) -> None:
+def test_chat_requests_only_grow(items: list[lutum.Item], more: list[lutum.Item], host: str) -> None:
     """Every longer request begins with the messages of the shorter one, byte for byte."""
     via = adapter(host)
     head = [lutum.Message("system", (lutum.Text("Be brief."),)), lutum.Message("user", (lutum.Text("x"),))]

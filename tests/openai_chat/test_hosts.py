@@ -211,7 +211,7 @@ def test_one_id_in_two_turns(scope: str) -> None:
         ("gateway.example", None),
     ],
 )
-def test_strict_tools(host: str, strict: bool | None) -> None:
+def test_chat_strict_tools(host: str, strict: bool | None) -> None:
     """`strict` is sent where the host takes it: of tools, and of the forced value tool."""
     options = OpenAIOptions(structured="tool")
     request = body(
@@ -283,7 +283,7 @@ def test_one_tool_left_is_named() -> None:
     assert chosen(one, "api.groq.com") == {"type": "function", "function": {"name": "other"}}
 
 
-def test_refused_before_sending() -> None:
+def test_chat_refused_before_sending() -> None:
     """What the host refuses is refused by the name of its field."""
     for host, limit in (("api.openai.com", 4), ("api.z.ai", 1), ("api.moonshot.ai", 5)):
         assert (
@@ -385,7 +385,7 @@ async def test_a_turn_that_was_cut_at_the_implicit_bound(caplog: pytest.LogCaptu
         ("gateway.example", "m", "medium", {"reasoning_effort": "medium"}),
     ],
 )
-def test_effort(host: str, model: str, level: str, members: dict[str, Any]) -> None:
+def test_chat_effort(host: str, model: str, level: str, members: dict[str, Any]) -> None:
     """The portable effort goes out as the host's own setting."""
     sent = body(prepare(ModelInput().user("x"), via=at(host, model), effort=level))
     names = ("reasoning_effort", "thinking", "enable_thinking", "reasoning")
@@ -401,7 +401,7 @@ def test_effort(host: str, model: str, level: str, members: dict[str, Any]) -> N
         ("api.minimax.io", "MiniMax-M2.5", "high"),
     ],
 )
-def test_effort_that_cannot_be(host: str, model: str, level: str) -> None:
+def test_chat_effort_that_cannot_be(host: str, model: str, level: str) -> None:
     """What the host or the model has no setting for is refused."""
     with pytest.raises(BadValue) as caught:
         prepare(ModelInput().user("x"), via=at(host, model), effort=level)

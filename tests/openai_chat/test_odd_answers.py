@@ -71,7 +71,7 @@ def test_calls(deltas: Any, found: list[tuple[str, str]]) -> None:
     assert calls_of(*deltas) == found
 
 
-def test_two_calls_with_one_id() -> None:
+def test_chat_two_calls_with_one_id() -> None:
     """Both can be answered, and the next request has both ids."""
     delta = {"tool_calls": [{"index": i, **call("x:1", name)} for i, name in enumerate("ab")]}
     turn = completed(decode(stream(delta, finish="tool_calls"))).turn
@@ -160,7 +160,7 @@ def test_a_member_that_changes_its_type() -> None:
 
 
 @pytest.mark.parametrize("reason", ["abort", "insufficient_system_resource", "network_error", "error"])
-def test_broken_off(reason: str) -> None:
+def test_chat_broken_off(reason: str) -> None:
     out = list[lutum.Event]()
     with pytest.raises(lutum.ProviderError, match=reason) as caught:
         decoder().feed(stream({"content": "The answer is"}, finish=reason), out)
@@ -217,7 +217,7 @@ USED = dict[str, int]
         ([[1]], (100, 1, "estimated")),
     ],
 )
-def test_usage(reports: list[Any], spent: tuple[int, int, str]) -> None:
+def test_chat_usage(reports: list[Any], spent: tuple[int, int, str]) -> None:
     """A report that is odd, zero or a half costs no answer, and is never taken for exact."""
     data = (
         chunk({"content": "Hello"}) + chunk({}, "stop") + b"".join(chunk(usage=one) for one in reports) + DONE

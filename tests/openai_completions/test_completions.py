@@ -103,7 +103,7 @@ def test_what_nobody_said_is_bounded() -> None:
         adapter(default_max_output_tokens=0)
 
 
-def test_options() -> None:
+def test_completions_options() -> None:
     """Of the options, the user and the extras go out; several answers are several times the bound."""
     prepared = prepare(
         None, OpenAIOptions(user="u1", extra_body={"n": 3, "echo": True}, extra_headers={"X-Trace": "1"})
@@ -237,7 +237,7 @@ def test_what_is_not_known_is_kept() -> None:
         (b'data: {"choices":[{"text":"\xff"}]}\n\n', "malformed"),
     ],
 )
-def test_errors_in_a_stream(data: bytes, kind: str) -> None:
+def test_completions_errors_in_a_stream(data: bytes, kind: str) -> None:
     """An error event, and data that is not the protocol, end the turn behind what came before."""
     out = list[lutum.Event]()
     reading = CompletionsDecoder(lutum.Response(), model=MODEL, scope="host", estimate=lutum.Estimate())

@@ -64,7 +64,7 @@ def test_a_key_only_where_one_is_required(monkeypatch: pytest.MonkeyPatch) -> No
     assert adapter(api_key=None).prepare(REQUEST).secret_headers == ("authorization",)
 
 
-def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_responses_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """The base URL comes from the environment; organisation and project only for OpenAI's own host."""
     monkeypatch.setenv("OPENAI_ORG_ID", "org")
     monkeypatch.setenv("OPENAI_PROJECT_ID", "proj")
@@ -101,7 +101,7 @@ def test_keys_are_never_shown() -> None:
     assert "sk-secret" not in repr(via) + repr(via.prepare(REQUEST))
 
 
-async def test_a_turn() -> None:
+async def test_a_turn_in_responses() -> None:
     """A whole turn over HTTP: the bytes that were prepared, the key, the events, the request's id."""
     server = stream(sse(created(), delta("output_text", "Hi"), completed(message("Hi"))))
     asked = list[int]()
@@ -122,7 +122,7 @@ async def test_a_turn() -> None:
     await server.client.aclose()
 
 
-async def test_azure() -> None:
+async def test_responses_azure() -> None:
     """On Azure the key is in `api-key` and the version in the query."""
     server = stream(sse(created(), completed(message("Hi"))))
     via = adapter(
@@ -179,7 +179,7 @@ async def test_a_cut_stream_is_interrupted() -> None:
     await server.client.aclose()
 
 
-async def test_a_tool_round() -> None:
+async def test_a_tool_round_in_responses() -> None:
     """A call is answered and both go out again, in order."""
     answers = [sse(created(), completed(call())), sse(created(), completed(message("done")))]
     server = Server(lambda request: httpx.Response(200, content=answers[len(server.asked) - 1]))
@@ -256,7 +256,7 @@ async def test_recovery_of_a_cut_turn() -> None:
     await server.client.aclose()
 
 
-async def test_counting_tokens() -> None:
+async def test_responses_counting_tokens() -> None:
     """The provider counts a request by what it takes of it, and is not asked to answer."""
     server = Server(lambda request: httpx.Response(200, json={"object": "x", "input_tokens": 11}))
     via = adapter(http_client=server.client)
@@ -281,7 +281,7 @@ async def test_counting_that_fails(status: int, content: bytes, kind: str) -> No
     await server.client.aclose()
 
 
-async def test_conformance() -> None:
+async def test_responses_conformance() -> None:
     """The kit for third parties finds nothing to say."""
 
     def connect(client: httpx.AsyncClient) -> OpenAIAdapter:

@@ -59,7 +59,7 @@ def test_a_profile_decides() -> None:
     assert first == ("system", "be brief")
 
 
-def test_requests_only_grow() -> None:
+def test_responses_arrange_requests_only_grow() -> None:
     """A message before an answer is the same in every later request."""
     turn = responses_wire.turn(responses_wire.message("d"))
     longer = GIVEN.turn(turn).user("e").system("f")

@@ -195,7 +195,7 @@ def test_request_id_of_the_body() -> None:
         (None, None),
     ],
 )
-def test_usage(reported: Any, usage: Usage | None) -> None:
+def test_responses_usage(reported: Any, usage: Usage | None) -> None:
     """Both spellings, the details under their names, and what a gateway billed."""
     found = read_usage(msgspec.json.encode(reported))
     assert (None if found is None else settle(found, 2, lutum.Estimate(9))) == usage

@@ -102,7 +102,7 @@ def bare(value: Any) -> Any:
     return [bare(inner) for inner in value] if isinstance(value, list) else value
 
 
-def test_agrees_with_the_sdk() -> None:
+def test_responses_agrees_with_the_sdk() -> None:
     """Text, refusals, reasoning, calls and usage of every stream are those of its `final`."""
     compared = 0
     for record in streams():
@@ -150,7 +150,7 @@ def test_items_are_kept() -> None:
         assert {k: v for k, v in wire.items() if k in kept} == kept, record["id"]
 
 
-def test_events_agree_with_the_turn() -> None:
+def test_responses_events_agree_with_the_turn() -> None:
     """Text, refusals, reasoning and calls as they were streamed are those of the committed turn."""
     for record in streams():
         events = decode(record["sse"].encode())
@@ -173,7 +173,7 @@ def test_events_agree_with_the_turn() -> None:
         assert isinstance(events[0], lutum.TurnStarted)
 
 
-def test_finish_reasons() -> None:
+def test_responses_finish_reasons() -> None:
     """Incomplete streams end at the length limit; the others for what they hold."""
     for record in streams():
         done = completed_of(record)
@@ -185,14 +185,14 @@ def test_finish_reasons() -> None:
             assert done.finish_reason == ("content_filter" if done.turn.refusal else "stop"), record["id"]
 
 
-def test_exactness() -> None:
+def test_responses_exactness() -> None:
     """Every recorded turn is exact but the one whose arguments were cut."""
     assert {record["id"] for record in streams() if not completed_of(record).turn.exact} == corpus.named(
         INEXACT
     )
 
 
-def test_open_items() -> None:
+def test_responses_corpus_open_items() -> None:
     """What waits for an answer is open; what a hosted tool answered is not."""
     kinds = dict[str, int]()
     for record in streams():
@@ -211,7 +211,7 @@ def test_open_items() -> None:
         assert kinds["custom_tool_call"] == 1
 
 
-def test_cut_at_every_event() -> None:
+def test_responses_cut_at_every_event() -> None:
     """A stream that is cut between two events never completes."""
     for record in streams():
         reading, out = decoder(), list[lutum.Event]()
@@ -223,7 +223,7 @@ def test_cut_at_every_event() -> None:
         assert not any(isinstance(event, lutum.Completed) for event in out), record["id"]
 
 
-def test_cut_at_every_byte() -> None:
+def test_responses_cut_at_every_byte() -> None:
     """A stream that is cut anywhere before its end never completes, and is no error."""
     chosen = sample()
     assert len(chosen) >= corpus.least(4)
@@ -237,7 +237,7 @@ def test_cut_at_every_byte() -> None:
             assert not any(isinstance(event, lutum.Completed) for event in events), (record["id"], cut)
 
 
-def test_splits() -> None:
+def test_responses_corpus_splits() -> None:
     """Whole and split at random places, every stream gives the same events; a sample also byte by byte."""
     chance = random.Random(7)
     for record in streams():
@@ -258,7 +258,7 @@ def test_splits() -> None:
         assert out == decode(data), record["id"]
 
 
-def test_failures() -> None:
+def test_responses_failures() -> None:
     """Every stream that fails says what, as the provider said it, and the events before it stand."""
     for record in corpus.load("openai_responses"):
         if record["id"] not in FAILS:
@@ -272,7 +272,7 @@ def test_failures() -> None:
         assert not any(isinstance(event, lutum.Completed) for event in out)
 
 
-def test_spliced_errors() -> None:
+def test_responses_spliced_errors() -> None:
     """An error event behind a recorded prefix is raised at it."""
     found = 0
     for record in corpus.load("extra_spliced_errors"):
@@ -284,7 +284,7 @@ def test_spliced_errors() -> None:
     assert found
 
 
-def test_errors_are_classed() -> None:
+def test_responses_errors_are_classed() -> None:
     """Every recorded error is what its status and its code say, with message, code and request id."""
     kinds = {400: "invalid_request", 401: "authentication", 404: "not_found"}
     errors = [record for record in corpus.load("openai_responses") if record["status"] >= 400]
@@ -340,7 +340,7 @@ def expected_input(wire: Any) -> list[Any]:
     return kept
 
 
-def test_turns_are_replayed_exactly() -> None:
+def test_responses_turns_are_replayed_exactly() -> None:
     """The next request holds each turn's items, number by number, without what is response-only."""
     via = adapter("gpt-5.6")
     turns = [completed_of(record).turn for record in streams()]

@@ -43,7 +43,7 @@ from lutum import (
 WORDS = (added(message()), delta("output_text", "Hel"), delta("output_text", "lo"), done(message("Hello")))
 
 
-def test_text() -> None:
+def test_responses_text() -> None:
     """A text turn: started, a delta for each delta, its usage, and the turn."""
     events = decode(sse(created(), *WORDS, completed(message("Hello"))))
     usage = Usage(10, 5, cache_read_tokens=4, reasoning_tokens=2)
@@ -100,7 +100,7 @@ def test_reasoning_out_of_sight_is_an_empty_item() -> None:
     assert turn.items == (lutum.ReasoningItem(""), lutum.TextItem("a"))
 
 
-def test_refusal() -> None:
+def test_responses_refusal() -> None:
     """A refusal has deltas and items of its own, and ends the turn as a content filter would."""
     item = message({"type": "refusal", "refusal": "No."})
     events = decode(sse(created(), added(item), delta("refusal", "No."), done(item), completed(item)))
@@ -155,7 +155,7 @@ def test_call_told_twice_is_one() -> None:
     assert len(finished(events).turn.tool_calls) == 1
 
 
-def test_two_calls_with_one_id() -> None:
+def test_responses_two_calls_with_one_id() -> None:
     """Each is a call of its own, and the second has an id of its own, in the wire too."""
     events = decode(
         sse(created(), done(call(arguments='{"a":1}')), done(call(arguments='{"a":2}'), 1), completed())
@@ -177,7 +177,7 @@ def test_empty_arguments() -> None:
 
 
 @pytest.mark.parametrize("arguments", ['{"a":', "[1]", '"x"', "nonsense", '{"a":1}{'])
-def test_arguments_that_are_no_object(arguments: str) -> None:
+def test_responses_arguments_that_are_no_object(arguments: str) -> None:
     """Such a call is an issue, and the turn says why it is not exact."""
     events = decode(sse(created(), added(call()), done(call(arguments=arguments)), completed()))
     assert ToolCallIssue("call_1", "look", arguments, "malformed_arguments") in events
@@ -334,7 +334,7 @@ def test_reasoning_that_ate_the_budget() -> None:
     assert finished(decode(sse(completed(thought, max_output_tokens=6)))).finish_reason == "stop"
 
 
-def test_open_items() -> None:
+def test_responses_decode_open_items() -> None:
     """Calls that the provider leaves to you are open, as they came; those it answered are not."""
     waiting = [
         {"type": "custom_tool_call", "call_id": "c1", "name": "x", "input": "raw"},
@@ -472,7 +472,7 @@ def test_failed_without_a_reason() -> None:
     [b"data: {\n\n", b"data: 1\n\n", b"data: \xff\n\n", sse(event("response.output_text.delta", delta=1))],
     ids=["cut", "number", "bytes", "type"],
 )
-def test_malformed_data(data: bytes) -> None:
+def test_responses_malformed_data(data: bytes) -> None:
     """Data that is not the protocol is an error that names the event."""
     with pytest.raises(lutum.ProviderError, match="event 2 of the stream") as caught:
         decode(sse(created()) + data)
@@ -504,7 +504,7 @@ def test_missing_usage_is_counted() -> None:
     assert found.usage.known == "lower_bound"
 
 
-def test_structured() -> None:
+def test_responses_decode_structured() -> None:
     """A value's text is its JSON; what the model says on its way is text."""
     aside, value = message("Well.", phase="commentary"), message('{"a":1}', id="msg_2", phase="final_answer")
     events = decode(
@@ -624,7 +624,7 @@ def test_fuzz_bytes(data: bytes) -> None:
 
 
 @given(st.integers(0, 10_000))
-def test_splits(seed: int) -> None:
+def test_responses_decode_splits(seed: int) -> None:
     """However a stream is cut into pieces, it gives the same events."""
     data = b"\n" + sse(created(), *WORDS, added(call(), 1), done(call(), 1), completed())
     chance = random.Random(seed)

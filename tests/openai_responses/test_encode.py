@@ -56,7 +56,7 @@ def test_messages_stay_in_order() -> None:
     ]
 
 
-def test_media() -> None:
+def test_responses_media() -> None:
     """Images and files go out as data, by URL or by id, a file's context before it."""
     parts = [
         Text("look"),
@@ -183,7 +183,7 @@ def test_exact_turn_and_its_results() -> None:
         ([reasoning("hm")], False, []),
     ],
 )
-def test_response_only(output: list[dict[str, Any]], stored: bool, kinds: list[str]) -> None:
+def test_responses_response_only(output: list[dict[str, Any]], stored: bool, kinds: list[str]) -> None:
     """Reasoning goes back where the provider can still read it; at the end of a turn without its id."""
     whole = turn(*output, response={"store": stored})
     results = ModelInput().user("x").turn(whole)
@@ -339,7 +339,7 @@ def test_changed_tool() -> None:
     assert "'a' was changed" in (prepared.inexact_reason or "")
 
 
-def test_server_tools() -> None:
+def test_responses_server_tools() -> None:
     """The provider's own tools stand first, stay on offer when yours are not, and have no bound."""
     options = OpenAIOptions(
         server_tools=({"type": "web_search"}, '{"type":"mcp","server_label":"s","n":1e2}')
@@ -410,7 +410,7 @@ def test_limits() -> None:
     assert body(prepare(ModelInput().user("x"), via=adapter(base_url=ELSEWHERE), max_output_tokens=3))
 
 
-def test_options() -> None:
+def test_responses_options() -> None:
     """Every option is sent as given, a turn's over the adapter's, extras over all."""
     via = adapter(options=OpenAIOptions(effort="low", verbosity="low", user="u"))
     options = OpenAIOptions(
@@ -456,14 +456,14 @@ def test_options() -> None:
         ("top_logprobs", {"top_logprobs": 21}),
     ],
 )
-def test_bad_options(field: str, given: dict[str, Any]) -> None:
+def test_responses_bad_options(field: str, given: dict[str, Any]) -> None:
     """What cannot be right is refused where it is written."""
     with pytest.raises(BadValue) as caught:
         OpenAIOptions(**given)
     assert caught.value.field == field
 
 
-def test_structured() -> None:
+def test_responses_encode_structured() -> None:
     """A value is asked for by a strict schema, by JSON mode, or by a forced tool."""
     found = body(prepare(ModelInput().user("x"), output=VALUE))["text"]["format"]
     assert found == {
@@ -513,7 +513,7 @@ def conversation() -> ModelInput:
     )
 
 
-def test_requests_only_grow() -> None:
+def test_responses_encode_requests_only_grow() -> None:
     """Up to its input's end, a request is a prefix of every later one of its conversation."""
     items = list(conversation().transcript)
     prepared = list[lutum.abc.Prepared]()

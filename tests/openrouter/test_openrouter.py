@@ -52,7 +52,7 @@ def adapter(server: Server | None = None, **given: Any) -> OpenRouterAdapter:
     return OpenRouterAdapter("anthropic/claude-sonnet-4.5", api_key="or-key", http_client=client, **given)
 
 
-async def test_a_conversation() -> None:
+async def test_a_conversation_in_openrouter() -> None:
     """Reasoning goes back as one signed entry, and the cost is the provider's, by its digits."""
     server = Server(httpx.Response(200, content=ANSWER))
     async with adapter(server) as router:
@@ -83,7 +83,7 @@ async def test_a_conversation() -> None:
     assert server.requests[0].headers["authorization"] == "Bearer or-key"
 
 
-def test_options() -> None:
+def test_openrouter_options() -> None:
     """Routing and the rest are members of the body; a turn's lie over the adapter's, beside OpenAI's own."""
     router = adapter(options=OpenRouterOptions(models=("a/b",), transforms=(), usage_include=False))
     turn = OpenRouterOptions(
@@ -128,7 +128,7 @@ def test_responses() -> None:
         adapter(api="responses", cache_control="5m")
 
 
-def test_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_openrouter_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenRouter's key is its own: OpenAI's is never sent there, and without one nothing is."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-openai")
     monkeypatch.delenv("OPENROUTER_API_KEY", raising=False)
@@ -149,7 +149,7 @@ async def test_a_local_server_gets_no_key(monkeypatch: pytest.MonkeyPatch) -> No
     assert "authorization" not in server.requests[0].headers
 
 
-def test_bad_options() -> None:
+def test_openrouter_bad_options() -> None:
     """What lutum writes itself, what is no JSON, and secrets are refused by name."""
     for given in (
         {"extra_body": {"model": "x"}},

@@ -30,7 +30,7 @@ async def test_too_long(llama: Server) -> None:
     assert not caught.value.started
 
 
-async def test_broken_off(servers: Servers) -> None:
+async def test_peers_broken_off(servers: Servers) -> None:
     """llama.cpp as it comes breaks off one turn for the next, with a `[DONE]`: that is no completed turn."""
     server = installed("llama-default", servers)
     async with OpenAIChatAdapter(server.model, base_url=server.url) as adapter:
@@ -90,7 +90,7 @@ async def test_a_grammar(llama: Server) -> None:
 
 
 @pytest.mark.parametrize("name", ["llama", "transformers", "litellm"])
-async def test_completions(name: str, servers: Servers) -> None:
+async def test_peers_servers_completions(name: str, servers: Servers) -> None:
     """A prompt goes on, streamed, as long as it may."""
     server = installed(name, servers)
     async with OpenAICompletionsAdapter(server.model, base_url=server.url) as adapter:

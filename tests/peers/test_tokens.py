@@ -77,7 +77,7 @@ async def test_rows_are_what_the_model_read_and_wrote(server: Server) -> None:
                     assert row.logprobs[i] == pytest.approx(expected, abs=1e-2)
 
 
-async def test_completions(server: Server) -> None:
+async def test_peers_tokens_completions(server: Server) -> None:
     """The same entries in a completion."""
     async with OpenAICompletionsAdapter(server.model, base_url=server.url) as adapter:
         llm = lutum.Lutum(adapter)

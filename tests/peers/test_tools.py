@@ -21,7 +21,7 @@ PLACE = {"type": "object", "properties": {"at": {"enum": ["sea", "hills"]}}, "re
 TOOLS = lutum.Toolset(lutum.raw_tool("weather", PLACE, "The weather at a place."))
 
 
-async def test_a_tool_round(llm: lutum.Lutum) -> None:
+async def test_a_tool_round_in_peers(llm: lutum.Lutum) -> None:
     """A call that is asked for is made, run, committed with its result, and goes back in the next request."""
     session = lutum.Session(llm)
     session.push_user("Weather?")
@@ -39,7 +39,7 @@ async def test_a_tool_round(llm: lutum.Lutum) -> None:
 
 
 @pytest.mark.parametrize("way", ["json_schema", "json_object", "tool"])
-async def test_a_value(llm: lutum.Lutum, way: Literal["json_schema", "json_object", "tool"]) -> None:
+async def test_a_value_in_peers(llm: lutum.Lutum, way: Literal["json_schema", "json_object", "tool"]) -> None:
     """A value of a type comes out, or an error that says what came instead; never a value that is none."""
     claude: Literal["format", "tool"] = "tool" if way == "tool" else "format"
     turn = (

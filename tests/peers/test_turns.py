@@ -8,7 +8,7 @@ import lutum
 MANY = 50
 
 
-async def test_a_conversation(llm: lutum.Lutum) -> None:
+async def test_a_conversation_in_peers(llm: lutum.Lutum) -> None:
     """Turns are streamed, committed and go back exactly; each request only adds to the one before."""
     session = lutum.Session(llm)
     session.push_system("Be brief.")

@@ -204,7 +204,7 @@ def why(protocol: str, theirs: Answer | Exception, mine: Answer | Exception, kno
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("protocol", SDK)
-async def test_the_sdk_agrees(protocol: Any) -> None:
+async def test_the_sdk_agrees_in_sdk_agreement(protocol: Any) -> None:
     """Every recorded stream is the same turn to both, but for those whose difference has a reason."""
     compared, seen, unknown = 0, Counter[str](), list[str]()
     for record in corpus.load(protocol):

@@ -160,7 +160,7 @@ REASONS = {
 
 
 @pytest.mark.corpus
-def test_the_sdk_agrees() -> None:
+def test_the_sdk_agrees_in_sdk_gemini() -> None:
     """Every recorded stream is the same answer to both, but for those whose difference has a reason."""
     seen = Counter[str]()
     for record in recordings():

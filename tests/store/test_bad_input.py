@@ -142,7 +142,7 @@ async def test_a_locked_row(postgres_server: str) -> None:
         await branch.save(session)
 
 
-async def test_a_full_disk(tmp_path: Path) -> None:
+async def test_a_full_disk_in_store(tmp_path: Path) -> None:
     """The error names it, and nothing is half written."""
     async with connect(f"sqlite:{tmp_path}/a.db") as store:
         branch = await store.create("b")

@@ -205,7 +205,7 @@ def test_deep() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
-async def test_a_full_disk(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_full_disk_in_trace(caplog: pytest.LogCaptureFixture) -> None:
     """A file that cannot be written ends there, with a word in the log; what is traced goes on."""
     async with trace.capture(to="/dev/full", raw=True) as t:
         with trace.span("a"):

@@ -49,7 +49,7 @@ async def collect(house: House) -> None:
 
 
 @VIRTUAL
-async def test_a_turn() -> None:
+async def test_a_turn_in_trace_otel() -> None:
     """A turn is a client span with the conventional names; its request is an HTTP client span."""
     server, seen = WireServer([Reply("The Nile.")]), Seen()
     client = server.connect
@@ -166,7 +166,7 @@ async def test_times_and_ends() -> None:
     assert dict(inside.attributes or {}) == own
 
 
-async def test_tools() -> None:
+async def test_trace_tools() -> None:
     """A tool is an `execute_tool` span."""
     seen = Seen()
     async with trace.capture() as t:

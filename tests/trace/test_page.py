@@ -137,7 +137,7 @@ def test_by_keyboard(browser: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1400])
-def test_accessible(browser: Any, tmp_path: Path, scheme: str, width: int) -> None:
+def test_trace_accessible(browser: Any, tmp_path: Path, scheme: str, width: int) -> None:
     """axe finds nothing, with details open or not, in either colour scheme, wide or narrow."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe").Axe()
     small().to_html(tmp_path / "t.html")
@@ -156,7 +156,7 @@ def test_accessible(browser: Any, tmp_path: Path, scheme: str, width: int) -> No
     assert wide <= width
 
 
-def test_hostile_text(browser: Any, tmp_path: Path) -> None:
+def test_trace_hostile_text(browser: Any, tmp_path: Path) -> None:
     """Text from models, tools and providers is shown as text, runs nothing and steers nothing."""
     spans = [
         {"name": "tool", "started": 0, "ended": 1, "fields": {"tool": text, text: [text], "error": text}}
@@ -182,7 +182,7 @@ def test_hostile_text(browser: Any, tmp_path: Path) -> None:
     assert opened.problems == []
 
 
-def test_its_policy(browser: Any, tmp_path: Path) -> None:
+def test_trace_its_policy(browser: Any, tmp_path: Path) -> None:
     """The policy of the page runs its one script, and nothing that would come in by another way."""
     small().to_html(tmp_path / "t.html")
     source = (tmp_path / "t.html").read_text("utf-8")

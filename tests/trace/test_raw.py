@@ -84,7 +84,7 @@ async def test_the_normal_trace_is_the_same() -> None:
         ((WHOLE[0], lutum.ProviderError("?", kind="malformed")), "decode", "ProviderError"),
     ],
 )
-async def test_errors(script: Any, stage: str, error: str) -> None:
+async def test_trace_errors(script: Any, stage: str, error: str) -> None:
     """What ended a request is kept behind what was received, with the stage, and the body of an answer."""
     if isinstance(script, Status):
         llm = claude(WireServer([script]))
@@ -174,7 +174,7 @@ class Lenient(httpx.AsyncBaseTransport):
 
 @VIRTUAL
 @pytest.mark.parametrize("dialect", ["claude", "openai"])
-async def test_secrets(dialect: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_trace_secrets(dialect: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A key in a header, in extra headers, in an extra body or echoed by the provider is told nowhere."""
     path = tmp_path / "t.jsonl"
     server = WireServer([Reply("The Nile."), Status(401, message=f"bad key {KEY}")])
@@ -233,7 +233,7 @@ async def test_a_key_in_the_url() -> None:
         (b"\xff no json", b"\xff no json"),
     ],
 )
-def test_bodies(body: bytes, shown: bytes) -> None:
+def test_trace_bodies(body: bytes, shown: bytes) -> None:
     """Members whose name says secret are masked; every other byte stays."""
     assert masked_body(body) == shown
 

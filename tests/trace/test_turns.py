@@ -39,7 +39,7 @@ async def collect(house: House) -> lutum.TextResult:
 
 
 @VIRTUAL
-async def test_a_turn() -> None:
+async def test_a_turn_in_trace_turns() -> None:
     """A turn is a span with one attempt, which is one request; each says what is known of it."""
     house = House(FakeAdapter((Wait(2), STARTED, Wait(1), Text("a"), Text("b"), done())))
     async with trace.capture() as t:
@@ -107,7 +107,7 @@ async def test_retries() -> None:
         (STALLED, "TurnTimeout", "error", "cancelled"),
     ],
 )
-async def test_failures(plays: Any, outcome: str, status: str, request_status: str) -> None:
+async def test_trace_failures(plays: Any, outcome: str, status: str, request_status: str) -> None:
     """A turn that fails says by which error, at each level that it ended."""
     house = House(FakeAdapter(plays), timeout=lutum.Timeouts(idle=5))
     async with trace.capture() as t:
@@ -261,7 +261,7 @@ async def test_every_other_request() -> None:
 
 
 @VIRTUAL
-async def test_a_cancel_at_every_await() -> None:
+async def test_a_cancel_at_every_await_in_trace() -> None:
     """Wherever a turn is cancelled, its spans are closed and the context is as it was."""
     k, requested = 0, True
     while requested:

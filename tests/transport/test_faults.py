@@ -26,7 +26,7 @@ from lutum.transport import HttpTransport
 
 
 @pytest.mark.parametrize("status", [302, 401, 429, 500, 529])
-async def test_an_error_status(transport: HttpTransport, status: int) -> None:
+async def test_an_error_status_in_transport(transport: HttpTransport, status: int) -> None:
     """Anything but 2xx is the adapter's to class, with its body; a redirect is not followed."""
     answer = plain(status, b'{"error": 1}', b"Location: /elsewhere")
     async with serving(partial(answer_all, answer=answer)) as server:
@@ -79,7 +79,7 @@ async def test_connection_refused(transport: HttpTransport) -> None:
 
 
 @pytest.mark.parametrize("how", ["reset", "close"])
-async def test_no_head(transport: HttpTransport, how: str) -> None:
+async def test_no_head_in_transport(transport: HttpTransport, how: str) -> None:
     """A connection that ends before the head is a NetworkError that says the request was written."""
 
     async def script(peer: Peer) -> None:

@@ -47,7 +47,7 @@ async def test_below_a_client() -> None:
     assert (seen[0][b"x-mine"], seen[1][b"cookie"]) == (b"1", b"a=b")
 
 
-async def test_bodies() -> None:
+async def test_transport_bodies() -> None:
     """httpx decodes them; an answer to a HEAD has none; an upload may be a stream."""
     async with serving(
         partial(answer_all, answer=plain(200, gzip.compress(b"fine"), b"Content-Encoding: gzip"))
