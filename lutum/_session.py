@@ -18,7 +18,7 @@ from lutum._turn.builder import StructuredTurn, TextTurn, structured_turn, text_
 from lutum._turn.plan import TurnSpec
 from lutum._turn.preview import open_items
 from lutum._values.check import check_type, describe
-from lutum._values.errors import BadValue, StaleCommit, UsageError
+from lutum._values.errors import BadValue, StaleCommit, UsageError, after_sending
 from lutum._values.items import Content, Item, ToolResult, message, raw, tool_result
 from lutum._values.results import CommittedTurn, StructuredResult, TextResult
 from lutum._values.settings import Settings
@@ -207,7 +207,7 @@ class Session:
                 " commit its .result or its .round",
             )
         if result.turn.tool_calls:
-            raise UsageError("commit: the turn holds unanswered tool calls; commit its round")
+            raise after_sending(UsageError("commit: the turn holds unanswered tool calls; commit its round"))
         self._commit(result, ())
 
     def commit_structured(self, result: StructuredResult[T]) -> None:

@@ -242,3 +242,21 @@ async def test_twenty_in_a_nursery(make: Make, mode: Any) -> None:
     assert llm.budget.reserved.total_tokens == 0
     with pytest.raises(lutum.UsageError):
         await scoped.text_turn("hi").collect()
+
+
+@EVERY
+async def test_citations_of_documents(make: Make) -> None:
+    """Claude cites documents. The other adapters send the document without the option, and name it."""
+    document = lutum.Document.from_text("A refund is possible.", title="Terms", citations=True)
+    asked = lutum.ModelInput().user([document, lutum.Text("How long?")])
+    plain = lutum.ModelInput().user([lutum.Document.from_text("A refund."), lutum.Text("How long?")])
+    server = WireServer()
+    async with make(server) as adapter:
+        turn = lutum.Lutum(adapter).text_turn
+        dropped = turn(asked).preview().dropped_options
+        assert turn(plain).preview().dropped_options == ()
+        if make is claude:
+            assert dropped == ()
+            return
+        (sentence,) = dropped
+        assert sentence.startswith("citations=True of a document is left out")

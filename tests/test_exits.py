@@ -827,6 +827,8 @@ def test_an_abandoned_generator(backend: str, caplog: pytest.LogCaptureFixture) 
     gc.collect()
     house.over()
     assert "docs/execution-model.md" in caplog.text
+    assert "nothing was charged" not in caplog.text
+    assert house.budget.spent.total_tokens > 0
 
 
 async def test_a_generator_closed_where_it_was_opened() -> None:

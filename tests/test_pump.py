@@ -264,9 +264,10 @@ async def test_a_second_task_that_reads() -> None:
 
                 async def intrude(turn: Stream) -> None:
                     for reader in (turn, turn.text()):
-                        with pytest.raises(lutum.UsageError, match="one consumer"):
+                        with pytest.raises(lutum.UsageError, match="one consumer") as info:
                             async for _ in reader:
                                 pass
+                        assert "nothing was" not in lutum.explain(info.value)
 
                 async with house.stream() as turn:
                     first = await anext(turn)

@@ -315,3 +315,13 @@ def test_a_missing_extra_names_itself(case: str) -> None:
     done = subprocess.run([sys.executable, "-c", hidden + code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert f"pip install '{extra}'" in done.stderr
+
+
+async def test_a_scripted_citation_is_in_the_turn() -> None:
+    """It belongs to the text before it, and the text continues after it."""
+    cited = [lutum.Citation(title="A", quote="a"), lutum.Citation(title="B", quote="b")]
+    steps = ["One.", lutum.CitationAdded(cited[0]), lutum.CitationAdded(cited[1]), " Two."]
+    result = await lutum.Lutum(ScriptedAdapter([steps])).text_turn("Which?").collect()
+    assert result.turn.citations == tuple(cited)
+    assert result.turn.items[0] == lutum.TextItem("One.", tuple(cited))
+    assert result.text == "One. Two."

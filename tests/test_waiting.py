@@ -521,3 +521,20 @@ async def test_ten_thousand_wait(children: int, monkeypatch: pytest.MonkeyPatch)
     assert sum(map(len, served.values())) == sum(asker.fate == "has" for asker in askers)
     # One to stand in line and one to leave it, and again for each ledger that it moves to.
     assert heap.count <= (8 if children else 2) * 10_000 + 100
+
+
+async def test_refused_waiters_are_counted() -> None:
+    """Also those that waited, and those that come when the budget is spent."""
+    budget = Budget(tokens=100, on_exhausted="wait")
+    held = await budget.reserve(Estimate(80))
+    async with anyio.create_task_group() as group:
+        askers = [Asker(number, budget, 30) for number in range(3)]
+        for asker in askers:
+            group.start_soon(asker.run)
+        await settled()
+        assert budget.statistics().refused == 0
+        held.settle(Usage(80))
+    assert [asker.error is not None for asker in askers] == [True] * 3
+    with pytest.raises(lutum.BudgetExceeded):
+        await budget.reserve(Estimate(30))
+    assert budget.statistics().refused == 4

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from base64 import b64encode
 from collections.abc import Hashable
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import msgspec
 from msgspec import Struct
@@ -36,6 +36,9 @@ ERROR_MARK = "ERROR: "
 IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})  # guides/images-vision
 
 
+NO_CITATIONS: Final = "citations=True of a document is left out: this API does not cite documents"
+
+
 class OpenAIPiece(Struct, frozen=True):
     """The encoded form of one item.
 
@@ -49,6 +52,7 @@ class OpenAIPiece(Struct, frozen=True):
       unbounded: the places of content whose size is unknown. With any of them `tokens` is not a bound.
       calls: the ids of the item's calls as they are sent, if the API requires unique ids.
       whole: the piece is a turn that is sent with its original ids.
+      dropped: what its content asks for and the API does not offer, as sentences for the log.
     """
 
     sent: tuple[bytes, ...]
@@ -60,6 +64,7 @@ class OpenAIPiece(Struct, frozen=True):
     unbounded: tuple[str, ...] = ()
     calls: tuple[str, ...] = ()
     whole: bool = False
+    dropped: tuple[str, ...] = ()
 
 
 class Content(Struct, frozen=True):
@@ -69,6 +74,7 @@ class Content(Struct, frozen=True):
     tokens: int = 0
     images: int = 0
     unbounded: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
 
     @property
     def array(self) -> bytes:
@@ -77,7 +83,14 @@ class Content(Struct, frozen=True):
     def piece(self, *sent: bytes, answers: bool = False, more: int = 0) -> OpenAIPiece:
         """Return a piece with `sent` and the figures of this content; `more` is added to its tokens."""
         tokens = self.tokens + _estimate.MESSAGE_TOKENS + more
-        return OpenAIPiece(sent, answers, tokens=tokens, images=self.images, unbounded=self.unbounded)
+        return OpenAIPiece(
+            sent,
+            answers,
+            tokens=tokens,
+            images=self.images,
+            unbounded=self.unbounded,
+            dropped=self.dropped,
+        )
 
 
 class ItemEncoder(ABC):
@@ -165,6 +178,7 @@ class ItemEncoder(ABC):
 
     def _content(self, parts: tuple[Part, ...], field: str, role: str) -> Content:
         sent, tokens, images, unbounded = list[bytes](), 0, 0, list[str]()
+        dropped: tuple[str, ...] = ()
         for i, part in enumerate(parts):
             at = f"{field}.content[{i}]"
             known: int | None
@@ -184,10 +198,12 @@ class ItemEncoder(ABC):
                 case Document():
                     sent += self._document(part, at)
                     known = document_tokens(part)
+                    if part.citations:
+                        dropped = (NO_CITATIONS,)
             tokens += known or 0
             if known is None:
                 unbounded.append(at)
-        return Content(tuple(sent), tokens, images, tuple(unbounded))
+        return Content(tuple(sent), tokens, images, tuple(unbounded), dropped)
 
 
 def json_instruction(schema: str) -> str:

@@ -415,6 +415,7 @@ class Budget:
         if self._limit_pico is not None:
             hopeless += self._largest_cost.pop_above(self._limit_pico - self._spent_pico)
         for claim in hopeless:
+            self._refused += not claim.gone
             claim.finish(BudgetExceeded(f"the budget refuses: {self._hopeless(claim.amount)}"))
         if hopeless:
             self._run_dry()
@@ -425,6 +426,7 @@ class Budget:
         """Refuse all waiters for a lease of this ledger, and wake the waiters behind them."""
         claims = tuple(self._claims)
         for claim in claims:
+            self._refused += not claim.gone
             claim.finish(BudgetExceeded(why))
         for claim in claims:
             wake(claim.ledgers, try_grant)
@@ -438,6 +440,7 @@ class Budget:
                     "budget: its block has ended, and with it what it limited; use the Lutum around the block"
                 )
             if ledger._exhausted and ledger._when_spent is not None:
+                ledger._refused += 1
                 raise BudgetExceeded(f"the budget is spent: {ledger!r}")
             if ledger._loop is not None and ledger._loop != here and _alive(ledger._loop):
                 raise UsageError("budget: belongs to another event loop that still runs; make one a loop")

@@ -267,6 +267,7 @@ def try_grant(waiter: Waiter) -> ChainLedger | None:
     assert isinstance(waiter, Claim)
     for ledger in waiter.ledgers:
         if why := ledger._hopeless(waiter.amount):
+            ledger._refused += 1
             ledger._run_dry()
             waiter.finish(BudgetExceeded(f"the budget refuses: {why}"))
             return None

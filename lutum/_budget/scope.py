@@ -17,7 +17,7 @@ import anyio
 
 from lutum._budget.budget import Budget
 from lutum._budget.lease import BudgetLease, Reservation
-from lutum._values.errors import BadValue, BudgetExceeded, UsageError
+from lutum._values.errors import BadValue, BudgetExceeded, UsageError, after_sending
 from lutum._values.results import Estimate
 
 L = TypeVar("L")
@@ -86,7 +86,7 @@ class BudgetScope(Generic[L]):
     async def __aenter__(self) -> L:
         """A checkpoint only if it has to wait."""
         if self._used:
-            raise UsageError("within: entered before; call .within(...) again")
+            raise after_sending(UsageError("within: entered before; call .within(...) again"))
         self._used = True
         if self._guarantee is not None:
             self._held = await Reservation(self._parent, self._guarantee, aside=True)
@@ -111,9 +111,11 @@ class BudgetScope(Generic[L]):
                 raise interrupted
             return False
         if anyio.get_current_task().id != self._task:
-            raise UsageError(
-                "within: left in another task than it was entered in (a fixture of pytest-asyncio?); use"
-                " on_spent='drain' there, see docs/testing.md, 'Fixtures'"
+            raise after_sending(
+                UsageError(
+                    "within: left in another task than it was entered in (a fixture of pytest-asyncio?); use"
+                    " on_spent='drain' there, see docs/testing.md, 'Fixtures'"
+                )
             )
         if interrupted is not None:
             self._scope.__exit__(type(interrupted), interrupted, interrupted.__traceback__)

@@ -31,6 +31,8 @@ class Preview:
         request; None when this one only adds, or there was none.
       dropped_constraints: schema constraints the provider does not take; enforced on decode. Those of a tool
         begin with `tools.` and its name.
+      dropped_options: options of the turn that the host does not take, each as a sentence. Each is
+        logged once for each adapter.
       open_items: provider calls of the last turn that wait for an answer from you; the turn is refused.
       cacheable: the prefix is long enough for the provider's prompt cache, so waiting at a gate pays.
       unused_options: options of other providers, which change nothing in this request.
@@ -56,6 +58,7 @@ class Preview:
     unused_options: tuple[str, ...] = ()
     set_when_sent: tuple[str, ...] = ()
     cacheable: bool = False
+    dropped_options: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         headers = "".join(f"\n{name}: {value}" for name, value in self.headers.items())
@@ -99,6 +102,7 @@ def preview(
         + prepared.dropped_constraints,
         open_items=open_items(adapter, prepared.request.transcript),
         cacheable=prepared.cacheable,
+        dropped_options=prepared.dropped_options,
         pending_hooks=pending,
         unused_options=unused_options(adapter, prepared.request.settings.ext),
         set_when_sent=later,

@@ -12,7 +12,7 @@ from lutum._schema.partial_json import PartialJson, is_array
 from lutum._schema.shape import Shape
 from lutum._tools.call import CallIssue, ToolCall, typed_call
 from lutum._tools.toolset import Toolset
-from lutum._values.errors import OutputInvalid, OutputLimitExceeded, UsageError
+from lutum._values.errors import OutputInvalid, OutputLimitExceeded, UsageError, after_sending
 from lutum._values.events import (
     CitationAdded,
     Completed,
@@ -182,7 +182,7 @@ class Reducer:
     def partial_value(self, *, as_type: bool) -> Any:
         """The closed part of the structured value; parsed only here, each character once."""
         if self._shape is None:
-            raise UsageError("partial_value: not a structured turn")
+            raise after_sending(UsageError("partial_value: not a structured turn"))
         if self._reader is None:
             reader = self._shape.partial()
             if self._lenient:

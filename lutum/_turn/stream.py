@@ -38,6 +38,7 @@ from lutum._values.errors import (
     TurnError,
     TurnNotFinished,
     UsageError,
+    after_sending,
 )
 from lutum._values.events import (
     Completed,
@@ -121,7 +122,7 @@ class Stream(Generic[R]):
     async def __aenter__(self) -> Self:
         """A checkpoint."""
         if self._used:
-            raise UsageError("stream: entered before; call .stream() again for another turn")
+            raise after_sending(UsageError("stream: entered before; call .stream() again for another turn"))
         self._used = True
         opened = open_span("turn")
         if opened is None:
@@ -370,9 +371,11 @@ class Stream(Generic[R]):
 
     async def _refill(self) -> None:
         if not self._open or self._channel is None or self._pump is None:
-            raise UsageError(
-                "stream: iterated outside of its block; write `async with turn.stream() as events:` and"
-                " iterate inside"
+            raise after_sending(
+                UsageError(
+                    "stream: iterated outside of its block; write `async with turn.stream() as events:` and"
+                    " iterate inside"
+                )
             )
         self._check_consumer()
         if self._result is not None and self._channel.ended and self._pump.failure is None:
@@ -400,7 +403,7 @@ class Stream(Generic[R]):
         if self._consumer is None:
             self._consumer = task
         elif self._consumer is not task:
-            raise UsageError("stream: another task reads it; a stream has one consumer")
+            raise after_sending(UsageError("stream: another task reads it; a stream has one consumer"))
 
     def _failed(self, failure: BaseException) -> BaseException:
         self._met = failure
@@ -412,6 +415,8 @@ class Stream(Generic[R]):
             if self._pump is not None:
                 self._pump.locate(failure)
             self._error = failure
+        elif isinstance(failure, UsageError) and self.usage.total_tokens:
+            after_sending(failure)
         return shortened(failure) if isinstance(failure, LutumError) else failure
 
     async def _leave_elsewhere(self, pump: Pump) -> None:
@@ -421,9 +426,11 @@ class Stream(Generic[R]):
             await pump.wait_ended()
         if self._channel is not None:
             self._channel.close()
-        raise UsageError(
-            "stream: left in another task than it was entered in (an abandoned async generator?);"
-            " see docs/execution-model.md, 'One task'"
+        raise after_sending(
+            UsageError(
+                "stream: left in another task than it was entered in (an abandoned async generator?);"
+                " see docs/execution-model.md, 'One task'"
+            )
         )
 
 

@@ -39,7 +39,7 @@ LutumError
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from lutum._values.answer import PartialResult, Response, Usage
 
@@ -138,6 +138,16 @@ class UsageError(LutumError, RuntimeError):
 
     whose: str = "the call; nothing was sent and nothing was charged"
     advice: str = "change the call as the message says"
+
+
+_Wrong = TypeVar("_Wrong", bound=UsageError)
+
+
+def after_sending(error: _Wrong) -> _Wrong:
+    """Correct the cause of an error of a call that may follow a request: that request is charged."""
+    if error.whose == UsageError.whose:
+        error.whose = "the call; requests that were sent before it are charged as usual"
+    return error
 
 
 class BadValue(UsageError, ValueError):

@@ -15,6 +15,7 @@ from msgspec import Struct
 from lutum._values.check import describe
 from lutum._values.errors import BadValue
 from lutum._values.events import (
+    CitationAdded,
     Completed,
     Event,
     ReasoningDelta,
@@ -244,6 +245,11 @@ def _script(script: Script | Sequence[Step | _Cut], field: str) -> tuple[Step | 
 def _collect(items: list[ViewItem], event: Event) -> None:
     """Add an event to the view; adjacent deltas of one kind become one item."""
     match event:
+        case CitationAdded(citation=citation):
+            said = items.pop() if items and isinstance(items[-1], TextItem) else TextItem("")
+            assert isinstance(said, TextItem)
+            items.append(msgspec.structs.replace(said, citations=(*said.citations, citation)))
+            return
         case TextDelta(text=text) | StructuredDelta(json=text):
             new: ViewItem = TextItem(text)
         case ReasoningDelta(text=text):
@@ -254,6 +260,9 @@ def _collect(items: list[ViewItem], event: Event) -> None:
             new = ToolCallItem(id, name, arguments)
         case _:
             return
+    if items and isinstance(items[-1], TextItem) and items[-1].citations:
+        items.append(new)  # a citation ends the text that it belongs to, as Claude's text blocks do
+        return
     if items and type(items[-1]) is type(new) and not isinstance(new, ToolCallItem):
         new = type(new)(items.pop().text + new.text)  # type: ignore[union-attr]  # same kind, so it has a text
     items.append(new)

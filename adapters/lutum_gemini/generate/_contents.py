@@ -24,6 +24,7 @@ class Contents:
         self.forms = list[ReplayForm]()
         self.tokens = 0
         self.unbounded = list[str]()
+        self.dropped = dict[str, None]()
         self.ends_with_model = False
         self.continuation: str | None = None
         self._head = head
@@ -54,6 +55,7 @@ class Contents:
     def _add(self, piece: GeminiPiece, *, in_head: bool) -> None:
         self.tokens += piece.tokens
         self.unbounded += piece.unbounded
+        self.dropped.update(dict.fromkeys(piece.dropped))
         if piece.answer is not None:
             self._answers.append(piece.answer)
             self._paused = None

@@ -105,6 +105,7 @@ def prepare(request: TurnRequest, config: GeminiConfig) -> Prepared:
         hidden_reasoning=spec.thinks,
         structured=_config.structured_by(request, options),
         dropped_constraints=dropped,
+        dropped_options=tuple(joined.dropped),
         implicit_bound=_config.implicit_bound(spec) if request.limited else None,
         cacheable=capable.cache_tokens is not None and tokens >= capable.cache_tokens,
     )

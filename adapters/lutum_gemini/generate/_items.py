@@ -59,6 +59,7 @@ class GeminiPiece(Struct, frozen=True):
       tokens: the estimated tokens.
       unbounded: the places of content whose size is unknown. With any of them `tokens` is not a bound.
       behind: the parts of a message that `from_messages` read from the content of a round's results.
+      dropped: what its content asks for and the API does not offer, as sentences for the log.
     """
 
     contents: tuple[bytes, ...] = ()
@@ -72,6 +73,7 @@ class GeminiPiece(Struct, frozen=True):
     tokens: int = 0
     unbounded: tuple[str, ...] = ()
     behind: tuple[bytes, ...] = ()
+    dropped: tuple[str, ...] = ()
 
 
 class _ContentParts(Struct, frozen=True):
@@ -80,6 +82,10 @@ class _ContentParts(Struct, frozen=True):
     parts: tuple[bytes, ...]
     tokens: int = 0
     unbounded: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+
+NO_CITATIONS: Final = "citations=True of a document is left out: Gemini does not cite documents"
 
 
 class GeminiItemEncoder:
@@ -166,6 +172,7 @@ class GeminiItemEncoder:
             is_model=role == "model",
             tokens=sent.tokens + _estimate.CONTENT_TOKENS,
             unbounded=sent.unbounded,
+            dropped=sent.dropped,
         )
 
     def _as_read(self, piece: GeminiPiece, wire: Raw | None) -> GeminiPiece:
@@ -211,12 +218,13 @@ class GeminiItemEncoder:
         tokens = _estimate.text_tokens(item.text) + sent.tokens + 3 * _estimate.CONTENT_TOKENS
         answer = RoundAnswer(item.call_id, part, aside)
         if turn is not None:
-            return GeminiPiece(answer=answer, tokens=tokens, unbounded=sent.unbounded)
+            return GeminiPiece(answer=answer, tokens=tokens, unbounded=sent.unbounded, dropped=sent.dropped)
         made = _turn.call_part(name, item.arguments or "", bypass=self._capable.signed)
         return GeminiPiece(
             (content("model", [made]), content("user", [part, *aside])),
             tokens=tokens + _estimate.json_tokens(made),
             unbounded=sent.unbounded,
+            dropped=sent.dropped,
         )
 
     def _keeps_id(self, turn: CommittedTurn, call_id: str) -> bool:
@@ -227,6 +235,7 @@ class GeminiItemEncoder:
 
     def _parts(self, parts: tuple[Part, ...], field: str) -> _ContentParts:
         sent, tokens, unbounded = list[bytes](), 0, list[str]()
+        dropped: tuple[str, ...] = ()
         for i, part in enumerate(parts):
             at = f"{field}.content[{i}]"
             known: int | None
@@ -246,6 +255,8 @@ class GeminiItemEncoder:
                     known = None if part.data is None else _estimate.image_tokens(part.data, most)
                 case Document():
                     sent += _document(part)
+                    if part.citations:
+                        dropped = (NO_CITATIONS,)
                     known = None
                     if part.data is not None:
                         known = _estimate.document_tokens(part.media_type, part.data)
@@ -254,7 +265,7 @@ class GeminiItemEncoder:
             tokens += known or 0
             if known is None:
                 unbounded.append(at)
-        return _ContentParts(tuple(sent), tokens, tuple(unbounded))
+        return _ContentParts(tuple(sent), tokens, tuple(unbounded), dropped)
 
 
 def content(role: str, parts: list[bytes] | tuple[bytes, ...]) -> bytes:

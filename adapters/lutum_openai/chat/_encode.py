@@ -177,7 +177,7 @@ def prepare(request: TurnRequest, config: ChatConfig) -> Prepared:
         hidden_reasoning=hides_reasoning(model),
         structured="" if request.output is None else f"OpenAIOptions(structured={structured!r})",
         dropped_constraints=dropped + _dropped_of_tools(request, profile),
-        dropped_options=lost,
+        dropped_options=(*lost, *dict.fromkeys(words for piece in joined for words in piece.dropped)),
         implicit_bound=implicit,
         rates=requested_rates(options),
         cacheable=profile.cache_tokens is not None and tokens >= profile.cache_tokens,

@@ -103,6 +103,7 @@ class ChatItemEncoder(ItemEncoder):
                 content.tokens + media.tokens,
                 content.images + media.images,
                 (*content.unbounded, *media.unbounded),
+                content.dropped or media.dropped,
             )
             more += _estimate.MESSAGE_TOKENS
         piece = content.piece(*sent, answers=answers, more=more)

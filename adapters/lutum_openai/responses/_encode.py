@@ -84,6 +84,7 @@ class _Input:
         self.tokens = 0
         self.images = 0
         self.unbounded = list[str]()
+        self.dropped = dict[str, None]()
         self.declared = dict[str, bytes]()
 
     def run(self, pieces: Sequence[OpenAIPiece], ephemerals: Sequence[tuple[int, OpenAIPiece]]) -> None:
@@ -103,6 +104,7 @@ class _Input:
         self.tokens += piece.tokens
         self.images += piece.images
         self.unbounded += piece.unbounded
+        self.dropped.update(dict.fromkeys(piece.dropped))
         for item in piece.preface:
             self.declared.update(_declared(item))
 
@@ -216,6 +218,7 @@ def prepare(request: TurnRequest, config: ResponsesConfig) -> Prepared:
         structured=_structured(request, options),
         dropped_constraints=dropped
         + dropped_of_tools((*request.tools.head, *request.tools.new), schemas_of(config.profile)),
+        dropped_options=tuple(input.dropped),
         implicit_bound=implicit if bounded else None,
         rates=requested_rates(options),
         cacheable=tokens >= CACHE_TOKENS,
