@@ -54,9 +54,10 @@ async def test_64_kib_in_pieces_of_one_character_are_not_parsed_on_the_way(
     monkeypatch.setattr(type(take), "decode", decode_counted)
     server = WireServer([Reply(Call("take", tuple(ARGUMENTS)))])
     client = server.connect
+    path = "" if dialect == "claude" else "/v1"
     made: dict[str, Any] = {"claude": ClaudeAdapter, "openai-chat": OpenAIChatAdapter}
     adapter = made.get(dialect, OpenAIAdapter)(
-        model="claude-sonnet-4-5", base_url=server.url, api_key="k", http_client=client
+        model="claude-sonnet-4-5", base_url=f"{server.url}{path}", api_key="k", http_client=client
     )
     deltas = 0
     async with adapter, lutum.Lutum(adapter).text_turn("u").tools(lutum.Toolset(take)).stream() as stream:

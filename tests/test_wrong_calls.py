@@ -254,7 +254,9 @@ def test_notes() -> None:
     """A note that is added stands before the explanation, once, and survives a copy."""
     error = lutum.ProviderError("x", kind="server", status=500)
     error.add_note("in the third attempt")
-    for one in (error, copy.copy(error)):
+    assigned = copy.copy(error)
+    assigned.__notes__ = list(error.__notes__)  # as tblib does, which dask unpickles errors with
+    for one in (error, copy.copy(error), assigned):
         assert one.__notes__ == ["in the third attempt", *one.explanation]
     error.usage = lutum.Usage(3, 4)
     assert "7 tokens were charged" in error.__notes__[1]

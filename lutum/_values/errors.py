@@ -132,6 +132,11 @@ class LutumError(Exception):
         def __notes__(self) -> list[str]:
             return [*self.own_notes, *self.explanation]
 
+        @__notes__.setter
+        def __notes__(self, notes: list[str]) -> None:  # tblib does this when it unpickles an error
+            computed = ("Cause: ", "What to do: ")
+            self.__dict__["_own_notes"] = [note for note in notes if not note.startswith(computed)]
+
 
 class UsageError(LutumError, RuntimeError):
     """Your call was wrong; nothing was sent, reserved or changed."""

@@ -255,14 +255,14 @@ async def test_on_the_wire() -> None:
     server = WireServer([Reply(Say(" a", " time"))], api_key=KEY)
     async with httpx.AsyncClient(transport=server.transport()) as client:
         llm = lutum.Lutum(
-            adapter(base_url=server.url, http_client=client),
+            adapter(base_url=f"{server.url}/v1", http_client=client),
             budget=lutum.Budget(tokens=10_000),
         )
         turn = llm.completion("Once upon").temperature(0)
         shown = turn.preview()
         result = await turn.collect()
         (request,) = server.requests
-        assert (request.path, request.body) == ("/completions", shown.body)
+        assert (request.path, request.body) == ("/v1/completions", shown.body)
         assert KEY not in repr(shown)
         assert (result.text, result.finish_reason) == (" a time", "stop")
         assert result.usage.known == "exact"
@@ -281,7 +281,7 @@ async def test_faults_on_the_wire() -> None:
     ]
     server = WireServer(scripts)
     async with httpx.AsyncClient(transport=server.transport()) as client:
-        turn = lutum.Lutum(adapter(base_url=server.url, http_client=client)).completion("Once upon")
+        turn = lutum.Lutum(adapter(base_url=f"{server.url}/v1", http_client=client)).completion("Once upon")
         with pytest.raises(lutum.ProviderError) as status:
             await turn.collect()
         assert (status.value.status, status.value.kind) == (401, "authentication")
