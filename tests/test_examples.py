@@ -48,6 +48,8 @@ PRINTS: dict[str, str] = {
     "fan_in": "haiku-4-5: whole, 'The Nile, says claude-haiku-4-5.', exact\n"
     "...sonnet-4-5: whole, ..., exact\n...opus-4-5: stopped, 'and on and on and on..., estimated",
     "frame_log": "13 frames, 14 events\n...TextDelta The\n...Completed...the same: True",
+    "mcp_agent": "<Toolset stock_count, orders_count, packs>\nstock_count: failed\norders_count: 3\n"
+    "packs: 40\nstock: started again\nstock_count: 40\n40 packs",
     "memory_surface": "done: train booked; next: find a hotel\n"
     "done: train booked, hotel booked; next: nothing",
     "nested_toolset": "hook: Rivers are long.\nrejected: rejected: outside of the project\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import httpx2
 import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.server.lowlevel import Server as LowLevelServer
 
 import lutum
 import lutum.mcp
@@ -29,7 +31,8 @@ from lutum import (
     Toolset,
     UsageError,
 )
-from lutum.testing import Script, ScriptedAdapter
+from lutum.mcp._name import command_name
+from lutum.testing import Script, ScriptedAdapter, virtual_time
 
 SERVER = str(Path(__file__).with_name("mcp_server.py"))
 STDIO = [sys.executable, SERVER]
@@ -210,9 +213,64 @@ async def test_what_is_no_server_is_said_so(caplog: pytest.LogCaptureFixture) ->
         ("http://127.0.0.1:1/mcp", "ConnectError"),
     ]
     for where, why in nowhere:
-        with pytest.raises(lutum.mcp.ConnectionFailed, match=why):
+        with pytest.raises(lutum.mcp.ConnectionFailed, match=why) as caught:
             async with lutum.mcp.connect(where):
                 pytest.fail("connected")
+        named = where if isinstance(where, str) else shlex.join(where)
+        assert str(caught.value).startswith(f"mcp: server {named!r}: ")
+        _, cause, remedy = lutum.explain(caught.value).splitlines()
+        assert cause == "Cause: the MCP server, or the command or URL that names it."
+        assert "check that the command starts" in remedy
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["npx", "-y", "files", "--api-key", "s3cret"], "npx -y files --api-key ***"),
+        (["x", "--token=s3cret", "-v", "a b"], "x --token=*** -v 'a b'"),
+        (["x", "--header", "Authorization: s3cret"], "x --header ***"),
+        (["mcp-remote", "https://u:s3cret@h/mcp?key=s3cret"], "mcp-remote 'https://***@h/mcp?key=***'"),
+        (["py", "-c", "x" * 200], "py -c " + "x" * 91 + "..."),
+    ],
+)
+def test_the_command_of_an_error_has_no_secret(words: list[str], shown: str) -> None:
+    """Its names stay; the values of secret options do not."""
+    assert command_name(words) == shown
+
+
+async def test_two_servers_with_one_name_of_a_tool() -> None:
+    """The error names the remedy; with a prefix both fit."""
+
+    @lutum.tool
+    async def find(text: str) -> str:
+        """Find it."""
+        return text
+
+    async with (
+        lutum.mcp.connect(Client(lutum.mcp.serve(Toolset(find)))) as one,
+        lutum.mcp.connect(Client(lutum.mcp.serve(Toolset(find)))) as two,
+    ):
+        with pytest.raises(BadValue, match=r"two are called 'find'; `server\.toolset\(prefix=\.\.\.\)`"):
+            Toolset(await one.toolset(), await two.toolset())
+        with pytest.raises(BadValue, match="prefix="):
+            Toolset(find, await one.toolset())
+        assert Toolset(find, await one.toolset(prefix="one_")).names == ("find", "one_find")
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_client_in_process_is_named(backend: str) -> None:
+    """By its server, in the error of a request without an answer."""
+
+    async def silent(*_: Any) -> Any:
+        await anyio.sleep_forever()
+
+    async def main() -> None:
+        made = LowLevelServer("quiet", on_list_tools=silent)
+        async with lutum.mcp.connect(Client(made)) as server:
+            with pytest.raises(ToolError, match="the MCP server 'quiet' did not answer within 30 s"):
+                await server.toolset()
+
+    anyio.run(main, backend=backend, backend_options=virtual_time(backend))
 
 
 async def test_bad_arguments_are_named() -> None:

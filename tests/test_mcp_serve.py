@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import anyio
@@ -28,6 +30,21 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
 PDF = b"%PDF-1.7\n"
 
 pytestmark = pytest.mark.filterwarnings("ignore::mcp.MCPDeprecationWarning")  # sampling, since 2026-07-28
+
+
+@pytest.mark.process
+def test_the_two_files_of_the_page(tmp_path: Path) -> None:
+    """The client of docs/tools.md starts the server beside it, and prints what the page shows."""
+    page = (Path(__file__).parents[1] / "docs" / "tools.md").read_text("utf-8")
+    _, _, part = page.partition("are two files. `tools_server.py`:")
+    server, client, *_ = re.findall(r"```python\n(.*?)```", part, re.DOTALL)
+    (tmp_path / "tools_server.py").write_text(server, "utf-8")
+    (tmp_path / "tools_client.py").write_text(client, "utf-8")
+    command = [sys.executable, "tools_client.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    shown = re.search(r"The client prints:\n\n```\n(.*?)```", part, re.DOTALL)
+    assert shown is not None
+    assert done.stdout == shown[1], done.stderr
 
 
 @lutum.tool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -284,6 +285,45 @@ async def test_what_is_no_value_in_structured(way: Way, text: str, path: str, re
         assert error.usage.known == "exact"
         with pytest.raises(lutum.OutputInvalid):
             _ = stream.result
+
+
+class Size(enum.Enum):
+    small = "s"
+    large = "l"
+
+
+Many = enum.Enum("Many", {f"m{i}": f"v{i}" for i in range(23)})
+
+
+class Labels(msgspec.Struct):
+    mood: Literal["good", "bad"]
+    size: Size | None
+    sizes: list[Size]
+
+
+@pytest.mark.parametrize(
+    ("type", "json", "expected"),
+    [
+        (Literal["a", "b"], '{"value":"c"}', ["Invalid enum value 'c'; allowed are 'a', 'b' - at $"]),
+        (Literal["a"] | None, '{"value":"c"}', ["Invalid enum value 'c'; allowed is 'a' - at $"]),
+        (
+            Labels,
+            '{"mood":"so","size":"m","sizes":["s","m"]}',
+            [
+                "Invalid enum value 'so'; allowed are 'good', 'bad' - at $.mood",
+                "Invalid enum value 'm'; allowed are 's', 'l' - at $.size",
+                "Invalid enum value 'm'; allowed are 's', 'l' - at $.sizes[1]",
+            ],
+        ),
+        (Many, '{"value":"c"}', ["; allowed are 'v0', 'v1', ", "'v19' and 3 more - at $"]),
+    ],
+)
+def test_the_values_of_an_enum_are_listed(type: Any, json: str, expected: list[str]) -> None:
+    """At most 20 of them, so that a model that reads the message can answer again."""
+    with pytest.raises(lutum.OutputInvalid) as caught:
+        shape_of(type).decode(json)
+    assert [one for one in expected if one not in str(caught.value)] == []
+    assert "'v20'" not in str(caught.value)
 
 
 async def test_a_message_that_is_repeated_word_for_word_is_one_value() -> None:

@@ -373,6 +373,9 @@ def test_what_cannot_be_a_tool_is_refused_where_it_is_made() -> None:
         lutum.raw_tool("a b", {"type": "object"})
     with pytest.raises(BadValue, match="tools: two are called 'weather'"):
         Toolset(weather, Toolset(lutum.raw_tool("weather", {"type": "object"})))
+    with pytest.raises(BadValue) as plain:
+        Toolset(weather, lutum.raw_tool("weather", {"type": "object"}))
+    assert "prefix" not in str(plain.value)  # neither is of an MCP server
     with pytest.raises(BadValue, match=r"tools: Point is no tool; decorate it with @lutum\.tool"):
         Toolset(Point)
 

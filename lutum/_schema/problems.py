@@ -5,10 +5,11 @@ No I/O, no clock, no tasks.
 
 from __future__ import annotations
 
+import enum
 import functools
 import types
 from collections.abc import Callable
-from typing import Annotated, Any, Final, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import msgspec
 
@@ -17,7 +18,7 @@ from lutum._schema.match import whole_number
 from lutum._schema.partial_json import is_array, is_object
 
 MOST: Final = 20
-"""The largest number of problems that an error lists."""
+"""The largest number of problems that an error lists, and of values that one problem lists."""
 
 Found = list[tuple[str, str]]
 
@@ -115,11 +116,11 @@ class _Search:
             if isinstance(value, msgspec.Raw) and "Expected `int" in str(exc):
                 self.found.append((path, _no_integer(bytes(value).decode(), str(exc))))
             else:
-                self.add(path, exc)
+                self.add(path, exc, hint)
         except TypeError:  # the annotation cannot be hashed or read by itself
             return
 
-    def add(self, path: str, exc: msgspec.ValidationError) -> None:
+    def add(self, path: str, exc: msgspec.ValidationError, hint: object = None) -> None:
         """Add an error of msgspec, with pydantic's messages in it."""
         message, mark, inner = str(exc).rpartition(" - at `$")
         if not mark or not inner.endswith("`"):
@@ -129,7 +130,31 @@ class _Search:
             self.cause = self.cause or cause.__cause__
             self.found.extend((path + inner[:-1] + where, reason) for where, reason in cause.problems)
         else:
+            if inner == "`" and message.startswith("Invalid enum value"):
+                message += _allowed(hint)
             self.found.append((path + inner[:-1], message))
+
+
+def _values(hint: Any) -> list[object]:
+    """The values of a Literal or an enum, and of those in a union."""
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return [one.value for one in hint]
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return list(args)
+    if origin is Annotated:
+        return _values(args[0])
+    return [one for arg in args for one in _values(arg)] if origin in (Union, types.UnionType) else []
+
+
+def _allowed(hint: Any) -> str:
+    """Return a clause with the values that are allowed, at most 20; empty for other types."""
+    values = _values(hint)
+    if not values:
+        return ""
+    more = f" and {len(values) - MOST:,} more" if len(values) > MOST else ""
+    verb = "is" if len(values) == 1 else "are"
+    return f"; allowed {verb} {', '.join(repr(one) for one in values[:MOST])}{more}"
 
 
 def _arm(arms: tuple[Any, ...], value: object) -> Any:

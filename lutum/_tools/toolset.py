@@ -113,7 +113,9 @@ class Toolset(Generic[I_co]):
             for made in _tools_of(member):
                 known = self._tools.get(made.name)
                 if known is not None and known is not made:
-                    raise BadValue("tools", f"two are called {made.name!r}")
+                    remote = hasattr(known, "remote_name") or hasattr(made, "remote_name")  # of lutum.mcp
+                    remedy = "; `server.toolset(prefix=...)` renames the tools of an MCP server"
+                    raise BadValue("tools", f"two are called {made.name!r}{remedy if remote else ''}")
                 off = inner is not member or (nested is not None and made.name in nested._off)
                 if known is None:
                     self._tools[made.name] = made

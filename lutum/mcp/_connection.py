@@ -33,6 +33,12 @@ _CONNECTION_CLOSED = -32000
 class ConnectionFailed(LutumError):
     """The server could not be started or reached, or its answer did not follow the MCP protocol."""
 
+    whose: str = "the MCP server, or the command or URL that names it"
+    advice: str = (
+        "check that the command starts in a shell, or that the URL answers; give connect(timeout=) more"
+        " seconds if the server is slow; `await server.reconnect()` tries again within the block"
+    )
+
 
 class Words(Protocol):
     """A stream that receives a command's standard error."""
@@ -80,8 +86,9 @@ class McpConnection:
     If the connection is lost before that, `lost` contains the reason.
     """
 
-    def __init__(self, client: Client, errors: StandardError | None) -> None:
+    def __init__(self, client: Client, errors: StandardError | None, name: str) -> None:
         self.client = client
+        self.name = name
         self.lost: BaseException | None = None
         self.words = ""
         self._errors = errors
@@ -137,7 +144,7 @@ class McpConnection:
         why = f"{type(self.lost).__name__}: {self.lost}"
         if self.lost is None:
             why = f"the server did not answer within {seconds:g} s"
-        raise ConnectionFailed(f"mcp: {why}{self.said()}") from self.lost
+        raise ConnectionFailed(f"mcp: server {self.name!r}: {why}{self.said()}") from self.lost
 
     async def end(self) -> None:
         """Disconnect. After 5 s, or if cancelled, the connection is closed by force."""
@@ -177,7 +184,7 @@ class McpConnection:
             finally:
                 self._running.discard(scope)
             if bound.cancelled_caught:
-                raise ToolError(f"the MCP server did not answer within {seconds:g} s")
+                raise ToolError(f"the MCP server {self.name!r} did not answer within {seconds:g} s")
         why = "the connection has ended" if self.lost is None else f"{type(self.lost).__name__}: {self.lost}"
         raise ToolError(
             f"the MCP server did not answer, its connection is lost ({why}){self.said()};"

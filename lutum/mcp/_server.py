@@ -17,6 +17,7 @@ from mcp.client.stdio import stdio_client
 from mcp.types import CallToolResult, ContentBlock, EmbeddedResource, Prompt, Resource, ResourceLink
 
 from lutum._lutum import Lutum
+from lutum._telemetry.redact import masked_url
 from lutum._telemetry.spans import current_span
 from lutum._tools.toolset import Toolset
 from lutum._values.check import check_type
@@ -25,6 +26,7 @@ from lutum._values.items import Part, Text
 from lutum._values.model_input import ModelInput
 from lutum.mcp._connection import McpConnection, StandardError, Words, default_words
 from lutum.mcp._content import parts_of, prompt_input, resource_parts
+from lutum.mcp._name import client_name, command_name
 from lutum.mcp._sampling import sampling as answer_sampling
 from lutum.mcp._tool import LeftOut, remote_tools
 
@@ -104,7 +106,7 @@ def connect(
     given: dict[str, object] = {"env": env, "cwd": cwd, "stderr": None if stderr == "inherit" else stderr}
     if not isinstance(server, str) and isinstance(server, Sequence):
         words: list[str] = [*server]  # pyright: ignore[reportUnknownVariableType]  # a str is a Sequence too
-        return Server(_command(words, env, cwd, stderr, mode), options)
+        return Server(_command(words, env, cwd, stderr, mode), options, command_name(words))
     for field, value in given.items():
         if value is not None:
             raise BadValue(field, "is for a command")
@@ -113,10 +115,10 @@ def connect(
             raise BadValue("server", f"{server!r} is no http(s) URL; a command is a list of its words")
         url = server
         _client(url, mode)  # an unknown mode is refused now
-        return Server(lambda: (_client(url, mode), None), options)
+        return Server(lambda: (_client(url, mode), None), options, masked_url(url))
     if mode is not None:
         raise BadValue("mode", "is for a command or a URL; a client has its own")
-    return Server(_again(server), options)
+    return Server(_again(server), options, client_name(server))
 
 
 def _client(server: Any, mode: str | None) -> Client:
@@ -181,8 +183,9 @@ class Server:
     block ends the connection, and a command that was started, whatever its calls do.
     """
 
-    def __init__(self, make: Make, options: Options) -> None:
+    def __init__(self, make: Make, options: Options, name: str) -> None:
         self._make = make
+        self._name = name
         self._progress = options.progress
         self._timeout = options.timeout
         self._limit = options.result_limit
@@ -433,7 +436,7 @@ class Server:
         if self._sampling is not None and client.sampling_callback is None:
             answer: Any = answer_sampling(self._sampling)
             client = dataclasses.replace(client, sampling_callback=answer)
-        return McpConnection(client, errors)
+        return McpConnection(client, errors, self._name)
 
     async def _start(self, group: TaskGroup, connection: McpConnection) -> None:
         self._connection = connection

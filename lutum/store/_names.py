@@ -1,7 +1,8 @@
-"""Checks of branch names and metadata, and the form in which a URL is shown."""
+"""Checks of branch names and metadata, the form in which a URL is shown, and a check of its path."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from lutum._values.errors import StoreValue
@@ -37,3 +38,15 @@ def masked(url: str) -> str:
         return url
     scheme, slashes, user = head.partition("://")
     return f"{scheme}{slashes}{user.partition(':')[0]}@{host}"
+
+
+def check_root(url: str, path: str) -> None:
+    """Raise StoreValue for `sqlite:///NAME` that would create a file directly under the root.
+
+    SQLAlchemy reads such a URL as a relative path. `sqlite:/NAME` is not ambiguous.
+    """
+    name = path.removeprefix("/")
+    if url.startswith("sqlite:///") and name and "/" not in name and not os.path.exists(path):
+        raise StoreValue(
+            "url", f"{url} is the absolute path {path}; write sqlite:{name} for one in the current folder"
+        )

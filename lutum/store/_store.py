@@ -14,7 +14,7 @@ from lutum.store import _branches
 from lutum.store._branch import StoredBranch
 from lutum.store._branches import BranchInfo
 from lutum.store._database import Database, Transaction
-from lutum.store._names import check_metadata, check_name, masked
+from lutum.store._names import check_metadata, check_name, check_root, masked
 from lutum.store._nodes import Codec, Nodes, Plain
 from lutum.store._postgres import Postgres
 from lutum.store._runtime import StoreRuntime
@@ -25,7 +25,8 @@ def connect(url: str, *, create: bool = True, codec: Codec | None = None, timeou
     """A store: `async with lutum.store.connect("sqlite:chats.db") as store`.
 
     Args:
-      url: `"sqlite:PATH"`, `"postgresql://..."` (extra `postgres`), or `"memory:"`, which uses no thread.
+      url: `"sqlite:PATH"`, `"postgresql://..."` (extra `postgres`), or `"memory:"`, which uses no thread. A
+        new file directly under the root is refused with `sqlite:///`, because a relative path is often meant.
       create: make the database file and the tables where they are missing.
       codec: encodes what is stored, such as an encryption at rest; names, digests and sizes stay readable.
       timeout: seconds to wait for a locked database and for a statement.
@@ -47,6 +48,7 @@ def connect(url: str, *, create: bool = True, codec: Codec | None = None, timeou
         path = rest[2:] if rest.startswith("//") else rest
         if not path or "\0" in path or path == ":memory:":
             raise StoreValue("url", f"{url!r} names no file; 'memory:' is a store without one")
+        check_root(url, path)
         return Store(Sqlite(path, timeout), url, create, codec)
     return Store(Postgres(url, timeout), url, create, codec)
 

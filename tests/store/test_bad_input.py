@@ -1,6 +1,7 @@
 """What the store refuses, and damaged, locked and full databases: typed errors, nothing half written."""
 
 import os
+import re
 import sqlite3
 import time
 from contextlib import suppress
@@ -40,6 +41,21 @@ def test_wrong_urls(url: str) -> None:
     with pytest.raises(StoreValue) as caught:
         connect(url)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a path of Windows has a drive")
+def test_a_relative_path_behind_three_slashes_is_refused(tmp_path: Path) -> None:
+    """Such a URL would create a file at the root. One slash, an existing file and a folder are clear."""
+    name = f"{tmp_path.name}.db"
+    expected = (
+        f"sqlite:///{name} is the absolute path /{name}; write sqlite:{name} for one in the current folder"
+    )
+    with pytest.raises(StoreValue, match=re.escape(expected)):
+        connect(f"sqlite:///{name}")
+    assert connect(f"sqlite:/{name}").url == f"sqlite:/{name}"
+    assert connect(f"sqlite://{tmp_path}/a.db").url == f"sqlite://{tmp_path}/a.db"
+    existing = next(entry for entry in os.listdir("/") if entry)
+    assert connect(f"sqlite:///{existing}").url == f"sqlite:///{existing}"
 
 
 async def test_wrong_values(any_url: str) -> None:
