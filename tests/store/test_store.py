@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -336,7 +336,7 @@ GOLDEN = Path(__file__).parent.parent / "golden" / "store-1.sql"
 async def test_a_store_of_version_1_is_migrated(tmp_path: Path) -> None:
     """The golden database was written by the first version; all of it is read."""
     path = tmp_path / "old.db"
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database, database:
         database.executescript(GOLDEN.read_text())
     database.close()
     async with connect(f"sqlite:{path}") as store:
@@ -362,7 +362,7 @@ async def test_a_store_of_version_1_is_migrated(tmp_path: Path) -> None:
         started = round.calls[2].started
         assert started is not None
         assert not started.alive
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database, database:
         assert database.execute("select value from lutum_store").fetchall() == [(2,)]
         assert database.execute("select tokens from lutum_bill").fetchall()[0] == (None,)
     database.close()
