@@ -27,9 +27,12 @@ def offline(replies: Replies, model: str = "claude-sonnet-4-5") -> ClaudeAdapter
 
 
 def boundary(adapter: Adapter) -> lutum.Lutum:
-    """A `Lutum` with a ledger and prices, so that an example can set limits in US dollars."""
-    budget = lutum.Budget(tokens=10_000_000)
-    return lutum.Lutum(adapter, budget=budget, pricing=lutum.Pricing.from_genai_prices())
+    """A `Lutum` with a ledger, and with prices if genai-prices is installed; limits in dollars need them."""
+    try:
+        pricing = lutum.Pricing.from_genai_prices()
+    except lutum.UsageError:
+        pricing = None
+    return lutum.Lutum(adapter, budget=lutum.Budget(tokens=10_000_000), pricing=pricing)
 
 
 MODELS = {

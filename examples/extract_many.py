@@ -12,6 +12,8 @@ from _provider import run
 import lutum
 from lutum.testing.wire import Reply, Status, WireRequest
 
+# A limit in dollars needs prices: `pip install '.[prices]'` in the clone of lutum.
+
 DOCUMENTS = [f"River {i} is {i * 7 % 901} km long." for i in range(1_000)]
 LIMIT = "2.00"
 

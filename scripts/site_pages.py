@@ -41,6 +41,7 @@ of a run offline; places, times and durations differ from run to run.
 """
 
 ALONE = {
+    "web_stop": "It streams to a client, so it has no output of its own. It needs `starlette` and `uvicorn`.",
     "web_stream": "It serves a page, so it has no output of its own. It needs `starlette` and `uvicorn`.",
     "durable_dbos": "It needs `dbos`, and its output contains the log of that engine.",
     "queue_dbos": "It needs `dbos`, and its output contains the log of that engine.",

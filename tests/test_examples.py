@@ -85,7 +85,7 @@ PRINTS: dict[str, str] = {
     "verification_gates": "held up: the lines are 90, the total 70; 'euro' is no currency code\n"
     "passed: 90 EUR",
 }
-OTHERWISE = {"batch", "durable_dbos", "queue_dbos", "timeouts", "web_stream"}
+OTHERWISE = {"batch", "durable_dbos", "queue_dbos", "timeouts", "web_stop", "web_stream"}
 """Examples with a test of their own: a batch, a workflow engine, a clock and a browser are in it."""
 
 TYPED: dict[str, list[str]] = {

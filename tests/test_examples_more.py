@@ -265,3 +265,43 @@ def test_a_workflow_that_is_killed(tmp_path: Path) -> None:
     assert said[-1] == "All done."
     again = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True, timeout=60)
     assert again.stdout == "All done.\n"
+
+
+async def test_a_client_that_leaves_stops_the_turn(capsys: pytest.CaptureFixture[str]) -> None:
+    """The connection to the provider is closed and the reservation ends; a whole answer ends by itself."""
+    provider = WireServer([Reply(Say("One ", Stall())), Reply("One ", "two.")])
+    with loaded("web_stop") as example:
+        from _provider import boundary, offline
+
+        async with offline(provider) as adapter:
+            llm = boundary(adapter)
+            app = example.application(llm)
+            for leaves in (True, False):
+                sent, left = list[Any](), anyio.Event()
+                asked = iter([{"type": "http.request", "body": b"Count."}])
+
+                async def receive(asked: Any = asked, left: anyio.Event = left) -> Any:
+                    if message := next(asked, None):
+                        return message
+                    await left.wait()
+                    return {"type": "http.disconnect"}
+
+                async def send(
+                    message: Any, sent: list[Any] = sent, left: anyio.Event = left, leaves: bool = leaves
+                ) -> None:
+                    sent.append(message)
+                    if leaves and message.get("body"):
+                        left.set()
+
+                scope = {"type": "http", "method": "POST", "path": "/ask", "headers": [], "query_string": b""}
+                with anyio.fail_after(60):
+                    await app(scope, receive, send)
+                body = b"".join(message.get("body", b"") for message in sent)
+                assert body == (b"One " if leaves else b"One two.")
+                assert sent[-1].get("more_body", False) is leaves
+                assert llm.budget.reserved.total_tokens == 0
+                assert llm.budget.spent.output_tokens > 0
+    assert provider.outcomes()[0] == "disconnected"
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith("(estimated)") or first.endswith("(lower_bound)")
+    assert second.endswith("(exact)")

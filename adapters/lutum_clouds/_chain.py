@@ -14,7 +14,7 @@ import anyio.to_thread
 from lutum import BadValue
 from lutum_clouds._credentials import AwsCredentials
 
-_INSTALL: Final = "pip install 'lutum[bedrock]'"
+_INSTALL: Final = "pip install 'lutum[bedrock]' (in a clone: '.[bedrock]')"
 
 
 @final

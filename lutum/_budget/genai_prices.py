@@ -33,7 +33,9 @@ class GenaiPrices:
         try:
             self._package: Any = importlib.import_module("genai_prices")
         except ImportError:
-            raise UsageError("pricing: needs genai-prices; pip install 'lutum[prices]'") from None
+            raise UsageError(
+                "pricing: needs genai-prices: pip install 'lutum[prices]' (in a clone: '.[prices]')"
+            ) from None
         self._provider = provider
 
     def cost(

@@ -19,7 +19,12 @@ def run_completion(shell: str) -> int:
     try:
         import shtab
     except ImportError:
-        report("completion", UsageError("shtab is not installed: pip install 'lutum[completion]'"))
+        report(
+            "completion",
+            UsageError(
+                "shtab is not installed: pip install 'lutum[completion]' (in a clone: '.[completion]')"
+            ),
+        )
         return 1
     parser = _parsers.parser()
     for action in _actions(parser):

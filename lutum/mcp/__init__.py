@@ -13,7 +13,9 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 if find_spec("mcp") is None:
-    raise ModuleNotFoundError("lutum.mcp needs the official client: pip install 'lutum[mcp]'", name="mcp")
+    raise ModuleNotFoundError(
+        "lutum.mcp needs the official client: pip install 'lutum[mcp]' (in a clone: '.[mcp]')", name="mcp"
+    )
 
 from lutum.mcp._connection import ConnectionFailed as ConnectionFailed
 from lutum.mcp._sampling import sampling as sampling

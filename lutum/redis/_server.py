@@ -151,7 +151,9 @@ async def open_server(address: Address, *, timeout: float) -> AsyncGenerator[Red
         import coredis
         from coredis.retry import NoRetryPolicy
     except ImportError:
-        raise UsageError("a ledger in Redis needs coredis: pip install 'lutum[redis]'") from None
+        raise UsageError(
+            "a ledger in Redis needs coredis: pip install 'lutum[redis]' (in a clone: '.[redis]')"
+        ) from None
     await _probe(address)
     client: coredis.Redis[bytes] = coredis.Redis.from_url(
         address.url,

@@ -90,6 +90,7 @@ class Postgres:
         except ImportError as exc:
             raise StoreError(
                 "postgresql: psycopg is not installed: pip install 'lutum[postgres]' 'psycopg[binary]'"
+                " (in a clone: '.[postgres]')"
             ) from exc
         limit = int(self._timeout * 1000)
         given = conninfo_to_dict(self.url)

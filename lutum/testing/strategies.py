@@ -23,7 +23,8 @@ try:
     from hypothesis import strategies as st
 except ModuleNotFoundError as _missing:
     raise ModuleNotFoundError(
-        "lutum.testing.strategies needs hypothesis: pip install 'lutum[testing]'", name=_missing.name
+        "lutum.testing.strategies needs hypothesis: pip install 'lutum[testing]' (in a clone: '.[testing]')",
+        name=_missing.name,
     ) from None
 
 from lutum._tools.round import ToolRound

@@ -25,7 +25,9 @@ def export(trace: SpanTree, provider: TracerProvider | None, *, content: bool) -
     try:
         from opentelemetry import trace as otel
     except ImportError:
-        raise UsageError("to_otel: OpenTelemetry is not installed: pip install 'lutum[otel]'") from None
+        raise UsageError(
+            "to_otel: OpenTelemetry is not installed: pip install 'lutum[otel]' (in a clone: '.[otel]')"
+        ) from None
     tracer = otel.get_tracer("lutum", tracer_provider=provider, schema_url=SCHEMA_URL)
 
     def at(moment: float) -> int:

@@ -74,7 +74,9 @@ class OTelHandle:
 
             from lutum.trace._otel_metrics import TurnMetrics
         except ImportError:
-            raise UsageError("otel: OpenTelemetry is not installed: pip install 'lutum[otel]'") from None
+            raise UsageError(
+                "otel: OpenTelemetry is not installed: pip install 'lutum[otel]' (in a clone: '.[otel]')"
+            ) from None
         self.content = content
         self._limit = content_limit
         self._traceparent = traceparent
