@@ -1,6 +1,8 @@
 """A durable agent on DBOS: each turn and each call is a recorded step, and a killed program goes on.
 Copy it where a workflow engine is there already. Run it, kill it, and run it again with the same job."""
 
+# It needs `pip install dbos`.
+
 import sys
 
 from _provider import boundary, offline

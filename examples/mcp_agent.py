@@ -1,6 +1,8 @@
 """An agent with tools of two MCP servers and one of its own; a server that dies is started again.
 Copy it when tools are in other processes."""
 
+# It needs `pip install '.[mcp]'` in the clone of lutum.
+
 import sys
 
 from _provider import run

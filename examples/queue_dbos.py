@@ -1,6 +1,8 @@
 """A batch on a DBOS queue, with one shared budget: workers of any number draw on one ledger in Redis.
 Copy it where jobs arrive in a queue and money must not run away. Without a server the ledger is in memory."""
 
+# It needs `pip install dbos`.
+
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager

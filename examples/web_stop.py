@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 import lutum
 from lutum.testing.wire import NeverEnding, Reply
 
-# Look at it with: curl -Nd 'A story.' localhost:8000/ask
+# It needs `pip install starlette uvicorn`. Look at it with: curl -Nd 'A story.' localhost:8000/ask
 # and press Ctrl-C: the server prints what the piece of the answer cost.
 REPLIES = [Reply(NeverEnding("and the river runs on ", delay=0.2))]
 START = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}

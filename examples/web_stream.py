@@ -15,7 +15,7 @@ from starlette.routing import Route
 import lutum
 from lutum.testing.wire import NeverEnding, Reply
 
-# Look at it with: curl -Nd 'A story.' localhost:8000/chat/1
+# It needs `pip install starlette uvicorn`. Look at it with: curl -Nd 'A story.' localhost:8000/chat/1
 # and again, from where you left: curl -N localhost:8000/chat/1 -H 'Last-Event-ID: 7'
 REPLIES = [Reply(NeverEnding("and the river runs on ", delay=0.2))]
 

@@ -139,7 +139,7 @@ class LutumError(Exception):
 
 
 class UsageError(LutumError, RuntimeError):
-    """Your call was wrong; nothing was sent, reserved or changed."""
+    """Your call was wrong; it sent, reserved and changed nothing. What an earlier call sent is charged."""
 
     whose: str = "the call; nothing was sent and nothing was charged"
     advice: str = "change the call as the message says"
