@@ -180,7 +180,7 @@ def exchange(
             model="m",
             headers=(("X-Fixed", "1"),),
         ),
-        secrets=secrets,
+        sign=secrets,
         decoder=lambda response: Decoder(),
         fault=lambda response, body: lutum.ProviderError("status", status=response.status, body=body),
     )

@@ -110,7 +110,7 @@ def test_an_editor_offers_public_names_only() -> None:
     def offered(kind: type) -> list[str]:
         return [name for name in dir(kind) if not name.startswith("_")]
 
-    budget = ["available", "exhausted", "remaining", "reserve", "reserved", "spent", "statistics"]
+    budget = ["available", "closed", "exhausted", "remaining", "reserve", "reserved", "spent", "statistics"]
     assert offered(lutum.Budget) == budget
     assert offered(lutum.BudgetLease) == ["grow", "reserved", "settle", "settled"]
     assert offered(lutum.BudgetScope) == []

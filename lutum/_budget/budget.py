@@ -230,6 +230,11 @@ class Budget:
         return Available(tokens=tokens, cost_usd=cost, as_of=as_of)
 
     @property
+    def closed(self) -> bool:
+        """True once its block has ended. Nothing can be reserved then."""
+        return self._closed
+
+    @property
     def exhausted(self) -> bool:
         """True once a running turn could not grow here, or nothing can ever fit; of a shared ledger also
         while that is so for all processes."""

@@ -201,7 +201,7 @@ class HttpAdapter(ABC):
         """Return a new exchange for one attempt. Nothing is sent before its `open`."""
         return self._transport.exchange(
             prepared,
-            secrets=self._secrets,
+            sign=self._secrets,
             decoder=partial(self.decoder, prepared),
             fault=self._refused,
         )

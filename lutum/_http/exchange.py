@@ -126,6 +126,13 @@ def httpx_transport(connect: Connector | None = None) -> httpx.AsyncBaseTranspor
     return EngineTransport(connect)
 
 
+def _unsigned(secrets: Callable[[], Awaitable[Mapping[str, str]]]) -> Secrets:
+    async def sign(request: OutgoingRequest) -> Mapping[str, str]:
+        return await secrets()
+
+    return sign
+
+
 @final
 class HttpTransport:
     """Sends an adapter's requests to its provider.
@@ -168,7 +175,8 @@ class HttpTransport:
         self,
         prepared: Prepared,
         *,
-        secrets: Secrets,
+        secrets: Callable[[], Awaitable[Mapping[str, str]]] | None = None,
+        sign: Secrets | None = None,
         decoder: Callable[[Response], Decoder],
         fault: Callable[[Response, bytes], ProviderError],
     ) -> HttpExchange:
@@ -176,12 +184,20 @@ class HttpTransport:
 
         Args:
           prepared: the request without secrets.
-          secrets: called with the request by `open`, and returns the headers that authenticate it.
+          secrets: called by `open`, and returns the headers that authenticate the request.
+          sign: the same, called with the request. Give it in place of `secrets`.
           decoder: called with the head of a successful response, and returns its decoder.
           fault: called with the head of any other response and the first 64 KiB of its body, and returns
             the error.
         """
-        return HttpExchange(self._request(prepared.url), prepared, secrets, decoder, fault, self._request_ids)
+        if sign is None:
+            if secrets is None:
+                raise BadValue(
+                    "secrets", "is missing; give secrets= or sign=, which return headers"
+                )
+            sign = _unsigned(secrets)
+
+        return HttpExchange(self._request(prepared.url), prepared, sign, decoder, fault, self._request_ids)
 
     async def request(
         self, method: str, url: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b""

@@ -45,7 +45,7 @@ LARGE = bytes(8 * 2**20)
 def upload(transport: HttpTransport, url: str, body: bytes = LARGE) -> HttpExchange:
     return transport.exchange(
         Prepared(request=TurnRequest(transcript=lutum.Transcript()), url=url, body=body, model="m"),
-        secrets=no_secrets,
+        sign=no_secrets,
         decoder=lambda response: Decoder(),
         fault=lambda response, body: lutum.ProviderError("status", status=response.status, body=body),
     )

@@ -65,7 +65,7 @@ async def test_sent_only_when_written(transport: HttpTransport) -> None:
     )
     ex = transport.exchange(
         large,
-        secrets=no_secrets,
+        sign=no_secrets,
         decoder=lambda response: Decoder(),
         fault=lambda response, body: lutum.ProviderError(""),
     )
@@ -199,3 +199,34 @@ def test_bad_base_url(url: str) -> None:
     with pytest.raises(lutum.BadValue) as info:
         check_base_url(url)
     assert info.value.field == "base_url"
+
+
+async def test_secrets_that_do_not_depend_on_the_request(transport: HttpTransport) -> None:
+    """`secrets=` takes a function without arguments; without it and `sign=` the error names the fields."""
+    seen = list[str]()
+
+    async def key() -> Mapping[str, str]:
+        return {"x-key": "k1"}
+
+    async def answer(peer: Peer) -> None:
+        while request := await peer.request():
+            seen.append(dict(request[0].headers)[b"x-key"].decode())
+            await peer.stream.send(WHOLE)
+
+    made = partial(
+        transport.exchange,
+        decoder=lambda response: Decoder(),
+        fault=lambda response, body: lutum.ProviderError(""),
+    )
+    async with serving(answer) as server:
+        asked = Prepared(
+            request=TurnRequest(transcript=lutum.Transcript()), url=server.url, body=b"{}", model="m"
+        )
+        with pytest.raises(lutum.BadValue, match=r"^secrets: is missing"):
+            made(asked)
+        ex = made(asked, secrets=key)
+        try:
+            await ex.open(ignore)
+        finally:
+            await ex.aclose()
+    assert seen == ["k1"]
