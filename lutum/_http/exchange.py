@@ -192,9 +192,7 @@ class HttpTransport:
         """
         if sign is None:
             if secrets is None:
-                raise BadValue(
-                    "secrets", "is missing; give secrets= or sign=, which return headers"
-                )
+                raise BadValue("secrets", "is missing; give secrets= or sign=, which return headers")
             sign = _unsigned(secrets)
 
         return HttpExchange(self._request(prepared.url), prepared, sign, decoder, fault, self._request_ids)
