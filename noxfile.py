@@ -66,6 +66,7 @@ def nightly(session: nox.Session) -> None:
         "LUTUM_MUTATIONS": "200000",
         "LUTUM_ANSWERS": "100000",
         "LUTUM_SOAK": "50000",
+        "LUTUM_SCHEDULES": "200",
     }
     session.run("pytest", "-m", "", *session.posargs, env=more)
 

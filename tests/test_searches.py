@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ import lutum
 from lutum import trace
 from lutum.testing import RecordingAdapter, ReplayAdapter
 from lutum.testing._recording import FrameLog
+
+SCHEDULES = int(os.environ.get("LUTUM_SCHEDULES", "30"))
 
 SHOWS = {
     "best_of_n": "for (\\d+) s\nbranch",
@@ -91,13 +94,13 @@ def decision(shown: str) -> str:
 
 @VIRTUAL
 @pytest.mark.parametrize(
-    "seeds", [range(5), pytest.param(range(5, 200), marks=pytest.mark.slow)], ids=["few", "all"]
+    "seeds", [range(5), pytest.param(range(5, SCHEDULES), marks=pytest.mark.slow)], ids=["few", "all"]
 )
 @pytest.mark.parametrize("name", SHOWS)
 async def test_a_search_replays_in_any_schedule(
     name: str, seeds: range, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Equal requests, equal events, equal answer, in 200 random schedules."""
+    """Equal requests, equal events, equal answer, in random schedules: `nox -s nightly` plays 200."""
     from lutum.testing.wire import WireServer
 
     with search(name) as module:
