@@ -88,9 +88,9 @@ class SigV4Signer(RequestSigner):
         return error
 
     async def _credentials(self) -> AwsCredentials:
-        source: Any = self._source
-        if not callable(source):
-            return self._source  # type: ignore[return-value]
+        source = self._source
+        if isinstance(source, AwsCredentials):
+            return source
         try:
             found: Any = source()
             if inspect.isawaitable(found):
