@@ -27,7 +27,7 @@ from lutum_claude._request_body import messages_of, note
 from lutum_claude._request_options import beside
 from lutum_claude._settings import ClaudeConfig as ClaudeConfig, settings_of
 from lutum_claude._usage import requested_rates
-from lutum_claude._write import body_of
+from lutum_claude._write import body_of, has_one_hour
 
 
 def prepare(request: TurnRequest, config: ClaudeConfig) -> Prepared:
@@ -42,11 +42,12 @@ def prepare(request: TurnRequest, config: ClaudeConfig) -> Prepared:
     join, tools = messages.join, messages.tools
     rest = beside(settings, messages.prefaces, tools=bool(tools), value_tool=messages.value_tool)
     body = body_of(settings, tools, join, rest.members)
+    one_hour = has_one_hour(settings, tools, join, body)
     if len(body) > _wire.REQUEST_BYTES:
         raise BadValue("input", f"makes a request of {len(body)} bytes, more than {_wire.REQUEST_BYTES}")
     tokens = messages.tokens + _estimate.REQUEST_TOKENS
-    asked = settings.thinking.get("type") in ("enabled", "adaptive")
-    tokens += _estimate.THINKING_TOKENS if asked else 0
+    if settings.thinking.get("type") in ("enabled", "adaptive"):
+        tokens += _estimate.THINKING_TOKENS
     if output is not None and messages.value_tool is None:
         tokens += _estimate.text_tokens(output.schema) + _estimate.FORMAT_TOKENS
     return Prepared(
@@ -59,13 +60,15 @@ def prepare(request: TurnRequest, config: ClaudeConfig) -> Prepared:
         forms=tuple(join.forms),
         inexact_reason=messages.inexact_reason,
         preface=messages.preface,
-        estimate=Estimate(_estimate.request_tokens(tokens, model, body), int(rest.members["max_tokens"])),
+        estimate=Estimate(
+            _estimate.request_tokens(tokens, model, cites=join.cites), int(rest.members["max_tokens"])
+        ),
         unbounded=(*join.unbounded, *rest.unbounded),
         hidden_reasoning=settings.thinks,
         structured="" if output is None else f"ClaudeOptions(structured={options.structured or 'format'!r})",
         dropped_constraints=rest.dropped,
         implicit_bound=rest.implicit_bound,
-        rates=requested_rates(rest.members, body),
+        rates=requested_rates(rest.members, one_hour=one_hour),
         cacheable=options.cache != "off" and tokens >= _models.shortest_cached(model),
     )
 

@@ -35,11 +35,16 @@ _CITATIONS = re.compile(rb'"citations"\s*:\s*\{\s*"enabled"\s*:\s*true')
 _FINER = re.compile(r"opus-4-[7-9]")
 
 
-def request_tokens(tokens: int, model: str, body: bytes) -> int:
-    """Return the estimate of a whole request from that of its parts."""
+def request_tokens(tokens: int, model: str, *, cites: bool) -> int:
+    """Return the estimate of a whole request from that of its parts; `cites` if a document has citations."""
     if _FINER.search(model):
         tokens = tokens * 4 // 3
-    return tokens + (CITATIONS_TOKENS if _CITATIONS.search(body) else 0)
+    return tokens + (CITATIONS_TOKENS if cites else 0)
+
+
+def cites(block: bytes) -> bool:
+    """Return whether a content block is or holds a document whose citations are enabled."""
+    return _CITATIONS.search(block) is not None
 
 
 def text_tokens(text: str) -> int:

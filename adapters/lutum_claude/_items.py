@@ -49,6 +49,7 @@ class ClaudePiece(Struct, frozen=True):
       home: of a turn made by this adapter at this endpoint.
       preface: whole messages that belong right before a turn.
       marks: cache breakpoints in raw JSON of the user.
+      cites: a document in it has its citations enabled.
       paused: the provider continues this turn when it gets it back.
       calls: the ids of its calls, as they are sent.
     """
@@ -64,6 +65,7 @@ class ClaudePiece(Struct, frozen=True):
     preface: tuple[bytes, ...] = ()
     paused: bool = False
     marks: int = 0
+    cites: bool = False
     tokens: int = 0
     unbounded: tuple[str, ...] = ()
     calls: tuple[str, ...] = ()
@@ -113,6 +115,14 @@ class ClaudeItemEncoder:
 
         With `own_id`, a result names its call as it is; else in the letters that Claude takes.
         """
+        piece = self._encode(item, field, open_calls, digest, own_id=own_id)
+        if any(_estimate.cites(block.json) for _, blocks in piece.groups for block in blocks):
+            return msgspec.structs.replace(piece, cites=True)
+        return piece
+
+    def _encode(
+        self, item: Item, field: str, open_calls: tuple[str, ...], digest: str, *, own_id: bool
+    ) -> ClaudePiece:
         match item:
             case Message():
                 return _as_read(_message(item, field), item.wire)
@@ -250,7 +260,7 @@ def _as_read(piece: ClaudePiece, wire: Raw | None) -> ClaudePiece:
         members = decode_object(json)
         blocks = _content_blocks(bytes(members.get("content", b"null")))
         if set(members) - {"role", "content"}:
-            return msgspec.structs.replace(piece, groups=((f"raw {role}", (ContentBlock(json, False),)),))
+            role, blocks = f"raw {role}", (ContentBlock(json, False),)
     return msgspec.structs.replace(piece, groups=((role, blocks),), marks=_marks(blocks))
 
 
@@ -311,9 +321,8 @@ def _raw_message(item: Raw, field: str) -> ClaudePiece:
     else:
         raise BadValue(f"{field}.content", "a raw message holds a string or an array of blocks")
     if set(members) != {"role", "content"} or role not in ("user", "assistant"):
-        return ClaudePiece(
-            ((f"raw {role}", (ContentBlock(json, False),)),), tokens=_estimate.json_tokens(json)
-        )
+        role, blocks = f"raw {role}", (ContentBlock(json, False),)
+        return ClaudePiece(((role, blocks),), marks=_marks(blocks), tokens=_estimate.json_tokens(json))
     return ClaudePiece(
         ((role, blocks),),
         marks=_marks(blocks),
@@ -323,7 +332,7 @@ def _raw_message(item: Raw, field: str) -> ClaudePiece:
 
 
 def _marks(blocks: tuple[ContentBlock, ...]) -> int:
-    return sum(not block.markable and b'"cache_control"' in block.json for block in blocks)
+    return sum(block.json.count(b'"cache_control"') for block in blocks if not block.markable)
 
 
 def _parts(parts: tuple[Part, ...], field: str) -> tuple[tuple[ContentBlock, ...], int, tuple[str, ...]]:

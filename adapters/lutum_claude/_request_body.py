@@ -30,15 +30,22 @@ from lutum_claude._settings import ClaudeSettings
 _SILENCE = (ContentBlock(b'{"type":"text","text":"(no answer)"}', False),)
 
 
-class Sent:
-    """A message being joined; a `raw` one is sent as it is."""
+class Sent(Struct, gc=False):
+    """A message being joined; a `raw` one is sent as it is.
 
-    __slots__ = ("blocks", "raw", "role")
+    `blocks` is the tuple of the piece until something changes it: most messages of a session hold one piece,
+    and a request makes one of these for each.
+    """
 
-    def __init__(self, role: str, blocks: Sequence[ContentBlock], raw: bytes = b"") -> None:
-        self.role = role
-        self.blocks = list(blocks)
-        self.raw = raw
+    role: str
+    blocks: tuple[ContentBlock, ...] | list[ContentBlock]
+    raw: bytes = b""
+
+    def own_blocks(self) -> list[ContentBlock]:
+        """`blocks` as a list that may be changed."""
+        if not isinstance(self.blocks, list):
+            self.blocks = list(self.blocks)
+        return self.blocks
 
 
 class ClaudeMessages(Struct, frozen=True):
@@ -94,6 +101,7 @@ class Join:
         self.stable: tuple[int, int] | None = None  # message and block of the first ephemeral
         self.stable_system: int | None = None
         self.marks = 0  # the user's cache breakpoints
+        self.cites = False
         self.last_turn = 0  # message of the last committed turn
         self.before_last: tuple[int, int] | None = None  # where the last of several inputs begins
         self._held = list[ClaudePiece]()
@@ -106,18 +114,15 @@ class Join:
         self._changed = changed
 
     def run(self, pieces: Sequence[ClaudePiece], ephemerals: Ephemerals) -> None:
-        waiting = list(ephemerals)
-        for i, piece in enumerate(pieces):
-            while waiting and waiting[0][0] <= i and not piece.answers:
-                self._ephemeral(waiting.pop(0)[2], in_head=i <= self._head)
-            if i < self._head:
-                self.system += piece.groups[0][1]
-                self.tokens += piece.tokens
-                self.marks += piece.marks
-            else:
-                self._item(piece)
-        for _, _, piece in waiting:
-            self._ephemeral(piece, in_head=len(pieces) <= self._head)
+        at = 0
+        for position, _, piece in ephemerals:
+            end = max(at, position)
+            while end < len(pieces) and pieces[end].answers:
+                end += 1
+            self._items(pieces, at, end)
+            self._ephemeral(piece, in_head=end <= self._head)
+            at = end
+        self._items(pieces, at, len(pieces))
         self._place_held()
 
     def can_change(self) -> bool:
@@ -145,10 +150,23 @@ class Join:
         self.forms, self._lost = forms, lost
         self._changed = True
 
+    def _items(self, pieces: Sequence[ClaudePiece], start: int, end: int) -> None:
+        for piece in pieces[start : min(self._head, end)]:
+            self.system += piece.groups[0][1]
+            self.tokens += piece.tokens
+            self.marks += piece.marks
+        for piece in pieces[max(self._head, start) : end]:
+            self._item(piece)
+
     def _item(self, piece: ClaudePiece) -> None:
+        # Runs for each item of a long session at each request.
         self.tokens += piece.tokens
-        self.unbounded += piece.unbounded
-        self.marks += piece.marks
+        if piece.unbounded:
+            self.unbounded += piece.unbounded
+        if piece.marks:
+            self.marks += piece.marks
+        if piece.cites:
+            self.cites = True
         self.paused = piece.paused
         if piece.wrapped:
             if self._late_system:
@@ -172,7 +190,8 @@ class Join:
             self._add(role, blocks)
 
     def _turn(self, piece: ClaudePiece, form: ReplayForm) -> None:
-        self._place_held()
+        if self._held:
+            self._place_held()
         for message in piece.preface:
             self.add_preface(message)
         ((_, blocks),) = piece.groups
@@ -200,16 +219,17 @@ class Join:
             self._add(*piece.groups[0] if stands else ("user", piece.wrapped))
         self._held.clear()
 
-    def _add(self, role: str, blocks: Sequence[ContentBlock]) -> None:
+    def _add(self, role: str, blocks: tuple[ContentBlock, ...]) -> None:
         if not blocks:
             return
-        last = self.messages[-1] if self.messages else None
-        self.before_last = None
-        if last is not None and last.role == role and not last.raw:
-            self.before_last = len(self.messages) - 1, len(last.blocks)
-            last.blocks += blocks
+        messages = self.messages
+        if messages and messages[-1].role == role and not messages[-1].raw:
+            last = messages[-1].own_blocks()
+            self.before_last = len(messages) - 1, len(last)
+            last += blocks
         else:
-            self.messages.append(Sent(role, blocks))
+            self.before_last = None
+            messages.append(Sent(role, blocks))
 
 
 def messages_of(settings: ClaudeSettings, pieces: RequestPieces) -> ClaudeMessages:
@@ -321,4 +341,4 @@ def fill_thinking(join: Join) -> None:
     for message in join.messages:
         thinks = any(b'"type":"thinking"' in block.json[:40] for block in message.blocks)
         if message.role == "assistant" and not message.raw and not thinks:
-            message.blocks.insert(0, _NO_THINKING)
+            message.own_blocks().insert(0, _NO_THINKING)

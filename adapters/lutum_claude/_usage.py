@@ -75,10 +75,10 @@ def has_odd_count(members: Mapping[str, Raw]) -> bool:
     return any(is_odd(members.get(name)) for name in COUNTS)
 
 
-def requested_rates(tail: Mapping[str, bytes], body: bytes) -> tuple[str, ...]:
+def requested_rates(tail: Mapping[str, bytes], *, one_hour: bool) -> tuple[str, ...]:
     """Return the rates that a request selects by the members of its options and its cache breakpoints."""
     found = _rates({name: Raw(value) for name, value in tail.items()})
-    return (*found, "1h") if b'"ttl":"1h"' in body else found
+    return (*found, "1h") if one_hour else found
 
 
 def with_requested(reported: Reported, members: Mapping[str, Raw], requested: tuple[str, ...]) -> Reported:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -17,6 +18,7 @@ _BREAKPOINT = {
     "1h": b',"cache_control":{"type":"ephemeral","ttl":"1h"}}',
 }
 _STREAM = b',"stream":true}'
+_ONE_HOUR = re.compile(rb'"ttl"\s*:\s*"1h"')
 _quoted = lru_cache(maxsize=1024)(encode)
 _ROLE = {role: encode(role) for role in ("user", "assistant", "system")}
 
@@ -49,6 +51,15 @@ def body_of(settings: ClaudeSettings, tools: Sequence[bytes], join: Join, member
     return b"".join(out)
 
 
+def has_one_hour(settings: ClaudeSettings, tools: Sequence[bytes], join: Join, body: bytes) -> bool:
+    """Return whether a cache breakpoint in the body lasts an hour.
+
+    A body can be megabytes, so it is searched only if someone may have asked for that.
+    """
+    asked = settings.options.cache == "1h" or settings.options.extra_body or join.marks
+    return bool(asked or any(map(_ONE_HOUR.search, tools))) and _ONE_HOUR.search(body) is not None
+
+
 def _joined(blocks: Sequence[ContentBlock]) -> bytes:
     # Most messages hold one block, and this runs for each of a long session.
     return blocks[0].json if len(blocks) == 1 else b",".join([block.json for block in blocks])
@@ -78,7 +89,9 @@ def mark(tools: list[ContentBlock], join: Join, breakpoint: bytes, shortest: int
             if shared is not None and head + _size(join.messages, shared) >= _BYTES * shortest:
                 places.add(shared)
         for m, b in places:
-            _write_mark(join.messages[m].blocks, b, breakpoint)
+            sent = join.messages[m]
+            sent.blocks = list(sent.blocks)  # of a piece that other requests share
+            _write_mark(sent.blocks, b, breakpoint)
         if len(places) < free and join.system and join.system[-1].markable and head >= _BYTES * shortest:
             _write_mark(join.system, len(join.system) - 1, breakpoint)
     elif system := join.system[: join.stable_system]:

@@ -394,6 +394,42 @@ def test_own_marks_count() -> None:
     assert mark_paths(prepared) == [f"messages.0.content.{i}" for i in range(4)]
 
 
+def test_own_marks_count_in_a_message_that_is_sent_as_it_is() -> None:
+    """A raw message with other members holds breakpoints, too; four is the limit of the API."""
+    mine = [{**text(c), "cache_control": {"type": "ephemeral"}} for c in "abcd"]
+    whole = Raw("claude", json.dumps({"role": "user", "content": mine, "note": 1}))
+    assert len(mark_paths(prepare(lutum.Transcript((whole, user("e")))))) == 4
+
+
+MARK_1H = {"type": "ephemeral", "ttl": "1h"}
+
+
+@pytest.mark.parametrize(
+    ("conversation", "options"),
+    [
+        (HI, ClaudeOptions(cache="1h")),
+        (HI, ClaudeOptions(extra_body={"cache_control": MARK_1H})),
+        (ModelInput().user([Raw("claude", json.dumps({**text("a"), "cache_control": MARK_1H}))]), None),
+        (
+            lutum.Transcript(
+                (Raw("claude", json.dumps({"role": "user", "content": "a", "cache_control": MARK_1H})),)
+            ),
+            None,
+        ),
+    ],
+)
+def test_an_entry_for_an_hour_has_its_rate(conversation: Any, options: ClaudeOptions | None) -> None:
+    assert "1h" in prepare(conversation, options=options).rates
+
+
+def test_a_call_whose_arguments_look_like_a_breakpoint_has_no_other_rate() -> None:
+    told = call("t1", "wait", {"ttl": "1h"})
+    conversation = ModelInput().user("Hi").turn(turn(told, stop_reason="tool_use")).tool_result("t1", "ok")
+    prepared = prepare(conversation)
+    assert b'"ttl":"1h"' in prepared.body
+    assert prepared.rates == ()
+
+
 def test_marks_are_not_cached() -> None:
     """A breakpoint is never part of what an item is encoded to."""
     via, first = adapter(), ModelInput().user("Hi")
