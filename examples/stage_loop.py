@@ -19,7 +19,9 @@ Stage = Literal["act", "verify", "repair", "done", "failed"]
 def faults(table: str) -> list[str]:
     rows = list(csv.DictReader(table.splitlines()))
     found = [] if rows and rows[0].keys() == {"river", "km"} else ["the columns are not river and km"]
-    return found + [f"{row['river']}: km is no number" for row in rows if not (row.get("km") or "").isdigit()]
+    return found + [
+        f"{row['river']}: km is not a number" for row in rows if not (row.get("km") or "").isdigit()
+    ]
 
 
 def following(stage: Stage, found: list[str], repairs: int) -> Stage:

@@ -46,7 +46,7 @@ async def adds_up(invoice: Invoice) -> str | None:
 
 @Gates.audit
 async def known_currency(invoice: Invoice) -> str | None:
-    return None if invoice.currency in ("EUR", "USD") else f"{invoice.currency!r} is no currency code"
+    return None if invoice.currency in ("EUR", "USD") else f"{invoice.currency!r} is not a currency code"
 
 
 async def main(llm: lutum.Lutum, attempts: int = 3) -> None:

@@ -170,7 +170,7 @@ async def _() -> object:
     return await asked(Reply(Call("weather", {})))()
 
 
-@case("a file that is no transcript")
+@case("a file that is not a transcript")
 async def _() -> object:
     return lutum.Transcript.load(b'{"role":"user"}\n')
 

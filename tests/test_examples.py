@@ -68,7 +68,7 @@ PRINTS: dict[str, str] = {
     "repo_ssot": "refused timeouts.py\nread README.md\nread timeouts.py\n"
     "refused ../pyproject.toml\nIt raises",
     "skills": "charts is loaded\nRain: ### ######### ####\ncharts is unloaded\nHere is your chart",
-    "stage_loop": "act\nverify Danube: km is no number\nrepair ...verify\ndone\n"
+    "stage_loop": "act\nverify Danube: km is not a number\nrepair ...verify\ndone\n"
     "river,km\nNile,6650\nDanube,2850",
     "stateful_hook": "ran ls: notes.txt\nrejected: not allowed: rm -rf /\n"
     "rejected: not allowed: bash -c 'rm -rf /'\n"
@@ -82,7 +82,7 @@ PRINTS: dict[str, str] = {
     "3 turns; the slowest...topic: weather events: ['cache', 'cache']",
     "transcript_replay": "a turn goes back exactly\nIt is 6,650 km long.\na turn goes back exactly\n"
     "a turn goes back exactly\nTwice that is 13,300 km.",
-    "verification_gates": "held up: the lines are 90, the total 70; 'euro' is no currency code\n"
+    "verification_gates": "held up: the lines are 90, the total 70; 'euro' is not a currency code\n"
     "passed: 90 EUR",
 }
 OTHERWISE = {"batch", "durable_dbos", "queue_dbos", "timeouts", "web_stop", "web_stream"}

@@ -138,7 +138,7 @@ async def test_arguments_of_every_kind() -> None:
 def test_a_set_takes_hooks_for_itself_only() -> None:
     """A function that was not decorated, or for another set, is refused by its name."""
     make: Any = AppHooks
-    with pytest.raises(lutum.BadValue, match="AppHooks: no_parameter is no hook: decorate it"):
+    with pytest.raises(lutum.BadValue, match="AppHooks: no_parameter is not a hook: decorate it"):
         make(no_parameter)
     with pytest.raises(lutum.BadValue, match=r"SearchHooks: <hook large for AppHooks\.pick> is meant for"):
         SearchHooks().with_hooks(large)  # type: ignore[arg-type]  # what is tested
@@ -209,9 +209,9 @@ def test_the_names_of_slots() -> None:
         ({"rewrite": rewrite}, r"Made\.rewrite: is a slot already"),
         ({"search": None}, r"Made\.search: is a slot already"),
         ({"other": define(rewrite)}, r"Made\.other: is defined by a method called rewrite"),
-        ({"_private": define(_private)}, r"Made\._private: is no name for a slot"),
-        ({"with_hooks": define(with_hooks)}, r"Made\.with_hooks: is no name for a slot"),
-        ({"with_policy": nested}, r"Made\.with_policy: is no name for a slot"),
+        ({"_private": define(_private)}, r"Made\._private: is not a valid name for a slot"),
+        ({"with_hooks": define(with_hooks)}, r"Made\.with_hooks: is not a valid name for a slot"),
+        ({"with_policy": nested}, r"Made\.with_policy: is not a valid name for a slot"),
     ):
         with pytest.raises(lutum.BadValue, match=why):
             type("Made", (AppHooks,), members)
@@ -226,5 +226,5 @@ def test_a_slot_outside_a_set() -> None:
             return 1
 
     for owner in (Plain, Plain()):
-        with pytest.raises(lutum.BadValue, match=r"Plain\.ask: stands in a class that is no HookSet"):
+        with pytest.raises(lutum.BadValue, match=r"Plain\.ask: stands in a class that is not a HookSet"):
             owner.ask  # type: ignore[union-attr]  # noqa: B018  # what is tested

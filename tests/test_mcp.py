@@ -277,7 +277,7 @@ async def test_bad_arguments_are_named() -> None:
     """Before anything is started."""
     with pytest.raises(BadValue, match="server: the command is empty"):
         lutum.mcp.connect([])
-    with pytest.raises(BadValue, match=r"server: 'uvx time' is no http\(s\) URL; a command is a list"):
+    with pytest.raises(BadValue, match=r"server: 'uvx time' is not an http\(s\) URL; a command is a list"):
         lutum.mcp.connect("uvx time")
     with pytest.raises(BadValue, match="env: is for a command"):
         lutum.mcp.connect("http://localhost", env={"A": "b"})

@@ -216,7 +216,7 @@ async def test_best_of_n() -> None:
 
 
 async def test_what_commit_text_refuses() -> None:
-    """A turn with unanswered calls, and what is no result: your mistake, and nothing changes."""
+    """A turn with unanswered calls, and what is not a result: your mistake, and nothing changes."""
     call = ToolCallReady("c", "add", "{}")
     session, _ = session_of([call])
     session.push_user("u")

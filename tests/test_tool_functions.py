@@ -119,7 +119,7 @@ async def test_parameters_may_be_called_what_fields_are_not() -> None:
 
 
 def test_what_gives_no_one_result_or_has_no_signature_is_refused() -> None:
-    """Generators, bare class methods, what is no function at all."""
+    """Generators, bare class methods, what is not a function at all."""
 
     def each(n: int) -> Iterator[int]:
         yield n
@@ -136,7 +136,7 @@ def test_what_gives_no_one_result_or_has_no_signature_is_refused() -> None:
     assert refused(each_later) == "tool 'each_later': is a generator; a tool returns one result"
     assert refused(vars(Holder)["made"]).endswith("decorate it bound: lutum.tool(Cls.method)")
     assert schema(lutum.tool(Holder.made))["required"] == ["n"]
-    assert refused(3) == "tool: 3 is no function"
+    assert refused(3) == "tool: 3 is not a function"
     assert "give another by name=" in refused(lambda: 1)
     assert refused(each_later, name="").startswith("tool '': is a generator")
 
@@ -189,7 +189,7 @@ def test_a_generic_type_needs_a_name() -> None:
     def take(box: Box[int]) -> None: ...
 
     assert schema(lutum.tool(take))["$defs"]["Box_int"]["properties"]["held"] == {"type": "integer"}
-    with pytest.raises(BadValue, match=r"is no class; name it: class Mine\(Box\[int\]\)"):
+    with pytest.raises(BadValue, match=r"is not a class; name it: class Mine\(Box\[int\]\)"):
         lutum.tool_input(Box[int])
 
     @lutum.tool_input

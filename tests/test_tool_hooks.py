@@ -179,7 +179,7 @@ async def test_a_hook_answers_its_own_call_only() -> None:
 
     with pytest.raises(UsageError, match="hook for 'double': it gave an answer to another call"):
         await round.apply_hooks(other)
-    with pytest.raises(UsageError, match="hook for 'double': bool is no call, result or None"):
+    with pytest.raises(UsageError, match="hook for 'double': bool is not a call, a result or None"):
         await round.apply_hooks(nonsense)
 
 
@@ -210,7 +210,7 @@ def test_sets_are_values() -> None:
     empty = ToolHooks()
     full = empty.on(Add, hook)
     assert (len(empty._hooks), len(full._hooks), len(ToolHooks(full, full)._hooks)) == (0, 1, 2)
-    with pytest.raises(lutum.BadValue, match="is no tool"):
+    with pytest.raises(lutum.BadValue, match="is not a tool"):
         empty.on(int, hook)
 
 

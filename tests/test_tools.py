@@ -232,7 +232,7 @@ def test_a_subclass_of_an_input_is_none_itself() -> None:
     class Derived(Base):
         b: int
 
-    with pytest.raises(BadValue, match="tools: Derived is no tool"):
+    with pytest.raises(BadValue, match="tools: Derived is not a tool"):
         Toolset(Derived)
 
 
@@ -376,7 +376,7 @@ def test_what_cannot_be_a_tool_is_refused_where_it_is_made() -> None:
     with pytest.raises(BadValue) as plain:
         Toolset(weather, lutum.raw_tool("weather", {"type": "object"}))
     assert "prefix" not in str(plain.value)  # neither is of an MCP server
-    with pytest.raises(BadValue, match=r"tools: Point is no tool; decorate it with @lutum\.tool"):
+    with pytest.raises(BadValue, match=r"tools: Point is not a tool; decorate it with @lutum\.tool"):
         Toolset(Point)
 
 
@@ -395,7 +395,7 @@ def test_constraints_are_checked_before_anything_is_reserved() -> None:
         turn.available()
     with pytest.raises(BadValue, match="available: takes one of only=, plus= and all=True"):
         turn.available(only=["a"], all=True)
-    with pytest.raises(BadValue, match="available: 'weather' is no tool of this turn"):
+    with pytest.raises(BadValue, match="available: 'weather' is not a tool of this turn"):
         turn.available(plus=[weather])
     with pytest.raises(BadValue, match="require: takes one tool, not 2"):
         turn.require(Toolset(a, b))

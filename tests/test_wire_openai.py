@@ -614,7 +614,7 @@ async def test_the_conformance_kit(
 
 @pytest.mark.slow
 async def test_the_conformance_kit_on_completions() -> None:
-    """Completions keep them too, but for replay: a completion is no turn of a conversation, and says so."""
+    """Completions pass, without replay: a completion is not a turn of a conversation."""
     wire = WireServer([Reply("and so on"), Reply("a", stop_reason="length")])
     asked_ = {"model": "m", "prompt": "begin", "stream": True, "stream_options": {"include_usage": True}}
     recorded = [(await post(wire, "/v1/completions", asked_)).content for _ in range(2)]

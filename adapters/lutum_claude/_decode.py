@@ -257,7 +257,7 @@ class ClaudeDecoder(StreamDecoder):
         self._open[index] = block
         for name in _turn.STRINGS.get(block.kind, ()):
             if string(value := block.members.get(name, Raw(b'""'))) is None and bytes(value) != b"null":
-                self._left_out(f"{name} that is no string", block, start, out)
+                self._left_out(f"{name} that is not a string", block, start, out)
         if block.kind == "text" and (text := string(block.members.get("text"))):
             self._spoke = True
             self._deltas += 1

@@ -133,7 +133,7 @@ class ClaudeItemEncoder:
                 try:
                     return self._turn(item, field, digest)
                 except (msgspec.DecodeError, UnicodeError) as exc:
-                    raise BadValue(field, f"its wire is no message of the Messages API: {exc}") from None
+                    raise BadValue(field, f"its wire is not a message of the Messages API: {exc}") from None
             case Raw():
                 return _raw_message(item, field)
 
@@ -315,7 +315,7 @@ def _raw_message(item: Raw, field: str) -> ClaudePiece:
         blocks = tuple(ContentBlock(bytes(block), False) for block in decode_array(content))
         for j, block in enumerate(blocks):
             if not block.json.startswith(b"{"):
-                raise BadValue(f"{field}.content[{j}]", "is no JSON object")
+                raise BadValue(f"{field}.content[{j}]", "is not a JSON object")
     elif (text := string(content)) is not None:
         blocks = (ContentBlock(_turn.text_block(text)),)
     else:
@@ -373,7 +373,7 @@ def _own_json(raw: Raw, field: str) -> bytes:
     except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
         raise BadValue(field, f"not JSON: {exc}") from None
     if not json.startswith(b"{"):
-        raise BadValue(field, "is no JSON object")
+        raise BadValue(field, "is not a JSON object")
     return json
 
 

@@ -77,7 +77,7 @@ def from_messages(
     array = bytes(body.get("messages", b"null"))
     entries = [bytes(entry) for entry in decode_array(array)] if array.startswith(b"[") else None
     if entries is None or not all(entry.startswith(b"{") for entry in entries):
-        raise BadValue("messages", "is no array of messages")
+        raise BadValue("messages", "is not an array of messages")
     if tools is None:
         tools = _tools(body.get("tools"))
     reader = _ClaudeReader(scope, model or string(body.get("model")) or "", tuple(tools))

@@ -94,7 +94,7 @@ def tool_json(tool: ToolDef, *, strict: bool = False) -> bytes:
             "tools", f"the name {tool.name!r} has more than letters, digits, _ and -, or is too long"
         )
     if not is_object(tool.schema):
-        raise BadValue("tools", f"the schema of {tool.name!r} is no JSON object")
+        raise BadValue("tools", f"the schema of {tool.name!r} is not a JSON object")
     if combinator := next((key for key in _COMBINATORS if key in decode_object(tool.schema)), None):
         raise BadValue(
             "tools",

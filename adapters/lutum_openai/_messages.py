@@ -39,7 +39,7 @@ def document_of(url: str, title: str | None) -> Document:
     """
     media_type, data = _data(url)
     if data is None:
-        raise BadValue("document", "is no data: URL")
+        raise BadValue("document", "is not a data: URL")
     return Document(media_type, data, title=title)
 
 
@@ -113,7 +113,7 @@ def batch_line(turn: Turn[Any], id: str, path: str) -> bytes:
         raise BadValue("id", "is blank")
     preview = turn.preview()
     if not preview.url.partition("?")[0].endswith(path):
-        raise BadValue("turn", f"{preview.url} is no request for {path}")
+        raise BadValue("turn", f"{preview.url} is not a request for {path}")
     refuse(door_of(urlsplit(preview.url).hostname or "", "openai-chat"), "batches", "turn")
     members = decode_object(preview.body)
     sent = {name: value for name, value in members.items() if name not in _NOT_IN_A_BATCH}

@@ -153,7 +153,7 @@ class Database:
             self._connection.set_authorizer(None)
             self._connection.set_progress_handler(None, 0)
         if {**ROWS, **SCHEMA}.get(kind, sqlite3.SQLITE_SELECT) not in asked:
-            raise Refused(f"this is no {kind.upper().replace('_', ' ')} statement")
+            raise Refused(f"this is not a {kind.upper().replace('_', ' ')} statement")
 
 
 def _authorizer(

@@ -23,9 +23,9 @@ def pico_usd(cost: Decimal | str | int | float, field: str = "cost_usd") -> int:
             raise TypeError
         value = Decimal(repr(cost) if isinstance(cost, float) else cost)
     except (ArithmeticError, ValueError, TypeError):
-        raise BadValue(field, f"{cost!r} is no amount of US dollars") from None
+        raise BadValue(field, f"{cost!r} is not an amount of US dollars") from None
     if not value.is_finite() or value < 0:
-        raise BadValue(field, f"{cost!r} is no amount of US dollars")
+        raise BadValue(field, f"{cost!r} is not an amount of US dollars")
     return int((value * PICO).to_integral_value(ROUND_CEILING))
 
 

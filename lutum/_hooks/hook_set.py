@@ -99,7 +99,7 @@ class Definition(Generic[P, R, O]):
     def __get__(self, obj: HookSet, owner: Any) -> Dispatch[P, O]: ...
     def __get__(self, obj: HookSet | None, owner: Any) -> Slot[Any, P, R] | Dispatch[P, O]:
         if not issubclass(owner, HookSet):
-            raise BadValue(f"{owner.__name__}.{self.name}", "stands in a class that is no HookSet")
+            raise BadValue(f"{owner.__name__}.{self.name}", "stands in a class that is not a HookSet")
         if obj is not None:
             return Dispatch(obj, self)
         return ThreadedSlot[Any, P, R, Any](self, owner) if self.plan.threads else Slot(self, owner)
@@ -195,7 +195,7 @@ def nested_hooks(kind: type[N]) -> Nested[N]:
       BadValue: `kind` is not a subclass of `HookSet`.
     """
     if not (isinstance(kind, type) and issubclass(kind, HookSet)):
-        raise BadValue("nested_hooks", f"{name_of(kind)} is no HookSet")
+        raise BadValue("nested_hooks", f"{name_of(kind)} is not a HookSet")
     return Nested(kind)
 
 
@@ -231,7 +231,7 @@ class HookSet:
                 if not isinstance(member, Definition | Nested):
                     continue
                 if name.startswith("_") or hasattr(HookSet, name):
-                    raise BadValue(where, "is no name for a slot")
+                    raise BadValue(where, "is not a valid name for a slot")
                 if isinstance(member, Definition):
                     if name != member.name:
                         raise BadValue(where, f"is defined by a method called {member.name}")
@@ -277,7 +277,7 @@ class HookSet:
         for hook in hooks:
             if not isinstance(hook, Registration):
                 raise BadValue(
-                    type(self).__name__, f"{name_of(hook)} is no hook: decorate it with one of the slots"
+                    type(self).__name__, f"{name_of(hook)} is not a hook: decorate it with one of the slots"
                 )
             hook._put_into(self)
 

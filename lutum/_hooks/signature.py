@@ -37,7 +37,7 @@ def check_hook(
       BadValue: it does not; the message has both signatures.
     """
     if not callable(fn):
-        raise BadValue(slot, f"{hook} is no function")
+        raise BadValue(slot, f"{hook} is not a function")
     signature = signature_of(fn, method=method)
     if signature is None:
         return

@@ -256,7 +256,7 @@ def _parse(text: str, *, exact: bool) -> object:
         return made
 
     def constant(name: str) -> object:
-        raise _Malformed(f"not JSON: {name} is no number")
+        raise _Malformed(f"not JSON: {name} is not a number")
 
     number: Any = msgspec.Raw if exact else str
     decoder = stdlib_json.JSONDecoder(

@@ -215,7 +215,7 @@ class _Strict:
         groups: dict[str, list[Any]] = {}
         for value in values:
             if type(value) not in _TYPES:
-                raise BadValue(path, f"{value!r} is no string, number, boolean or null")
+                raise BadValue(path, f"{value!r} is not a string, a number, a boolean or null")
             groups.setdefault(_TYPES[type(value)], []).append(value)
         if not groups:
             raise BadValue(path, "an enum without values")

@@ -356,7 +356,7 @@ def _check_callable(fn: Any, inner: Any, tool: str) -> None:
     if isinstance(fn, classmethod):
         raise BadValue(f"tool {tool!r}", "is a class method; decorate it bound: lutum.tool(Cls.method)")
     if not callable(fn):
-        raise BadValue("tool", f"{fn!r} is no function")
+        raise BadValue("tool", f"{fn!r} is not a function")
     if _is_a(inspect.isgeneratorfunction, inner) or _is_a(inspect.isasyncgenfunction, inner):
         raise BadValue(f"tool {tool!r}", "is a generator; a tool returns one result")
 

@@ -380,7 +380,7 @@ async def decided_by(hook: ToolHook, call: ToolCall[I]) -> ToolCall[I] | ToolRes
             raise
         decided = call if said is None else said
         if not isinstance(decided, ToolCall | ToolResult):
-            raise UsageError(f"hook for {call.name!r}: {type(said).__name__} is no call, result or None")
+            raise UsageError(f"hook for {call.name!r}: {type(said).__name__} is not a call, a result or None")
         if (decided.id if isinstance(decided, ToolCall) else decided.call_id) != call.id:
             raise UsageError(f"hook for {call.name!r}: it gave an answer to another call")
         if opened is not None:

@@ -318,7 +318,7 @@ def tool_input(
 
     def decorate(cls: type[T]) -> type[T]:
         if not isinstance(cast("object", cls), type):
-            raise BadValue("tool_input", f"{cls!r} is no class; name it: class Mine({_shown(cls)}): ...")
+            raise BadValue("tool_input", f"{cls!r} is not a class; name it: class Mine({_shown(cls)}): ...")
         named = _snake(cls.__name__) if name is None else name
         with _nameable(cls):
             made = InputTool(named, _described(cls, description), cls, output, strict, result_limit)

@@ -221,7 +221,7 @@ class Toolset(Generic[I_co]):
             one = isinstance(selector, str)
             for name in [str(selector)] if one else [tool.name for tool in _tools_of(selector)]:
                 if name not in self._tools:
-                    raise BadValue(field, f"{name!r} is no tool of this turn")
+                    raise BadValue(field, f"{name!r} is not a tool of this turn")
                 found[name] = None
         return tuple(found)
 
@@ -248,7 +248,7 @@ def _tools_of(member: object) -> Iterable[Tool[Any]]:
     if _is_tool(made):
         return [made]
     shown = getattr(inner, "__name__", None) or repr(inner)
-    raise BadValue("tools", f"{shown} is no tool; decorate it with @lutum.tool or @lutum.tool_input")
+    raise BadValue("tools", f"{shown} is not a tool; decorate it with @lutum.tool or @lutum.tool_input")
 
 
 # isinstance() alone leaves pyright with an unknown type argument.

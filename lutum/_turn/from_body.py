@@ -53,7 +53,7 @@ def result_from_body(body: bytes | str, turn: Turn[R]) -> R:
     data = body.encode() if isinstance(body, str) else body
     events = cast("ReadsBodies", adapter).read_body(prepared, data)
     if not events or not isinstance(events[-1], Completed):
-        raise ProviderError("the body is no whole answer", kind="malformed", body=data)
+        raise ProviderError("the body is not a whole answer", kind="malformed", body=data)
     usage = events[-1].usage
     if context.pricing is not None:
         usage = context.pricing.settled(prepared.model, usage, prepared.billed_by)

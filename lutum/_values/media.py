@@ -66,14 +66,14 @@ def repaired(text: str) -> str:
 
 def sniff(field: str, data: bytes, given: str | None, prefix: str, *, text: bool = False) -> str:
     if not isinstance(data, bytes):
-        raise BadValue(field, f"{type(data).__name__} is no bytes")
+        raise BadValue(field, f"{type(data).__name__} is not bytes")
     if not data:
         raise BadValue(field, "is empty")
     if len(data) > MAX_MEDIA_BYTES:
         raise BadValue(field, f"{len(data)} bytes, more than {MAX_MEDIA_BYTES}")
     if given is not None:
         if "/" not in given:
-            raise BadValue(f"{field}.media_type", f"{given!r} is no type/subtype")
+            raise BadValue(f"{field}.media_type", f"{given!r} is not of the form type/subtype")
         return true_type(field, data, given)
     found = type_of(data)
     if found is not None and found.startswith(prefix):
@@ -111,7 +111,7 @@ def check_text(field: str, text: str) -> None:
 
 def not_blank(field: str, value: str) -> str:
     if not isinstance(value, str):
-        raise BadValue(field, f"{type(value).__name__} is no str")
+        raise BadValue(field, f"{type(value).__name__} is not a str")
     if not value.strip():
         raise BadValue(field, "is blank")
     return value

@@ -216,7 +216,7 @@ class Estimate(Struct, frozen=True, omit_defaults=True):
         for name in ("input_tokens", "output_tokens"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise BadValue(f"estimate.{name}", f"{value!r} is no number of tokens")
+                raise BadValue(f"estimate.{name}", f"{value!r} is not a number of tokens")
 
     @property
     def total_tokens(self) -> int:

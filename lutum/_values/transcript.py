@@ -392,12 +392,12 @@ def _follow(rules: _Rules, item: Item, at: int) -> _Rules:
         return _Rules(calls, (), rules.standalone, head_len, tools)
     if isinstance(item, Message):
         if item.role not in _ROLES:
-            raise TranscriptError(f"item {at}: {item.role!r} is no role")
+            raise TranscriptError(f"item {at}: {item.role!r} is not a role")
         _check_parts(item, at)
         if rules.head_len is not None or item.role in ("system", "developer"):
             return rules
     elif not isinstance(item, Raw):
-        raise TranscriptError(f"item {at}: {type(item).__name__} is no item")
+        raise TranscriptError(f"item {at}: {type(item).__name__} is not an item")
     if rules.head_len is not None:
         return rules
     return msgspec.structs.replace(rules, head_len=at)
@@ -412,7 +412,7 @@ def _check_parts(item: Message | ToolResult, at: int) -> None:
         )
     for part in item.content:
         if type(part) not in _PARTS:
-            raise TranscriptError(f"item {at}: {type(part).__name__} is no Text, Image, Document or Raw")
+            raise TranscriptError(f"item {at}: {type(part).__name__} is not a Text, Image, Document or Raw")
 
 
 def _follow_result(rules: _Rules, item: ToolResult, at: int) -> _Rules:
@@ -426,7 +426,7 @@ def _follow_result(rules: _Rules, item: ToolResult, at: int) -> _Rules:
         )
     if open_calls:
         raise TranscriptError(
-            f"item {at}: {item.call_id!r} is no call of this turn; open: {list(open_calls)}"
+            f"item {at}: {item.call_id!r} is not a call of this turn; open: {list(open_calls)}"
         )
     if item.name is None or item.arguments is None:
         raise TranscriptError(f"item {at}: result {item.call_id!r} has no call before it")

@@ -136,5 +136,5 @@ def _case(row: dict[str, Any], where: str) -> Case:
     try:
         tags = msgspec.convert(tags, tuple[str, ...])
     except msgspec.ValidationError:
-        raise BadValue("path", f"{where}: tags: {tags!r} is no list of words") from None
+        raise BadValue("path", f"{where}: tags: {tags!r} is not a list of words") from None
     return Case(str(id), row.get("input", rest), row.get("expected"), tags, rest)

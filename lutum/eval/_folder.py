@@ -167,7 +167,7 @@ def read_run(path: Path) -> tuple[RunInfo, list[TrialResult]]:
     """Read the folder of a run, which may still be running."""
     info = _read_info(path)
     if info is None:
-        raise BadValue("path", f"{path} is no folder of a run: it has no run.json")
+        raise BadValue("path", f"{path} is not the folder of a run: it has no run.json")
     return info, _merged(path, _read_results(path)[0])
 
 
@@ -234,7 +234,7 @@ def _read_results(path: Path) -> tuple[list[TrialResult], int]:
         try:
             result = msgspec.json.decode(line, type=TrialResult)
         except msgspec.MsgspecError as exc:
-            raise BadValue("path", f"{file}:{number} is no result: {exc}") from None
+            raise BadValue("path", f"{file}:{number} is not a result: {exc}") from None
         key = (result.case, result.trial)
         if key in results and not results[key].errored:
             raise BadValue("path", f"{file}:{number} repeats trial {result.trial} of {result.case!r}")

@@ -112,7 +112,7 @@ def connect(
             raise BadValue(field, "is for a command")
     if isinstance(server, str):
         if not server.startswith(("http://", "https://")):
-            raise BadValue("server", f"{server!r} is no http(s) URL; a command is a list of its words")
+            raise BadValue("server", f"{server!r} is not an http(s) URL; a command is a list of its words")
         url = server
         _client(url, mode)  # an unknown mode is refused now
         return Server(lambda: (_client(url, mode), None), options, masked_url(url))

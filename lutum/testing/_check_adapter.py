@@ -216,7 +216,7 @@ async def _check_refusals(connect: Connect) -> None:
             except ProviderError as error:
                 assert error.status == status, f"status {status} became {error.status}"
             else:
-                raise AssertionError(f"status {status} is no ProviderError")
+                raise AssertionError(f"status {status} is not a ProviderError")
             assert llm.budget.spent.total_tokens == 0, f"a refused request (status {status}) was charged"
             assert counter.open == 0, f"promise 5: the response is open after status {status}"
 

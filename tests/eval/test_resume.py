@@ -144,7 +144,7 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(lutum.BadValue, match=r"results\.jsonl:2 repeats trial 0 of 'a'"):
         load_run(tmp_path)
     (tmp_path / "results.jsonl").write_bytes(line + b"{}\n" + line)
-    with pytest.raises(lutum.BadValue, match=r"results\.jsonl:2 is no result"):
+    with pytest.raises(lutum.BadValue, match=r"results\.jsonl:2 is not a result"):
         RunFolder(tmp_path, RunInfo())
 
 

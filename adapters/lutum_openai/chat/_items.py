@@ -157,7 +157,9 @@ class ChatItemEncoder(ItemEncoder):
             return (self._text("\n\n".join([*heads, text]), "user"),)
         if document.data is not None:
             if document.media_type != "application/pdf":
-                raise BadValue(f"{field}.media_type", f"{document.media_type!r} is no PDF and no plain text")
+                raise BadValue(
+                    f"{field}.media_type", f"{document.media_type!r} is neither a PDF nor plain text"
+                )
             name = title if title.lower().endswith(".pdf") else title + ".pdf"
             url = _items.data_url(document.media_type, document.data)
             file = {"filename": name, "file_data": url}

@@ -66,7 +66,7 @@ def from_messages(
     try:
         entries = objects(bytes(body.get("messages", b"null")))
         if entries is None:
-            raise BadValue("messages", "is no array of messages")
+            raise BadValue("messages", "is not an array of messages")
         reader = _ChatReader(scope, model or string(body.get("model")) or "", tuple(tools))
         reader.run(list(map(_ChatEntry, entries)))
         return reader.transcript

@@ -40,7 +40,7 @@ def tool_json(tool: ToolDef, profile: Profile) -> bytes:
     if len(tool.name) > profile.tool_name:
         raise BadValue("tools", f"the name {tool.name!r} is longer than {profile.tool_name} characters")
     if not is_object(tool.schema):
-        raise BadValue("tools", f"the schema of {tool.name!r} is no JSON object")
+        raise BadValue("tools", f"the schema of {tool.name!r} is not a JSON object")
     described = b',"description":' + encode(tool.description) if tool.description else b""
     schema, strict = tool.schema, tool.strict and profile.strict and _has_properties(tool.schema)
     if strict:

@@ -23,7 +23,7 @@ NAME = "openai-completions"
 DEFAULT_OUTPUT = 1_024
 """The default output bound in tokens. The API's own default is 16, and the smallest context is 4,096."""
 
-NO_REPLAY = "a completion is no turn of a conversation"
+NO_REPLAY = "a completion is not a turn of a conversation"
 
 _OURS = frozenset({"prompt"})
 _PASSED = ("frequency_penalty", "presence_penalty", "logit_bias")

@@ -454,7 +454,7 @@ def tool_json(tool: ToolDef, schemas: SchemaDialect) -> bytes:
             "tools", f"the name {tool.name!r} has more than letters, digits, _ and -, or is too long"
         )
     if not is_object(tool.schema):
-        raise BadValue("tools", f"the schema of {tool.name!r} is no JSON object")
+        raise BadValue("tools", f"the schema of {tool.name!r} is not a JSON object")
     described = b',"description":' + encode(tool.description) if tool.description else b""
     schema = narrow(tool.schema, schemas)[0] if tool.strict else tool.schema.strip()
     return b'{"type":"function","name":%b%b,"parameters":%b,"strict":%b}' % (

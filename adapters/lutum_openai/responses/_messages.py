@@ -94,7 +94,7 @@ def from_messages(
         else:
             entries = objects(bytes(given))
         if entries is None:
-            raise BadValue("messages", "is no text and no array of items")
+            raise BadValue("messages", "is neither text nor an array of items")
         reader = _ResponsesReader(scope, model or string(body.get("model")) or "", tuple(tools))
         if text := string(body.get("instructions")):
             reader.say(b'{"type":"message","role":"system","content":%b}' % encode(text))
