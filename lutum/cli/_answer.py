@@ -1,4 +1,4 @@
-"""An answer as a person sees it: as it streams, then as Markdown; and the countdown to another attempt."""
+"""The display of an answer: first as it streams, then as Markdown. It also shows the countdown to a retry."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ def can_render(out: Terminal) -> bool:
 
 
 def rendered(text: str, width: int, *, color: bool) -> list[str]:
-    """Return Markdown as rows. Links are text: a model's text must not make a terminal open anything."""
+    """Return Markdown as rows. Links are plain text, because a model's text must not make a terminal open
+    an address."""
     from rich.console import Console
     from rich.markdown import Markdown
 
@@ -73,7 +74,7 @@ def rendered(text: str, width: int, *, color: bool) -> list[str]:
 
 @final
 class MarkdownAnswer(LiveAnswer):
-    """An answer whose last rows are shown as they stream, and which is rendered as Markdown at its end."""
+    """An answer that shows its last rows while it streams. At its end it is rendered as Markdown."""
 
     def __init__(self, terminal: Terminal) -> None:
         super().__init__(terminal)
@@ -116,7 +117,7 @@ class MarkdownAnswer(LiveAnswer):
 async def _next(
     events: AsyncIterator[lutum.Event], out: Terminal, retry: lutum.WillRetry | None
 ) -> lutum.Event | None:
-    """Return the next event, or None at the end. Before another attempt the seconds are counted down."""
+    """Return the next event, or None at the end. Before a retry, count down the seconds."""
     if retry is None:
         return await anext(events, None)
     words = f"attempt {retry.attempt} follows in"
@@ -136,7 +137,7 @@ async def _next(
             try:
                 event = await anext(events, None)
             except Exception as error:
-                failure = error  # raised in here it would be a group
+                failure = error  # raised after the block, because the task group would wrap it
             tasks.cancel_scope.cancel()
     finally:
         out.write("\r\x1b[2K")

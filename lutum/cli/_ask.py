@@ -1,4 +1,4 @@
-"""`lutum ask`: one prompt. The answer alone is on standard output, everything else on standard error."""
+"""`lutum ask`: one prompt. Standard output gets only the answer; standard error gets everything else."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lutum.cli._exit_codes import ANSWERED, FAILED, INCOMPLETE, REFUSED_BY_BUDGE
 from lutum.cli._report import first_of, report
 
 RETRY = BusyRetry(attempts=4)
-"""A busy provider is asked again; standard error says so."""
+"""The request is sent again if the provider is busy. A line on standard error announces it."""
 
 
 @final
@@ -47,7 +47,7 @@ class AskCommand(Struct, frozen=True, kw_only=True):
 
 
 def run_ask(command: AskCommand) -> int:
-    """Ask; returns the exit code."""
+    """Ask the question and return the exit code."""
     try:
         return _interrupt.run(_Ask(command).answered)
     except BaseExceptionGroup as group:
@@ -67,10 +67,10 @@ def run_ask(command: AskCommand) -> int:
 
 
 def prompt_of(words: Sequence[str], *, no_stdin: bool, attached: Sequence[str] = ()) -> str:
-    """Return the question, and behind it what is piped in.
+    """Return the question, followed by the piped input.
 
     Raises:
-      BadValue: there is neither.
+      BadValue: there is no question, no piped input and no attachment.
     """
     question = " ".join(words).strip()
     piped = "" if no_stdin or "-" in attached or _is_terminal() else _standard_input()
@@ -90,7 +90,7 @@ def _standard_input() -> str:
 
 @final
 class _Ask:
-    """One prompt on its way."""
+    """The state of one `lutum ask` while it runs."""
 
     def __init__(self, command: AskCommand) -> None:
         self._command = command
@@ -154,14 +154,14 @@ class _Ask:
     async def _exchange(
         self, session: lutum.Session, kind: Any, tools: lutum.Toolset[Any] | None
     ) -> lutum.TextResult:
-        """Run turns and tools until a turn calls no tool; commit each."""
+        """Run turns and their tools until a turn calls no tool. Commit each turn."""
         rounds = 0
         while True:
             turn: Any = session.text_turn() if kind is None else session.structured_turn(kind)
             if tools is not None:
                 turn = turn.tools(tools)
             outcome = await self._streamed(turn, live=kind is None and tools is None)
-            answer: Any = outcome  # whose type a check would take away
+            answer: Any = outcome  # stays Any; the check below narrows `outcome`
             if isinstance(outcome, lutum.NeedsTools):
                 rounds += 1
                 if rounds > self._command.max_rounds:
@@ -172,8 +172,8 @@ class _Ask:
                 await _tools.run(round, approve=self._command.approve, say=self._say)
                 session.commit_round(round, round.results)
                 continue
-            result: lutum.TextResult = getattr(outcome, "result", outcome)  # of `Finished`, that in it
-            session.commit_text(result)  # of a structured result too
+            result: lutum.TextResult = getattr(outcome, "result", outcome)  # a `Finished` contains it
+            session.commit_text(result)  # a structured result is accepted too
             if tools is not None and kind is None and not self._command.json:
                 self._write(result.text)
             return result
@@ -198,7 +198,8 @@ class _Ask:
         return stream.result
 
     def _conclude(self, result: Any, kind: Any) -> None:
-        """Print what is not printed yet, and say on standard error what is not as it should be."""
+        """Print the rest of the answer. On standard error, note a refusal or an unusual end; with `verbose`,
+        also the usage."""
         command = self._command
         if kind is not None:
             value = result.value
@@ -220,7 +221,7 @@ class _Ask:
             self._say(f"{result.model}: {tokens}{cost}; {used.known}")
 
     def _write(self, text: str) -> None:
-        """Write a piece of the answer; without --raw it cannot steer a terminal."""
+        """Write a piece of the answer. Without --raw, remove the characters that steer a terminal."""
         shown = text if self._command.raw else self._cleaner.feed(text)
         if shown:
             self._end_note()

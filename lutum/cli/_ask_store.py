@@ -1,4 +1,4 @@
-"""`lutum ask --store`: a session of a stored branch. The store is loaded only if one is named."""
+"""`lutum ask --store`: a session of a stored branch. This module is imported only if a store is named."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import lutum.store
 async def stored_session(
     llm: lutum.Lutum, url: str, name: str
 ) -> AsyncGenerator[tuple[lutum.Session, Callable[[], Awaitable[None]]]]:
-    """A session at a branch, which is made if it is missing, and the function that saves it.
+    """Yield a session at a branch, and the function that saves the session. A missing branch is created.
 
     Raises:
-      StoreError: the store cannot be opened, or the name cannot be one of a branch.
+      StoreError: the store cannot be opened, or the branch name is not valid.
     """
     async with lutum.store.connect(url) as store:
         branch = await store.branch(name, create=True)

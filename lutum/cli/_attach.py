@@ -1,4 +1,4 @@
-"""Files and URLs beside a message: images and documents."""
+"""The attachments of a message: images and documents, from files or URLs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from urllib.parse import urlsplit
 from lutum import BadValue, Document, Image
 
 IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp")
-"""Ends of the addresses of images; what another address has is a document."""
+"""The endings of image URLs. A URL with another ending is a document."""
 
 
 def attachment(source: str) -> Image | Document:
     """Return the image or document at a path or URL; `-` is standard input.
 
     Raises:
-      BadValue: it is neither an image nor a document that a provider takes; the message names it.
-      OSError: it cannot be read; the message names it.
+      BadValue: the source is neither an image nor a document that a provider accepts; the message names it.
+      OSError: the source cannot be read; the message names it.
     """
     if source.startswith(("http://", "https://")):
         address = urlsplit(source).path.lower()

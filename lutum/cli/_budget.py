@@ -1,4 +1,4 @@
-"""`lutum budget URL`: the ledgers of a Redis server, live, and what an operator does to them."""
+"""`lutum budget URL`: shows the ledgers of a Redis server, also live, and changes them for an operator."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class BudgetCommand(Struct, frozen=True, kw_only=True):
 
 
 def run_budget(command: BudgetCommand) -> int:
-    """Show ledgers, or change one; 1 if that is not possible."""
+    """Show ledgers, or change one. Return 1 if that is not possible."""
     try:
         return _interrupt.run(_run, command, backend="asyncio")
     except (LutumError, OSError) as error:

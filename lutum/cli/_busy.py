@@ -1,4 +1,4 @@
-"""Another attempt if a provider is busy: 429 and 529. Other errors are reported at once."""
+"""The retry policy for busy providers (429 and 529). Other errors are reported at once."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import lutum
 
 
 class BusyRetry(lutum.RetryPolicy, frozen=True, kw_only=True):
-    """As `RetryPolicy`, for rate limits and overload only."""
+    """A `RetryPolicy` that retries only rate limits and overload."""
 
     def delay(self, attempt: int, error: lutum.TurnError) -> float | None:
-        """Seconds before the next attempt; None for no more."""
+        """Return the seconds before the next attempt, or None if there is no further attempt."""
         if not isinstance(error, lutum.ProviderError) or error.kind not in ("rate_limit", "overloaded"):
             return None
         return super().delay(attempt, error)

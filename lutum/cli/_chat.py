@@ -1,8 +1,8 @@
 """`lutum chat`: a conversation with branches, in a terminal.
 
-Each turn has an event loop of its own, so that between turns the terminal belongs to the line that is
-typed, and Ctrl-C in a turn is a signal that cancels the turn. Where standard input is not a terminal, all of
-it is one message.
+Each turn runs in its own event loop. Between turns no event loop runs, so that the line editor controls the
+terminal. During a turn, Ctrl-C is a signal that cancels the turn. If standard input is not a terminal, the
+whole input is one message, except with `--lines`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from lutum.cli._store_history import StoreHistory
 
 RETRY = BusyRetry(attempts=6, max_delay=30.0)
-"""A busy provider (429, 529) is asked again; the pause is counted down, and Ctrl-C ends it."""
+"""The request is sent again if the provider is busy (429, 529). The chat counts down the pause, and Ctrl-C
+ends the pause and the turn."""
 
 
 @final
@@ -50,7 +51,7 @@ class ChatCommand(Struct, frozen=True, kw_only=True):
 
 
 def run_chat(command: ChatCommand) -> int:
-    """Talk until /quit; returns the exit code."""
+    """Run the chat until /quit or the end of the input. Return the exit code."""
     out = Terminal(raw=command.raw)
     with ExitStack() as stack:
         try:
@@ -75,10 +76,10 @@ def _store_history(store: str, branch: str) -> StoreHistory:
 
 
 class Chat:
-    """The branches, the one that is current, and what its commands change.
+    """The state of a chat: its branches, the current branch, and the values that commands change.
 
     Raises:
-      BadValue: a system prompt for a session that has begun with another, or an option that is not possible.
+      BadValue: the session began with another system prompt, or an attachment is not an image or a document.
       OSError: an attachment cannot be read.
     """
 
@@ -112,8 +113,9 @@ class Chat:
         return self.branches[self.current]
 
     def begin(self, session: str | None) -> None:
-        """Say where we are; a message that was never answered is given back to be sent again."""
-        # Not beside an answer that is read by a program.
+        """Show the endpoint and the stored session. A last message without an answer is removed from the
+        branch and kept for /retry."""
+        # The title is left out if a program reads the answer.
         if self.typed.terminal or self._command.lines:
             self.out.title(f"Talking to {self.endpoint}. /help says more, /quit ends.")
         if session is not None and any(self.branches.values()):
@@ -139,24 +141,25 @@ class Chat:
             if not self._obey_or_answer(line, command=line.startswith("/")):
                 break
         self.typed.close()
-        # In a pipe a failed turn is easy to miss.
+        # In a pipe a failed turn is easy to miss, so the exit code shows it.
         return 1 if self._failed and not self.typed.terminal else 0
 
     def move(self, branch: str, at: lutum.Transcript) -> None:
-        """Make a branch current, with this transcript. Raises OSError; then nothing changed."""
+        """Make a branch current and set its transcript. If storing raises an error, nothing has changed."""
         if self._history is not None:
             self._history.mark(branch, at)
         self.branches[branch] = at
         self.current = branch
 
     def grow(self, to: lutum.Transcript, session: lutum.Session | None = None) -> None:
-        """Store what the current branch has grown by."""
+        """Store the new items of the current branch."""
         if self._history is not None:
             self._history.append(self.here, to, session)
         self.branches[self.current] = to
 
     def keep(self, message: lutum.Message) -> None:
-        """Keep a message without an answer: /retry and /edit have it, and so has the arrow up."""
+        """Keep a message that has no answer. /retry sends it again, /edit opens it, and the arrow-up key
+        recalls it."""
         self.pending = message
         self.typed.offer(message.text)
 
@@ -187,7 +190,7 @@ class Chat:
             self.out.gap()
             report("chat", error)
             self._failed = True
-        except KeyboardInterrupt:  # between two event loops
+        except KeyboardInterrupt:  # Ctrl-C between two event loops
             self.out.gap()
         return True
 
@@ -202,7 +205,7 @@ class Chat:
         return _settings.settings_of(adapter, self._command.option, effort, self._command.max_output_tokens)
 
     async def _exchange(self, content: str | Sequence[lutum.Part], interrupts: _interrupt.Interrupts) -> None:
-        """Send the question, show the answer, store both. Ctrl-C stops the answer, and never the storing."""
+        """Send the question, show the answer, store both. Ctrl-C stops the answer but not the storing."""
         async with _connect.connected(self.endpoint) as adapter, trace.capture() as self.trace:
             llm = lutum.Lutum(adapter, budget=self.budget, retry=RETRY)
             session = lutum.Session(llm, self.here)
@@ -223,7 +226,7 @@ class Chat:
             self._note_end(turn.result)
 
     def _stopped(self, session: lutum.Session, turn: lutum.Stream[lutum.TextResult]) -> None:
-        """Keep the question, and what came of the answer as the assistant's words."""
+        """Keep the question. Keep the received part of the answer as an assistant message."""
         used = f"{turn.usage.total_tokens} tokens, {turn.usage.known}"
         if turn.partial.text.strip():
             session.push_assistant(turn.partial.text)
@@ -245,6 +248,6 @@ class Chat:
 
 
 def _unanswered(transcript: lutum.Transcript) -> lutum.Message | None:
-    """A last message that waits for an answer."""
+    """Return the last item if it is a user message, which has no answer yet."""
     last = transcript[-1] if transcript else None
     return last if isinstance(last, lutum.Message) and last.role == "user" else None

@@ -1,4 +1,4 @@
-"""The lines of a chat that begin with a slash."""
+"""The commands of a chat: the lines that begin with a slash."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lutum.cli._typed import Typed
 
 
 class ChatState(Protocol):
-    """The branches of a chat, the current one, and what its commands change."""
+    """The state of a chat: its branches, the current branch, and the values that commands change."""
 
     out: Terminal
     typed: Typed
@@ -123,7 +123,7 @@ def _edit(chat: ChatState, text: str) -> None:
 
 
 def edited(text: str) -> str:
-    """Return what a person makes of a text in $VISUAL or $EDITOR.
+    """Open a text in $VISUAL or $EDITOR and return the edited text.
 
     Raises:
       BadValue: the editor cannot be started, or ends with an error.
@@ -268,7 +268,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[ChatState, str], None]]] = {
 
 @final
 class Completer:
-    """Return the completions of the Tab key: commands and their arguments. Each is the whole line."""
+    """The completions of the Tab key: commands and their arguments. Each completion is a whole line."""
 
     def __init__(self, chat: ChatState) -> None:
         self._chat = chat

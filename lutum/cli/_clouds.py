@@ -1,4 +1,4 @@
-"""The doors of clouds that a `--base-url` names: their adapters, with the clouds' own credentials."""
+"""Adapters for the doors (endpoints) of clouds that `--base-url` names, with the clouds' own credentials."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _AZURE: Final = re.compile(r"[a-z0-9-]+\.(?:services\.ai|openai|cognitiveservice
 _VERTEX: Final = re.compile(r"(?:([a-z0-9-]+)-)?aiplatform(?:\.(us|eu)\.rep)?\.googleapis\.com")
 
 TOKEN_VARIABLE: Final = "CLOUDSDK_AUTH_ACCESS_TOKEN"
-"""Where gcloud takes an access token from."""
+"""The environment variable from which gcloud reads an access token."""
 
 
 def cloud_adapter(provider: str, url: str, model: str) -> CloudAdapter | None:
-    """Return the adapter of a cloud's door; None at any other address, or if the credentials for it are not
-    in the environment.
+    """Return the adapter of a cloud's door. Return None if the URL is not a door, or if the environment
+    lacks the door's credentials.
 
     Raises:
       BadValue: the door does not serve the model.

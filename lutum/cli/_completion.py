@@ -1,6 +1,6 @@
 """`lutum completion`: the script for a shell's Tab key, written by shtab from the parser.
 
-shtab and not argcomplete: its script is static, where argcomplete starts the program at every Tab.
+We use shtab because its script is static. argcomplete would start the program at every Tab.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lutum.cli._report import report
 
 
 def run_completion(shell: str) -> int:
-    """Print it; returns the exit code."""
+    """Print the script and return the exit code."""
     try:
         import shtab
     except ImportError:

@@ -1,4 +1,4 @@
-"""The endpoint of a command while it runs: a provider, or a server in this process."""
+"""The endpoint of a running command: a provider, or a wire server in this process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lutum.cli import _providers, _stand_in
 
 
 class Endpoint(NamedTuple):
-    """What `--provider`, `--model` and `--base-url` say; an empty URL is the provider's own."""
+    """The values of `--provider`, `--model` and `--base-url`. An empty URL means the provider's own URL."""
 
     provider: str
     model: str
@@ -30,10 +30,10 @@ class Endpoint(NamedTuple):
 
 
 def check(endpoint: Endpoint, settings: Callable[[Adapter], Settings] | None = None) -> None:
-    """Find out what can be found out without sending anything.
+    """Check everything that can be checked without sending a request.
 
     Args:
-      settings: of the turns, by the adapter.
+      settings: a function that returns the turns' settings for an adapter.
 
     Raises:
       BadValue: the key is missing, or the URL is not valid.
@@ -49,7 +49,7 @@ def check(endpoint: Endpoint, settings: Callable[[Adapter], Settings] | None = N
 
 @asynccontextmanager
 async def connected(endpoint: Endpoint, pace: float = _stand_in.PACE) -> AsyncGenerator[_providers.Adapter]:
-    """Its adapter, closed when the block ends. Raises as `check`."""
+    """Yield the endpoint's adapter, and close it when the block ends. Raises as `check`."""
     if endpoint.is_wire:
         async with (
             _stand_in.provider(pace) as url,

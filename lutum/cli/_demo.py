@@ -1,7 +1,7 @@
 """`lutum demo`: the library's main job in a few seconds, on real HTTP, with no key and no network.
 
-Each scene is what a user would write. The provider is a wire server in this process, or with
-`--provider claude` the real one, which does not get the requests that must fail.
+Each scene contains the code that a user would write. The provider is a wire server in this process. With
+`--provider claude` it is the real API, and the scene with the cut stream is left out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lutum.testing.wire import WireServer
 
 
 def run_demo(backend: Literal["trio", "asyncio"], provider: _providers.Provider, model: str) -> int:
-    """Run it; returns the exit code."""
+    """Run the demo and return the exit code."""
 
     async def main() -> bool:
         async with _provider(provider, model) as (adapter, server):
@@ -47,7 +47,7 @@ async def _provider(
         async with _providers.adapter(provider, "", model) as adapter:
             yield adapter, None
         return
-    # A proxy could not reach a server in this process, and this program opens no other connection.
+    # No proxies: a proxy cannot reach a server in this process, and this program opens no other connection.
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         del os.environ[name]
     os.environ["no_proxy"] = "*"
@@ -76,13 +76,13 @@ class Demo:
         self._scenes = list[tuple[str, list[lutum.Usage]]]()
 
     async def play(self) -> bool:
-        """All scenes, and what they cost; returns whether the replay was exact."""
+        """Play all scenes and show their cost. Return whether the replay was exact."""
         session = lutum.Session(self._llm)
         session.push_system("You are concise.")
         session.push_user(_scripts.RIVERS)
         first = _providers.reasoning_turn(
             self._provider, session
-        )  # before a word is shown: there may be no key
+        )  # before anything is shown, because it raises if the key is missing
         where = f"{self._model} at {self._adapter.scope}"
         if self._server is not None:
             protocol = _providers.PROTOCOLS[self._provider]

@@ -1,4 +1,4 @@
-"""Which model a command talks to: `-m provider:model`, or `--provider`, `--model` and `--base-url`."""
+"""The endpoint that arguments select: `-m provider:model`, or `--provider`, `--model` and `--base-url`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FALLBACK = "claude"
 
 
 def endpoint_of(args: argparse.Namespace, error: Callable[[str], None]) -> Endpoint:
-    """Return the endpoint that the arguments name; `error` is called for combinations that are not allowed.
+    """Return the endpoint that the arguments name. Call `error` if a combination is not allowed.
 
     Raises:
       BadValue: the name is not `provider:model`.
@@ -39,7 +39,7 @@ def endpoint_of(args: argparse.Namespace, error: Callable[[str], None]) -> Endpo
 
 
 def endpoint_or_report(args: argparse.Namespace, error: Callable[[str], None]) -> Endpoint | None:
-    """As `endpoint_of`; None where the name is wrong, which is then on standard error."""
+    """Like `endpoint_of`, but if the name is wrong, print the error on standard error and return None."""
     try:
         return endpoint_of(args, error)
     except BadValue as wrong:
@@ -48,10 +48,10 @@ def endpoint_or_report(args: argparse.Namespace, error: Callable[[str], None]) -
 
 
 def named_endpoint(name: str, base_url: str = "") -> Endpoint:
-    """Return the endpoint of `provider:model`, `provider:model@url`, or a provider with its usual model.
+    """Return the endpoint of `provider:model`, `provider:model@url`, or a provider with its default model.
 
     Raises:
-      BadValue: the name has neither form, or there are two URLs.
+      BadValue: the name has none of these forms, or there are two URLs.
     """
     if name in _parsers.MODELS and not base_url:
         return Endpoint(name, _parsers.MODELS[name])

@@ -1,4 +1,4 @@
-"""`lutum eval RUN`: a run as a table, one of its trials, two runs side by side, or a page."""
+"""`lutum eval RUN`: shows a run as a table, one trial, or two runs side by side, or writes a page."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def run_eval(given: EvalCommand) -> int:
             _show(str(compare(found, _scored(_other(loaded, given), given))).split("\n"))
         elif given.json:
             for result in _selected(found, given):
-                # ASCII only, because an answer may hold marks that steer a terminal.
+                # ASCII only, because an answer may contain characters that steer a terminal.
                 print(json.dumps(msgspec.to_builtins(result)))
         else:
             _show([*str(found).split("\n"), "", *_list_lines(found, list(_selected(found, given)))])
@@ -88,7 +88,7 @@ def _named_arm(grid: GridReport, name: str) -> RunReport:
 
 
 def _other(loaded: RunReport | GridReport, given: EvalCommand) -> RunReport:
-    """The run to compare with: another arm of the grid, or another folder."""
+    """Return the run to compare with: another arm of the grid, or the run in another folder."""
     assert given.compare is not None
     if isinstance(loaded, GridReport) and given.compare in loaded.arms:
         return loaded.arms[given.compare]
@@ -150,7 +150,7 @@ def _list_lines(found: RunReport, results: list[TrialResult]) -> list[str]:
 
 
 def _trial_lines(found: RunReport, name: str) -> list[str]:
-    """One trial, with everything that is known of it, and its trace."""
+    """Return one trial as lines: all its figures, its output, its report and its trace."""
     case, trial = name, 0
     if name not in found.cases:
         case, colon, number = name.rpartition(":")
@@ -189,7 +189,7 @@ def _block(value: object) -> list[str]:
 
 
 def _line(text: str, width: int, *, keep: bool = False) -> str:
-    """One clean line of at most that many cells."""
+    """Return the text as one printable line of at most `width` cells."""
     line = printable(text).replace("\n", " ") if keep else " ".join(printable(text).split())
     if cells(line) <= width:
         return line

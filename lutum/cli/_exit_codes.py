@@ -1,4 +1,4 @@
-"""The exit codes of `lutum ask`, and what the other commands have of them."""
+"""The exit codes of `lutum ask`. The other commands use some of them."""
 
 from __future__ import annotations
 
@@ -14,4 +14,4 @@ MEANINGS: dict[int, str] = {
     INTERRUPTED: "Ctrl-C was pressed.",
     CLOSED_PIPE: "The reader of the output has left, as in `| head -1`.",
 }
-"""What each code means; `lutum ask --help` and the page of the command line print them."""
+"""The meaning of each code. `lutum ask --help` and the documentation page of the command line print it."""

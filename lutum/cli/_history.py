@@ -1,4 +1,4 @@
-"""A chat on disk: one file that is only appended to, with every branch in it.
+"""A chat on disk: one append-only file that contains all branches.
 
     {"lutum":"transcript","version":1}
     {"item":{"type":"message","role":"user",...},"digest":"9f..."}
@@ -6,13 +6,13 @@
     {"branch":"pirate","at":"9f..."}
     {"item":{...},"digest":"41..."}
 
-An item line, as in a transcript's file, is the next item of the current branch. A branch line makes a branch
-current, with the digest of its last item. Branches share their common beginning, and undo is a branch line
-too, so that a stored item never leaves the file. Without branch lines the file is a transcript, which
-`Transcript.load` reads.
+An item line contains the next item of the current branch, in the format of a transcript's file. A branch
+line names the branch that becomes current, and the digest of its last item. Branches share the lines of
+their common beginning. An undo writes a branch line too, so that a stored item never leaves the file. A file
+without branch lines is a transcript, which `Transcript.load` reads.
 
-Text behind the last line end comes from a process that was killed while it wrote. It is left out, because
-that process had not reported the item as stored.
+Text after the last line end comes from a process that was killed while it wrote. This text is ignored,
+because the process had not reported the item as stored.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from lutum import Transcript, TranscriptError, UsageError
 from lutum._values.persistence import check_header, read_line
 
 MAIN = "main"
-"""The branch of a file that names none."""
+"""The name of the first branch. A file without branch lines has only this branch."""
 
 _EMPTY = Transcript()
 _HEADER = _EMPTY.dump()
 
 
 class HistoryError(UsageError):
-    """A file that another chat is writing to."""
+    """Another chat has the file open."""
 
 
 class _Mark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,8 +49,14 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """The content of a file: its branches, by name and in order; the current one; the number of items that
-    no branch has any more; and the number of bytes in whole lines."""
+    """The content of a file.
+
+    Attributes:
+      branches: the transcript of each branch, by name, in the file's order.
+      current: the name of the current branch.
+      taken_back: the number of items that no branch contains any more.
+      size: the number of bytes in complete lines.
+    """
 
     branches: dict[str, Transcript]
     current: str = MAIN
@@ -62,7 +68,8 @@ def read(data: bytes) -> Tree:
     """Return the branches of a file. No I/O.
 
     Raises:
-      TranscriptError: no such file, a newer version, or a line that was altered; the message names the line.
+      TranscriptError: the data is not a lutum transcript, has a newer version, or has an altered line; the
+        message names the line.
     """
     *lines, _torn = data.split(b"\n")
     if not lines:
@@ -82,7 +89,7 @@ def read(data: bytes) -> Tree:
                 current, here = mark.branch, known[mark.at]
             else:
                 here = read_line(line, here)
-                # If an undone message is sent again, the nodes behind it stay the same objects.
+                # If an undone message is sent again, its first transcript object is used again.
                 here = known.setdefault(here.digest, here)
         except (msgspec.MsgspecError, UnicodeError, TranscriptError) as exc:
             raise TranscriptError(f"line {number}: {exc}") from exc
@@ -92,7 +99,7 @@ def read(data: bytes) -> Tree:
 
 
 def _nodes(branches: dict[str, Transcript]) -> set[str]:
-    """The digests of everything that a branch holds, with that of nothing."""
+    """Return the digests of all items of all branches, and the digest of the empty transcript."""
     found = {_EMPTY.digest}
     for transcript in branches.values():
         found |= {digest for _, digest in transcript.with_digests()}
@@ -100,11 +107,11 @@ def _nodes(branches: dict[str, Transcript]) -> set[str]:
 
 
 def load(path: Path) -> Tree:
-    """The branches of a file, which is not changed.
+    """Return the branches of a file. The file is not changed.
 
     Raises:
       TranscriptError: as `read`; the message names the file.
-      OSError: it cannot be read.
+      OSError: the file cannot be read.
     """
     try:
         return read(path.read_bytes())
@@ -114,12 +121,12 @@ def load(path: Path) -> Tree:
 
 @final
 class History:
-    """A file that is open for one chat; it is made, and locked, when it is opened.
+    """A file that is open for one chat. The constructor creates the file if it is missing, and locks it.
 
     Raises:
-      HistoryError: another chat has it open.
+      HistoryError: another chat has the file open.
       TranscriptError: as `load`.
-      OSError: it cannot be read or written.
+      OSError: the file cannot be read or written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -135,20 +142,20 @@ class History:
             raise
 
     def append(self, before: Transcript, after: Transcript, session: object = None) -> None:
-        """Store what a branch has grown by. When it returns, a power cut does not undo it.
+        """Store the new items of a branch. Items survive a power cut after this method has returned.
 
         Raises:
-          TranscriptError: an item that no file could hold; nothing was written.
-          OSError: it cannot be written.
+          TranscriptError: an item cannot be stored in a file; nothing was written.
+          OSError: the file cannot be written.
         """
         self._write(after.dump(since=before))
 
     def mark(self, branch: str, at: Transcript) -> None:
-        """Store that this branch is current, with its last item. Raises OSError."""
+        """Store that this branch is current, and the digest of its last item. Raises OSError."""
         self._write(_encode(_Mark(branch, at.digest)) + b"\n")
 
     def close(self) -> None:
-        """Let another chat have it."""
+        """Close the file and release its lock."""
         self._file.close()
 
     def __enter__(self) -> Self:
@@ -164,14 +171,14 @@ class History:
             while view:
                 view = view[self._file.write(view) :]
             os.fsync(self._file.fileno())
-        except BaseException:  # a full disk, or Ctrl-C: half a line would spoil the next one
+        except BaseException:  # a full disk, or Ctrl-C: a partial line would spoil the next line
             self._file.truncate(start)
             raise
 
 
 def _locked(file: BinaryIO) -> bool:
-    """Lock the file until it is closed. Return False if another process holds the lock. On systems without
-    locks return True."""
+    """Lock the file until it is closed. Return False if another process holds the lock. Return True on
+    systems without file locks."""
     try:
         import fcntl
     except ImportError:  # Windows: the file can be opened twice

@@ -24,10 +24,10 @@ T = TypeVar("T")
 Args = TypeVarTuple("Args")
 
 IMPATIENCE = 1.0
-"""Seconds after the first Ctrl-C from which the next one ends the program without any clean-up."""
+"""Seconds after the first Ctrl-C. A later Ctrl-C ends the program without any clean-up."""
 
 INTERRUPTED = 130
-"""The exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
+"""The exit code after Ctrl-C: 128 + SIGINT, as in shells."""
 
 
 def run(fn: Callable[[*Args], Awaitable[T]], *args: *Args, backend: Literal["trio", "asyncio"] = "trio") -> T:
@@ -47,7 +47,7 @@ def run(fn: Callable[[*Args], Awaitable[T]], *args: *Args, backend: Literal["tri
     try:
         found = interrupts.run(whole, backend=backend)
     except BaseException:
-        if interrupts.at is not None:  # whatever the cancelled program made of it
+        if interrupts.at is not None:  # the cancelled program may raise another error
             raise KeyboardInterrupt from None
         raise
     if interrupts.at is not None or not found:
@@ -57,7 +57,11 @@ def run(fn: Callable[[*Args], Awaitable[T]], *args: *Args, backend: Literal["tri
 
 @final
 class Interrupts:
-    """SIGINT during one event loop; `at` is when it came. `run` above cancels everything."""
+    """The handler of SIGINT during one event loop.
+
+    Attributes:
+      at: the time of the first SIGINT; None before it.
+    """
 
     def __init__(self) -> None:
         self.at: float | None = None
@@ -69,13 +73,13 @@ class Interrupts:
         *args: *Args,
         backend: Literal["trio", "asyncio"] = "trio",
     ) -> T:
-        """Run `fn(*args)` in a new event loop; inside, `cancelling` names what Ctrl-C cancels."""
-        if threading.current_thread() is not threading.main_thread():  # which alone gets signals
+        """Run `fn(*args)` in a new event loop. Ctrl-C cancels the scope that `fn` passes to `cancelling`."""
+        if threading.current_thread() is not threading.main_thread():  # other threads get no signals
             return lutum.run(fn, *args, backend=backend)
         before = signal.getsignal(signal.SIGINT)
         if before is signal.SIG_IGN:  # a background job of a shell
             return lutum.run(fn, *args, backend=backend)
-        # An event loop leaves SIGINT alone where it does not find Python's own handler.
+        # An event loop does not change the handler of SIGINT if it is not Python's own handler.
         signal.signal(signal.SIGINT, self._interrupt)
         try:
             return lutum.run(fn, *args, backend=backend)
@@ -84,9 +88,9 @@ class Interrupts:
 
     @contextmanager
     def cancelling(self, scope: anyio.CancelScope) -> Generator[anyio.CancelScope]:
-        """Enter a scope that Ctrl-C cancels, also one that was pressed before."""
+        """Enter a scope that Ctrl-C cancels. A Ctrl-C from before the call cancels it too."""
         native: Any = current_token().native_token
-        # Both may be called from a signal handler, and wake the loop.
+        # Both functions may be called from a signal handler, and both wake the loop.
         soon = getattr(native, "run_sync_soon", None) or native.call_soon_threadsafe
         with scope:
             self._cancel_soon = lambda: soon(scope.cancel)

@@ -20,7 +20,7 @@ def side_by_side(columns: Sequence[Sequence[str]], cell: int) -> list[str]:
     """Return terminal rows that show columns of lines next to each other.
 
     A cursor movement, not spaces, puts each line in its column. Columns therefore stay straight even if the
-    terminal draws a character with another width than the one that we computed.
+    terminal draws a character with a width that differs from the computed width.
     """
     rows = list[str]()
     for number in range(max(map(len, columns))):
@@ -66,7 +66,7 @@ class Drawing:
         self._rows = list[str]()
 
     def show(self, rows: Sequence[str]) -> str:
-        """Return the text that replaces the last rows by these. There must be at least as many as before."""
+        """Return the text that replaces the shown rows by `rows`. `rows` must not be fewer than before."""
         old, self._rows = self._rows, list(rows)
         same = next((i for i, (was, now) in enumerate(zip(old, rows, strict=False)) if was != now), len(old))
         up = len(old) - same

@@ -1,4 +1,4 @@
-"""The `lutum` command. argparse, and nothing heavy before a subcommand is chosen."""
+"""The `lutum` command. It imports argparse, and nothing heavy before a subcommand is chosen."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _main(argv)
     except KeyboardInterrupt:
         if sys.stderr.isatty():
-            print(file=sys.stderr)  # the terminal wrote ^C
-        return 130  # 128 + SIGINT, as shells have it
+            print(file=sys.stderr)  # ends the line on which the terminal wrote ^C
+        return 130  # 128 + SIGINT, as in shells
     except BrokenPipeError:
-        # Whoever read has left. Python would flush once more at its end, and complain.
+        # The reader has closed the pipe. Python flushes standard output again at exit, which would fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141  # 128 + SIGPIPE
 
 
 def _main(argv: Sequence[str] | None) -> int:
-    # Errors are reported; lines of the log would repeat them.
+    # Each command reports its errors; log lines would repeat them.
     logging.getLogger("lutum").addHandler(logging.NullHandler())
     parser = _parsers.parser()
     args = parser.parse_args(argv)
-    # Imported where it is known which one is wanted: --help should not wait for an HTTP client.
+    # Each command is imported only when it is chosen: --help should not wait for an HTTP client.
     match args.command:
         case "demo":
             return _run_demo(args, parser)

@@ -1,4 +1,4 @@
-"""`--mcp`: the tools of MCP servers, by the extra `mcp`."""
+"""`--mcp`: the tools of MCP servers. It needs the extra `mcp`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import lutum.mcp
 
 
 async def remote_toolset(stack: AsyncExitStack, command: str) -> lutum.Toolset[dict[str, Any]]:
-    """Return the tools of a server that runs as long as the stack.
+    """Return the tools of a server. The server is connected until the stack closes.
 
     Raises:
-      ToolError, ConnectionFailed: it did not start or answer.
+      ToolError, ConnectionFailed: the server did not start or did not answer.
     """
     given = command if command.startswith(("http://", "https://")) else shlex.split(command)
     server = await stack.enter_async_context(lutum.mcp.connect(given))

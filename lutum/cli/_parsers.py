@@ -1,4 +1,4 @@
-"""The arguments of the command line, and its help. Only argparse is imported, for `--help` and completion."""
+"""The arguments of the command line, and its help. `--help` and completion import nothing but argparse."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MODELS = {
     "wire-openai-chat": "gpt-5.5",
     "wire-gemini": "gemini-3.8-flash",
 }
-"""The model of a provider, where none is named."""
+"""The default model of each provider."""
 
 
 def _codes() -> str:
@@ -247,7 +247,7 @@ class _Version(argparse.Action):
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of everything."""
+    """Return the parser of all commands."""
     top = argparse.ArgumentParser(
         prog="lutum",
         description="A streaming LLM toolkit in which your code owns the loop.",

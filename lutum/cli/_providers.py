@@ -16,7 +16,7 @@ Provider = Literal["wire", "wire-openai", "wire-openai-chat", "wire-gemini", "cl
 Adapter = NamedAdapter
 
 NO_KEY = "the wire server asks for none"
-WIRE = "wire"  # all wire servers have one scope, on any port, so that a stored chat continues at the next one
+WIRE = "wire"  # one scope for wire servers on all ports, so that a stored chat continues at the next server
 
 PROTOCOLS: dict[str, str] = {
     "wire": "Claude's Messages",
@@ -24,13 +24,14 @@ PROTOCOLS: dict[str, str] = {
     "wire-openai-chat": "Chat Completions",
     "wire-gemini": "Gemini's generateContent",
 }
-"""What the wire server is asked to speak."""
+"""The protocol of each wire server."""
 
 
 def adapter(provider: str, url: str, model: str) -> Adapter:
-    """The adapter: of the wire server at `url`, or of a provider at `url` or, if that is empty, its own.
+    """Return the adapter of a provider or of the wire server.
 
-    At the address of a cloud it is that cloud's, if the environment has its credentials.
+    `url` is the server's address. If it is empty, the adapter uses the provider's own address. If it is the
+    address of a cloud and the environment has the cloud's credentials, the adapter uses these credentials.
 
     Raises:
       BadValue: the model is blank, a URL or a proxy of the environment is invalid, or a cloud lacks the
@@ -55,9 +56,9 @@ def adapter(provider: str, url: str, model: str) -> Adapter:
 
 
 def reasoning_turn(provider: str, session: lutum.Session) -> lutum.TextTurn:
-    """A turn with thinking, in the form that the model takes.
+    """Return a turn with thinking, in the form that the model accepts.
 
-    A preview refuses the other forms, and sends nothing.
+    A preview of the turn, which sends nothing, refuses the other forms.
 
     Raises:
       BadValue: the request is wrong in another way; for instance the key is missing.
@@ -66,7 +67,8 @@ def reasoning_turn(provider: str, session: lutum.Session) -> lutum.TextTurn:
 
 
 def reasoning(provider: str, turn: lutum.TextTurn) -> lutum.TextTurn:
-    """Return `turn` with thinking on. Its bound must exceed 1,024 tokens. Raises as `reasoning_turn`."""
+    """Return `turn` with thinking on. Its output limit must exceed 1,024 tokens. Raises as
+    `reasoning_turn`."""
     match provider:
         case "openai" | "wire-openai":
             return turn.ext(OpenAIOptions(effort="low", summary="auto"))
@@ -89,7 +91,8 @@ def reasoning(provider: str, turn: lutum.TextTurn) -> lutum.TextTurn:
 
 
 def _first_accepted(turn: lutum.TextTurn, *forms: ClaudeOptions | GeminiOptions) -> lutum.TextTurn:
-    """The turn with the first options whose form of thinking the model takes; without, if it takes none."""
+    """Return the turn with the first of the options that the model accepts. If it accepts none, return the
+    turn without thinking."""
     for options in forms:
         try:
             turn.ext(options).preview()

@@ -20,12 +20,14 @@ from lutum.cli import _providers
 async def next_request(
     url: str, model: str, dumped: bytes, provider: _providers.Provider = "wire"
 ) -> bytes | str:
-    """Return the next request of a second process, or the reason why it failed. Cancelled, the process is
-    killed."""
+    """Start a second process and return its next request, or the reason why the process failed.
+
+    Cancellation kills the process.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = anyio.Path(folder, "session.jsonl")
         await path.write_bytes(dumped)
-        # -P and our own path: the same lutum, whatever lies in the current directory.
+        # With -P and our own path, the process imports the same lutum from any current directory.
         command = [sys.executable, "-P", "-m", "lutum.cli._replay", url, model, str(path), provider]
         environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         try:

@@ -10,12 +10,12 @@ from lutum._text import printable
 
 
 def report(command: str, error: BaseException) -> None:
-    """Return three lines: the error, its cause and the remedy; without characters that steer a terminal."""
+    """Print three lines: the error, its cause and the remedy. Remove characters that steer a terminal."""
     print(f"lutum {command}: {printable(lutum.explain(error))}", file=sys.stderr, flush=True)
 
 
 def first_of(error: BaseException) -> BaseException:
-    """Return the first exception in a group of them, however deep."""
+    """Return the first exception of a group, also of nested groups. Return any other exception itself."""
     while isinstance(error, BaseExceptionGroup):
         error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
     return error

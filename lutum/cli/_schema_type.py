@@ -47,7 +47,7 @@ def imported(field: str, path: str) -> Any:
         found: Any = importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
-    except Exception as error:  # a module of the user's may raise anything
+    except Exception as error:  # the user's module may raise any exception
         raise BadValue(field, f"{path!r} cannot be imported: {type(error).__name__}: {error}") from error
     return found
 
@@ -69,7 +69,7 @@ def schema_type(source: str) -> Any:
 
 
 class _Reader:
-    """Makes types of the nodes of one schema."""
+    """Converts the nodes of one JSON schema to types."""
 
     def __init__(self, source: str, root: dict[str, Any]) -> None:
         self._source = source

@@ -1,5 +1,5 @@
 """The questions of the demo, and the answers of its wire server. The last user message selects the answer,
-because branches arrive in any order."""
+because the requests of branches arrive in any order."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import lutum
 from lutum.abc import Adapter
 
 GENERAL: dict[str, Any] = {"temperature": float, "top_p": float, "seed": int, "stop": tuple[str, ...]}
-"""Settings that every adapter maps or refuses, beside the options of its provider."""
+"""The settings that every adapter either maps or refuses. The options of the provider are not among them."""
 
 
 def settings_of(
@@ -57,7 +57,7 @@ def _unknown(name: str, known: list[str]) -> str:
 
 
 def _value(name: str, text: str, hint: Any) -> Any:
-    """Return a value of the type, from JSON or else from the text as it is."""
+    """Return a value of the type. The text is read as JSON, else as a string, else as a list with commas."""
     tries = list[object]()
     try:
         tries.append(msgspec.json.decode(text))
@@ -81,7 +81,7 @@ def _takes_list(hint: Any) -> bool:
 
 
 def _words(hint: Any) -> list[str]:
-    """The words that a type of literals takes."""
+    """Return the allowed values of a `Literal` type, also inside other types."""
     if getattr(hint, "__origin__", None) is Literal:
         return [str(one) for one in get_args(hint)]
     return [word for inner in get_args(hint) if not isinstance(inner, str) for word in _words(inner)]

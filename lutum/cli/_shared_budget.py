@@ -1,4 +1,4 @@
-"""`--budget redis://SERVER#LEDGER`: a budget of many processes, by the extra `redis`."""
+"""`--budget redis://SERVER#LEDGER`: a budget of many processes. It needs the extra `redis`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from lutum.redis import RedisLedger, ledger_names
 
 
 async def shared_budget(limit: str) -> RedisLedger:
-    """Return the ledger that is named, or the only one of the server.
+    """Return the named ledger, or without a name the server's only ledger.
 
     Raises:
       BadValue: the server has several ledgers or none, and the name is missing.

@@ -1,4 +1,4 @@
-"""`lutum show`: a transcript, or all branches of a chat, as a person reads it."""
+"""`lutum show`: prints a transcript, or all branches of a chat, for a person to read."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from lutum.cli._report import report
 from lutum.cli._terminal import BOLD, DIM, RED, Terminal
 
 STORES = ("sqlite:", "postgresql:", "postgres:")
-"""What the URLs of stores begin with, and no file is called."""
+"""The beginnings of store URLs. An argument with another beginning is a file."""
 
 _DEEP = "    "
 _LONGEST = 2_000
-"""Characters of a tool's arguments or result, and of raw JSON; `--raw` shows all."""
+"""The most characters that are shown of a tool's arguments and of raw JSON. `--raw` shows all."""
 
 
 def run_show(file: str, *, branch: str | None = None, raw: bool = False) -> int:
-    """Print a file, or what a store holds; returns the exit code."""
+    """Print a file or the content of a store, and return the exit code."""
     out = Terminal(raw=raw)
     try:
         if file.startswith(STORES):
@@ -57,7 +57,7 @@ def _store(out: Terminal, url: str, branch: str | None) -> None:
 
 
 def last_exchange(out: Terminal, transcript: lutum.Transcript) -> None:
-    """Return the items from the last user message on."""
+    """Print the items from the last user message on."""
     items = list(transcript)
     said = [i for i, item in enumerate(items) if isinstance(item, lutum.Message) and item.role == "user"]
     if said:
@@ -74,7 +74,7 @@ def _counted(tree: _history.Tree) -> str:
 
 
 def _branches(out: Terminal, branches: dict[str, lutum.Transcript], start: int) -> None:
-    """Return the common items of these behind `start`, and then the items of each alone."""
+    """Print the items after `start` that all branches share, and then the other items of each branch."""
     common = next(iter(branches.values()))
     for transcript in branches.values():
         common = common.common_prefix(transcript)
@@ -138,7 +138,7 @@ def _turn(out: Terminal, number: int, turn: lutum.CommittedTurn) -> None:
 
 def _head(out: Terminal, number: int, words: str) -> None:
     out.gap()
-    # A text from the file stays on one line, so that it cannot look like another item.
+    # A heading stays on one line, so that text from the file cannot look like another item.
     out.paragraph(" ".join(f"{number}. {words}".split()), BOLD, indent="")
 
 
@@ -162,7 +162,7 @@ def _cut(out: Terminal, text: str) -> str:
 
 
 class _Usage(msgspec.Struct):
-    """The figures as Messages and Responses name them; a message of Chat Completions has none."""
+    """The usage figures, by their names in Messages and Responses. A Chat Completions message has none."""
 
     input_tokens: int
     output_tokens: int
@@ -185,6 +185,6 @@ def _usage(turn: lutum.CommittedTurn) -> tuple[int, int] | None:
         return None
     if usage is None:
         return None
-    # Claude counts what was cached apart from its input.
+    # Claude's count of input tokens does not include the cached tokens.
     cached = (usage.cache_creation_input_tokens or 0) + (usage.cache_read_input_tokens or 0)
     return usage.input_tokens + cached, usage.output_tokens

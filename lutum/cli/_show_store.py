@@ -1,4 +1,4 @@
-"""`lutum show sqlite:chats.db`: the branches of a store as a tree, with sizes, dates and cost."""
+"""`lutum show sqlite:chats.db`: prints the branches of a store as a tree, with sizes, dates and cost."""
 
 from __future__ import annotations
 
@@ -41,13 +41,14 @@ async def branches(out: Terminal, url: str) -> None:
 
 
 async def transcript(url: str, branch: str) -> lutum.Transcript:
-    """The head of a branch. Raises StoreError."""
+    """Return the transcript at the head of a branch. Raises StoreError."""
     async with lutum.store.connect(url, create=False) as store:
         return (await store.branch(branch)).transcript
 
 
 def _tree(infos: list[lutum.store.BranchInfo], usages: dict[str, lutum.Usage]) -> list[Line]:
-    """The branches, each behind the one that it was forked from, deeper by two columns."""
+    """Return a line for each branch. A fork follows the branch that it comes from, and is indented by two
+    more columns."""
     there = {info.name for info in infos}
     below = defaultdict[str | None, list[lutum.store.BranchInfo]](list)
     for info in infos:
@@ -60,7 +61,7 @@ def _tree(infos: list[lutum.store.BranchInfo], usages: dict[str, lutum.Usage]) -
         forked = f" (from item {info.origin_items})" if info.origin in there else ""
         lines.append((f"{'  ' * depth}{info.name}{forked}", info, usages[info.name]))
         waiting += [(one, depth + 1) for one in reversed(below[info.name])]
-    # A branch that was deleted and made again from its own fork has no place in a tree.
+    # A branch that was deleted and made again from its own fork has no place in the tree, so it is last.
     return lines + [(info.name, info, usages[info.name]) for info in infos if info.name not in shown]
 
 

@@ -23,9 +23,10 @@ from lutum_clouds import FEATURES, CloudDoor
 from lutum_openai import OpenAIChatAdapter
 
 TOKENS = 20_000
-"""What one case may use at most; all together use a few thousand."""
+"""The most tokens that one case may use. All cases together use a few thousand."""
 
-_TIMEOUTS = lutum.Timeouts(total=180)  # of one turn; a model on a slow machine writes two words a second
+# For one turn. The timeout is long, because a model on a slow machine writes two words a second.
+_TIMEOUTS = lutum.Timeouts(total=180)
 
 _STYLES: dict[Verdict, str] = {"works": GREEN, "lacking": BOLD, "broken": RED, "not run": DIM}
 
@@ -53,7 +54,8 @@ class Report(msgspec.Struct, frozen=True, tag_field="lutum", tag="smoke"):
     lacks: dict[str, str] = {}
 
     def code(self, *, strict: bool) -> int:
-        """The exit code: 0 when nothing is broken and everything was run; strict, nothing is lacking."""
+        """Return the exit code: 0 if nothing is broken and every case was run. With `strict`, nothing may be
+        lacking either."""
         good = ("works",) if strict else ("works", "lacking")
         return 0 if all(found.verdict in good for found in self.cases) else 1
 
@@ -66,7 +68,7 @@ def run_smoke(
     dump: str | None = None,
     strict: bool = False,
 ) -> int:
-    """Try it; returns the exit code."""
+    """Test the endpoint and return the exit code."""
     out = Terminal(sys.stderr if as_json else None)
     try:
         folder = None if dump is None else Path(dump)
@@ -80,7 +82,7 @@ def run_smoke(
         report_error("smoke", error)
         return 1
     if as_json:
-        # In ASCII, so that no word of an endpoint can steer a terminal.
+        # In ASCII, so that text from an endpoint cannot steer a terminal.
         print(json.dumps(msgspec.to_builtins(report), indent=2))
     code = report.code(strict=strict)
     counts = [(v, sum(found.verdict == v for found in report.cases)) for v in _STYLES]
@@ -132,7 +134,7 @@ def _print_door(out: Terminal, door: CloudDoor) -> None:
 
 
 async def _profile(adapter: OpenAIChatAdapter, out: Terminal) -> str | None:
-    """Find the profile that fits the host, and print it to paste."""
+    """Find the profile that fits the host, and print it as code that can be pasted."""
     budget = lutum.Budget(tokens=TOKENS)
     try:
         profile, asked = await find_profile(adapter, budget)
@@ -161,7 +163,7 @@ async def _verdict(case: str, bench: Bench) -> tuple[Verdict, str]:
     while True:
         try:
             return "works", await CASES[case](bench)
-        except Exception as error:  # whatever an endpoint makes of it, the others are tried
+        except Exception as error:  # after any error, the other cases are still tried
             if not worth_repeating(case, error):
                 return judged(case, error)
             if before is not None:

@@ -18,10 +18,11 @@ from lutum.cli import _providers
 Verdict = Literal["works", "lacking", "broken", "not run"]
 
 SHORT = 2_048
-"""Tokens of an answer; a model that reasons unasked needs some of them for that."""
+"""The output limit of a turn. A model that reasons without a request needs some of these tokens for it."""
 
 LONG = 4_096
-"""With thinking, of which Claude takes 1,024 at least, and of the answer that is left."""
+"""The output limit of a turn with thinking, and of the turn that `cancel` leaves. Claude's thinking needs at
+least 1,024 tokens."""
 
 ROUNDS = 4
 
@@ -48,14 +49,14 @@ TOOLS = lutum.Toolset(lutum.raw_tool("weather", _PLACE, "The temperature in a ci
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Where a case runs: a boundary on a ledger of its own."""
+    """The environment of a case: a `Lutum` with its own ledger, and the provider's name."""
 
     llm: lutum.Lutum
     provider: str
 
 
 async def text(bench: Bench) -> str:
-    """Words come, as a stream, and then the provider's own end."""
+    """The model's words arrive as a stream, which the provider ends."""
     pieces = list[str]()
     async with bench.llm.text_turn(_COUNT).max_output_tokens(SHORT).stream() as turn:
         async for piece in turn.text():
@@ -109,7 +110,7 @@ async def tools(bench: Bench) -> str:
 def _made_to_call(
     turn: lutum.TextTurn[lutum.Finished | lutum.NeedsTools],
 ) -> lutum.TextTurn[lutum.Finished | lutum.NeedsTools]:
-    """The turn, made to call the tool where the model can be made to."""
+    """Return the turn with a forced call of the tool, or the turn itself if the model cannot be forced."""
     required = turn.require("weather")
     try:
         required.preview()
@@ -121,7 +122,7 @@ def _made_to_call(
 
 
 async def structured(bench: Bench) -> str:
-    """A value of a type comes, whole."""
+    """The model returns a complete value of a type."""
     turn = bench.llm.structured_turn(Weather, "It is 3 degrees in Oslo. Say that in JSON: city, degrees.")
     result = await turn.max_output_tokens(SHORT).collect()
     if result.refusal is not None:
@@ -130,7 +131,7 @@ async def structured(bench: Bench) -> str:
 
 
 async def replay(bench: Bench) -> str:
-    """A conversation of two turns, stored and loaded between, in which requests only grow."""
+    """A conversation of two turns, stored and loaded between them. The second request extends the first."""
     session = lutum.Session(bench.llm)
     session.push_system("You are concise.")
     session.push_user("Name a river.")
@@ -166,7 +167,8 @@ TurnOf = Callable[[lutum.Session], lutum.TextTurn]
 
 
 async def _first_turn(bench: Bench, session: lutum.Session) -> tuple[TurnOf, lutum.TextResult]:
-    """A turn with thinking, which is what goes wrong on its way back; without, where that is refused."""
+    """Run a turn with thinking, because thinking is what fails in a replay. If the endpoint refuses
+    thinking, run the turn without it."""
 
     def plain(session: lutum.Session) -> lutum.TextTurn:
         return session.text_turn().max_output_tokens(LONG)
@@ -183,7 +185,7 @@ async def _first_turn(bench: Bench, session: lutum.Session) -> tuple[TurnOf, lut
 
 
 async def cancel(bench: Bench) -> str:
-    """Left at its first piece, a turn is settled, and the endpoint answers the next one."""
+    """A turn that is left at its first piece is settled, and the endpoint answers the next turn."""
     llm = bench.llm
     left = False
     async with llm.text_turn(_COUNT_ON).max_output_tokens(LONG).stream() as turn:
@@ -221,7 +223,7 @@ CASES: dict[str, Callable[[Bench], Awaitable[str]]] = {
     "cancel": cancel,
     "usage": usage,
 }
-"""In the order in which they run. `text` first: without it nothing else says anything."""
+"""The cases, in the order in which they run. `text` is first, because without it the others show nothing."""
 
 # Errors that show nothing about the endpoint, because the request never reached it.
 _OUTSIDE = frozenset({"authentication", "billing", "permission", "rate_limit", "overloaded"})
@@ -230,7 +232,7 @@ _REFUSED = frozenset({"invalid_request", "not_found", "too_large"})
 
 
 def judged(case: str, error: Exception) -> tuple[Verdict, str]:
-    """Return the meaning of a case's error, and the reason in a line. No I/O."""
+    """Return the verdict for a case's error, and the reason as one line. No I/O."""
     name = type(error).__name__
     words = " ".join(str(error).split())
     match error:
@@ -253,12 +255,13 @@ def judged(case: str, error: Exception) -> tuple[Verdict, str]:
 
 
 def worth_repeating(case: str, error: Exception) -> bool:
-    """Return whether a second try is needed, because a failed server may just lack the feature. No I/O."""
+    """Return whether to try the case again. A second server error shows that the server lacks the feature.
+    No I/O."""
     return case in _OFFERED and isinstance(error, lutum.ProviderError) and error.kind == "server"
 
 
 def failed_twice(error: Exception) -> tuple[Verdict, str]:
-    """Return the meaning of a second try that ended as the first. No I/O."""
+    """Return the verdict for a case that failed in the same way twice. No I/O."""
     return "lacking", f"the server fails at it, every time: {' '.join(str(error).split())}"
 
 

@@ -1,7 +1,7 @@
-"""`lutum smoke` at a server of Chat Completions: finds the `Profile` that fits it, one short turn a question.
+"""`lutum smoke` at a Chat Completions server: the search for the `Profile` that fits the server.
 
-A question is a request that some hosts refuse. A refusal is the answer. Any other error ends the search,
-because it shows nothing about the host.
+The search asks questions. A question is one short turn whose request some hosts refuse. The answer is
+whether the host refuses it. Any other error ends the search, because it shows nothing about the host.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lutum import ModelInput, Text
 from lutum_openai import OpenAIChatAdapter, OpenAIOptions, Profile
 
 BOUND = 64
-"""Output tokens of a question; what is answered does not matter."""
+"""The output limit of a question. The text of the answer does not matter."""
 
 _REFUSED = frozenset({"invalid_request", "not_found", "too_large", "unknown", "server"})
 
@@ -51,7 +51,7 @@ class Search:
     asked: int = 0
 
     async def takes(self, ask: Callable[[lutum.Lutum], Awaitable[object]], **values: Any) -> bool:
-        """Send a request with the values found so far and these. Return False if the host refuses it.
+        """Send a request with the values found so far and `values`. Return False if the host refuses it.
 
         Raises:
           TurnError: the host cannot be reached.
@@ -69,7 +69,8 @@ class Search:
         return True
 
     async def prefer(self, name: str, ask: Callable[[lutum.Lutum], Awaitable[object]], *values: Any) -> None:
-        """Keep the first of the values that the host takes, else the last."""
+        """Keep the first value that the host accepts. The last value is kept without a question if the host
+        refuses the others."""
         for value in values[:-1]:
             if await self.takes(ask, **{name: value}):
                 self.values[name] = value
@@ -78,7 +79,7 @@ class Search:
 
 
 async def find_profile(adapter: OpenAIChatAdapter, budget: lutum.Budget) -> tuple[Profile, int]:
-    """Return the profile that fits the adapter's host, and how many questions that took.
+    """Return the profile that fits the adapter's host, and the number of questions asked.
 
     Raises:
       TurnError: the host cannot be reached, or refuses the simplest request in every form.
@@ -185,7 +186,7 @@ async def _value(llm: lutum.Lutum) -> object:
     try:
         return await turn.max_output_tokens(BOUND * 4).collect()
     except (lutum.OutputInvalid, lutum.OutputLimitExceeded, lutum.Refused):
-        return None  # the request was taken
+        return None  # the host accepted the request
 
 
 async def _shows_tags(search: Search) -> bool:

@@ -1,4 +1,4 @@
-"""`--budget 0.05usd|5000tokens|redis://...`: what the turns of a command may spend."""
+"""`--budget 0.05usd|5000tokens|redis://...`: the limit on the spending of a command."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ FORMS = "0.05usd, 5000tokens, or redis://SERVER#LEDGER"
 async def boundary(
     adapter: Any, limit: str | None, retry: lutum.RetryPolicy | None
 ) -> AsyncGenerator[lutum.Lutum]:
-    """A `Lutum` with that limit, for as long as the block.
+    """Yield a `Lutum` with that limit. A server's ledger is closed when the block ends.
 
     Raises:
       BadValue: the limit has none of the forms.
-      UsageError: a limit in dollars, and no package of prices.
+      UsageError: the limit is in dollars, and no package of prices is installed.
       LedgerError: the server cannot be reached.
     """
     if limit is None:
         yield lutum.Lutum(adapter, retry=retry)
         return
     if limit.startswith(("redis://", "rediss://", "unix://")):
-        from lutum.cli import _shared_budget  # an extra
+        from lutum.cli import _shared_budget  # needs an extra
 
         async with await _shared_budget.shared_budget(limit) as ledger:
             yield lutum.Lutum(adapter, budget=ledger, pricing=_prices(), retry=retry)
@@ -39,11 +39,11 @@ async def boundary(
 
 
 def local_budget(limit: str) -> tuple[lutum.Budget, lutum.Pricing | None]:
-    """Return the budget of an amount, and prices where it is an amount of money.
+    """Return the budget for an amount, and the prices if the amount is in dollars.
 
     Raises:
       BadValue: the amount has none of the forms.
-      UsageError: it is in dollars, and no package of prices is installed.
+      UsageError: the amount is in dollars, and no package of prices is installed.
     """
     found = _AMOUNT.fullmatch(limit.strip())
     unit = "" if found is None else (found[2] or "").lower()
@@ -61,4 +61,4 @@ def _prices() -> lutum.Pricing | None:
     try:
         return lutum.Pricing.from_genai_prices()
     except lutum.UsageError:
-        return None  # a ledger that limits tokens only needs none
+        return None  # a ledger that limits only tokens needs no prices

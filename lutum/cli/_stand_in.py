@@ -27,20 +27,20 @@ from lutum.testing.wire import (
 )
 
 COUNT = "count"
-"""In a message, it asks for an answer without end."""
+"""A message that contains this word gets an endless answer."""
 
 PACE = 0.03
 """Seconds between two words: a little faster than a model writes, slow enough to be stopped."""
 
 PLACE = {"city": "Oslo"}
 WEATHER = '{"city":"Oslo","degrees":3}'
-"""What `smoke` asks for: the arguments of its tool, and its value."""
+"""`smoke` requests both: `PLACE` as the arguments of a tool call, `WEATHER` as a value."""
 
 
 @asynccontextmanager
 async def provider(pace: float = PACE) -> AsyncGenerator[str]:
-    """The URL of the server, which runs as long as the block."""
-    # A proxy could not reach a server in this process, and no other host is contacted.
+    """Run the server until the block ends, and yield its URL."""
+    # No proxies: a proxy cannot reach a server in this process, and no other host is contacted.
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         del os.environ[name]
     os.environ["no_proxy"] = "*"
@@ -52,7 +52,7 @@ Object = dict[str, Any]
 
 
 class _Asked(msgspec.Struct):
-    """A request of any of the protocols: the members that are looked at."""
+    """A request in any of the protocols, with the members that this module reads."""
 
     messages: list[Object] | None = None
     input: list[Object] | None = None
@@ -95,7 +95,7 @@ def answer(request: WireRequest, pace: float = 0.0) -> Answer:
 
 
 def _tool_to_call(asked: _Asked) -> str:
-    """The tool that the model is made to call; empty where it is free."""
+    """Return the name of the tool that the request forces; empty if it forces none."""
     if asked.contents is not None:
         return _function_to_call(asked)
     choice = asked.tool_choice
@@ -107,7 +107,7 @@ def _tool_to_call(asked: _Asked) -> str:
 
 
 def _function_to_call(asked: _Asked) -> str:
-    """The function that Gemini is made to call."""
+    """Return the name of the function that a Gemini request forces; empty if it forces none."""
     config = (asked.toolConfig or {}).get("functionCallingConfig", {})
     if config.get("mode") != "ANY":
         return ""
@@ -136,7 +136,7 @@ def _thinks(asked: _Asked) -> bool:
 
 
 def _heard(asked: _Asked) -> tuple[str, int]:
-    """The words of the last user message, and how many messages there are."""
+    """Return the text of the last user message, and the number of messages."""
     if asked.prompt is not None:
         return asked.prompt, 1
     said = asked.messages or asked.input or asked.contents or []

@@ -1,6 +1,6 @@
 """A chat in a store: its branches, saved one exchange at a time.
 
-The store's calls are made from a thread of their own, because between turns the chat runs no event loop.
+The store's methods run in a thread with its own event loop, because the chat runs none between turns.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class StoreHistory:
     """A branch of a store and those that were forked from it, open for one chat.
 
     Raises:
-      StoreError: the store cannot be opened, or the name cannot be one of a branch.
+      StoreError: the store cannot be opened, or the branch name is not valid.
     """
 
     def __init__(self, url: str, name: str) -> None:
@@ -40,7 +40,7 @@ class StoreHistory:
     def append(
         self, before: lutum.Transcript, after: lutum.Transcript, session: lutum.Session | None = None
     ) -> None:
-        """Store what a branch has grown by, and what its turn was charged. When it returns, it is stored.
+        """Store the new items of a branch and the charge of its turn. They are stored when this returns.
 
         Raises:
           StaleBranch: another program moved the branch.
@@ -79,7 +79,7 @@ class StoreHistory:
         return await self._here.fork(name, at=at)
 
     async def _forks(self, name: str) -> dict[str, lutum.store.StoredBranch]:
-        """The branches that come from this one, in the order of their names."""
+        """Return all branches that come from this one, directly or through other forks, sorted by name."""
         infos, after = list[lutum.store.BranchInfo](), None
         while page := await self._store.branches(after=after):
             infos += page

@@ -18,7 +18,7 @@ from lutum._text import Cleaner, Flow, printable, wrap
 from lutum.cli._layout import Drawing, cell_width, labelled, side_by_side, table
 
 SIDE_BY_SIDE = 100
-"""Columns of a terminal from which branches are shown side by side."""
+"""Branches are shown side by side if the terminal has at least this many columns."""
 
 READABLE = 100
 """The longest line of running text, in cells."""
@@ -32,13 +32,13 @@ def has_escapes(is_terminal: bool, environ: Mapping[str, str], platform: str) ->
     """Return whether the terminal understands escape sequences. No I/O."""
     if not is_terminal or environ.get("TERM") == "dumb":
         return False
-    # The console of older Windows prints them, unless a program changes its mode.
+    # The console of older Windows prints the sequences as text, unless a program changes its mode.
     return platform != "win32" or "WT_SESSION" in environ or "TERM" in environ
 
 
 @final
 class Terminal:
-    """A text output as a person sees it. With `raw`, answers and paragraphs are written as they are."""
+    """Text output for a person. With `raw`, answers and paragraphs are written without changes."""
 
     def __init__(self, out: TextIO | None = None, *, raw: bool = False) -> None:
         self._out = stream = sys.stdout if out is None else out
@@ -56,25 +56,25 @@ class Terminal:
 
     @property
     def width(self) -> int:
-        """Cells that a line may take: one less than there are, because some terminals wrap at the last."""
+        """The most cells of a line: one less than the columns, because some terminals wrap at the last."""
         return self.size[0] - 1
 
     def title(self, text: str) -> None:
-        """The first line of all."""
+        """Write the first line of the output."""
         self.paragraph(text, BOLD, indent="")
 
     def heading(self, text: str) -> None:
-        """The title of a scene."""
+        """Write the title of a part, after an empty line."""
         self.gap()
         self.paragraph(text, BOLD, indent="")
 
     def gap(self) -> None:
-        """An empty line, unless there is one already."""
+        """Write an empty line, unless the last line is empty."""
         if self._tail not in ("\n\n", ""):
             self.write("\n")
 
     def note(self, text: str) -> None:
-        """Words that explain."""
+        """Write an explanation."""
         self.paragraph(text, DIM)
 
     def asked(self, text: str) -> None:
@@ -84,49 +84,50 @@ class Terminal:
         self.gap()
 
     def line(self, text: str, style: str = "") -> None:
-        """Whatever else there is to say."""
+        """Write other text."""
         self.paragraph(text, style)
 
     def error(self, error: Exception) -> None:
-        """An error, by its class and in its words."""
+        """Write an error: its class and its message."""
         self.gap()
         self.paragraph(f"{type(error).__name__}: {error}", RED)
 
     def table(self, rows: Sequence[Sequence[str]]) -> None:
-        """Rows of cells; the first row is a heading, the first column is text, the rest is to its right."""
+        """Write a table. The first row is the heading. The first column is aligned left, the others right."""
         clean = [[printable(cell).replace("\n", " ") for cell in row] for row in rows]
         for number, row in enumerate(table(clean, min(self.width, READABLE) - len(_INDENT))):
             self.write(self.style(row, "" if number else DIM, _INDENT) + "\n")
 
     def answer(self) -> LiveAnswer:
-        """A model's answer, as it streams."""
+        """Return the display of a streaming answer."""
         return LiveAnswer(self)
 
     def branches(self, labels: Sequence[str]) -> SideBySide | Labelled:
-        """Several answers at once, side by side if there is room and they can be drawn again."""
+        """Return the display of several answers. They are side by side if the terminal is wide enough and
+        understands escape sequences."""
         if self.escapes and self.size[0] >= SIDE_BY_SIDE:
             return SideBySide(self, labels)
         return Labelled(self, labels)
 
     def write(self, text: str) -> None:
-        """Write as it is, at once."""
+        """Write the text without changes, and flush it."""
         self._tail = (self._tail + text)[-2:]
         self._out.write(text)
         self._out.flush()
 
     def style(self, text: str, style: str, indent: str = "") -> str:
-        """Text that is printable already, behind an indent and in a style."""
+        """Return printable text with an indent and a style."""
         return f"{indent}\x1b[{style}m{text}\x1b[0m" if self.color and style and text else indent + text
 
     def paragraph(self, text: str, style: str = "", indent: str = _INDENT) -> None:
-        """Running text behind an indent of spaces."""
+        """Write running text with an indent."""
         width = min(self.width, READABLE) - len(indent)
         for row in text.split("\n") if self.raw else wrap(text, width):
             self.write(self.style(row, style, indent if row else "") + "\n")
 
 
 class _Live:
-    """A part that is shown in pieces. Its drawing is complete however it ends."""
+    """A part of the output that is shown in pieces. Its drawing is completed even after an error."""
 
     def __enter__(self) -> Self:
         return self
@@ -137,12 +138,12 @@ class _Live:
         self.close()
 
     def close(self) -> None:
-        """Show what was kept back."""
+        """Show the text that was held back."""
         raise NotImplementedError
 
 
 class LiveAnswer(_Live):
-    """Running text, word by word; reasoning and answer are paragraphs of their own."""
+    """Running text, word by word. Reasoning and answer are separate paragraphs."""
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
@@ -152,7 +153,7 @@ class LiveAnswer(_Live):
         self._at_margin = True
 
     def piece(self, text: str, *, reasoning: bool = False) -> None:
-        """A piece as it came."""
+        """Show the next piece of text."""
         if reasoning is not self._reasoning:
             if self._reasoning is not None:
                 self.close()
@@ -183,7 +184,7 @@ class LiveAnswer(_Live):
 
 @final
 class SideBySide(_Live):
-    """Answers in columns; what changed is drawn again whenever one of them grows."""
+    """Answers in columns. Whenever an answer grows, the changed rows are drawn again."""
 
     def __init__(self, terminal: Terminal, labels: Sequence[str]) -> None:
         self._terminal = terminal
@@ -199,7 +200,7 @@ class SideBySide(_Live):
         self._drawing = Drawing()
 
     def piece(self, column: int, text: str) -> None:
-        """A piece of one of them, as it came."""
+        """Show the next piece of one answer."""
         self._texts[column] += self._flows[column].feed(self._cleaners[column].feed(text))
         # A row that has left the screen at its top cannot be drawn again.
         self._terminal.write(self._drawing.show(self._rows()[1 - self._height :]))
@@ -218,7 +219,7 @@ class SideBySide(_Live):
 
 @final
 class Labelled(_Live):
-    """Answers interleaved, a line at a time, each line with its label."""
+    """Interleaved answers: they are written line by line, each line with its label."""
 
     def __init__(self, terminal: Terminal, labels: Sequence[str]) -> None:
         self._terminal = terminal
@@ -229,7 +230,7 @@ class Labelled(_Live):
         self._texts = [""] * len(labels)
 
     def piece(self, column: int, text: str) -> None:
-        """A piece of one of them, as it came."""
+        """Show the next piece of one answer."""
         *lines, self._texts[column] = (
             self._texts[column] + self._flows[column].feed(self._cleaners[column].feed(text))
         ).split("\n")

@@ -23,16 +23,17 @@ SHOWN = 500
 async def toolset_of(
     modules: Sequence[str], commands: Sequence[str]
 ) -> AsyncGenerator[lutum.Toolset[Any] | None]:
-    """The tools of modules and MCP servers, as long as the block; None without any.
+    """Yield the tools of modules and MCP servers; None if there are none. The servers are connected until
+    the block ends.
 
     Raises:
-      BadValue: a module cannot be imported, what it names is not a tool, or two tools have one name.
-      ToolError, ConnectionFailed: a server did not start or answer.
+      BadValue: a module cannot be imported, a named object is not a tool, or two tools have one name.
+      ToolError, ConnectionFailed: a server did not start or did not answer.
     """
     members: list[Any] = [_tools_of(path) for path in modules]
     async with AsyncExitStack() as stack:
         if commands:
-            from lutum.cli import _mcp_tools  # an extra
+            from lutum.cli import _mcp_tools  # needs an extra
 
             members += [await _mcp_tools.remote_toolset(stack, command) for command in commands]
         yield lutum.Toolset(*members) if members else None
@@ -49,7 +50,7 @@ def _tools_of(path: str) -> Any:
 
 
 async def run(round: lutum.ToolRound[Any], *, approve: bool, say: Callable[[str], None]) -> None:
-    """Run the calls of a round, each one after a question to the person if `approve`."""
+    """Run the calls of a round. With `approve`, ask the user before each call."""
     for call in round.calls:
         arguments = printable(call.arguments[:SHOWN])
         if not approve:
@@ -62,7 +63,7 @@ async def run(round: lutum.ToolRound[Any], *, approve: bool, say: Callable[[str]
 
 
 def _approved(question: str) -> bool:
-    """Ask on the terminal, because standard input may be the prompt."""
+    """Ask on the terminal, because standard input may contain the prompt."""
     try:
         with open(_OUT, "w", encoding="utf-8", errors="replace") as out:
             out.write(question)

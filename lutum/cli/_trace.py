@@ -1,4 +1,4 @@
-"""`lutum trace FILE`: a trace as text, as wide as the terminal, or as a page."""
+"""`lutum trace FILE`: shows a trace as text in the terminal's width, or writes it as a page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lutum.cli._terminal import has_escapes
 
 
 def run_trace(file: str, html: str | None) -> int:
-    """Show the trace; 1 when it cannot be read or the page cannot be written."""
+    """Show the trace. Return 1 if it cannot be read or the page cannot be written."""
     try:
         data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         found = trace.load(data)

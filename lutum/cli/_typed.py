@@ -11,10 +11,10 @@ from types import ModuleType
 from typing import TextIO, final
 
 REMEMBERED = 1_000
-"""Lines that are kept for the next chat."""
+"""The number of lines that are kept for the next chat."""
 
 VARIABLE = "LUTUM_HISTORY"
-"""The environment variable with another file for them; empty for none."""
+"""The environment variable that names another file for these lines. If it is empty, no line is kept."""
 
 
 @final
@@ -35,7 +35,7 @@ class Typed:
                 pass  # the file does not exist yet, or cannot be read
 
     def complete(self, matches: Callable[[str], list[str]]) -> None:
-        """Have the Tab key offer what `matches` returns for the line so far."""
+        """Make the Tab key offer the completions that `matches` returns for the line so far."""
         readline = self._readline
         if readline is None:
             return
@@ -54,7 +54,7 @@ class Typed:
         readline.parse_and_bind("tab: complete")
 
     def offer(self, line: str) -> None:
-        """Have a line found with the arrow up."""
+        """Add a line to the lines that the arrow-up key recalls."""
         if self._readline is not None and "\n" not in line:
             last = self._readline.get_history_item(self._readline.get_current_history_length())
             if last != line:
@@ -83,11 +83,11 @@ class Typed:
                 return None
 
     def everything(self) -> str:
-        """All of standard input, which is not a terminal."""
+        """Return the whole standard input, if it is not a terminal."""
         return sys.stdin.read()
 
     def close(self) -> None:
-        """Keep what was typed for the next chat."""
+        """Save the typed lines for the next chat."""
         if self._readline is None or self._file is None:
             return
         try:
@@ -100,14 +100,14 @@ class Typed:
 
 
 def history_file() -> Path | None:
-    """The file with earlier input lines; None if it is disabled."""
+    """Return the file with earlier input lines; None if it is disabled or there is no home directory."""
     named = os.environ.get(VARIABLE)
     if named is not None:
         return Path(named).expanduser() if named else None
     state = os.environ.get("XDG_STATE_HOME")
     try:
         folder = Path(state) if state else Path.home() / ".local" / "state"
-    except RuntimeError:  # no home
+    except RuntimeError:  # no home directory
         return None
     return folder / "lutum" / "history"
 
@@ -117,6 +117,6 @@ def _readline() -> ModuleType | None:
         import readline
     except ImportError:  # Windows: its console edits lines itself
         return None
-    # A pasted text with line ends stays what it is until Enter is pressed behind it.
+    # A pasted text with line ends is not sent until Enter is pressed.
     readline.parse_and_bind("set enable-bracketed-paste on")
     return readline
