@@ -1,13 +1,13 @@
 """Claude for lutum, over the Messages API (platform.claude.com/docs/en/api/messages).
 
-_wire      the API's JSON, its betas and limits; _models: what each model accepts
+_wire      the API's JSON, its betas and limits; _models: the capabilities of each model
 _options   `ClaudeOptions` and `ClaudeHooks`
 _encode    a request to bytes, in one pass: _settings, _items (one item), _ids, _request_body (their order),
            _tools, _request_options (the other members), _write (the bytes); _estimate counts tokens
-_decode    bytes to events; _received: a block in parts; _errors: error words; _usage: reports
-_turn      the committed turn, from wire to view, and its replay
-_messages  the API's own JSON, in and out
-_adapter   the I/O: `ClaudeAdapter`. No other module does any.
+_decode    bytes to events; _received: one block from its deltas; _errors: error types; _usage: usage reports
+_turn      the committed turn: its wire form, its view, and its replay
+_messages  the API's own JSON, read and written
+_adapter   `ClaudeAdapter`; the only module here with I/O
 """
 
 from lutum import result_from_body as result_from_body  # exported by `lutum`

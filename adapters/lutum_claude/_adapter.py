@@ -1,4 +1,4 @@
-"""`ClaudeAdapter`: where requests go, with which key, over which transport. The only room with I/O."""
+"""`ClaudeAdapter`: the endpoint, key and transport of requests. The only module here with I/O."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from lutum_clouds import (
 
 API_HOST = "api.anthropic.com"
 
-# What /v1/messages/count_tokens takes of a request (api/messages-count-tokens); it refuses the rest.
+# Members of a request that /v1/messages/count_tokens accepts (api/messages-count-tokens). It refuses others.
 _COUNTED = frozenset(
     {
         "model",
@@ -68,24 +68,27 @@ class ClaudeAdapter(CloudAdapter):
     """Claude, over the Messages API or a server that implements it.
 
     Args:
-      model: the model of turns that do not name one.
-      api_key: for `x-api-key`, or `ANTHROPIC_API_KEY`. A function is called for each request; a
-        `RequestSigner` signs it.
-      auth_token: for `authorization: Bearer`, or `ANTHROPIC_AUTH_TOKEN`; it wins over a key.
-      base_url: `https://api.anthropic.com`, or `ANTHROPIC_BASE_URL`. Only that host demands a key.
+      model: the default for turns without a model.
+      api_key: sent as `x-api-key`. Default: `ANTHROPIC_API_KEY`. A function is called for each request. A
+        `RequestSigner` signs each request.
+      auth_token: sent as `authorization: Bearer`. Default: `ANTHROPIC_AUTH_TOKEN`, if `api_key` is not given.
+        If there are a token and a key, the token is sent.
+      base_url: default: `ANTHROPIC_BASE_URL`, else `https://api.anthropic.com`. Only the host
+        `api.anthropic.com` requires a key.
       http_client: your `httpx.AsyncClient`.
-      replay_scope: endpoint and account family whose turns are replayed exactly; default: the URL's host.
-      default_max_output_tokens: the bound of turns without one; 4,096, or 16,384 for a model that thinks.
-      options: the defaults for the options of each turn.
-      hooks: they choose the model and the options of a turn when it starts.
-      version: `anthropic-version`.
+      replay_scope: the endpoint and account family whose turns are replayed exactly. Default: the URL's host.
+      default_max_output_tokens: the output limit of turns that set none. Default: 4,096, or 16,384 for a
+        model that thinks.
+      options: defaults for the options of each turn.
+      hooks: choose the model and the options of a turn when it starts.
+      version: the value of the header `anthropic-version`.
 
-    It opens nothing before its first request and works without `async with`; `aclose` closes its idle
-    connections. The environment is read here and never again.
+    The adapter opens no connection before its first request and works without `async with`. `aclose` closes
+    its idle connections. Environment variables are read by the constructor only.
 
     Raises:
-      BadValue: `model` is blank, `base_url` is not a URL, `http_client` is not a client, or a header
-        cannot hold the key.
+      BadValue: `model` is blank, `base_url` is not a URL, `http_client` is not a client, or the key cannot
+        be sent in a header.
     """
 
     errors: ClassVar[ErrorTable] = ERRORS
@@ -163,23 +166,23 @@ class ClaudeAdapter(CloudAdapter):
     ) -> Self:
         """Claude on Amazon Bedrock, over its Messages API.
 
-        Requests are authenticated by the first of these: `api_key`, `credentials`, `aws_profile`,
-        `AWS_BEARER_TOKEN_BEDROCK`, AWS credentials in the environment, the rest of the AWS chain, which needs
-        `pip install 'lutum[bedrock]'`.
+        The first of these that is present authenticates the requests: `api_key`, `credentials`,
+        `aws_profile`, `AWS_BEARER_TOKEN_BEDROCK`, AWS credentials in the environment, the rest of the AWS
+        chain. `aws_profile` and the AWS chain need `pip install 'lutum[bedrock]'`.
 
         Args:
           model: an id such as `anthropic.claude-sonnet-5`; at `runtime` also an inference profile or an ARN.
-          region: or `AWS_REGION`, or `AWS_DEFAULT_REGION`.
+          region: the AWS region. Default: `AWS_REGION`, else `AWS_DEFAULT_REGION`.
           door: `runtime` (bedrock-runtime, which AWS recommends) or `mantle` (bedrock-mantle).
-          api_key: a Bedrock API key, sent as a bearer token, or a function that gives one for each request.
-          credentials: `AwsCredentials`, or a function that gives them for each request; they sign it.
+          api_key: a Bedrock API key, sent as a bearer token, or a function that returns one for each request.
+          credentials: `AwsCredentials`, or a function that returns them for each request. They sign requests.
           aws_profile: a profile of the AWS configuration.
-          base_url: the address of the door, where it is another: an endpoint in a private network.
-          prefix: the path before `/v1/messages`, where it is not `/anthropic`; models are then not checked.
+          base_url: the address of the door, if it is not the public one: an endpoint in a private network.
+          prefix: the path before `/v1/messages`, if it is not `/anthropic`. Models are then not checked.
 
         Raises:
-          BadValue: no region or no credentials, a region that is not part of a host name, an unknown door,
-            a model that the door does not serve, and as the constructor.
+          BadValue: the region or the credentials are missing, the region cannot be part of a host name, the
+            door is unknown, or it does not serve the model; or as in the constructor.
         """
         place = bedrock_place(door, region, base_url, prefix)
         adapter = cls(
@@ -218,11 +221,13 @@ class ClaudeAdapter(CloudAdapter):
           model: the name of the deployment.
           resource: the name of the Foundry resource, or `ANTHROPIC_FOUNDRY_RESOURCE`.
           api_key: the resource's key, or `ANTHROPIC_FOUNDRY_API_KEY`. A function is called for each request.
-          token: an access token of Entra ID in place of a key, or a function that gives one for each request.
-          base_url: the address of the resource, in place of its name; without `/anthropic`.
+          token: an access token of Entra ID instead of a key, or a function that returns one for each
+            request.
+          base_url: the address of the resource instead of its name, without `/anthropic`.
 
         Raises:
-          BadValue: no resource or no key, a resource that is not part of a host name, and as the constructor.
+          BadValue: the resource or the key is missing, or the resource cannot be part of a host name; or as
+            in the constructor.
         """
         variable = "ANTHROPIC_FOUNDRY_API_KEY"
         signer = azure_signer(api_key, token, header="x-api-key", variable=variable)
@@ -258,14 +263,14 @@ class ClaudeAdapter(CloudAdapter):
         """Claude on Google Cloud's Vertex AI.
 
         Args:
-          model: with its version behind an `@`, such as `claude-sonnet-4-5@20250929`.
+          model: the model's id, with its version after an `@`, such as `claude-sonnet-4-5@20250929`.
           project: the id of the project.
           region: `global`, a multi-region (`us`, `eu`) or a region.
-          token: an access token, or a function that gives one for each request.
+          token: an access token, or a function that returns one for each request.
           base_url: the host, if it is not Google's.
 
         Raises:
-          BadValue: a project or a region that cannot be part of a URL, and as the constructor.
+          BadValue: `project` or `region` cannot be part of a URL; or as in the constructor.
         """
         place = vertex_place(project, region)
         host = vertex_host(region)
@@ -299,18 +304,18 @@ class ClaudeAdapter(CloudAdapter):
         return prepared
 
     def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
-        """Return whether `turn` is replayed exactly at that scope and model. No I/O."""
+        """Return whether `turn` can be replayed exactly to `scope` and `model`. No I/O."""
         return _turn.replay_form(turn, scope, model)
 
     def first_difference(self, earlier: Prepared, later: Prepared) -> str | None:
-        """JSON path in `later` of the first thing that is not as `earlier` sent it. Pure."""
+        """Return the JSON path in `later` of the first entry that differs from `earlier`. Pure."""
         return _encode.first_difference(earlier, later, self._config)
 
     def read_body(self, prepared: Prepared, body: bytes) -> list[Event]:
-        """The events of an answer that came whole, such as one of a batch. Pure.
+        """Return the events of an answer that was received in one piece, such as one of a batch. Pure.
 
         Raises:
-          ProviderError: the body is an error, or no message.
+          ProviderError: the body is an error, or not a message.
         """
         out = list[Event]()
         if _messages.is_message(body):
@@ -320,16 +325,17 @@ class ClaudeAdapter(CloudAdapter):
         return out
 
     async def count_input_tokens(self, prepared: Prepared) -> int:
-        """Ask the API how many input tokens the request has; one small request, not billed.
+        """Get the number of input tokens from the API with one small request, which is not billed.
 
-        Cancelled, it leaves nothing open.
+        Cancellation leaves nothing open.
 
         A checkpoint only if it has to wait.
 
         Raises:
-          ProviderError: the API refused, or answered with something else.
-          NetworkError: no connection, or it failed before the answer was whole.
-          BadValue: the function given as the key raised, or gave none.
+          ProviderError: the API refused, or the answer is malformed.
+          NetworkError: no connection was made, or it failed before the whole answer was received.
+          BadValue: the door cannot count tokens, or the function that was given as the key raised or
+            returned no key.
         """
         refuse(self._door, "count_tokens", "estimate")
         members = decode_object(prepared.body)
@@ -344,11 +350,11 @@ class ClaudeAdapter(CloudAdapter):
         return counted.input_tokens
 
     def rate_limits(self, response: Response, now: float) -> Sequence[RateLimit]:
-        """The rate limits that a response reports. Pure."""
+        """Return the rate limits that a response reports. Pure."""
         return [*read_rate_limits(response.headers), *x_rate_limits(response.headers, now)]
 
     def decoder(self, prepared: Prepared, response: Response) -> Decoder:
-        """The decoder of a successful answer to a request. Pure."""
+        """Return the decoder of a successful answer to a request. Pure."""
         output = prepared.request.output
         by_tool = (
             output is not None and options_of(prepared.request, self._config.options).structured == "tool"

@@ -1,6 +1,7 @@
 """Claude's citations as `Citation` values. No I/O.
 
-build-with-claude/citations: each text block names the sources of its whole text, so offsets do not exist.
+Each text block names the sources of its whole text (build-with-claude/citations). So a citation has no
+offsets in the answer.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _decode = msgspec.json.Decoder(_Source).decode
 
 
 def citation_of(json: bytes) -> Citation | None:
-    """Return a citation; None when the JSON is not an object. Members of other types are left out."""
+    """Return a citation; None if the JSON is not an object. Members of an unexpected type are left out."""
     try:
         read = _decode(json)
     except FAULTS:

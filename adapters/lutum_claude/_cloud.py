@@ -1,4 +1,4 @@
-"""Checks for the features that a cloud's Claude endpoint refuses, before anything is sent. No I/O."""
+"""Check, before anything is sent, that a cloud's Claude endpoint has the needed features. No I/O."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _decode_tool = msgspec.json.Decoder(_ServerTool).decode
 def check_cloud(
     prepared: Prepared, options: ClaudeOptions, door: CloudDoor | None, place: BedrockPlace | None
 ) -> None:
-    """Refuse a request that needs what the door lacks, or a model that it does not serve.
+    """Refuse a request that needs a feature that the door lacks, or a model that it does not serve.
 
     Raises:
-      BadValue: names the field.
+      BadValue: the door does not accept the request; the error names the field.
     """
     if place is not None:
         place.check_model(prepared.model, "messages")

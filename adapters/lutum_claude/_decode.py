@@ -1,7 +1,7 @@
 """Decode the bytes of one response to events. No I/O.
 
-Each block is assembled to the JSON value that the non-stream answer would hold: members that no delta
-touches keep their bytes, so unknown ones keep their number lexemes, and equal streams give equal bytes.
+Each block is assembled to the JSON value that the non-stream answer would contain. Members that no delta
+changes keep their bytes. So numbers in unknown members keep their digits, and equal streams give equal bytes.
 """
 
 from __future__ import annotations
@@ -50,25 +50,25 @@ from lutum_claude._errors import ERRORS
 from lutum_claude._received import CALLS, ReceivedBlock
 from lutum_claude._usage import COUNTS, has_odd_count, read_usage, with_requested
 
-_SILENT = frozenset({"text", "thinking", "tool_use"})  # have events of their own
+_SILENT = frozenset({"text", "thinking", "tool_use"})  # blocks that have event classes of their own
 _NOTHING = frozenset({b"", b"null", b'""', b"{}", b"[]"})
-_PING: Final = len(b'{"type": "ping"}')  # nearly every ping is as long
+_PING: Final = len(b'{"type": "ping"}')  # nearly every ping has this length
 
 _NO_MESSAGE = b'{"type":"message","role":"assistant","model":%b,"content":[]}'
 
 
 @final
 class ClaudeDecoder(StreamDecoder):
-    """Decode one stream; nothing after `message_stop` is looked at.
+    """Decodes one stream. Data after `message_stop` is ignored.
 
     Args:
       response: the head of the answer.
-      model: the requested model, in case the stream does not name the model that answers.
-      scope, inexact_reason, prefix, preface: go into the committed turn.
-      structured: the text is the JSON of a value.
-      value_tool: the forced tool whose input is the value.
-      estimate: the request's own estimate, for figures that the stream does not report.
-      hidden_reasoning: the stream does not show all reasoning, so that counts are lower bounds.
+      model: the requested model, used if the stream does not name the model that answers.
+      scope, inexact_reason, prefix, preface: fields of the committed turn.
+      structured: the text is the JSON of the structured value.
+      value_tool: the forced tool whose input is the structured value.
+      estimate: the request's estimate, used for figures that the stream does not report.
+      hidden_reasoning: the stream does not show all reasoning, so its counts are lower bounds.
       rates: the rates that the request selected.
     """
 
@@ -101,13 +101,13 @@ class ClaudeDecoder(StreamDecoder):
         self._rates = rates
         self._deltas = 0
         self._open = dict[int, ReceivedBlock]()
-        self._whole = dict[tuple[int, int], bytes]()  # by index, and which one of that index
+        self._whole = dict[tuple[int, int], bytes]()  # by index, and by number among the blocks of that index
         self._calls = set[str]()
         self._malformed = dict[str, str]()
         self._spoke = False
 
     def _whole_body(self, body: bytes, out: list[Event]) -> None:
-        """Take a message that came whole, from a server or gateway that does not stream."""
+        """Take a message received in one piece, from a server or gateway that does not stream."""
         if _messages.is_message(body):
             self._take_all(((b"", payload) for payload in _messages.events_of(body)), out)
         else:
@@ -153,7 +153,7 @@ class ClaudeDecoder(StreamDecoder):
             else:
                 try:
                     self._rare_delta(block, delta, data, out)
-                except UnicodeError as exc:  # which msgspec does not look for in what is kept raw
+                except UnicodeError as exc:  # msgspec does not check the UTF-8 of raw members
                     self._fail(data, str(exc))
             return
         try:
@@ -193,7 +193,7 @@ class ClaudeDecoder(StreamDecoder):
                 self._begin_once(copied(message), data, out)
             case _wire.BlockStart(index=index, content_block=start):
                 self._started(out)
-                # Ollama starts a block at the index of one that it has not ended (ollama#17101).
+                # Ollama starts a block at the index of a block that it has not ended (ollama#17101).
                 if index in self._open:
                     self._inexact = self._inexact or f"block {index} started again before its end"
                     self._stop(index, out)
@@ -212,15 +212,18 @@ class ClaudeDecoder(StreamDecoder):
                 raise AssertionError("taken before")
 
     def _started(self, out: list[Event]) -> dict[str, Raw]:
-        """The message; some proxies begin without one."""
+        """Return the message. Some proxies send no message_start; an empty message is begun then."""
         if self._message is None:
             self._begin(_NO_MESSAGE % encode(self._model), out)
         assert self._message is not None
         return self._message
 
     def _begin_once(self, message: bytes, data: bytes, out: list[Event]) -> None:
-        """Take a message_start. Bridges repeat it (litellm#32478, NemoClaw#6289, Kimi-K2.5#33): the first one
-        counts. Another one behind content is another answer, and the two are not one."""
+        """Take a message_start.
+
+        Bridges repeat it (litellm#32478, NemoClaw#6289, Kimi-K2.5#33); the first one counts. One that has
+        another id or model and follows content begins a second answer, which is an error.
+        """
         if self._message is None:
             self._begin(message, out)
             return
@@ -279,7 +282,7 @@ class ClaudeDecoder(StreamDecoder):
                 )
             out.append(ProviderEvent(block.kind, whole))
         if block.kind == "fallback" and self._message is not None:
-            # The non-stream answer names the model that took over, and that model signs the following blocks.
+            # As in a non-stream answer, `model` becomes the model that took over. It signs the later blocks.
             taker = decode_object(to) if starts_with(to := block.members.get("to"), b"{") else {}
             self._message["model"] = taker.get("model", self._message.get("model", Raw(b'""')))
 
@@ -325,7 +328,10 @@ class ClaudeDecoder(StreamDecoder):
 
     @property
     def _free(self) -> bool:
-        """True if the whole answer is calls of a program that an earlier response paid for."""
+        """True if all blocks are calls by a program that the model wrote in an earlier response.
+
+        The tokens of that program were billed with the earlier response.
+        """
         return bool(self._whole) and all(map(_turn.is_by_program, self._whole.values()))
 
     @property
@@ -356,7 +362,7 @@ class ClaudeDecoder(StreamDecoder):
         out.append(Completed(finish, self._reports.settle(self._deltas, free=self._free), turn))
 
     def _report(self, reported: dict[str, Raw], out: list[Event]) -> None:
-        """Merge a report over the earlier ones; a value that is not a count is ignored."""
+        """Merge a usage report over the earlier ones. A value that is not a count replaces no count."""
         usage = self._usage
         first = not usage
         for name, value in () if first else reported.items():
@@ -364,7 +370,7 @@ class ClaudeDecoder(StreamDecoder):
             if before is not None and before != value:
                 known, figure = count(before) is not None, count(value)
                 odd = figure is None and name in COUNTS
-                # LiteLLM's bridges end with zeros for what they have reported before.
+                # LiteLLM's bridges end with a report whose counts are 0, although they reported them before.
                 zeroed = known and not figure and name in COUNTS[:2] and not _cached(reported)
                 if bytes(value) == b"null" or (known and odd) or zeroed:
                     continue
@@ -379,15 +385,18 @@ class ClaudeDecoder(StreamDecoder):
         self._reports.take(found, raw, out, counted=self._deltas, final=final, free=self._free)
 
     def _unknown(self, name: bytes, data: bytes, exc: Exception, out: list[Event]) -> None:
-        """Take an event that is not as the API documents it.
+        """Take an event that differs from the API's documentation.
 
-        - The name `error` and any JSON that holds an error end the turn with the words (LiteLLM's
-          `data: {"error": ...}`, anthropic-sdk-typescript#998; plain text of proxies).
+        - An event named `error`, or JSON that contains an error, ends the turn with a `ProviderError` that
+          has the received text (LiteLLM's `data: {"error": ...}`, anthropic-sdk-typescript#998; plain text
+          of proxies).
         - Data without a type gets its type from the event's name, as in the SDKs.
-        - Data without content (blank, null, a heartbeat's word) is skipped. `[DONE]` without a message_stop
-          (Reasonix#8756, opencode#43617) does not end an answer of this API, and raises an error.
-        - A delta with more members than are known, or without an index, is read as far as it is known.
-        - An event or a delta of an unknown type is shown.
+        - Blank data, `null` and `""` are skipped. A heartbeat's word becomes a `ProviderEvent`.
+        - `[DONE]` without a message_stop (Reasonix#8756, opencode#43617) does not end an answer of this API.
+          It raises an error if an answer has begun.
+        - A delta with unknown members is read by its known members. One without an index belongs to the last
+          open block.
+        - An event or a delta of an unknown type becomes a `ProviderEvent`.
         """
         stripped = data.strip()
         if name == b"error":
@@ -431,7 +440,7 @@ class ClaudeDecoder(StreamDecoder):
     def _known(
         self, kind: str, members: dict[str, Raw], data: bytes, out: list[Event]
     ) -> _wire.StreamEvent | None:
-        """Read an event of a known type by its known members; show the others."""
+        """Read the known members of an event of a known type. Other members become a `ProviderEvent`."""
         more = members.keys() - _wire.MEMBERS[kind]
         if "index" in _wire.MEMBERS[kind] and count(members.get("index")) is None:
             last = max(self._open, default=-1)
@@ -469,6 +478,6 @@ def _cached(reported: Mapping[str, Raw]) -> bool:
 
 
 def _report_dropped(entries: Raw | None, out: list[Event]) -> None:
-    """One event for each block of the request that the API did not show the model."""
+    """Append an event for each block of the request that the API did not show to the model."""
     if entries is not None and bytes(entries).startswith(b"["):
         out += [ProviderEvent("input_transformations", bytes(entry)) for entry in decode_array(entries)]

@@ -1,11 +1,12 @@
 """Encode a request to bytes. No I/O: `Prepared` is a function of `TurnRequest` and `ClaudeConfig`.
 
-Body = head (model, tools, system) + messages joined from cached pieces + members (everything else), so that
-request 1,001 of a conversation encodes one item and is request 1,000 with more at its end.
+Body = head (model, tools, system) + messages joined from cached pieces + members (everything else). So
+request 1,001 of a conversation encodes only one new item, and its messages are those of request 1,000 with
+more at the end.
 
-One pass goes down: `_settings` (the decisions of settings and options), `_items` (one piece an item, with
-`_ids`), `_request_body` (the order of the pieces, with `_tools`), `_request_options` (the other members) and
-`_write` (the bytes).
+One pass goes through these modules, in this order: `_settings` (decisions from settings and options),
+`_items` (one piece for each item), `_ids` (distinct ids of calls), `_request_body` (the order of the pieces,
+with `_tools`), `_request_options` (the other members) and `_write` (the bytes).
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ from lutum_claude._write import body_of, has_one_hour
 
 
 def prepare(request: TurnRequest, config: ClaudeConfig) -> Prepared:
-    """The bytes of a request, and what is known about it.
+    """Return the bytes of a request and its properties, such as the estimate of its tokens.
 
     Raises:
-      BadValue: the API, or the model as far as it is known, does not take it; names the field.
+      BadValue: the API or a known model does not accept a setting or an item; the error names the field.
     """
     settings = settings_of(request, config)
     model, options, output = settings.model, settings.options, request.output
@@ -76,7 +77,8 @@ def prepare(request: TurnRequest, config: ClaudeConfig) -> Prepared:
 def binding(prepared: Prepared, config: ClaudeConfig) -> str:
     """Return the identity of the prefix to which the model binds its thinking, for `CommittedTurn.prefix`.
 
-    It is the digest of the transcript, with a suffix if the sent prefix depends on more than the transcript.
+    The identity is the digest of the transcript. It has a suffix if the sent prefix depends on more than the
+    transcript: on server tools, or on turns that were sent without their thinking.
     """
     transcript = prepared.request.transcript
     server_tools = options_of(prepared.request, config.options).server_tools or ()
@@ -93,7 +95,10 @@ def binding(prepared: Prepared, config: ClaudeConfig) -> str:
 
 
 def first_difference(earlier: Prepared, later: Prepared, config: ClaudeConfig) -> str | None:
-    """JSON path in `later` of the first thing that is not as `earlier` sent it; None when it only adds."""
+    """Return the JSON path in `later` of the first entry that differs from `earlier`.
+
+    None if `later` only adds entries.
+    """
     head, flat = _flat(earlier, config)
     later_head, later_flat = _flat(later, config)
     for name in ("tools", "system"):
@@ -107,7 +112,10 @@ _Flat = list[tuple[str, object, str]]
 
 
 def _flat(prepared: Prepared, config: ClaudeConfig) -> tuple[dict[str, list[object]], _Flat]:
-    """A body as its head and the flat sequence of role, block and path, without ephemerals and marks."""
+    """Return the head of a body, and its messages as a flat list of role, block and path.
+
+    Ephemerals and cache breakpoints are left out.
+    """
     if prepared.request.ephemerals:
         prepared = prepare(msgspec.structs.replace(prepared.request, ephemerals=()), config)
     body: dict[str, Any] = json.loads(prepared.body, parse_float=str, parse_int=str)

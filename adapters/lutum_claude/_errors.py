@@ -1,4 +1,4 @@
-"""The error words of the Messages API (api/errors)."""
+"""The error types of the Messages API (api/errors)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TYPES: dict[str, tuple[ErrorKind, int]] = {
     "timeout_error": ("timeout", 504),
     "overloaded_error": ("overloaded", 529),
 }
-"""What an error's type means: its class, and the HTTP status it stands for."""
+"""For each error type its kind in lutum and its HTTP status."""
 
 ERRORS = ErrorTable(types=_TYPES, statuses={**STATUSES, **{status: kind for kind, status in _TYPES.values()}})
-"""The status says more than the type: bridges send any type with a status of their own."""
+"""The errors by type and by status. The status overrides the type: bridges send it with any type."""

@@ -1,7 +1,7 @@
-"""The hosts that are known to speak the Messages API: one row each, every value with its source. No I/O.
+"""The table of hosts that implement the Messages API: one row for each host, each value with its source.
 
-The clouds' own doors are in `lutum_clouds`; what both say is added up. A host without a row is sent what
-every endpoint of the dialect takes.
+The clouds' doors are in `lutum_clouds`. For a cloud, the row here and the row of its door both apply. A
+request to a host without a row has only members that every endpoint of the dialect accepts. No I/O.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ class ClaudeHost(Struct, frozen=True, kw_only=True):
 
     Attributes:
       name: the row's name.
-      title: what people call it.
+      title: the usual name.
       hosts: host names; `*` matches any characters.
-      strict: takes `strict` in a tool, from models that take it.
-      thinking_block: wants a thinking block in each assistant message while the model thinks. A message
-        without one gets an empty one.
-      sources: where each value that is not the default comes from, by field.
-      note: what else a user of the host should know.
+      strict: accepts `strict` in a tool, if the model accepts it too.
+      thinking_block: requires a thinking block in each assistant message while thinking is on. An empty block
+        is added to a message that has none.
+      sources: the source of each value that is not the default, by field.
+      note: more information for users.
     """
 
     name: str

@@ -1,7 +1,8 @@
-"""Repeated ids of calls in one request. No I/O.
+"""Replace repeated ids of calls in one request. No I/O.
 
-Claude refuses them ("`tool_use` ids must be unique"), and some hosts number the calls of each turn anew. The
-calls of such a turn are sent with other ids if theirs repeat. A turn of this endpoint is sent as it came.
+Claude refuses repeated ids ("`tool_use` ids must be unique"), and some hosts number the calls of each turn
+from 0 again. A call whose id was used by an earlier call is sent with another id. A turn that was received
+from this endpoint keeps its ids.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ _MEMBERS = {"tool_use": "id", "tool_result": "tool_use_id"}
 
 
 def distinct(request: RequestPieces) -> RequestPieces:
-    """The pieces of a request, with the turn's place in an id that an earlier call has."""
+    """Return the pieces of a request with distinct call ids.
+
+    The new id of a repeated one ends with the place of its turn.
+    """
     pieces = request.transcript
     if not any(piece.calls for piece in pieces):
         return request

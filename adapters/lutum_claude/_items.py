@@ -1,7 +1,7 @@
-"""Encode one item of a transcript to its blocks on the wire, once per item. No I/O.
+"""Encode one item of a transcript to its blocks on the wire. Each item is encoded once. No I/O.
 
-Decisions that depend on the rest of the request (the position of a late system message, the turns whose
-thinking still fits, cache breakpoints) are left to `_request_body`, which joins the pieces.
+Decisions that depend on the rest of the request are made later. `_request_body` joins the pieces: it decides
+where a late system message is placed and which turns keep their thinking. `_write` sets cache breakpoints.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from lutum_claude import _estimate, _models, _turn, _wire
 
 
 class ContentBlock(Struct, frozen=True, gc=False):
-    """A content block's JSON; `markable` when it may carry a cache breakpoint."""
+    """A content block's JSON. `markable`: it may have a cache breakpoint."""
 
     json: bytes
     markable: bool = True
@@ -40,18 +40,23 @@ class ClaudePiece(Struct, frozen=True):
     """The wire form of one item.
 
     Attributes:
-      groups: blocks with the role of their message; `raw` before the role is a whole message, sent as it is.
+      groups: blocks, with the role of their message. A role that begins with `raw` marks a whole message,
+        which is sent unchanged.
       wrapped: a system item's blocks as user text, for places where a system message is not allowed.
-      answers: holds the result of a call that is open.
-      form: of a committed turn, the form in which it is sent.
-      bare: a turn's blocks without its thinking, where it has some: sent when it is not replayed exactly.
-      bound: the prefix that a turn's thinking was bound to, and `digest` the prefix it has now.
-      home: of a turn made by this adapter at this endpoint.
-      preface: whole messages that belong right before a turn.
-      marks: cache breakpoints in raw JSON of the user.
-      cites: a document in it has its citations enabled.
-      paused: the provider continues this turn when it gets it back.
-      calls: the ids of its calls, as they are sent.
+      answers: the item is the result of an open call.
+      form: the form in which a committed turn is sent; None for other items.
+      bare: a turn's blocks without its thinking, sent if the turn is not replayed exactly. None if the turn
+        has no thinking.
+      bound: the prefix that a turn's thinking was bound to.
+      digest: the digest of the items before the turn in this transcript, to compare with `bound`.
+      home: the item is a turn that this adapter made at this endpoint.
+      preface: whole messages that are sent right before a turn.
+      marks: the number of cache breakpoints in the user's raw JSON.
+      cites: the item contains a document whose citations are enabled.
+      paused: the provider paused this turn, and continues it when the turn is sent back.
+      tokens: the estimated tokens.
+      unbounded: the places of content whose size is unknown. With any of them `tokens` is not a bound.
+      calls: the ids of the item's calls, as they are sent.
     """
 
     groups: tuple[tuple[str, tuple[ContentBlock, ...]], ...]
@@ -76,7 +81,7 @@ Ephemerals = tuple[tuple[int, Item, ClaudePiece], ...]
 
 
 class ClaudeItemEncoder:
-    """`make` for `Transcript.memo`, for one scope and model."""
+    """The `make` function for `Transcript.memo`, for one scope and model."""
 
     __slots__ = ("key", "model", "scope")
 
@@ -86,10 +91,10 @@ class ClaudeItemEncoder:
         self.key = (_wire.NAME, scope, model)
 
     def __call__(self, item: Item, before: Transcript) -> ClaudePiece:
-        """The piece of an item of a transcript.
+        """Encode an item of a transcript.
 
         Raises:
-          BadValue: Claude takes no such thing; the field is the item's place.
+          BadValue: Claude does not accept the item. The field is its place.
         """
         digest = before.digest if isinstance(item, CommittedTurn) and item.prefix is not None else ""
         own = isinstance(item, ToolResult) and not _turn.takes_id(item.call_id) and self._own_call(before)
@@ -111,9 +116,13 @@ class ClaudeItemEncoder:
     def piece(
         self, item: Item, field: str, open_calls: tuple[str, ...], digest: str = "", *, own_id: bool = False
     ) -> ClaudePiece:
-        """Return the piece of the item at `field`, while those calls are open.
+        """Encode the item at the place `field`.
 
-        With `own_id`, a result names its call as it is; else in the letters that Claude takes.
+        Args:
+          open_calls: the ids of the calls that are open before the item.
+          digest: the digest of the items before a committed turn.
+          own_id: a result contains its call's id unchanged. Otherwise an id with characters that Claude
+            refuses is replaced.
         """
         piece = self._encode(item, field, open_calls, digest, own_id=own_id)
         if any(_estimate.cites(block.json) for _, blocks in piece.groups for block in blocks):
@@ -149,8 +158,8 @@ class ClaudeItemEncoder:
         if not home or (turn.inexact_reason or "").startswith(_turn.INCOMPLETE):
             sent = _turn.view_blocks(turn)
         else:
-            # Claude refuses its own thinking back without a signature: "thinking.signature: Field required".
-            # Other models, at endpoints of this dialect, sign none and may want it back.
+            # Claude refuses thinking without a signature: "thinking.signature: Field required". Other models
+            # at endpoints of this dialect do not sign their thinking, and may require it in later requests.
             unsigned = "claude" not in self.model.lower()
             sent = _turn.replay_blocks(turn, unsigned=unsigned)
             if form.exact and not unsigned and _turn.has_unsigned(turn):
@@ -176,7 +185,7 @@ class RequestPieces(Struct, frozen=True):
     """The pieces of a request.
 
     Attributes:
-      transcript: one for each item, in order.
+      transcript: one piece for each item, in order.
       ephemerals: position, item and piece of each ephemeral.
     """
 
@@ -185,10 +194,10 @@ class RequestPieces(Struct, frozen=True):
 
 
 def pieces_of(request: TurnRequest, scope: str, model: str) -> RequestPieces:
-    """The pieces of a request's items.
+    """Return the pieces of a request's items.
 
     Raises:
-      BadValue: Claude takes no such item; the field is its place.
+      BadValue: Claude does not accept an item. The field is its place.
     """
     encoder = ClaudeItemEncoder(scope, model)
     pieces = request.transcript.memo(encoder.key, encoder)
@@ -202,15 +211,15 @@ def pieces_of(request: TurnRequest, scope: str, model: str) -> RequestPieces:
 
 
 def preface_messages(preface: bytes) -> tuple[bytes, ...]:
-    """The messages of `CommittedTurn.preface`, which is a JSON array of them."""
+    """Return the messages of `CommittedTurn.preface`, which is a JSON array of messages."""
     return tuple(map(bytes, decode_array(preface))) if preface else ()
 
 
 def system_texts(item: Message, field: str) -> list[str]:
-    """The texts of a system or developer item.
+    """Return the texts of a system or developer item.
 
     Raises:
-      BadValue: it holds something else.
+      BadValue: the item contains something other than text.
     """
     texts = list[str]()
     for part in item.content:
@@ -222,7 +231,7 @@ def system_texts(item: Message, field: str) -> list[str]:
 
 
 def _turn_block(block: bytes) -> ContentBlock:
-    # Thinking cannot carry a breakpoint; a call could, but its round is not whole before its result.
+    # The API allows no breakpoint on thinking. A call gets none, because its round ends with its result.
     kind = _wire.decode_tag(block).type
     return ContentBlock(block, kind == "text" or kind.endswith("_tool_result"))
 
@@ -249,7 +258,10 @@ def _message(item: Message, field: str) -> ClaudePiece:
 
 
 def _as_read(piece: ClaudePiece, wire: Raw | None) -> ClaudePiece:
-    """Return the piece with the blocks it was read from; an array of blocks continues the message before."""
+    """Return the piece with the JSON that its item was read from, if that JSON is of this adapter.
+
+    `wire` is a whole message, or an array of blocks, which continue the message before.
+    """
     if wire is None or wire.adapter != _wire.NAME:
         return piece
     json = wire.json.encode()
@@ -278,7 +290,8 @@ def _blocks(array: bytes) -> tuple[ContentBlock, ...]:
 def _result(item: ToolResult, field: str, open_calls: tuple[str, ...], *, own_id: bool) -> ClaudePiece:
     content, tokens, unbounded = b'""', 0, tuple[str, ...]()
     if all(isinstance(part, Text) for part in item.content):
-        # "tool_result: content cannot be empty if `is_error` is true", answers the API with a 400.
+        # The API refuses an error result without text: 400 "tool_result: content cannot be empty if
+        # `is_error` is true".
         text = item.text if item.text.strip() or not item.is_error else "failed"
         content = encode(text)
         tokens = _estimate.text_tokens(text)
@@ -336,7 +349,10 @@ def _marks(blocks: tuple[ContentBlock, ...]) -> int:
 
 
 def _parts(parts: tuple[Part, ...], field: str) -> tuple[tuple[ContentBlock, ...], int, tuple[str, ...]]:
-    """Blocks, tokens and what has no bound; blank text is left out, the API refuses it."""
+    """Return the blocks, their tokens, and the places of parts whose size is unknown.
+
+    Blank text is left out, because the API refuses it.
+    """
     blocks, tokens, unbounded = list[ContentBlock](), 0, list[str]()
     for i, part in enumerate(parts):
         at = f"{field}.content[{i}]"
@@ -364,7 +380,11 @@ def _parts(parts: tuple[Part, ...], field: str) -> tuple[tuple[ContentBlock, ...
 
 
 def _own_json(raw: Raw, field: str) -> bytes:
-    """Return the JSON object. Any other value would break the request that contains it."""
+    """Return the JSON object of a raw part or item. The API refuses a request that contains another value.
+
+    Raises:
+      BadValue: it belongs to another adapter, or is not a JSON object.
+    """
     if raw.adapter != _wire.NAME:
         raise BadValue(field, f"raw JSON of the adapter {raw.adapter!r} cannot go to Claude")
     try:

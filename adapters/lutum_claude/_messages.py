@@ -1,8 +1,8 @@
-"""The API's own JSON, in and out: logged or stored messages as transcripts, and lines of a batch. No I/O.
+"""The API's own JSON: logged or stored messages to transcripts and back, and lines of a batch. No I/O.
 
-A message that is read becomes items with the same content. Details that items do not hold (a string or a
-list of one text, a `cache_control`, the beginning of a message) are kept in `wire`, if there are any.
-Content that no item can hold stays a `Raw` item.
+A message becomes items with the same content. If the items do not determine the JSON, the original JSON is
+kept in their `wire`. Examples are a text as a string or as a list, a `cache_control`, and where a message
+begins. Content that no item can represent becomes a `Raw` item.
 """
 
 from __future__ import annotations
@@ -50,28 +50,28 @@ HOST = "api.anthropic.com"
 
 _CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # api/creating-message-batches, `custom_id`
 _NOT_IN_A_BATCH = frozenset({"stream"})  # build-with-claude/batch-processing, "What can be batched"
-_ANSWER = frozenset({"id", "stop_reason", "usage"})  # members that an answer has and a request has not
+_ANSWER = frozenset({"id", "stop_reason", "usage"})  # members that only the message of an answer has
 _UNREADABLE = (*FAULTS, BadValue, binascii.Error, KeyError)
 
 
 def from_messages(
     messages: Json, *, scope: str = HOST, model: str = "", tools: Iterable[ToolDef] | None = None
 ) -> Transcript:
-    """The transcript of a list of messages, or of a whole request's body with its `system` and `tools`.
+    """Return the transcript of a list of messages, or of a whole request's body with `system` and `tools`.
 
-    Assistant messages become turns that are sent back as they are. Their thinking was signed for one account
-    and one model, so give both if they are not the API's own: a request with another `scope` or `model` gets
-    the readable content instead. User messages become `Message` and `ToolResult` items, which every adapter
-    takes. `to_messages` returns the same JSON.
+    Assistant messages become turns, which are sent back unchanged. Their thinking was signed for one account
+    and one model, so pass `scope` and `model` if they are not the API's own host and the body's model. A
+    request with another `scope` or `model` gets only the readable content of a turn. User messages become
+    `Message` and `ToolResult` items, which every adapter accepts. `to_messages` returns the same JSON again.
 
     Args:
-      scope: the origin of the turns, as an adapter's `scope`: the host, unless it has a `replay_scope`.
-      model: the model that answered; default: the body's `model`.
-      tools: the tools at the start of the conversation, such as `Toolset.definitions`; default: the body's
+      scope: the origin of the turns, as an adapter's `scope`: the host, or the adapter's `replay_scope`.
+      model: the model that answered. Default: the body's `model`.
+      tools: the tools at the start of the conversation, such as `Toolset.definitions`. Default: the body's
         tools that have a schema.
 
     Raises:
-      BadValue: not JSON, or no messages; the field is named.
+      BadValue: `messages` is not JSON, or has no messages. The error names the field.
     """
     body = members_of("messages", messages, "messages")
     array = bytes(body.get("messages", b"null"))
@@ -91,12 +91,13 @@ def from_messages(
 
 
 def to_messages(transcript: Transcript) -> bytes:
-    """The JSON array of the messages of a transcript; its head is `to_system`.
+    """Return the JSON array of the messages of a transcript. `to_system` returns its head.
 
-    Turns of this adapter come without what only answers hold, turns of others as what they say.
+    Turns of this adapter are written without response-only members, turns of other adapters with their
+    readable content.
 
     Raises:
-      BadValue: an item that Claude does not take; the field is its place.
+      BadValue: Claude does not accept an item. The field is its place.
     """
     encoder = ClaudeItemEncoder("", "")
     written = list[_Written]()
@@ -120,7 +121,7 @@ def to_messages(transcript: Transcript) -> bytes:
 
 
 def to_system(transcript: Transcript) -> bytes | None:
-    """The JSON of a request's `system`: the head of the transcript. None where it has none."""
+    """Return the JSON of a request's `system`: the head of the transcript. None if it has no head."""
     items = transcript.head.system
     if not items:
         return None
@@ -138,11 +139,11 @@ def batch_line(turn: Turn[Any], id: str) -> bytes:
     """Return one entry of `requests` in `POST /v1/messages/batches`: the request of `turn`, named `id`.
 
     Join the entries with commas. Betas are sent once for the whole batch: copy the header `anthropic-beta` of
-    `turn.preview().headers`. Sends and reserves nothing.
+    `turn.preview().headers`. This function sends and reserves nothing.
 
     Raises:
-      BadValue: the API does not take the id, or the turn does not belong to the Messages API.
-      UsageError: the request is not possible; the message names the field.
+      BadValue: the API does not accept `id`, or `turn` does not belong to the Messages API.
+      UsageError: the request is impossible. The message names the field.
     """
     if not _CUSTOM_ID.fullmatch(id):
         raise BadValue("id", f"{id!r} is more than 64, or other than, letters, digits, _ and -")
@@ -165,21 +166,25 @@ def is_message(body: bytes) -> bool:
 
 
 def events_of(message: bytes) -> tuple[bytes, ...]:
-    """The events of a message that came whole: all of it in the first one, as some servers stream."""
+    """Return the events of a message that was received in one piece.
+
+    The first event contains the whole message. Some servers stream in this way.
+    """
     return b'{"type":"message_start","message":%b}' % message, b'{"type":"message_stop"}'
 
 
 def stream_of(message: bytes) -> bytes:
-    """A message that came whole as the stream of its events."""
-    # A line end can only be between two members: in a string it is escaped.
+    """Return the stream of the events of a message that was received in one piece."""
+    # A line end can be replaced by a space, because it can only be outside of strings: inside it is escaped.
     lines = (event.replace(b"\r", b" ").replace(b"\n", b" ") for event in events_of(message))
     return b"".join(b"data: %b\n\n" % line for line in lines)
 
 
 class _ClaudeEntry:
-    """The readable parts of a message. `blocks` has no value (None) if its content is not a list of objects.
+    """The readable parts of a message.
 
-    `results` has the ids of the tool results at its beginning; None if a result is elsewhere.
+    `blocks` is None if the content is not a list of objects. `results` contains the call ids of the tool
+    results at its start; None if there is a tool result after another block.
     """
 
     __slots__ = ("blocks", "content", "extra", "json", "results", "role")
@@ -202,7 +207,7 @@ class _ClaudeEntry:
 
 
 def _answered(block: bytes) -> str | None:
-    """The call that a block answers."""
+    """Return the id of the call that a block answers; None if the block is not a tool result."""
     members = decode_object(block)
     if string(members.get("type")) != "tool_result":
         return None
@@ -210,7 +215,7 @@ def _answered(block: bytes) -> str | None:
 
 
 class _ClaudeReader:
-    """Messages to items, in order."""
+    """Converts messages to items, in order."""
 
     def __init__(self, scope: str, model: str, tools: tuple[ToolDef, ...]) -> None:
         self.items = list[Item]()
@@ -221,7 +226,7 @@ class _ClaudeReader:
         self._open = list[str]()
 
     def system(self, content: bytes) -> None:
-        """A request's `system`, which no message before it can be one with."""
+        """Append a request's `system`. It is the first message, so it is not joined with an earlier one."""
         self._say(_ClaudeEntry(b'{"role":"system","content":%b}' % content), begins=False)
 
     def run(self, messages: Sequence[_ClaudeEntry]) -> None:
@@ -242,7 +247,7 @@ class _ClaudeReader:
         self.items.append(Raw(_wire.NAME, message.json.decode()))
 
     def _turn(self, message: _ClaudeEntry, following: _ClaudeEntry | None) -> None:
-        """A turn; kept as it is where its calls are not answered as an item can say it."""
+        """Append a turn; or a `Raw` item, if results that items can represent do not answer its calls."""
         try:
             turn = _turn.turn_from_message(message.json, scope=self._scope)
         except FAULTS:
@@ -260,7 +265,7 @@ class _ClaudeReader:
         self._tools = ()  # the first turn keeps them
 
     def _answer(self, message: _ClaudeEntry) -> None:
-        """Return the results of the open calls, and the content behind them."""
+        """Append the results of the open calls, and a message with the content that follows them."""
         blocks, count = message.blocks or [], len(self._open)
         parts = [[block] for block in blocks[:count]]
         if blocks[count:]:
@@ -282,7 +287,12 @@ class _ClaudeReader:
         self._open = []
 
     def _say(self, message: _ClaudeEntry, *, begins: bool) -> None:
-        """An item of a whole message; `begins` where it would be one with the message before."""
+        """Append the item of a whole message.
+
+        Args:
+          begins: the message before has the same role. Then the original JSON is kept, so that the two
+            messages are not joined.
+        """
         content: tuple[Part, ...]
         if message.blocks is not None:
             content = tuple(map(_part, message.blocks))
@@ -308,7 +318,7 @@ class _ClaudeReader:
 
 
 def _content(piece: ClaudePiece | None) -> bytes | None:
-    """The array of blocks that an item is sent as."""
+    """Return the array of blocks that is sent for an item; None if it is not exactly one message."""
     if piece is None or len(piece.groups) != 1:
         return None
     return b"[" + b",".join(block.json for block in piece.groups[0][1]) + b"]"
@@ -333,7 +343,7 @@ def _result(block: bytes) -> ToolResult:
 
 
 def _part(block: bytes) -> Part:
-    """Return a block as a part; raw if no part can hold it."""
+    """Return a block as a part; `Raw` if no other part can represent it."""
     try:
         members = decode_object(block)
         kind = string(members.get("type"))
@@ -375,7 +385,7 @@ def _media(members: Mapping[str, RawJson], *, document: bool) -> Image | Documen
 
 
 class _Written:
-    """A message that is being written; members beside its role and content stay as they were."""
+    """A message that is being written. Members other than its role and content stay unchanged."""
 
     __slots__ = ("blocks", "members", "whole")
 
@@ -386,7 +396,7 @@ class _Written:
 
     @classmethod
     def read(cls, wire: bytes) -> _Written:
-        """From a message, or from an array of blocks of one."""
+        """Read `wire`, which is a message or an array of the blocks of one message."""
         array = wire if wire.startswith(b"[") else b"null"
         members = {} if wire.startswith(b"[") else decode_object(wire)
         content = array if array != b"null" else bytes(members.get("content", b"null"))
@@ -431,7 +441,7 @@ def _add_turn(written: list[_Written], turn: CommittedTurn) -> None:
 
 
 def _own_wire(item: Item) -> bytes | None:
-    """The JSON of this adapter that an item is, or was read from."""
+    """Return the JSON of a `Raw` item of this adapter, or the JSON that an item was read from; else None."""
     raw = item if isinstance(item, Raw) else None if isinstance(item, CommittedTurn) else item.wire
     return raw.json.strip().encode() if raw is not None and raw.adapter == _wire.NAME else None
 
@@ -444,7 +454,7 @@ class _GivenTool(msgspec.Struct):
 
 
 def _tools(tools: RawJson | None) -> tuple[ToolDef, ...]:
-    """The tools of a request that have a schema; the others run at the provider."""
+    """Return the tools of a request that have a schema. The provider runs the others."""
     found = list[ToolDef]()
     for tool in decode_array(tools) if tools is not None and bytes(tools).startswith(b"[") else ():
         try:

@@ -1,6 +1,6 @@
-"""The properties of Claude's models: the one table that a new model needs a row in, and its queries. No I/O.
+"""The capabilities of Claude's models: a table, and its queries. A new model needs one row here. No I/O.
 
-Requests to a model without a row are sent unchanged.
+Requests to a model without a row are sent unchecked.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ Forced = Literal["yes", "no", "without_budget"]
 
 
 class Model(Struct, frozen=True):
-    """The properties of a family of models.
+    """The capabilities of a family of models.
 
     Attributes:
-      thinking: accepted types; None if nothing is known, so that every request is sent unchanged.
-      thinks: thinks when `thinking` is left out.
+      thinking: the accepted types of thinking; None if they are unknown, so any type is sent unchecked.
+      thinks: thinks by default, if the request has no `thinking`.
       sampling: temperature, top_p and top_k may be set.
-      forced: tool_choice `any` and `tool` are taken.
+      forced: accepts the tool_choice `any` and `tool`. `without_budget`: not together with a thinking budget.
       prefill: a request may end with an assistant message.
-      late_system: `role: "system"` messages may be in the conversation; with the betas below also for one
-        turn (`clear_at`) and with tool changes.
-      binds: checks that thinking comes back behind its original prefix, and reports dropped thinking. Replay
-        is decided as if all models did so, because the list grows with every model.
-      max_output: cap of max_tokens.
+      late_system: `role: "system"` messages may follow other messages. With betas they may also apply to one
+        turn only (`clear_at`), and contain tool changes.
+      binds: checks that each thinking block follows its original prefix, and reports dropped thinking.
+        Replay treats all models as if they did so, because the list of such models grows with every model.
+      max_output: the largest `max_tokens`.
       strict: tools may have `strict` (build-with-claude/structured-outputs, "Strict tool use": from 4.5 on).
     """
 
@@ -57,8 +57,8 @@ def _model(
 
 
 # Sources: the pages "What's new" of each model, "Extended thinking", "Prefix checks" and "Mid-conversation
-# system messages" of platform.claude.com/docs, and the migration guide; fable-5-2 and mythos-5-2 are in
-# the list of models that check prefixes and otherwise taken to be as 5-1.
+# system messages" of platform.claude.com/docs, and the migration guide. fable-5-2 and mythos-5-2 are in the
+# list of models that check prefixes. Their other values are assumed to be those of 5-1.
 _ADAPTIVE_BOUND = _model("adaptive", forced="no", binds=True)
 _ADAPTIVE = _model("adaptive")
 _OPUS_4 = _model("adaptive", "disabled", thinks=False)
@@ -104,18 +104,18 @@ MODELS: dict[str, Model] = {
 }
 
 ONE_OF_TWO = frozenset({"claude-opus-4-5", "claude-sonnet-4-5", "claude-haiku-4-5", "claude-opus-4-1"})
-"""Take temperature or top_p, not both (about-claude/models/migration-guide)."""
+"""Models that accept temperature or top_p, not both (about-claude/models/migration-guide)."""
 
 UNKNOWN = Model()
-"""Sent what you asked for."""
+"""A model without a row. Its requests are sent unchecked."""
 
-# A version number continues with one or two digits, a date has eight.
+# A longer version number: a hyphen and one or two more digits. A date has eight digits.
 _LONGER = re.compile(r"-\d{1,2}(?!\d)")
 
 
 @lru_cache(maxsize=1024)
 def family(model: str) -> str | None:
-    """The row of `MODELS` that a model id belongs to, also in the spellings of other hosts."""
+    """Return the row of `MODELS` that a model id belongs to. Spellings of other hosts are recognized."""
     start = model.find("claude-")
     if start < 0:
         return None
@@ -134,8 +134,8 @@ def capabilities(model: str) -> Model:
     return MODELS[found] if found else UNKNOWN
 
 
-# Tokens of the shortest prefix that the prompt cache takes ("Prompt caching", cache limitations), 1,024 for
-# models without a row. The later models of the 5 generation are taken to be as their families.
+# The shortest prefix, in tokens, that the prompt cache stores ("Prompt caching", cache limitations). It is
+# 1,024 for models without a row. Later models of generation 5 are assumed to have the value of their family.
 _CACHE_TOKENS = {
     "claude-fable-5": 512,
     "claude-mythos-5": 512,
@@ -152,20 +152,20 @@ _CACHE_TOKENS = {
 
 @lru_cache(maxsize=1024)
 def shortest_cached(model: str) -> int:
-    """Return the tokens of the shortest prefix that the model's prompt cache takes."""
+    """Return the length in tokens of the shortest prefix that the model's prompt cache stores."""
     name = family(model) or ""
     return next((tokens for prefix, tokens in _CACHE_TOKENS.items() if name.startswith(prefix)), 1024)
 
 
-# "Prefix checks": the 5.1 generation reads its own blocks, those of all before it and of opus-5-5; nothing
-# else reads theirs. haiku-5-5 reads only its own.
+# "Prefix checks": the 5.1 generation reads its own thinking blocks, those of all earlier models and those of
+# opus-5-5. No other model reads the blocks of the 5.1 generation. haiku-5-5 reads only its own.
 _READ_BY_THEMSELVES = frozenset(
     {"claude-fable-5-1", "claude-fable-5-2", "claude-mythos-5-1", "claude-mythos-5-2"}
 )
 
 
 def reads(model: str, other: str) -> bool:
-    """Whether `model` can read the thinking of `other`; True where nothing is known."""
+    """Return whether `model` can read the thinking of `other`; True if one of them is unknown."""
     mine, theirs = family(model), family(other)
     if mine is None or theirs is None or mine == theirs:
         return True

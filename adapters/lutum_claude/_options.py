@@ -1,4 +1,4 @@
-"""`ClaudeOptions`: what the Messages API offers and no other provider has."""
+"""`ClaudeOptions`: options that only the Messages API has. `ClaudeHooks` choose them for each turn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from lutum_claude import _wire
 
 Display = Literal["summarized", "omitted", "updates"]
 
-# Lutum writes these itself; `system` and `tools` are fixed by a transcript's first committed turn.
+# lutum writes these members of a request itself. A transcript's first committed turn fixes `system` and
+# `tools`.
 _OURS = {
     "model": "use .model()",
     "messages": "use the transcript, or Raw items",
@@ -28,31 +29,33 @@ _SECRET_HEADERS = frozenset({"x-api-key", "authorization"})
 
 
 class Thinking(Struct, frozen=True):
-    """The API's `thinking` object; `budget_tokens` belongs to type `enabled`."""
+    """The API's `thinking` object. `budget_tokens` is required for type `enabled`, and only allowed there."""
 
     type: Literal["adaptive", "enabled", "disabled", "between_tools"]
     budget_tokens: int | None = None
 
 
 class ClaudeOptions(ProviderOptions, frozen=True, kw_only=True):
-    """Options of one turn (`.ext(ClaudeOptions(...))`) or of an adapter (`options=`); None means "not set".
+    """Options of one turn (`.ext(ClaudeOptions(...))`) or of an adapter (`options=`). None means "not set".
 
-    A turn's options replace the adapter's, field by field. An option that a known model refuses raises an
-    error that names the field; a request to an unknown model is sent unchanged.
+    The fields of a turn's options override those of the adapter's. If a known model refuses an option,
+    `BadValue` is raised before anything is sent, and names the field. For an unknown model, your options are
+    sent without a check.
 
     Attributes:
-      thinking: a type, or a budget in tokens for `enabled`.
+      thinking: a type of thinking, or a number of tokens: type `enabled` with that budget.
       display: how much of the thinking is shown.
       effort: `output_config.effort`.
-      betas: values for `anthropic-beta`, before those that lutum adds.
-      cache: lifetime of the automatic prompt-cache breakpoints, or `off`; default `5m`.
-      prefix_mismatch: what to do with thinking that the model bound to a conversation that has changed since.
-        Default: such thinking is left out of the request, as `preview()` shows. `drop`: it is sent and the
-        API drops it, which it reports. `error`: it is sent and the API refuses the request; this also turns
-        the check on for accounts that do not have it. Only on models that check.
+      betas: values for `anthropic-beta`, placed before the values that lutum adds.
+      cache: lifetime of the automatic prompt-cache breakpoints, or `off`. Default: `5m`.
+      prefix_mismatch: how to handle thinking that is bound to a prefix that has changed since. Default: the
+        thinking is left out of the request, and `preview()` shows the reason. `drop`: the thinking is sent,
+        and the API drops it and reports that. `error`: the thinking is sent, and the API refuses the request.
+        `error` also turns the check on for accounts that do not have it. Only for models that check.
       user_id: `metadata.user_id`.
-      server_tools: entries put before your tools; give the same ones in every turn of a transcript.
-      structured: request structured values by `format`, the default, or by a forced `tool`.
+      server_tools: tools that the provider runs, placed before your tools. Pass the same ones in every turn
+        of a transcript.
+      structured: how structured values are requested: by `format` (the default), or by a forced `tool`.
     """
 
     thinking: Literal["adaptive", "disabled", "between_tools"] | int | Thinking | None = None
@@ -101,7 +104,7 @@ class ClaudeOptions(ProviderOptions, frozen=True, kw_only=True):
         return f"ClaudeOptions({', '.join(f'{name}={value!r}' for name, value in given.items())})"
 
     def thinking_type(self) -> tuple[str | None, int | None]:
-        """The requested type and budget."""
+        """Return the requested type of thinking, and its budget in tokens."""
         match self.thinking:
             case Thinking(type=type, budget_tokens=budget):
                 return type, budget
@@ -127,4 +130,4 @@ def _check_budget(tokens: int) -> None:
 
 
 class ClaudeHooks(SettingsHooks[ClaudeOptions]):
-    """Hooks of `ClaudeAdapter(hooks=)`: they choose a turn's model and options."""
+    """Hooks of `ClaudeAdapter(hooks=)`. They choose a turn's model and options."""

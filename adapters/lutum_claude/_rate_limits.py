@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from lutum.abc import RateKind, RateLimit
 from lutum.dialect.headers import two_counts
 
-# `tokens` is the limit that is closest to its end at the moment, so its size may change.
+# `tokens` is the limit that is nearest to its end at the moment. So its size may differ between responses.
 _NAMES: dict[RateKind, str] = {
     "requests": "requests",
     "tokens": "tokens",
@@ -17,7 +17,7 @@ _NAMES: dict[RateKind, str] = {
 
 
 def read_rate_limits(headers: Mapping[str, str]) -> list[RateLimit]:
-    """Return the limits of a response."""
+    """Return the rate limits that a response's headers report."""
     found = list[RateLimit]()
     for kind, name in _NAMES.items():
         prefix = f"anthropic-ratelimit-{name}"

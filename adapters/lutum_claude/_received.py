@@ -1,4 +1,4 @@
-"""Assemble a block from its deltas to the JSON that the non-stream answer would hold. No I/O."""
+"""Assemble a block from its deltas to the JSON that the non-stream answer would contain. No I/O."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ReceivedBlock:
         self.kind = _wire.decode_tag(start).type
         self.members = decode_object(start)
         self.streamed = StringIO()  # a string for each delta would be six times as large
-        self.went_on = False  # a delta of its text came, if only an empty one
+        self.went_on = False  # at least one delta of its text was received, even if it was empty
         self.citations = list[bytes]()
         self.signature: str | None = None
         self.id = self.name = ""
@@ -32,8 +32,8 @@ class ReceivedBlock:
             self.id = _word(self.members.get("id"))
             self.name = _word(self.members.get("name"))
         if self.kind == "tool_use":
-            # A result belongs to one call, so an id that is missing, a number or taken by an earlier call
-            # (Kimi's coding endpoint: nanobot#4473) is replaced. The next request has the new one.
+            # A result belongs to one call. So an id is replaced if it is missing, is a number, or was used by
+            # an earlier call (Kimi's coding endpoint: nanobot#4473). The next request contains the new id.
             unique, number = self.id or fallback, 2
             while unique in taken:
                 unique, number = f"{self.id or fallback}_{number}", number + 1
@@ -46,16 +46,16 @@ class ReceivedBlock:
 
     @property
     def arguments(self) -> str:
-        """The received input of a call; the input at its start if no delta came."""
+        """The received input of a call. If no delta was received, the input at the start of the block."""
         if streamed := self.streamed.getvalue():
             return streamed
         start = self.members.get("input")
-        if starts_with(start, b'"'):  # bridges from OpenAI keep the arguments a string
+        if starts_with(start, b'"'):  # bridges from OpenAI send the arguments as a string
             return string(start) or "{}"
         return "{}" if start is None or is_null(start) else bytes(start).decode()
 
     def assembled(self) -> bytes:
-        """The whole block's JSON."""
+        """Return the whole block's JSON."""
         members = dict(self.members)
         if self.kind in CALLS:
             arguments = self.arguments
@@ -74,7 +74,7 @@ class ReceivedBlock:
 
 
 def _word(value: Raw | None) -> str:
-    """A string, or a number as one; empty where it is something else."""
+    """Return a string, or a number as a string; empty for any other value."""
     if starts_with(value, b'"'):
         return string(value) or ""
     number = count(value)

@@ -1,14 +1,15 @@
 """Join pieces to the messages of one request. No I/O.
 
-Three things are decided while joining, because they depend on more than one item:
+Three rules are applied while joining, because they depend on more than one item:
 
-- *Adjacent messages of one role become one*, except messages that are sent as they are (raw, prefaces).
-- *A late system message* is allowed only behind a user message, and last or before an assistant message. It
-  is held back until the next assistant message or the end. If no user message precedes it there, it is sent
-  as user text. Later messages never move it.
-- *Thinking that was bound to another prefix* (an item replaced, an ephemeral gone, tools changed) would be
-  refused. `ClaudeOptions.prefix_mismatch` decides: by default the turn is sent without its thinking, because
-  that always succeeds and loses only reasoning that the provider would not read.
+- *Adjacent messages of one role are joined*, except messages that are sent unchanged (raw items, prefaces).
+- *A late system message* is allowed only directly after a user message, and only at the end or before an
+  assistant message. So it is held back until the next assistant message or the end. If the message before
+  that place is not a user message, it is sent as user text. Later messages never change its place.
+- *Thinking that is bound to another prefix* would be refused. The prefix is another one if an item was
+  replaced, an ephemeral is gone, or tools were changed. By default such a turn is sent without its thinking,
+  because then the request always succeeds, and only reasoning that the provider would not read is lost.
+  `ClaudeOptions.prefix_mismatch` chooses another behaviour.
 """
 
 from __future__ import annotations
@@ -26,15 +27,16 @@ from lutum_claude import _estimate, _tools
 from lutum_claude._items import ClaudePiece, ContentBlock, Ephemerals, RequestPieces
 from lutum_claude._settings import ClaudeSettings
 
-# An assistant turn without a block to send back, if a system message before it needs such a turn.
+# Replaces an assistant turn without blocks if a system message precedes it, because the API requires an
+# assistant message after that system message.
 _SILENCE = (ContentBlock(b'{"type":"text","text":"(no answer)"}', False),)
 
 
 class Sent(Struct, gc=False):
-    """A message being joined; a `raw` one is sent as it is.
+    """A message that is being joined. If it has `raw`, that JSON is sent unchanged.
 
-    `blocks` is the tuple of the piece until something changes it: most messages of a session hold one piece,
-    and a request makes one of these for each.
+    `blocks` is the tuple of the piece until the message changes, and a list from then on. This avoids copies:
+    most messages of a session contain one piece, and each request creates a `Sent` for each message.
     """
 
     role: str
@@ -42,7 +44,7 @@ class Sent(Struct, gc=False):
     raw: bytes = b""
 
     def own_blocks(self) -> list[ContentBlock]:
-        """`blocks` as a list that may be changed."""
+        """Return `blocks` as a list that may be changed."""
         if not isinstance(self.blocks, list):
             self.blocks = list(self.blocks)
         return self.blocks
@@ -52,11 +54,11 @@ class ClaudeMessages(Struct, frozen=True):
     """The joined messages of a request, and its tools.
 
     Attributes:
-      tools: the entries of `tools`.
+      tools: the entries of the member `tools`.
       value_tool: the forced tool whose input is the structured value.
-      inexact_reason: why the turn that answers cannot be replayed exactly.
-      prefaces: the system messages before turns, those of this request last.
-      preface: a JSON array of those of this request; empty without one.
+      inexact_reason: why the turn that answers this request cannot be replayed exactly.
+      prefaces: the system messages before turns. The last ones belong to this request.
+      preface: a JSON array of the system messages that belong to this request; empty if there are none.
       tokens: the estimate of messages and tools.
     """
 
@@ -73,11 +75,13 @@ class JoinSpec(Struct, frozen=True):
     """The settings for joining pieces.
 
     Attributes:
-      head: how many of them are the head's system items.
-      extra: the other parts before every turn: server tools.
-      keep_bound: thinking that was bound to another prefix is sent all the same.
-      manual: thinking has a budget. Then the API requires that a turn which continues, in a tool round or
-        after a pause, begins with its thinking, so it is never left out; no model that binds takes budgets.
+      head: the number of pieces that are the head's system items.
+      late_system: the model accepts system messages after other messages.
+      extra: the server tools. They precede every turn and are not part of the transcript.
+      keep_bound: send thinking even if it is bound to another prefix.
+      manual: thinking has a budget. Then thinking is never left out, because the API requires that a turn
+        which continues (in a tool round or after a pause) begins with its thinking. No model that binds
+        accepts budgets.
     """
 
     head: int
@@ -88,7 +92,7 @@ class JoinSpec(Struct, frozen=True):
 
 
 class Join:
-    """The messages of a request, in order, and what was found on the way."""
+    """The messages of a request, in order, with replay forms, tokens and the places of breakpoints."""
 
     def __init__(self, spec: JoinSpec, *, changed: bool) -> None:
         self.messages = list[Sent]()
@@ -103,7 +107,7 @@ class Join:
         self.marks = 0  # the user's cache breakpoints
         self.cites = False
         self.last_turn = 0  # message of the last committed turn
-        self.before_last: tuple[int, int] | None = None  # where the last of several inputs begins
+        self.before_last: tuple[int, int] | None = None  # start of the last piece in the last message
         self._held = list[ClaudePiece]()
         self._late_system = spec.late_system
         self._head = spec.head
@@ -233,10 +237,10 @@ class Join:
 
 
 def messages_of(settings: ClaudeSettings, pieces: RequestPieces) -> ClaudeMessages:
-    """Join the pieces of a request, and plan its tools, which may be in a message at the end.
+    """Join the pieces of a request, and plan its tools. Tool changes may be in a message at the end.
 
     Raises:
-      BadValue: the model does not take the messages or the tools; names the field.
+      BadValue: the model does not accept the messages or the tools; the error names the field.
     """
     request, capable = settings.request, settings.capable
     spec = JoinSpec(
@@ -268,7 +272,7 @@ def messages_of(settings: ClaudeSettings, pieces: RequestPieces) -> ClaudeMessag
         strict=settings.host.strict and capable.strict,
     )
     if plan.inexact_reason or plan.value_tool:
-        join = joined(in_place, changed=True)  # `tools` itself is another, and with it every prefix
+        join = joined(in_place, changed=True)  # the member `tools` differs, so every prefix has changed
     _check(join, settings)
     if settings.host.thinking_block and settings.thinking.get("type") != "disabled":
         fill_thinking(join)
@@ -288,7 +292,7 @@ def messages_of(settings: ClaudeSettings, pieces: RequestPieces) -> ClaudeMessag
 
 
 def _split(request: TurnRequest, ephemerals: Ephemerals, *, one_turn: bool) -> tuple[Ephemerals, Ephemerals]:
-    """Split them into those of the one-turn form, and those that are sent at their place."""
+    """Split ephemerals into those that are sent in the one-turn form, and those that are sent in place."""
     if not ephemerals:
         return (), ()
     items = list(request.transcript)
@@ -311,7 +315,11 @@ class _LastBlock(Struct):
 
 
 def _check(join: Join, settings: ClaudeSettings) -> None:
-    """Refuse what the API refuses of the messages as a whole."""
+    """Refuse messages that the API refuses as a whole.
+
+    Raises:
+      BadValue: there are no messages, or the model does not accept the last one.
+    """
     if not join.messages:
         raise BadValue("input", "has nothing to send: Claude takes a user message at least")
     if join.messages[-1].role != "assistant" or join.paused:
@@ -327,7 +335,7 @@ def _check(join: Join, settings: ClaudeSettings) -> None:
 
 
 def note(extra: bytes, lost: Sequence[int]) -> str:
-    """Goes behind a digest: server tools, and turns that went out without their thinking."""
+    """Return the suffix of a digest for server tools, and for turns that were sent without their thinking."""
     if not extra and not lost:
         return ""
     return "-" + blake2b(encode([extra.decode(), list(lost)]), digest_size=8).hexdigest()

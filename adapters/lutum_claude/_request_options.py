@@ -1,7 +1,7 @@
-"""The rest of a request: members of the body behind the messages, betas and headers. No I/O.
+"""The rest of a request: members of the body after the messages, betas and headers. No I/O.
 
-Settings that a model is known to refuse raise an error here, before anything is reserved, by the table in
-`_models`.
+A setting that a known model refuses (see the table in `_models`) raises an error here, before anything is
+reserved.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from lutum_claude import _models, _wire
 from lutum_claude._options import ClaudeOptions
 from lutum_claude._settings import ClaudeSettings
 
-# The API has no default for max_tokens. 4,096 answers most questions; a model that thinks unasked
-# thinks within the same limit.
+# The API has no default for max_tokens. 4,096 is enough for most answers. A model that thinks by default
+# needs more, because its thinking counts toward the same limit.
 DEFAULT_MAX_OUTPUT = 4_096
 DEFAULT_MAX_OUTPUT_THINKING = 16_384
 
@@ -36,10 +36,11 @@ class Beside(Struct, frozen=True):
     """The parts of a request besides its messages.
 
     Attributes:
-      members: members of the body behind `messages`, in order.
-      implicit_bound: the output bound that is sent although the user set none.
-      unbounded: options whose tokens cannot be known before.
-      dropped: schema constraints that the API does not take.
+      members: members of the body after `messages`, in order.
+      headers: the headers without secrets.
+      implicit_bound: the output limit that is sent although the user set none.
+      unbounded: options whose tokens cannot be known in advance.
+      dropped: schema constraints that the API does not accept.
     """
 
     members: dict[str, bytes]
@@ -58,7 +59,7 @@ def beside(spec: ClaudeSettings, prefaces: Sequence[bytes], *, tools: bool, valu
       value_tool: the forced tool whose input is the structured value.
 
     Raises:
-      BadValue: the model does not take a setting; the message names the field.
+      BadValue: the model does not accept a setting; the error names the field.
     """
     dropped: tuple[str, ...] = ()
     if spec.request.output is not None and value_tool is None:
@@ -69,10 +70,10 @@ def beside(spec: ClaudeSettings, prefaces: Sequence[bytes], *, tools: bool, valu
 
 
 def members(spec: ClaudeSettings, *, tools: bool, value_tool: str | None) -> dict[str, bytes]:
-    """The body's members behind `messages`, in order.
+    """Return the body's members after `messages`, in order.
 
     Raises:
-      BadValue: the model does not take a setting; the message names the field.
+      BadValue: the model does not accept a setting; the error names the field.
     """
     options, settings = spec.options, spec.request.settings
     found: dict[str, bytes] = {"max_tokens": encode(max_tokens(spec)[0])}
@@ -103,9 +104,9 @@ def members(spec: ClaudeSettings, *, tools: bool, value_tool: str | None) -> dic
 
 
 def betas(spec: ClaudeSettings, prefaces: Iterable[bytes]) -> tuple[str, ...]:
-    """Values of `anthropic-beta`: yours, then what the request needs, each once.
+    """Return the values of `anthropic-beta`: the user's, then those that the request needs. Each occurs once.
 
-    A model that binds thinking always gets the one that makes the API report what it dropped.
+    For a model that binds thinking, they always include the beta that makes the API report dropped thinking.
     """
     options = spec.options
     found = list(options.betas or ())
@@ -120,7 +121,7 @@ def betas(spec: ClaudeSettings, prefaces: Iterable[bytes]) -> tuple[str, ...]:
 
 
 def headers(spec: ClaudeSettings, prefaces: Iterable[bytes]) -> tuple[tuple[str, str], ...]:
-    """The headers without secrets; Vertex takes the version in the body."""
+    """Return the headers without secrets. For Vertex AI the version is in the body instead."""
     own = [] if spec.config.vertex else [("anthropic-version", spec.config.version)]
     if joined := ",".join(betas(spec, prefaces)):
         own.append(("anthropic-beta", joined))
@@ -128,7 +129,7 @@ def headers(spec: ClaudeSettings, prefaces: Iterable[bytes]) -> tuple[tuple[str,
 
 
 def unbounded(spec: ClaudeSettings) -> tuple[str, ...]:
-    """Return the options whose tokens cannot be known before."""
+    """Return the options whose tokens cannot be known in advance."""
     options = spec.options
     found = [f"server tool {msgspec.json.decode(tool, type=_Typed).type}" for tool in spec.server_tools]
     if options.mcp_servers is not None:
@@ -144,10 +145,12 @@ def unbounded(spec: ClaudeSettings) -> tuple[str, ...]:
 
 
 def max_tokens(spec: ClaudeSettings) -> tuple[int, int | None]:
-    """Return the output bound, and once more if the user did not set it.
+    """Return `max_tokens`, and the implicit bound.
+
+    The implicit bound is the same number if neither the turn nor the adapter set a limit, else None.
 
     Raises:
-      BadValue: more than the model writes, or not more than its thinking budget.
+      BadValue: the limit is above the model's largest, or not above the thinking budget.
     """
     asked, cap = spec.request.settings.max_output_tokens, spec.capable.max_output
     _, budget = spec.options.thinking_type()
@@ -215,7 +218,7 @@ def _tool_choice(spec: ClaudeSettings, *, tools: bool, value_tool: str | None) -
     if value_tool is not None:
         found: dict[str, Any] = {"type": "tool", "name": value_tool}
     elif plan.choice == "none":
-        # Server tools are not part of the plan: without tools of the user the model may use them.
+        # `.tools()` does not include server tools. If the user has no tools, the model may call server tools.
         return {"type": "none"} if plan.head or plan.new or not spec.options.server_tools else {}
     elif plan.choice == "tool":
         found = {"type": "tool", "name": plan.tool}
@@ -229,7 +232,7 @@ def _tool_choice(spec: ClaudeSettings, *, tools: bool, value_tool: str | None) -
 
 
 def _only(plan: ToolPlan, options: ClaudeOptions) -> str | None:
-    """The one tool that may be called, server tools included."""
+    """Return the name of the tool if exactly one tool may be called, and no server tools exist; else None."""
     names = plan.available
     if names is None:
         names = tuple({tool.name: None for tool in (*plan.head, *plan.new)})

@@ -1,6 +1,6 @@
 """Decisions from the settings and options of a request, before anything is encoded. No I/O.
 
-Thinking settings that a model is known to refuse raise an error here, by the table in `_models`.
+A thinking setting that a known model refuses (see the table in `_models`) raises an error here.
 """
 
 from __future__ import annotations
@@ -22,9 +22,12 @@ from lutum_claude._options import ClaudeOptions
 
 
 class ClaudeConfig(Struct, frozen=True):
-    """The adapter's part of a request: its address, and defaults for settings that the request does not set.
+    """The adapter's part of each request: the endpoint, and defaults for settings that the turn leaves out.
 
-    `url` may hold `{model}`. `secret_headers` are the names of those added when a request is sent.
+    Attributes:
+      url: the URL of requests. It may contain `{model}`, which is replaced by the model.
+      vertex: requests are sent to Vertex AI.
+      secret_headers: names of the headers that are added when a request is sent.
     """
 
     scope: str
@@ -41,12 +44,14 @@ class ClaudeSettings(Struct, frozen=True, kw_only=True):
     """The settings of one request.
 
     Attributes:
-      thinking: the body's member; empty if it is not set.
-      server_tools: entries of `tools` that the provider runs.
+      capable: the capabilities of the model.
+      thinking: the body's member `thinking`; empty if it is not sent.
+      server_tools: entries of the member `tools` that the provider runs.
       thinks: thinking is on: requested, or on by default.
-      may_think: it is on, or the model is unknown: models at `/anthropic` endpoints think by default.
+      may_think: thinking is on, or the model is unknown and the request has no `thinking`. Unknown models at
+        `/anthropic` endpoints think by default.
       by_tool: a structured value is requested by a forced tool.
-      host: what is known about the host.
+      host: the row of the host.
     """
 
     config: ClaudeConfig
@@ -63,14 +68,15 @@ class ClaudeSettings(Struct, frozen=True, kw_only=True):
 
 
 EFFORT_BUDGETS = {"low": 2_048, "medium": 8_192, "high": 16_384, "max": 32_000}
-"""Thinking budgets for models without levels; the docs begin at 1,024 and advise batches above 32,000."""
+"""Thinking budgets in tokens for models without effort levels. Anthropic's documentation gives 1,024 as the
+smallest budget, and advises batches for budgets above 32,000."""
 
 
 def settings_of(request: TurnRequest, config: ClaudeConfig) -> ClaudeSettings:
-    """The settings of a request.
+    """Return the settings of a request.
 
     Raises:
-      BadValue: the model, as far as it is known, does not take them; names the field.
+      BadValue: a known model does not accept a setting; the error names the field.
     """
     settings = request.settings
     model = config.model if settings.model is UNSET else settings.model
@@ -105,10 +111,10 @@ def _host(url: str) -> ClaudeHost:
 
 
 def thinking(model: str, capable: _models.Model, options: ClaudeOptions) -> dict[str, Any]:
-    """Return the `thinking` member; empty if it is not set.
+    """Return the body's member `thinking`; empty if it is not sent.
 
     Raises:
-      BadValue: the model does not take it.
+      BadValue: the model does not accept the setting.
     """
     kind, budget = options.thinking_type()
     if kind is not None and capable.thinking is not None and kind not in capable.thinking:
@@ -137,7 +143,10 @@ def thinking(model: str, capable: _models.Model, options: ClaudeOptions) -> dict
 def with_effort(
     options: ClaudeOptions, level: str, model: str, capable: _models.Model, asked: int | UnsetType
 ) -> ClaudeOptions:
-    """Return the options with the builder's effort in Claude's terms; `asked`: the output bound in tokens.
+    """Return the options with the effort of `.effort()` converted to options of Claude.
+
+    Args:
+      asked: the output limit in tokens. A thinking budget stays below it.
 
     Raises:
       BadValue: the model cannot stop thinking, or cannot think.

@@ -1,9 +1,9 @@
 """The tools of a request: the member `tools`, and changes by a system message. No I/O.
 
-Thinking is bound to `tools` too, so that member stays as the transcript's first turn sent it. If the model
-takes tool changes, they are blocks of a system message right before the turn (agents-and-tools, "Change tools
-or instructions"): sent once, kept as the turn's preface, and sent again with every later request. The head
-and the prefaces so far determine which tools are defined and offered now.
+Thinking is bound to `tools` too, so that member stays as in the transcript's first turn. If the model accepts
+tool changes, they are blocks of a system message right before the turn (agents-and-tools, "Change tools or
+instructions"). The message is kept as the turn's preface, and every later request contains it again. The
+head and the earlier prefaces determine which tools are defined and offered now.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from lutum.dialect.schema import narrow
 from lutum_claude import _estimate, _wire
 
 _KEY = "1 to 64 of A-Z a-z 0-9 _ . -"
-# One other key and the API refuses the whole request: "tools.0.custom.input_schema.properties: Property keys
-# should match pattern '^[a-zA-Z0-9_.-]{1,64}$'". Only the keys right under the schema are looked at.
+# The API refuses the whole request if one key differs: "tools.0.custom.input_schema.properties: Property keys
+# should match pattern '^[a-zA-Z0-9_.-]{1,64}$'". It checks only the `properties` at the root of the schema.
 _PROPERTY = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 
 
@@ -55,21 +55,21 @@ class _Definition(Struct):
 
 
 class Offer(Struct, frozen=True):
-    """The tools that the model knows: every valid definition, by name, and the offered names."""
+    """The tools that the model knows: the current definition of each tool by name, and the offered names."""
 
     defined: tuple[tuple[str, bytes], ...]
     names: frozenset[str]
 
 
 class ToolWire(Struct, frozen=True):
-    """A plan on the wire.
+    """The encoded tools of a request.
 
     Attributes:
-      tools: the entries of `tools`.
-      changes: a whole system message, or nothing.
-      inexact_reason: why the request is not append-only.
-      value_tool: the forced tool whose input is the structured value; it is among `tools`.
-      tokens: the estimate of `tools`.
+      tools: the entries of the member `tools`.
+      changes: a whole system message with tool changes; empty if there are none.
+      inexact_reason: why the request is not append-only; None if it is.
+      value_tool: the forced tool whose input is the structured value. It is one of `tools`.
+      tokens: the estimated tokens of `tools`.
     """
 
     tools: tuple[bytes, ...] = ()
@@ -81,13 +81,14 @@ class ToolWire(Struct, frozen=True):
 
 @lru_cache(maxsize=1024)
 def tool_json(tool: ToolDef, *, strict: bool = False) -> bytes:
-    """Return a tool's entry; its schema is used as it was given.
+    """Return a tool's entry. Its schema is sent unchanged.
 
     Args:
-      strict: the API holds the input to the schema.
+      strict: the API enforces the schema.
 
     Raises:
-      BadValue: Claude does not take the name of tool or parameter, or the schema is not a JSON object.
+      BadValue: Claude does not accept the name of the tool or of a parameter, or the root of the schema; or
+        the schema is not a JSON object.
     """
     if not _wire.TOOL_NAME.fullmatch(tool.name):
         raise BadValue(
@@ -115,11 +116,12 @@ def tool_json(tool: ToolDef, *, strict: bool = False) -> bytes:
 
 @lru_cache(maxsize=1024)
 def strict_names(tools: tuple[ToolDef, ...]) -> frozenset[str]:
-    """Return the tools that are sent with `strict`, which a host and a model must take.
+    """Return the names of the tools that are sent with `strict`, if the host and the model accept it.
 
-    It is left out where the API would refuse the request: a schema with keywords that its grammars lack, more
-    than 20 such tools, or more than 16 parameters of several types (build-with-claude/structured-outputs,
-    "Schema complexity limits"). A tool without parameters has nothing to enforce.
+    The API would refuse some requests with `strict`. So it is left out of a tool if the schema has keywords
+    that the API's grammars do not support. It is left out of all tools if more than 20 tools would have it,
+    or if they have more than 16 parameters of several types (build-with-claude/structured-outputs, "Schema
+    complexity limits"). A tool without parameters does not get it, because there is nothing to enforce.
     """
     found = [tool for tool in tools if tool.strict and _is_plain(tool.schema)]
     unions = sum(tool.schema.count(mark) for tool in found for mark in _UNIONS)
@@ -156,17 +158,18 @@ def plan(
     by_tool: bool,
     strict: bool,
 ) -> ToolWire:
-    """The wire form of a request's tools.
+    """Return the wire form of a request's tools.
 
     Args:
       prefaces: the messages before earlier turns, in order.
-      changes: the model takes tool changes.
+      changes: the model accepts tool changes.
       place: a system message is allowed at the end of this request.
       by_tool: a structured value is requested by a forced tool.
-      strict: host and model take `strict`. Only entries of `tools` have it, which the first turn fixes.
+      strict: the host and the model accept `strict`. Only entries of the member `tools` have it. The first
+        turn fixes that member.
 
     Raises:
-      BadValue: a tool that Claude does not take.
+      BadValue: Claude does not accept a tool.
     """
     wire = _planned(request.tools, prefaces, server_tools, changes=changes, place=place, strict=strict)
     if by_tool and request.output is not None:
@@ -189,14 +192,15 @@ def _planned(
 ) -> ToolWire:
     enforced = strict_names(tools.head) if strict else frozenset[str]()
     head = server_tools + tuple(tool_json(tool, strict=tool.name in enforced) for tool in tools.head)
-    # A forced choice needs an entry in `tools`: "tool_choice may only be specified while providing tools".
+    # The API requires an entry in `tools` for a forced choice: "tool_choice may only be specified while
+    # providing tools".
     if not changes or (tools.choice in ("any", "tool") and not head):
         return _appended(tools, head)
     if tools.choice == "none":
         return ToolWire(head)
     blocks = _difference(tools, offer(tools.head, prefaces))
     if not place:
-        # A call of a tool that was not taken off is answered by the core.
+        # A removal cannot be sent here. If the model calls such a tool anyway, the core answers the call.
         return (
             _appended(tools, head)
             if any(b'"tool_definition"' in block for block in blocks)
@@ -208,13 +212,13 @@ def _planned(
 
 
 def value_tool(request: TurnRequest, output: OutputFormat, *, strict: bool) -> bytes:
-    """The tool whose forced call is the structured value.
+    """Return the tool whose forced call is the structured value.
 
     Args:
-      strict: host and model take `strict`.
+      strict: the host and the model accept `strict`.
 
     Raises:
-      BadValue: a tool of the turn has its name.
+      BadValue: another tool of the turn has the same name.
     """
     if any(tool.name == output.name for tool in (*request.tools.head, *request.tools.new)):
         raise BadValue("output", f"a tool is already called {output.name!r}")
@@ -223,7 +227,7 @@ def value_tool(request: TurnRequest, output: OutputFormat, *, strict: bool) -> b
 
 
 def offer(head: tuple[ToolDef, ...], prefaces: Iterable[bytes]) -> Offer:
-    """Return the tools that were defined and offered after the messages of `prefaces`."""
+    """Return the tools that are defined and offered after the messages of `prefaces`."""
     defined = {tool.name: tool_json(tool) for tool in head}
     names = set(defined)
     for message in prefaces:
@@ -238,7 +242,10 @@ def offer(head: tuple[ToolDef, ...], prefaces: Iterable[bytes]) -> Offer:
 
 
 def _appended(tools: ToolPlan, head: tuple[bytes, ...]) -> ToolWire:
-    """Everything in `tools`, new ones after the head's; a tool that was described anew takes its place."""
+    """Return all tools in the member `tools`: the head's tools, then the new ones.
+
+    A new definition of a tool of the head replaces the old one at its place.
+    """
     if not tools.new:
         return ToolWire(head)
     anew = {tool.name: tool_json(tool) for tool in tools.new}
@@ -276,7 +283,7 @@ def _reference(kind: str, name: str) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _changes(message: bytes) -> tuple[tuple[str, str, bytes], ...]:
-    """(kind, tool name, definition or nothing) of each tool change in a system message."""
+    """Return each tool change in a system message: its kind, the tool's name, and a definition or `b""`."""
     try:
         content = msgspec.json.decode(message, type=_SystemMessage).content
     except msgspec.DecodeError:

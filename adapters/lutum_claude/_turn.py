@@ -1,7 +1,7 @@
 """The committed turn: a message's JSON to wire and view, and its replay. No I/O.
 
-`turn_from_message` is the one place that makes a Claude turn, from a streamed message or a whole one.
-A replay sends the wire's content without its response-only parts: the three RESPONSE_ONLY constants.
+Only `turn_from_message` creates Claude turns, from streamed messages and from whole ones. A replay sends the
+content of the wire without its response-only parts. The three RESPONSE_ONLY constants define these parts.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from lutum_claude import _models, _wire
 from lutum_claude._citations import citations_of
 
 THINKING = frozenset({"thinking", "redacted_thinking", "connector_text"})
-"""Blocks that are signed, and by some models bound to a prefix (build-with-claude/prefix-checks)."""
+"""Types of blocks that models sign. Some models bind them to a prefix (build-with-claude/prefix-checks)."""
 
 INCOMPLETE = "a delta of an unknown kind was left out: "
-"""Begins the reason of a turn whose wire does not hold all of a block, so that only its view goes back."""
+"""Prefix of the reason of a turn whose wire lacks a part of a block. Only the view of such a turn is sent."""
 
 
 STRINGS = {"text": ("text",), "thinking": ("thinking", "signature")}
-"""Members of blocks that are strings; a block where one is not is read past it, and does not go back."""
+"""Members of blocks that must be strings. If one is not, the answer is read on, but only the view of the turn
+is sent back."""
 
 
 class _ToolUse(msgspec.Struct):
@@ -46,16 +47,16 @@ _decode_call = msgspec.json.Decoder(_ToolUse).decode
 _decode_message = msgspec.json.Decoder(_MessageBody).decode
 
 
-# The API writes text without a non-space character, and answers 400 "text content blocks must contain
-# non-whitespace text" when it comes back (api/messages). Always dropped, so that no request differs in it.
+# The API sends text blocks that contain only white space, and refuses them in a request: 400 "text content
+# blocks must contain non-whitespace text" (api/messages). They are always dropped, so all requests agree.
 RESPONSE_ONLY_BLOCKS: dict[str, Callable[[bytes], bool]] = {
     "text": lambda block: not _said(block, "text").strip(),
 }
-# Members that the response type has and the request type has not (anthropic-sdk-python,
-# types/citation_char_location.py against citation_char_location_param.py).
+# Members of the response type that the request type lacks (anthropic-sdk-python: compare
+# types/citation_char_location.py and citation_char_location_param.py).
 RESPONSE_ONLY_CITATION_MEMBERS = frozenset({"file_id"})
-# Blocks of a model that gave up before another took over in mid-answer, a server_tool_use only without its
-# result (build-with-claude/refusals-and-fallback, "Continuing the conversation").
+# Blocks of the first model, if another model took over in the middle of the answer. A server_tool_use is
+# dropped only without its result (build-with-claude/refusals-and-fallback, "Continuing the conversation").
 RESPONSE_ONLY_BEFORE_FALLBACK = frozenset({"thinking", "redacted_thinking", "tool_use", "server_tool_use"})
 
 
@@ -69,15 +70,16 @@ def turn_from_message(
     malformed: Mapping[str, str] | None = None,
     value_tool: str | None = None,
 ) -> CommittedTurn:
-    """The turn of a whole message; its wire is `message`, byte for byte.
+    """Make the turn of a whole message. Its wire is `message`, byte for byte.
 
     Args:
-      prefix: what the model would bind its thinking to; kept only where the message holds signed thinking.
-      malformed: the arguments as received of calls whose wire input had to become `{}`, by call id.
-      value_tool: the forced tool whose input is the structured value; its call is text in the view.
+      prefix: the prefix to which the model binds its thinking. It is kept only if the message contains signed
+        thinking.
+      malformed: the received arguments of calls whose input on the wire had to become `{}`, by call id.
+      value_tool: the forced tool whose input is the structured value. Its call is text in the view.
 
     Raises:
-      msgspec.DecodeError: not a message.
+      msgspec.DecodeError: `message` is not a message.
     """
     read = _decode_message(message)
     blocks = _blocks(read)
@@ -94,7 +96,7 @@ def turn_from_message(
 
 
 def refusal_words(stop_details: bytes) -> str:
-    """Return the API's words about a refusal, for an answer without words."""
+    """Return the API's explanation of a refusal, for an answer without text."""
     details = decode_object(stop_details) if stop_details.startswith(b"{") else {}
     if explanation := string(details.get("explanation")):
         return explanation
@@ -103,7 +105,7 @@ def refusal_words(stop_details: bytes) -> str:
 
 
 def is_paused(turn: CommittedTurn) -> bool:
-    """Return whether the provider stopped in mid-turn, and continues when it gets the turn back."""
+    """Return whether the provider paused the turn. It continues the turn when the turn is sent back."""
     return turn.adapter == _wire.NAME and _stopped(_decode_message(turn.wire)) == "pause_turn"
 
 
@@ -119,12 +121,12 @@ def is_empty(turn: CommittedTurn) -> bool:
 
 
 def has_thinking(turn: CommittedTurn) -> bool:
-    """Return whether the wire holds a block that only some models can read."""
+    """Return whether the wire contains a thinking block, which only some models can read."""
     return any(_wire.decode_tag(block).type in THINKING for block in _blocks(_decode_message(turn.wire)))
 
 
 def replay_form(turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
-    """Return whether `turn` is replayed exactly at that scope and model, without a look at its prefix."""
+    """Return whether `turn` can be replayed exactly to `scope` and `model`. The prefix is not checked."""
     form = origin_form(turn, _wire.NAME, scope)
     if not form.exact:
         return form
@@ -134,12 +136,17 @@ def replay_form(turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
 
 
 def has_unsigned(turn: CommittedTurn) -> bool:
-    """Return whether the wire holds unsigned thinking: cut by the output bound, or made by a bridge."""
+    """Return whether the wire contains unsigned thinking: cut by the output limit, or made by a bridge."""
     return any(map(_is_unsigned, _blocks(_decode_message(turn.wire))))
 
 
 def replay_blocks(turn: CommittedTurn, *, thinking: bool = True, unsigned: bool = True) -> list[bytes]:
-    """Return the content for a replay, with or without its thinking, or only without unsigned thinking."""
+    """Return the content for a replay.
+
+    Args:
+      thinking: include thinking.
+      unsigned: include unsigned thinking.
+    """
     blocks = _blocks(_decode_message(turn.wire))
     sent = list[bytes]()
     for kind, block in _live(blocks):
@@ -153,7 +160,7 @@ def replay_blocks(turn: CommittedTurn, *, thinking: bool = True, unsigned: bool 
 
 
 def view_blocks(turn: CommittedTurn) -> list[bytes]:
-    """The semantic view as content: text and refusals as text, calls as tool_use, reasoning left out."""
+    """Return the semantic view as content: text and refusals as text, calls as tool_use. No reasoning."""
     sent = list[bytes]()
     for item in turn.items:
         match item:
@@ -172,7 +179,7 @@ def text_block(text: str) -> bytes:
 
 
 def call_block(id: str, name: str, arguments: str) -> bytes:
-    """Return a tool_use. The API takes only objects, so other arguments are sent as `{}`."""
+    """Return a tool_use block. The API accepts only objects, so other arguments are sent as `{}`."""
     return b'{"type":"tool_use","id":%b,"name":%b,"input":%b}' % (
         encode(call_id(id)),
         encode(name),
@@ -181,12 +188,12 @@ def call_block(id: str, name: str, arguments: str) -> bytes:
 
 
 def call_id(id: str) -> str:
-    """A call's id in the letters that Claude takes, for calls of other providers."""
+    """Return a call's id. An id with characters that Claude refuses (of another provider) is replaced."""
     return id if takes_id(id) else "call_" + id.encode().hex()
 
 
 def takes_id(id: str) -> bool:
-    """Return whether Claude takes it as the id of a call."""
+    """Return whether Claude accepts `id` as the id of a call."""
     return _wire.CALL_ID.fullmatch(id) is not None
 
 
@@ -205,7 +212,7 @@ def _blocks(message: _MessageBody) -> list[bytes]:
 
 
 def _live(blocks: Sequence[bytes]) -> list[tuple[str, bytes]]:
-    """The blocks with their types, without what a fallback made void."""
+    """Return the blocks with their types, without the blocks that a fallback made invalid."""
     typed = [(_wire.decode_tag(block).type, block) for block in blocks]
     last = max((i for i, (kind, _) in enumerate(typed) if kind == "fallback"), default=0)
     if not last:

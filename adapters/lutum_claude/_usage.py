@@ -1,4 +1,4 @@
-"""The API's `usage` object to neutral fields."""
+"""Reading of the API's `usage` object."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from lutum.dialect.json import FAULTS, decode_array, decode_object, starts_with,
 from lutum.dialect.usage import Reported, cost, count, is_odd, member, settle, total
 
 COUNTS = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-"""Members that hold a number of tokens."""
+"""Members that contain a number of tokens."""
 
 _RATE_MEMBERS = frozenset({"service_tier", "speed", "inference_geo"})
 
 
 def read_usage(members: Mapping[str, Raw]) -> Reported:
-    """Read a usage object. Cache reads and writes come beside `input_tokens`, and are input too.
+    """Read a usage object. `input_tokens` does not include cache reads and writes; they are input too.
 
-    The top-level counts are those of the answer. Steps of the request that are billed as well, such as a
-    compaction or an advisor's answer, are only in `iterations` (anthropic-sdk-python,
-    types/beta/beta_usage.py), so their sum counts.
+    The top-level counts are those of the answer. Other steps of the request are billed too, such as a
+    compaction or an advisor's answer. They are only in `iterations` (anthropic-sdk-python,
+    types/beta/beta_usage.py), so the sum of the iterations is used.
     """
     top = _read(members)
     steps = _iterations(members.get("iterations"))
@@ -54,7 +54,7 @@ def _read(members: Mapping[str, Raw]) -> Reported:
     get = members.get
     fresh, output, written, read = map(count, map(get, COUNTS))
     odd = has_odd_count(members) if None in (fresh, output, written, read) else False
-    # An unreadable part of the input makes the whole unknown.
+    # If one part of the input is unreadable, the total is unknown.
     unknown = fresh is None or (odd and any(is_odd(get(name)) for name in COUNTS[2:]))
     return Reported(
         input_tokens=None if unknown or fresh is None else fresh + (written or 0) + (read or 0),
@@ -71,18 +71,18 @@ def _read(members: Mapping[str, Raw]) -> Reported:
 
 
 def has_odd_count(members: Mapping[str, Raw]) -> bool:
-    """Return whether a count is present and cannot be read as one."""
+    """Return whether a count is present but cannot be read as a count."""
     return any(is_odd(members.get(name)) for name in COUNTS)
 
 
 def requested_rates(tail: Mapping[str, bytes], *, one_hour: bool) -> tuple[str, ...]:
-    """Return the rates that a request selects by the members of its options and its cache breakpoints."""
+    """Return the rates that a request selects by members of its body and by its cache breakpoints."""
     found = _rates({name: Raw(value) for name, value in tail.items()})
     return (*found, "1h") if one_hour else found
 
 
 def with_requested(reported: Reported, members: Mapping[str, Raw], requested: tuple[str, ...]) -> Reported:
-    """Return the report with the requested rates, if it does not name the billed ones."""
+    """Return the report. Requested rates are added if the report does not name the billed rates."""
     if not requested:
         return reported
     silent = {"fast": "speed", "us": "inference_geo", "priority": "service_tier", "batch": "service_tier"}
@@ -91,7 +91,7 @@ def with_requested(reported: Reported, members: Mapping[str, Raw], requested: tu
 
 
 def _rates(members: Mapping[str, Raw]) -> tuple[str, ...]:
-    """Return what was billed at another than the standard rate (platform.claude.com, "Pricing")."""
+    """Return the billed rates that differ from the standard rate (platform.claude.com, "Pricing")."""
     if _RATE_MEMBERS.isdisjoint(members):
         return ()
     try:

@@ -1,7 +1,7 @@
-"""The JSON of the Messages API, as far as lutum reads it, and its constants.
+"""The shapes of the Messages API's JSON that lutum reads, and the API's constants.
 
-Structs name only the members that are used; all others stay in `msgspec.Raw`, copied out with
-`bytes` or by encoding before it leaves the decoder.
+Structs name only the members that lutum uses. All others stay `msgspec.Raw`. The decoder copies a `Raw`
+before it hands it on, with `bytes` or by encoding.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from lutum.dialect.finish import FinishTable
 NAME = "claude"
 
 VERSION = "2023-06-01"
-"""The `anthropic-version` that is sent. It takes everything the later 2026-10-21 takes, and sampling
-parameters on the models that have them, which 2026-10-21 refuses on every model; the adapter's `version=`
-chooses another."""
+"""The `anthropic-version` that is sent by default. It accepts everything that the later 2026-10-21 accepts.
+It also accepts sampling parameters for the models that have them; 2026-10-21 refuses them for every model.
+The adapter's `version=` selects another version."""
 
 NO_SAMPLING_VERSION = "2026-10-21"
 VERTEX_VERSION = "vertex-2023-10-16"
@@ -28,7 +28,8 @@ VERTEX_VERSION = "vertex-2023-10-16"
 # --- stream events (api/streaming) -------------------------------------------------------------
 
 
-# Deltas forbid unknown members, so that one with more than the decoder reads is looked at member by member.
+# Delta structs forbid unknown members. So a delta with an unknown member takes the slow path of the decoder,
+# which reads it member by member.
 
 
 class ClaudeTextDelta(Struct, tag="text_delta", forbid_unknown_fields=True, gc=False):
@@ -119,10 +120,10 @@ MEMBERS = {
 # --- the end of a turn ----------------------------------------------------------------------
 
 FINISH = FinishTable()
-"""`stop_reason` (platform.claude.com, "Handling stop reasons"): every word is in the shared table."""
+"""`stop_reason` (platform.claude.com, "Handling stop reasons"). The shared table contains every value."""
 
 RESPONSE_ONLY_DELTA_MEMBERS = frozenset({"estimated_tokens"})
-"""Members of deltas that are shown and belong to no block: a count of the thinking so far."""
+"""Members of deltas that become events and are not part of a block: a count of the thinking so far."""
 
 # --- betas (api/beta-headers) ------------------------------------------------------------------
 
@@ -140,13 +141,13 @@ OPTION_BETAS = {
 # --- limits (build-with-claude/vision, .../pdf-support, api/overview) --------------------------
 
 IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
-IMAGE_BASE64_BYTES = 10 * 2**20  # 5 MiB on older models; the larger is refused here, the rest by the API
+IMAGE_BASE64_BYTES = 10 * 2**20  # older models accept only 5 MiB; lutum does not check that, the API does
 DOCUMENT_TYPES = frozenset({"application/pdf", "text/plain"})
 REQUEST_BYTES = 32 * 2**20
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 CALL_ID = re.compile(r"[a-zA-Z0-9_-]+")
 MIN_BUDGET = 1024
-LOOKBACK = 20  # content blocks that a cache breakpoint looks back for an earlier entry
+LOOKBACK = 20  # number of content blocks before a cache breakpoint in which the API finds an earlier entry
 
 # --- schemas (build-with-claude/structured-outputs, "JSON Schema limitations") ------------------
 

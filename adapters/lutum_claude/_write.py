@@ -12,7 +12,7 @@ from lutum_claude._items import ContentBlock
 from lutum_claude._request_body import Join, Sent
 from lutum_claude._settings import ClaudeSettings
 
-_BYTES = 4  # of JSON to a token, to tell what is long enough for the cache
+_BYTES = 4  # bytes of JSON per token, to decide whether a prefix is long enough for the cache
 _BREAKPOINT = {
     "5m": b',"cache_control":{"type":"ephemeral"}}',
     "1h": b',"cache_control":{"type":"ephemeral","ttl":"1h"}}',
@@ -24,7 +24,7 @@ _ROLE = {role: encode(role) for role in ("user", "assistant", "system")}
 
 
 def body_of(settings: ClaudeSettings, tools: Sequence[bytes], join: Join, members: dict[str, bytes]) -> bytes:
-    """The bytes of a body. Cache breakpoints are written at this time, into at most four places."""
+    """Return the bytes of a body. Cache breakpoints are written here, at most four."""
     tool_blocks = list(map(ContentBlock, tools))
     if settings.options.cache != "off":
         shortest = _models.shortest_cached(settings.model)
@@ -38,7 +38,7 @@ def body_of(settings: ClaudeSettings, tools: Sequence[bytes], join: Join, member
     if join.system:
         out.append(b',"system":[%b]' % _joined(join.system))
     out.append(b',"messages":[')
-    out += [  # joined once: of a long session this is most of the bytes
+    out += [  # joined once, because the messages of a long session are most of the bytes
         message.raw + b","
         if message.raw
         else b'{"role":%b,"content":[%b]},' % (_ROLE[message.role], _joined(message.blocks))
@@ -54,24 +54,26 @@ def body_of(settings: ClaudeSettings, tools: Sequence[bytes], join: Join, member
 def has_one_hour(settings: ClaudeSettings, tools: Sequence[bytes], join: Join, body: bytes) -> bool:
     """Return whether a cache breakpoint in the body lasts an hour.
 
-    A body can be megabytes, so it is searched only if someone may have asked for that.
+    A body can have megabytes, so it is searched only if an option or a tool may have set such a breakpoint.
     """
     asked = settings.options.cache == "1h" or settings.options.extra_body or join.marks
     return bool(asked or any(map(_ONE_HOUR.search, tools))) and _ONE_HOUR.search(body) is not None
 
 
 def _joined(blocks: Sequence[ContentBlock]) -> bytes:
-    # Most messages hold one block, and this runs for each of a long session.
+    # The case of one block is separate, because most messages have one and this runs for each message.
     return blocks[0].json if len(blocks) == 1 else b",".join([block.json for block in blocks])
 
 
 def mark(tools: list[ContentBlock], join: Join, breakpoint: bytes, shortest: int) -> None:
-    """Write cache breakpoints: at the last block before the first ephemeral, and, where that is too far from
-    the previous request's for the API to find its entry, at the last block before the last turn.
+    """Write cache breakpoints.
 
-    Branches share what stands before their own first words, and an entry ends only at a breakpoint. So the
-    end of the head has one, and the end of the input before the last one, if what stands before them is long
-    enough for the cache: `shortest` tokens. No token is written twice for that.
+    - The first one is at the last block before the first ephemeral.
+    - If that place is too far from the previous request's breakpoint for the API to find its cache entry,
+      there is another at the last block before the last turn.
+    - Branches of a conversation share the content before their own first message, but a cache entry ends only
+      at a breakpoint. So there are breakpoints at the end of the head, and at the end of the input before the
+      last one, if at least `shortest` tokens precede them. No token is written to the cache twice for that.
     """
     free = 4 - join.marks - sum(b'"cache_control"' in tool.json for tool in tools)
     if free < 1:
@@ -90,7 +92,7 @@ def mark(tools: list[ContentBlock], join: Join, breakpoint: bytes, shortest: int
                 places.add(shared)
         for m, b in places:
             sent = join.messages[m]
-            sent.blocks = list(sent.blocks)  # of a piece that other requests share
+            sent.blocks = list(sent.blocks)  # a copy, because other requests share the piece's blocks
             _write_mark(sent.blocks, b, breakpoint)
         if len(places) < free and join.system and join.system[-1].markable and head >= _BYTES * shortest:
             _write_mark(join.system, len(join.system) - 1, breakpoint)
@@ -102,7 +104,7 @@ def mark(tools: list[ContentBlock], join: Join, breakpoint: bytes, shortest: int
 
 
 def _size(messages: Sequence[Sent], end: tuple[int, int]) -> int:
-    """Bytes of the blocks up to and with a place."""
+    """Return the bytes of the blocks up to and including the one at `end`."""
     before = sum(len(block.json) for message in messages[: end[0]] for block in message.blocks)
     return before + sum(len(block.json) for block in messages[end[0]].blocks[: end[1] + 1])
 
@@ -122,6 +124,6 @@ def _last_markable(messages: Sequence[Sent], message: int, cut: int | None) -> t
 
 
 def _apart(messages: Sequence[Sent], earlier: tuple[int, int], later: tuple[int, int]) -> bool:
-    """Return whether more blocks are between than the API looks back."""
+    """Return whether more than `LOOKBACK` blocks are between two places."""
     between = sum(len(message.blocks) for message in messages[earlier[0] : later[0]])
     return between - earlier[1] + later[1] > _wire.LOOKBACK
