@@ -1,8 +1,9 @@
-"""Conversion of a caller's types to types that msgspec reads, and of msgspec's values to the caller's.
+"""Conversion of a caller's types to types that msgspec reads, and of msgspec's values to the caller's types.
 
 msgspec ignores unknown metadata in `Annotated`, and does not accept a union with a pydantic model. If a class
-contains one of these, a Struct with the same fields (its stand-in) is decoded instead, and the caller's value
-is made from it. Other types are not changed. No I/O, no clock, no tasks.
+contains such metadata or such a union, msgspec decodes a Struct with the same fields instead (the stand-in),
+and the value of the caller's class is made from the stand-in. Other types are not changed.
+No I/O, no clock, no tasks.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ Problems = list[tuple[str, str]]
 """The problems of a value: the path and the message of each."""
 
 Restore = Callable[[Any, str, Problems], Any]
-"""Makes the caller's value from msgspec's value, at a path, and adds the problems that it finds."""
+"""Makes the caller's value. The arguments are msgspec's value, the value's path, and a list to which the
+function appends the problems that it finds."""
 
 _UNIONS = (Union, types.UnionType)
 _NONE = type(None)
@@ -40,7 +42,10 @@ _MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 @final
 @dataclass(frozen=True, slots=True)
 class Readable:
-    """A type that msgspec reads, and the function that makes the caller's value; None if none is needed."""
+    """A type that msgspec reads, and the function that makes the caller's value.
+
+    The function is None if msgspec's value is already the caller's value.
+    """
 
     hint: Any
     restore: Restore | None = None
@@ -50,7 +55,7 @@ def readable(hint: Any, path: str = "$") -> Readable:
     """Return the type that msgspec reads instead of this one.
 
     Raises:
-      BadValue: an item in `Annotated` is not supported; the field is its path.
+      BadValue: an item in `Annotated` is not supported; the error's field is the path of the item.
     """
     made = _Rewriter()
     return made.rewrite(hint, path)
@@ -64,7 +69,7 @@ class _Rewriter:
     def rewrite(self, hint: Any, path: str) -> Readable:
         if (inner := _alias_of(hint)) is not None:
             if any(hint is one for one in self._aliases):
-                return Readable(hint)  # it is recursive
+                return Readable(hint)  # a recursive alias
             self._aliases.append(hint)
             made = self.rewrite(inner, path)
             self._aliases.pop()
@@ -138,7 +143,7 @@ class _Rewriter:
 
         def items(value: Any, where: str, problems: Problems) -> Any:
             if type(value) is not make:
-                return value  # a default
+                return value  # the field's default, which msgspec did not decode
             return generic(restore(one, f"{where}[{i}]", problems) for i, one in enumerate(value))
 
         return Readable(new, items)
@@ -177,7 +182,7 @@ class _Rewriter:
         try:
             fields = fields_of(hint, kind)
         except (NameError, TypeError, AttributeError, SyntaxError):
-            return Readable(hint)  # msgspec raises the error for it
+            return Readable(hint)  # msgspec reads the class later and raises the error
         reached = _reached(hint)
         if not any(_is_foreign(one) for one in reached):
             self._stand_ins[hint] = None
@@ -217,7 +222,7 @@ class _Rewriter:
 
         def restore(value: Any, where: str, problems: Problems) -> Any:
             if type(value) is not made:
-                return value  # a default
+                return value  # the field's default, which msgspec did not decode
             before = len(problems)
             given: dict[str, Any] = {}
             for one, part in parts:
@@ -231,11 +236,11 @@ class _Rewriter:
                 return None
             try:
                 return _built(cls, kind, fields, given)
-            except (ValueError, TypeError) as exc:  # msgspec reports these of `__post_init__` too
+            except (ValueError, TypeError) as exc:  # from `__post_init__`; msgspec reports these two as well
                 problems.append((where, str(exc)))
                 return None
 
-        # Registered before its fields are read, because a type may be recursive.
+        # The stand-in is registered before its fields are read, because the type may be recursive.
         here = self._stand_ins[hint] = Readable(made, restore)
         for one, _ in rows:
             inner = self.rewrite(one.hint, f"{path}.{one.name}")
@@ -245,7 +250,10 @@ class _Rewriter:
 
 
 def constrained(made: Readable, facts: Facts) -> Readable:
-    """Add constraints to a type: those of msgspec to its `Meta`, the others to its restore function."""
+    """Add constraints to a type.
+
+    The constraints that msgspec enforces go into the type's `Meta`. The restore function checks the others.
+    """
     hint, native = _bounded(made.hint, facts)
     checks = facts.left(native)
     words: dict[str, Any] = {one.keyword: one.value for one in checks}
@@ -261,12 +269,15 @@ def constrained(made: Readable, facts: Facts) -> Readable:
 
 
 def is_plain_words(metadata: tuple[Any, ...]) -> bool:
-    """Return whether the metadata has no constraints, so that any type may have it."""
+    """Return whether the metadata contains no constraints. Any type accepts such metadata."""
     return not any(facts_of("$", metadata).bounds)
 
 
 def _bounded(hint: Any, facts: Facts) -> tuple[Any, set[str]]:
-    """Return the type with the constraints that msgspec enforces; in a union, on each suitable member."""
+    """Return the type with the constraints that msgspec enforces, and the names of these constraints.
+
+    In a union, each suitable member gets the constraints.
+    """
     if get_origin(hint) in _UNIONS:
         arms = [_bounded(one, facts) for one in get_args(hint)]
         return Union[tuple(arm for arm, _ in arms)], set[str]().union(*(of for _, of in arms))  # noqa: UP007  # known at run time
@@ -319,7 +330,10 @@ def _checked(before: Restore | None, checks: list[Check]) -> Restore:
 
 
 def _of_union(arms: list[Readable]) -> Restore | None:
-    """Return a function that restores a value of a union, by its stand-in or its kind of container."""
+    """Return a function that restores a value of a union. It selects the member by the type of the value.
+
+    The type is a stand-in or a container. Return None if no member needs a restore function.
+    """
     by_type: dict[Any, Restore] = {}
     for arm in arms:
         base = get_args(arm.hint)[0] if get_origin(arm.hint) is Annotated else arm.hint
@@ -348,13 +362,13 @@ def _built(cls: Any, kind: Kind, fields: list[ClassField], given: dict[str, Any]
 def _default(one: ClassField) -> Any:
     if one.default is NODEFAULT:
         return msgspec.field(name=one.key)
-    if type(one.default) in (list, dict, set, bytearray):  # msgspec accepts only empty ones
+    if type(one.default) in (list, dict, set, bytearray):  # msgspec accepts only empty defaults
         return msgspec.field(default_factory=functools.partial(copy.deepcopy, one.default), name=one.key)
     return msgspec.field(default=one.default, name=one.key)
 
 
 def _reached(hint: Any) -> list[Any]:
-    """Return every annotation and default within a class, and within the classes in these."""
+    """Return all annotations and defaults of a class, and of the classes that its annotations contain."""
     found: list[Any] = []
     seen: list[Any] = []
     stack: list[Any] = [hint]
@@ -398,7 +412,7 @@ def _is_foreign(hint: Any) -> bool:
 
 
 def _bounds_a_union(base: Any, metadata: Iterable[object]) -> bool:
-    """Return whether these are constraints on a union, which msgspec does not accept."""
+    """Return whether `base` is a union and the metadata has constraints. msgspec does not accept that."""
     return get_origin(base) in _UNIONS and bool(facts_of("$", metadata).bounds)
 
 

@@ -22,7 +22,8 @@ Kind = Literal["struct", "dataclass", "attrs", "typeddict", "namedtuple"]
 class ClassField:
     """One field: its name, its key on the wire, its annotation and its default.
 
-    `init` is False if the constructor does not take the field. `argument` is its name in the constructor.
+    `init` is False if the constructor does not take the field. `argument` is the field's name in the
+    constructor, if it differs from `name`.
     """
 
     name: str
@@ -47,7 +48,7 @@ def kind_of(hint: Any) -> Kind | None:
     if issubclass(cls, msgspec.Struct):
         return None if cls.__struct_config__.array_like else "struct"
     if hasattr(cls, "__pydantic_validator__"):
-        return None  # it validates itself, or is refused
+        return None  # a pydantic model validates itself; a pydantic dataclass is refused
     if typing_extensions.is_typeddict(cls) or typing.is_typeddict(cls):
         return "typeddict"
     if hasattr(cls, "__attrs_attrs__"):
@@ -120,7 +121,7 @@ _READERS: dict[Kind, Callable[[Any, dict[str, Any]], list[ClassField]]] = {
     "namedtuple": _of_named_tuple,
 }
 
-# These decide whether a key is required, because `__required_keys__` is wrong if annotations are strings.
+# These qualifiers decide whether a key is required. `__required_keys__` is wrong if annotations are strings.
 _QUALIFIERS: dict[Any, bool | None] = {
     typing.Required: True,
     typing.NotRequired: False,

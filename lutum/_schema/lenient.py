@@ -1,16 +1,17 @@
-"""Lenient decoding: it finds a value behind tags, in a fence or in prose.
+"""Lenient decoding: find a value behind reasoning tags, in a code fence or in prose.
 
-Models write such text if no server enforces the schema. These rules are tried in order. The text that they
-leave out is kept as `Stripped`:
+Models write such text if the server does not enforce the schema. The text around the value is kept as
+`Stripped`. These rules are tried in order:
 
 1. The text is one JSON value.
-2. Reasoning tags at the start are left out (`<think>...</think>` and similar ones; also everything up to a
-   closing tag whose opening tag was in the prompt), and the rest is one JSON value.
-3. The content of a fence is a value of the type.
-4. A JSON object or array in the text, not within another one, is a value of the type.
+2. Reasoning at the start is removed, and the rest is one JSON value. Reasoning is `<think>...</think>` or a
+   similar pair of tags. It is also all text up to a closing tag whose opening tag was in the prompt.
+3. The content of a code fence is a value of the type.
+4. A JSON object or array in the text, which is not inside another one, is a value of the type.
 
-With rules 3 and 4 exactly one value may fit; equal values count as one. JSON itself is not repaired. The
-wrapper of a value that is sent as `{"value": ...}` may be missing. No I/O, no clock, no tasks.
+With rules 3 and 4, exactly one value must have the type; equal values count as one. Invalid JSON is not
+repaired. A type that is not an object is requested as `{"value": ...}`; the answer may lack this wrapper.
+No I/O, no clock, no tasks.
 """
 
 from __future__ import annotations
@@ -218,14 +219,14 @@ def decode(type: type[T], text: str) -> T: ...
 @overload
 def decode(type: object, text: str) -> Any: ...
 def decode(type: Any, text: str) -> Any:
-    """Decode the value of a type in a text, as a lenient structured turn does.
+    """Find a value of a type in a text and decode it, as a lenient structured turn does.
 
-    The value may be the whole text, or be behind reasoning tags, in a fence or in prose. docs/structured.md
-    has the rules. Nothing is guessed and no JSON is repaired. Types without a strict schema, such as
-    `dict[str, int]`, are accepted too.
+    The value may be the whole text, or be behind reasoning tags, in a code fence or in prose.
+    docs/structured.md has the rules. lutum does not guess a value and does not repair JSON. Types without a
+    strict schema, such as `dict[str, int]`, are accepted too.
 
     Raises:
-      BadValue: lutum does not read values of that type.
+      BadValue: lutum cannot decode values of this type.
       OutputInvalid: the text contains no value of the type, or several different ones.
     """
     return find_value(shape_of(type, strict=False), text).value

@@ -1,6 +1,6 @@
 """JSON schemas that are not strict: for tools with open objects, tuples and values of any type.
 
-They are sent unchanged if a provider does not enforce schemas; the decoder checks the arguments.
+Providers do not enforce these schemas. They are sent unchanged, and the decoder checks the arguments.
 No I/O, no clock, no tasks.
 """
 
@@ -18,10 +18,10 @@ _TYPES: dict[Any, str] = {str: "string", bool: "boolean", int: "integer", float:
 
 
 def loose(root: Node, defs: dict[str, Node]) -> tuple[Node, bool, tuple[str, ...]]:
-    """Return the schema, whether its root is wrapped in `{"value": ...}`, and the constraints left out.
+    """Return the schema, whether its root is wrapped in `{"value": ...}`, and the dropped constraints.
 
     Raises:
-      BadValue: a schema cannot express the type; the field is the path.
+      BadValue: a schema cannot express the type; the error's field is the path of that type.
     """
     work = _Loose(defs)
     schema, made = work.node(root, "$"), work.made
@@ -77,7 +77,10 @@ class _Loose:
         return {key: value for key, value in made.items() if not key.startswith("$") or key == "$ref"}
 
     def _tuple(self, node: Node, path: str) -> Node:
-        """Return a tuple as `items`, which every provider requires for an array, and describe the order."""
+        """Return the schema of a tuple. It has `items`, because every provider requires it for an array.
+
+        If the items differ or have names, the description states their order.
+        """
         kinds = [self.node(one, f"{path}[{i}]") for i, one in enumerate(node["prefixItems"])]
         distinct: list[Node] = []
         for one in kinds:

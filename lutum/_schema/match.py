@@ -1,8 +1,8 @@
-"""The places in a type's JSON, and the changes there before msgspec decodes it. No I/O, no clock, no tasks.
+"""The places in a type's JSON, and the changes of a JSON tree before msgspec decodes it.
 
-A place describes the possible values at one position: their objects and their items. Places are made once per
-type, from the nodes that `_schema` reads from it, with references and alternatives resolved. So each step
-through a value costs one lookup.
+A place describes the possible values at one position of the JSON: their objects and their items. Places are
+made once for each type, from the schema nodes of `reader`. References and alternatives are resolved in them,
+so each step through a value is one lookup. No I/O, no clock, no tasks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import msgspec
 from lutum._schema.partial_json import Path, is_array, is_object
 from lutum._schema.strict import Node
 
-# A string with one of these is shown only when it is complete. Any other string may be shown incomplete.
+# A string whose schema has one of these keywords is shown only when it is complete. Any other string may be
+# shown incomplete.
 _CLOSED = frozenset(["enum", "const", "format", "contentEncoding"])
 
 
@@ -24,11 +25,11 @@ class SchemaNode:
     """The possible values at one place.
 
     Attributes:
-      model: True if pydantic validates the value, so that msgspec gets it as text.
+      model: True if pydantic validates the value. msgspec then gets the value as text.
       null: True if the value may be null.
       cut: True if the value may be a string without constraints on its content.
       whole: True if the value may be an integer, but no other number.
-      deep: True if a change is needed at this place or below it.
+      deep: True if `matches` may have to change a value at this place or below it.
     """
 
     __slots__ = ("cut", "deep", "items", "members", "model", "null", "objects", "places", "whole")
@@ -45,7 +46,7 @@ class SchemaNode:
         return self.places[at] if at < len(self.places) else self.items
 
     def member(self, of: Fields | None, name: str) -> SchemaNode | None:
-        """Return the place of the value of an object's key."""
+        """Return the place of the value that an object has under a key."""
         child = None if of is None else of.children.get(name)
         return self.members if child is None else child
 
@@ -64,7 +65,7 @@ class Fields:
 
 
 def schema_nodes(root: Node, defs: dict[str, Node]) -> SchemaNode:
-    """Return the place of the root, which refers to the others."""
+    """Return the place of the root, which refers to the other places."""
     made: dict[tuple[int, ...], SchemaNode] = {}
 
     def place(nodes: Iterable[Node]) -> SchemaNode:
@@ -109,7 +110,10 @@ def schema_nodes(root: Node, defs: dict[str, Node]) -> SchemaNode:
 
 
 def matches(tree: object, root: SchemaNode) -> object:
-    """Change a tree: remove null if the field has a default, and write each pydantic model as its text."""
+    """Change a tree for msgspec and return it.
+
+    A null is removed if its field has a default. The data of a pydantic model is replaced by its JSON text.
+    """
     top: list[Any] = [tree]
     stack: list[tuple[Any, Any, SchemaNode, bool]] = [(top, 0, root, False)]
     models: list[tuple[Any, Any]] = []
@@ -140,7 +144,10 @@ def matches(tree: object, root: SchemaNode) -> object:
 
 
 def integers(tree: object, root: SchemaNode) -> bool:
-    """Write `2.0` as an integer where one is expected. Return whether there was such a float."""
+    """Replace a float such as `2.0` by an integer where the type requires an integer.
+
+    Return whether there was such a float.
+    """
     top: list[Any] = [tree]
     stack: list[tuple[Any, Any, SchemaNode]] = [(top, 0, root)]
     changed = False
@@ -162,7 +169,11 @@ def integers(tree: object, root: SchemaNode) -> bool:
 
 
 def whole_number(text: str) -> int | None:
-    """Return the integer value of a JSON float; None if it has none, or is above 2^53 and so not exact."""
+    """Return the integer that equals a JSON float.
+
+    Return None if the text is not a float, if the float is not whole, or if it is above 2^53, where floats
+    are not exact.
+    """
     if not any(char in text for char in ".eE"):
         return None
     number = float(text)
@@ -170,7 +181,7 @@ def whole_number(text: str) -> int | None:
 
 
 def whole(root: SchemaNode, path: Path) -> bool:
-    """Return whether a string at this path is shown only when it is closed: an enum, a date, a number."""
+    """Return whether a string at this path is shown only when closed, like an enum, a date or a decimal."""
     here = [root]
     for step in path:
         if isinstance(step, int):
@@ -212,7 +223,11 @@ def _within(place: SchemaNode) -> Iterable[SchemaNode]:
 
 
 def _chosen(objects: list[Fields], value: dict[str, Any]) -> Fields | None:
-    """Return the object that fits a value: the one with its tags, or if several have them, with its keys."""
+    """Return the object that fits a value: the only one whose tags match.
+
+    If the tags of several objects match, return the one with the same keys as the value. Return None if there
+    is no such object.
+    """
     if len(objects) == 1:
         return objects[0]
     fitting = [of for of in objects if all(_is(value.get(name), tag) for name, tag in of.tags.items())]

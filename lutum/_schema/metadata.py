@@ -1,7 +1,7 @@
 """The metadata of a type in `Annotated`: from pydantic, `annotated_types`, msgspec, and plain text.
 
-All of it becomes one set of facts: constraints, descriptions and a default. Unknown metadata raises an error
-with its name, because a constraint must not be lost silently. No I/O, no clock, no tasks.
+All metadata of a type becomes one `Facts` object: constraints, descriptions and a default. Unknown metadata
+raises an error with its name, because a constraint must not be lost silently. No I/O, no clock, no tasks.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ _LENGTHS: Final = frozenset(["min_length", "max_length"])
 
 @dataclass(frozen=True)
 class Check:
-    """A constraint that msgspec does not know. It is enforced when a value is decoded.
+    """A constraint that msgspec does not enforce. lutum checks it when a value is decoded.
 
-    `keyword` and `value` describe it in schemas and errors.
+    `keyword` and `value` describe the constraint in schemas and errors.
     """
 
     keyword: str
@@ -60,7 +60,7 @@ class Check:
         """Return whether the value satisfies the constraint. A test that raises counts as not satisfied."""
         try:
             return bool(self.test(value))
-        except Exception:  # from the caller's predicate, or a comparison of two types
+        except Exception:  # from the caller's predicate, or from a comparison of values of different types
             return False
 
 
@@ -71,8 +71,8 @@ class Facts:
     Attributes:
       bounds: constraints by their names in msgspec.
       checks: constraints without a name in msgspec.
-      union: metadata that only a union of pydantic models understands.
-      alias: the name on the wire.
+      union: metadata that is valid only for a union of pydantic models.
+      alias: the field's name on the wire.
     """
 
     bounds: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -88,7 +88,10 @@ class Facts:
     union: list[Any] = field(default_factory=list[Any])
 
     def bound(self, name: str, value: Any) -> None:
-        """Add a constraint. The tighter one of two of the same kind is kept."""
+        """Add a constraint. If the type already has one of this name, the tighter one is kept.
+
+        A second `pattern` or `multiple_of` is kept as a check, because neither one is tighter.
+        """
         if isinstance(value, re.Pattern):
             value = cast("re.Pattern[str]", value).pattern
         if name in self.bounds and name not in _TIGHTER:
@@ -115,7 +118,7 @@ class Facts:
         return found
 
     def left(self, native: Iterable[str]) -> list[Check]:
-        """Return the constraints that msgspec does not enforce, and lutum does."""
+        """Return the constraints that are not in `native`. lutum enforces them, because msgspec does not."""
         rest = [check(name, value) for name, value in self.bounds.items() if name not in native]
         return [*rest, *self.checks]
 
@@ -162,7 +165,7 @@ def _read(path: str, one: Any, facts: Facts) -> None:
     given: object = one
     kind = type(given)
     where = kind.__module__.partition(".")[0]
-    if one is None:  # `pydantic.conint` leaves some
+    if one is None:  # `pydantic.conint` adds None for arguments that are not given
         return
     if isinstance(one, str):
         facts.description = one
@@ -186,7 +189,7 @@ def _read(path: str, one: Any, facts: Facts) -> None:
     elif where == "annotated_types" and kind.__name__ == "Timezone" and one.tz in (None, ...):
         facts.tz = one.tz is not None
     elif where == "pydantic" and kind.__name__ in ("Strict", "AllowInfNan"):
-        pass  # values are read strictly, and JSON has no infinity
+        pass  # without effect: values are always read strictly, and JSON has no infinity
     elif where == "pydantic" and kind.__name__ in ("Tag", "Discriminator"):
         facts.union.append(one)
     elif where == "pydantic" and kind.__name__ == "_PydanticGeneralMetadata":

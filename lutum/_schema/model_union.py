@@ -1,7 +1,8 @@
-"""Unions with a pydantic model in them, which msgspec does not accept.
+"""Unions that contain a pydantic model. msgspec does not accept them.
 
-For msgspec such a union is a custom type, whose JSON it passes on as text. pydantic selects the member if all
-are models; `shape` selects it if there are other members too. No I/O, no clock, no tasks.
+msgspec treats such a union as a custom type, and calls a hook with its JSON text. If all members are pydantic
+models, pydantic selects the member. If there are other members too, `shape` selects the member.
+No I/O, no clock, no tasks.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ Decode = Callable[[str], Any]
 
 
 class _AnyMember(type):
-    """Accepts every value in `isinstance`, because msgspec checks the value of its hook against the type."""
+    """A metaclass whose classes accept every value in `isinstance`.
+
+    It is needed because msgspec checks that the value from its hook is an instance of the type.
+    """
 
     def __instancecheck__(cls, instance: object) -> bool:
         return True
@@ -27,9 +31,9 @@ class ModelUnion(metaclass=_AnyMember):
     """A union with a pydantic model. Each such union is a subclass.
 
     Attributes:
-      given: its members as the caller wrote them.
-      arms: its members as msgspec reads them.
-      decode: decodes a JSON text, if all members are models; else None. Raises ValueError.
+      given: the members as the caller wrote them.
+      arms: the members as msgspec reads them.
+      decode: decodes a JSON text, and raises ValueError. It is None unless all members are models.
     """
 
     given: ClassVar[tuple[Any, ...]] = ()
@@ -41,8 +45,8 @@ def model_union(given: Sequence[Any], arms: Sequence[Any], chosen_by: Sequence[A
     """Make the type for a union.
 
     Args:
-      given: its members as the caller wrote them.
-      arms: its members as msgspec reads them.
+      given: the members as the caller wrote them.
+      arms: the members as msgspec reads them.
       chosen_by: the name of the discriminator, or pydantic's `Discriminator`.
     """
     name = "Or".join(short_name(_bare(one)) for one in given)

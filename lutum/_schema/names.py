@@ -18,7 +18,10 @@ def is_model(cls: object) -> bool:
 
 
 def description_of(cls: Any) -> str | None:
-    """Return the docstring, but not the generated one of a dataclass or, before Python 3.12, of an enum."""
+    """Return the docstring of a class; None if there is none, or if Python generated it.
+
+    Python generates the docstring of a dataclass and, before Python 3.12, that of an enum.
+    """
     origin: Any = getattr(cls, "__origin__", cls)
     text = origin.__doc__
     if not isinstance(text, str) or text.startswith(f"{origin.__name__}(") or text == "An enumeration.":

@@ -1,9 +1,9 @@
-"""`Partial[T]`: a view of the closed part of a JSON text that is still arriving. No I/O, no clock.
+"""`Partial[T]`: a view of the known part of a JSON text that is still arriving. No I/O, no clock.
 
-A string may be shown incomplete. A number, a literal, and a string that is useful only when it is complete
-(an enum, a date) are never shown before they are closed. A key without a value is left out. Text is scanned
-only when a view is requested, and only once. If the text is not JSON, the view stops growing, and the decoder
-of the whole text raises the error.
+A string may be shown incomplete. A number or a literal is shown only when it is closed, that is, when its end
+has arrived. The same holds for a string that is useful only when it is complete, such as an enum or a date.
+A key without a value is left out. The text is scanned only when a view is requested, and each part of it only
+once. If the text is not JSON, the view stops growing, and the decoder of the whole text raises the error.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _MAX_DEPTH = 100
 class Partial(Struct, Generic[T], frozen=True):
     """The known part of a `T` that is still arriving: its fields, each UNSET until it has a value.
 
-    The fields have the names of T's fields. Objects inside are partial too, and lists are lists. Constraints
-    are not checked, and validators do not run.
+    The fields have the names of T's fields. Nested objects are partial too, and lists are plain lists.
+    Constraints are not checked, and validators do not run.
     """
 
     if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Partial(Struct, Generic[T], frozen=True):
 
 
 def as_partial(type: type[T], data: object) -> Any:
-    """Build a `Partial[T]` from a view of its JSON; UNSET if nothing fits yet."""
+    """Build a `Partial[T]` from a view of its JSON. Return UNSET if the data does not fit the type yet."""
     return _kind(type).build(data, 0)
 
 
@@ -116,12 +116,15 @@ class _Object(_Kind):
     def __init__(self, name: str, tag: tuple[str, object] | None) -> None:
         self.tag = tag
         self._name = name
-        self.fields: list[tuple[Path, str, _Kind, bool]] = []  # several may have one name, preferred first
+        self.fields: list[tuple[Path, str, _Kind, bool]] = []  # several paths for one name: preferred first
         self.only: dict[str | int, Any] = {}  # for a model: keys with one possible value
         self._made: Any = None
 
     def is_meant(self, data: dict[str, Any]) -> bool:
-        """Return whether the data is of this member of a union, by its tag or its fields with one value."""
+        """Return whether the data belongs to this member of a union.
+
+        The tag decides. Without a tag, the fields that have only one possible value decide.
+        """
         if self.tag is not None:
             return bool(data.get(self.tag[0], UNSET) == self.tag[1])
         return bool(self.only) and all(data.get(str(key), UNSET) == one for key, one in self.only.items())
@@ -172,7 +175,7 @@ def _at(data: Any, path: Path) -> Any:
     return data
 
 
-# One partial for each class. The entry of a class is removed together with the class.
+# One builder for each class. An entry is removed when its class is garbage-collected.
 _objects: WeakKeyDictionary[Any, _Object] = WeakKeyDictionary()
 _reading = threading.RLock()
 
@@ -238,7 +241,7 @@ _LEAVES: dict[type[mi.Type], Any] = {
 
 
 def _model_fields(cls: Any) -> list[_Field]:
-    """Return a model's fields, once for each name that they may have on the wire."""
+    """Return a model's fields. A field occurs once for each path that it may have on the wire."""
     found: list[_Field] = []
     by_name: bool = cls.model_config.get("populate_by_name") or cls.model_config.get("validate_by_name")
     for name, field in cls.model_fields.items():
@@ -246,7 +249,7 @@ def _model_fields(cls: Any) -> list[_Field]:
         choices: list[Any] = list(getattr(alias, "choices", None) or [alias or name])
         try:
             info = mi.type_info(readable(field.annotation).hint)
-        except (TypeError, BadValue):  # plain data for types that only pydantic knows
+        except (TypeError, BadValue):  # types that only pydantic knows are shown as plain data
             info = mi.AnyType()
         paths: list[Path] = [(one,) if isinstance(one, str) else tuple(one.path) for one in choices]
         paths += [(name,)] if by_name else []
@@ -266,7 +269,7 @@ def _only(info: mi.Type) -> object:
 def _read(type: Any) -> _Kind:
     with _reading:
         kind = _kind_of(mi.type_info(readable(type).hint))
-        kind.annotation()  # makes its class under the lock
+        kind.annotation()  # makes the partial's class while the lock is held
         return kind
 
 

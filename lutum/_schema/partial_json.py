@@ -1,4 +1,4 @@
-"""Incremental JSON: the closed part of a text that is still arriving. No I/O, no clock, no tasks."""
+"""Incremental JSON: the known part of a text that is still arriving. No I/O, no clock, no tasks."""
 
 from __future__ import annotations
 
@@ -49,8 +49,9 @@ _VALUE, _FIRST_ITEM, _FIRST_KEY, _KEY, _COLON, _NEXT, _STRING, _DIGITS, _END, _B
 class PartialJson:
     """Reads one JSON text piece by piece.
 
-    `whole(path)` returns True for strings that are shown only when they are closed; default: none. Closed
-    containers are shared by all views and must not be changed.
+    A string or container is closed when its end has arrived. `whole(path)` returns True for strings that are
+    shown only when they are closed; by default there are none. All views share the closed containers, so the
+    caller must not change them.
     """
 
     __slots__ = (
@@ -72,8 +73,8 @@ class PartialJson:
         self._pieces: list[str] = []
         self._tail = ""  # the start of an escape or a literal, until the rest comes
         self._state = _VALUE
-        self._stack: list[Any] = []  # the open containers, outermost first, not nested yet
-        self._keys: list[str] = []  # for each of them, the key of the next value; "" in an array
+        self._stack: list[Any] = []  # the open containers, outermost first; none is in its parent yet
+        self._keys: list[str] = []  # for each open container, the key of the next value; "" in an array
         self._parts: list[str] = []  # the parts of the open string or number
         self._to_key = False  # the open string is a key
         self._root: Any = UNSET
@@ -84,10 +85,10 @@ class PartialJson:
         self._pieces.append(piece)
 
     def value(self) -> Any:
-        """Return the closed part as plain data; UNSET before there is any.
+        """Return the known part as plain data; UNSET if nothing is known yet.
 
-        Scans the text since the last call, and makes a shallow copy of the open containers. A number at the
-        root is closed by the text after it.
+        This scans the text that was added since the last call, and makes a shallow copy of the open
+        containers. A number at the root is closed only when more text follows it.
         """
         if self._pieces:
             self._scan(self._tail + "".join(self._pieces))
@@ -124,7 +125,8 @@ class PartialJson:
             pos = after
         self._tail = "" if self._state == _BROKEN else text[pos:]
 
-    # Each of these reads from `pos` and returns its end position, or None if it needs more data.
+    # Each of these methods reads from `pos`. It returns the position after the text that it has read, or None
+    # if it needs more text.
 
     def _string(self, text: str, pos: int) -> int | None:
         after = _end(_PLAIN, text, pos)

@@ -1,4 +1,4 @@
-"""A search for all errors in a value, because msgspec stops at the first one.
+"""A search for all errors in a value, because msgspec stops at the first error.
 
 No I/O, no clock, no tasks.
 """
@@ -136,7 +136,7 @@ class _Search:
 
 
 def _values(hint: Any) -> list[object]:
-    """The values of a Literal or an enum, and of those in a union."""
+    """Return the values of a Literal or an enum. For a union, return the values of all its members."""
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return [one.value for one in hint]
     origin, args = get_origin(hint), get_args(hint)
@@ -148,7 +148,7 @@ def _values(hint: Any) -> list[object]:
 
 
 def _allowed(hint: Any) -> str:
-    """Return a clause with the values that are allowed, at most 20; empty for other types."""
+    """Return a clause that lists the allowed values, at most 20. It is empty for types without a list."""
     values = _values(hint)
     if not values:
         return ""
@@ -158,7 +158,10 @@ def _allowed(hint: Any) -> str:
 
 
 def _arm(arms: tuple[Any, ...], value: object) -> Any:
-    """Return the member of a union for a value: the only one, or the one with its tag."""
+    """Return the member of a union that a value belongs to; None if that is not known.
+
+    It is the only member besides None, or the member with the value's tag.
+    """
     some = [one for one in arms if one is not type(None)]
     if value is None and len(some) < len(arms):
         return None
@@ -185,7 +188,10 @@ def _no_integer(text: str, said: str) -> str:
 
 
 def _placed(steps: tuple[Any, ...], said: str, tree: object) -> tuple[str, str]:
-    """Return the path and text of an error of pydantic, whose steps include union members and validators."""
+    """Return the path and the text of an error of pydantic.
+
+    pydantic's steps also contain union members and validators. These are left out of the path.
+    """
     path, here = "", tree
     for at, step in enumerate(steps):
         if is_array(here) and isinstance(step, int) and step < len(here):

@@ -22,10 +22,11 @@ from lutum._schema.strict import Node
 
 
 class TypeReader:
-    """Converts type information to the plain nodes for `strict`, with the definitions they refer to.
+    """Converts type information to plain schema nodes, with the definitions that the nodes refer to.
 
     `$model` marks a pydantic model, or a union with one, inside a type that msgspec reads. `$open` marks a
-    type that a strict schema cannot express, with the reason.
+    type that a strict schema cannot express, and `$refuse` a type that no schema can express. Both contain
+    the reason.
     """
 
     def __init__(self) -> None:
@@ -62,7 +63,7 @@ class TypeReader:
                     maxLength=info.max_length,
                 )
             case mi.DateTimeType() | mi.TimeType():
-                # The standard formats require an offset, but a naive type refuses one.
+                # The standard formats require an offset, but a type without a time zone refuses an offset.
                 local = "local-" if info.tz is False else ""
                 kind = "date-time" if isinstance(info, mi.DateTimeType) else "time"
                 return {"type": "string", "format": local + kind}
@@ -164,7 +165,7 @@ class TypeReader:
     def _model(self, cls: Any) -> Node:
         try:
             schema: Node = cls.model_json_schema()
-        except Exception as exc:  # pydantic has several, and is not imported for this
+        except Exception as exc:  # pydantic has several error classes, and is not imported here
             return {"$refuse": f"pydantic gives {cls.__name__} no schema: {exc}"}
         local: dict[str, Node] = schema.pop("$defs", {})
         itself = schema["$ref"].removeprefix("#/$defs/") if schema.keys() == {"$ref"} else None
@@ -179,18 +180,18 @@ class TypeReader:
 
 
 def _default_of(field: mi.Field) -> object:
-    """Return a field's default as plain data; None if it has none, or it has no JSON form."""
+    """Return a field's default as plain data; None if there is no default, or if it has no JSON form."""
     try:
         made: Any = field.default
         factory: Any = get_origin(field.default_factory) or field.default_factory  # `list[int]` too
         if made is NODEFAULT and factory in (list, dict, set, tuple, frozenset):
             made = cast("Any", factory())
-        elif isinstance(factory, functools.partial) and factory.func is copy.deepcopy:  # of a parameter
+        elif isinstance(factory, functools.partial) and factory.func is copy.deepcopy:  # of a default
             [made] = factory.args
         if made in (NODEFAULT, UNSET):
             return None
         return msgspec.to_builtins(made)
-    except Exception:  # a default may be of any type, and it is only a description here
+    except Exception:  # a default may have any type, and here it is only used in a description
         return None
 
 

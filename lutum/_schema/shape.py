@@ -1,8 +1,8 @@
 """`Shape`: the schema of a type for a request, and the decoder of the answer. No I/O, no clock, no tasks.
 
 `msgspec.inspect` reads the type (a pydantic model provides its own schema), `strict` makes the schema, and
-msgspec decodes. This module adds what msgspec does not do: a duplicate key is an error, a null becomes the
-default of a field that has one, and pydantic validates its models.
+msgspec decodes the answer. This module adds three rules to msgspec's: a duplicate key is an error; a null
+becomes the field's default, if the field has one; and pydantic validates its models.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class Shape(Generic[T]):
 
     Attributes:
       type: the type.
-      name: its name in a form that providers accept: at most 64 characters of `[A-Za-z0-9_-]`.
+      name: the type's name in a form that providers accept: at most 64 characters of `[A-Za-z0-9_-]`.
       schema: the JSON schema, as JSON text.
-      wrapped: True if the root is not an object, so that it is `{"value": ...}` on the wire.
+      wrapped: True if the type is not an object. Its values are then `{"value": ...}` on the wire.
       strict: True if the schema has the form that strict modes accept.
       keys: the properties of the root, if it is an object.
       dropped: constraints that no provider accepts, as "path: constraint"; `decode` enforces them.
-      told: the adapters whose dropped constraints have been logged.
+      told: the names of the adapters whose dropped constraints have already been logged.
     """
 
     __slots__ = (
@@ -126,7 +126,7 @@ class Shape(Generic[T]):
         except RecursionError:
             raise self._invalid(text, [("$", "nested too deeply")]) from None
         except (msgspec.DecodeError, UnicodeEncodeError):
-            # The standard library accepted the text, so msgspec's problem is a lone surrogate.
+            # The standard library accepted the text, so msgspec refused it because of a lone surrogate.
             path = next((path for path, one in _walk(tree) if isinstance(one, str) and _is_torn(one)), "$")
             raise self._invalid(text, [(path, "no text: a surrogate without its pair")]) from None
         result: T = value.value if self.wrapped else value
@@ -146,11 +146,11 @@ class Shape(Generic[T]):
             return self._decoder.decode(msgspec.json.encode(tree))
 
     def partial(self) -> PartialJson:
-        """Return a reader for this type's JSON while it arrives. Enums and dates are shown when closed."""
+        """Return a reader for arriving JSON of this type. It shows enums and dates only when closed."""
         return PartialJson(functools.partial(whole, self._root))
 
     def view(self, data: object) -> object:
-        """Return wire data without the wrapper; UNSET before there is any."""
+        """Return wire data without the wrapper; UNSET if there is no value yet."""
         if not self.wrapped:
             return data
         return data.get("value", UNSET) if is_object(data) else UNSET
@@ -179,7 +179,8 @@ def shape_of(type: type[T], *, strict: bool = True) -> Shape[T]:
     """Return the shape of a type; the same object for the same type.
 
     Raises:
-      BadValue: a schema, or a strict schema, cannot express the type; the field is the path of the problem.
+      BadValue: a schema (with `strict`, a strict schema) cannot express the type. The error's field is the
+        path of the problem.
     """
     key: Any = type
     try:
@@ -190,7 +191,10 @@ def shape_of(type: type[T], *, strict: bool = True) -> Shape[T]:
 
 
 def _read(cls: Any, data: Any) -> Any:
-    """Decode pydantic models and unions with them: msgspec's hook. `matches` turned the data into text."""
+    """Decode a pydantic model, or a union with one. This is msgspec's hook.
+
+    `data` is JSON text, because `matches` has replaced the model's data by its text.
+    """
     if is_model(cls):
         return decode_model(cls.model_validate_json, data)
     if not issubclass(cls, ModelUnion):
@@ -200,7 +204,10 @@ def _read(cls: Any, data: Any) -> Any:
 
 
 def _first_fitting(members: tuple[Any, ...], text: str) -> Any:
-    """Return the value of the first member that fits. Members with all keys of an object are preferred."""
+    """Return the value of the first member of a union that accepts the text.
+
+    If members have all keys of the object, only these members are tried.
+    """
     value: object = msgspec.json.decode(text)
     keys = set(value) if is_object(value) else set[str]()
     shapes = [shape_of(one, strict=False) for one in members]
@@ -227,14 +234,14 @@ _find_minus_zero = re.compile(rb"-0[^0-9.eE-]").search  # as an integer it would
 
 
 def _quick(data: bytes) -> object:
-    """Parse as `_parse(exact=True)`, in a third of the time; UNSET if only `_parse` can decide."""
+    """Parse as `_parse(exact=True)` does, in a third of the time. Return UNSET if `_parse` is needed."""
     if _find_minus_zero(data):
         return UNSET
     try:
         tree: object = _decode_plain(data)
     except (msgspec.MsgspecError, RecursionError):
         return UNSET
-    # A duplicate key is only once in the tree, so the tree then has fewer strings than the text.
+    # The tree contains a duplicate key only once, so it then has fewer strings than the text.
     return tree if _strings(data) == _strings(msgspec.json.encode(tree)) else UNSET
 
 
@@ -245,7 +252,10 @@ def _strings(data: bytes) -> int:
 
 
 def _parse(text: str, *, exact: bool) -> object:
-    """Return the plain data of one JSON text. Numbers stay text; with `exact` as `Raw`, for encoding."""
+    """Parse one JSON text to plain data. Numbers stay text.
+
+    With `exact` they are `msgspec.Raw`, so that they can be encoded again without a change.
+    """
     doubled: list[tuple[dict[str, Any], str]] = []
 
     def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:

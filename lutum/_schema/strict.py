@@ -1,9 +1,9 @@
 """Conversion of JSON schemas to the strict form that providers accept, and to one provider's dialect.
 
-The input is a tree of plain dicts whose references are names (`{"$ref": "Movie"}`); `$refuse` marks a type
-that no strict schema can express. In the output every object is closed, every property is required and every
-enum has a type. A constraint that a dialect does not accept is dropped, reported, and written into the
-description, so that the model still gets it. The decoder enforces it.
+The input is a tree of plain dicts whose references are names (`{"$ref": "Movie"}`). `$refuse` and `$open`
+mark types that no strict schema can express. In the output every object is closed, every property is required
+and every enum has a type. A constraint that a dialect does not accept is dropped and reported. It is also
+written into the description, so that the model still gets it. The decoder enforces it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from lutum._values.schema_dialect import SchemaDialect
 
 Node = dict[str, Any]
 
-# Assertions about values (JSON Schema 2020-12, validation, 6 and 7). A strict form keeps them all.
+# Keywords that constrain values (JSON Schema Validation 2020-12, sections 6 and 7). A strict schema keeps all
+# of them.
 CONSTRAINTS = frozenset(
     [
         "pattern",
@@ -38,7 +39,7 @@ CONSTRAINTS = frozenset(
     ]
 )
 
-# Keywords that are handled by name, or that describe the schema and constrain nothing.
+# Keywords that this module handles itself, and keywords that only describe the schema.
 HANDLED = frozenset(
     [
         "$ref",
@@ -78,7 +79,7 @@ def strict(root: Node, defs: dict[str, Node]) -> tuple[Node, bool, tuple[str, ..
     """Return the strict schema, whether its root is wrapped in `{"value": ...}`, and the dropped constraints.
 
     Raises:
-      BadValue: a strict schema cannot express the type; the field is the path.
+      BadValue: a strict schema cannot express the type; the error's field is the path of that type.
     """
     work = _Strict(defs)
     made = work.node(root, "$")
@@ -102,9 +103,10 @@ def with_definitions(schema: Node, defs: dict[str, Node]) -> Node:
 
 @functools.lru_cache(maxsize=512)
 def narrow(schema: str, dialect: SchemaDialect) -> tuple[str, tuple[str, ...]]:
-    """Return a strict schema in a provider's dialect, and each dropped constraint as "path: constraint".
+    """Convert a strict schema to a provider's dialect.
 
-    The description contains the dropped constraints.
+    Return the schema, and each dropped constraint as "path: constraint". Descriptions in the schema contain
+    the dropped constraints.
 
     Raises:
       BadValue: the schema is recursive, and the dialect does not accept that.
