@@ -1,13 +1,16 @@
 """Helpers for tests of programs that use lutum, without a network or a key.
 
-`ScriptedAdapter` answers from scripts. `WireServer` is a provider in the test process that uses the real
-protocols; its scripts and faults are in `lutum.testing.wire`. `RecordingAdapter` keeps frame logs, and
-`ReplayAdapter` plays them. Under `virtual_time` time jumps instead of passing. `cancel_at` cancels at the
-k-th await. `check_adapter`, `check_ledger` and `check_store` check your own adapter, ledger or store.
-`MemoryLedger` is a shared ledger of several processes, in one process. `lutum.testing.strategies` needs
-hypothesis.
+- `ScriptedAdapter` answers from scripts.
+- `WireServer` is a provider in the test process that uses the real protocols. Its scripts and faults are in
+  `lutum.testing.wire`.
+- `RecordingAdapter` records the streamed frames of turns. `ReplayAdapter` plays them again.
+- `virtual_time` makes time jump to the next deadline instead of passing.
+- `cancel_at` cancels a coroutine at its k-th step.
+- `check_adapter`, `check_ledger` and `check_store` check your own adapter, ledger or store.
+- `MemoryLedger` simulates, in one process, a ledger that several processes share.
+- `lutum.testing.strategies` has strategies for property tests. It needs hypothesis.
 
-Names that need an HTTP library are loaded at their first use.
+Names that need an HTTP library are loaded when they are first used.
 """
 
 from typing import TYPE_CHECKING

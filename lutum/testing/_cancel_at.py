@@ -1,7 +1,7 @@
 """Cancellation at the k-th step of a coroutine and of the tasks that it starts, on both backends.
 
-trio reports the steps of tasks to an instrument. asyncio has none, so a task factory wraps the coroutines of
-new tasks. Both are public interfaces of their loop; nothing is patched.
+trio reports the steps of tasks to an instrument. asyncio has no instruments, so a task factory wraps the
+coroutines of new tasks. Instruments and task factories are public interfaces; nothing is patched.
 """
 
 from __future__ import annotations
@@ -20,12 +20,17 @@ T = TypeVar("T")
 
 
 async def cancel_at(coro: Coroutine[Any, Any, T], k: int) -> tuple[bool, T | None]:
-    """Run `coro`, and cancel its scope at the k-th step (1 is the first) of it or of a task that it started.
+    """Run `coro`, and cancel it at the k-th step. The first step is 1.
 
-    A step ends when a task returns control to the event loop, or ends. On asyncio the callbacks of the loop
-    between two steps are not counted. Returns whether the cancellation was requested, and the coroutine's
-    value unless the cancellation ended it. To test a cancellation at every step, call it for k = 1, 2, ...
-    until the first value is False. An exception of `coro` propagates unchanged.
+    The steps of `coro` and of the tasks that it starts are counted together. A step ends when a task returns
+    control to the event loop, or when the task ends. On asyncio, callbacks that the loop runs between two
+    steps are not counted.
+
+    Returns whether the cancellation was requested, and the value of the coroutine. The value is None if the
+    cancellation ended the coroutine. An exception of `coro` propagates unchanged.
+
+    To test a cancellation at every step, call `cancel_at` with k = 1, 2, ... until the first returned value
+    is False.
 
     A checkpoint only if it has to wait.
     """
@@ -57,16 +62,16 @@ class _Steps:
             self.scope.cancel()
 
 
-# The counter of the current task. A new task inherits it from the task that starts it.
+# The counter of the current task. A new task inherits the counter of the task that started it.
 _counter: ContextVar[_Steps | None] = ContextVar("lutum.testing.cancel_at", default=None)
 
-# The number of `cancel_at` calls that watch a loop, by the loop's token.
+# For each loop, by its token: the number of `cancel_at` calls that watch it.
 _watching: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 
 
 @contextmanager
 def _watched() -> Generator[bool]:
-    """Count the steps of this loop's tasks. Yields whether the steps of `cancel_at` itself are counted."""
+    """Count the steps of this loop's tasks. Yields True if the caller must wrap its own coroutine."""
     loop: Any = current_token().native_token
     start, end, own = _on_trio() if type(loop).__module__.startswith("trio") else _on_asyncio(loop)
     if loop not in _watching:
@@ -126,7 +131,7 @@ _factories: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
 class _Counted(Coroutine[Any, Any, T]):
-    """A coroutine whose steps are counted. Its other attributes are those of the inner coroutine."""
+    """A coroutine whose steps are counted. All other attributes come from the inner coroutine."""
 
     def __init__(self, inner: Coroutine[Any, Any, T], steps: _Steps) -> None:
         self._inner = inner
@@ -155,7 +160,10 @@ class _Counted(Coroutine[Any, Any, T]):
 
 
 class _Main(Generator[Any, Any, T]):
-    """The awaiter of the coroutine of `cancel_at`. Its last step belongs to the caller and does not count."""
+    """The awaiter of the coroutine that `cancel_at` runs.
+
+    The last step of the coroutine is not counted, because the caller's task continues in the same step.
+    """
 
     def __init__(self, counted: _Counted[T]) -> None:
         self._counted = counted

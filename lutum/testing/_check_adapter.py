@@ -1,7 +1,7 @@
-"""The conformance kit for adapters. It needs no pytest; it raises AssertionError.
+"""`check_adapter`: the conformance suite of adapters. It does not need pytest.
 
-It calls the adapter with an in-memory HTTP client that plays response bodies of the adapter's
-own protocol. Complete recorded bodies are best.
+It gives the adapter an in-memory HTTP client that plays response bodies in the adapter's own
+protocol. Complete recorded bodies are best. A check that fails raises AssertionError.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from lutum._values.transcript import Transcript
 from lutum.abc import Adapter, Exchange, TurnRequest
 from lutum.testing._cancel_at import cancel_at
 
-# The number of steps of the event loop in which a cancelled task must end.
+# The number of steps of the event loop within which a cancelled task must end.
 ENDING_STEPS = 5
 
-# Real seconds after which a cancelled exchange is considered to have swallowed the cancellation.
+# An exchange that runs this many real seconds after its cancellation counts as having swallowed it.
 CANCEL_SECONDS = 5.0
 
 Connect = Callable[[httpx.AsyncClient], Adapter]
@@ -42,21 +42,23 @@ async def check_adapter(
     seed: int = 0,
     conversation: bool = True,
 ) -> None:
-    """Check promises 1 to 5 and 7 on an adapter.
+    """Check promises 1 to 5 and 7 of `lutum.abc.Adapter` on an adapter.
 
-    Run it while no other task of the event loop starts tasks: a new task at the end counts as a leak.
+    No other task of the event loop may start tasks during the check, because every new task that still runs
+    at the end counts as a leak.
 
     A checkpoint.
 
     Args:
-      connect: makes the adapter on the given HTTP client, for its default model.
-      bodies: complete response bodies as the provider streams them, of turns that call no tool.
-      cuts: in how many places each body is cut; a shorter body is cut in all places.
+      connect: returns an adapter that uses the given HTTP client. The checks use its default model.
+      bodies: complete response bodies, as the provider streams them. Their turns must not call a tool.
+      cuts: the number of places at which each body is cut. A body with fewer bytes is cut at every byte.
       seed: the seed of the random splits and cuts.
-      conversation: false for an adapter that sends only a prompt: its turns must be inexact, with a reason.
+      conversation: False for an adapter that sends only a prompt. Each turn of such an adapter must have an
+        `inexact_reason`.
 
     Raises:
-      AssertionError: a promise does not hold; the message names the promise and the body.
+      AssertionError: a promise is broken. The message names the promise and the body.
     """
     chance = random.Random(seed)
     for number, body in enumerate(bodies):
@@ -224,7 +226,7 @@ async def _check_refusals(connect: Connect) -> None:
 async def _play(
     connect: Connect, pieces: Sequence[bytes]
 ) -> tuple[list[Event], CommittedTurn | None, TurnError | None]:
-    """Return the events of one turn over those pieces, and its outcome."""
+    """Run one turn on these pieces. Return its events, and the committed turn or the error."""
     events = list[Event]()
     with _client(pieces) as (client, counter):
         try:
@@ -302,7 +304,7 @@ def _client(
 
 @contextmanager
 def _no_new_tasks() -> Generator[Callable[[], Awaitable[None]]]:
-    """Yield a check that fails if a task runs that did not run before."""
+    """Yield a check that fails if a task runs that did not run when the block began."""
     before = {task.id for task in anyio.get_running_tasks()}
 
     async def check() -> None:

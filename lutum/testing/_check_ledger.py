@@ -25,19 +25,21 @@ TOKENS = 1_000
 async def check_ledger(
     make: Callable[[int], AnyLedger | AbstractAsyncContextManager[AnyLedger]], *, patience: float = 10.0
 ) -> None:
-    """Check that a ledger keeps the laws of `lutum.abc.Ledger`, and of `SharedLedger` if it is one.
+    """Check that a ledger keeps the laws of `lutum.abc.Ledger`.
 
-    Cancelled, it leaves the current ledger as it is.
+    A shared ledger must also keep the laws of `lutum.abc.SharedLedger`.
+
+    If cancelled, it does not clean up the ledger that it was checking.
 
     A checkpoint.
 
     Args:
-      make: returns a new ledger with the given number of tokens as its limit. It must refuse a reservation
-        that does not fit. An async context manager is entered.
+      make: returns a new ledger with the given number of tokens as its limit. The ledger must refuse a
+        reservation that does not fit. `make` may also return an async context manager, which is entered.
       patience: seconds within which a settlement must be visible.
 
     Raises:
-      AssertionError: a law is broken; the message states it.
+      AssertionError: a law is broken. The message states the law.
     """
     for law in (
         _refuses,
@@ -64,7 +66,7 @@ def _reserve(ledger: AnyLedger, tokens: int) -> Awaitable[AnyLease]:
 
 
 async def _fits(ledger: AnyLedger, tokens: int) -> bool:
-    """Return whether `tokens` can be reserved now. The reservation is given back."""
+    """Return whether `tokens` can be reserved now. The reservation is released again."""
     try:
         lease = await _reserve(ledger, tokens)
     except BudgetExceeded:
@@ -74,7 +76,7 @@ async def _fits(ledger: AnyLedger, tokens: int) -> bool:
 
 
 async def _left(ledger: AnyLedger, tokens: int, patience: float, law: str) -> None:
-    """Assert that exactly `tokens` are left, once settlements have arrived."""
+    """Assert that exactly `tokens` are left. Wait up to `patience` seconds for earlier settlements."""
     with anyio.move_on_after(patience):
         while not await _fits(ledger, tokens):  # noqa: ASYNC110  # a remote ledger sets no event
             await anyio.sleep(0.02)

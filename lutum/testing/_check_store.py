@@ -35,17 +35,18 @@ Connect = Callable[[], AbstractAsyncContextManager[Store]]
 async def check_store(connect: Connect, *, shared: bool = True) -> None:
     """Check a store: heads move by compare-and-set, nothing is lost, and no call runs twice.
 
-    It needs no network. Branches with random names are left behind. It runs under virtual time if the store
-    uses no thread. Cancelled, it stops.
+    It needs no network. It leaves branches with random names in the store. It runs under virtual time if the
+    store uses no thread. If cancelled, it stops.
 
     A checkpoint.
 
     Args:
-      connect: opens the store; called several times.
-      shared: whether two stores of `connect` reach the same branches. If not, one store is used for both.
+      connect: opens the store. It is called several times.
+      shared: whether all stores that `connect` opens have the same branches. If not, each check uses one
+        store in both roles.
 
     Raises:
-      AssertionError: the store does not keep a promise; the message names it.
+      AssertionError: the store breaks a promise. The message names the promise.
     """
     for check in _CHECKS:
         async with connect() as one, _second(connect, one, shared) as two:
@@ -308,7 +309,7 @@ _CHECKS = (
 
 
 class _Runs:
-    """A tool that counts its runs, and can hang in one of them."""
+    """A tool that records its runs. The run for `hang` does not return."""
 
     def __init__(self, hang: str = "") -> None:
         self.made = list[str]()

@@ -1,7 +1,7 @@
 """A shared ledger in memory, for tests. It simulates several processes, which can be killed.
 
-It has no thread, no server and no clock of its own, so it runs under virtual time. It has the rules of
-`lutum.redis.RedisLedger`, and the tests compare `RedisLedger` with it.
+It has no thread, no server and no clock of its own, so it runs under virtual time. It follows the rules of
+`lutum.redis.RedisLedger`. lutum's tests compare the two ledgers.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class _Book:
         return account
 
     def refusal(self, accounts: list[_Account], amount: Amount) -> BudgetExceeded | None:
-        """Return the error if an amount can never be granted, else None."""
+        """Return the error if an amount cannot be granted even when all leases are released, else None."""
         for account in accounts:
             if account.stopped is not None:
                 what = "the whole ledger" if account.name == _WHOLE else f"{account.name!r}"
@@ -114,7 +114,8 @@ class _Book:
     def serve(self) -> None:
         """Grant the waiting claims in order of arrival.
 
-        If a limit blocks a claim, later claims on that limit wait behind it. Claims on other limits may pass.
+        If a limit blocks a claim, later claims on that limit wait behind that claim. Claims on other limits
+        may pass it.
         """
         blocked = set[str]()
         for claim in list(self.line):
@@ -192,7 +193,7 @@ class MemoryLease(SharedLease):
             stop(self._revoked)
 
     def _revoke(self, error: BudgetExceeded) -> None:
-        """End the turn that has the lease."""
+        """End the turn that holds the lease."""
         self._revoked = error
         if self._stop is not None:
             self._stop(error)
@@ -232,7 +233,8 @@ class MemoryScope(SharedLedger):
         A checkpoint.
 
         Raises:
-          BudgetExceeded: it does not fit, and `scope` names the limit; or a limit was stopped.
+          BudgetExceeded: the reservation does not fit, or a limit was stopped. `scope` of the error is the
+            name of the limit.
           LedgerError: the process was killed.
         """
         await checkpoint()
@@ -272,7 +274,7 @@ class MemoryScope(SharedLedger):
 
     @property
     def state(self) -> LedgerState:
-        """The figures of the first limit, with the smallest remaining amount among all limits."""
+        """The figures of the first limit. `remaining` is the smallest remaining amount of all limits."""
         accounts = [self._book.account(name) for name in (*self._mine, *self._own)]
         tokens, cost = UNLIMITED, None
         for account in accounts:
@@ -294,7 +296,7 @@ class MemoryScope(SharedLedger):
         )
 
     async def stop(self, reason: str) -> None:
-        """End all running turns that draw on these limits, in every process, and refuse new turns.
+        """End all running turns that draw on these limits, in every process. Refuse new turns.
 
         A checkpoint.
         """
@@ -330,9 +332,9 @@ class MemoryLedger(MemoryScope):
     `process()` returns a handle that simulates another process. Its `kill_process()` kills that process.
 
     Args:
-      limits: the limits of the whole ledger. Every reservation draws on them.
-      on_exhausted: whether a reservation that does not fit is refused or waits in the queue.
-      clock: returns the seconds since the epoch, for periods.
+      limits: the limits of the whole ledger. Every reservation draws on all of them.
+      on_exhausted: whether a reservation that does not fit is refused or waits in a queue.
+      clock: returns the seconds since the epoch. They decide when the period of a limit ends.
 
     Raises:
       BadValue: two limits have the same name, or `on_exhausted` is invalid.
@@ -368,9 +370,9 @@ class MemoryLedger(MemoryScope):
     def kill_process(self) -> None:
         """Kill this process. Its waiting reservations raise `LedgerError`.
 
-        Leases whose request was sent are charged in full. The others are released. The turns of the process
-        continue, as if it had only been paused for too long: their leases cannot grow, and the usage that
-        they settle replaces the charge.
+        Leases whose request was sent are charged in full. The other leases are released. The turns of the
+        process continue, as in a process that was paused for too long. Their leases cannot grow. If a turn
+        settles its usage later, this usage replaces the charge.
         """
         process = self._process
         process.alive = False
@@ -384,7 +386,7 @@ class MemoryLedger(MemoryScope):
         self._book.serve()
 
     def scope(self, *limits: Limit) -> MemoryScope:
-        """Return a set of limits. A reservation also takes from the ledger's own limits.
+        """Return a set of limits. A reservation under it also draws on the limits of the whole ledger.
 
         Raises:
           BadValue: `limits` is empty.

@@ -1,8 +1,9 @@
-"""Frame logs: the streamed frames of turns, which can be played again in any schedule.
+"""Frame logs: the streamed frames of turns, which can be played again with any schedule of tasks.
 
 A frame log contains the bytes that the consumer saw, so a replay is equal to the live turn. Frame boundaries
-depend on timing, not on content: compare events. A log is found by the turn's label, the bytes of its request
-and the number of earlier equal requests, so turns may overlap in another order than in the recording.
+depend on timing, so compare the events and not the frames. The replay finds a log by the turn's label, the
+bytes of its request and the number of earlier equal requests. The replayed turns may therefore overlap in a
+different order from the recorded ones.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class RecordedFailure(Struct, frozen=True, omit_defaults=True):
     retry_after: float | None = None
 
     def raised(self) -> TurnError:
-        """Return the error again."""
+        """Return the recorded error as an exception."""
         if self.error == "provider":
             fields = {name: getattr(self, name) for name in self.__struct_fields__[2:]}
             return ProviderError(self.message, **fields)
@@ -49,9 +50,10 @@ class FrameLog(Struct, frozen=True):
     """The frames of one request, in order, and the body of the request.
 
     Attributes:
-      ended: whether the stream ended by itself. If not, it failed or was left, and its replay ends there too.
-      label: the label of its turn.
-      failure: the error that ended it, if the provider or the network caused one.
+      ended: whether the stream reached its end. If not, the stream failed or the consumer left it, and the
+        replay ends at the same place.
+      label: the label of the turn.
+      failure: the error that ended the request, if the provider or the network caused it; else None.
     """
 
     body: bytes
@@ -75,7 +77,7 @@ def dump_logs(logs: Iterable[FrameLog], path: str | Path) -> None:
 
 
 def load_logs(path: str | Path) -> list[FrameLog]:
-    """Read a file of `dump_logs`. Raises BadValue if it is another file."""
+    """Read a file that `dump_logs` wrote. Raises BadValue if the file has no frame logs."""
     try:
         return _decoder.decode(Path(path).read_bytes())
     except msgspec.MsgspecError as exc:
@@ -84,7 +86,7 @@ def load_logs(path: str | Path) -> list[FrameLog]:
 
 @final
 class RecordingAdapter:
-    """An adapter around another one that keeps the requests of every turn in `logs`."""
+    """An adapter that wraps another adapter, and keeps a frame log of every request in `logs`."""
 
     def __init__(self, adapter: Adapter) -> None:
         self._begun = list[_Recording]()
@@ -132,17 +134,17 @@ class RecordingAdapter:
 
 @final
 class ReplayAdapter:
-    """An adapter that answers from frame logs, without a network, in any schedule.
+    """An adapter that answers from frame logs, without a network, with any schedule of tasks.
 
-    It prepares requests like the recorded adapter. A request uses the first unused log with its
-    label and its body. If such a log is missing, it raises LookupError with the label and the JSON path of
-    the first difference. Concurrent turns with equal requests need labels, which distinguish them.
+    It prepares requests like the recorded adapter. A request uses the first unused log with the same label
+    and the same body. If there is no such log, the request raises LookupError with the label and the JSON
+    path of the first difference. If concurrent turns have equal requests, give the turns different labels.
 
     Args:
       adapter: the adapter that prepares the requests.
-      logs: the recorded logs; logs without labels are played for turns without labels.
-      delays: a seed. Requests and pieces then wait for a random number of checkpoints, so that a test can
-        show that its program does not depend on the schedule.
+      logs: the recorded logs. Logs without a label are played for turns without a label.
+      delays: the seed of random delays. If it is given, each request and each frame waits for a random
+        number of checkpoints. A test can then show that its program does not depend on the schedule of tasks.
     """
 
     def __init__(self, adapter: Adapter, logs: Iterable[FrameLog], *, delays: int | None = None) -> None:
@@ -297,7 +299,7 @@ class _Replay:
 
 
 def json_difference(expected: bytes, actual: bytes) -> str:
-    """Return the JSON path of the first different value of two documents; `$` if one is not JSON."""
+    """Return the JSON path of the first value that differs in two documents; `$` if one is not JSON."""
     try:
         pair = msgspec.json.decode(expected), msgspec.json.decode(actual)
     except msgspec.DecodeError:

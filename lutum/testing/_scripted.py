@@ -1,4 +1,4 @@
-"""An adapter that answers from scripts, without a wire protocol: for tests of code that uses turns.
+"""An adapter that answers from scripts, without a wire protocol. It is for tests of code that uses turns.
 
 To test adapters, streams and faults, use `WireServer`, which uses the real protocols.
 """
@@ -45,8 +45,11 @@ Step = str | Event | BaseException
 
 
 class Script(Struct, frozen=True):
-    """One answer. If its last step is `CUT`, the turn has no terminal event. If its first step is an
-    exception, it is raised before the response begins. `tokens` counts those of its turn, with the prompt."""
+    """One answer.
+
+    If the last step is `CUT`, the turn has no terminal event. If the first step is an exception, it is raised
+    before the response begins. `tokens` are the tokens of the turn and of its prompt.
+    """
 
     steps: tuple[Step, ...]
     usage: Usage | None = None
@@ -63,7 +66,7 @@ class _Cut:
 _EVENTS = tuple(get_args(Event))
 
 CUT = _Cut()
-"""The last step of a script whose response ends without a terminal event."""
+"""As the last step of a script, it ends the response without a terminal event."""
 
 
 @final
@@ -71,14 +74,14 @@ class ScriptedAdapter:
     """An adapter that answers each request with the next script; `requests` keeps every request.
 
     A script is a `Script`, or only its steps: `ScriptedAdapter([["Hel", "lo"], ["bye", CUT]])`. A text is a
-    piece of the answer; in a structured turn, it is a piece of the JSON. All copies of a turn share the
-    queue. When the queue is empty, a request raises LookupError.
+    piece of the answer; in a structured turn, it is a piece of the JSON. All turns share one queue of
+    scripts. When the queue is empty, a request raises LookupError.
 
-    For overlapping turns give a function of the request instead, `ScriptedAdapter(lambda request: [...])`.
-    It returns the script of that request, in whatever order the requests arrive.
+    For overlapping turns, give a function instead: `ScriptedAdapter(lambda request: [...])`. It takes the
+    request and returns its script, so the order in which the requests arrive does not matter.
 
     Raises:
-      BadValue: a script is malformed; the field names the script and the step.
+      BadValue: a script is malformed. `field` of the error names the script and the step.
     """
 
     name = "scripted"
@@ -153,7 +156,7 @@ class ScriptedAdapter:
 
 
 MockLlmAdapter = ScriptedAdapter
-"""The ancestor's name."""
+"""The old name of `ScriptedAdapter`."""
 
 
 @final
@@ -211,7 +214,7 @@ def _is_iterable(value: object) -> bool:
 
 
 def _check(field: str, steps: Sequence[object]) -> None:
-    """Raise BadValue if a step has an unknown type, or comes after the end."""
+    """Raise BadValue if a step has an unknown type, or comes after a step that ends the answer."""
     for i, step in enumerate(steps):
         where = f"{field}[{i}]"
         if isinstance(step, StructuredReady):
@@ -261,7 +264,7 @@ def _collect(items: list[ViewItem], event: Event) -> None:
         case _:
             return
     if items and isinstance(items[-1], TextItem) and items[-1].citations:
-        items.append(new)  # a citation ends the text that it belongs to, as Claude's text blocks do
+        items.append(new)  # the citation is the end of its text item, as in Claude's text blocks
         return
     if items and type(items[-1]) is type(new) and not isinstance(new, ToolCallItem):
         new = type(new)(items.pop().text + new.text)  # type: ignore[union-attr]  # same kind, so it has a text

@@ -1,7 +1,7 @@
 """Time that jumps instead of passing, on both backends.
 
 No worker thread and no real socket may run under virtual time, because the clock would jump while the kernel
-still delivers data. Use `WireServer.connect`, or `WireServer.transport()` for an httpx client.
+still delivers data. Use `WireServer.connect` instead, or `WireServer.transport()` for an httpx client.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class _JumpingSelector(selectors.DefaultSelector):
             return ready
         if timeout is None:
             return super().select(None)
-        # At least one step of a float: far from 0, adding a short timeout would not change the clock.
+        # Advance by at least one float step: if `now` is large, adding a short timeout may not change it.
         self.now = max(self.now + timeout, math.nextafter(self.now, math.inf))
         return []
 

@@ -1,13 +1,15 @@
-"""Hypothesis strategies for lutum's values, and laws that these values keep.
+"""Hypothesis strategies for lutum's values, and checks of the laws that these values keep.
 
-For property tests of your own code: your storage of transcripts, your tool loop, your consumer of events,
-your adapter. Needs hypothesis: `pip install "lutum[testing]"`. No other module of lutum imports this one.
+They are for property tests of your own code: your storage of transcripts, your tool loop, your consumer of
+events, your adapter. This module needs hypothesis: `pip install "lutum[testing]"`. No other module of lutum
+imports it.
 
     @given(strategies.transcripts())
     def test_my_table(transcript):
         strategies.check_replay(transcript, save=my_table.insert, load=my_table.fetch)
 
-The laws are plain functions that raise AssertionError. They need no test framework and no data of hypothesis.
+The checks are plain functions that raise AssertionError. They need no test framework and no data from
+hypothesis.
 """
 
 from __future__ import annotations
@@ -76,7 +78,7 @@ I = TypeVar("I")
 
 _PNG = b"\x89PNG\r\n\x1a\n" + bytes.fromhex("0000000d49484452000000010000000108060000001f15c489")
 
-# Text that breaks line-based files and hand-written JSON: all line ends, quotes, NUL, astral letters.
+# Text that breaks line-based files and hand-written JSON: line ends, quotes, NUL, letters beyond U+FFFF.
 _AWKWARD = st.sampled_from(
     ["\n", "\r\n", "\u2028", "\x00", '"', "\\", "\\u0000", "\ufeff", "é", "🦀", "</s>"]
 )
@@ -110,7 +112,7 @@ def _quote(text: str) -> str:
 _objects = st.dictionaries(_names, _text.map(_quote) | _lexemes, max_size=3).map(
     lambda members: "{" + ", ".join(f"{_quote(name)}:{value}" for name, value in members.items()) + "}"
 )
-"""JSON objects as text, with spellings of numbers that a decoder and encoder would change."""
+"""JSON objects as text. They contain spellings of numbers that decoding and encoding would change."""
 
 _extras: st.SearchStrategy[list[Event]] = st.lists(
     st.builds(ProviderEvent, _names, _objects.map(str.encode)) | st.builds(UsageUpdate, _usages), max_size=2
@@ -121,8 +123,8 @@ _extras: st.SearchStrategy[list[Event]] = st.lists(
 def transcripts(draw: st.DrawFn, adapter: Adapter | None = None, *, max_turns: int = 4) -> Transcript:
     """Generate transcripts with every kind of item and part, in which every call has a result.
 
-    With `adapter`, generate conversations that it can send: turns of this and of other adapters, no raw JSON,
-    and a user message or a tool result at the end.
+    With `adapter`, generate conversations that the adapter can send. They contain turns of this and of other
+    adapters, but no raw JSON. They end with a user message or a tool result.
     """
     ids = (f"call_{i}" for i in count(1))
     items = list[Item](draw(st.lists(_messages(("system", "developer"), adapter), max_size=2)))
@@ -148,8 +150,9 @@ def transcripts(draw: st.DrawFn, adapter: Adapter | None = None, *, max_turns: i
 def turns(draw: st.DrawFn, adapter: Adapter) -> CommittedTurn:
     """Generate committed turns that `adapter` might have made: text, reasoning and calls.
 
-    For lutum's adapters the wire has their protocol. For another adapter it is arbitrary JSON: enough for
-    storage, but not for the adapter's `prepare`.
+    For the Claude adapter and `ScriptedAdapter`, the `wire` of a turn follows the adapter's protocol. For
+    another adapter, `wire` is an arbitrary JSON object. This is enough for tests of storage, but not for the
+    adapter's `prepare`.
     """
     ids = (f"call_{i}" for i in count(1))
     return draw(_turns(adapter.name, adapter.scope, ids, anything=False))
@@ -159,7 +162,7 @@ def turns(draw: st.DrawFn, adapter: Adapter) -> CommittedTurn:
 def event_streams(draw: st.DrawFn, adapter: Adapter) -> list[Event]:
     """Generate the events of a completed turn, in a possible order and possible pieces.
 
-    `ScriptedAdapter([events[1:]])` streams them; it sends the first event itself.
+    `ScriptedAdapter([events[1:]])` streams them. It adds the first event, `TurnStarted`, itself.
     """
     turn = draw(turns(adapter))
     events = list[Event]()
@@ -183,7 +186,7 @@ def event_streams(draw: st.DrawFn, adapter: Adapter) -> list[Event]:
 
 @st.composite
 def chunkings(draw: st.DrawFn, data: bytes) -> list[bytes]:
-    """Generate ways to cut `data`: whole, byte by byte, anywhere; some pieces may be empty."""
+    """Generate ways to cut `data`: whole, byte by byte, or at random places. Pieces may be empty."""
     if draw(st.integers(0, 7)) == 0:
         return [data[i : i + 1] for i in range(len(data))]
     cuts = sorted(draw(st.lists(st.integers(0, len(data)), max_size=8)))
@@ -192,9 +195,9 @@ def chunkings(draw: st.DrawFn, data: bytes) -> list[bytes]:
 
 @st.composite
 def tool_rounds(draw: st.DrawFn, toolset: Toolset[I]) -> ToolRound[I]:
-    """Generate rounds of one to four calls of `toolset`, some of which are issues that no tool can run.
+    """Generate rounds of one to four calls of `toolset`. Some calls are invalid, so no tool can run them.
 
-    Inputs are made from the tools' JSON schemas. `round.base` is the transcript before the turn:
+    Inputs are made from the tools' JSON schemas. `round.base` is the transcript before the turn, so
     `Session(llm, round.base)` can commit the round.
     """
     calls = list[ToolCallItem]()
@@ -232,15 +235,15 @@ def check_replay(
     load: Callable[[Any], Transcript] = Transcript.load,
     adapter: Adapter | None = None,
 ) -> None:
-    """Check that a value is the same after saving and loading, to the byte, and is sent as the same request.
+    """Check that saving and loading changes no byte of a transcript or turn, and no byte of its request.
 
     A turn is put into a small transcript with results for its calls. `save` may return any value that `load`
-    accepts: bytes, a row's id, a path. With `adapter`, which must be able to send the transcript, the
-    requests are compared too.
+    accepts: bytes, a row's id, a path. The requests are compared only if `adapter` is given. The adapter must
+    be able to send the transcript.
 
     Raises:
       AssertionError: an item, the digest, the dump or the request differs.
-      TranscriptError: raised by `load`.
+      TranscriptError: `load` raised it.
     """
     before = subject if isinstance(subject, Transcript) else _around(subject)
     after = load(save(before))
@@ -261,15 +264,15 @@ def check_replay(
 
 
 def check_prefix(adapter: Adapter, requests: Iterable[TurnRequest]) -> None:
-    """Check that each request begins with the previous one, unless its turn has a reason to be inexact.
+    """Check that each request begins with the previous one, unless the adapter gives an `inexact_reason`.
 
-    `requests` are those of one conversation whose turns were committed, in order, as
-    `ScriptedAdapter.requests` keeps them. A request for which the adapter gives an `inexact_reason` is
-    skipped, and its neighbours are compared with each other. Also checks that preparing a request twice
-    gives the same bytes.
+    `requests` are the requests of one conversation, in order, as `ScriptedAdapter.requests` keeps them. Every
+    turn of the conversation must have been committed. A request with an `inexact_reason` is skipped: the
+    request after it is compared with the request before it. The check also prepares each request twice and
+    compares the bytes.
 
     Raises:
-      AssertionError: a request changes earlier content without a reason; names the JSON path.
+      AssertionError: a request changes earlier content without a reason. The message contains the JSON path.
     """
     earlier: Prepared | None = None
     for number, request in enumerate(requests):
@@ -288,12 +291,13 @@ def check_prefix(adapter: Adapter, requests: Iterable[TurnRequest]) -> None:
 def check_rounds(items: Iterable[Item]) -> None:
     """Check that every call has exactly one result, in the place that the providers require.
 
-    The Messages API requires a result for every `tool_use` in the very next message, and no other (Claude
-    docs, "Implement tool use"). The Chat API requires an answer to every `tool_call_id` before any other
-    message (OpenAI docs, "Function calling"). A result with its call's name and arguments counts as both.
+    The Messages API requires a result for every `tool_use` in the very next message, and no other results
+    there (Claude docs, "Implement tool use"). The Chat API requires an answer to every `tool_call_id` before
+    any other message (OpenAI docs, "Function calling"). A `ToolResult` that has the name and the arguments of
+    its call counts as both the call and the result.
 
     Raises:
-      AssertionError: a call without a result, a result without a call, or two results of one call; names the
+      AssertionError: a call has no result or two results, or a result has no call. The message names the
         item.
     """
     waiting = dict[str, int]()
