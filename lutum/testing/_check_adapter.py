@@ -42,7 +42,7 @@ async def check_adapter(
     seed: int = 0,
     conversation: bool = True,
 ) -> None:
-    """Check promises 1 to 5 and 7 of `lutum.abc.Adapter` on an adapter.
+    """Check promises 1 to 5 and 7 on an adapter. They are listed in the README under "What it promises".
 
     No other task of the event loop may start tasks during the check, because every new task that still runs
     at the end counts as a leak.

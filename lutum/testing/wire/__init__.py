@@ -1,9 +1,12 @@
 """A model provider in the test process: real protocols, over a loopback socket or in memory.
 
-_script    answers: parts, chunking, faults               values
-_plan      rendered events and faults become a plan       no I/O, no clock, no tasks
-_dialect   the interface of a protocol                    _claude, with _claude_check and _claude_sign
-_server    scripts, the request log, the listener         _socket and _memory execute the plans
+- `_script`: the values of an answer: parts, chunking, faults.
+- `_plan`: combines rendered events and faults into a plan. No I/O, no clock, no tasks.
+- `_dialect`: the interface of a protocol, implemented for example by `_claude`, with `_claude_check` and
+  `_claude_sign`.
+- `_server`: the scripts, the request log and the listener.
+- `_socket`, `_stream` and `_memory`: the faces of the server. A face is a way to connect to it: a socket, a
+  byte stream in memory, or an httpx transport. Each face executes the plans.
 """
 
 from lutum.testing.wire._claude_check import check_claude_request

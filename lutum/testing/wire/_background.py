@@ -22,7 +22,7 @@ class Background:
         self._scope = anyio.CancelScope()
         self._ended = anyio.Event()
         self._failure: BaseException | None = None
-        self._task: object = None  # asyncio itself has only weak references to tasks
+        self._task: object = None  # keeps the task alive, because asyncio has only weak references to tasks
 
     def start(self) -> None:
         """Start it in the current loop."""
@@ -46,7 +46,8 @@ class Background:
     async def stop(self) -> None:
         """Stop the task and wait for its end, even if cancelled. Raises the exception of the task.
 
-        On asyncio a native cancellation passes through the shield; the second one ends the wait.
+        On asyncio, a native cancellation passes through the shield. The first one is raised after the wait;
+        the second one ends the wait.
 
         A checkpoint only if it has to wait.
         """

@@ -1,8 +1,8 @@
 """The Claude dialect: `/v1/messages` and `/v1/messages/count_tokens`, streamed or not.
 
-Requests are checked by `_claude_check`, and thinking that comes back by `_claude_sign`. Two members of usage
-are invented, but plausible and the same on every run: the input is a quarter of the request's bytes, and the
-output is at least the number of deltas.
+`_claude_check` checks the requests, and `_claude_sign` checks thinking that a request sends back. Two figures
+of the usage are invented. They are plausible, and the same on every run: the input is a quarter of the
+request's bytes, and the output is at least the number of deltas.
 """
 
 import json
@@ -65,7 +65,7 @@ _ARGUMENT_PIECE: Final = 8
 
 
 def check_claude_head(request: WireRequest, api_key: str | None) -> WireError | None:
-    """Refuse a request without the key or without a version."""
+    """Refuse a request without the key or without an API version."""
     if api_key is not None:
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
         given = request.headers.get("x-api-key") or bearer
@@ -99,8 +99,8 @@ def claude_status_of(error_type: str) -> int:
 class ClaudeDialect:
     """The dialect of the Messages API.
 
-    With `signing`, thinking blocks are signed and must come back unchanged. With `bind_prefix`, they must
-    also come back after the same content, for every model.
+    With `signing`, thinking blocks are signed and must come back unchanged. With `bind_prefix`, the content
+    before them must also be unchanged, for every model.
     """
 
     def __init__(self, *, signing: bool = True, bind_prefix: bool = True, api_key: str | None = None) -> None:
@@ -219,7 +219,7 @@ class _Rendering:
             message = self._message(usage) | closing
             message["content"] = [msgspec.Raw(block) for block in self._final]
             return Rendered([*steps, msgspec.json.encode(message)], stream=False)
-        # The figure in `message_start` counts the tokens sampled so far, and grows to the final one.
+        # `message_start` has the count of tokens sampled so far. `message_delta` has the final count.
         message = self._message(usage | {"output_tokens": min(1, usage["output_tokens"])})
         start = _event({"type": "message_start", "message": message})
         final = {name: usage[name] for name in usage if name not in _ONLY_IN_START}
@@ -263,7 +263,7 @@ class _Rendering:
         return usage | dict(self._reply.usage)
 
     def _block(self, part: Say | Think | RedactedThink | Call | Block) -> None:
-        """Render one block: its start, its deltas, its stop; and the finished block."""
+        """Render one block: the events for its start, its deltas and its stop, and the finished block."""
         number = len(self._final)
         flow: list[bytes | Item]
         match part:
@@ -330,7 +330,7 @@ class _Rendering:
     def _sign(self, text: str) -> str:
         if self._prefix is not None:
             return self._prefix.sign(text)
-        return "c2lnbmF0dXJl"  # without signing any base64 text is valid
+        return "c2lnbmF0dXJl"  # without `signing`, any base64 text is valid
 
     def _extend_prefix(self, block: bytes) -> None:
         if self._prefix is None:
@@ -345,7 +345,7 @@ _ONLY_IN_START: Final = ("cache_creation", "service_tier", "inference_geo", "spe
 
 
 def _split(pieces: tuple[Any, ...]) -> Iterator[Any]:
-    """Return several pieces unchanged; split a single one into words, each with the space before it."""
+    """Return several pieces unchanged. Split a single piece into words, each with the space before it."""
     if len(pieces) != 1 or not isinstance(pieces[0], str):
         yield from pieces
         return
@@ -356,7 +356,7 @@ def _split(pieces: tuple[Any, ...]) -> Iterator[Any]:
 
 
 def _arguments(given: Mapping[str, Any] | str | tuple[str, ...]) -> Iterator[str]:
-    """Return the arguments in the pieces in which they arrive. The first is empty, as in the API."""
+    """Split the arguments of a call into the pieces to send. The first piece is empty, as in the API."""
     if isinstance(given, tuple):
         yield from given
         return
@@ -388,7 +388,7 @@ _RawObject = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def _folded(start: bytes, deltas: list[bytes]) -> bytes:
-    """Return the block of the non-stream answer. Members without a delta are copied as written."""
+    """Return the block as in an unstreamed answer. Members without a delta are copied as written."""
     if not deltas:
         return start
     block: dict[str, Any] = dict(_RawObject.decode(start))
@@ -420,7 +420,7 @@ def _folded(start: bytes, deltas: list[bytes]) -> bytes:
 
 
 def _object_or_empty(text: str) -> Any:
-    """Return the arguments, or `{}` if they are not one JSON object: the protocol allows only objects."""
+    """Return the arguments, or `{}` if they are not a JSON object. The protocol allows only objects."""
     try:
         _RawObject.decode(text)
     except msgspec.MsgspecError:

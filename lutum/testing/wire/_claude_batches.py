@@ -21,8 +21,8 @@ from lutum.testing.wire._script import ErrorEvent, Reply
 __all__ = ["ClaudeBatchesDialect", "Run"]
 
 Run = Callable[[WireRequest, str, bytes], tuple[int | None, bytes]]
-"""Answer a request inside another one, given its path and body. Returns a status, None without an answer,
-and a body."""
+"""Answer a request inside another request. Takes the outer request, and the path and body of the inner one.
+Returns a status and a body. The status is None if there is no answer."""
 
 _PATH: Final = re.compile(r".*(/v1/messages/batches)(?:/([^/]+)(/results)?)?")
 _CUSTOM_ID: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")

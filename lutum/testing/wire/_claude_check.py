@@ -1,9 +1,8 @@
-"""The Messages API's checks of a request, from the provider's rules, not from lutum's code.
+"""The Messages API's checks of a request. They follow the provider's rules and share no code with lutum.
 
-No I/O, no clock, no tasks. There is one function for each rule. Each raises at the first violation, with a
-message that begins with the path, as the API's messages do. The shape (members and their types) is checked
-first, so that rules can rely on it. Messages quote the API if its text is known from its docs or from
-recorded errors.
+No I/O, no clock, no tasks. Each rule has its own function, which raises at the first violation. As in the
+API, the message begins with the path. The shape (members and their types) is checked first, so that the rules
+can rely on it. If the API's own message is known from its docs or from recorded errors, the error quotes it.
 """
 
 from collections.abc import Collection
@@ -41,8 +40,9 @@ def check_claude_request(
 ) -> WireError | None:
     """Check a request body, parsed or as bytes. Return None if the API would accept it, else its refusal.
 
-    `betas` are the values of the `anthropic-beta` header; None means that no beta is required. `counting`
-    checks it for `/v1/messages/count_tokens`. Signatures are not checked here, because they need a server.
+    `betas` are the values of the `anthropic-beta` header; None means that no beta is required. With
+    `counting`, the body is checked as a request to `/v1/messages/count_tokens`. Signatures are not checked
+    here, because only the server that made them can check them.
     """
     try:
         request = shape(body, Counted if counting else Request)
@@ -96,7 +96,7 @@ def _check_thinking(request: Counted, betas: Betas) -> None:
 
 
 def _check_turn_starts_with_thinking(request: Counted) -> None:
-    """Check that, with a manual budget, a continued assistant turn began with thinking."""
+    """Check that a continued assistant turn begins with thinking. This rule holds with a manual budget."""
     number = len(request.messages) - 1
     if request.messages[number].role == "user":
         if not any(block.get("type") == "tool_result" for block in request.messages[number].blocks()):
@@ -186,7 +186,7 @@ def _check_model(request: Counted) -> None:
 
 
 def _is_prefill(messages: list[ClaudeMessage]) -> bool:
-    """Return whether the last message is the assistant's, unless it is a paused turn with a server tool."""
+    """Return whether the last message is the assistant's and is not a paused turn with a server tool."""
     last = messages[-1]
     if last.role != "assistant" or not last.blocks():
         return last.role == "assistant"

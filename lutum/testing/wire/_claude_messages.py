@@ -1,4 +1,4 @@
-"""The Messages API's rules for messages: blocks, pairing of calls, late system messages. No I/O."""
+"""The Messages API's rules for messages: blocks, results of calls, system messages in `messages`. No I/O."""
 
 import re
 from typing import Final
@@ -25,7 +25,8 @@ _USER_BLOCKS: Final = frozenset(
     {"text", "image", "document", "search_result", "tool_result", "container_upload"}
 )
 _SYSTEM_BLOCKS: Final = frozenset({"text", "tool_addition", "tool_removal"})
-# Only these assistant blocks are refused: the provider's own blocks may come back, and it adds new kinds.
+# Only these blocks are refused in assistant messages. All others are accepted, because the provider's own
+# blocks may come back, and the provider adds new kinds.
 _NEVER_ASSISTANT: Final = frozenset(
     {"tool_result", "image", "search_result", "tool_addition", "tool_removal"}
 )
@@ -112,7 +113,7 @@ def _check_text(path: str, block: Object) -> None:
 
 
 def check_pairing(request: Counted) -> None:
-    """Check that each call of an assistant turn is answered once, first in the user turn right after it.
+    """Check that each call of an assistant turn has one result, at the start of the user turn right after it.
 
     Consecutive messages of one role are one turn.
     """

@@ -1,7 +1,7 @@
 """The rules of each Claude model: the options that it refuses.
 
-From the provider's pages "Thinking", the "What's new" page of each model, and "Mid-conversation system
-messages". A model without a row has no rules here.
+The sources are the provider's pages "Thinking" and "Mid-conversation system messages", and the "What's new"
+page of each model. A model without an entry in the table has no rules here.
 """
 
 from typing import Final, final
@@ -13,7 +13,7 @@ __all__ = ["ModelRules", "model_rules"]
 
 @final
 class ModelRules(msgspec.Struct, frozen=True):
-    """The options that are an error, model by model."""
+    """The options that a model accepts. Other options are an error."""
 
     thinking: frozenset[str]
     """The accepted values of `thinking.type`."""

@@ -158,5 +158,5 @@ def blocks_of(request: Counted) -> Iterator[tuple[str, ClaudeMessage, Object]]:
 
 
 def effort_only(message: ClaudeMessage) -> bool:
-    """Return whether a system message has only `output_config`: it has no text and is allowed anywhere."""
+    """Return whether a system message has only `output_config`. Such a message is allowed anywhere."""
     return message.role == "system" and message.output_config is not UNSET and not message.blocks()

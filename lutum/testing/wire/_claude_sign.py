@@ -1,13 +1,18 @@
-"""Thinking signatures of the Claude dialect, and the check of those that come back. No I/O.
+"""Thinking signatures of the Claude dialect, and the check of signatures that come back. No I/O.
 
-Follows "Preserved thinking" and "Prefix checks" of the provider's docs. A signature covers three things:
-the block's own text; the model; and the prefix, which is the canonical JSON of `system`, `tools` and of
-every earlier block with its role, as one flat sequence without message boundaries. The prefix excludes
-`cache_control`, and members of answers that requests may or must leave out: text blocks without a
-non-space character, `citations` that are null or empty, and in a citation `file_id` and null members.
+The rules are from "Preserved thinking" and "Prefix checks" of the provider's docs. A signature covers the
+block's own text, the model, and the prefix. The prefix is the canonical JSON of `system`, of `tools`, and of
+every earlier block with its role. It is one flat sequence without message boundaries.
 
-Thinking blocks are not part of the prefix, because the first of them may be removed. Instead each one
-contains the digest of the previous one, which detects a block that was removed or moved between others.
+The prefix excludes `cache_control`. It also excludes content of answers that requests may or must leave out:
+
+- text blocks without a non-space character,
+- `citations` that are null or empty,
+- in a citation, `file_id` and members that are null.
+
+Thinking blocks are not part of the prefix, because the first of them may be removed. Instead, each signature
+contains the digest of the previous thinking block. This detects a block that was removed or moved between
+other thinking blocks.
 """
 
 import base64
@@ -39,7 +44,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def canonical(text: bytes | str) -> bytes:
-    """Write JSON so that equal values give equal bytes; numbers keep their digits."""
+    """Write JSON so that equal values give equal bytes. Numbers keep their digits."""
     value = json.loads(text, parse_float=_lexeme)
     return json.dumps(_bare(value), sort_keys=True, separators=(",", ":")).encode()
 
@@ -49,7 +54,7 @@ def _lexeme(number: str) -> dict[str, str]:
 
 
 def _bare(block: Any) -> Any:
-    """Remove `cache_control` where the protocol has one, but not from a tool's input or schema."""
+    """Remove `cache_control` where the protocol defines it, but not from a tool's input or schema."""
     if is_array(block):
         return [_bare(item) for item in block]
     if not is_object(block):
@@ -72,7 +77,7 @@ def _cited(citation: Any) -> Any:
 
 @final
 class Prefix:
-    """The content before a place in a conversation. `add` blocks in order, `sign` and `verify` thinking."""
+    """The content before a place in a conversation. Blocks are added, signed and verified in their order."""
 
     def __init__(self, model: str, *, bound: bool) -> None:
         self._model = model
@@ -92,7 +97,7 @@ class Prefix:
         return base64.b64encode(signature).decode()
 
     def verify(self, text: str, signature: str, reader: str, *, first: bool) -> str | None:
-        """Return None if the block is valid at this place, else "signature" or a reason code."""
+        """Return None if the block is valid at this place, else "signature" or the API's reason code."""
         try:
             raw = base64.b64decode(signature, validate=True)
             model, own, last, place = msgspec.msgpack.decode(raw, type=tuple[str, bytes, bytes, bytes])
@@ -123,11 +128,11 @@ _NEWEST = ("claude-fable-5-1", "claude-fable-5-2", "claude-mythos-5-1", "claude-
 
 
 def reads(reader: str, writer: str) -> bool:
-    """Return whether a model can read another model's thinking, for the pairs in the docs.
+    """Return whether the model `reader` can read the thinking of the model `writer`, as the docs list it.
 
-    Models of the newest family read each other's thinking and that of all others, but no other model reads
-    theirs. Every model reads the thinking of Haiku 5.5. For other pairs, which the docs do not mention, the
-    answer is False.
+    Models of the newest family read the thinking of every model, but no other model reads theirs. Every model
+    reads the thinking of Haiku 5.5. Every model reads its own thinking. For other pairs, which the docs do
+    not mention, the answer is False.
     """
     if reader == writer:
         return True
@@ -154,7 +159,7 @@ def _canonical_value(value: Any) -> bytes:
 
 
 def check_signatures(body: bytes, *, bound: bool) -> tuple[Prefix, list[Finding]]:
-    """Return the prefix at the end of a request, and its invalid thinking blocks, in order."""
+    """Return the prefix at the end of a request, and the request's invalid thinking blocks, in order."""
     request: dict[str, Any] = json.loads(body, parse_float=_lexeme)
     prefix = begin(request, bound=bound)
     findings: list[Finding] = []
@@ -177,7 +182,7 @@ def check_signatures(body: bytes, *, bound: bool) -> tuple[Prefix, list[Finding]
 
 
 def thinking_of(block: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the signed text of a thinking block and its signature; redacted data consists of both."""
+    """Return the signed text of a thinking block, and its signature. Redacted data is the signature."""
     if block["type"] == "redacted_thinking":
         return "", str(block.get("data", ""))
     return str(block.get("thinking", "")), str(block.get("signature", ""))

@@ -1,4 +1,4 @@
-"""The Claude dialect on Vertex AI: the model is in the URL, and the version in the body."""
+"""The Claude dialect on Vertex AI: the model is in the URL, and the API version is in the body."""
 
 import json
 import re
@@ -23,7 +23,10 @@ _COUNT: Final = "count-tokens"
 
 @final
 class ClaudeVertexDialect:
-    """The dialect of Claude's Messages on Vertex AI. It checks the differences and delegates the rest."""
+    """The dialect of Claude's Messages on Vertex AI.
+
+    It checks the members that differ on Vertex AI, and passes the rest of the request to `ClaudeDialect`.
+    """
 
     def __init__(self, claude: ClaudeDialect) -> None:
         self._claude = claude

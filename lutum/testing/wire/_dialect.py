@@ -15,25 +15,25 @@ __all__ = ["Dialect", "Rendered"]
 
 @final
 class Rendered(msgspec.Struct, frozen=True):
-    """A reply in the provider's protocol: the events of a stream, or one JSON body after the steps."""
+    """A reply in the provider's protocol: the events of a stream, or steps and then one JSON body."""
 
     items: Sequence[Item]
     stream: bool
 
 
 class Dialect(Protocol):
-    """One provider's protocol. It checks and renders, and never waits."""
+    """One provider's protocol. It checks requests and renders replies. It never waits."""
 
     def matches(self, request: WireRequest) -> bool:
         """Return whether this request is for a path of the protocol."""
         ...
 
     def check(self, request: WireRequest) -> WireError | None:
-        """Return the refusal of the provider, None if the request is valid."""
+        """Return the provider's refusal of the request; None if the request is valid."""
         ...
 
     def answer(self, request: WireRequest) -> bytes | None:
-        """Return the JSON body of a request that needs no script, None if it needs one."""
+        """Return the JSON body of the answer if the request needs no script, else None."""
         ...
 
     def render(self, request: WireRequest, reply: Reply) -> Rendered:
@@ -45,11 +45,11 @@ class Dialect(Protocol):
         ...
 
     def error_type(self, status: int) -> str:
-        """Return the type of the provider's errors with this status."""
+        """Return the type that the provider's errors with this status have."""
         ...
 
     def status_of(self, error_type: str) -> int:
-        """Return the status of the provider's errors of this type."""
+        """Return the status that the provider's errors of this type have."""
         ...
 
     def error_event(self, request: WireRequest, event: ErrorEvent) -> bytes:

@@ -9,7 +9,7 @@ __all__ = ["WireError"]
 
 @final
 class WireError(msgspec.Struct, frozen=True):
-    """A refusal: the status, and the type and message of its body."""
+    """A refusal: the status of the response, and the type and message in its body."""
 
     message: str
     status: int = 400
@@ -17,4 +17,4 @@ class WireError(msgspec.Struct, frozen=True):
     code: str | None = None
     """`error.details.error_code`, if the provider documents one."""
     param: str | None = None
-    """The invalid place in the request, if the provider's errors name it."""
+    """The invalid place in the request, if the provider's errors contain it."""

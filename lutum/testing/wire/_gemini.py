@@ -1,7 +1,8 @@
 """The dialect of Gemini's `generateContent`, on the Gemini API and on Vertex AI.
 
-It signs parts as the API does. From Gemini 3 on, it signs the first call of each answer, or, without a call,
-an empty text part at the end. On 2.5 it signs the first call of an answer with thoughts.
+It signs parts as the API does. From Gemini 3 on, it signs the first call of each answer. An answer without a
+call gets an empty text part at its end, which is signed. On 2.5, it signs the first call of an answer with
+thoughts.
 """
 
 import json
@@ -26,7 +27,7 @@ _PATH: Final = re.compile(
     r".*/(?:models|tunedModels)/([^/]+):(generateContent|streamGenerateContent|countTokens)"
 )
 
-# google.rpc.Code, and its HTTP status.
+# The names of google.rpc.Code, and the HTTP status of each.
 _STATUS_OF: Final = {
     "CANCELLED": 499,
     "INVALID_ARGUMENT": 400,
@@ -43,7 +44,7 @@ _TYPE_OF: Final = {
     **{status: word for word, status in _STATUS_OF.items() if word != "FAILED_PRECONDITION"},
     529: "UNAVAILABLE",
 }
-# Scripts that run on every dialect use Claude's names of errors.
+# Claude's names of errors, because scripts that run on every dialect use them.
 _WORDS: Final = {
     "overloaded_error": "UNAVAILABLE",
     "rate_limit_error": "RESOURCE_EXHAUSTED",

@@ -1,7 +1,7 @@
 """Gemini's batches: `batchGenerateContent` with entries or an uploaded file, its status, and its results.
 
 Each entry is answered from the scripts, as a separate request, when the batch is created. The first status
-requests report that the batch runs.
+requests report that the batch is in progress.
 """
 
 import re
@@ -29,7 +29,7 @@ _CREATED: Final = "2026-01-01T00:00:00Z"
 _TYPE: Final = "type.googleapis.com/google.ai.generativelanguage.v1main.GenerateContentBatch"
 
 Entry = tuple[dict[str, Any], dict[str, Any]]
-"""A request, and the members beside it, which are repeated beside its answer."""
+"""The members beside a request, which are repeated beside its answer; and the request."""
 
 
 @final
@@ -46,7 +46,8 @@ class _GeminiBatch(msgspec.Struct):
 class GeminiBatchesDialect:
     """The dialect of the Batch API, and of the part of the Files API that a batch needs.
 
-    The first `polls` status requests report a running batch. Files are uploaded by the resumable protocol.
+    The first `polls` status requests report that the batch is in progress. Files are uploaded with the
+    resumable protocol.
     """
 
     def __init__(self, gemini: GeminiDialect, run: Run, *, polls: int) -> None:
@@ -244,7 +245,7 @@ def _check_upload(request: WireRequest, *, data: bool) -> WireError | None:
 
 
 def _status_of(body: bytes) -> dict[str, Any]:
-    """Return the google.rpc.Status of a failed entry; an entry without an answer has expired."""
+    """Return the google.rpc.Status of a failed entry. An entry without an answer counts as expired."""
     if not body:
         return {"code": 4, "message": "The request was not processed within 24 hours."}
     error: dict[str, Any] = msgspec.json.decode(body)["error"]

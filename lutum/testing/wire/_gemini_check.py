@@ -83,7 +83,7 @@ class GeminiRequestRefused(Exception):
 
 
 def generation_of(model: str) -> tuple[int, int]:
-    """Return the generation of a model, such as (2, 5). A name without a number means the newest."""
+    """Return the generation of a model, such as (2, 5). A name without a number is the newest generation."""
     found = _GENERATION.search(model)
     return (int(found[1]), int(found[2] or 0)) if found else (4, 0)
 
@@ -94,6 +94,7 @@ def check_gemini_request(
     """Check a request body. Return None if the API would accept it, else the API's error.
 
     Args:
+      vertex: the request is for Vertex AI.
       signing: check the signatures. All of them must be from a `WireServer`.
     """
     try:

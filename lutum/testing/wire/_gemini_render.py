@@ -29,7 +29,7 @@ from lutum.testing.wire._script import (
 __all__ = ["GeminiRendering"]
 
 _FIRST_WITH_IDS: Final = (3, 6)
-"""From this generation on, each recorded call has an id."""
+"""The generation from which on each recorded call has an id."""
 
 
 @final
@@ -116,7 +116,7 @@ class GeminiRendering:
         return Rendered([*steps, self._response(self._parts, closing=True)], stream=False)
 
     def _last_signature(self) -> str | None:
-        """The signature of an answer without a call; it belongs to an empty text at the end."""
+        """The signature of an answer without a call. It belongs to the empty text part at the end."""
         if self._calls or not self._parts or self._generation < (3, 0) or self.continuation is not None:
             return None
         return self._signature(json_bytes({"text": ""}))

@@ -1,8 +1,9 @@
-"""Thought signatures of the Gemini dialect, and the check of those that come back. No I/O.
+"""Thought signatures of the Gemini dialect, and the check of signatures that come back. No I/O.
 
-A signature covers the model and the content so far: the earlier parts and its own part, without summaries
-of thoughts, which may be left out, and with neighbouring texts joined. It therefore detects a part that was
-changed, dropped, moved or split. The real API's signatures are opaque; it refuses those of another model.
+A signature covers the model and the content so far: the earlier parts and the signed part. Neighbouring texts
+are joined. Summaries of thoughts are not covered, because a request may leave them out. A signature therefore
+detects a part that was changed, dropped, moved or split. The signatures of the real API are opaque. The API
+refuses signatures of another model.
 """
 
 import base64
@@ -21,16 +22,16 @@ _MAC: Final = 24
 BYPASS: Final = frozenset(
     {"skip_thought_signature_validator", "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I="}
 )
-"""The documented value that replaces a signature, as a word and in base64."""
+"""The documented value that a request may send instead of a signature, as a word and in base64."""
 
 
 def sign(model: str, parts: Sequence[bytes | str]) -> str:
-    """Sign the last of `parts`, the content so far."""
+    """Return a signature for the last of `parts`. `parts` are the content so far."""
     return base64.b64encode(_mac(model, [_value(part) for part in parts])).decode()
 
 
 def is_signed_by(model: str, parts: Sequence[Object], signature: str) -> bool:
-    """Return whether a signature belongs to the last of `parts`, the content so far, and to the model."""
+    """Return whether `signature` is valid for the model and for the last of `parts`, the content so far."""
     try:
         given = base64.b64decode(signature, validate=True)
     except (binascii.Error, ValueError):
@@ -39,7 +40,7 @@ def is_signed_by(model: str, parts: Sequence[Object], signature: str) -> bool:
 
 
 def signed_parts(body: bytes) -> list[tuple[str, list[Object]]]:
-    """Return the contents of a request as role and parts, with numbers as their digits."""
+    """Return the role and the parts of each content of a request. Numbers keep their digits."""
     request = json.loads(body, parse_float=_lexeme, parse_int=_lexeme)
     return [(content.get("role", "user"), content.get("parts", [])) for content in request["contents"]]
 

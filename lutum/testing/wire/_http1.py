@@ -1,4 +1,4 @@
-"""HTTP/1.1 on the server's side: bytes become requests, and plans become steps. No I/O."""
+"""HTTP/1.1 on the server's side. It turns bytes into requests, and plans into steps. No I/O."""
 
 import http
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ __all__ = ["ParsedRequest", "RequestParser", "Step", "steps"]
 
 
 class ParsedRequest(NamedTuple):
-    """A whole request, and whether its connection can carry another one."""
+    """A complete request, and whether its connection can be used for another request."""
 
     method: str
     target: str
@@ -42,7 +42,7 @@ class RequestParser:
         return self._http.they_are_waiting_for_100_continue
 
     def feed(self, data: bytes) -> ParsedRequest | None:
-        """Add bytes, and return a request if it is complete. Later bytes are kept for `again`.
+        """Add bytes, and return the request if it is complete. Bytes after the request are kept for `again`.
 
         Raises:
           EOFError: the client has left (`data` was empty), or does not use HTTP.
@@ -66,7 +66,7 @@ class RequestParser:
             raise EOFError from exc
 
     def again(self) -> ParsedRequest | None:
-        """Return a request that arrived complete after the last one."""
+        """Return the next request if its bytes arrived together with the last request."""
         return self.feed(b"") if self._early else None
 
     def _end(self) -> ParsedRequest:
@@ -80,11 +80,11 @@ class RequestParser:
 
 
 Step: TypeAlias = bytes | Wait | Ending
-"""Bytes to write, a time to wait, or the way in which the answer ends, which is the last step."""
+"""Bytes to write, or a time to wait. The last step is the way in which the answer ends."""
 
 
 def steps(plan: WirePlan, request: WireRequest) -> Iterator[Step]:
-    """Yield the steps of a plan after its request was read: bytes and waits. Marks when the answer begins."""
+    """Yield the steps of a plan after its request was read. It also calls `request.begin` at the head."""
     if plan.connect is not None:
         yield "reset"
         return
@@ -109,7 +109,8 @@ def steps(plan: WirePlan, request: WireRequest) -> Iterator[Step]:
                     yield Wait(delay)
             case Burst(chunks):
                 data = b"".join(map(_frame, chunks) if chunked else chunks)
-                # With the last events, so that a client that leaves after those has received everything.
+                # The end of the body is written together with the last events, so that a client that leaves
+                # after these events has received everything.
                 yield data + b"0\r\n\r\n" if chunked and ended and item is last else data
     if ended and chunked and not isinstance(last, Burst):
         yield b"0\r\n\r\n"

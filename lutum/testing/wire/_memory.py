@@ -1,7 +1,7 @@
-"""The in-memory face: the same plans behind httpx's transport interface, with no socket and no thread.
+"""The face for httpx clients: it executes the plans as an httpx transport, with no socket and no thread.
 
-All waiting is `anyio.sleep`, so virtual time works. Faults are the exceptions that httpx raises for
-them on a socket. The phases of the request are reported to its `trace` extension, as in httpcore.
+All waiting is `anyio.sleep`, so virtual time works. A fault raises the exception that httpx raises for the
+same fault on a socket. The phases of the request are reported to its `trace` extension, as in httpcore.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,7 +16,7 @@ from lutum.testing.wire._request import WireRequest
 
 __all__ = ["WireTransport"]
 
-# The size of one read of httpcore from a socket: chunks within it arrive without a suspension.
+# The size of one read of httpcore from a socket. Chunks within one read arrive without a suspension.
 _READ = 64 * 1024
 
 _Trace = Callable[[str, dict[str, Any]], Awaitable[None]]
@@ -28,7 +28,7 @@ async def _no_trace(name: str, info: dict[str, Any]) -> None:
 
 @final
 class WireTransport(httpx.AsyncBaseTransport):
-    """`WireServer` as an httpx transport; from `WireServer.transport()`.
+    """`WireServer` as an httpx transport. `WireServer.transport()` returns it.
 
     Each request is a new connection. The request's connect and read timeouts are respected.
     """
@@ -42,7 +42,7 @@ class WireTransport(httpx.AsyncBaseTransport):
         self._plan = plan
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer up to the response head. If it is cancelled before, the client counts as disconnected.
+        """Answer up to the response head. If it is cancelled before the head, the outcome is "disconnected".
 
         A checkpoint only if it has to wait.
         """
@@ -106,7 +106,7 @@ async def _connect(
 
 @final
 class _PlanBody(httpx.AsyncByteStream):
-    """The chunks of a response. An object, not a generator: when left half read, nothing keeps running."""
+    """The chunks of a response. It is not a generator, so nothing keeps running if it is left half read."""
 
     def __init__(self, plan: WirePlan, wire: WireRequest, timeout: float | None) -> None:
         self._items = list(reversed(plan.body))

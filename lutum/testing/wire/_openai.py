@@ -1,7 +1,8 @@
 """Parts that OpenAI's dialects share: error types, the pieces of an answer, and its usage. No I/O, no clock.
 
-The figures are invented, but plausible and the same on every run: the input is a quarter of the request's
-bytes, the output is the number of deltas, and a token costs a millionth of a dollar (input) or five (output).
+The figures are invented. They are plausible, and the same on every run. The input is a quarter of the
+request's bytes, and the output is the number of deltas. A token of input costs $0.000001, and a token of
+output $0.000005.
 """
 
 import re
@@ -36,9 +37,10 @@ __all__ = [
 ]
 
 CREATED: Final = 1_767_225_600
-"""The creation time of everything, the same on every run: 2026-01-01."""
+"""The creation time of every object, the same on every run: 2026-01-01."""
 
-# Name (a `type` or a `code`): type, code and status, from guides/error-codes and from recorded errors.
+# By name (a `type` or a `code`): the type, the code and the status of an error. From guides/error-codes and
+# from recorded errors.
 _WORDS: Final[dict[str, tuple[str, str | None, int]]] = {
     "invalid_request_error": ("invalid_request_error", None, 400),
     "invalid_api_key": ("invalid_request_error", "invalid_api_key", 401),
@@ -70,7 +72,7 @@ _LETTERS: Final = "lZ4kPq9TfWx2Nc7R"
 
 @final
 class Bill(msgspec.Struct, frozen=True):
-    """The reported usage of a generation; `request` knows how it ended."""
+    """The reported usage of a generation. `request.outcome` is how the generation ended."""
 
     request: WireRequest
     model: str
@@ -87,16 +89,16 @@ class Bill(msgspec.Struct, frozen=True):
 
 
 Bills = dict[str, Bill]
-"""Bills by the id of their answer, for later requests."""
+"""Bills by the id of their answer. Later requests read them."""
 
 
 def at_openrouter(request: WireRequest) -> bool:
-    """Return whether the request is for OpenRouter, by the path that only it has."""
+    """Return whether the request is for OpenRouter. Only OpenRouter's paths begin with `/api/v1/`."""
     return request.path.startswith("/api/v1/")
 
 
 def type_of(status: int) -> str:
-    """Return the error type of a status."""
+    """Return the error type or code for a status."""
     return _WORD_OF.get(status, "server_error" if status >= 500 else "invalid_request_error")
 
 
@@ -106,14 +108,14 @@ def status_of(word: str) -> int:
 
 
 def code_of(error: WireError) -> tuple[str, str | None]:
-    """Return the `type` and `code` of an error, whose type may be either."""
+    """Return the `type` and `code` of an error. `error.type` may be a type or a code."""
     if error.code is not None or error.type not in _WORDS:
         return error.type, error.code
     return _WORDS[error.type][:2]
 
 
 def error_body(request: WireRequest, error: WireError) -> bytes:
-    """Write the JSON body of an error. OpenRouter's has the status as its code, and no type."""
+    """Write the JSON body of an error. At OpenRouter, its `code` is the status, and it has no `type`."""
     if at_openrouter(request):
         return msgspec.json.encode({"error": {"message": error.message, "code": error.status}})
     kind, code = code_of(error)
@@ -129,7 +131,7 @@ def error_headers(request: WireRequest) -> dict[str, str]:
 
 
 def check_key(request: WireRequest, api_key: str | None) -> WireError | None:
-    """Refuse a request without the key, as a bearer token or, as at Azure, in `api-key`."""
+    """Refuse a request without the key. It may be a bearer token, or in `api-key`, as at Azure."""
     if api_key is None:
         return None
     bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -143,7 +145,7 @@ def check_key(request: WireRequest, api_key: str | None) -> WireError | None:
 
 
 def pieces_of_text(pieces: tuple[str | Step, ...]) -> Iterator[str | Step]:
-    """Return several pieces unchanged; split a single one into words, each with the space before it."""
+    """Return several pieces unchanged. Split a single piece into words, each with the space before it."""
     if len(pieces) != 1 or not isinstance(pieces[0], str):
         yield from pieces
         return
@@ -151,7 +153,7 @@ def pieces_of_text(pieces: tuple[str | Step, ...]) -> Iterator[str | Step]:
 
 
 def pieces_of_arguments(given: Mapping[str, Any] | str | tuple[str, ...]) -> list[str]:
-    """Return the arguments of a call in the pieces in which they arrive."""
+    """Split the arguments of a call into the pieces that are sent."""
     if isinstance(given, tuple):
         return list(given)
     text = given if isinstance(given, str) else msgspec.json.encode(given).decode()
@@ -159,7 +161,7 @@ def pieces_of_arguments(given: Mapping[str, Any] | str | tuple[str, ...]) -> lis
 
 
 def padding(text: str) -> str:
-    """Return padding that hides the length of a delta from an observer of bytes; the API's is random."""
+    """Return padding that hides the length of a delta from an observer. The API's own padding is random."""
     return _LETTERS[: _PADDED_TO - len(text.encode()) % _PADDED_TO]
 
 
@@ -179,7 +181,7 @@ def input_tokens(request: WireRequest) -> int:
 
 
 def merged(made_up: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
-    """Override the invented usage with the script's, objects member by member."""
+    """Override the invented usage with the script's usage. Objects are merged member by member."""
     whole = dict(made_up)
     for name, value in said.items():
         before = whole.get(name)

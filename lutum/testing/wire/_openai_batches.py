@@ -1,8 +1,8 @@
 """OpenAI's batches: `POST /files`, `POST /batches`, a batch's status, and the contents of its files.
 
 Each line is answered from the scripts, as a separate request, when the batch is created. The first status
-requests report that the batch is in progress. Failed lines are in its error file, the others in its
-output file.
+requests report that the batch is in progress. The batch has an error file for failed lines and an output file
+for the other lines.
 """
 
 import email.policy
@@ -30,7 +30,7 @@ _LINE: Final = frozenset({"custom_id", "method", "url", "body"})
 
 @final
 class _OpenAIBatch(msgspec.Struct):
-    """A batch; `problems` are the reasons why its file was refused."""
+    """A batch. `problems` are the reasons for which its input file was refused."""
 
     body: dict[str, Any]
     polls: int
@@ -189,7 +189,7 @@ def _parts(request: WireRequest) -> tuple[str, str | None, bool]:
 
 
 def _fields(request: WireRequest) -> dict[str, tuple[str | None, bytes]]:
-    """Return the fields of a form (RFC 7578): for each its file name and its bytes."""
+    """Return the fields of a form (RFC 7578): the file name and the bytes of each."""
     head = b"content-type: %b\r\n\r\n" % request.headers.get("content-type", "").encode()
     form = BytesParser(policy=email.policy.HTTP).parsebytes(head + request.body)
     fields: dict[str, tuple[str | None, bytes]] = {}

@@ -1,12 +1,12 @@
 """The Chat Completions dialect of OpenAI and compatible hosts: any path that ends in `/chat/completions`.
 
-Requests are checked by `_openai_chat_check`. If the path belongs to a host, its differences apply: below
-`/api/v1/` it is OpenRouter (comments, generation ids, `reasoning_details`, cost), below `/deployments/NAME/`
-Azure.
+`_openai_chat_check` checks the requests. The path selects the host that the server imitates. Paths below
+`/api/v1/` are OpenRouter's (comments, generation ids, `reasoning_details`, cost), and paths below
+`/deployments/NAME/` are Azure's.
 
-OpenAI's own server never shows a model's reasoning. Other servers do, in the member that `reasoning` names:
-`reasoning_content`, `reasoning`, or `reasoning_details`, which are signed (`_openai_seal`) and refused when
-they come back altered.
+OpenAI's own server never shows a model's reasoning. Other servers show it. `reasoning` selects the member:
+`reasoning_content`, `reasoning`, or `reasoning_details`. `reasoning_details` are signed (`_openai_seal`), and
+refused if they come back altered.
 """
 
 import json
@@ -44,10 +44,10 @@ __all__ = ["OpenAIChatDialect"]
 
 @final
 class OpenAIChatDialect:
-    """The dialect of Chat Completions; with `signing`, signed reasoning must come back unchanged.
+    """The dialect of Chat Completions. With `signing`, signed reasoning must come back unchanged.
 
-    `reasoning` names the member for reasoning, None for the host's own. `bills` receives the reported usage
-    of each answer.
+    `reasoning` is the name of the member for reasoning; None: the host's own name. `bills` receives the
+    reported usage of each answer.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class OpenAIChatDialect:
         return status_of(error_type)
 
     def error_event(self, request: WireRequest, event: ErrorEvent) -> bytes:
-        """Write the frame of an error; at OpenRouter it is also a chunk."""
+        """Write the event of an error. At OpenRouter, the event is a chunk that contains the error."""
         status = status_of(event.error_type)
         error = json.loads(
             error_body(request, WireError(event.message, status=status, type=event.error_type))
@@ -134,7 +134,7 @@ class OpenAIChatDialect:
 
 
 def _check_details(request: WireRequest) -> WireError | None:
-    """Refuse invalid signed reasoning. Reasoning of another model is left out and listed."""
+    """Refuse invalid signed reasoning. List reasoning of another model in `request.transformations`."""
     for number, message in enumerate(request.json["messages"]):
         details = message.get("reasoning_details")
         texts: dict[Any, str] = {}

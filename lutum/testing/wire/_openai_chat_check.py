@@ -1,6 +1,6 @@
-"""The checks of Chat Completions, from the provider's rules, not from lutum's code. No I/O.
+"""The checks of Chat Completions. They follow the provider's rules and share no code with lutum. No I/O.
 
-Each rule raises at the first violation. Whether signed reasoning is still valid is not checked here.
+Each rule raises at the first violation. The signatures of reasoning are not checked here.
 """
 
 import json
@@ -37,7 +37,7 @@ _PARTS: Final = {
 # guides/reasoning: these models accept only `max_completion_tokens`.
 _REASONS: Final = re.compile(r"(o[1-9]|gpt-[5-9])(?!.*chat)")
 _CHOSEN: Final = ("function", "custom", "allowed_tools")
-_CHOICES: Final = ("none", "auto", "required", "any")  # `any` is Mistral's name of `required`
+_CHOICES: Final = ("none", "auto", "required", "any")  # `any` is Mistral's name for `required`
 _MOST_STOPS: Final = 4
 _LONGEST_ID: Final = 40
 
@@ -47,8 +47,9 @@ def check_openai_chat_request(
 ) -> WireError | None:
     """Check a request body, parsed or as bytes. Return None if the API would accept it, else its refusal.
 
-    `deployment` is the model in an Azure URL. Without `own` the server is a compatible one: it has additional
-    members and content parts, is as lenient as the recorded ones, and does not know OpenAI's models.
+    `deployment` is the model in an Azure URL. If `own` is False, the server is not OpenAI's but a compatible
+    server. It accepts additional members and content parts, is as lenient as the recorded servers, and does
+    not know OpenAI's models.
     """
     try:
         request = _parsed(body)
@@ -164,7 +165,7 @@ def _check_calls(calls: list[Any], path: str, *, longest: int | None) -> None:
 
 
 def _check_pairing(messages: list[Any]) -> None:
-    """Check that calls are answered by the tool messages right after them, each once."""
+    """Check that the tool messages right after the calls answer each call once."""
     open_calls: list[str] = []
     answered: set[str] = set()
     for at, message in enumerate(messages):
@@ -176,7 +177,7 @@ def _check_pairing(messages: list[Any]) -> None:
                     param=f"messages.[{at}].tool_call_id",
                 )
             if call_id not in open_calls:
-                # The spelling of the API.
+                # "preceeding" is the API's own spelling.
                 refuse(
                     "Invalid parameter: messages with role 'tool' must be a response to a preceeding message "
                     f"with 'tool_calls'. ('messages.[{at}].role')",

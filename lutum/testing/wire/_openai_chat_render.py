@@ -283,7 +283,7 @@ _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def _raw_members(delta: msgspec.Raw) -> dict[str, Any]:
-    """Return the members of a delta given as JSON: strings as values, to be joined, others as written."""
+    """Return the members of a delta given as JSON. Strings are decoded, and other values stay as written."""
     return {
         name: msgspec.json.decode(raw) if bytes(raw)[:1] == b'"' else raw
         for name, raw in _decode_members(delta).items()
@@ -299,7 +299,7 @@ def _joined(before: Any, value: Any) -> Any:
 
 
 def _folded(details: list[Any]) -> list[Object]:
-    """Return reasoning details as in an answer that is not streamed: one entry for each thought."""
+    """Join reasoning details to one entry for each thought, as in an answer that is not streamed."""
     folded: list[Object] = []
     for detail in details:
         if folded and detail["type"] == "reasoning.text" and folded[-1]["index"] == detail["index"]:

@@ -1,4 +1,4 @@
-"""OpenRouter's record of a generation, `GET /generation?id=`: missing at first, then the bill."""
+"""OpenRouter's record of a generation, `GET /generation?id=`. It is missing at first, then it has the bill."""
 
 from typing import Any, final
 from urllib.parse import parse_qs
@@ -17,7 +17,7 @@ __all__ = ["OpenRouterGenerationDialect"]
 
 @final
 class OpenRouterGenerationDialect:
-    """Answers from `bills`. For each id the first `misses` requests get a 404."""
+    """The dialect of the record. It answers from `bills`. The first `misses` requests for an id get a 404."""
 
     def __init__(self, *, api_key: str | None = None, misses: int, bills: Bills) -> None:
         self._api_key = api_key

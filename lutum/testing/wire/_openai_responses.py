@@ -1,8 +1,9 @@
 """OpenAI's Responses dialect: `/responses`, streamed or not, `/responses/{id}` and `/responses/input_tokens`.
 
-Requests are checked by `_openai_responses_check`. Reasoning is sealed (`_openai_seal`) when the request
-includes `reasoning.encrypted_content`. Altered reasoning is refused, and another model's reasoning is left
-out and listed. A summary that differs from the reasoning is refused too; the API does not check this.
+`_openai_responses_check` checks the requests. Reasoning is sealed (`_openai_seal`) when the request includes
+`reasoning.encrypted_content`. Altered reasoning is refused. Another model's reasoning is left out, and listed
+in `input_transformations`. A summary that differs from the reasoning is refused too; the API does not check
+this.
 """
 
 import json
@@ -41,7 +42,7 @@ _CLIENT_CALLS: Final = ("function_call", "custom_tool_call")
 
 @final
 class OpenAIResponsesDialect:
-    """The dialect of the Responses API; with `signing`, sealed reasoning must come back unchanged.
+    """The dialect of the Responses API. With `signing`, sealed reasoning must come back unchanged.
 
     `bills` receives the reported usage of each answer.
     """

@@ -1,7 +1,7 @@
-"""The checks of the Responses API, from the provider's rules, not from lutum's code. No I/O.
+"""The checks of the Responses API. They follow the provider's rules and share no code with lutum. No I/O.
 
-Each rule raises at the first violation. Whether sealed reasoning and references are still valid is
-not checked here, because that needs a server.
+Each rule raises at the first violation. Sealed reasoning and references to stored items are not checked here,
+because only the server that made them can check them.
 """
 
 import json
@@ -81,7 +81,7 @@ _PARTS: Final = {
 }
 _OUTPUT_PARTS: Final = ("input_text", "input_image", "input_file")
 
-# A call, and the item that must answer it, in the API's own words.
+# By call: the item that must answer it, and the API's own words for the call.
 _PAIRS: Final = {
     "function_call": ("function_call_output", "function call"),
     "custom_tool_call": ("custom_tool_call_output", "custom tool call"),
@@ -122,8 +122,8 @@ def check_openai_responses_request(
 ) -> WireError | None:
     """Check a request body, parsed or as bytes. Return None if the API would accept it, else its refusal.
 
-    `known_calls` are the calls of the responses that this request continues. `extras` allows members that the
-    API does not have, and other deviations that gateways accept.
+    `known_calls` are the ids of calls in the responses that this request continues. `extras` allows members
+    that the API does not have, and other deviations that gateways accept.
     """
     try:
         if isinstance(body, bytes | str):
@@ -167,7 +167,7 @@ def _check_parameters(request: Object, *, own: bool) -> None:
 
 
 def _input(request: Object) -> list[Object]:
-    """Return the input's items; a string becomes one message."""
+    """Return the items of the input. A string becomes one message."""
     if "input" not in request:
         if any(request.get(name) for name in ("previous_response_id", "prompt", "conversation")):
             return []
@@ -196,7 +196,7 @@ def _check_items(items: list[Object], *, own: bool) -> None:
                     param="input",
                 )
             ids.add(given)
-        # Without an id it is allowed anywhere: recorded exchanges have reasoning right before a user message.
+        # Reasoning without an id is allowed anywhere. Recorded exchanges have it right before a user message.
         if kind == "reasoning" and given is not None and not _follows(items[at + 1 : at + 2], own=own):
             refuse(
                 f"Item '{given}' of type 'reasoning' was provided without its required following item.",
@@ -205,7 +205,7 @@ def _check_items(items: list[Object], *, own: bool) -> None:
 
 
 def _follows(behind: list[Object], *, own: bool) -> bool:
-    """Return whether the next item is the model's own. OpenAI recognizes the model's messages by their id."""
+    """Return whether the next item is from the model. OpenAI recognizes the model's messages by their id."""
     for item in behind:
         kind = _kind(item)
         if kind == "message":
@@ -281,7 +281,7 @@ def _check_pairing(items: list[Object], known: Collection[str], *, stored: bool)
 
 
 def _check_tools(request: Object, items: list[Object]) -> dict[str, str]:
-    """Return every tool by its name, or by its type if it has no name, with its type."""
+    """Return the type of every tool, by the tool's name. A tool without a name is listed by its type."""
     names: dict[str, str] = {}
     places = [("tools", request.get("tools"))]
     places += [

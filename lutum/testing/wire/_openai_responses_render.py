@@ -122,7 +122,7 @@ class ResponsesRendering:
     def _message(
         self, kind: str, pieces: tuple[str | Step, ...], citations: tuple[Mapping[str, Any], ...] = ()
     ) -> None:
-        """Add a message of one part: text, or a refusal."""
+        """Add a message with one part: a text or a refusal."""
         id = self._id("msg")
         at: dict[str, Any] = {"output_index": len(self.output)}
         text = kind == "output_text"
@@ -149,7 +149,7 @@ class ResponsesRendering:
         self._done(msgspec.json.encode(message | {"status": "completed", "content": [part]}))
 
     def _think(self, pieces: tuple[str | Step, ...], sealed: str | None) -> None:
-        """Add a reasoning item; its text is the summary. `sealed` overrides the server's sealed content."""
+        """Add a reasoning item. Its text is the summary. `sealed` replaces the server's sealed content."""
         id = self._id("rs")
         at: dict[str, Any] = {"output_index": len(self.output)}
         item: dict[str, Any] = {"id": id, "type": "reasoning", "summary": []}
@@ -196,7 +196,7 @@ class ResponsesRendering:
     def _block(
         self, raw: Mapping[str, Any] | str, deltas: tuple[Mapping[str, Any] | str | Step, ...]
     ) -> None:
-        """Add an item as the provider writes it, or a refusal; its deltas are whole events."""
+        """Add a refusal, or an item as the provider writes it. Each delta of the item is a whole event."""
         item = json_bytes(raw)
         value = json.loads(item)
         if value.get("type") == "refusal":
@@ -261,7 +261,7 @@ class ResponsesRendering:
         self._items.append(step)
 
     def _fails(self, at: int) -> None:
-        """Remember the number of the error's event: the first error is the last event that is sent."""
+        """Remember the number of the first error event. No event is sent after it."""
         self.failing = at if self.failing is None else min(at, self.failing)
 
     def _id(self, prefix: str) -> str:

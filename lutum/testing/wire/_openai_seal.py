@@ -1,7 +1,7 @@
 """Sealed reasoning, as `encrypted_content` and in `reasoning_details`. No I/O, no clock, no tasks.
 
-Nothing is secret here. Sealed reasoning contains the model, the text, and a MAC over both. The server
-therefore recognizes it when it comes back, and refuses it if a byte was changed.
+The content is not encrypted. Sealed reasoning contains the model, the text, and a MAC over both. The server
+therefore recognizes sealed reasoning when it comes back, and refuses it if a byte was changed.
 """
 
 import base64
@@ -15,25 +15,25 @@ __all__ = ["Sealed", "seal", "unseal"]
 
 _KEY: Final = b"lutum.testing.wire.openai"
 _MAC: Final = 16
-_HEAD: Final = b"\x80\0\0\0\0"  # gives the beginning of the API's own values, gAAAA
+_HEAD: Final = b"\x80\0\0\0\0"  # in base64 `gAAAA`, with which the API's own values begin
 
 
 @final
 class Sealed(msgspec.Struct, frozen=True, array_like=True):
-    """The sealed content: the model that thought, and its text."""
+    """The sealed content: the model, and the text of its reasoning."""
 
     model: str
     text: str
 
 
 def seal(model: str, text: str) -> str:
-    """Seal a thought."""
+    """Seal the text of a model's reasoning."""
     content = msgspec.msgpack.encode(Sealed(model, text))
     return base64.urlsafe_b64encode(_HEAD + _mac(content) + content).decode()
 
 
 def unseal(sealed: str) -> Sealed | None:
-    """Return the sealed content, None if it was not sealed here or was changed."""
+    """Return the sealed content. Return None if it was not sealed here, or was changed."""
     try:
         raw = base64.b64decode(sealed, altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):

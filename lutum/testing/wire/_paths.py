@@ -1,4 +1,4 @@
-"""Checks of URL paths: a base URL with a doubled or missing part gives a path that no provider has."""
+"""Checks of URL paths. A base URL with a doubled or missing part gives a path that no provider has."""
 
 import re
 from itertools import pairwise
@@ -6,7 +6,7 @@ from typing import Final
 
 __all__ = ["is_endpoint", "is_prefix"]
 
-# Words that occur in a path once, at its end.
+# Words that occur only once in a path, at its end.
 _ENDS: Final = frozenset(["messages", "chat", "completions", "responses", "generation", "batches"])
 _VERSION: Final = re.compile(r"v\d+(?:alpha|beta)?\d*")
 
@@ -14,8 +14,8 @@ _VERSION: Final = re.compile(r"v\d+(?:alpha|beta)?\d*")
 def is_endpoint(path: str, *ends: str, below: bool = False) -> bool:
     """Return whether a path is one of these endpoints, after a prefix that a provider or a proxy may have.
 
-    A version must not follow another, as in `/v1/v1/messages`, and the words of an endpoint must not
-    occur twice. With `below` there must be a prefix.
+    A version must not follow another version, as in `/v1/v1/messages`, and the words of an endpoint must not
+    occur twice. With `below`, the path must have a prefix.
     """
     for end in ends:
         if path.endswith(end):

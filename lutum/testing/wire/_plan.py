@@ -1,4 +1,4 @@
-"""From rendered events, steps, faults and chunking to a plan for any face. No I/O, no clock, no tasks."""
+"""Plans: rendered events, steps, faults and chunking, combined for any face. No I/O, no clock, no tasks."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
@@ -53,7 +53,7 @@ class AnswerHead(msgspec.Struct, frozen=True):
 
 @final
 class Wait(msgspec.Struct, frozen=True):
-    """Do nothing for `seconds`; None waits without end."""
+    """A wait of `seconds`; None: without end."""
 
     seconds: float | None
 
@@ -67,7 +67,7 @@ class Burst(msgspec.Struct, frozen=True):
 
 @final
 class Repeat(msgspec.Struct, frozen=True):
-    """One chunk each `delay` seconds until the client leaves."""
+    """One chunk every `delay` seconds until the client leaves."""
 
     chunk: bytes
     delay: float
@@ -98,7 +98,7 @@ def build(
     chunking: Chunking,
     error_event: Callable[[ErrorEvent], bytes],
 ) -> WirePlan:
-    """Place the faults among `parts` in the stream of `items`, and cut it into chunks.
+    """Insert the faults among `parts` into the stream of `items`, and divide the stream into chunks.
 
     Raises:
       ValueError: a fault comes after the end of the stream, or a chunk has no bytes.
@@ -136,7 +136,7 @@ def build(
 
 
 def _placed(items: Sequence[Item], parts: Sequence[Part]) -> Iterator[Item]:
-    """Put the steps of every `At` after the event that it counts to."""
+    """Insert the step of every `At` after the event with its number."""
     waiting: dict[int, list[Step]] = {}
     for part in parts:
         if isinstance(part, At):
@@ -182,7 +182,7 @@ def _resolve(
 
 
 def _chunked(flow: Sequence[bytes | Wait | Repeat], chunking: Chunking) -> Iterator[Wait | Burst | Repeat]:
-    """Cut the events between two waits into chunks."""
+    """Divide the events between two waits into chunks."""
     sizes = cycle(chunking) if isinstance(chunking, tuple) else None
     events: list[bytes] = []
 

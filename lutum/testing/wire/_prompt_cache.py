@@ -1,9 +1,10 @@
 """The prompt cache of a wire server: the tokens that a request reads from it and writes to it.
 
-Claude's cache follows "Prompt caching" of the provider's docs: entries end at blocks with `cache_control`, a
-request finds an entry at most 20 blocks before its own mark, and the shortest prefix depends on the model.
-OpenAI's cache follows its guide of the same name: no marks, prefixes from 1,024 tokens, in steps of 128.
-In both, an entry is readable once the answer that writes it has begun, for some minutes after its last use.
+Claude's cache follows "Prompt caching" of the provider's docs. An entry ends at a block with `cache_control`,
+called its mark. A request finds an entry at most 20 blocks before one of its own marks. The shortest prefix
+depends on the model. OpenAI's cache follows OpenAI's guide "Prompt caching". It has no marks, and caches
+prefixes from 1,024 tokens in steps of 128. In both caches, an entry is readable when the answer that writes
+it has begun. It expires 5 minutes after its last use, or 1 hour if its mark says so.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _OPENAI_SHORTEST: Final = 1024
 _OPENAI_STEP: Final = 128
 _OPENAI_LIFETIME: Final = 300.0
 
-# Tokens of the shortest cached prefix. The longest matching name counts; other models have 1,024.
+# Tokens of the shortest cached prefix, by model. The longest matching name counts; other models have 1,024.
 _CLAUDE_SHORTEST: Final = {
     "claude-haiku-3": 2048,
     "claude-3-5-haiku": 2048,
@@ -59,7 +60,7 @@ class _CacheEntry:
 class _PrefixBlock(msgspec.Struct, frozen=True):
     digest: bytes
     tokens: int
-    """Those of the prefix up to and including this block."""
+    """The tokens of the prefix up to and including this block."""
     mark: str | None = None
     """The lifetime of the entry that ends at this block."""
 

@@ -13,17 +13,23 @@ from lutum.testing.wire._error import WireError
 
 __all__ = ["Outcome", "WireRequest"]
 
-# Letters only, so that token counts do not depend on it.
+# Letters only, so that token counts do not depend on the value.
 _PROCESS = "".join(secrets.choice("abcdefghijklmnop") for _ in range(8))
 
 Outcome: TypeAlias = Literal["open", "completed", "disconnected", "cut", "stopped"]
-"""In this order: the answer is in progress; it was sent completely; the client left first; the script ended
-it; the server was closed first."""
+"""How far the answer is, or how it ended.
+
+- `open`: the answer is in progress.
+- `completed`: the answer was sent completely.
+- `disconnected`: the client left before the end of the answer.
+- `cut`: the script ended the answer.
+- `stopped`: the server was closed before the end of the answer.
+"""
 
 
 @final
 class CacheUse(msgspec.Struct, frozen=True):
-    """Input tokens that a request read from the cache, and those that it wrote, by lifetime."""
+    """The input tokens that a request read from the cache, and the tokens that it wrote, by lifetime."""
 
     read: int = 0
     written_5m: int = 0
@@ -39,15 +45,15 @@ class CacheUse(msgspec.Struct, frozen=True):
 class WireRequest:
     """One request and the outcome of its answer.
 
-    "completed" means that everything was written. On a socket a client may leave after the last
-    byte, or before it has read that far, without being noticed.
+    "completed" means that everything was written. On a socket, the server cannot notice whether the client
+    left before it had read the last byte.
     """
 
     number: int
     """Its index in `WireServer.requests`, from 0."""
     id: str
-    """The base of the ids in its answer. It differs between processes, so that they can store their answers
-    in one place."""
+    """The base of the ids in the answer. It differs between processes, so that several processes can store
+    their answers in one place."""
     method: str
     path: str
     """The path without the query."""
@@ -56,7 +62,7 @@ class WireRequest:
     body: bytes
     outcome: Outcome
     started_at: float
-    """The time at which it was received completely, by `anyio.current_time`."""
+    """The time at which the request was received completely, by `anyio.current_time`."""
     ended_at: float | None
     """The time at which the outcome was known."""
     error: WireError | None
@@ -64,9 +70,9 @@ class WireRequest:
     began: bool
     """Whether the head of a successful answer has been written."""
     cache: CacheUse | None
-    """The tokens that the request read from the server's prompt cache and wrote to it; None without one."""
+    """The tokens that the request read from the prompt cache and wrote to it; None without `prompt_cache`."""
     transformations: list[dict[str, Any]]
-    """The reasoning blocks that were left out, even if the answer may not list them."""
+    """The reasoning blocks that the server left out, even if the answer does not list them."""
 
     def __init__(self, number: int, method: str, target: str, headers: httpx.Headers, body: bytes) -> None:
         self.number = number
@@ -108,7 +114,7 @@ class WireRequest:
         self.began = self.error is None
 
     async def wait_ended(self) -> Outcome:
-        """Wait until the answer is over, and return its outcome; cancelling it changes nothing.
+        """Wait until the answer has ended, and return its outcome. Cancelling the wait changes nothing.
 
         A checkpoint only if it has to wait.
         """
@@ -116,7 +122,7 @@ class WireRequest:
         return self.outcome
 
     async def wait_disconnect(self) -> None:
-        """Wait until the client has left; cancelling it changes nothing.
+        """Wait until the client has left. Cancelling the wait changes nothing.
 
         A checkpoint only if it has to wait.
 

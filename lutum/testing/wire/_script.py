@@ -70,7 +70,7 @@ class ErrorEvent(msgspec.Struct, frozen=True):
 
 @final
 class Garbage(msgspec.Struct, frozen=True):
-    """These bytes are sent unchanged instead of an event. In `BeforeHead` they replace the response head."""
+    """Bytes that are sent unchanged instead of an event. In `BeforeHead` they replace the response head."""
 
     data: bytes = b"<html>\xff\xfe not an event\n\n"
 
@@ -129,7 +129,7 @@ class CutAt(msgspec.Struct, frozen=True):
 
 @final
 class SlowClose(msgspec.Struct, frozen=True):
-    """All events are sent, but the end of the body only after `seconds`, or never."""
+    """All events are sent, but the end of the body follows only after `seconds`; None: it never follows."""
 
     seconds: float | None = None
 
@@ -224,9 +224,11 @@ class Drip(msgspec.Struct, frozen=True):
 Chunking: TypeAlias = Literal["event", "burst"] | int | tuple[int, ...] | Drip
 """How events become HTTP chunks.
 
-`"event"`: one event in each chunk. `"burst"`: all events up to the next wait in one chunk. A number: that
-many events in each chunk. A tuple: chunks of these sizes in bytes, in rotation. Such a chunk may end inside
-an event.
+- `"event"`: one event in each chunk.
+- `"burst"`: all events up to the next wait in one chunk.
+- A number: this many events in each chunk.
+- A tuple: chunks of these sizes in bytes, in rotation. Such a chunk may end inside an event.
+- `Drip`: small chunks with a pause after each.
 """
 
 
@@ -235,9 +237,9 @@ an event.
 class Reply:
     """A successful answer: its parts in order, with steps and faults among them.
 
-    `stop_reason`, `stop_sequence`, `stop_details` and the members of `usage` are the provider's own
-    words; missing ones get plausible values. `model` is the model that the answer names.
-    `headers` are added to the response's.
+    `stop_reason`, `stop_sequence`, `stop_details` and the members of `usage` are written as the provider
+    writes them. Those that are not given get plausible values. `model` is the model that the answer names.
+    `headers` are added to the headers of the response.
     """
 
     parts: tuple[Part, ...]
@@ -273,7 +275,7 @@ class Reply:
 
 @final
 class Status(msgspec.Struct, frozen=True):
-    """An answer with this status, and the provider's error body or `body` unchanged."""
+    """An answer with this status. It contains the provider's error body, or `body` unchanged."""
 
     status: int
     error_type: str | None = None
@@ -284,10 +286,10 @@ class Status(msgspec.Struct, frozen=True):
 
 @final
 class Refuse(msgspec.Struct, frozen=True):
-    """The connection is refused after `after` seconds. If it is None, the attempt never ends.
+    """The connection is refused after `after` seconds. If `after` is None, the attempt never ends.
 
-    In memory only. A listening socket cannot refuse one request: there the connection is reset
-    before the response head.
+    This works in memory only. A listening socket cannot refuse a single request, so there the connection is
+    reset before the response head.
     """
 
     after: float | None = 0.0

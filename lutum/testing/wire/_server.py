@@ -1,7 +1,7 @@
 """`WireServer`: the scripts, the log of requests, and the loopback socket that it listens on.
 
-It decides the answer to each request; `_socket`, `_stream` and `_memory` execute it. All use
-`receive` and `plan`, so the faces share scripts and log.
+`WireServer` decides the answer to each request. The faces `_socket`, `_stream` and `_memory` send it. All
+faces call `receive` and `plan`, so they share the scripts and the log.
 """
 
 import errno
@@ -64,27 +64,33 @@ __all__ = ["WireServer"]
 class WireServer:
     """A model provider in the test process: it implements the protocols, follows scripts, and logs requests.
 
-    `scripts` are answers, or functions of the request that return one. Each request uses the next. When
-    none is left, `default` answers, and without it a 500 with that message. A single function answers every
-    request. A request that the provider would refuse gets the provider's error and uses no script.
-    Counting tokens and reading stored objects use no script either.
+    `scripts` are answers, or functions that take the request and return an answer. Each request uses the
+    next script. When no script is left, `default` answers. Without `default`, the answer is an error 500 that
+    says so. If `scripts` is a single function, it answers every request. If the provider would refuse a
+    request, the server sends the provider's error and uses no script. Counting tokens and reading stored
+    objects use no script either.
 
-    Use it over a socket, `async with WireServer([...]) as server` and `server.url`, or in memory, which
-    needs no block and runs under virtual time: `http_client=server.connect` below lutum's own HTTP engine,
-    `server.transport()` for an httpx client. `chunking` is for replies without their own.
-    With `signing`, thinking blocks are signed, and refused if they come back edited. With `bind_prefix`
-    they are also refused after any other content than the original, for every model. With `api_key`,
-    requests must have the key.
+    To use the server over a socket, write `async with WireServer([...]) as server`, and give `server.url` to
+    the adapter. In memory it needs no block and runs under virtual time: `http_client=server.connect` uses
+    lutum's own HTTP engine, and `server.transport()` is for an httpx client.
 
-    The protocols are Claude's Messages, also in Vertex AI's form, OpenAI's Responses, Chat Completions and
-    Completions, and Gemini's `generateContent`, each on its paths, and OpenRouter's record of a generation,
-    which is missing for the first `generation_misses` requests. The server accepts batches of Claude, OpenAI
-    and Gemini: each entry is a separate request, also in the log, and is answered when the batch is created.
-    The first `batch_polls` status requests of a batch report that it is in progress.
-    With `prompt_cache`, Claude's and OpenAI's answers bill cache reads and writes as the providers document
-    it; `WireRequest.cache` has the figures.
-    `chat_reasoning` is the member in which Chat Completions shows reasoning. The default is OpenRouter's
-    `reasoning_details` below `/api/v1/`, else `reasoning_content`.
+    - `chunking` is for replies that have no `chunking` of their own.
+    - With `signing`, thinking blocks are signed, and refused if they come back edited.
+    - With `bind_prefix`, thinking blocks are also refused if the content before them is not the original
+      content. This holds for every model.
+    - With `api_key`, requests must have the key.
+    - With `prompt_cache`, Claude's and OpenAI's answers bill cache reads and writes as the providers document
+      it. `WireRequest.cache` has the figures.
+    - `chat_reasoning` is the member in which Chat Completions shows reasoning. The default is OpenRouter's
+      `reasoning_details` below `/api/v1/`, else `reasoning_content`.
+
+    The server implements these protocols, each on its paths: Claude's Messages, also in the form of Vertex
+    AI; OpenAI's Responses, Chat Completions and Completions; Gemini's `generateContent`; and OpenRouter's
+    record of a generation, which is missing for the first `generation_misses` requests.
+
+    The server accepts batches of Claude, OpenAI and Gemini. Each entry of a batch is a separate request in
+    the log, and is answered when the batch is created. The first `batch_polls` status requests of a batch
+    report that it is in progress.
     """
 
     def __init__(
@@ -126,11 +132,11 @@ class WireServer:
 
     @property
     def requests(self) -> list[WireRequest]:
-        """Every request so far, over all faces, in the order in which they were complete."""
+        """Every request so far, over sockets and in memory, in the order in which they arrived completely."""
         return self._requests
 
     def outcomes(self) -> list[Outcome]:
-        """The outcome of each request's answer, or "open"."""
+        """The outcome of each request's answer. It is "open" while the answer is in progress."""
         return [request.outcome for request in self._requests]
 
     def add(self, *scripts: Script) -> None:
@@ -139,19 +145,18 @@ class WireServer:
 
     @property
     def url(self) -> str:
-        """The base URL: that of the socket, or any name for the transport if nothing listens."""
+        """The base URL. If the server does not listen on a socket, it is a name for use in memory."""
         if self._listener is None:
             return "http://wire.test"
         host, port = self._listener.getsockname()
         return f"http://{host}:{port}"
 
     def transport(self) -> WireTransport:
-        """Return the in-memory face, for `httpx.AsyncClient(transport=...)`: no socket and no thread."""
+        """Return a transport in memory, for `httpx.AsyncClient(transport=...)`: no socket and no thread."""
         return WireTransport(self.receive, self.plan)
 
     async def connect(self, host: str = "wire.test", port: int = 80) -> WireStream:
-        """Open a connection in memory, below lutum's HTTP engine: a byte stream with no socket, thread or
-        task.
+        """Open a connection in memory for lutum's HTTP engine: a byte stream with no socket, thread or task.
 
         Give the function itself to an adapter, as `http_client=server.connect`. If the next script is a
         `Refuse`, it takes effect here, because it needs no request.
@@ -227,12 +232,12 @@ class WireServer:
                 return _whole(200, dialect.headers(request), body)
             return self._scripted(dialect, request)
         except Exception as error:
-            # A mistake in the test. It is answered, because raising here would end the server instead.
+            # The test has a mistake. It is sent as an answer, because raising it here would end the server.
             text = f"the script of request {request.number} failed: {type(error).__name__}: {error}"
             return _failure(dialect, request, WireError(text, status=500, type="api_error"))
 
     def _inner(self, outer: WireRequest, path: str, body: bytes) -> tuple[int | None, bytes]:
-        """Answer a request inside another one. If the answer is incomplete, return None and b""."""
+        """Answer a request inside another request. If the answer is incomplete, return None and b""."""
         request = self.receive("POST", path, outer.headers, body)
         plan = self.plan(request)
         request.end("completed" if plan.ending == "end" else "cut")
@@ -268,7 +273,7 @@ class WireServer:
             head = AnswerHead(200, _stream_headers(headers), chunked=True)
             chunking = self._chunking if reply.chunking is None else reply.chunking
             return build(head, rendered.items, reply.parts, chunking, error_event)
-        # If not streamed, the steps among the parts happen while the provider still works on the answer.
+        # Without streaming, steps among the parts happen before the head, while the provider still works.
         busy: list[BeforeHead] = []
         for item in (*rendered.items, *(part.step for part in reply.parts if isinstance(part, At))):
             if isinstance(item, ErrorEvent):

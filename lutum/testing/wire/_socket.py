@@ -1,7 +1,7 @@
 """The socket face: HTTP/1.1 with keep-alive on a loopback port.
 
-It uses plain non-blocking sockets and `anyio.wait_readable`. anyio's streams send a FIN whenever
-they close, but a reset must come without one. Responses are written as planned.
+It uses plain non-blocking sockets and `anyio.wait_readable`, because anyio's streams always send a FIN when
+they close, and a reset must be sent without a FIN. Responses are written as planned.
 """
 
 import errno
@@ -20,7 +20,7 @@ from lutum.testing.wire._request import WireRequest
 __all__ = ["listen", "serve"]
 
 _READ = 64 * 1024
-# One call to the kernel. It is small, so that a fast client cannot keep the loop to itself.
+# The most bytes of one `send` call. It is small, so that a fast client does not block the event loop.
 _WRITE = 256 * 1024
 
 _Receive = Callable[[str, str, httpx.Headers, bytes], WireRequest]
@@ -32,13 +32,13 @@ def listen() -> socket.socket:
     listener = socket.socket()
     listener.setblocking(False)
     listener.bind(("127.0.0.1", 0))
-    # Room for a test that opens a thousand connections at once; the kernel lowers it to its own limit.
+    # Enough for a test that opens a thousand connections at once. The kernel lowers it to its own limit.
     listener.listen(4096)
     return listener
 
 
 async def serve(listener: socket.socket, receive: _Receive, plan: _Plan) -> None:
-    """Accept connections and serve each in a task, until cancelled; then close all of them."""
+    """Accept connections, and serve each in a task. If cancelled, close all connections."""
     async with anyio.create_task_group() as group:
         while True:
             try:
@@ -68,7 +68,7 @@ async def _connection(connection: socket.socket, receive: _Receive, plan: _Plan)
 
 
 class _Peer:
-    """A connection, the data that the client sent too early, and whether the client has left."""
+    """A connection, the data that the client sent during the last answer, and whether it can be kept."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
@@ -77,7 +77,7 @@ class _Peer:
         self.parser = RequestParser()
 
     async def read(self) -> bytes:
-        """Read the available bytes; no bytes mean that the peer has left."""
+        """Read the available bytes. An empty result means that the peer has left."""
         while True:
             try:
                 return self.socket.recv(_READ)
@@ -106,7 +106,7 @@ class _Peer:
 
 
 async def _read_request(peer: _Peer, receive: _Receive) -> WireRequest | None:
-    """Read one request, None if the peer left or does not use HTTP."""
+    """Read one request. Return None if the peer left or does not use HTTP."""
     early = bytes(peer.early)
     peer.early.clear()
     try:
@@ -122,7 +122,7 @@ async def _read_request(peer: _Peer, receive: _Receive) -> WireRequest | None:
 
 
 async def _respond(peer: _Peer, request: WireRequest, plan: WirePlan) -> bool:
-    """Execute the plan while watching the client; return whether the connection can be used again."""
+    """Execute the plan while watching the client. Return whether the connection can be used again."""
     async with anyio.create_task_group() as group:
         group.start_soon(_watch, peer, request, group.cancel_scope)
         try:
@@ -134,7 +134,7 @@ async def _respond(peer: _Peer, request: WireRequest, plan: WirePlan) -> bool:
 
 
 async def _watch(peer: _Peer, request: WireRequest, scope: anyio.CancelScope) -> None:
-    """End the answer as soon as the client leaves. Data that it sends belongs to its next request."""
+    """End the answer as soon as the client leaves. Data that the client sends belongs to its next request."""
     while data := await peer.read():
         peer.early += data
     request.end("disconnected")

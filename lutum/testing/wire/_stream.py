@@ -1,7 +1,7 @@
-"""The face below the engine: one connection as a byte stream in memory, with no socket, thread or task.
+"""The face for lutum's HTTP engine: one connection as a byte stream in memory. No socket, thread or task.
 
 The server's side runs in the client's task, while the client receives. All waiting is `anyio.sleep`, so
-virtual time works. Faults arrive as a socket would report them.
+virtual time works. Faults raise the exceptions that a socket would raise.
 """
 
 import errno
@@ -30,7 +30,7 @@ class WireStream(ByteStream):
         plan: Callable[[WireRequest], WirePlan],
         refuses: Callable[[], bool],
     ) -> None:
-        self._ended = False  # by the server, now or after this answer
+        self._ended = False  # whether the server ends the connection, now or after this answer
         self._refuses = refuses
         self._receive = receive
         self._plan = plan
@@ -48,7 +48,7 @@ class WireStream(ByteStream):
         return self._closed or self._ended or self._refuses()
 
     async def send(self, item: bytes | memoryview) -> None:
-        """Take all of `item` at once. Cancelled, it has taken nothing."""
+        """Take all of `item` at once. If cancelled, it has taken nothing."""
         await checkpoint()
         if self._closed:
             raise anyio.ClosedResourceError
@@ -63,7 +63,7 @@ class WireStream(ByteStream):
             self._ended = not found.keep
             self._request = self._receive(found.method, found.target, found.headers, found.body)
             plan = self._plan(self._request)
-            # It is too late to refuse the connection, so it ends after the time that connecting would have
+            # It is too late to refuse the connection. It is reset after the time that the refusal would have
             # taken.
             refused = plan.connect
             self._steps = iter((refused, "reset")) if refused else steps(plan, self._request)
@@ -72,7 +72,7 @@ class WireStream(ByteStream):
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """Execute the server's plan up to the next bytes.
 
-        Cancelled, it has returned none; an interrupted wait is over.
+        If cancelled, it has returned no bytes. A wait of the plan that it interrupted is not repeated.
         """
         await checkpoint()
         while not self._unread:
@@ -122,12 +122,12 @@ class WireStream(ByteStream):
         self._reset = step == "reset"
 
     async def send_eof(self) -> None:
-        """Leave, like a client that sends no more."""
+        """End the connection for new requests, as a client that sends no more."""
         self._ended = True
         await checkpoint()
 
     async def aclose(self) -> None:
-        """Leave: an unfinished answer ends as "disconnected"."""
+        """Close the connection. The outcome of an unfinished answer is "disconnected"."""
         self._closed = True
         request, self._request = self._request, None
         if request is not None:
