@@ -1,4 +1,4 @@
-"""OpenRouter's record of a generation, `GET /generation?id=`. It is missing at first, then it has the bill."""
+"""OpenRouter's record of a generation, `GET /generation?id=`: missing at first, later with the bill."""
 
 from typing import Any, final
 from urllib.parse import parse_qs
