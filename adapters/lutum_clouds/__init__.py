@@ -1,14 +1,14 @@
 """Clouds that serve models of other adapters: Amazon Bedrock, Microsoft Azure, Google Cloud.
 
-_adapter   the base class of adapters that clouds serve too
+_adapter   the base class of adapters whose models clouds serve too
 _doors     the doors (a door is a cloud's endpoint for a dialect) and the features they lack, with sources
-_sigv4     AWS signatures; _signers: signers of requests; _credentials: values
+_sigv4     AWS signatures; _signers: signers of requests; _credentials: AWS credentials, expiry of tokens
 _chain     the AWS credential chain of botocore; the only module here with I/O
 _bedrock, _azure, _vertex   addresses, credentials, models
 _labels    checks of parts of host names and paths; _models: model ids at Bedrock
 
-Adapters use this package: `ClaudeAdapter.bedrock`, `.azure`, `.vertex`, and those of other adapters. Users
-need only `AwsCredentials`.
+Adapters use this package in constructors such as `ClaudeAdapter.bedrock`, `.azure` and `.vertex`. Users need
+only `AwsCredentials`.
 """
 
 from lutum_clouds._adapter import CloudAdapter as CloudAdapter

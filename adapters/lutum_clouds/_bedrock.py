@@ -29,9 +29,9 @@ class BedrockPlace(Struct, frozen=True, kw_only=True):
     """A door of Bedrock in a region.
 
     Attributes:
-      base_url: without the prefix of an API and without a slash at its end.
+      base_url: the door's address, without the prefix of an API and without a slash at its end.
       host: the door's public host name, even if `base_url` is an endpoint in a private network.
-      prefix: the path before the API's path, instead of the one that follows from door and model; or None.
+      prefix: the caller's path before the API's path. None: the path follows from the door and the model.
     """
 
     door: BedrockDoor
@@ -119,11 +119,13 @@ def bedrock_signer(
     credentials: AwsSource | None,
     profile: str | None,
 ) -> RequestSigner:
-    """Return the signer of requests, made from the first of these: `api_key`, `credentials`, `aws_profile`,
+    """Return the signer of requests.
+
+    It uses the first of these that is present: `api_key`, `credentials`, `aws_profile`,
     `AWS_BEARER_TOKEN_BEDROCK`, the credentials in the environment, the rest of botocore's chain.
 
     Raises:
-      BadValue: more than one is given, or no credentials are found.
+      BadValue: more than one of the first three is given, or no credentials are found.
     """
     given = [
         name

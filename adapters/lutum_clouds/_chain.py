@@ -1,4 +1,7 @@
-"""The usual AWS credential chain, from botocore, in a thread because it blocks. The only module with I/O."""
+"""The usual AWS credential chain, from botocore. It runs in a thread, because it blocks.
+
+This is the only module of the package with I/O.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ class AwsChain:
     botocore is loaded with the first request. The credentials are kept, and renewed before they expire.
 
     Args:
-      profile: a profile of the AWS configuration; None: `AWS_PROFILE`, else the default one.
+      profile: a profile of the AWS configuration. Default: `AWS_PROFILE`, else the default profile.
 
     Raises:
       BadValue: botocore is not installed.
@@ -42,10 +45,12 @@ class AwsChain:
         self._lock = threading.Lock()
 
     async def __call__(self) -> AwsCredentials:
-        """Return credentials that are valid now. If cancelled, its thread runs on and keeps its result.
+        """Return credentials that are valid now.
+
+        On cancellation, the thread continues and keeps the credentials for the next call.
 
         Raises:
-          BadValue: the chain has none, or could not renew them; the message contains botocore's.
+          BadValue: the chain has no credentials, or could not renew them. The message contains botocore's.
         """
         # A separate limiter, because a chain that hangs must not use up the threads of other code.
         limiter = anyio.CapacityLimiter(1)
@@ -74,7 +79,7 @@ class AwsChain:
 
 
 def environment_credentials() -> AwsCredentials | None:
-    """Return the credentials in the environment, which come before the rest of the chain; None if unset.
+    """Return the credentials in the environment; None if unset. They precede the rest of the chain.
 
     Raises:
       BadValue: one of the two keys is missing, or cannot be sent.

@@ -64,7 +64,7 @@ class _Claims(Struct):
 
 
 def expiry_of(token: str) -> float | None:
-    """Return when a token expires, in seconds since the epoch; None if the token does not contain that.
+    """Return the expiry time of a token in seconds since the epoch; None if the token does not contain it.
 
     A short-term key of Bedrock is a presigned URL in base64. Microsoft Entra's tokens are JSON Web Tokens.
     """
@@ -86,7 +86,7 @@ def check_not_expired(field: str, expires: float | None, now: float, advice: str
     """Refuse an expired credential.
 
     Raises:
-      BadValue: `expires` is past by `LEEWAY` or more.
+      BadValue: at least `LEEWAY` seconds have passed since `expires`.
     """
     if expires is not None and expires + LEEWAY <= now:
         when = datetime.fromtimestamp(expires, UTC).isoformat(timespec="seconds")

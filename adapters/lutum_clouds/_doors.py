@@ -1,7 +1,7 @@
 """The table of doors: one row for each cloud endpoint and dialect, with its sources. No I/O.
 
-A row lists the features that a door lacks. If the lack is certain, a request that needs the feature is
-refused before anything is sent. If it cannot be verified, it is in the row's notes, and the request is sent.
+A row lists the features that a door certainly lacks. A request that needs such a feature is refused before
+anything is sent. A feature that may be missing is only in the row's notes. Requests that need it are sent.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class CloudDoor(Struct, frozen=True, kw_only=True):
         `server_tools`, the door lacks all of them.
       prices: the door's provider in the genai-prices package; None for the model's vendor.
       scope: the parts of the default replay scope.
-      errors: how its errors differ.
-      usage: how its usage differs.
+      errors: how the door's errors differ from those of the provider's own API.
+      usage: how the door's usage reports differ from those of the provider's own API.
       notes: more information for users.
     """
 
@@ -267,7 +267,7 @@ _ADVICE: Final = (
 
 
 def advised(door: CloudDoor | None, error: ProviderError) -> ProviderError:
-    """Return the error of a door. Known messages that lack advice get a note with it."""
+    """Return the error of a door. A known message without advice gets a note with advice."""
     if door is not None:
         for words, advice in _ADVICE:
             if words in error.message:

@@ -14,7 +14,7 @@ from lutum_clouds._credentials import AwsCredentials, AwsSource, check_not_expir
 from lutum_clouds._sigv4 import sign
 
 _SKEW: Final = 240.0
-"""If the clocks differ by more seconds than this, they explain a refused signature. AWS allows 300 s."""
+"""A larger difference between the clocks, in seconds, explains a refused signature. AWS allows 300 s."""
 
 # "Signature expired: 20261129T120000Z is now earlier than 20261129T125500Z (... - 5 min.)" (recorded)
 _SKEWED: Final = ("signature expired", "signature not yet current", "is now earlier than", "too skewed")
@@ -52,7 +52,7 @@ class SigV4Signer(RequestSigner):
 
     @property
     def secret_headers(self) -> tuple[str, ...]:
-        """The headers that a signature may have."""
+        """The names of the headers that a signature may add."""
         return ("authorization", "x-amz-date", "x-amz-security-token")
 
     async def sign(self, request: OutgoingRequest) -> Mapping[str, str]:

@@ -78,7 +78,10 @@ def canonical_request(request: OutgoingRequest, added: dict[str, str]) -> tuple[
 
 
 def _canonical_path(path: str) -> str:
-    """Return a path without dot segments and empty ones, escaped once more, as for all services except S3."""
+    """Return a path without dot segments and empty segments, escaped once more.
+
+    AWS requires this form for all services except S3.
+    """
     kept = list[str]()
     for segment in path.split("/"):
         if segment == "..":

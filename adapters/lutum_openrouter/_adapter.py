@@ -33,7 +33,7 @@ _EFFORTS = frozenset({"effort", "max_tokens", "enabled"})
 class OpenRouterAdapter(HttpAdapter):
     """Models of many providers through OpenRouter.
 
-    The adapter's name is that of its dialect, `openai-chat` or `openai-responses`. So any adapter of the same
+    The adapter has the name of its dialect, `openai-chat` or `openai-responses`. So any adapter of the same
     dialect and scope replays its turns exactly.
 
     Args:
@@ -47,8 +47,8 @@ class OpenRouterAdapter(HttpAdapter):
       default_max_output_tokens: the output bound of turns that set none. Default: 4,096, or 16,384 for a
         model that reasons.
       cache_control: lifetime of cache breakpoints, for Claude. Default: no breakpoints. Only with `chat`.
-      affinity: see `OpenAIChatAdapter`. It is sent as `session_id`, which keeps requests at one provider
-        (openrouter.ai/docs, "Prompt caching", Provider sticky routing). None sends no key.
+      affinity: see `OpenAIChatAdapter`. The key is sent as `session_id`, which keeps requests at one provider
+        (openrouter.ai/docs, "Prompt caching", Provider sticky routing). None: no key is sent.
       options: defaults for the options of each turn.
       hooks: choose the model and the options of a turn when it starts.
 
@@ -147,7 +147,7 @@ class OpenRouterAdapter(HttpAdapter):
         return self._inner.read_body(prepared, body)
 
     def open_items(self, transcript: Transcript) -> tuple[bytes, ...]:
-        """Return the provider's calls in the last turn that no raw item after it answers. Pure."""
+        """Return the provider's calls in the last turn that have no answer in a later raw item. Pure."""
         return self._inner.open_items(transcript)
 
     def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
@@ -159,13 +159,13 @@ class OpenRouterAdapter(HttpAdapter):
         return self._inner.first_difference(earlier, later)
 
     async def recover_usage(self, response: Response, *, within: float = RECOVERY_SECONDS) -> Usage | None:
-        """Get the usage of a generation from OpenRouter's record, also of an interrupted one.
+        """Get the usage of a generation from OpenRouter's record. The generation may have been interrupted.
 
         For `Lutum(recovery=)`.
 
         The record appears a moment after the answer. Until then the request is repeated with growing pauses,
-        for `within` seconds in total. Returns None if the record does not appear. Cancellation leaves nothing
-        open.
+        for `within` seconds in total. The result is None if the record does not appear. Cancellation leaves
+        nothing open.
 
         A checkpoint only if it has to wait.
 

@@ -1,4 +1,4 @@
-"""OpenRouter's record of a generation (`GET /generation?id=`) to `Usage`."""
+"""Reading of OpenRouter's record of a generation (`GET /generation?id=`): its `Usage`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _decode = msgspec.json.Decoder(dict[str, dict[str, Raw] | None]).decode
 def usage_of(record: bytes) -> Usage | None:
     """Return the usage of a generation with its exact decimal cost; None if the record has no counts yet.
 
-    Native counts are those of the upstream, which are billed. The other counts are normalised.
+    Native counts are those of the upstream provider, and they are billed. The other counts are normalised.
 
     Raises:
       msgspec.DecodeError: `record` is not a record.
@@ -29,7 +29,7 @@ def usage_of(record: bytes) -> Usage | None:
         return next((found for name in names if (found := count(members.get(name))) is not None), None)
 
     bill = cost(members.get("total_cost"))
-    # If the user brings their own keys, OpenRouter bills only a fee, and the upstream bills the rest.
+    # If the user brings their own keys, OpenRouter bills only a fee, and the upstream provider the rest.
     upstream = cost(members.get("upstream_inference_cost"))
     if members.get("is_byok") == Raw(b"true") and upstream is not None:
         bill = (bill or Decimal(0)) + upstream

@@ -18,12 +18,12 @@ class OpenRouterOptions(ProviderOptions, frozen=True, kw_only=True, repr_omit_de
     Attributes:
       models: fallback models in order, used if the model fails (openrouter.ai/docs, "Model fallbacks").
       provider: routing: `order`, `only`, `ignore`, `sort`, `data_collection`, ... ("Provider routing").
-      transforms: such as `middle-out`, which drops messages that do not fit; empty turns transforms off
-        ("Message transforms").
+      transforms: such as `middle-out`, which drops messages that do not fit. An empty tuple turns transforms
+        off ("Message transforms").
       plugins: such as `{"id": "web"}`. A plugin reads input that is not in the request, so its size has no
         bound.
       usage_include: request the cost in the last chunk. Default: true ("Usage accounting").
-      reasoning: `effort` or `max_tokens`, `exclude`, `enabled` ("Reasoning tokens").
+      reasoning: an object with `effort` or `max_tokens`, `exclude` and `enabled` ("Reasoning tokens").
       extra_body: members added to the request's body. They override all others.
       extra_headers: headers added to the request, such as `HTTP-Referer` and `X-Title`.
     """
