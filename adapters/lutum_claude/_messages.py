@@ -247,7 +247,11 @@ class _ClaudeReader:
         self.items.append(Raw(_wire.NAME, message.json.decode()))
 
     def _turn(self, message: _ClaudeEntry, following: _ClaudeEntry | None) -> None:
-        """Append a turn; or a `Raw` item, if results that items can represent do not answer its calls."""
+        """Append a turn.
+
+        If the next message does not answer its calls with results that items can represent, append a `Raw`
+        item instead.
+        """
         try:
             turn = _turn.turn_from_message(message.json, scope=self._scope)
         except FAULTS:

@@ -52,7 +52,7 @@ _decode_counted = msgspec.json.Decoder(_GeminiCount).decode
 class GeminiAdapter(CloudAdapter):
     """Gemini, over `generateContent` of the Gemini API. For Vertex AI use `GeminiAdapter.vertex`.
 
-    The adapter's name, as in `Raw`: `gemini`.
+    The name of the adapter, for example in `Raw`, is `gemini`.
 
     Args:
       model: the default for turns without a model.

@@ -18,7 +18,7 @@ _SOURCES = ("web", "retrievedContext", "maps")
 
 
 def citations_of(candidate: Mapping[str, Raw], text: str) -> tuple[Citation, ...]:
-    """Return the sources that a candidate lists for its text. Unreadable ones are left out."""
+    """Return the sources that a candidate lists for its text, up to the first unreadable entry."""
     found = list[Citation]()
     try:
         grounding = _object(candidate.get("groundingMetadata"))

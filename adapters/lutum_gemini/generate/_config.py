@@ -146,7 +146,7 @@ def max_output_tokens(spec: Generation) -> int:
 def implicit_bound(spec: Generation) -> int | None:
     """Return the default output limit; None if the turn or the adapter sets a limit.
 
-    It is sent if a budget limits the turn, because a reservation needs a bound.
+    The default is sent only if a budget limits the turn, because a reservation needs a bound.
     """
     if spec.request.settings.max_output_tokens is not UNSET or spec.default_max_output_tokens is not None:
         return None

@@ -1,7 +1,8 @@
 """Join pieces to the contents of one request.
 
 The results of a round are one content, in the order of the calls, because the API matches calls without ids
-by name and order. A turn that continues a paused one is joined with it, because one answer is one content.
+by name and order. A turn that continues a paused turn is joined with the paused turn, because one answer is
+one content.
 """
 
 from __future__ import annotations

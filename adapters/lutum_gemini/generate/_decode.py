@@ -1,8 +1,9 @@
 """Decode one response's bytes to events.
 
 Streams of this API have no final event. A turn is complete if the body ended cleanly, its last frame is
-whole, and the last frame with a candidate has a finish reason, or the prompt was blocked. A finish reason
-alone is not the end: with code execution, gemini-2.5-flash sends one in the middle and continues.
+whole, and one of two conditions holds: the last frame with a candidate has a finish reason, or the prompt was
+blocked. A finish reason alone is not the end: with code execution, gemini-2.5-flash sends a finish reason in
+the middle and continues.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ class GeminiDecoder(StreamDecoder):
         if not self._started:
             self._done = True
             raise not_an_answer(body, self._response)
-        # Some models leave the reason out. An object with content is complete anyway.
+        # Some models leave out the finish reason. A whole object with content is complete without one.
         self._finish = self._finish or (is_whole and bool(self._last_kind))
         self._complete(out)
 

@@ -114,8 +114,9 @@ def prepare(request: TurnRequest, config: GeminiConfig) -> Prepared:
 def first_difference(earlier: Prepared, later: Prepared, config: GeminiConfig) -> str | None:
     """Return the JSON path in `later` of the first part or tool that differs from `earlier`.
 
-    None if `later` only adds. System parts, tools and content parts are compared; ephemerals and everything
-    after the contents are not."""
+    None if `later` only adds entries. System parts, tools and content parts are compared. Ephemerals and
+    everything after the contents are not compared.
+    """
     before, now = _compared(earlier, config), _compared(later, config)
     for name in ("tools", "systemInstruction"):
         old, new = before[name], now[name]

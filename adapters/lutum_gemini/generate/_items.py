@@ -58,8 +58,9 @@ class GeminiPiece(Struct, frozen=True):
       is_model: the last content is the model's.
       tokens: the estimated tokens.
       unbounded: the places of content whose size is unknown. With any of them `tokens` is not a bound.
-      behind: the parts of a message that `from_messages` read from the content of a round's results.
-      dropped: what its content asks for and the API does not offer, as sentences for the log.
+      behind: the parts of a message that `from_messages` read from the same content as a round's results.
+        They are sent after the results, in the same content.
+      dropped: features that the item requests and the API does not offer, as sentences for the log.
     """
 
     contents: tuple[bytes, ...] = ()
@@ -348,7 +349,10 @@ def _aside(name: str) -> bytes:
 
 
 def _part_tokens(part: bytes) -> int:
-    """Return the tokens of a part of a turn. A signature has fewer than text; an image has a fixed number."""
+    """Return the estimated tokens of a part of a turn.
+
+    A signature has fewer tokens per byte than text. An image counts as a fixed number of tokens.
+    """
     if b'"inlineData"' in part:
         return _estimate.UNKNOWN_IMAGE_TOKENS
     if b'"thoughtSignature"' not in part:

@@ -1,8 +1,8 @@
 """The API's own JSON: stored contents to transcripts and back, and lines of a batch.
 
-A content becomes items with the same meaning. If they do not determine the JSON (the order of members, the
-start of a content), the original JSON is kept in their `wire`. A content that no item can represent becomes a
-`Raw` item.
+A content becomes items with the same meaning. If the items do not determine the JSON, the original JSON is
+kept in their `wire`. Examples are the order of members, and where a content begins. A content that no item
+can represent becomes a `Raw` item.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def from_messages(
 
 
 def to_messages(transcript: Transcript) -> bytes:
-    """Return the JSON array of the contents of a transcript. Its head is `to_system`.
+    """Return the JSON array of the contents of a transcript. `to_system` returns its head.
 
     Turns of this adapter are written without response-only members, turns of other adapters with their
     readable content.
@@ -110,7 +110,10 @@ def to_messages(transcript: Transcript) -> bytes:
 
 
 def to_system(transcript: Transcript) -> bytes | None:
-    """Return the JSON of a request's `systemInstruction`: the head of the transcript. None if it has none."""
+    """Return the JSON of a request's `systemInstruction`: the head of the transcript.
+
+    None if the transcript has no head.
+    """
     items = transcript.head.system
     if not items:
         return None
@@ -128,7 +131,8 @@ def to_system(transcript: Transcript) -> bytes | None:
 def batch_line(turn: Turn[Any], id: str) -> bytes:
     """Return one line of the input file of a batch: the request of `turn`, named `id`, without a line end.
 
-    The result's line has the same `key`; `result_from_body` reads its `response`. Sends and reserves nothing.
+    The result's line has the same `key`; `result_from_body` reads its `response`. This function sends and
+    reserves nothing.
 
     Raises:
       BadValue: `id` is blank, or `turn` belongs to another API.
@@ -202,7 +206,11 @@ class _GeminiReader:
         self._append(Raw(_wire.NAME, entry.json.decode()))
 
     def _turn(self, entry: _Content, following: _Content | None, at: int) -> None:
-        """Append a turn; or a `Raw` item, if results that items can represent do not answer its calls."""
+        """Append a turn.
+
+        If the next content does not answer its calls with results that items can represent, append a `Raw`
+        item instead.
+        """
         try:
             turn = _turn.turn_from_response(
                 b'{"candidates":[{"content":%b}]}' % entry.json,
@@ -271,7 +279,7 @@ def _answers(entry: _Content, names: Sequence[str]) -> bool:
 def _matched(
     calls: Sequence[ToolCallItem], results: Sequence[tuple[bytes, Mapping[str, RawJson]]]
 ) -> list[str]:
-    """Return the id of the call that each result answers. Matched by id, else by name and order."""
+    """Return the id of the call that each result answers. Calls are matched by id, else by name and order."""
     free = list(calls)
     found = list[str]()
     for _, members in results:
@@ -299,7 +307,7 @@ def _result(id: str, members: Mapping[str, RawJson]) -> ToolResult:
 
 
 def _with_wire(item: Any, rendered: bytes | None, received: bytes) -> Any:
-    """Return the item with the JSON that it was read from, unless it is encoded to the same JSON."""
+    """Return the item with the JSON that it was read from, unless encoding the item gives the same JSON."""
     if rendered is not None and same_value(rendered, received):
         return item
     return msgspec.structs.replace(item, wire=Raw(_wire.NAME, received.decode()))

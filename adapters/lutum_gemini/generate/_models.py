@@ -26,16 +26,17 @@ class GeminiModel(Struct, frozen=True, kw_only=True):
         unknown.
       off: thinking can be turned off with budget 0.
       thinks: thinks by default.
-      signed: refuses function calls of the current turn without a signature on the first one.
+      signed: refuses the function calls of the current turn if the first call has no signature.
       result_media: tool results may contain images and documents.
       prefill: a request may end with a model turn.
       penalties: accepts presence and frequency penalties.
       tools_with_schema: accepts function declarations and a response schema in one request.
       mixes_tools: accepts the provider's tools and function declarations in one request, with
         `includeServerSideToolInvocations`.
-      image_tokens: the largest number of tokens of one image. None: images have tiles of 258 tokens.
+      image_tokens: the largest number of tokens of one image. None: the API counts an image in tiles of 258
+        tokens.
       max_output: the largest `maxOutputTokens`.
-      cache_tokens: the shortest prefix, in tokens, that the API caches automatically; None if it caches none.
+      cache_tokens: the shortest prefix, in tokens, that the API caches automatically; None if it never does.
       locations: the Vertex AI locations that serve it; empty if unknown.
     """
 
@@ -76,7 +77,8 @@ _TWO_FIVE = msgspec.structs.replace(
 )
 _THREE = GeminiModel(levels=MINIMAL_TO_HIGH, budget=(0, 32_768), prefill=False, max_output=65_536)
 _THREE_SEVEN = msgspec.structs.replace(_THREE, levels=LOW_TO_HIGH)
-# The token limit is the sum over continued answers (generate-content/long-decode), so it has no cap here.
+# The output limit applies to the sum of all continued answers (generate-content/long-decode). So this row has
+# no `max_output`.
 _FOUR = GeminiModel(
     levels=LOW_TO_HIGH,
     budget=None,

@@ -44,7 +44,7 @@ class TextRun:
 
 
 class PartialCall:
-    """A call whose arguments arrive in pieces, which Vertex AI sends on request."""
+    """A call whose arguments arrive in pieces. Vertex AI sends such calls on request."""
 
     __slots__ = ("arguments", "call", "is_broken", "part")
 
@@ -120,7 +120,7 @@ class PartList:
 
 
 def _place(arguments: dict[str, Any], path: str, value: Any) -> bool:
-    """Put a value at a JSON path. A list of strings extends an existing one. False for an invalid path."""
+    """Put a value at a JSON path. A list of strings extends an existing list. Return False for a bad path."""
     steps = list[str | int]()
     at = 1 if path.startswith("$") else len(path) + 1
     while at < len(path):

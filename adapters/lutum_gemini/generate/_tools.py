@@ -1,8 +1,8 @@
 """The tools of a request: `tools` and `toolConfig`.
 
 `tools` stays as in the first turn of the transcript. The mode and `allowedFunctionNames` limit which of them
-may be called. The API has no separate form for a tool that is added later. It is appended to `tools`, and the
-turn of that answer is inexact.
+may be called. The API has no separate form for a tool that is added later. Such a tool is appended to
+`tools`, and the turn that answers the request is inexact.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def _declared(request: TurnRequest) -> tuple[dict[str, bytes], str | None]:
 def _mode(
     request: TurnRequest, options: GeminiOptions, declared: dict[str, bytes], value_tool: str | None
 ) -> bytes:
-    """Return `functionCallingConfig`; empty if the default is right."""
+    """Return `functionCallingConfig`; empty if the API's default is right."""
     tools = request.tools
     if value_tool is not None:
         return _config("ANY", [value_tool])

@@ -43,7 +43,7 @@ from lutum_gemini.generate._citations import citations_of
 from lutum_gemini.generate._parts import is_plain, members_of_part, text_of
 
 ASKED: Final = "model"
-"""The member of the wire with the requested model, if another one answered. lutum adds it, not the API."""
+"""The member of the wire with the requested model, if another model answered. lutum adds this member."""
 
 UNFINISHED: Final = "a call was not received in full: "
 VALUE_CALL: Final = "the value came as a call of the forced tool "
@@ -76,7 +76,7 @@ class FunctionCallPart(Struct, frozen=True):
     name: str
     arguments: str
     goes_back: bool = True
-    """The arguments are an object, which the API requires in a request."""
+    """The arguments are a JSON object. The API requires an object in a request."""
 
 
 def candidate_of(response: bytes) -> WireCandidate:

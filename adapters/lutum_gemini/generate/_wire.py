@@ -87,11 +87,11 @@ FINISH: Final = FinishTable(
 FAILED: Final = frozenset(
     {"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "MALFORMED_RESPONSE", "TOO_MANY_TOOL_CALLS"}
 )
-"""Reasons of an answer without a readable call, which is not a turn. A retry may succeed. A call of an
-undeclared function is readable: it becomes an issue of the round."""
+"""Reasons of a failed answer. Without a readable call such an answer is an error, and a retry may succeed. A
+call of an undeclared function is readable. It becomes an issue of the round."""
 
 UNSIGNED: Final = "MISSING_THOUGHT_SIGNATURE"
-"""The reason of an answer to a request that lacks a signature. A retry fails too."""
+"""The reason of an answer to a request that lacks a signature. A retry of the same request fails too."""
 
 BYPASS: Final = b"skip_thought_signature_validator"
 """The documented value that replaces a signature on calls of another provider
