@@ -4,8 +4,10 @@ responses    `OpenAIAdapter` (developers.openai.com/api/reference/resources/resp
 chat         `OpenAIChatAdapter` (developers.openai.com/api/reference/resources/chat)
 completions  `OpenAICompletionsAdapter`, for `Lutum(completion=)`
 _options     `OpenAIOptions` and `OpenAIHooks`, for all three adapters
-_endpoint    the base URL and its credential; _profiles, _hosts: the table of known hosts
-_http_adapter, _cloud_adapter   base classes of the adapters; _chunks of the decoders of Chat and Completions
+_endpoint    the base URL and its credential
+_profiles, _hosts   the table of known hosts
+_http_adapter, _cloud_adapter   base classes of the adapters
+_chunks      the base class of the decoders of Chat and Completions
 _errors, _usage, _estimate, _hidden_prompt, _items, _messages   shared helpers; none of them does I/O
 """
 

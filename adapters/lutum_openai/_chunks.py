@@ -1,7 +1,7 @@
 """The base class of the decoders of Chat Completions and Completions, whose streams consist of chunks.
 
-Chunks have `choices`. A later chunk has a `finish_reason`, and any chunk may have the `usage`. The last event
-is `[DONE]`. A server that does not stream returns one object of the same form.
+Chunks have `choices`. A chunk near the end has a `finish_reason`, and any chunk may have the `usage`. The
+last event is `[DONE]`. A server that does not stream returns one object of the same form.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class ChunkDecoder(StreamDecoder):
         try:
             members = decode_object(data)
         except FAULTS as exc:
-            if name == b"error" or is_error(stripped):  # such as Google's list
+            if name == b"error" or is_error(stripped):  # for example, Google sends a list
                 self._raise(stripped)
             if name and is_word(data):
                 out.append(ProviderEvent(name.decode(errors="replace"), json_of(stripped)))  # a heartbeat
@@ -103,7 +103,7 @@ class ChunkDecoder(StreamDecoder):
         if name == b"error" or (error is not None and bytes(error) not in NOTHING):
             self._raise(data)
         if not is_null(members.get("base_resp")) and is_error(data):
-            self._raise(data)  # `base_resp` is MiniMax's; all its chunks have one
+            self._raise(data)  # MiniMax sends `base_resp` in each chunk, with or without an error
         if is_null(members.get("choices")) and is_null(members.get("usage")):
             if is_error(data):
                 self._raise(data)

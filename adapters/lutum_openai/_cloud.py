@@ -1,4 +1,4 @@
-"""Checks of requests to OpenAI's APIs on a cloud: what the cloud refuses is found before sending. No I/O."""
+"""Checks of requests to OpenAI's APIs on a cloud. They refuse a request before the cloud does. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The base class of the adapters whose APIs clouds serve too: Responses and Chat Completions."""
+"""The base class of the adapters for Responses and Chat Completions, the two APIs that clouds also serve."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ class OpenAICloudAdapter(OpenAIHttpAdapter):
 
     @abstractmethod
     def _at_bedrock(self, place: BedrockPlace, profile: Profile | None) -> None:
-        """Send requests to `place` on Bedrock. If `profile` is given, it replaces the adapter's."""
+        """Send requests to `place` on Bedrock. If `profile` is given, it replaces the adapter's profile."""
 
     @abstractmethod
     def _at_azure(self) -> None:
         """Send requests to Azure. They have an `api-key` header, even if the host name is not Azure's."""
 
     def read_body(self, prepared: Prepared, body: bytes) -> list[Event]:
-        """Return the events of an answer that was received in one piece, such as one of a batch. Pure.
+        """Return the events of an answer that was received in one piece, such as an answer of a batch. Pure.
 
         Raises:
           ProviderError: the body is an error, or not an answer of this API.
@@ -95,9 +95,9 @@ class OpenAICloudAdapter(OpenAIHttpAdapter):
     ) -> Self:
         """The API on Amazon Bedrock.
 
-        Requests are authenticated by the first of these: `api_key`, `credentials`, `aws_profile`,
-        `AWS_BEARER_TOKEN_BEDROCK`, AWS credentials in the environment, the rest of the AWS chain, which needs
-        `pip install 'lutum[bedrock]'`. `OPENAI_API_KEY` is not read.
+        Requests are authenticated by the first of these that is available: `api_key`, `credentials`,
+        `aws_profile`, `AWS_BEARER_TOKEN_BEDROCK`, AWS credentials in the environment, the rest of the AWS
+        chain. The rest of the chain needs `pip install 'lutum[bedrock]'`. `OPENAI_API_KEY` is not read.
 
         Args:
           model: an id such as `openai.gpt-5.6-luna`; at `runtime` also an inference profile or an ARN.
@@ -108,12 +108,12 @@ class OpenAICloudAdapter(OpenAIHttpAdapter):
           profile: as in the constructor.
           aws_profile: a profile of the AWS configuration.
           base_url: the address of an endpoint in a private network, instead of the public one.
-          prefix: the path before the API's path. By default it follows from door and model. If it is set,
+          prefix: the path before the API's path. By default it follows from `door` and `model`. If it is set,
             models are not checked.
 
         Raises:
-          BadValue: no region or no credentials, a region that cannot be part of a host name, an unknown
-            door, a model that the door does not serve; or as in the constructor.
+          BadValue: the region or the credentials are missing, the region cannot be part of a host name, the
+            door is unknown, or the door does not serve the model. Also the errors of the constructor.
         """
         place = bedrock_place(door, region, base_url, prefix)
         place.check_model(model, cls.api)
@@ -163,8 +163,8 @@ class OpenAICloudAdapter(OpenAIHttpAdapter):
           base_url: the address of the resource without a path, instead of its name.
 
         Raises:
-          BadValue: no resource or no key, a resource that cannot be part of a host name; or as in the
-            constructor.
+          BadValue: the resource or the key is missing, or the resource cannot be part of a host name. Also
+            the errors of the constructor.
         """
         variable = "AZURE_OPENAI_API_KEY"
         signer = azure_signer(api_key, token, header="api-key", variable=variable)

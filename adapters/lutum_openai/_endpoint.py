@@ -11,7 +11,7 @@ from lutum_clouds import BedrockPlace
 
 OWN_BASE_URL = "https://api.openai.com/v1"
 REQUEST_IDS = ("request-id", "x-request-id", "apim-request-id", "x-amzn-requestid")
-"""Response headers with the id of a request; the last two are Azure's and Bedrock's."""
+"""Response headers with the id of a request. The last two are those of Azure and of Bedrock."""
 
 OWN_HOST = "api.openai.com"
 
@@ -26,7 +26,8 @@ class OpenAIEndpoint(Struct, frozen=True):
       host: the host name, with the port if the URL contains one.
       azure: authenticate with an `api-key` header instead of a bearer token.
       api_version: Azure's version, sent in the query. Azure's `/openai/v1` URLs need no version.
-      place: an endpoint of Amazon Bedrock; there the path before the API's path depends on the model.
+      place: the endpoint at Amazon Bedrock, if requests go there. Its URLs have a path before the API's path,
+        which depends on the model.
     """
 
     base_url: str
@@ -56,7 +57,7 @@ class OpenAIEndpoint(Struct, frozen=True):
 
 
 def endpoint(base_url: str, api_version: str | None = None) -> OpenAIEndpoint:
-    """Return the endpoint of a base URL that was checked before."""
+    """Return the endpoint of a base URL. The caller has already checked the URL."""
     parts = urlsplit(base_url)
     host = (parts.hostname or "").lower()
     azure = host.endswith(_AZURE_HOSTS)

@@ -66,7 +66,7 @@ _TYPES: dict[str, tuple[ErrorKind, int]] = {
     "billing_error": _BILLING,
     "not_found_error": _MISSING,
     "rate_limit_error": _LIMIT,
-    "tokens": _LIMIT,  # api.openai.com uses the name of the limit that was hit as the type
+    "tokens": _LIMIT,  # api.openai.com sends the name of the exceeded limit as the type
     "requests": _LIMIT,
     "server_error": _SERVER,
     "api_error": _SERVER,

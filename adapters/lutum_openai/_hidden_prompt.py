@@ -1,9 +1,9 @@
 """Hidden prompts: tokens that are billed for a request but are not in its text. No I/O.
 
-Chat templates and hosts add a system prompt before the messages. For some it is longer if the request has
-tools. Each figure is added to the estimate for the request's text; a negative one corrects an estimate that
-is too high. The figures come from the recorded exchanges of each kind with the largest difference that has no
-other cause.
+Chat templates and hosts add a system prompt before the messages. Some of these prompts are longer if the
+request has tools. Each figure is added to the estimate for the request's text. A negative figure corrects an
+estimate that is too high. Each figure is a difference between the billed tokens and the estimate in recorded
+exchanges of its kind: the largest difference that has no other cause.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from __future__ import annotations
 import re
 from typing import Final
 
-# Host: without tools, with tools.
+# Host: tokens without tools, tokens with tools.
 _HOSTS: Final = {
     "api.venice.ai": (1_560, 1_020),  # Venice's system prompt, unless a parameter turns it off
 }
 
 _AZURE: Final = (0, 130)  # Azure's prompt for grok, which is shorter than xAI's
 
-# Start of the model name without the vendor's prefix: without tools, with tools. The first match counts.
+# Start of the model name without the vendor's prefix: tokens without tools, tokens with tools. The first
+# match counts.
 _MODELS: Final = [
     (re.compile(pattern), figures)
     for pattern, figures in (
@@ -28,7 +29,8 @@ _MODELS: Final = [
         (r"gpt-oss", (64, 78)),  # the date and the knowledge cutoff, for every request
         (r"gpt-5", (0, 65)),
         (r"gpt-(?:3|4(?!o|\.))", (0, 14)),
-        # agents-and-tools/tool-use, "Pricing": 264 to 530, billed by Claude's API too; some 70 more since 4.5
+        # agents-and-tools/tool-use, "Pricing": 264 to 530 tokens, which Claude's API bills too; about 70 more
+        # since version 4.5
         (r"(?:databricks-)?claude-", (30, 640)),
         (r"deepseek-", (0, 270)),
         (r"gemini-3", (-8, 18)),  # its template has fewer tokens than the estimate for a message
@@ -36,7 +38,7 @@ _MODELS: Final = [
         (r"sonar", (-6, 0)),
         (r"gemma", (7, 20)),
         (r"(?:meta-)?llama-?guard", (148, 148)),  # the model's instructions
-        (r"(?:meta-)?llama-?4", (20, 670)),  # Groq's and Hugging Face's templates show tools at length
+        (r"(?:meta-)?llama-?4", (20, 670)),  # the templates of Groq and Hugging Face describe tools at length
         (r"(?:meta-)?llama-?3", (26, 300)),
         (r"qwen", (12, 270)),
         (r"glm-", (6, 146)),

@@ -1,4 +1,4 @@
-"""The table of known hosts of the OpenAI dialects: one row each, every value with its source. No I/O.
+"""The table of known hosts of the OpenAI dialects: one row for each host. Each value has its source. No I/O.
 
 A row is found by the host of the base URL, or by its name: `profile="vllm"`. Self-hosted servers have no
 fixed host name. At a local address they are found by their default port.
@@ -26,7 +26,7 @@ class HostRow(Struct, frozen=True, kw_only=True):
       title: the host's usual name.
       hosts: host names. A row covers the name and all its subdomains. A name with `*` is a pattern.
       ports: default ports, for self-hosted servers.
-      profile: the values.
+      profile: the host's profile.
       sources: the source of each value that is not the default, by field.
       note: more information for users of the host.
     """
@@ -51,7 +51,7 @@ def _row(
     like: HostRow | None = None,
     **values: tuple[Any, str],
 ) -> HostRow:
-    """Return a row. Each keyword is a field of `Profile` with its value and source; the rest is `like`'s."""
+    """Return a row. Each keyword is a field of `Profile`: its value and its source. `like` has the rest."""
     given = {field: value for field, (value, _) in values.items()}
     sources = {field: source for field, (_, source) in values.items()}
     if like is not None:
@@ -416,7 +416,7 @@ _PORTS = {port: row for row in HOSTS for port in row.ports}
 _PATTERNS = tuple((host, row) for row in HOSTS for host in row.hosts if "*" in host)
 _NAMES = {host: row for row in HOSTS for host in row.hosts if "*" not in host}
 
-# Models whose chat template has rules of its own. They hold at every server that applies the template.
+# Models whose chat template has its own rules. The rules hold at every server that applies the template.
 _ALTERNATING = re.compile(
     r"gemma-?[123]\b|mistral|mixtral|ministral|magistral|devstral|codestral|pixtral", re.I
 )
@@ -424,7 +424,7 @@ _MISTRALS = re.compile(r"mistral|mixtral|ministral|magistral|devstral|codestral|
 
 _OLDER_GEMINI = re.compile(r"gemini-[12](?!\d)", re.I)  # these models do not check signatures
 
-# OpenAI's models that take `max_completion_tokens` only, also behind a gateway that passes parameters on.
+# OpenAI's models that accept only `max_completion_tokens`, also behind a gateway that passes parameters on.
 _COMPLETION_TOKENS = re.compile(r"(^|/|\.)(o[1-9]|gpt-[5-9])", re.I)
 
 

@@ -50,7 +50,7 @@ class OpenAIHttpAdapter(CloudAdapter):
         )
 
     def _account(self, organization: str | None, project: str | None) -> tuple[tuple[str, str], ...]:
-        """Return the headers of an account. For OpenAI's own host the environment has the defaults."""
+        """Return the headers of an account. For OpenAI's own host, environment variables are the defaults."""
         if self._endpoint.own:
             organization = organization or os.environ.get("OPENAI_ORG_ID")
             project = project or os.environ.get("OPENAI_PROJECT_ID")

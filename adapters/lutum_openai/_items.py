@@ -1,7 +1,7 @@
-"""Encoding of one item of a transcript: the part that both dialects share. No I/O, no clock, no tasks.
+"""Encoding of one transcript item: the code that Chat and Responses share. No I/O, no clock, no tasks.
 
-A piece is made once per item and never changes. Whatever depends on the rest of the request (ephemerals,
-cache breakpoints, the cost of an image) is added by each `_encode`, which joins the pieces.
+A piece is made once per item and never changes. The `_encode` module of each dialect joins the pieces. It
+adds everything that depends on the rest of the request: ephemerals, cache breakpoints, the cost of an image.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from lutum.abc import ReplayForm
 from lutum_openai import _estimate
 
 ERROR_MARK = "ERROR: "
-"""Prefix of the text of a tool result that is an error, because the dialects have no flag for it."""
+"""Prefix of a tool result's text if the result is an error. The dialects have no flag for errors."""
 
 IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})  # guides/images-vision
 
@@ -46,13 +46,14 @@ class OpenAIPiece(Struct, frozen=True):
       sent: whole messages, or input items, in order.
       answers: the piece is the result of an open call. Nothing may be inserted before it.
       form: how a committed turn is sent; None for other items.
-      preface: the entries of `sent` that were sent before a turn and are in no item of the transcript.
+      preface: the entries of `sent` that come from the turn's preface. The turn's request sent them before
+        the answer, and no item of the transcript contains them.
       tokens: the estimated tokens, without images.
-      images: the number of images; the tokens of one depend on the model.
-      unbounded: the places of content whose size is unknown. With any of them `tokens` is not a bound.
+      images: the number of images. Their tokens are counted later, because they depend on the model.
+      unbounded: the places of content whose size is unknown. If there are any, `tokens` is not a bound.
       calls: the ids of the item's calls as they are sent, if the API requires unique ids.
       whole: the piece is a turn that is sent with its original ids.
-      dropped: what its content asks for and the API does not offer, as sentences for the log.
+      dropped: features that the content requests and the API does not offer, as sentences for the log.
     """
 
     sent: tuple[bytes, ...]
@@ -68,7 +69,7 @@ class OpenAIPiece(Struct, frozen=True):
 
 
 class Content(Struct, frozen=True):
-    """The encoded parts of a content, and their tokens."""
+    """The encoded parts of one item's content, and their tokens."""
 
     parts: tuple[bytes, ...]
     tokens: int = 0
@@ -94,29 +95,32 @@ class Content(Struct, frozen=True):
 
 
 class ItemEncoder(ABC):
-    """The `make` function for `Transcript.memo`. The key is the scope and `about`, which decide the bytes."""
+    """The `make` function for `Transcript.memo`.
+
+    The bytes of a piece depend on the adapter's name, the scope and `about`. Therefore these are the `key`.
+    """
 
     __slots__ = ("key", "scope")
 
     name: ClassVar[str]
     api: ClassVar[str]
     sizeless: ClassVar[tuple[bytes, ...]]
-    """Substrings of raw JSON whose token count does not follow from its bytes."""
+    """Substrings that mark raw JSON of unknown size: its token count does not follow from its bytes."""
 
     def __init__(self, scope: str, about: Hashable) -> None:
         self.scope = scope
         self.key = (self.name, scope, about)
 
     def __call__(self, item: Item, before: Transcript) -> OpenAIPiece:
-        """Return the piece of an item of a transcript.
+        """Return the piece of `item`, which follows the items of `before`.
 
         Raises:
-          BadValue: the API does not accept the item; the field is its place.
+          BadValue: the API does not accept the item. The error's field is the place of the item.
         """
         return self.piece(item, f"input[{len(before)}]", before)
 
     def piece(self, item: Item, field: str, before: Transcript) -> OpenAIPiece:
-        """Return the piece of the item that follows the items of `before`. Errors name `field`."""
+        """Return the piece of `item`, which follows the items of `before`. Errors name `field`."""
         match item:
             case Message():
                 return self._as_read(self._message(item, field), item.wire)
@@ -164,13 +168,13 @@ class ItemEncoder(ABC):
         return False
 
     def _as_read(self, piece: OpenAIPiece, wire: Raw | None) -> OpenAIPiece:
-        """Return the piece with the JSON that its item was read from, if that JSON is of this dialect."""
+        """Return the piece. If its item was read from JSON of this dialect, the piece sends that JSON."""
         if wire is None or wire.adapter != self.name:
             return piece
         return msgspec.structs.replace(piece, sent=(wire.json.encode(),))
 
     def _raw(self, raw: Raw, field: str) -> tuple[bytes, int | None]:
-        """Return the JSON of a raw part or item of this dialect, and its tokens; None if unknown."""
+        """Return the JSON of a raw part or item of this dialect, and its tokens (None if unknown)."""
         if raw.adapter != self.name:
             raise BadValue(field, f"raw JSON of the adapter {raw.adapter!r} cannot go to {self.api}")
         json = raw.json.strip().encode()
@@ -207,7 +211,7 @@ class ItemEncoder(ABC):
 
 
 def json_instruction(schema: str) -> str:
-    """Return the instruction for JSON mode, which takes no schema.
+    """Return the instruction for JSON mode. It contains the schema, because JSON mode has no field for one.
 
     The API refuses JSON mode if no message contains the word "JSON". The instruction is the last entry of
     the input, and is sent for this request only.
@@ -216,7 +220,7 @@ def json_instruction(schema: str) -> str:
 
 
 def result_parts(result: ToolResult) -> tuple[Part, ...]:
-    """Return the parts of a tool result; if all are text, they are joined to one."""
+    """Return the parts of a tool result. If all parts are text, they are joined into one part."""
     mark = ERROR_MARK if result.is_error else ""
     if all(isinstance(part, Text) for part in result.content):
         return (Text(mark + result.text),)

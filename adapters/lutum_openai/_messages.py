@@ -1,4 +1,4 @@
-"""Reading of the dialects' own JSON and writing of batch lines: the part that both share. No I/O."""
+"""Read the dialects' own JSON and write batch lines: the code that Chat and Responses share. No I/O."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NOT_IN_A_BATCH = frozenset({"stream", "stream_options"})
 
 
 def image_of(url: str) -> Image:
-    """Return the image of a URL or of a `data:` URL.
+    """Return the image that a URL refers to. The data of a `data:` URL is decoded.
 
     Raises:
       BadValue, binascii.Error: a `data:` URL contains no valid image data.
@@ -55,7 +55,7 @@ UNREADABLE = (*FAULTS, BadValue, binascii.Error, KeyError)
 
 
 def with_wire(item: Said, name: str, render: Callable[[], Sequence[bytes]], received: bytes) -> Said:
-    """Return the item with the JSON it was read from, unless `render` returns the same JSON."""
+    """Return the item. Unless `render` returns the JSON that it was read from, `wire` gets that JSON."""
     try:
         rendered = render()
     except BadValue:
@@ -66,7 +66,7 @@ def with_wire(item: Said, name: str, render: Callable[[], Sequence[bytes]], rece
 
 
 def parts_of(content: bytes, part: Callable[[bytes], Part]) -> tuple[Part, ...] | None:
-    """Return the parts of a content or an output; None if it is neither text nor an array of objects."""
+    """Return the parts of a content or of an output; None if it is neither text nor an array of objects."""
     if content.startswith(b'"'):
         return (Text(decode_str(content)),)
     entries = objects(content)
@@ -88,7 +88,7 @@ class _ToolEntry(msgspec.Struct):
 
 
 def tools_of(tools: RawJson | None) -> tuple[ToolDef, ...]:
-    """Return the functions among the tools of a request, in either dialect's form."""
+    """Return the function tools in a request's `tools`. The entries may have the form of either dialect."""
     found = list[ToolDef]()
     for entry in objects(b"" if tools is None else bytes(tools)) or ():
         try:
@@ -103,7 +103,7 @@ def tools_of(tools: RawJson | None) -> tuple[ToolDef, ...]:
 
 
 def batch_line(turn: Turn[Any], id: str, path: str) -> bytes:
-    """Return a line of the input file of a batch whose `endpoint` is `/v1` and `path`.
+    """Return one line of a batch's input file. The batch's `endpoint` is `/v1` followed by `path`.
 
     Raises:
       BadValue: `id` is blank, or `turn` belongs to another API.

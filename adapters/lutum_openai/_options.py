@@ -1,4 +1,4 @@
-"""`OpenAIOptions`, for all of OpenAI's APIs, and the hooks that choose them."""
+"""`OpenAIOptions`: options for all of OpenAI's APIs. `OpenAIHooks`: hooks that choose a turn's options."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Summary = Literal["auto", "concise", "detailed"]
 Structured = Literal["json_schema", "json_object", "tool"]
 
-# Members that lutum writes itself. The first committed turn of a transcript fixes the start of its requests.
+# Members of a request that lutum writes itself, and the remedy that an error names. The first committed turn
+# of a transcript fixes the start of the transcript's later requests.
 _OURS = {
     "model": "use .model()",
     "input": "use the transcript, or Raw items",
@@ -31,9 +32,10 @@ _SECRET_HEADERS = frozenset({"api-key", "authorization"})
 class OpenAIOptions(ProviderOptions, frozen=True, kw_only=True, repr_omit_defaults=True):
     """Options of one turn (`.ext(OpenAIOptions(...))`) or of an adapter (`options=`). None means "not set".
 
-    The fields of a turn's options override those of the adapter's. They are sent as given: the options that a
-    model accepts change from month to month, and a request that the API refuses costs nothing. An option that
-    exists in one API only is marked below; the other adapter refuses it before anything is reserved.
+    A field that is set in a turn's options overrides the same field of the adapter's options. Values are sent
+    as given, because the options that a model accepts change from month to month, and a request that the API
+    refuses costs nothing. An option that only one API has is marked below. The adapters of the other APIs
+    refuse it before anything is reserved.
 
     Attributes:
       effort: `reasoning.effort`, on Chat Completions `reasoning_effort`.
@@ -41,22 +43,23 @@ class OpenAIOptions(ProviderOptions, frozen=True, kw_only=True, repr_omit_defaul
       store: keep the answer at the provider. If not set, the Responses adapter sends false, because lutum
         replays a turn from the transcript alone; the Chat adapter leaves it out.
       include: more output to include, in addition to what lutum requests itself. Responses only.
-      previous_response_id: the input continues this stored response, whose size is unknown. It is sent as
-        given, together with the whole transcript. Responses only.
+      previous_response_id: the id of a stored response that the input continues. lutum does not know the
+        size of that response. The id is sent as given, together with the whole transcript. Responses only.
       prompt_cache_key: routes similar requests to one cache.
       metadata: up to 16 pairs of strings kept with a stored response.
       truncation: `auto` drops the oldest items that do not fit. Responses only.
       verbosity: how long answers are.
-      structured: how structured values are requested: by a strict schema (`json_schema`, the default); by
-        JSON mode (`json_object`), where the schema is checked only when the answer is decoded; or by a
-        forced `tool`.
-      top_logprobs: return log probabilities, with that many alternatives for each token; 0 returns those of
-        the sampled tokens only.
+      structured: how structured values are requested. `json_schema` (the default): by a strict schema.
+        `json_object`: by JSON mode; the schema is then checked only when the answer is decoded. `tool`: by a
+        forced tool.
+      top_logprobs: request log probabilities, with this number of alternatives for each token. 0: only the
+        log probabilities of the sampled tokens.
       user: the older end-user id, for servers that do not know `safety_identifier`.
       frequency_penalty, presence_penalty: penalties for repeated tokens, -2 to 2. Chat Completions only.
-      logit_bias: makes tokens, by their id, likelier or less likely, from -100 to 100. Chat Completions only.
-      server_tools: tools that the provider runs, sent before your tools. Pass the same ones in every turn of
-        a transcript. Responses only.
+      logit_bias: a number for each token id, from -100 (less likely) to 100 (more likely). Chat Completions
+        only.
+      server_tools: tools that the provider runs. They are sent before your tools. Pass the same server tools
+        in every turn of a transcript. Responses only.
     """
 
     effort: Effort | None = None

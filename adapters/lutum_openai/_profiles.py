@@ -1,4 +1,4 @@
-"""`Profile`: what one server of the OpenAI dialects requires, accepts and refuses. No I/O.
+"""`Profile`: the requirements and limits of one server of the OpenAI dialects. No I/O.
 
 The table of known hosts is in `_hosts`; `docs/hosts.md` is generated from it.
 """
@@ -22,7 +22,7 @@ _AFFINITY = re.compile(r"[a-z][a-z0-9_]*|header:[a-z][a-z0-9-]*")
 
 
 class ProfileMeta(StructMeta):
-    """Raises BadValue for an unknown field, because msgspec's own TypeError does not list the known ones."""
+    """Raises BadValue for an unknown field, because msgspec's TypeError does not list the known fields."""
 
     if not TYPE_CHECKING:  # a typed __call__ would hide the fields from type checkers
 
@@ -40,15 +40,17 @@ class Profile(Struct, metaclass=ProfileMeta, frozen=True, kw_only=True, repr_omi
     The defaults are for an unknown host: each value is the one that most servers accept.
 
     Attributes:
-      reasoning: members of an assistant message in which its reasoning is sent back. The first one that the
-        turn has is sent, the others are left out. None: every one is sent. Empty: reasoning is left out.
+      reasoning: the members of an assistant message in which its reasoning is sent back. The first member
+        that the turn has is sent, and the others are left out. None: all of the turn's reasoning members are
+        sent. Empty: reasoning is left out.
       required: the reasoning member without which the host refuses an assistant message with tool calls.
       filler: the value of `required` if the turn has no reasoning of this host.
       max_tokens: the member that bounds the output.
       default_output: the host's own bound if the request sets none: a number of tokens, or `unlimited` if
         the model's maximum applies. None means unknown; lutum then always sends a bound.
-      system: `any` number of system messages at any place, or `one` at the start. With `one`, the system
-        items of the head become one message and later ones become user text between <system> tags.
+      system: `any`: any number of system messages at any place. `one`: one system message at the start. With
+        `one`, the system items of the head become one message, and later system items become user text
+        between <system> tags.
       alternate: user and assistant messages must alternate; lutum joins neighbours of one role.
       after_tool: accepts a user message directly after a tool message. If False, lutum puts a short assistant
         message between them.
@@ -57,11 +59,14 @@ class Profile(Struct, metaclass=ProfileMeta, frozen=True, kw_only=True, repr_omi
       null_content: accepts `content: null` beside calls. If False, lutum leaves the member out.
       developer: accepts the role `developer`. If False, such items are sent as `system`.
       think: names of tags that enclose reasoning in the text of an answer, such as `think`.
-      tool_choice: accepted values: `any` value; only `auto`; or only `auto` while the model thinks.
+      tool_choice: the accepted values. `any`: all values. `auto`: only `auto`. `auto_while_thinking`: only
+        `auto` while the model thinks.
       allowed_tools: accepts a `tool_choice` that lists the tools on offer.
       strict: accepts `strict` in a tool.
-      schema: the JSON Schema keywords it enforces: those of `openai`, or `full` JSON Schema.
-      call_signature: JSON of `extra_content` for calls of other providers, if the host requires a signature.
+      schema: the JSON Schema keywords that the host enforces. `openai`: those of OpenAI's strict mode.
+        `full`: also `minLength`, `maxLength`, `uniqueItems` and `format`.
+      call_signature: the JSON of `extra_content` for calls that other providers' models made. Set it if the
+        host requires a signature in each call.
       call_id: the pattern that the whole id of a call must match. Other ids are replaced by a digest.
       tool_name: the longest name of a tool, in characters.
       stops: the largest number of stop sequences; None for any number.
@@ -71,10 +76,11 @@ class Profile(Struct, metaclass=ProfileMeta, frozen=True, kw_only=True, repr_omi
         after the results of the round.
       usage: accepts `stream_options.include_usage`. `increments`: accepts it too, but each usage report
         counts only the tokens since the previous report.
-      effort: how the portable `.effort()` is sent: by the member `reasoning_effort`; by OpenRouter's object
-        `reasoning`; by `thinking` or `enable_thinking`, which are on or off; or not at all.
-      cache_tokens: tokens of the shortest prefix that the host caches automatically; None if unknown.
-      affinity: the place of the key of `affinity=` in a request: the name of a member of the body, or
+      effort: how the portable `.effort()` is sent. `reasoning_effort`: in this member. `openrouter`: in
+        OpenRouter's object `reasoning`. `thinking`, `enable_thinking`: in this member, which is on or off.
+        `none`: the host has no setting, and `.effort()` is refused.
+      cache_tokens: the tokens of the shortest prefix that the host caches automatically; None if unknown.
+      affinity: where a request contains the key of `affinity=`: the name of a member of the body, or
         `header:` and the name of a header. The default is a header, because a host ignores unknown headers.
       structured: how structured values are requested unless `OpenAIOptions.structured` is set.
 
@@ -132,7 +138,7 @@ class Profile(Struct, metaclass=ProfileMeta, frozen=True, kw_only=True, repr_omi
         return ({}, ((name, key),)) if name != self.affinity else ({name: key}, ())
 
     def with_max_tokens(self, field: Bound) -> Profile:
-        """Return this profile with another member that bounds the output."""
+        """Return a copy of this profile in which the member `field` bounds the output."""
         return msgspec.structs.replace(self, max_tokens=field)
 
 

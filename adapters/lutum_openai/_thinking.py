@@ -1,7 +1,7 @@
-"""Models that may reason by default, the output bound that this requires, and the levels of effort. No I/O.
+"""Reasoning of models: which models reason by default, their output bound, and the levels of effort. No I/O.
 
-Reasoning counts inside the output bound. A model that reasons by default and gets a small bound returns an
-empty answer that is billed in full. So only models that are known not to reason get the small bound.
+Reasoning tokens count towards the output bound. If a model reasons by default and the bound is small, the
+answer is empty and is billed in full. Therefore only models that are known not to reason get the small bound.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from lutum import BadValue, Settings
 from lutum_openai._profiles import Effort
 
 DEFAULT_OUTPUT = 4_096
-"""The default output bound in tokens for models that do not reason. It is the smallest maximum of a model
-that is still sold (gpt-4o's first version, gpt-3.5-turbo)."""
+"""The default output bound in tokens for models that do not reason. Of the models that are still sold, those
+with the smallest maximum (gpt-4o's first version, gpt-3.5-turbo) have this one."""
 
 DEFAULT_REASONING_OUTPUT = 16_384
 """The default output bound in tokens for all other models. Moonshot's guide requires at least 16,000;
-OpenAI's guides/reasoning recommends to leave room."""
+OpenAI's guides/reasoning recommends leaving room for reasoning."""
 
 # Models that do not reason by default. Sources: the model pages of each vendor. All other models may reason:
 # DeepSeek V4, GLM 4.5 and later, Kimi K2.x, Qwen 3, MiniMax M2, Grok 4, Gemini 2.5 and later, gpt-oss, o1 and
@@ -49,7 +49,7 @@ _PLAIN = re.compile(
 
 _OPENAI_REASONS = re.compile(r"(^|/|\.)(o[1-9]|gpt-[5-9])(?!.*chat)", re.IGNORECASE)
 
-# Members of extra_body that turn reasoning on: OpenRouter's, and DeepSeek's, Z.ai's and Moonshot's.
+# Members of extra_body that turn reasoning on, at OpenRouter, DeepSeek, Z.ai and Moonshot.
 _ASKING = ("reasoning", "thinking", "enable_thinking", "reasoning_effort")
 
 
@@ -85,7 +85,7 @@ def default_bound(model: str, effort: str | None, extra_body: dict[str, Any] | N
 
 _NEVER = re.compile(
     r"(^|/|\.)(gpt-[34]|chatgpt|gpt-5.*chat)", re.IGNORECASE
-)  # OpenAI's own, by the model pages
+)  # OpenAI's models that never reason, according to the model pages
 _NO_NONE = re.compile(r"(^|/)(o[1-9]|gpt-5(-mini|-nano|-pro|-codex)?(-\d{4}.*)?$)", re.IGNORECASE)
 _XHIGH = re.compile(r"(^|/)gpt-(5\.[2-9]|5\.1-codex-max|[6-9])", re.IGNORECASE)
 
@@ -96,7 +96,7 @@ def portable_effort(settings: Settings) -> str | None:
 
 
 def openai_effort(level: str, model: str) -> str | None:
-    """Return OpenAI's level for a portable one; None if nothing needs to be sent.
+    """Return OpenAI's level for a portable level; None if nothing needs to be sent.
 
     Raises:
       BadValue: the model does not reason, or its reasoning cannot be turned off.
@@ -116,7 +116,7 @@ def effort_members(level: str, style: Effort, model: str, host: str) -> dict[str
     """Return the members of a Chat request that set a portable effort.
 
     Raises:
-      BadValue: the host has no such setting, or no such level.
+      BadValue: the host has no setting for effort, or does not have this level.
     """
     match style:
         case "reasoning_effort":

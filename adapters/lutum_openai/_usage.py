@@ -15,8 +15,8 @@ from lutum_openai._options import OpenAIOptions
 # xAI: a dollar has 10,000,000,000 ticks.
 _TICKS_PER_DOLLAR = 10**10
 
-# The places of each figure (an object in the report or "", and a member), in order of preference: Responses,
-# Chat Completions, others.
+# The places of each figure, in order of preference: Responses, Chat Completions, others. A place is an object
+# in the report (or "" for the report itself) and a member.
 _FIGURES = {
     "input_tokens": (("", "input_tokens"), ("", "prompt_tokens")),
     "output_tokens": (("", "output_tokens"), ("", "completion_tokens")),
@@ -122,14 +122,14 @@ def rates_of(service_tier: Raw | bytes | None) -> tuple[str, ...]:
 def _cost(members: Mapping[str, Raw]) -> Decimal | None:
     """Return the cost that a gateway or host reports, in US dollars. OpenAI itself reports none.
 
-    If the user brings their own key, OpenRouter's `cost` is only its fee, often 0; the upstream bills the
-    rest.
+    If a request uses the user's own key (`is_byok`), OpenRouter's `cost` is only OpenRouter's fee, often 0.
+    The upstream provider bills the rest.
     """
     ticks = count(members.get("cost_in_usd_ticks"))
     if ticks is not None:
         return Decimal(ticks) / _TICKS_PER_DOLLAR
     value = members.get("cost")
-    if starts_with(value, b"{"):  # Perplexity's parts and their sum; hyper.charm.land
+    if starts_with(value, b"{"):  # an object: Perplexity's (parts and their sum), hyper.charm.land's
         places = (("cost", "total_cost"), ("cost", "usd"), ("cost", "total"))
         return next((sum for place in places if (sum := cost(member(members, *place))) is not None), None)
     fee = cost(value)

@@ -27,8 +27,8 @@ class OpenAICompletionsAdapter(OpenAIHttpAdapter):
       api_key: the key; default: `OPENAI_API_KEY`. A function is called for each request. Only api.openai.com
         requires a key.
       base_url: default: `OPENAI_BASE_URL`, else `https://api.openai.com/v1`. On Azure, either
-        `https://NAME.openai.azure.com` with `api_version`, or the same URL with `/openai/v1` appended; the
-        key is then sent in an `api-key` header.
+        `https://NAME.openai.azure.com` with `api_version`, or the same URL with `/openai/v1` appended. Azure
+        receives the key in an `api-key` header.
       api_version: Azure's `api-version`.
       http_client: your `httpx.AsyncClient`.
       default_max_output_tokens: the output bound of requests that set none. The API's own default is 16.
@@ -89,7 +89,7 @@ class OpenAICompletionsAdapter(OpenAIHttpAdapter):
         return _encode.replay_form(turn)
 
     def first_difference(self, earlier: Prepared, later: Prepared) -> str | None:
-        """Return `$.prompt`; None if the later prompt starts with the earlier one. Pure."""
+        """Return `$.prompt`; None if the later prompt starts with the earlier prompt. Pure."""
         return _encode.first_difference(earlier, later)
 
     def decoder(self, prepared: Prepared, response: Response) -> Decoder:

@@ -1,8 +1,12 @@
 """Decode one response's bytes to events. No I/O, no clock, no tasks.
 
-After a `finish_reason`, a completion is whole at `[DONE]`, or at the end of a response without `[DONE]`. From
-servers that send no reason, it is whole at `[DONE]` after the usage of the whole answer. The usage is in the
-last chunk, which has no choices, in another chunk, or missing. An answer that is one JSON body is read too.
+A completion is complete in two cases:
+
+- A `finish_reason` was received, and then `[DONE]`, or the response ended without `[DONE]`.
+- The usage of the whole answer was received, and then `[DONE]`. Some servers do not send a reason.
+
+The usage is in a last chunk without choices or in another chunk, or it is missing. An answer that is one JSON
+body is read too.
 """
 
 from __future__ import annotations

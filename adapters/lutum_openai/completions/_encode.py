@@ -1,7 +1,7 @@
 """Encode a request to bytes. No I/O: `Prepared` is a function of `TurnRequest` and `CompletionsConfig`.
 
-The endpoint accepts a prompt, without roles, tools or schemas. A request that contains more than one user
-message of text is refused; the error names the field.
+The endpoint accepts only a prompt, without roles, tools or schemas. Therefore a request must consist of one
+user message of text. Any other request is refused, and the error names the field.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def replay_form(turn: CommittedTurn) -> ReplayForm:
 
 
 def first_difference(earlier: Prepared, later: Prepared) -> str | None:
-    """Return the JSON path in `later` of the first entry that differs from `earlier`; None for additions."""
+    """Return `$.prompt`; None if the later prompt starts with the earlier prompt."""
     grown = prompt_of(later.request).startswith(prompt_of(earlier.request))
     return None if grown else "$.prompt"
 
