@@ -33,23 +33,24 @@ class OpenAIChatAdapter(OpenAICloudAdapter):
       api_key: the key; default: `OPENAI_API_KEY`. A function is called for each request; a `RequestSigner`
         signs each request. Only api.openai.com requires a key.
       base_url: default: `OPENAI_BASE_URL`, else `https://api.openai.com/v1`. On Azure, either
-        `https://NAME.openai.azure.com` with `api_version`, or the same URL with `/openai/v1` appended; the
-        key is then sent in an `api-key` header.
+        `https://NAME.openai.azure.com` with `api_version`, or the same URL with `/openai/v1` appended. Azure
+        receives the key in an `api-key` header.
       api_version: Azure's `api-version`.
       profile: a `Profile`, or the name of a known host (docs/hosts.md). Default: the row of the URL's host,
-        adapted to the model's chat template if that is known.
+        adapted to the model's chat template if that template is known.
       organization: `OpenAI-Organization`; for api.openai.com also from `OPENAI_ORG_ID`.
       project: `OpenAI-Project`; for api.openai.com also from `OPENAI_PROJECT_ID`.
       http_client: your `httpx.AsyncClient`.
-      replay_scope: the endpoint and account family whose turns are replayed exactly. Default: the URL's host.
+      replay_scope: a name for the endpoint and its accounts. Turns with the same name are replayed exactly.
+        Default: the URL's host.
       default_max_output_tokens: the output bound of turns that set none. Default: 4,096, or 16,384 for a
         model that reasons.
       max_tokens_field: the member that bounds the output; `auto` takes it from the profile.
       cache_control: lifetime of Claude's cache breakpoints, for gateways to Claude. Default: no breakpoints.
       affinity: a key by which the host routes requests with the same prefix to the server that has cached it.
-        `conversation`: a key for each conversation, shared by its forks; `head`: a key for the same system
-        items and tools; any other text is the key itself. Default: a key is not sent. `Profile.affinity` is
-        the member or header for the key, see docs/hosts.md.
+        `conversation`: one key for each conversation, shared by its forks. `head`: one key for all
+        conversations with the same system items and tools. Any other text is the key itself. Default: a key
+        is not sent. `Profile.affinity` is the member or header for the key, see docs/hosts.md.
       options: defaults for the options of each turn.
       hooks: choose the model and the options of a turn when it starts.
 
@@ -145,11 +146,11 @@ class OpenAIChatAdapter(OpenAICloudAdapter):
         return prepared
 
     def open_items(self, transcript: Transcript) -> tuple[bytes, ...]:
-        """Return the provider's calls in the last turn that no raw item after it answers. Pure."""
+        """Return the provider's calls in the last turn that raw items have not answered yet. Pure."""
         return _unanswered.unanswered_items(transcript, self._config.scope)
 
     def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
-        """Return whether `turn` can be replayed exactly to `scope`, whatever the model. Pure."""
+        """Return whether `turn` can be replayed exactly to `scope`. The model does not matter. Pure."""
         form = _turn.replay_form(turn, scope, model)
         return _turn.form_at(form, turn, _encode.profile_for(self._config, model))
 

@@ -1,8 +1,8 @@
 """Arrange the messages of a request in the order and number that a host accepts. No I/O.
 
 Each step depends only on neighbouring messages, and a message before an assistant message never changes
-again. So later requests only append. Cache breakpoints are written here too; the memoized messages do not
-contain them.
+again. Therefore a later request only appends messages. This module also writes the cache breakpoints. The
+memoized messages do not contain them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TALKING = ("user", "assistant")
 
 
 def arranged(messages: Sequence[bytes], head: int, profile: Profile) -> list[bytes]:
-    """Return the messages as a host accepts them; the first `head` ones are the head's system messages."""
+    """Return the messages in a form that the host accepts. The first `head` are the head's system messages."""
     found = list(messages)
     if profile.system == "one" and head > 1:
         found[:head] = [_joined(found[:head])]
@@ -37,15 +37,15 @@ def arranged(messages: Sequence[bytes], head: int, profile: Profile) -> list[byt
 
 
 def late_system(text: str) -> bytes:
-    """Return a system message that follows the head, for a host that accepts one at the start only."""
+    """Return a user message with the text of a late system message, for a host that refuses such messages."""
     return b'{"role":"user","content":%b}' % encode(f"<system>\n{text}\n</system>")
 
 
 def mark(messages: list[bytes], stable: int | None, head: int, breakpoint: bytes) -> None:
-    """Write `cache_control` into the last message of the head and the last before the first ephemeral.
+    """Write `cache_control` into two messages: the last of the head, and the last before the first ephemeral.
 
-    Claude behind a gateway caches the request up to these messages. A string content becomes a text part,
-    because only a part can have `cache_control`.
+    Claude behind a gateway caches the request up to these messages. Content that is a string becomes a text
+    part, because only a part can have `cache_control`.
     """
     end = len(messages) if stable is None else stable
     places = list[int]()
@@ -84,7 +84,7 @@ def _alternating(messages: Iterable[bytes], profile: Profile) -> Iterable[bytes]
 
 
 def _takes_more(message: bytes) -> bool:
-    """Return False for a message with calls: nothing may be joined to it, because their results follow."""
+    """Return whether another message may be joined to this one. False for calls: their results follow."""
     return b'"tool_calls"' not in message and b'"function_call"' not in message
 
 

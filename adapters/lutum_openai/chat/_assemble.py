@@ -1,7 +1,8 @@
-"""Join deltas to the message that an answer without streaming contains. No I/O, no clock, no tasks.
+"""Join the deltas of a streamed answer to one message. No I/O, no clock, no tasks.
 
-Strings are joined. Calls and reasoning details are separated by rules that follow real servers. Everything
-else keeps its bytes. If the pieces of a member cannot be joined with certainty, `inexact` gets a reason.
+The result is the message that the server would send without streaming. Pieces of strings are joined. Rules
+that follow real servers decide where a call or a reasoning detail begins. Everything else keeps its bytes. If
+the pieces of a member cannot be joined with certainty, `inexact` gets a reason.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from lutum_openai.chat._received_call import ReceivedCall, arguments_of, id_of
 from lutum_openai.chat._received_parts import ListEntry, ReceivedPart, text_of
 
 Shown = tuple[Literal["text", "reasoning", "refusal", "other"], str, bytes]
-"""A piece to show as an event: its kind, its text (the name if `other`), and the JSON if `other`."""
+"""A piece to show as an event: its kind, its text and its JSON. For `other`, the text is the name of the
+member. For the other kinds, the JSON is empty."""
 
 _JOINED = frozenset({"content", "refusal", *_wire.REASONING_TEXT})
 _EMPTY = frozenset({b"null", b'""', b"[]", b"{}"})
@@ -55,7 +57,8 @@ class ReceivedMessage:
         Raises:
           msgspec.DecodeError: a member has the wrong type.
         """
-        # The same reasoning under two names is shown once. That of the details is shown only without others.
+        # Reasoning that a delta contains under two names is shown once. `reasoning_details` are shown only if
+        # the delta has no reasoning under another name.
         worded = any(bytes(members.get(name, b""))[:2] not in _NO_WORDS for name in _wire.REASONING_TEXT)
         reasoned = False
         for name, raw in members.items():
@@ -72,7 +75,8 @@ class ReceivedMessage:
                 and first not in (b"n", self._holders[name])
                 and bytes(raw) not in _EMPTY
             ):
-                # A string and then a list, or the reverse. Both are kept if one member can hold them.
+                # The type of the member changed. `content` keeps a string and a list as one list of parts.
+                # For any other change, the new piece is shown but left out of the message.
                 if name != "content" or b"{" in (first, self._holders[name]):
                     self._left_out(name)
                     yield "other", name, copied(raw)
@@ -117,17 +121,17 @@ class ReceivedMessage:
     def call_for(self, members: dict[str, Raw], fallback_id: str) -> ReceivedCall:
         """Return the call that a delta continues, or a new one.
 
-        Servers differ. Some send an index; some send whole calls without an index, or with index 0 for each;
-        some send a new id with every delta. The rules:
+        Servers differ. Some send an index. Some send whole calls, without an index or with index 0 for each
+        call. Some send a new id with every delta. The rules:
 
         - A new id begins a new call only if the delta has a name too.
-        - A name after complete arguments begins a new call, even with the index of the previous call and
-          without an id (Gemini behind gateways: hermes-agent#62937, gcli2api#406, new-api#671,
-          litellm#37792), unless the delta repeats the same call.
-        - An id that an earlier call has is made unique (Kimi: nanobot#4473; MiMo: oh-my-pi#2055), because
-          a result belongs to one call.
-        - Metadata such as a signature may come in a separate delta, before or after its call
-          (open-webui/computer#224). It does not make a call: see `settle_calls`.
+        - A name after complete arguments begins a new call, unless the delta repeats the same call. The new
+          call may have the index of the previous call and no id (Gemini behind gateways: hermes-agent#62937,
+          gcli2api#406, new-api#671, litellm#37792).
+        - If an earlier call has the same id, the new call's id is made unique (Kimi: nanobot#4473; MiMo:
+          oh-my-pi#2055), because a result belongs to one call.
+        - Metadata such as a signature may be in a separate delta, before or after its call
+          (open-webui/computer#224). Such a delta does not begin a call: see `settle_calls`.
         """
         index, id = count(members.get("index")), id_of(members.get("id"))
         function = members.get("function")
@@ -165,7 +169,7 @@ class ReceivedMessage:
         return found
 
     def settle_calls(self) -> None:
-        """At the end of the answer, move metadata that came without a call to the call next to it."""
+        """Move metadata that was received without a call to the call next to it. Called when calls end."""
         for at, call in reversed(list(enumerate(self.calls))):
             if not call.bare:
                 continue
@@ -236,7 +240,7 @@ class ReceivedMessage:
                 self._add_part(ReceivedPart("text", {"type": Raw(b'"text"')}, [before]))
         read = _wire.decode_part(part)
         members = decode_object(part) if part.startswith(b"{") else {}
-        if not members:  # a string, a number or nothing where an object should be
+        if not members:  # the entry is a string, a number or an empty object
             yield from self._take_odd_part(part)
             return
         if read.type == "text" and read.text is not None:

@@ -1,12 +1,15 @@
 """Decode one response's bytes to events. No I/O, no clock, no tasks.
 
-A turn is complete
-  - at `[DONE]`, after a `finish_reason` that is not empty; or, from servers that leave every reason empty,
-    after the usage of the whole answer (a chunk without choices);
-  - at the end of a response without `[DONE]`, after a `finish_reason`, if no partial event follows. After
-    `tool_calls` the usage is required too, because Together sends that reason after each of several calls;
-  - at the end of a JSON body, from servers that do not stream.
-Any other end is a cut stream, without `Completed`.
+A turn is complete in these cases:
+
+- `[DONE]` is received after a `finish_reason` that is not empty.
+- `[DONE]` is received after the usage of the whole answer, which is in a chunk without choices. Some servers
+  leave every reason empty.
+- The response ends without `[DONE]` after a `finish_reason`, and no partial event follows. If the reason is
+  `tool_calls`, the usage is required too, because Together sends this reason after each of several calls.
+- The response is one JSON body, from a server that does not stream.
+
+Any other end is a cut stream. It has no `Completed` event.
 """
 
 from __future__ import annotations
@@ -51,7 +54,7 @@ from lutum_openai.chat._received_call import ReceivedCall
 from lutum_openai.chat._think import Piece, TagSplitter
 
 PATIENCE = 8
-"""After this many chunks in a row that are not plain, the fast path is not tried again, because a failed try
+"""The number of failed tries in a row after which the fast path is not tried again, because a failed try
 costs time."""
 
 
@@ -71,7 +74,7 @@ class ChatDecoder(ChunkDecoder):
       structured: the text is the JSON of a value.
       value_tool: the forced tool whose arguments are the value.
       estimate: used as the input tokens if the server never reports them.
-      hidden_reasoning: counts are lower bounds.
+      hidden_reasoning: the model's reasoning is hidden, so counted tokens are a lower bound.
       rates: the rates that the request selected, used until the answer names one.
       increments: each usage report counts only the tokens since the previous report.
       think: names of tags that enclose reasoning at the start of the text.
@@ -103,7 +106,7 @@ class ChatDecoder(ChunkDecoder):
 
         self._message = ReceivedMessage()
         self._tokens = SampledTokens()
-        self._plain = PATIENCE  # how many more failed tries are allowed
+        self._plain = PATIENCE  # the number of failed tries that are left
         self._fingerprint: tuple[str | None, str | None, str | None] | None = None
         self._seen = dict[str, bytes]()
         self._rates = rates
@@ -173,8 +176,8 @@ class ChatDecoder(ChunkDecoder):
         self._reports(members, out, alone=not choices)
 
     def _reports(self, members: dict[str, Raw], out: list[Event], *, alone: bool) -> None:
-        """Take the usage of a chunk from any of its places. Called after the choices, because their finish
-        reason makes the usage final."""
+        """Take the usage of a chunk from any of its places. Call this after the choices are read, because a
+        finish reason in them makes the usage final."""
         usage = members.get("usage")
         if is_null(usage):
             usage = member(members, "x_groq", "usage")
@@ -202,7 +205,8 @@ class ChatDecoder(ChunkDecoder):
     def _choice(self, choice: _wire.Choice, data: bytes, out: list[Event]) -> None:
         if bytes(choice.error) not in (b"", b"null"):
             self._raise(b'{"error":' + copied(choice.error) + b"}")
-        # Perplexity sends a delta, and in `message` the whole text so far; in its bodies the delta is empty.
+        # Perplexity's chunks have a `delta`, and a `message` with the whole text so far. In Perplexity's JSON
+        # bodies the `delta` is empty.
         whole = self._is_body or is_null(choice.delta)
         delta = choice.message if whole and not is_null(choice.message) else choice.delta
         if starts_with(delta, b"{"):

@@ -1,9 +1,9 @@
 """Encode a request to bytes. No I/O: `Prepared` is a function of `TurnRequest` and `ChatConfig`.
 
-Body = head (model, tools) + messages joined from cached bytes + tail (everything else). So request 1,001 of a
-conversation encodes only one new item, and its messages are those of request 1,000 with more at the end.
-Messages keep the order in which they were pushed; `_arrange` joins or bridges neighbours if the host requires
-it.
+A body consists of the head (model, tools), the messages, which are joined from cached bytes, and the tail
+(everything else). Therefore request 1,001 of a conversation encodes only one new item, and its messages begin
+with the messages of request 1,000. Messages keep the order in which they were pushed. If the host requires
+it, `_arrange` joins neighbours or inserts a message between them.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ _RESPONSES_ONLY = ("summary", "include", "previous_response_id", "truncation", "
 class ChatConfig(Struct, frozen=True):
     """The adapter's part of each request: the endpoint, and defaults for settings that the turn leaves out.
 
-    `url` may contain `{model}`. `by_model`: the model's own rules override the profile. `secret_headers`:
-    names of the headers that are added when a request is sent. If `place` is set (Amazon Bedrock), the URL
-    follows from the model.
+    `url` may contain `{model}`. If `by_model` is true, the model's own rules override the profile.
+    `secret_headers`: names of the headers that are added when a request is sent. If `place` is set (Amazon
+    Bedrock), the URL follows from the model.
     """
 
     scope: str
@@ -219,7 +219,8 @@ def value_tool(request: TurnRequest, config: ChatConfig) -> str | None:
 
 
 def first_difference(earlier: Prepared, later: Prepared, config: ChatConfig) -> str | None:
-    """Return the JSON path in `later` of the first entry that differs from `earlier`; None for additions."""
+    """Return the JSON path in `later` of the first entry that differs from `earlier`; None if `later` only
+    adds entries."""
     profile = profile_for(config, model_of(later.request, config))
     mine, other = _tools(earlier.request, config, profile)[0], _tools(later.request, config, profile)[0]
     if (at := differs_at(mine, other)) is not None:
@@ -232,7 +233,7 @@ def first_difference(earlier: Prepared, later: Prepared, config: ChatConfig) -> 
 
 
 def _own(request: TurnRequest, config: ChatConfig) -> tuple[list[bytes], list[int]]:
-    """Return the messages without ephemerals, and for each ephemeral how many messages precede it."""
+    """Return the messages without ephemerals, and for each ephemeral the number of messages before it."""
     profile = profile_for(config, model_of(request, config))
     encoder = ChatItemEncoder(config.scope, profile)
     pieces = distinct(request.transcript.memo(encoder.key, encoder), profile)
@@ -250,7 +251,7 @@ def _own(request: TurnRequest, config: ChatConfig) -> tuple[list[bytes], list[in
 def _joined(
     request: TurnRequest, encoder: ChatItemEncoder, pieces: Sequence[OpenAIPiece]
 ) -> tuple[Sequence[OpenAIPiece], int | None]:
-    """Return the pieces with the ephemerals inserted, and how many messages precede the first ephemeral."""
+    """Return the pieces with the ephemerals, and the number of messages before the first ephemeral."""
     if not request.ephemerals:
         return pieces, None
     head = len(request.transcript.head.system) if encoder.profile.system == "one" else 0
@@ -273,7 +274,7 @@ def _joined(
 def _tools(
     request: TurnRequest, config: ChatConfig, profile: Profile
 ) -> tuple[tuple[bytes, ...], str | None]:
-    """Return the entries of `tools`, the head's first, and why the request is not append-only (or None)."""
+    """Return the entries of `tools`, those of the head first, and the reason if the request is inexact."""
     tools, reason = planned(request.tools, profile)
     name = value_tool(request, config)
     if name is None or request.output is None:
@@ -299,7 +300,7 @@ def _instruction(text: str, profile: Profile) -> bytes:
 def _bound(
     request: TurnRequest, config: ChatConfig, model: str, body: dict[str, Any], options: OpenAIOptions
 ) -> tuple[int, int | None]:
-    """Return the output bound, and the same bound again if it is the default (else None)."""
+    """Return the output bound, and the default bound of lutum (None if the caller set the bound)."""
     said = request.settings.max_output_tokens
     if said is not UNSET:
         return said, None
@@ -312,7 +313,7 @@ def _bound(
 def _effort(
     request: TurnRequest, config: ChatConfig, options: OpenAIOptions, profile: Profile, model: str
 ) -> dict[str, Any]:
-    """Return the members that set the effort. The turn's own options take precedence over the builder."""
+    """Return the members that set the effort. An effort in the turn's options overrides `.effort()`."""
     level = portable_effort(request.settings)
     given = request.settings.option(OpenAIOptions)
     if level is None or (given is not None and given.effort is not None):

@@ -1,7 +1,7 @@
 """Duplicate ids of calls within a request. No I/O.
 
-Some hosts number the calls of each turn from the start again, and gateways to Claude refuse an id that two
-calls have. The second call, with its result, gets another id.
+Some hosts start the numbering of calls again in each turn. Gateways to Claude refuse a request if two of its
+calls have the same id. Therefore the second call and its result get another id.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _REPEATED = ReplayForm(False, "ids of its calls are those of earlier calls, so t
 
 
 def distinct(pieces: Sequence[OpenAIPiece], profile: Profile) -> Sequence[OpenAIPiece]:
-    """Return the pieces of a transcript. A repeated call id gets the position of its turn as a suffix."""
+    """Return the pieces with distinct call ids. A repeated id gets the position of its turn as a suffix."""
     if not any(piece.calls for piece in pieces):
         return pieces
     found, renamed = list[OpenAIPiece](), dict[str, str]()

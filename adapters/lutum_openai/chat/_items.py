@@ -15,7 +15,7 @@ from lutum_openai.chat import _turn, _wire
 from lutum_openai.chat._arrange import late_system
 
 ELSEWHERE = "(in the next user message)"
-"""The text of a tool message if its result consists of media only and the host accepts none there."""
+"""The text of a tool message if the result is only media and the host accepts no media in tool messages."""
 
 
 @final
@@ -33,13 +33,13 @@ class ChatItemEncoder(ItemEncoder):
         self.profile = profile
 
     def piece(self, item: Item, field: str, before: Transcript) -> OpenAIPiece:
-        """Return the piece of the item that follows the items of `before`. Errors name `field`."""
+        """Return the piece of `item`, which follows the items of `before`. Errors name `field`."""
         if _is_system(item) and self.profile.system == "one" and len(before) > len(before.head.system):
             return self._late_system(item, field)
         return super().piece(item, field, before)
 
     def ephemeral(self, item: Item, field: str) -> OpenAIPiece:
-        """Return the piece of an item that is sent once. It follows the head, whatever its role."""
+        """Return the piece of an ephemeral. An ephemeral system message is sent like one after the head."""
         if _is_system(item) and self.profile.system == "one":
             return self._late_system(item, field)
         return super().piece(item, field, Transcript())
@@ -112,8 +112,8 @@ class ChatItemEncoder(ItemEncoder):
         return msgspec.structs.replace(piece, calls=(self._call_id(item, before),))
 
     def _media(self, round: tuple[ToolResult, ...], field: str, before: Transcript) -> Content | None:
-        """Return the media of a round's results that tool messages cannot contain. They are sent in a user
-        message after the last result, because no message is allowed between two results."""
+        """Return the media in the results of a round, if tool messages cannot contain media. They are sent in
+        a user message after the last result, because no message is allowed between two results."""
         parts = list[Part]()
         for result in round if not self.profile.tool_media else ():
             if media := [part for part in result.content if _is_media(part)]:
@@ -129,8 +129,8 @@ class ChatItemEncoder(ItemEncoder):
         return id if before.open_calls and self._as_received(before) else sent
 
     def _json(self, parts: tuple[Part, ...], content: Content) -> bytes:
-        """Return one text as a string, which every server accepts; otherwise a list of parts. For a host that
-        accepts strings only, all texts are joined. Images always need a list."""
+        """Return the JSON of a content: a string for one text, because every server accepts a string, and a
+        list for several parts. If the host accepts only strings, texts are joined. Media need a list."""
         texts = [part.text for part in parts if isinstance(part, Text)]
         if len(texts) == len(parts) and (len(parts) == 1 or self.profile.string_content):
             return encode("\n".join(texts))
@@ -145,8 +145,8 @@ class ChatItemEncoder(ItemEncoder):
         return b'{"type":"image_url","image_url":{"url":%b}}' % encode(url)
 
     def _document(self, document: Document, field: str) -> tuple[bytes, ...]:
-        """Return a file part, or a text part for plain text, which every model reads. Chat Completions has no
-        citations of documents."""
+        """Return a file part. Plain text becomes a text part, because every model reads text. Chat
+        Completions has no citations of documents."""
         title = document.title or "document"
         if document.data is not None and document.media_type == "text/plain":
             try:
@@ -173,7 +173,7 @@ class ChatItemEncoder(ItemEncoder):
 
 
 def _round(before: Transcript, last: ToolResult) -> tuple[ToolResult, ...]:
-    """Return the results that answer the calls that are open after `before`, up to `last`."""
+    """Return the results of the current round so far: those at the end of `before`, and `last`."""
     found = [last]
     for at in range(len(before) - 1, -1, -1):
         if not isinstance(item := before[at], ToolResult):

@@ -1,8 +1,8 @@
 """Chat Completions' own JSON: stored messages to transcripts and back, and lines of a batch. No I/O.
 
-An assistant message becomes a turn, any other message an item with the same content. If the item does not
-determine the JSON, the original JSON is kept in its `wire`. A message that no item can represent becomes a
-`Raw` item.
+An assistant message becomes a turn. Any other message becomes an item with the same content. If lutum would
+write this item differently from the JSON that was read, the item keeps that JSON in `wire`. A message that no
+item can represent becomes a `Raw` item.
 """
 
 from __future__ import annotations
@@ -48,14 +48,15 @@ def from_messages(
     """Return the transcript of a list of messages, or of the body of a whole request.
 
     Assistant messages become turns. They are sent back unchanged, with their reasoning, to the host that they
-    came from: pass it as `scope`. A request with another `scope` gets only their readable content. Other
-    messages become `Message` and `ToolResult` items, which every adapter accepts. `to_messages` returns the
-    same JSON again.
+    came from. Pass that host as `scope`. An adapter with another `scope` sends only their readable content.
+    Other messages become `Message` and `ToolResult` items, which every adapter accepts. `to_messages` returns
+    the same JSON again.
 
     Args:
-      scope: the origin of the turns, as an adapter's `scope`: the host, or the adapter's `replay_scope`.
+      scope: the origin of the turns, equal to the adapter's `scope`: its `replay_scope`, or else its host.
       model: the model that answered. Default: the body's `model`.
-      tools: the conversation's first tools, such as `Toolset.definitions`. Default: the body's functions.
+      tools: the tools at the start of the conversation, such as `Toolset.definitions`. Default: the functions
+        in the body.
 
     Raises:
       BadValue: `messages` is not JSON, or contains no messages; the error names the field.
@@ -78,11 +79,11 @@ def to_messages(transcript: Transcript) -> bytes:
     """Return the JSON array of the messages of a transcript.
 
     Turns of this dialect keep every received member; turns of other adapters contain their readable content.
-    Members that a host sends but refuses in requests are kept: only an adapter with the host's profile can
-    remove them.
+    Some hosts send members that they refuse in requests. These members are kept, because only an adapter with
+    the host's profile can remove them.
 
     Raises:
-      BadValue: the dialect does not accept an item; the field is its place.
+      BadValue: the dialect does not accept an item. The error's field is the place of the item.
     """
     written = list[bytes]()
     before, scope = Transcript(), ""
@@ -103,7 +104,7 @@ def to_messages(transcript: Transcript) -> bytes:
 def batch_line(turn: Turn[Any], id: str) -> bytes:
     """Return one line of the input file of a batch with the endpoint `/v1/chat/completions`.
 
-    The line contains the request of `turn`, named `id`, without a line end. Sends and reserves nothing.
+    The line contains the request of `turn` with the id `id`. It has no line end. Nothing is sent or reserved.
 
     Raises:
       BadValue: `id` is blank, or `turn` is not a turn of Chat Completions.
@@ -113,7 +114,7 @@ def batch_line(turn: Turn[Any], id: str) -> bytes:
 
 
 class _ChatEntry:
-    """The readable members of a message. `answers`: the id of the call that a tool's result answers."""
+    """The readable members of a message. `answers`: the id of the call that a tool message answers."""
 
     __slots__ = ("answers", "content", "json", "role")
 
@@ -152,7 +153,11 @@ class _ChatReader:
                 self._append(Raw(_wire.NAME, message.json.decode()))
 
     def _turn(self, message: _ChatEntry, messages: Sequence[_ChatEntry], behind: int) -> None:
-        """Append a turn; or a `Raw` item, if results that items can represent do not answer its calls."""
+        """Append the turn of an assistant message. `behind` is the index of the message after it.
+
+        The message becomes a `Raw` item if it cannot be read as a turn, if two calls have the same id, or if
+        messages follow that are not exactly the results of its calls.
+        """
         scope = self._encoder.scope
         try:
             turn = _turn.turn_from_message(message.json, scope=scope, model=self._model)
@@ -165,7 +170,7 @@ class _ChatReader:
             self._append(Raw(_wire.NAME, message.json.decode()))
             return
         self._append(msgspec.structs.replace(turn, tools=self._tools))
-        self._tools = ()  # the first turn keeps them
+        self._tools = ()  # only the first turn stores them
 
     def _say(self, item: Said, message: _ChatEntry) -> None:
         def render() -> Sequence[bytes]:

@@ -1,4 +1,4 @@
-"""A tool call during receipt: joins its deltas to an entry of `tool_calls`. No I/O, no clock, no tasks."""
+"""A tool call that is being received: its deltas become an entry of `tool_calls`. No I/O, clock or tasks."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from lutum_openai.chat._received_parts import text_of
 
 
 class ReceivedCall:
-    """A tool call that is being received. `custom` calls are the provider's, see `Completed.open_items`.
+    """A tool call that is being received.
 
-    `id` is empty until a delta has one, or until a piece is shown.
+    `custom` is true for a custom call, which is a call of the provider: see `Completed.open_items`. `id` is
+    empty until a delta contains an id, or until a piece of the call is shown.
     """
 
     __slots__ = ("_function", "_members", "_pieces", "_whole", "custom", "id", "index", "name", "ready")
@@ -107,8 +108,9 @@ class ReceivedCall:
         return piece
 
     def _take_name(self, said: str) -> None:
-        # OVH and the Hugging Face router repeat the name in every delta. A name in pieces (continue#5849,
-        # openai-agents-python#326) comes before the arguments; a longer one that begins alike replaces it.
+        # OVH and the Hugging Face router repeat the name in every delta. Other servers send the name in
+        # pieces before the arguments (continue#5849, openai-agents-python#326). A delta whose name begins
+        # with the name so far contains the whole name.
         if said.startswith(self.name):
             self.name = said
         elif self.blank:
@@ -127,13 +129,13 @@ class ReceivedCall:
 
 
 def said_once(pieces: list[str]) -> str:
-    """Return the arguments of a call without the repetitions that some servers send.
+    """Return the arguments of a call without repetitions. Some servers send:
 
     - `{}` before the real arguments (litellm#4537);
     - all arguments again at the end (opencodex#361, codex-lb#284, 9router#2869);
-    - in each delta all arguments so far (new-api, gateways to Gemini).
+    - all arguments so far in each delta (new-api, gateways to Gemini).
 
-    Arguments that are one JSON object already, or match none of these cases, are returned unchanged.
+    Arguments that are already one JSON object, or that match none of these cases, are returned unchanged.
     """
     joined = "".join(pieces)
     if not joined.strip() or is_object(joined):

@@ -13,7 +13,8 @@ from lutum.dialect.json import (
     string,
 )
 
-# Types of entries that come in pieces, with the member that grows; entries of other types come whole.
+# Types of entries that are received in pieces, each with the member to which the pieces are appended. Entries
+# of other types are received whole.
 _STREAMED_DETAILS = {"reasoning.text": "text", "reasoning.summary": "summary"}
 
 

@@ -12,7 +12,10 @@ Piece = tuple[Literal["text", "reasoning"], str]
 
 
 def split(text: str, tags: tuple[str, ...]) -> tuple[str, str]:
-    """Return the reasoning and the rest of a whole text. Without an end tag, all of it is reasoning."""
+    """Return the reasoning and the rest of a whole text.
+
+    If the end tag is missing, everything after the start tag is reasoning.
+    """
     splitter = TagSplitter(tags)
     pieces = [*splitter.feed(text), *splitter.end()]
     reasoning = "".join(piece for kind, piece in pieces if kind == "reasoning")
@@ -20,7 +23,7 @@ def split(text: str, tags: tuple[str, ...]) -> tuple[str, str]:
 
 
 class TagSplitter:
-    """Splits streamed text. If `done` is true, all further text is answer text."""
+    """Splits streamed text into reasoning and answer. If `done` is true, all further text is answer."""
 
     def __init__(self, tags: tuple[str, ...]) -> None:
         self._tags = tags
@@ -30,7 +33,7 @@ class TagSplitter:
         self.done = not tags
 
     def feed(self, text: str) -> list[Piece]:
-        """Return the pieces of the text so far that are certain."""
+        """Return the pieces that are certainly reasoning or answer. Text that may be a tag is held back."""
         if self.done:
             return [("text", text)] if text else []
         self._held += text

@@ -14,7 +14,7 @@ from lutum_openai.chat import _wire
 
 
 def planned(plan: ToolPlan, profile: Profile) -> tuple[tuple[bytes, ...], str | None]:
-    """Return the entries of `tools`, the head's first, and why the request is not append-only (or None)."""
+    """Return the entries of `tools`, those of the head first, and the reason if the request is inexact."""
     head = tuple(tool_json(tool, profile) for tool in plan.head)
     if not plan.new:
         return head, None
@@ -56,7 +56,7 @@ def tool_json(tool: ToolDef, profile: Profile) -> bytes:
 def tool_choice(
     plan: ToolPlan, profile: Profile, host: str, *, value_tool: str | None, thinks: bool
 ) -> bytes | None:
-    """Return `tool_choice`; None to leave it out, if the host accepts only its default.
+    """Return `tool_choice`. None means that it is left out, because the host accepts only its default.
 
     Raises:
       BadValue: a call is required and the host accepts `auto` only.
@@ -77,16 +77,16 @@ def tool_choice(
     if plan.choice == "none" or plan.available == ():
         return b'"none"'
     if plan.choice == "any" and (only := _only(plan)) is not None:
-        return _named(only)  # same as "required" if there is one tool, and more hosts enforce it
+        return _named(only)  # equal to "required" if there is one tool, but more hosts enforce it
     mode = b'"required"' if plan.choice == "any" else b'"auto"'
     if plan.available is None or not profile.allowed_tools:
-        return mode  # the core answers a call of a tool that is not on offer
+        return mode  # lutum's core answers a call of a tool that was not offered
     names = b",".join(map(_named, plan.available))
     return b'{"type":"allowed_tools","allowed_tools":{"mode":%b,"tools":[%b]}}' % (mode, names)
 
 
 def _only(plan: ToolPlan) -> str | None:
-    """Return the tool that may be called if there is only one."""
+    """Return the only tool that may be called; None if several or none may be called."""
     names = plan.available
     if names is None:
         names = tuple({tool.name: None for tool in (*plan.head, *plan.new)})

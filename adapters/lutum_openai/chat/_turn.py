@@ -1,4 +1,4 @@
-"""The committed turn: an assistant message's JSON to wire and view, and its replay. No I/O, no clock.
+"""The committed turn: how a received message becomes its wire and view, and its replay. No I/O, no clock.
 
 `turn_from_message` is the only function that makes a Chat turn. The replayed message is the wire without the
 response-only members (the constants below). The host's profile decides how its reasoning is sent.
@@ -45,7 +45,7 @@ members and an empty `refusal`, `tool_calls` or `function_call` are left out too
 
 RESPONSE_ONLY_IN_CALL = frozenset(
     {
-        "index",  # the call's position; many servers repeat it in whole messages, requests do not have it
+        "index",  # the call's position; many servers repeat it in whole messages, but requests lack it
     }
 )
 
@@ -53,7 +53,7 @@ AUDIO_KEEPS = "id"
 """The only member of `audio` that is sent back (openai-python, ChatCompletionAssistantMessageParam)."""
 
 SILENCE = b'{"role":"assistant","content":"(no answer)"}'
-"""Replaces a turn without text and calls if roles must alternate."""
+"""The message that replaces a turn without text and calls, if the host requires alternating roles."""
 
 _EMPTY = frozenset({b"null", b'""', b"[]", b"{}"})
 _ORDER = ("role", "name", "content", "refusal", *_wire.REASONING, "tool_calls", "function_call", "audio")
@@ -98,7 +98,7 @@ def turn_from_message(
     """Return the turn of a whole assistant message. Its wire is `message`, byte for byte.
 
     Args:
-      value_tool: the forced tool whose arguments are the structured value; its call is text in the view.
+      value_tool: the forced tool whose arguments are the structured value. In the view, the call is a text.
       think: names of tags that enclose reasoning at the start of the text.
 
     Raises:
@@ -143,7 +143,7 @@ def form_at(form: ReplayForm, turn: CommittedTurn, profile: Profile) -> ReplayFo
 
 
 def replay_message(turn: CommittedTurn, profile: Profile) -> bytes | None:
-    """Return the wire as it is sent back, its members in a fixed order, unknown ones last.
+    """Return the message that is sent back. Its members have a fixed order, with unknown members at the end.
 
     Returns None for a message without text and calls, if the host refuses such messages.
     """
@@ -187,7 +187,7 @@ def replay_message(turn: CommittedTurn, profile: Profile) -> bytes | None:
 
 
 def view_message(turn: CommittedTurn, profile: Profile) -> bytes | None:
-    """Return the semantic view as a message: text and refusals, calls with their arguments as received.
+    """Return the semantic view as a message: text and refusals, and calls with their arguments as received.
 
     Returns None for a turn without text and calls, if the host refuses such messages.
     """
@@ -268,8 +268,8 @@ def no_function(value: bytes | None, begun: bool = False) -> bool:
 
 
 def _replay_calls(calls: bytes, profile: Profile) -> bytes:
-    """Return the calls of a turn of this host. If the host requires signatures and the turn has none, as from
-    its older models, each call gets the signature for calls of other providers."""
+    """Return the calls of a turn of this host. If the host requires signatures and the turn has none, each
+    call gets the signature for calls of other providers. Turns of older models have no signatures."""
     sent = list(map(_replay_call, decode_array(calls)))
     if profile.call_signature is not None and b'"thought_signature"' not in calls:
         extra = Raw(profile.call_signature.encode())
@@ -338,7 +338,7 @@ def _view(members: dict[str, Raw], value_tool: str | None, think: tuple[str, ...
 
 
 def _read(decode: Callable[[Raw], T], raw: Raw | None) -> T | None:
-    """Return a decoded member; None if it is absent or of another type. The wire keeps it in any case."""
+    """Return a decoded member; None if it is absent or of another type. The wire keeps the raw member."""
     try:
         return None if raw is None else decode(raw)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -389,7 +389,7 @@ def _call_items(members: dict[str, Raw], value_tool: str | None) -> list[ViewIte
 
 
 def arguments_text(value: bytes) -> str:
-    """Return arguments as the tools get them: `{}` if blank or absent, as for a tool without parameters."""
+    """Return arguments as tools receive them. Blank or absent arguments become `{}`: a call without any."""
     if value in (b"", b"null"):
         return "{}"
     text = decode_str(value) if value.startswith(b'"') else value.decode()

@@ -1,7 +1,7 @@
 """The shapes of Chat Completions JSON: the members that lutum reads.
 
-Chunks are read member by member, because every server adds its own. Members that no Struct here names are
-kept unchanged.
+Chunks are read member by member, because every server adds its own members. Members that no Struct in this
+module has are kept unchanged.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ NAME = "openai-chat"
 
 
 REASONING_TEXT = ("reasoning", "reasoning_content", "thinking", "reasoning_text", "thinking_content")
-"""Members whose string is readable reasoning. They are used by OpenRouter, Groq, Ollama and vLLM; DeepSeek,
-xAI, llama.cpp and most others; a few gateways; GitHub Copilot. The same text in two of them is shown once."""
+"""Members whose string is readable reasoning. `reasoning`: OpenRouter, Groq, Ollama and vLLM.
+`reasoning_content`: DeepSeek, xAI, llama.cpp and most others. `reasoning_text`: GitHub Copilot. The others: a
+few gateways. Text that two of them contain is shown once."""
 
 REASONING = (*REASONING_TEXT, "reasoning_details")
 
@@ -123,8 +124,8 @@ decode_str = msgspec.json.Decoder(str).decode
 encode = msgspec.json.Encoder().encode
 
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_.:-]{1,128}")
-"""Wider than the names that api.openai.com accepts (64 of letters, digits, _ and -), because servers differ
-and refuse a name themselves."""
+"""The names of tools that lutum accepts. api.openai.com accepts fewer: up to 64 letters, digits, _ and -. The
+pattern is wider, because servers differ and refuse a name themselves."""
 
 FUNCTION_ID = "function_call:"
 """Prefix of the id of a legacy `function_call`, which has no id of its own. The function's name follows."""

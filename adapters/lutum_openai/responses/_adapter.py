@@ -50,33 +50,34 @@ class OpenAIAdapter(OpenAICloudAdapter):
     """OpenAI's Responses API, at OpenAI or at a compatible server. The name, as in `Raw`: `openai-responses`.
 
     Nothing is stored at the provider unless `OpenAIOptions(store=True)` is set: requests contain
-    `store: false`, and request `reasoning.encrypted_content` from models that reason. So a conversation can
-    be continued from its transcript alone.
+    `store: false`, and request `reasoning.encrypted_content` from models that reason. Therefore the
+    transcript alone is enough to continue a conversation.
 
-    The API has no stop sequences and no seed, so the adapter refuses both. It has no flag for a tool result
-    that is an error either: the output of such a result begins with `ERROR: `.
+    The API has no stop sequences and no seed, so the adapter refuses both. The API also has no flag for a
+    tool result that is an error. The output of such a result begins with `ERROR: `.
 
     Args:
       model: the default for turns without a model.
       api_key: the key; default: `OPENAI_API_KEY`. A function is called for each request; a `RequestSigner`
         signs each request. Only api.openai.com requires a key.
       base_url: default: `OPENAI_BASE_URL`, else `https://api.openai.com/v1`. On Azure, either
-        `https://NAME.openai.azure.com/openai/v1`, or the same URL without `/v1` and with `api_version`; the
-        key is then sent in an `api-key` header.
+        `https://NAME.openai.azure.com/openai/v1`, or the same URL without `/v1` and with `api_version`. Azure
+        receives the key in an `api-key` header.
       api_version: Azure's `api-version`.
       profile: a `Profile`, or the name of a known host (docs/hosts.md). Default: the row of the URL's host.
-        This API uses only its fields `default_output`, `schema`, `tool_name` and `affinity`; for self-hosted
-        and unknown servers also `system` and `alternate`.
+        The adapter uses only the fields `default_output`, `schema`, `tool_name` and `affinity`; for
+        self-hosted and unknown servers also `system` and `alternate`.
       organization: `OpenAI-Organization`; for api.openai.com also from `OPENAI_ORG_ID`.
       project: `OpenAI-Project`; for api.openai.com also from `OPENAI_PROJECT_ID`.
       http_client: your `httpx.AsyncClient`.
-      replay_scope: the endpoint and account family whose turns are replayed exactly. Default: the URL's host.
+      replay_scope: a name for the endpoint and its accounts. Turns with the same name are replayed exactly.
+        Default: the URL's host.
       default_max_output_tokens: the output bound of turns that set none. Default: 4,096, or 16,384 for a
         model that reasons.
       affinity: a key by which the host routes requests with the same prefix to the server that has cached it.
-        `conversation`: a key for each conversation, shared by its forks; `head`: a key for the same system
-        items and tools; any other text is the key itself. Default: a key is not sent. The member is
-        `prompt_cache_key`; for OpenRouter `session_id`.
+        `conversation`: one key for each conversation, shared by its forks. `head`: one key for all
+        conversations with the same system items and tools. Any other text is the key itself. Default: a key
+        is not sent. The member is `prompt_cache_key`; for OpenRouter `session_id`.
       options: defaults for the options of each turn.
       hooks: choose the model and the options of a turn when it starts.
 
@@ -151,7 +152,7 @@ class OpenAIAdapter(OpenAICloudAdapter):
         return prepared
 
     def open_items(self, transcript: Transcript) -> tuple[bytes, ...]:
-        """Return the provider's calls in the last turn that no raw item after it answers. Pure."""
+        """Return the provider's calls in the last turn that raw items have not answered yet. Pure."""
         return _unanswered.unanswered_items(transcript, self._config.scope)
 
     def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:

@@ -20,7 +20,7 @@ _USER = b'{"type":"message","role":"user",'
 
 
 def arranged(items: Sequence[bytes], head: int, profile: Profile) -> list[bytes]:
-    """Return the items in a form that the host accepts. The first `head` ones are system items."""
+    """Return the items in a form that the host accepts. The first `head` items are system items."""
     found = list(items)
     if profile.system == "one":
         if head > 1 and all(item.startswith(_SYSTEM) for item in found[:head]):
@@ -49,7 +49,7 @@ def _alternating(items: Sequence[bytes]) -> list[bytes]:
 
 
 def _joined(items: Sequence[bytes]) -> bytes:
-    """Join messages into one. Its role is the role of the first."""
+    """Join messages into one message, with the role of the first message."""
     contents = [decode_object(item)["content"] for item in items]
     if all(bytes(content).startswith(b'"') for content in contents):
         content = encode("\n\n".join(string(content) or "" for content in contents))

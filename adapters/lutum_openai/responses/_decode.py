@@ -1,7 +1,8 @@
 """Decode one response's bytes to events. No I/O, no clock, no tasks.
 
-Deltas become events when they are received. An item is final when `response.output_item.done` arrives, and
-the response when its terminal event arrives. A stream that ends before that does not complete the turn.
+Deltas become events when they are received. An item is final when `response.output_item.done` is received.
+The response is final when its terminal event is received. A stream without a terminal event does not complete
+the turn.
 """
 
 from __future__ import annotations
@@ -48,12 +49,12 @@ from lutum_openai._usage import rates_of, read_usage
 from lutum_openai.responses import _turn, _wire
 from lutum_openai.responses._received import Place, ReceivedItem, places
 
-_DONE = b"[DONE]"  # OpenRouter ends its streams with it, as Chat Completions does
+_DONE = b"[DONE]"  # the end of OpenRouter's streams, as in Chat Completions
 _NO_ERROR = frozenset({b"", b"null", b'""', b"{}", b"[]", b"false"})
 
 
 class _Answer(msgspec.Struct):
-    """The state of a response during receipt."""
+    """The state of a response that is being received."""
 
     model: str
     id: str | None = None
@@ -72,7 +73,7 @@ class ResponsesDecoder(StreamDecoder):
       structured: the text is the JSON of a value.
       value_tool: the forced tool whose arguments are the value.
       estimate: the request's estimate, for figures that the response does not report.
-      hidden: the model's reasoning is hidden, so that a count is a lower bound.
+      hidden: the model's reasoning is hidden, so counted tokens are a lower bound.
       rates: the rates that the request selected, used if the answer names none.
     """
 
@@ -257,11 +258,11 @@ class ResponsesDecoder(StreamDecoder):
         self._raise(b'{"error":%b}' % error)
 
     def _output(self, final: list[bytes], out: list[Event]) -> list[bytes]:
-        """Return the items of the whole response, in order. Content without earlier events is emitted now.
+        """Return the items of the whole response, in order. Content that was not emitted yet is emitted now.
 
-        An item from `output_item.done` is final. Missing items come from the list of the terminal event, or
-        are built from deltas. Items are also matched by their place, because some gateways change ids within
-        a stream.
+        An item from `output_item.done` is final. A missing item is taken from the list in the terminal event,
+        or is built from deltas. Items are matched by id, and also by their place, because some gateways
+        change ids within a stream.
         """
         self._items.sort(key=lambda item: len(self._items) if item.index is None else item.index)
         matched = set[int]()  # some servers give several items one id
@@ -282,7 +283,7 @@ class ResponsesDecoder(StreamDecoder):
                 self._finish(item, json, head, out)
         for item in self._items:
             if item.done is None:
-                # Text and calls can be built from deltas; of other items only the beginning may be known.
+                # Text, reasoning and calls can be built from deltas. Other items may be incomplete.
                 if item.kind not in _wire.ITEM_TYPES or b'"encrypted_content"' in item.added or self._extra:
                     self._inexact = self._inexact or f"{_turn.UNFINISHED}{item.kind} {item.id!r}"
                 json = item.assembled()
@@ -295,12 +296,12 @@ class ResponsesDecoder(StreamDecoder):
     # --- items -----------------------------------------------------------------------------------
 
     def _find(self, kind: str, id: str | None, index: int | None, out: list[Event]) -> ReceivedItem:
-        """Return the item that a piece belongs to; a new one if it is unknown."""
+        """Return the item that a piece belongs to. If the item is unknown, a new item is made."""
         item = self._by_id.get(id or "")
         if item is None and index is not None:
             item = self._by_index.get(index)
             if item is not None and item.done is not None:
-                item = None  # some servers give every item the index of the first
+                item = None  # some servers send the index of the first item with every item
         if item is None or item.kind != kind:
             item = ReceivedItem(kind, index)
             item.id = id or ""
@@ -335,8 +336,8 @@ class ResponsesDecoder(StreamDecoder):
         head = _wire.read_item(json)
         known = self._by_call.get((head.type, head.call_id)) if head.call_id else None
         if known is not None and known.done is not None and head.type == "function_call":
-            # Gateways that translate may send the same call twice; it is one call. Two different calls with
-            # one id are two calls (nanobot#4473), and `_finish` makes the second id unique.
+            # Gateways that translate may send the same call twice. These count as one call. Two different
+            # calls with the same id are two calls (nanobot#4473), and `_finish` makes the second id unique.
             earlier, call = _turn.call_of(_wire.read_item(known.done)), _turn.call_of(head)
             if (earlier.name, earlier.arguments) == (call.name, call.arguments):
                 return
@@ -391,7 +392,7 @@ class ResponsesDecoder(StreamDecoder):
     # --- pieces ----------------------------------------------------------------------------------
 
     def _whole(self, item: ReceivedItem, place: Place, text: str, out: list[Event]) -> None:
-        """Take the final text of a place. It replaces the text of the deltas, but not their events."""
+        """Take the final text of a place. It replaces the text of the deltas, but no emitted event."""
         streamed = item.text(place)
         if text.startswith(streamed):
             self._said(item, place, text[len(streamed) :], out)
@@ -438,8 +439,9 @@ class ResponsesDecoder(StreamDecoder):
         - An event named `error`, and any JSON that contains an error, end the turn with the error's message.
         - Data without a type gets the event's name as its type, as in the SDKs.
         - Empty data is ignored; `[DONE]` without a terminal event ends the turn.
-        - Ids and indices of a wrong type, and unknown members, are ignored; the event is shown.
-        - An event of an unknown type is shown.
+        - Ids and indices of a wrong type, and unknown members, are ignored. A delta with unknown members is
+          also shown as a `ProviderEvent`.
+        - An event of an unknown type is shown as a `ProviderEvent`.
         """
         stripped = data.strip()
         if name == b"error":

@@ -1,14 +1,14 @@
 """Encode a request to bytes. No I/O: `Prepared` is a function of `TurnRequest` and `ResponsesConfig`.
 
-Body = head (model, tools) + input items joined from cached pieces + tail (everything else). So request 1,001
-of a conversation encodes only one new item, and its input is that of request 1,000 with more at the end.
-System and developer items are input items at their place. `instructions` is never used, because the API does
-not keep it with the conversation.
+A body consists of the head (model, tools), the input items, which are joined from cached pieces, and the tail
+(everything else). Therefore request 1,001 of a conversation encodes only one new item, and its input begins
+with the input of request 1,000. System and developer items are input items at their place. `instructions` is
+never used, because the API does not keep it with the conversation.
 
 `tools` are those of the transcript's first turn. `tool_choice` (`allowed_tools`) limits which of them may be
 called. New tools are sent in an `additional_tools` item at the end of the input. The item is kept as the
-turn's preface and sent again in all later requests. For hosts that support neither, new tools are appended to
-`tools`, and such a turn is inexact.
+turn's preface and sent again in all later requests. For hosts that do not support these two features, new
+tools are appended to `tools`, and such a turn is inexact.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _CHAT_ONLY = ("frequency_penalty", "presence_penalty", "logit_bias")
 class ResponsesConfig(Struct, frozen=True):
     """The adapter's part of each request: the endpoint, and defaults for settings that the turn leaves out.
 
-    `headers` contain no secrets. `secret_headers`: names of the headers that are added when it is sent.
+    `headers` contain no secrets. `secret_headers`: names of headers that are added when a request is sent.
     """
 
     scope: str
@@ -88,7 +88,7 @@ class _Input:
         self.declared = dict[str, bytes]()
 
     def run(self, pieces: Sequence[OpenAIPiece], ephemerals: Sequence[tuple[int, OpenAIPiece]]) -> None:
-        """Join the items' pieces with those of the ephemerals. No ephemeral comes between call and result."""
+        """Add the pieces of items and ephemerals. No ephemeral is put between a call and its result."""
         waiting = list(ephemerals)
         for i, piece in enumerate(pieces):
             while waiting and waiting[0][0] <= i and not piece.answers:
@@ -110,7 +110,7 @@ class _Input:
 
 
 class _Tools(Struct):
-    """The encoded tools: the entries of `tools`, those added at the end of the input, and the choice."""
+    """The encoded tools: the entries of `tools`, the tools at the end of the input, and the choice."""
 
     entries: list[bytes]
     added: list[bytes]
@@ -129,7 +129,7 @@ def options_of(request: TurnRequest, config: ResponsesConfig) -> OpenAIOptions:
 
 
 def stores(options: OpenAIOptions) -> bool:
-    """Return whether the provider is to store the response. The default is False; nothing depends on it."""
+    """Return whether the provider is to store the response. The default is False, and lutum needs no store."""
     return options.store is True
 
 
@@ -228,7 +228,7 @@ def prepare(request: TurnRequest, config: ResponsesConfig) -> Prepared:
 def _template_rules(config: ResponsesConfig, model: str) -> Profile:
     """Return the rules of the model's chat template, for servers that apply the template themselves.
 
-    A host with a row but without a default port is a service, which arranges messages for each model itself.
+    A host whose row has no default port is a service. Services arrange messages for each model themselves.
     """
     row = host_row(config.endpoint.host)
     if row is not None and not row.ports:
@@ -239,8 +239,8 @@ def _template_rules(config: ResponsesConfig, model: str) -> Profile:
 def first_difference(earlier: Prepared, later: Prepared, config: ResponsesConfig) -> str | None:
     """Return the JSON path in `later` of the first tool or input item that differs from `earlier`.
 
-    None if `later` only adds. Ephemerals, the instruction for JSON mode and everything after the input are
-    not compared."""
+    Returns None if `later` only adds entries. Ephemerals, the instruction for JSON mode and everything after
+    the input are not compared."""
     before, now = _compared(earlier, config), _compared(later, config)
     for name in ("tools", "input"):
         old, new = before[name], now[name]
@@ -272,7 +272,7 @@ def _body(model: str, tools: Sequence[bytes], items: Sequence[bytes], tail: Mapp
 
 
 def _effort(request: TurnRequest, options: OpenAIOptions, model: str) -> str | None:
-    """Return the effort of the turn's options, else of its builder, else of the adapter's options."""
+    """Return the effort: from the turn's options, else from its builder, else from the adapter's options."""
     level = portable_effort(request.settings)
     given = request.settings.option(OpenAIOptions)
     if level is None or (given is not None and given.effort is not None):
@@ -283,7 +283,7 @@ def _effort(request: TurnRequest, options: OpenAIOptions, model: str) -> str | N
 def _output_limit(
     request: TurnRequest, config: ResponsesConfig, options: OpenAIOptions, model: str, effort: str | None
 ) -> tuple[int, int | None]:
-    """Return the output bound, and the same bound again if it is the default (else None)."""
+    """Return the output bound, and the default bound of lutum (None if the caller set the bound)."""
     asked = request.settings.max_output_tokens
     limit = config.default_max_output_tokens if asked is UNSET else asked
     if limit is None:
@@ -308,8 +308,8 @@ def _tail(
     limit: int | None,
     effort: str | None,
 ) -> tuple[dict[str, bytes], int, tuple[str, ...]]:
-    """Return the members after the input in a fixed order, the tokens of the output schema among them, and
-    the constraints that were dropped from it."""
+    """Return the members after the input in a fixed order, the tokens of the output schema that they contain,
+    and the constraints that were dropped from this schema."""
     settings = request.settings
     tail: dict[str, bytes] = {} if limit is None else {"max_output_tokens": encode(limit)}
     if settings.temperature is not UNSET:
@@ -414,7 +414,7 @@ def _choice(
     names: Sequence[str],
     planned: Iterable[ToolDef],
 ) -> bytes | None:
-    """Return `tool_choice`; None if the default is right."""
+    """Return `tool_choice`; None if the API's default is used."""
     plan = request.tools
     if plan.choice == "tool":
         return b'{"type":"function","name":%b}' % encode(plan.tool)
@@ -424,14 +424,14 @@ def _choice(
     server = [_server_tool_choice(tool) for tool in options.server_tools or ()]
     if plan.choice == "none":
         return _allowed("auto", server) if server and selects else b'"none"'
-    # The model keeps tools that an earlier turn added. They may be called only if this request offers them.
+    # The model still knows tools that an earlier turn added. It may call only those that this request offers.
     offered = [tool.name for tool in planned] if plan.available is None else list(plan.available)
     mode = "required" if plan.choice == "any" else "auto"
     if mode == "required" and len(offered) == 1 and not server:
         return b'{"type":"function","name":%b}' % encode(offered[0])
     if set(names) - set(offered) and selects:
         return _allowed(mode, [*server, *({"type": "function", "name": name} for name in offered)])
-    # Without `allowed_tools` the model may call a tool that is not on offer; the call becomes an issue.
+    # Without `allowed_tools` the model may call a tool that was not offered. Such a call becomes an issue.
     return b'"required"' if mode == "required" else None
 
 

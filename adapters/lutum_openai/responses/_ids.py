@@ -1,8 +1,8 @@
 """Duplicate ids of calls within a request. No I/O, no clock, no tasks.
 
-Some hosts number the calls of each turn from the start again, and the Responses API refuses an id that two
-calls have. If only the view of a turn is sent, its repeated ids are replaced. A turn that is sent whole keeps
-its ids.
+Some hosts start the numbering of calls again in each turn. The Responses API refuses a request if two of its
+calls have the same id. If only the view of a turn is sent, its repeated ids are replaced. A turn that is sent
+whole keeps its ids.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _KINDS = frozenset({"function_call", "function_call_output"})
 
 
 def distinct(pieces: list[OpenAIPiece]) -> list[OpenAIPiece]:
-    """Return the pieces of a transcript. A repeated call id gets the position of its turn as a suffix."""
+    """Return the pieces with distinct call ids. A repeated id gets the position of its turn as a suffix."""
     found, renamed = list[OpenAIPiece](), dict[str, str]()
     ids = CallIds(call_id)
     for at, piece in enumerate(pieces):

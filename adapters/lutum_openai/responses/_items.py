@@ -32,8 +32,8 @@ class ResponsesItemEncoder(ItemEncoder):
     def _keeps_ids(self, turn: CommittedTurn) -> bool:
         """Return whether the turn is sent whole.
 
-        Most inexact turns of this adapter and scope are sent whole too, because the API signs nothing, and a
-        call then keeps its reasoning. The exceptions are the two reasons below.
+        Most inexact turns of this adapter and scope are sent whole too, because the API signs nothing, and
+        because a call then keeps its reasoning. Turns with one of the two reasons below are not sent whole.
         """
         at_home = turn.adapter == _wire.NAME and turn.scope == self.scope
         reason = turn.inexact_reason or ""
@@ -99,8 +99,8 @@ class ResponsesItemEncoder(ItemEncoder):
         return b'{"type":"input_image","detail":"auto","image_url":%b}' % encode(url)
 
     def _document(self, document: Document, field: str) -> tuple[bytes, ...]:
-        """Return an input_file. `citations` is not sent, because this API does not offer them. It is not an
-        error, so that a conversation from another provider can be continued here."""
+        """Return an input_file. `citations=True` is not sent, because this API does not cite documents. It is
+        not an error, so that a conversation from another provider can be continued here."""
         said = (self._text(document.context, "user"),) if document.context else ()
         if document.file_id is not None:
             return *said, b'{"type":"input_file","file_id":%b}' % encode(document.file_id)

@@ -1,7 +1,8 @@
-"""An output item during receipt. No I/O, no clock, no tasks.
+"""An output item that is being received. No I/O, no clock, no tasks.
 
-The final item is that of `response.output_item.done`, byte for byte. If a server does not send that event, it
-is the item in the terminal event's `output`; if that is missing too, the added item with its deltas.
+The final item is the item of `response.output_item.done`, byte for byte. If a server does not send that
+event, the final item is taken from the terminal event's `output`. If it is missing there too, it is built
+from the added item and its deltas.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from lutum.dialect.json import decode_object, encode
 from lutum_openai.responses import _turn, _wire
 
 Place = tuple[str, int]
-"""The place of a piece: `text`, `refusal`, `summary`, `reasoning` or `arguments`, and its index."""
+"""The place of a piece: a kind (`text`, `refusal`, `summary`, `reasoning` or `arguments`) and an index."""
 
 
 class ReceivedItem:

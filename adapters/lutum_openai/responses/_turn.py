@@ -1,8 +1,9 @@
-"""The committed turn: a response's JSON to wire and view, and its replay. No I/O, no clock, no tasks.
+"""The committed turn: how a response becomes its wire and view, and its replay. No I/O, no clock, no tasks.
 
 `turn_from_response` is the only function that makes a turn, from a streamed response or a whole one. The wire
-is the response object, its output items byte for byte, without the members that only repeat the request
-(`REQUEST_ECHO`). The replayed items are the output without the response-only members: see the rules below.
+is the response object without the members that only repeat the request (`REQUEST_ECHO`). It contains the
+output items byte for byte. The replayed items are the output without the response-only members: see the rules
+below.
 """
 
 from __future__ import annotations
@@ -58,22 +59,24 @@ REQUEST_ECHO = frozenset(
         "user",
     }
 )
-"""Members of a response that repeat its request, such as `instructions` and all tools. No turn keeps them."""
+"""Members of a response that repeat its request, such as `instructions` and all tools. A turn does not keep
+them."""
 
 RESPONSE_ONLY_MEMBERS = frozenset({"created_by"})
 """Members that output items have but input items do not (openai-python, types/responses: each type of
 `ResponseOutputItem` compared with its `ResponseInputItemParam`). The API refuses unknown members."""
 
 EMPTIED = b'"logprobs"'
-"""The member of a text that is sent back as an empty list, which input items may have (openai-python,
-`ResponseOutputTextParam`), because log probabilities are many times longer than the text and no model reads
-them."""
+"""A member of a text that is sent back as an empty list, because log probabilities are many times longer than
+the text and no model reads them. Input items may have an empty list (openai-python,
+`ResponseOutputTextParam`)."""
 
 UNFINISHED = "an item was never said to be whole: "
-"""Prefix of the reason of a turn whose wire may lack a part of an item. Only its view is sent back."""
+"""Prefix of `inexact_reason` if the wire may lack a part of an item. Only the turn's view is sent back."""
 
 VALUE_CALL = "the value came as a call of the forced tool "
-"""Prefix of the reason of a turn that ends in a call that is never answered. Only its view is sent back."""
+"""Prefix of `inexact_reason` if the turn ends with a call that is never answered. Only the turn's view is
+sent back."""
 
 
 def turn_from_response(
@@ -91,7 +94,7 @@ def turn_from_response(
     Args:
       model: the requested model, used if the response does not name a model.
       stored: whether the request had `store: true`, used if the response lacks `store`.
-      value_tool: the forced tool whose arguments are the structured value; its call is text in the view.
+      value_tool: the forced tool whose arguments are the structured value. In the view, the call is a text.
 
     Raises:
       msgspec.DecodeError: `response` is not a response.
@@ -123,7 +126,7 @@ def turn_from_response(
 
 
 def finish_reason(head: _wire.ResponseHead, turn: CommittedTurn, usage: Usage) -> str:
-    """Return why the model stopped: the reported reason, else the reason that follows from the turn."""
+    """Return the finish reason: the reported reason, else the reason that follows from the turn."""
     if said := head.stop_reason or head.finish_reason:
         return _wire.FINISH.read(said)
     if head.incomplete_details is not None and (reason := head.incomplete_details.reason):
@@ -133,7 +136,7 @@ def finish_reason(head: _wire.ResponseHead, turn: CommittedTurn, usage: Usage) -
     spoke = any(not isinstance(item, ReasoningItem) for item in turn.items)
     limit = head.max_output_tokens
     if not spoke and limit is not None and usage.output_tokens >= limit:
-        return "length"  # all of it went into reasoning
+        return "length"  # the whole output is reasoning
     if turn.tool_calls:
         return "tool_calls"
     return "content_filter" if turn.refusal else "stop"
@@ -189,8 +192,8 @@ def has_reasoning(turn: CommittedTurn) -> bool:
 def replay_form(turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
     """Return whether `turn` can be replayed exactly to `scope` and `model`.
 
-    Encrypted reasoning is sent to other models that reason too: the API drops what it cannot read and lists
-    it in `input_transformations`, which become events.
+    Encrypted reasoning is also sent to other models that reason. The API drops reasoning that it cannot read,
+    and lists it in `input_transformations`, which become events.
     """
     form = origin_form(turn, _wire.NAME, scope)
     if not form.exact:
@@ -203,7 +206,7 @@ def replay_form(turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
 
 
 def replay_items(turn: CommittedTurn, *, reasoning: bool = True) -> list[bytes]:
-    """Return the wire's output as it is sent back, with or without its reasoning."""
+    """Return the output items that are sent back, with or without their reasoning."""
     head = _wire.decode_head(turn.wire)
     items = [bytes(item) for item in head.output or ()]
     typed = [(_wire.read_item(item), item) for item in items]
@@ -211,15 +214,17 @@ def replay_items(turn: CommittedTurn, *, reasoning: bool = True) -> list[bytes]:
     sent = list[bytes]()
     for i, (item, json) in enumerate(typed):
         if item.type == "reasoning":
-            # Reasoning that was not stored, without `encrypted_content` and text, is lost. The API returns
-            # 404 "Item with id 'rs_...' not found. Items are not persisted when `store` is set to false".
+            # Reasoning that was not stored and has neither `encrypted_content` nor text is lost. The API
+            # returns 404 "Item with id 'rs_...' not found. Items are not persisted when `store` is set to
+            # false".
             readable = _is_readable(item)
             if not reasoning or not (readable or head.store):
                 continue
-            # Reasoning that no item follows, as when the model ran out of tokens while it reasoned, causes
-            # 400 "Item 'rs_...' of type 'reasoning' was provided without its required following item".
-            # Without its id it is accepted (recorded: five such items before a user message, status 200). The
-            # API does not look up the id of a complete item, so leaving it out loses nothing.
+            # The API refuses reasoning that no item follows: 400 "Item 'rs_...' of type 'reasoning' was
+            # provided without its required following item". Such an item occurs if the model used up its
+            # tokens while it reasoned. The API accepts it without its id (recorded: five such items before a
+            # user message, status 200). It does not look up the id of a complete item, so nothing is lost
+            # without the id.
             if i > last:
                 if not readable:
                     continue
@@ -229,8 +234,8 @@ def replay_items(turn: CommittedTurn, *, reasoning: bool = True) -> list[bytes]:
 
 
 def loses_trailing(turn: CommittedTurn) -> bool:
-    """Return whether stored reasoning at the end of a turn is left out. Only its id is known, and the API
-    refuses the id of reasoning that no item follows."""
+    """Return whether stored reasoning at the end of a turn is left out. lutum knows only the id of stored
+    reasoning, and the API refuses this id if no item follows the reasoning."""
     head = _wire.decode_head(turn.wire)
     for json in reversed(head.output or ()):
         item = _wire.read_item(bytes(json))
@@ -245,7 +250,7 @@ def view_items(turn: CommittedTurn) -> list[bytes]:
     """Return the semantic view as input items: text, refusals and calls, without reasoning.
 
     Text and refusals become a message whose content is a string. A message with parts would need the id that
-    the API gave it, and some servers check that.
+    the API gave it, and some servers check this id.
     """
     sent, said = list[bytes](), list[str]()
     for item in turn.items:

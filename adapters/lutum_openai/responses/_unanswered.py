@@ -12,9 +12,9 @@ from lutum_openai.responses import _turn, _wire
 
 
 def unanswered_items(transcript: Transcript, scope: str) -> tuple[bytes, ...]:
-    """Return the open items of the last turn that no raw item after it answers, as received.
+    """Return the open items of the last turn that raw items have not answered yet, as received.
 
-    Returns no item for a turn of another adapter or scope, because its readable content has no such items.
+    For a turn of another adapter or scope the result is empty, because readable content has no such items.
     """
     answers = set[tuple[str, str | None]]()
     for at in range(len(transcript) - 1, -1, -1):
@@ -29,7 +29,7 @@ def unanswered_items(transcript: Transcript, scope: str) -> tuple[bytes, ...]:
 
 
 def _due(json: bytes) -> tuple[str, str | None]:
-    """Return the type of the item that answers an open one, and the id that it contains."""
+    """Return the type of the item that answers the open item `json`, and the id that the answer contains."""
     head = _wire.read_item(json)
     return _wire.OUTPUTS[head.type], head.id if head.type == "mcp_approval_request" else head.call_id
 

@@ -1,6 +1,6 @@
 """The shapes of the Responses API's JSON, and tables of the values that it accepts.
 
-Structs name only the members that lutum reads. Everything else stays in `msgspec.Raw`, and is copied with
+Structs have only the members that lutum reads. Everything else stays in `msgspec.Raw`, and is copied with
 `bytes` or by encoding before it leaves the decoder. Event and item shapes are those of the API reference
 (developers.openai.com/api/reference/resources/responses) and of openai-python's generated types.
 """
@@ -22,8 +22,8 @@ from lutum.dialect.json import FAULTS, decode_object, encode
 NAME = "openai-responses"
 
 CALL_ID_CHARACTERS = 64
-"""The longest `call_id`. The API refuses a longer one ("string too long"); ids of other providers may be
-longer."""
+"""The longest `call_id`. The API refuses a longer id ("string too long"), and other providers may send longer
+ids."""
 
 
 def call_id(id: str) -> str:
@@ -36,7 +36,8 @@ def call_id(id: str) -> str:
 
 class _Delta(Struct, tag_field="type", forbid_unknown_fields=True, gc=False):
     """A delta of an item. Some servers leave out the item's id, some change it with every event, and some
-    leave out the index, so an item is found by id or index. A delta with unknown members is shown too."""
+    leave out the index. Therefore an item is found by id or by index. A delta with unknown members is also
+    shown as a `ProviderEvent`."""
 
     delta: str
     item_id: str | None = None
@@ -307,7 +308,7 @@ _decode_called = msgspec.json.Decoder(_Called).decode
 
 
 def caller_of(json: bytes) -> str:
-    """Return the type of a call's caller; empty if it is the model, or unreadable."""
+    """Return the type of a call's caller; empty if the caller is the model or cannot be read."""
     try:
         caller = _decode_called(json).caller
     except msgspec.DecodeError:
@@ -336,9 +337,9 @@ OUTPUTS = {
     "tool_search_call": "tool_search_output",
     "mcp_approval_request": "mcp_approval_response",
 }
-"""Calls that need an answer from the caller, with the type of the answer. A call whose output is in the same
-turn needs no answer, because a hosted shell or search has run already. A `tool_search_call` needs an answer
-only if its `execution` is `client`."""
+"""Calls that need an answer from the caller, each with the type of the answer. If the output of a call is in
+the same turn, a hosted shell or search has already run it, and the call needs no answer. A `tool_search_call`
+needs an answer only if its `execution` is `client`."""
 
 # --- models --------------------------------------------------------------------------------------
 
@@ -350,7 +351,7 @@ _NEVER_REASONS = re.compile(r"(?:^|[/.])(?:gpt-(?:3\.5|4)|chatgpt-4o|gpt-5-chat|
 
 @cache
 def reasons(model: str) -> bool | None:
-    """Return whether a model reasons; None if that does not follow from its name."""
+    """Return whether a model reasons; None if its name does not show this."""
     if _NEVER_REASONS.search(model):
         return False
     return True if _REASONS.search(model) else None
