@@ -27,7 +27,7 @@ _TALKING = ("user", "assistant")
 
 
 def arranged(messages: Sequence[bytes], head: int, profile: Profile) -> list[bytes]:
-    """Return the messages in a form that the host accepts. The first `head` are the head's system messages."""
+    """Return the messages in a form that the host accepts. The first `head` ones are system messages."""
     found = list(messages)
     if profile.system == "one" and head > 1:
         found[:head] = [_joined(found[:head])]

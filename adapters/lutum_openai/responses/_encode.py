@@ -129,7 +129,7 @@ def options_of(request: TurnRequest, config: ResponsesConfig) -> OpenAIOptions:
 
 
 def stores(options: OpenAIOptions) -> bool:
-    """Return whether the provider is to store the response. The default is False, and lutum needs no store."""
+    """Return whether the provider is to store the response. The default is False: lutum does not need it."""
     return options.store is True
 
 
