@@ -3,8 +3,9 @@
     async with lutum.mcp.connect(["uvx", "mcp-server-time"]) as server:
         tools = await server.toolset()
 
-The connection exists inside the block only. A toolset is what the server listed when it was made: a list
-that changes later changes no toolset, so a running session keeps its prefix.
+The connection exists only inside the block. A toolset contains the tools that the server listed when the
+toolset was made. If the server's list changes later, the toolset does not change, so a running session keeps
+its prefix.
 https://modelcontextprotocol.io/specification/2025-11-25/server/tools
 """
 

@@ -21,7 +21,7 @@ from lutum._values.errors import LutumError, ToolError
 
 T = TypeVar("T")
 
-# Seconds that the end of a connection may take.
+# The most seconds that the end of a connection may take.
 ENDING = 5.0
 
 # Seconds to wait for the last output of a command that has ended.
@@ -48,7 +48,7 @@ class Words(Protocol):
 
 @final
 class StandardError:
-    """A pipe for the standard error of a command. It forwards the lines and keeps the last ones."""
+    """A pipe for the standard error of a command. It forwards all lines and keeps the last lines."""
 
     def __init__(self, target: Words | None) -> None:
         read, write = os.pipe()
@@ -73,7 +73,7 @@ class StandardError:
         self.file.close()
 
     async def last_words(self) -> str:
-        """Return the last lines that the command wrote. It can be called again after a cancellation."""
+        """Return the last lines that the command wrote. If cancelled, it can be called again."""
         self.release()
         await anyio.to_thread.run_sync(self._thread.join, LAST_WORDS, abandon_on_cancel=True)
         return "".join(self._last).strip()[-2000:]
@@ -100,7 +100,7 @@ class McpConnection:
         self._running = set[anyio.CancelScope]()
 
     async def hold(self) -> None:
-        """Connect, and stay connected until `end`. An error is stored in `lost`; cancellation propagates."""
+        """Connect, and stay connected until `end`. Store an error in `lost`. Cancellation propagates."""
         try:
             with self._scope:
                 async with self.client:
@@ -128,10 +128,10 @@ class McpConnection:
                 scope.cancel()
 
     async def connect(self, seconds: float | None) -> None:
-        """Wait until the client is connected. If that fails or is cancelled, end the connection.
+        """Wait until the client is connected. If connecting fails or is cancelled, end the connection.
 
         Raises:
-          ConnectionFailed: it did not connect.
+          ConnectionFailed: the client did not connect.
         """
         try:
             with anyio.move_on_after(seconds):
@@ -147,7 +147,7 @@ class McpConnection:
         raise ConnectionFailed(f"mcp: server {self.name!r}: {why}{self.said()}") from self.lost
 
     async def end(self) -> None:
-        """Disconnect. After 5 s, or if cancelled, the connection is closed by force."""
+        """Disconnect. After 5 s, or if cancelled, close the connection by force."""
         self._stop.set()
         if not self._connected:
             self._scope.cancel()

@@ -1,7 +1,7 @@
 """Results of MCP tools as parts for the model. No I/O.
 
-Bytes never become text: one megabyte of audio would count as 430,000 tokens. Images and PDFs are parts, and
-anything else is one line with its uri, type and size.
+Bytes never become text, because one megabyte of audio would count as 430,000 tokens. Images and PDFs become
+parts. Other content in bytes becomes one line with its uri, type and size.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def resource_parts(contents: Sequence[TextResourceContents | BlobResourceContent
 
 
 def prompt_input(messages: Sequence[PromptMessage]) -> ModelInput:
-    """Return the messages of a prompt. Of the assistant's only words are kept."""
+    """Return the messages of a prompt. The assistant's images and documents become a word in brackets."""
     made = ModelInput()
     for message in messages:
         part = part_of(message.content)
@@ -67,7 +67,7 @@ def _for_user_only(block: Any) -> bool:
 
 
 def cut_text(parts: Sequence[Part], limit: int) -> list[Part]:
-    """Cut the text where it passes the limit, and say so."""
+    """Cut the text after `limit` characters, and add a line that says so."""
     total = sum(len(part.text) for part in parts if isinstance(part, Text))
     if total <= limit:
         return list(parts)
@@ -100,7 +100,7 @@ def part_of(block: object) -> Part:
 
 
 def _blob(data: str, media_type: str | None, uri: str) -> Part:
-    """A blob, by its type; one without a type by its first bytes."""
+    """Return a blob as a part, by its type. If the type is missing, the first bytes decide."""
     kind = media_type or ""
     if kind.startswith("image/"):
         return _image(data, kind, uri)
@@ -115,9 +115,10 @@ def _blob(data: str, media_type: str | None, uri: str) -> Part:
 
 
 def _image(data: str, media_type: str | None, uri: str) -> Part:
-    """An image. What is not an image becomes text, so that no later request is refused."""
+    """Return an image. Data that is not an image becomes text, so that the provider does not refuse it."""
     try:
-        # Its type is read from the bytes: not every type of image is taken by a provider, and some are wrong.
+        # The type is read from the bytes, because the given type may be wrong. A type that providers do not
+        # accept raises ValueError.
         return Image.from_bytes(base64.b64decode(data, validate=True))
     except ValueError as exc:  # BadValue is one too
         return _line(f"an image that cannot be shown ({exc})", uri, media_type, _size(data))
@@ -131,12 +132,12 @@ def _pdf(data: str, uri: str) -> Part:
 
 
 def _size(data: str) -> int:
-    """The number of bytes of base64 text, without decoding it."""
+    """Return the number of bytes that base64 text encodes, without decoding it."""
     return len(data) * 3 // 4 - data[-2:].count("=")
 
 
 def _line(what: str, uri: str, media_type: str | None, size: int | None) -> Text:
-    """One line in place of bytes. What the server gives is cut, because it may be a data: URI."""
+    """Return one line that replaces bytes. The uri is cut, because it may be a data: URI."""
     facts = [uri[:200], (media_type or "of unknown type")[:100]]
     facts += [] if size is None else [f"{size:,} bytes"]
     return Text(f"[{what[:300]}: {', '.join(fact for fact in facts if fact)}; its content is not shown]")

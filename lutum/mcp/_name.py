@@ -12,7 +12,7 @@ from mcp import Client
 from lutum._telemetry.redact import MASK, is_secret, masked_url
 
 LONGEST: Final = 100
-"""Characters of a command in an error message."""
+"""The most characters of a name in an error message."""
 
 _END_OF_NAME: Final = re.compile(r"[=:]")
 
@@ -38,7 +38,7 @@ def command_name(words: Sequence[str]) -> str:
 
 
 def client_name(given: Client | Callable[[], Client]) -> str:
-    """Return the URL or the name of a client's server, the name of a function, or that of a class."""
+    """Return the URL or the name of a client's server, else the name of the function or class."""
     server: Any = given.server if isinstance(given, Client) else given
     if isinstance(server, str):
         return masked_url(server)

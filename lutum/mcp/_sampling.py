@@ -1,4 +1,4 @@
-"""Requests of an MCP server for an answer of a model, answered by a `Lutum`, under its budget."""
+"""Sampling: an MCP server requests an answer of a model, and a `Lutum` answers under its budget."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lutum.mcp._content import part_of
 
 Answer = Callable[[Any, CreateMessageRequestParams], Awaitable[CreateMessageResult | ErrorData]]
 
-_REFUSED: Final = -1  # what the specification shows for a client that declines
+_REFUSED: Final = -1  # the code that the specification shows for a client that declines
 _INVALID: Final = -32602
 _REASONS: Final = {"stop": "endTurn", "length": "maxTokens"}
 
@@ -31,8 +31,9 @@ _REASONS: Final = {"stop": "endTurn", "length": "maxTokens"}
 def sampling(llm: Lutum) -> Answer:
     """Return a `sampling_callback` for your `mcp.Client`: each request is one turn of `llm`.
 
-    Its budget, timeouts, retries and hooks apply. Its exceptions become the error that the server gets. The
-    server's preferences for a model are ignored, and requests with tools are declined.
+    The budget, timeouts, retries and hooks of `llm` apply. If the turn raises a `LutumError`, the server
+    receives an error with its message. The server's preferences for a model are ignored. Requests with tools
+    are declined.
     """
 
     async def answer(context: Any, params: CreateMessageRequestParams) -> CreateMessageResult | ErrorData:

@@ -1,4 +1,4 @@
-"""A toolset as an MCP server: its calls have hooks, a time limit and spans, as those of a round."""
+"""A toolset as an MCP server. Its calls have hooks, a time limit and spans, like the calls of a round."""
 
 from __future__ import annotations
 
@@ -47,20 +47,22 @@ def serve(
     timeout: float | None = None,
     limit: int = 16,
 ) -> ToolServer:
-    """The tools of a toolset as an MCP server. Nothing runs before it is started.
+    """Return an MCP server with the tools of a toolset. Nothing runs before the server is started.
 
     Start it with `await server.run_stdio()` or `await server.run_http(port=...)`, mount
-    `server.streamable_http_app()`, or give it to an `mcp.Client` of the same process. Members that are off
-    are not offered.
+    `server.streamable_http_app()`, or give it to an `mcp.Client` of the same process. Tools that are off in
+    the toolset are not offered.
 
     Args:
-      name: the server's name for its clients; `version` and `instructions` likewise.
-      hooks: run for each call before the tool, such as a `ToolHooks`, as by `ToolRound.apply_hooks`.
-      timeout: seconds for each call, from its own start and not from its wait for a slot.
-      limit: the number of calls that run at the same time.
+      name: the server's name. It is sent to clients, like `version` and `instructions`.
+      hooks: hooks that run before the tool for each call, such as a `ToolHooks`. They run as in
+        `ToolRound.apply_hooks`.
+      timeout: seconds for each call. The wait for a slot does not count.
+      limit: the most calls that run at the same time.
 
     Raises:
-      BadValue: a tool has an `Injected` parameter that is not bound, or a figure is not above 0.
+      BadValue: a tool has an `Injected` parameter that is not bound, `timeout` is not above 0, or `limit` is
+        below 1.
       UsageError: a tool has no function.
     """
     check_seconds("timeout", timeout)
@@ -75,7 +77,7 @@ def serve(
 
 @final
 class ToolServer(LowLevelServer[Any]):
-    """An MCP server of the official package whose tools are those of a toolset; made by `serve`."""
+    """An MCP server of the official package, with the tools of a toolset. `serve` makes it."""
 
     def __init__(
         self,
@@ -100,7 +102,7 @@ class ToolServer(LowLevelServer[Any]):
         self._slots = LoopSlots(limit)
 
     async def run_stdio(self) -> None:
-        """Serve the process's standard input and output, until the input ends. Cancelled, it has ended.
+        """Serve the process's standard input and output, until the input ends. If cancelled, the server ends.
 
         It waits for the input, so it is a checkpoint.
         """
@@ -108,19 +110,19 @@ class ToolServer(LowLevelServer[Any]):
             await self.run(read, write, self.create_initialization_options())
 
     async def run_http(self, *, host: str = "127.0.0.1", port: int = 8000, path: str = "/mcp") -> None:
-        """Serve streamable HTTP with uvicorn. Cancelled, it has ended.
+        """Serve streamable HTTP with uvicorn. If cancelled, the server ends.
 
         It waits for connections, so it is a checkpoint.
 
         Raises:
-          UsageError: on trio, where uvicorn does not run.
+          UsageError: the event loop is trio's, on which uvicorn does not run.
         """
         if type(current_token().native_token).__module__.startswith("trio"):
             raise UsageError(
                 "mcp: uvicorn runs on asyncio only; use lutum.run(..., backend='asyncio'), or serve"
                 " streamable_http_app() with an ASGI server for trio"
             )
-        uvicorn: Any = import_module("uvicorn")  # of the official package, and not needed elsewhere
+        uvicorn: Any = import_module("uvicorn")  # a dependency of the official package, needed only here
         app = self.streamable_http_app(streamable_http_path=path, host=host)
         await uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_level="info")).serve()
 
@@ -166,7 +168,7 @@ def _blocks(parts: Sequence[Part]) -> list[ContentBlock]:
 
 
 def _block(at: int, part: Part) -> ContentBlock:
-    """A part as MCP's content. What has no bytes here is a line with where it is."""
+    """Return a part as MCP content. A part without bytes becomes a line with its URL or file id."""
     match part:
         case Text(text=text):
             return TextContent(type="text", text=text)

@@ -1,4 +1,4 @@
-"""`connect` and `Server`: the block in which an MCP server is connected, its toolset and its calls."""
+"""`connect` and `Server`: the block in which an MCP server is connected, its toolset, and its calls."""
 
 from __future__ import annotations
 
@@ -31,28 +31,29 @@ from lutum.mcp._sampling import sampling as answer_sampling
 from lutum.mcp._tool import LeftOut, remote_tools
 
 Progress = Callable[[str, float, float | None, str | None], Awaitable[None]]
-"""Told how far a call is: the tool's name, progress, total where the server knows it, and its words."""
+"""A function that is called with the progress of a call: the tool's name, the progress, the total, and the
+server's message. The total and the message may be None."""
 
 TIMEOUT: Final = 30.0
-"""Seconds for the handshake, and for each page of a list."""
+"""The most seconds for the handshake, and for each page of a list."""
 
 RESULT_LIMIT: Final = 100_000
-"""Characters of text of one result; about 25,000 tokens."""
+"""The most characters of text in one result; about 25,000 tokens."""
 
 PAGES: Final = 100
-"""Pages of a list that are read."""
+"""The most pages of a list that are read."""
 
 logger = logging.getLogger("lutum")
 
 LINKS: Final = 20
-"""Links of one result that are resolved."""
+"""The most links of one result that are resolved."""
 
 Make = Callable[[], tuple[Client, StandardError | None]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """The options of `connect` that every server has."""
+    """The options of `connect` that apply to every kind of server."""
 
     progress: Progress | None
     timeout: float | None
@@ -74,27 +75,29 @@ def connect(
     resolve_links: bool = False,
     sampling: Lutum | None = None,
 ) -> Server:
-    """A block with an MCP server: `async with connect(...) as server`.
+    """Return an MCP server. It is connected inside its block: `async with connect(...) as server`.
 
     Args:
-      server: a command and its arguments, which is started and spoken to over stdio; the URL of a
-        streamable HTTP endpoint; or your own `mcp.Client`, for headers, authentication and the rest. To
-        reconnect a client with your own transport, give a function that makes the client.
-      env: variables that the command gets, beside the few that are safe to inherit.
+      server: one of three: a command and its arguments, which is started and used over stdio; the URL of a
+        streamable HTTP endpoint; or your own `mcp.Client`, which can have headers, authentication and other
+        settings. To reconnect a client with your own transport, give a function that makes the client.
+      env: environment variables of the command. It also inherits a few variables that are safe to inherit.
       cwd: the directory in which the command runs.
-      stderr: where the command's standard error goes: that of this process, an object with `write`, or None
-        for nowhere. Its last lines are in the error when the server fails.
+      stderr: the target of the command's standard error: `inherit` for the standard error of this process,
+        an object with `write`, or None to discard it. If the server fails, the error contains the last lines.
       timeout: seconds for the handshake, and for each page of the list of tools; None for no limit.
-      mode: how to negotiate the protocol version, as `mcp.Client` has it.
-      progress: called with the server's reports while a call runs. Its exception ends the call and is raised.
-      result_limit: characters of text of one result. Longer text is cut, with a note in the result.
-      resolve_links: read the resources that a result links to, 20 of them at most, and put their content in
-        the link's place. Without it the link is one line; `server.resource(uri)` reads it.
-      sampling: answers the server's requests for an answer of a model, under its budget. Without it the
-        server does not get this capability.
+      mode: how to negotiate the protocol version: the `mode` of `mcp.Client`.
+      progress: a function that is called with the server's reports while a call runs. If it raises an
+        exception, the call ends with this exception.
+      result_limit: the most characters of text in one result. Longer text is cut, with a note in the result.
+      resolve_links: read the resources that a result links to, at most 20, and replace each link by the
+        content. If it is False, a link is one line of text, and `server.resource(uri)` reads its content.
+      sampling: a `Lutum` that answers the server's requests for an answer of a model, under its budget.
+        Without it, the server is not offered this capability.
 
     Raises:
-      BadValue: the command or the URL is missing, the server does not take an option, or a figure is below 1.
+      BadValue: the command is empty, the URL is not an http(s) URL, an option does not apply to this kind of
+        server, `timeout` is not above 0, `result_limit` is below 1, or another option is invalid.
     """
     if timeout is not None and not timeout > 0:
         raise BadValue("timeout", f"{timeout!r} is not above 0 s; None means no limit")
@@ -114,7 +117,7 @@ def connect(
         if not server.startswith(("http://", "https://")):
             raise BadValue("server", f"{server!r} is not an http(s) URL; a command is a list of its words")
         url = server
-        _client(url, mode)  # an unknown mode is refused now
+        _client(url, mode)  # refuses an unknown mode now, not when the block is entered
         return Server(lambda: (_client(url, mode), None), options, masked_url(url))
     if mode is not None:
         raise BadValue("mode", "is for a command or a URL; a client has its own")
@@ -154,7 +157,8 @@ def _command(
 
 
 def _again(given: Client | Callable[[], Client]) -> Make:
-    """A given client can be entered once. After that an equal one is made, if possible."""
+    """Return a function that makes the client. A given client can be entered only once, so it is copied after
+    its first use, if possible."""
     if not isinstance(given, Client):
         return lambda: (given(), None)
     used = False
@@ -176,11 +180,12 @@ def _again(given: Client | Callable[[], Client]) -> Make:
 
 @final
 class Server:
-    """A connected MCP server; made by `connect`, used as its block, which may be entered again.
+    """A connected MCP server. `connect` makes it. It is an `async with` block, which may be entered again.
 
-    A task of its own holds the connection. A server that dies fails the running calls, whose results say
-    so; the block, local tools and other servers go on, and `reconnect` makes another connection. Leaving the
-    block ends the connection, and a command that was started, whatever its calls do.
+    A separate task holds the connection. If the server dies, its running calls fail, and their results
+    contain the reason. The block, local tools and other servers continue, and `reconnect` makes a new
+    connection. The end of the block ends the connection and the command that was started, even if calls are
+    still running.
     """
 
     def __init__(self, make: Make, options: Options, name: str) -> None:
@@ -196,14 +201,14 @@ class Server:
         self._left_out: tuple[LeftOut, ...] = ()
 
     async def __aenter__(self) -> Self:
-        """Connect. Cancelled, nothing is left running.
+        """Connect. If cancelled, it leaves nothing running.
 
         A checkpoint only if it has to wait.
 
         Raises:
           ConnectionFailed: the command or host does not exist, is not an MCP server, or does not answer in
-            time. The message has the last words of a command.
-          UsageError: the block is entered already.
+            time. The message contains the last lines that a command wrote to its standard error.
+          UsageError: the block is already entered.
         """
         if self._group is not None:
             raise UsageError("mcp: the block of this server is entered already")
@@ -232,11 +237,11 @@ class Server:
                 await connection.end()
         finally:
             group.cancel_scope.cancel()
-            await group.__aexit__(None, None, None)  # it would wrap `exc` into a group
+            await group.__aexit__(None, None, None)  # given `exc`, it would wrap it into an exception group
 
     @property
     def client(self) -> Client:
-        """The official client, for what is not here: completions, subscriptions, templates of resources.
+        """The official client, for other features: completions, subscriptions, templates of resources.
 
         Raises:
           UsageError: outside of the block.
@@ -257,7 +262,7 @@ class Server:
         A checkpoint only if it has to wait.
 
         Raises:
-          ConnectionFailed: as entering the block.
+          ConnectionFailed: as when the block is entered.
           UsageError: outside of the block, or the client cannot be made again.
         """
         self._open("reconnect()")
@@ -275,18 +280,18 @@ class Server:
     ) -> Toolset[dict[str, Any]]:
         """Return the tools that the server lists now, as tools that run there.
 
-        A name that providers do not accept is changed, and a tool that cannot be offered is left out and
-        logged; `left_out` has the reasons. Neither costs the other tools.
+        A name that providers do not accept is changed. A tool that cannot be offered is left out and logged,
+        and `left_out` has the reason. The other tools are not affected.
 
         A checkpoint only if it has to wait.
 
         Args:
-          only: the server's names of the tools to take, in that order; all of them if not given.
-          prefix: put before each name, so that several servers fit into one toolset.
-          names: other names for some tools, by the server's names.
+          only: the tools to return, by the server's names and in this order; None for all tools.
+          prefix: text before each name, so that the tools of several servers can be in one toolset.
+          names: other names for some tools. The keys are the server's names.
 
         Raises:
-          BadValue: the server has no tool of a name in `only` or `names`.
+          BadValue: `only` or `names` contains a name that the server does not list.
           ToolError: the server did not answer.
         """
         listed = {tool.name: tool for tool in await self._list("tools", self.client.list_tools)}
@@ -313,8 +318,9 @@ class Server:
         A checkpoint only if it has to wait.
 
         Raises:
-          ToolError: the tool failed, with the server's words; or the server did not answer.
-          Exception: the exception of the `progress` function.
+          ToolError: the tool failed, or the server did not answer. If the tool failed, the message is the
+            text of its result.
+          Exception: the `progress` function raised it.
         """
         connection, current, raised = self._open(repr(name)), current_span(), list[Exception]()
         scope = anyio.CancelScope()
@@ -357,7 +363,7 @@ class Server:
         return await self._list("prompts", self.client.list_prompts)
 
     async def prompt(self, name: str, arguments: Mapping[str, str] | None = None) -> ModelInput:
-        """The messages of a prompt, as the input of a turn.
+        """Return the messages of a prompt, as the input of a turn.
 
         A checkpoint only if it has to wait.
 
@@ -380,7 +386,9 @@ class Server:
         return await self._list("resources", self.client.list_resources)
 
     async def resource(self, uri: str) -> list[Part]:
-        """The content of a resource as parts, for a message or a result; a link of a result has its uri.
+        """Return the content of a resource as parts, for a message or a result.
+
+        `uri` may be the uri of a link in a result.
 
         A checkpoint only if it has to wait.
 
@@ -392,7 +400,7 @@ class Server:
         return resource_parts(found.contents, self._limit)
 
     async def _with_links(self, connection: McpConnection, result: CallToolResult) -> CallToolResult:
-        """The result with the content of what it links to. A link that cannot be read stays one."""
+        """Replace the links of a result by the content of their resources. Unreadable links stay."""
         blocks: list[ContentBlock] = []
         links = 0
         for block in result.content:
@@ -414,7 +422,7 @@ class Server:
         return result.model_copy(update={"content": blocks})
 
     async def _list(self, what: str, list_page: Any) -> list[Any]:
-        """The members of all pages. A cursor that comes again, or too many pages, ends the list."""
+        """Return the entries of all pages. The list ends at a repeated cursor, and after `PAGES` pages."""
         connection = self._open(f"{what}()")
         found, cursor, seen = list[Any](), None, set[str]()
         for _ in range(PAGES):

@@ -17,7 +17,7 @@ from lutum._values.items import Part
 from lutum._values.results import ToolDef
 
 LONGEST = 64
-"""Characters of a tool's name that every provider accepts."""
+"""The longest tool name that every provider accepts, in characters."""
 
 _NO_NAME = re.compile(r"[^A-Za-z0-9_-]")
 
@@ -25,7 +25,7 @@ Call = Callable[[str, dict[str, Any]], Awaitable[list[Part]]]
 
 
 class LeftOut(Struct, frozen=True):
-    """A tool that the server lists and that is not in the toolset, and why."""
+    """A tool that the server lists but that is not in the toolset, and the reason."""
 
     name: str
     reason: str
@@ -33,9 +33,9 @@ class LeftOut(Struct, frozen=True):
 
 @final
 class RemoteTool(Tool[dict[str, Any]]):
-    """A tool of an MCP server; its schema is the server's, and the server checks the arguments.
+    """A tool of an MCP server. The schema comes from the server, and the server checks the arguments.
 
-    `remote_name` is the server's name for it, from which `name` may differ.
+    `remote_name` is the server's name of the tool. `name` may differ from it.
     """
 
     __slots__ = ("_call", "_check", "_raw", "remote_name")
@@ -47,7 +47,7 @@ class RemoteTool(Tool[dict[str, Any]]):
         self.remote_name: str = listed.name
         super().__init__(
             ToolDef(name, self._raw.definition.schema, self._raw.definition.description),
-            result_limit=None,  # `connect` has one, in characters
+            result_limit=None,  # `connect` has its own limit, in characters
         )
 
     def decode(self, arguments: str) -> dict[str, Any]:
@@ -59,7 +59,7 @@ class RemoteTool(Tool[dict[str, Any]]):
         self._check(self.remote_name)
 
     async def run(self, input: Any, bound: Mapping[str, object]) -> object:
-        """Call it on the server. As `Server.call`.
+        """Call the tool on the server, like `Server.call`.
 
         A checkpoint only if it has to wait.
         """
@@ -73,7 +73,7 @@ def remote_tools(
     call: Call,
     check: Callable[[str], None],
 ) -> tuple[list[RemoteTool], list[LeftOut]]:
-    """Return the tools that can be offered, and the others one by one with the reason."""
+    """Return the tools that can be offered, and the other tools, each with the reason."""
     found, left_out = list[RemoteTool](), list[LeftOut]()
     able = list[Listed]()
     for tool in listed:
@@ -94,9 +94,10 @@ def remote_tools(
 def fitted(remote: Iterable[str], prefix: str, names: Mapping[str, str]) -> dict[str, str]:
     """Return a name for each of the server's names.
 
-    A name of `names` is taken as it is. Of the others, each character that no provider accepts becomes `_`.
-    If that makes two equal, or one is too long, the changed one ends in a digest of the server's name, so
-    that it is the same in every process and whatever else is listed.
+    A name of `names` is used unchanged. In other names, each character that some provider does not accept
+    becomes `_`. If a changed name is then equal to another name, or if a name is empty or too long, it gets a
+    digest of the server's name at its end. The digest is the same in every process, and does not depend on
+    the other tools.
     """
     plain = {name: names.get(name) or _NO_NAME.sub("_", prefix + name) for name in remote}
     uses = Counter(plain.values())
