@@ -1,9 +1,10 @@
 """lutum: a streaming LLM toolkit in which your code owns the loop.
 
-The core is flat and private; what is public is re-exported here, and `abc`, `sse`, `transport`,
-`testing`, `trace` and `eval` are public modules. The adapters are their own packages
-(`lutum_claude`, ...) and can be imported from here too. They load on first use: `import lutum` loads no
-HTTP client.
+The modules of the core are private, and this module exports their public names. The public modules are
+`abc`, `dialect`, `eval`, `mcp`, `redis`, `rollout`, `sse`, `store`, `testing`, `trace` and `transport`.
+
+The adapters are separate packages (`lutum_claude`, ...). Their public names can be imported from here too.
+They load on first use, so `import lutum` loads no HTTP client.
 """
 
 from __future__ import annotations
@@ -439,7 +440,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
-if not TYPE_CHECKING:  # a checker would take any name for one that exists
+if not TYPE_CHECKING:  # a type checker that sees `__getattr__` would accept every name
 
     def __getattr__(name: str) -> object:
         import importlib

@@ -25,14 +25,14 @@ class NamedAdapter(Adapter, Protocol):
 
 
 def providers() -> dict[str, EntryPoint]:
-    """Return the installed adapters by name."""
+    """Return the entry points of the installed adapters, by name."""
     return {entry.name: entry for entry in sorted(entry_points(group=GROUP), key=lambda one: one.name)}
 
 
 def split_name(name: str) -> tuple[str, str, str | None]:
     """Return provider, model and base URL of `provider:model` or `provider:model@base_url`.
 
-    The URL begins behind the first `@http`, because models have `@` in their names too.
+    The first `@http` separates model and URL, because names of models may contain `@` too.
 
     Raises:
       BadValue: the provider or the model is missing.
@@ -66,13 +66,15 @@ def adapter(
     Args:
       name: `"provider:model"`, such as `"claude:claude-sonnet-4-5"`, or `"provider:model@base_url"`, such as
         `"chat:llama3@http://localhost:11434/v1"`.
-      api_key: as the adapter's constructor takes it; without it the provider's environment variable is read.
-      base_url: the endpoint, where the name has none.
+      api_key: the key, in any form that the adapter's constructor accepts. If it is not given, the provider's
+        environment variable is read.
+      base_url: the endpoint, if `name` does not contain it.
       http_client: an `httpx.AsyncClient` to use.
       options: the provider's options, such as `lutum.ClaudeOptions(...)`, as defaults.
 
     Raises:
-      BadValue: an unknown provider (near matches are named), or what the adapter's constructor refuses.
+      BadValue: the provider is unknown (the message has similar names), the endpoint is given twice, or the
+        adapter's constructor refuses a value.
     """
     provider, model, url = split_name(name)
     if url is not None and base_url is not None:

@@ -8,8 +8,9 @@ from lutum._values.errors import LutumError
 def explain(error: BaseException) -> str:
     """Return what happened, the cause and what to do next, in three lines.
 
-    The first line is the class and the message. It may contain words of the provider or the model. The others
-    come from the attributes `whose` and `advice` of the error; every traceback of lutum has them too.
+    The first line is the class and the message. It may contain words of the provider or the model. The other
+    two lines come from the attributes `whose` and `advice` of the error. The traceback of each lutum error
+    contains these two lines too.
     """
     what = " ".join(f"{type(error).__name__}: {error}".split())
     return "\n".join((what, *_explanation(error)))

@@ -1,7 +1,6 @@
-"""`Lutum`: the one boundary that every request crosses.
+"""`Lutum`: the adapter, the ledger and the defaults that turns run with. Every request passes through it.
 
-It holds the adapter, the ledger and the defaults that turns run with. `_turn/prepare` validates, estimates
-and reserves, `_turn/stream` sends.
+`_turn/prepare` validates a request, estimates it and reserves. `_turn/stream` sends it.
 """
 
 from __future__ import annotations
@@ -35,13 +34,13 @@ class Lutum:
 
     Args:
       adapter: the adapter that sends the requests.
-      budget: where turns reserve; without one they are only counted.
-      pricing: prices of tokens, used if the provider reports no cost; a limit in US dollars needs it.
-      completion: the adapter for completions; without one `adapter` answers them, as turns of one message.
-      hooks: they choose the amount that each turn reserves, in place of `estimate`.
+      budget: the ledger on which turns reserve. Without it, the usage of turns is only counted.
+      pricing: prices of tokens, used if the provider reports no cost. A limit in US dollars needs them.
+      completion: the adapter for completions. Without it, `adapter` answers them, as turns of one message.
+      hooks: hooks that choose the amount that each turn reserves, instead of `estimate`.
       recovery: the source that reports the bill of a cut or cancelled turn, within 2 s. Default: none.
-      retry: what turns inherit, see `RetryPolicy`; None means that nothing is sent twice.
-      timeout: what turns inherit, see `Timeouts`.
+      retry: the retry policy that turns inherit. None means that no request is sent twice.
+      timeout: the timeouts that turns inherit.
       estimate: a function that returns the amount to reserve, for turns without `.reserve(...)`; see
         `exact_estimate`.
       ext: provider options that turns inherit.
@@ -97,12 +96,15 @@ class Lutum:
 
     @property
     def budget(self) -> Budget:
-        """The ledger, never None. Attached to a shared ledger, `remaining`, `available` and `exhausted` are
-        the figures of all processes; `spent` and `reserved` count what went through here."""
+        """The ledger, never None.
+
+        If it is attached to a shared ledger, `remaining`, `available` and `exhausted` are the figures of all
+        processes. `spent` and `reserved` count only the turns that reserve through this budget.
+        """
         return self._context.budget
 
     def text_turn(self, input: Input) -> TextTurn:
-        """A text turn on that input; nothing happens before it is run.
+        """Return a text turn on that input. Nothing is reserved or sent before the turn is run.
 
         Raises:
           BadValue: the input is empty.
@@ -116,22 +118,22 @@ class Lutum:
         self, type: object, input: Input, *, lenient: bool = False
     ) -> StructuredTurn[Any]: ...
     def structured_turn(self, type: Any, input: Input, *, lenient: bool = False) -> StructuredTurn[Any]:
-        """A turn that answers with a value of `type`; nothing happens before it is run.
+        """Return a turn whose answer is a value of `type`. Nothing is reserved or sent before it is run.
 
-        A union or an `Annotated` is a type here too; a type checker then knows the value as `Any`.
+        `type` may also be a union or an `Annotated`. A type checker then infers `Any` for the value.
 
         Args:
-          lenient: find the value behind reasoning tags, fences or prose, for servers that do not enforce the
-            schema; see docs/structured.md for the rule. What was left out is in `ProviderEvent`s called
-            `stripped`, and the turn is committed as it came.
+          lenient: find the value among reasoning tags, code fences and prose. It is for servers that do not
+            enforce the schema; docs/structured.md has the rule. The text that is left out is in
+            `ProviderEvent`s named `stripped`. The turn is committed unchanged.
 
         Raises:
-          BadValue: the input is empty, or no schema can say the type; the message has the path.
+          BadValue: the input is empty, or no schema can express the type; the message has the path.
         """
         return structured_turn(self._context, type, TurnSpec(base=as_transcript(input)), lenient=lenient)
 
     def completion(self, prompt: str) -> Completion:
-        """Text for one prompt, without a transcript; nothing happens before it is run.
+        """Return a completion: text for one prompt, without a transcript. Nothing is sent before it is run.
 
         Raises:
           BadValue: the prompt is blank.
@@ -149,15 +151,15 @@ class Lutum:
     def structured_completion(
         self, type: Any, prompt: str, *, lenient: bool = False
     ) -> StructuredCompletion[Any]:
-        """A value of `type` for one prompt, without a transcript; nothing happens before it is run.
+        """Return a completion with a value of `type`, without a transcript. Nothing is sent before it is run.
 
         Raises:
-          BadValue: the prompt is blank, or no schema can say the type; the message has the path.
+          BadValue: the prompt is blank, or no schema can express the type; the message has the path.
         """
         return structured_completion(self._completing(), type, prompt, lenient=lenient)
 
     def labelled(self, *parts: str | int) -> Lutum:
-        """Return a Lutum whose turns carry a label, before the label of each turn; see `TextTurn.label`."""
+        """Return a Lutum whose turns have this label, followed by the turn's own; see `TextTurn.label`."""
         llm = copy.copy(self)
         llm._context = replace(self._context, label=join_label(self._context.label, parts))
         return llm
@@ -171,19 +173,22 @@ class Lutum:
         on_spent: Literal["raise", "stop", "drain"] = "raise",
         guaranteed: bool = False,
     ) -> BudgetScope[Lutum]:
-        """A block with a budget of its own: `async with llm.within(tokens=50_000) as scoped`.
+        """Return a block with its own budget: `async with llm.within(tokens=50_000) as scoped`.
 
-        It limits what is started through `scoped` (`session.fork(llm=scoped)` for a session), not what is
-        written inside the block. A cap, not a purse: leases come from every ledger around it too, unless
-        `guaranteed` sets the amount aside while the block runs.
+        The budget limits the turns that are started through `scoped`. It does not limit other turns that are
+        started inside the block. For a session, use `session.fork(llm=scoped)`.
+
+        The budget is only a cap: its turns draw on every ledger around the block too. With `guaranteed`, its
+        whole amount stays reserved on those ledgers while the block runs.
 
         Args:
           tokens: input and output together.
           cost_usd: US dollars.
-          on_exhausted: what a reservation that does not fit does: it is refused, or it waits.
-          on_spent: what happens when a running turn cannot grow, or a waiting one can never fit. "raise"
-            and "stop" cancel the block, which then raises BudgetExceeded or ends quietly; "drain" lets
-            running turns finish, and later ones raise BudgetExceeded in their own task.
+          on_exhausted: whether a reservation that does not fit is refused or waits.
+          on_spent: the reaction when a running turn cannot grow, or a waiting turn can never fit. "raise"
+            cancels the block, which then raises BudgetExceeded. "stop" cancels the block, which then ends
+            without an error. "drain" cancels nothing: running turns finish, and later turns raise
+            BudgetExceeded in their own task.
           guaranteed: reserve the whole amount first, and give back the rest at the end.
         """
         return BudgetScope(
@@ -197,10 +202,10 @@ class Lutum:
         )
 
     def charged_to(self, ledger: Ledger | SharedLedger) -> Lutum:
-        """Return the same Lutum with another root ledger, for instance a scope of a shared one.
+        """Return a copy of this Lutum on another root ledger, for instance on a scope of a shared ledger.
 
         Raises:
-          UsageError: this Lutum belongs to a block (`within`), whose budget has its ledger already.
+          UsageError: this Lutum belongs to a `within` block, whose budget already has a root ledger.
           BadValue: `ledger` is not a ledger.
         """
         if belongs_to_block(self.budget):
@@ -213,7 +218,7 @@ class Lutum:
     def __repr__(self) -> str:
         return f"<Lutum on {self.adapter!r}, {self.budget!r}>"
 
-    if not TYPE_CHECKING:  # a checker would take any name for one that exists
+    if not TYPE_CHECKING:  # a type checker that sees `__getattr__` would accept every name
 
         def __getattr__(self, name: str) -> object:
             raise no_such_name(self, name, LUTUM)
@@ -226,7 +231,7 @@ class Lutum:
     def _completing(self) -> TurnContext:
         if self._completion is None:
             return self._context
-        # The recovery adapter knows the bills of turns only.
+        # `recovery` can report the bills of `adapter` only.
         return replace(self._context, adapter=self._completion, recovery=None)
 
 
@@ -244,14 +249,14 @@ def check_adapter(field: str, adapter: object) -> None:
 
 
 def behind_gate(llm: Lutum, gate: PrefixGate) -> Lutum:
-    """Return a Lutum whose turns wait at a gate, unless they have one of their own."""
+    """Return a Lutum whose turns wait at a gate, unless a turn has its own gate."""
     gated = copy.copy(llm)
     gated._context = replace(llm._context, gate=gate)
     return gated
 
 
 def context_of(llm: Lutum) -> TurnContext:
-    """Return what the turns of a `Lutum` run with."""
+    """Return the context that the turns of a `Lutum` run with."""
     return llm._context
 
 

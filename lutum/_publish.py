@@ -1,4 +1,4 @@
-"""Public names of classes: a traceback and a pickle say `lutum.ProviderError`, not the private module."""
+"""Public names of classes: tracebacks and pickles contain `lutum.ProviderError`, not the private module."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from msgspec import Struct
 def publish(module: str, things: Iterable[object]) -> None:
     """Give exceptions and plain classes the name of the public module that exports them.
 
-    Structs, dataclasses, protocols and generic classes keep theirs: their annotations are read at run time,
-    in the module that `__module__` names.
+    Structs, dataclasses, protocols and generic classes keep the name of their own module, because their
+    annotations are evaluated at run time in the module that `__module__` names.
     """
     for thing in things:
         if isinstance(thing, type) and _is_plain(cast("type[Any]", thing)):

@@ -1,7 +1,7 @@
-"""`lutum.run`: start an event loop, trio by default, and leave nothing open behind it.
+"""`lutum.run`: start an event loop, trio by default, and close idle resources when it ends.
 
-`at_end_of_run` registers callbacks that close resources which outlive a turn on purpose, such as idle
-connections, when the loop ends. In a loop that `lutum.run` did not start it does nothing.
+Some resources outlive a turn on purpose, such as idle connections. `at_end_of_run` registers callbacks that
+close them when the loop ends. In a loop that `lutum.run` did not start, `at_end_of_run` does nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Args = TypeVarTuple("Args")
 
 _CLEANUP_SECONDS = 1.0
 
-# A dict for its order; what counts is the identity of the key.
+# A dict, because it keeps the order of registration. Each key is a new object, so no two keys are equal.
 _callbacks: RunVar[dict[object, Callable[[], Awaitable[None]]]] = RunVar("lutum.run callbacks")
 
 
@@ -35,13 +35,13 @@ def run(
 ) -> T:
     """Run `fn(*args)` in a new event loop and return its value.
 
-    What adapters left idle on this loop is closed before it ends. Ctrl-C is a `KeyboardInterrupt`,
-    also out of nested task groups.
+    Connections that adapters left idle on this loop are closed before it ends. Ctrl-C raises a plain
+    `KeyboardInterrupt`, even if nested task groups put it into an exception group.
 
     Raises:
-      UsageError: an event loop is running in this thread already: `await fn(...)` there. Or `fn` is
+      UsageError: an event loop is running in this thread already; write `await fn(...)` there. Or `fn` is
         a coroutine, not the function that makes one.
-      BadValue: no such backend.
+      BadValue: `fn` is not callable, or `backend` is unknown.
     """
     if inspect.iscoroutine(fn):
         fn.close()
@@ -65,7 +65,7 @@ def run(
 
 
 def _of_program(trace: TracebackType | None) -> TracebackType | None:
-    """Return the part of a traceback behind `_main`: the frames of the program, without those of the loop."""
+    """Return the part of a traceback after `_main`: the frames of the program, without those of the loop."""
     found = trace
     while found is not None:
         if found.tb_frame.f_code is _main.__code__:
@@ -75,9 +75,10 @@ def _of_program(trace: TracebackType | None) -> TracebackType | None:
 
 
 def at_end_of_run(callback: Callable[[], Awaitable[None]]) -> Callable[[], None]:
-    """Have `callback` awaited, shielded and bounded, when the `lutum.run` of this loop ends.
+    """Register a callback that is awaited when the `lutum.run` of this loop ends.
 
-    Returns a function that takes it back. In a loop that `lutum.run` did not start, nothing is kept.
+    All callbacks together have 1 s, and are shielded from cancellation. Return a function that removes the
+    callback. In a loop that `lutum.run` did not start, nothing is registered.
     """
     callbacks = _callbacks.get(dict[object, Callable[[], Awaitable[None]]]())
     key = object()
@@ -97,7 +98,7 @@ async def _main(fn: Callable[[*Args], Awaitable[T]], args: tuple[*Args]) -> T:
     finally:
         with anyio.move_on_after(_CLEANUP_SECONDS, shield=True):
             while callbacks:
-                with suppress(Exception):  # what fn returned or raised matters more
+                with suppress(Exception):  # an error must not replace the value or the exception of fn
                     await callbacks.pop(next(iter(callbacks)))()
 
 
@@ -105,8 +106,8 @@ def _is_running() -> bool:
     with suppress(RuntimeError):
         current_token()
         return True
-    # It knows a loop also where no task runs, in a callback. If it is not loaded no loop runs, and
-    # loading it is a sixth of the time that `import lutum` takes.
+    # asyncio also finds the loop in a callback, where no task runs. If asyncio is not loaded, no loop of it
+    # runs. It is not imported here, because that is a sixth of the time that `import lutum` takes.
     if (asyncio := sys.modules.get("asyncio")) is not None:
         with suppress(RuntimeError, AttributeError):  # another thread may be loading it
             asyncio.get_running_loop()

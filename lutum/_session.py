@@ -1,7 +1,8 @@
-"""A cursor over a transcript that moves only when you say so.
+"""`Session`: a cursor on a transcript. It moves only when you push, commit or assign a transcript.
 
-Commit is a compare-and-set: a result may be committed where its turn was built, and nowhere else. Digests
-are compared, so that a result that was made or loaded in another process can be committed.
+A commit is a compare-and-set: a result can be committed only while the session's transcript is the one that
+the turn was built on. Transcripts are compared by digest, so that a result that was made or loaded in another
+process can be committed.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ logger = logging.getLogger("lutum")
 
 @final
 class Session:
-    """A conversation in progress. Belongs to one task at a time; its transcripts may be shared freely.
+    """A conversation in progress. One task uses it at a time. Its transcripts may be shared freely.
 
-    `transcript` is readable and assignable: going back is `session.transcript = mark`. `defaults`
-    are the settings its turns inherit.
+    `transcript` can be read and assigned. To go back, assign an earlier one: `session.transcript = mark`.
+    `defaults` are the settings that its turns inherit.
     """
 
     __slots__ = ("_committed", "_defaults", "_ephemerals", "_kept_bills", "_llm", "_stored", "_transcript")
@@ -50,12 +51,12 @@ class Session:
         self._ephemerals: tuple[tuple[int, Item], ...] = ()
         self._committed: TurnRequest | None = None
         self._kept_bills: Bills | None = None
-        self._stored: tuple[object, Transcript] | None = None  # a branch, and where it was last saved to
+        self._stored: tuple[object, Transcript] | None = None  # a branch, and the transcript last saved to it
         self._defaults = Settings()
 
     @property
     def _bills(self) -> Bills:
-        """Made when a turn needs them, because most forks of a fan-out run one turn or none."""
+        """The bills, made when a turn needs them. Most forks of a fan-out run one turn or none."""
         bills = self._kept_bills
         if bills is None:
             bills = self._kept_bills = Bills()
@@ -63,7 +64,7 @@ class Session:
 
     @property
     def llm(self) -> Lutum:
-        """Where its turns run."""
+        """The Lutum that its turns run on."""
         return self._llm
 
     @property
@@ -80,7 +81,7 @@ class Session:
 
     @property
     def defaults(self) -> Settings:
-        """The settings of turns that give none of their own; assignable."""
+        """The settings that apply where a turn sets none. They can be assigned."""
         return self._defaults
 
     @defaults.setter
@@ -90,18 +91,20 @@ class Session:
 
     @property
     def ephemerals(self) -> tuple[tuple[int, Item], ...]:
-        """The items that only the next turn sees: (position, item), in order.
+        """The items for the next committed turn only: pairs of position and item, in order.
 
-        They are not part of the transcript. If a provider has a one-turn form, it must be sent again with
-        every later request, so their text is kept with the turn that saw them (`CommittedTurn.preface`).
+        They are not part of the transcript. Some providers have their own form of a one-turn item, and need
+        it again in every later request. The item's text is then stored with the turn
+        (`CommittedTurn.preface`).
         """
         return self._ephemerals
 
     @property
     def open_items(self) -> tuple[bytes, ...]:
-        """Provider calls of the last turn that wait for an answer from you, as raw JSON, see `push_raw`.
+        """Provider calls of the last turn that wait for your answer, as raw JSON. Answer with `push_raw`.
 
-        While there are any, the next turn raises UsageError as it starts, before anything is reserved.
+        While there are open items, the next turn raises UsageError when it starts, before anything is
+        reserved.
         """
         return open_items(self._llm.adapter, self._transcript)
 
@@ -118,7 +121,10 @@ class Session:
         self._push(message("user", content))
 
     def push_assistant(self, text: str) -> None:
-        """Put words into the assistant's mouth, such as those of a partial; no turn, so no replay."""
+        """Add an assistant item with your text, for example the text of a partial result.
+
+        It is a plain message and not a committed turn, so it has no exact form to replay.
+        """
         self._push(message("assistant", text))
 
     def push_tool_result(
@@ -130,7 +136,7 @@ class Session:
         name: str | None = None,
         arguments: str | None = None,
     ) -> None:
-        """Answer an open call; with `name` and `arguments`, a call that no turn holds.
+        """Add the result of an open call; with `name` and `arguments`, of a call that no turn contains.
 
         Raises:
           TranscriptError: no such call is open.
@@ -138,7 +144,7 @@ class Session:
         self._push(tool_result(call_id, content, is_error=is_error, name=name, arguments=arguments))
 
     def push_turn(self, turn: CommittedTurn) -> None:
-        """Place a turn on purpose, wherever it was made."""
+        """Add a committed turn, no matter on which transcript it was built."""
         check_type("turn", turn, CommittedTurn, "a committed turn, which is in result.turn")
         self._push(turn)
 
@@ -163,10 +169,10 @@ class Session:
         self._push_ephemeral(message("user", content))
 
     def push_ephemeral_turn(self, turn: CommittedTurn) -> None:
-        """Show a turn, in its exact form, to the next committed turn only.
+        """Add a turn, in its exact form, for the next committed turn only.
 
         Raises:
-          UsageError: it holds calls; their results cannot be pushed for one turn.
+          UsageError: the turn has tool calls, whose results cannot be pushed for one turn only.
         """
         check_type("turn", turn, CommittedTurn, "a committed turn, which is in result.turn")
         if turn.tool_calls:
@@ -174,7 +180,7 @@ class Session:
         self._push_ephemeral(turn)
 
     def text_turn(self) -> TextTurn:
-        """A text turn on the transcript as it is now; later pushes do not change it."""
+        """Return a text turn on the current transcript. Later pushes do not change the turn."""
         return text_turn(context_of(self._llm), self._spec())
 
     @overload
@@ -182,13 +188,13 @@ class Session:
     @overload
     def structured_turn(self, type: object, *, lenient: bool = False) -> StructuredTurn[Any]: ...
     def structured_turn(self, type: Any, *, lenient: bool = False) -> StructuredTurn[Any]:
-        """A turn that answers with a value of `type`, on the transcript as it is now.
+        """Return a turn whose answer is a value of `type`, on the current transcript.
 
         Args:
           lenient: as for `Lutum.structured_turn`.
 
         Raises:
-          BadValue: no schema can say the type; the message has the path.
+          BadValue: no schema can express the type; the message has the path.
         """
         return structured_turn(context_of(self._llm), type, self._spec(), lenient=lenient)
 
@@ -196,8 +202,8 @@ class Session:
         """Store the turn of a result.
 
         Raises:
-          StaleCommit: the session is not where the turn was built; nothing changed.
-          UsageError: the turn holds unanswered calls, which `commit_round` commits.
+          StaleCommit: the session's transcript is not the one that the turn was built on; nothing changed.
+          UsageError: the turn has unanswered tool calls; use `commit_round`.
           BadValue: `result` is not a result.
         """
         if not isinstance(result, TextResult):
@@ -211,16 +217,18 @@ class Session:
         self._commit(result, ())
 
     def commit_structured(self, result: StructuredResult[T]) -> None:
-        """Store the turn of a structured result, value or refusal. Raises as `commit_text`."""
+        """Store the turn of a structured result, which is a value or a refusal. Raises as `commit_text`."""
         check_type("result", result, StructuredResult, "the result of a structured turn")
         self.commit_text(result)
 
     def commit_round(self, round: ToolRound[Any] | RoundPlan[Any], results: Iterable[ToolResult]) -> None:
-        """Store a turn with the results of its calls, all or nothing; of a plan, those of its pending calls.
+        """Store a turn with the results of its calls, all or nothing.
+
+        For a plan, give the results of its pending calls.
 
         Raises:
-          StaleCommit: the session is not where the turn was built; nothing changed.
-          UsageError: a result is missing, double, extra or altered; nothing changed.
+          StaleCommit: the session's transcript is not the one that the turn was built on; nothing changed.
+          UsageError: a result is missing, given twice, not of this turn or altered; nothing changed.
           BadValue: `round` is not a round, or `results` are not its results.
         """
         check_type("round", round, ToolRound | RoundPlan, "the round, which is in outcome.round")
@@ -228,8 +236,9 @@ class Session:
         self._commit(round.result, round.answered(results), whole)
 
     def open_round(self, tools: Toolset[I]) -> ToolRound[I]:
-        """The round of the last turn, when some of its calls have no result yet; such as in a transcript that
-        was loaded. `commit_round` then appends the results only.
+        """Return the round of the last turn, if some of its calls have no result yet.
+
+        This can be so in a transcript that was loaded. `commit_round` then appends only the results.
 
         Raises:
           UsageError: no call waits for a result.
@@ -239,10 +248,10 @@ class Session:
         return open_round(self._transcript, tools)
 
     def fork(self, llm: Lutum | None = None) -> Session:
-        """Another cursor on the same transcript, with the same ephemerals and defaults; O(1)."""
+        """Return another session on the same transcript, with the same ephemerals and defaults. O(1)."""
         if llm is not None:
             check_type("llm", llm, Lutum, "a Lutum: session.fork(Lutum(adapter))")
-        fork = Session.__new__(Session)  # without the checks of values that were checked before
+        fork = Session.__new__(Session)  # without `__init__`, because its checks were made before
         fork._llm = self._llm if llm is None else llm
         fork._transcript = self._transcript
         fork._ephemerals = self._ephemerals
@@ -259,7 +268,7 @@ class Session:
     def __repr__(self) -> str:
         return f"<Session at {self._transcript!r}>"
 
-    if not TYPE_CHECKING:  # a checker would take any name for one that exists
+    if not TYPE_CHECKING:  # a type checker that sees `__getattr__` would accept every name
 
         def __getattr__(self, name: str) -> object:
             raise no_such_name(self, name, SESSION)

@@ -1,7 +1,8 @@
 """Text for a terminal: control characters removed, width measured, lines broken. No I/O.
 
-`Cleaner` removes characters that would steer the terminal or mislead the reader, `cells` measures, `Flow`
-breaks lines. Cleaner and Flow take text in pieces as it streams. Their result does not depend on the pieces.
+`Cleaner` removes characters that would control the terminal or mislead the reader, `cells` measures, `Flow`
+breaks lines. Cleaner and Flow take text in pieces as it streams. Their result does not depend on how the text
+is cut into pieces.
 """
 
 from __future__ import annotations
@@ -15,36 +16,39 @@ from typing import Literal, final
 # The beginnings of control sequences: ESC, and the C1 forms of DCS, SOS, CSI, OSC, PM and APC (ECMA-48, 5.3).
 _START = re.compile("[\x1b\x90\x98\x9b\x9d-\x9f]")
 _STRINGS = "\x90\x98\x9d\x9e\x9fPX]^_"
-# A string ends at BEL, ST, CAN or SUB, and at the next ESC. At a line feed too, though a terminal may go on:
-# what a sequence hides that never ends should be a line at most.
+# A control string ends at BEL, ST, CAN or SUB, and at the next ESC. Here it also ends at a line feed,
+# although a terminal may continue it, so that a string without an end hides one line at most.
 _STRING_END = re.compile("[\x07\x18\x1a\x9c\x1b\n]")
 _CSI = re.compile("[0-?]*[ -/]*")
 _INTERMEDIATE = re.compile("[ -/]*")
 
-# C0 and C1 controls but the line feed; soft hyphen, zero-width space and BOM, which terminals measure
-# differently; marks, overrides and isolates of direction, which make text read as what it is not (Unicode
-# TR 9); annotations and tags, which are invisible (TR 36). ZWJ and ZWNJ stay: scripts and emoji need them.
+# Removed are:
+# - C0 and C1 controls, except the line feed;
+# - soft hyphen, zero-width space and BOM, because terminals measure them differently;
+# - direction marks, overrides and isolates, because they can show text in a misleading order (Unicode TR 9);
+# - annotations and tags, because they are invisible (TR 36).
+# ZWJ and ZWNJ stay, because scripts and emoji need them.
 _UNSAFE = re.compile(
     "[\x00-\x09\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e"
     "\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
 _LINE_ENDS = re.compile("[\u2028\u2029]")
-_SURROGATES = re.compile("[\ud800-\udfff]")  # cannot be written; JSON can hold them
+_SURROGATES = re.compile("[\ud800-\udfff]")  # cannot be encoded, but JSON can contain them
 
-# Wide in Unicode 16, not yet in the tables of Python 3.11; and flags, of which two make a wide one, or,
-# where the terminal has no flags, two.
+# Characters that are wide in Unicode 16, but not yet in the tables of Python 3.11. And regional indicators: a
+# terminal shows two of them as one wide flag, or as two wide characters if it has no flags.
 _WIDE_LATER = re.compile(
     "[\u2630-\u2637\u268a-\u268f\u4dc0-\u4dff\U0001d300-\U0001d37f\U0001f1e6-\U0001f1ff]"
 )
 _EMOJI_STYLE = "\ufe0f"
 _ZWJ = "\u200d"
 
-# Characters in one unit, so that combining marks without end are not kept back without end.
+# The most characters in one unit. Without it, an endless series of combining marks would never be written.
 _LONGEST = 256
 
 
 def printable(text: str) -> str:
-    """A whole text without what would steer a terminal or mislead its reader."""
+    """Return a whole text without the characters that would control a terminal or mislead the reader."""
     return Cleaner().feed(text)
 
 
@@ -54,23 +58,23 @@ def preformatted(text: str) -> str:
 
 
 def cells(text: str) -> int:
-    """The most cells that text takes in a terminal.
+    """Return the most cells that text takes in a terminal.
 
-    Terminals disagree about joined and coloured emoji; this is the sum of their parts, so that a line
-    that fits by this measure fits everywhere.
+    Terminals disagree about the width of joined and coloured emoji. Here it is the sum of their parts, so
+    that a line that fits by this measure fits in every terminal.
     """
     return len(text) if text.isascii() else sum(map(_cells, text))
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """Lines of at most `width` cells, broken between words where that is possible."""
+    """Return lines of at most `width` cells, broken between words where that is possible."""
     flow = Flow(width)
     return (flow.feed(printable(text)) + flow.end()).split("\n")
 
 
 @final
 class Cleaner:
-    """`printable` for a text that comes in pieces, where a sequence may begin in one and end in another."""
+    """`printable` for a text in pieces. A control sequence may begin in one piece and end in a later one."""
 
     def __init__(self) -> None:
         self._state: Literal["text", "escape", "intermediate", "csi", "string"] = "text"
@@ -93,7 +97,7 @@ class Cleaner:
         return _SURROGATES.sub("\ufffd", _UNSAFE.sub("", text))
 
     def _skip(self, piece: str, at: int) -> int:
-        """Where the sequence that is open ends, or the piece does."""
+        """Return the index where the open sequence ends, or the end of the piece."""
         if self._state == "string":
             end = _STRING_END.search(piece, at)
             if end is None:
@@ -124,10 +128,11 @@ def _opened_by(char: str) -> Literal["text", "escape", "csi", "string"]:
 
 @final
 class Flow:
-    """Breaks a text that comes in pieces into lines of at most `width` cells, as early as can be known.
+    """Breaks a text in pieces into lines of at most `width` cells. It returns text as early as possible.
 
-    A word is kept back until what follows shows that it is whole. Lines end without spaces. Between wide
-    characters a line may break anywhere; a word wider than a line begins a line and is broken at its end.
+    A word is held back until the next character shows that it is complete. Lines do not end with spaces.
+    Between wide characters a line may break anywhere. A word that is wider than a line begins on a new line
+    and is broken at the line's end.
     """
 
     def __init__(self, width: int) -> None:
@@ -153,7 +158,7 @@ class Flow:
         return "".join(out)
 
     def end(self) -> str:
-        """The word that was kept back: no more of it will come."""
+        """Return the word that was held back. Call it when the word is complete or the text ends."""
         word, self._word = self._word, ""
         return self._place(word)
 
@@ -171,7 +176,7 @@ class Flow:
 
 
 def _units(word: str, width: int) -> list[str]:
-    """A word between the places where a line may break; never empty, and no unit wider than a line."""
+    """Split a word where a line may break. There is at least one unit, and none is wider than a line."""
     units = [""]
     total, wide = 0, False
     for char in word:
@@ -191,10 +196,10 @@ def _units(word: str, width: int) -> list[str]:
 @lru_cache(4096)
 def _cells(char: str) -> int:
     if char == _EMOJI_STYLE:
-        return 1  # it makes the character before it wide, in terminals that know it
+        return 1  # it makes the character before it wide, in terminals that support it
     category = unicodedata.category(char)
     if category in ("Mn", "Me", "Cf", "Cc") or "\u1160" <= char <= "\u11ff":
-        return 0  # the range: vowels and finals, which join a syllable (Hangul Jamo)
+        return 0  # U+1160 to U+11FF are vowels and finals, which join a syllable (Hangul Jamo)
     # Characters that this Python does not know yet are mostly new emoji.
     wide = unicodedata.east_asian_width(char) in "WF" or category == "Cn" or _WIDE_LATER.match(char)
     return 2 if wide else 1

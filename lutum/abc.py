@@ -1,8 +1,8 @@
-"""The interfaces for third parties: what an adapter implements, and what a ledger does.
+"""The interfaces that adapters and ledgers of third parties implement.
 
 An adapter is mostly two pure functions: `prepare` turns a request into bytes, its decoder turns
 bytes into events. The I/O between them is an `Exchange`; `lutum.transport` has the HTTP one.
-`lutum.testing.check_adapter` checks whether an adapter keeps the promises.
+`lutum.testing.check_adapter` checks whether an adapter obeys these contracts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows of token ids for trainers, made of a conversation whose server sends them.
+"""Rows of token ids for trainers, made from a conversation. Its server must send token ids.
 
     for row in lutum.rollout.rows(session.transcript, reward=1.0):
         trainer.add(row.ids, row.mask, row.logprobs, row.reward)
@@ -28,10 +28,10 @@ class Row(Struct, frozen=True):
     Attributes:
       ids: the token ids: of the prompt, then of turns and of the text between them.
       mask: 1 for ids that the model sampled, 0 for all others.
-      logprobs: log probabilities of the sampled ids, 0.0 for all others. None if a turn has no log
-        probability for each of its ids.
+      logprobs: log probabilities of the sampled ids, 0.0 for all others. None if any sampled id of the row
+        has no log probability.
       reward: the reward that was given to `rows`.
-      items: the indices in the transcript of the turns in this row.
+      items: the turns in this row, as indices in the transcript.
     """
 
     ids: list[int]
@@ -68,21 +68,23 @@ class _Open:
 def rows(
     transcript: Transcript, *, reward: float | None = None, broken: Literal["raise", "split"] = "raise"
 ) -> list[Row]:
-    """Return the token ids of a conversation: one row, if each prompt continues the turn before.
+    """Return the token ids of a conversation, as one row if each prompt continues the turn before it.
 
-    A prompt does not continue it if the chat template changes earlier text, for example by leaving out
-    reasoning, or if the server made other ids of the same text.
+    A prompt continues a turn if it begins with the ids of that turn's prompt and its sampled ids. It does not
+    if the chat template changes earlier text, for example by leaving out reasoning. It also does not if the
+    server made other ids of the same text.
 
     Args:
       transcript: the conversation.
-      reward: goes into each row.
-      broken: at a prompt that does not continue the turn before, raise BrokenPrefix or begin a new row with
-        the whole prompt. With `"split"`, turns without token ids are part of the prompts behind them.
+      reward: the reward of each row.
+      broken: the reaction to a prompt that does not continue the turn before it. `"raise"` raises
+        BrokenPrefix. `"split"` begins a new row with the whole prompt; a turn without token ids is then only
+        a part of later prompts.
 
     Raises:
-      BrokenPrefix: with `"raise"`, a prompt does not continue the turn before, or a turn has no token ids.
-        With both, the ids of a turn or of its prompt are not all known. The error has the index of the turn.
-      BadValue: `transcript` is not a Transcript, `reward` not a number, or `broken` another word.
+      BrokenPrefix: with `"raise"`, a prompt does not continue the turn before it, or a turn has no token ids.
+        With both, an id of a turn or of its prompt is unknown. The error has the index of the turn.
+      BadValue: `transcript` is not a Transcript, `reward` is not a number, or `broken` is neither word.
     """
     if not isinstance(transcript, Transcript):
         raise BadValue("transcript", f"needs a Transcript, not {describe(transcript)}")
@@ -122,7 +124,7 @@ _NO_IDS = "item {}: the turn has no token ids; ask the server for them, such as 
 
 
 def _prompt(index: int, tokens: Tokens, before: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the whole prompt of a turn. Raises BrokenPrefix if it or the turn is not known in full."""
+    """Return the whole prompt of a turn. Raises BrokenPrefix if an id of the prompt or turn is unknown."""
     count = len(tokens.ids)
     if tokens.missing:
         raise BrokenPrefix(

@@ -1,6 +1,6 @@
-"""HTTP for adapters: the base class `HttpAdapter`, and `HttpTransport`, its way to the provider.
+"""HTTP for adapters: the base class `HttpAdapter`, and `HttpTransport`, which sends its requests.
 
-Encoding, decoding and the mapping of errors stay with the adapter, without I/O.
+The adapter encodes, decodes and maps errors, without I/O.
 """
 
 from __future__ import annotations
