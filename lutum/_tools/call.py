@@ -1,5 +1,7 @@
-"""The calls a model makes: a call is run or answered, and knows its answer. Nothing runs a tool unless you
-say `run`."""
+"""The calls that a model makes. Your code runs or answers a call, and the call keeps its answer.
+
+A tool runs only if your code calls `run`.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ I = TypeVar("I", default=dict[str, Any])
 
 logger = logging.getLogger("lutum.tools")
 
-# Enough of broken arguments for a model to see its slip, without paying for all of them again.
+# Characters of malformed arguments that the answer quotes. They show the model its mistake. The whole text
+# would be charged again as input.
 QUOTED = 200
 
 MAY_HAVE_HAPPENED = (
@@ -39,12 +42,12 @@ MAY_HAVE_HAPPENED = (
 
 
 class Started(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A start of a call that the round knows of.
+    """A recorded start of a call.
 
     Attributes:
-      by: the run that started it, such as a host and a process id; empty if unknown.
-      at: the time, by the clock of the process that recorded it.
-      alive: True if that run still runs.
+      by: the run that started the call, such as a host and a process id; empty if unknown.
+      at: the time of the start, by the clock of the process that recorded it.
+      alive: True if that run is still in progress.
       token: the claim's random id.
     """
 
@@ -55,18 +58,21 @@ class Started(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Approved(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An approval of a call: by which person or program, and when."""
+    """An approval of a call: the person or program that approved it, and the time."""
 
     by: str
     at: datetime
 
 
 class CallState:
-    """The state of a call, shared by the copies that `with_input` makes of it.
+    """The state of a call. The copies that `with_input` makes of a call share it.
 
-    `place` has the transcript before the call's turn, the turn unless the transcript ends in it, and the
-    position. `started` is the start that a journal or a dump recorded, `own_start` the last run of this
-    object. `unrecorded` is True while a journal has claimed the call and has not recorded its result.
+    Attributes:
+      place: a transcript, the call's turn, and the call's position in the turn. The transcript ends before
+        the turn. If it ends with the turn, the second value is None.
+      started: the start that a journal or a dump recorded.
+      own_start: the start of the last run of this object.
+      unrecorded: True while a journal has claimed the call and has not recorded its result.
     """
 
     __slots__ = (
@@ -103,10 +109,11 @@ class CallState:
 @final
 @dataclass(frozen=True, slots=True)
 class ToolCall(Generic[I]):
-    """A call the model made. Run it with `run`, or answer it with `complete`, `reject` or `fail`.
+    """A call that the model made. Run it with `run`, or answer it with `complete`, `reject` or `fail`.
 
-    `arguments` is the model's JSON text, which is what is committed; `input` what it decodes to, or what
-    you made of that with `with_input`.
+    Attributes:
+      arguments: the model's JSON text. The committed turn contains this text.
+      input: the decoded arguments, or the input that was set with `with_input`.
     """
 
     id: str
@@ -121,12 +128,12 @@ class ToolCall(Generic[I]):
     def key(self) -> str:
         """The call's stable key: a digest of everything up to its turn, and its position in the turn.
 
-        It is the same in every process that holds the round, and can be given on as an idempotency key.
-        Provider ids cannot be such a key, because some hosts repeat them. Two forks with equal answers have
-        equal keys.
+        The key is the same in every process that has the round, so it can be used as an idempotency key.
+        Provider ids cannot be used, because some hosts repeat them. If two forks get equal answers, their
+        calls have equal keys.
 
         Raises:
-          UsageError: the turn has not completed, or no turn made this call.
+          UsageError: the turn is not complete yet, or no turn made this call.
         """
         if self._state.place is None:
             raise UsageError(f"tool {self.name!r}: a call has a key once its turn has completed")
@@ -140,28 +147,31 @@ class ToolCall(Generic[I]):
 
     @property
     def started(self) -> Started | None:
-        """The start that a journal or a dump recorded; None where none is recorded."""
+        """The start that a journal or a dump recorded; None without one."""
         return self._state.started
 
     def approve(self, by: str = "") -> None:
-        """Record an approval on the round. It runs nothing; `dump` keeps it."""
+        """Record an approval on the round. The call does not run. `ToolRound.dump` stores the approval."""
         self._state.approved = Approved(by, datetime.now(UTC))
 
     @property
     def answer(self) -> ToolResult | None:
-        """The last result that was made of it; None before that."""
+        """The last result of this call; None while there is no result."""
         return self._state.answer
 
     @property
     def cancel_scope(self) -> anyio.CancelScope:
-        """The scope of this call's `run`. Cancel it, from any task, to end this run alone, or the next one if
-        none is in progress. The result then reports the cancellation."""
+        """The cancel scope of this call's `run`.
+
+        Any task may cancel it. This ends the present run of this call and no other one. If no run is in
+        progress, it ends the next run. The result then reports the cancellation.
+        """
         if self._state.scope is None:
             self._state.scope = anyio.CancelScope()
         return self._state.scope
 
     def with_input(self, input: I) -> ToolCall[I]:
-        """The same call with another input; its answer commits the arguments as the model gave them."""
+        """Return the same call with another input. The committed turn keeps the model's own arguments."""
         return replace(self, input=input)
 
     def with_arguments(self, arguments: str) -> ToolCall[I]:
@@ -180,14 +190,15 @@ class ToolCall(Generic[I]):
             raise BadValue(f"arguments of {self.name!r}", exc.detail) from None
 
     def complete(self, output: object) -> ToolResult:
-        """The answer: text as it is, parts (and text between them) as they are, anything else as JSON.
+        """Answer the call with an output, and return the result.
 
-        A `ToolResult` is used as it is, for this call. Text beyond the tool's `result_limit` is cut, with a
-        note for the model.
+        Text is sent unchanged. A list of parts, with or without text between them, is sent as parts. A
+        `ToolResult` becomes the result of this call. Any other output is sent as JSON. Text beyond the tool's
+        `result_limit` is cut, with a note for the model.
 
         Raises:
           BadValue: the output cannot be encoded, mixes parts with something else, or is not of the tool's
-            declared type; the message names the tool, and the path where there is one.
+            declared type. The message names the tool, and the path if there is one.
         """
         limit = RESULT_LIMIT if self._tool is None else self._tool.result_limit
         if isinstance(output, ToolResult):
@@ -203,26 +214,28 @@ class ToolCall(Generic[I]):
     def fail(self, exc: BaseException) -> ToolResult:
         """Return a result that informs the model that the tool failed.
 
-        It contains only the exception's type; for a `ToolError` its message; for a group of one, the same for
-        that exception. The exception itself is the result's `exception`, and is never committed."""
+        The result contains only the exception's type, or the message of a `ToolError`. A group with one
+        exception is treated as that exception. The exception itself is in `ToolResult.exception`, and is
+        never committed.
+        """
         cause = only(exc)
         text = _words(cause) if isinstance(cause, ToolError) else ""
         text = text if text.strip() else f"failed: {type(cause).__name__}"
         return self._answered((Text(text),), is_error=True, exception=exc)
 
     async def run(self, *, timeout: float | None = None) -> ToolResult:
-        """Run the tool, once. An answered call returns its answer; for a running call this waits.
+        """Run the tool, once. An answered call returns its answer. If the call is running, wait for that run.
 
         An exception of the tool becomes a result (see `fail`), and so does a timeout or a cancelled
-        `cancel_scope`. Cancelled from outside, the tool is cancelled and the call has no answer. A
-        function in a thread cannot be stopped: this waits for it and its result counts, unless the tool
+        `cancel_scope`. If `run` is cancelled from outside, the tool is cancelled and the call has no answer.
+        A function in a thread cannot be stopped, so `run` waits for it and its result counts, unless the tool
         has `abandon`.
 
         A checkpoint only if the tool's function is one; an answered call returns its answer at once.
 
         Args:
-          timeout: seconds from the call's start, which is now unless it runs already. The wait for one of
-            the tool's threads is not part of it.
+          timeout: seconds from the start of the call. For a running call this is the start of its present
+            run. The wait for one of the tool's threads does not count.
 
         Raises:
           UsageError: the tool has no function.
@@ -285,7 +298,7 @@ class ToolCall(Generic[I]):
                 own.__cause__ = exc
                 return self.fail(own)
             except BaseExceptionGroup as group:
-                # On trio a cancellation and what failed because of it arrive together.
+                # On trio a cancellation and the exceptions that it caused can arrive in one group.
                 cancelled, rest = group.split(anyio.get_cancelled_exc_class())
                 if cancelled is None or not isinstance(rest, Exception):
                     raise
@@ -314,7 +327,7 @@ class ToolCall(Generic[I]):
 
 @dataclass(frozen=True, slots=True)
 class CallIssue:
-    """A call that cannot be run, and why; it is answered for you when its round is committed."""
+    """A call that cannot be run, with the reason. The commit of its round answers it, unless you do."""
 
     id: str
     name: str
@@ -337,19 +350,22 @@ class CallIssue:
                 return f"the arguments of {self.name!r} are not one JSON object; they began: {quoted}"
 
     def answer(self) -> ToolResult:
-        """The result that is committed unless you answer it yourself."""
+        """Return the result that is committed if you do not answer the issue yourself."""
         return ToolResult(self.id, (Text(self.message),), True, self.name, self.arguments)
 
 
 def call_key(digest: str, position: int) -> str:
-    """Return the key of the call at `position` of the turn that a transcript of this digest ends in."""
+    """Return the key of a call from its position in its turn.
+
+    `digest` is the digest of the transcript that ends with this turn.
+    """
     return blake2b(f"{digest} {position}".encode(), digest_size=16).hexdigest()
 
 
 def typed_call(
     id: str, name: str, arguments: str, toolset: Toolset[I], available: Sequence[str] | None = None
 ) -> CallIssue | ToolCall[I]:
-    """Return a call with its input decoded, or the issue that no tool of the set can run it."""
+    """Return a call with its decoded input, or an issue if no tool of the set can run the call."""
     tool = toolset.get(name)
     if tool is None:
         return CallIssue(id, name, arguments, "unknown_tool")
@@ -363,7 +379,7 @@ def typed_call(
 
 
 def check_runs(call: ToolCall[Any]) -> None:
-    """Raises UsageError when a call has no answer, and `run` would have nothing to run."""
+    """Raise UsageError if a call has no answer and there is no function that `run` could call."""
     if call.answer is not None:
         return
     tool = call._tool
@@ -378,7 +394,10 @@ def check_seconds(field: str, value: float | None) -> None:
 
 
 def only(exc: BaseException) -> BaseException:
-    """Return the only exception of a group: a nursery wraps the exception of its only failing child."""
+    """Return the only exception of a group, or the exception itself.
+
+    A task group raises a group even if only one of its tasks has failed.
+    """
     while isinstance(exc, BaseExceptionGroup):
         inner = cast("Sequence[BaseException]", exc.exceptions)  # pyright: ignore[reportUnknownMemberType]  # isinstance gives no parameter
         if len(inner) != 1:
@@ -394,7 +413,7 @@ _ASYNCIO_ONLY = (
 
 
 def _log_failure(tool: str, failure: BaseException) -> None:
-    """Log why a tool failed, with the traceback. The model learns the type only."""
+    """Log the failure of a tool, with the traceback. The model receives only the exception's type."""
     cause = only(failure)
     if isinstance(cause, ToolError):
         logger.info("tool %r: %s", tool, _words(cause))
@@ -417,13 +436,13 @@ def _needs_asyncio(exc: BaseException) -> bool:
     last = exc.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next
-    # "no running event loop", or what trio raises for a future of asyncio.
+    # asyncio's "no running event loop", trio's error for an asyncio future, or an error raised in asyncio.
     module = "" if last is None else str(last.tb_frame.f_globals.get("__name__", ""))
     return "event loop" in (words := _words(exc)) or "asyncio" in words or module.split(".")[0] == "asyncio"
 
 
 def _words(exc: BaseException) -> str:
-    """Return the message of an exception as text that can be sent; empty if its own code fails."""
+    """Return the message of an exception as text that can be sent; empty if its `__str__` fails."""
     try:
         return repaired(str(exc))
     except Exception:
@@ -431,13 +450,16 @@ def _words(exc: BaseException) -> str:
 
 
 def _is_cancelled(exc: BaseException) -> bool:
-    """Return whether this task was cancelled. On asyncio a tool can raise the exception by itself, for
-    example if it awaits a cancelled task."""
+    """Return whether this task was cancelled.
+
+    On asyncio a tool can raise the cancellation exception without being cancelled, for example if it awaits a
+    cancelled task.
+    """
     if anyio.current_effective_deadline() == -math.inf:
         return True
     if not any(cls.__module__ == "asyncio.exceptions" for cls in type(exc).__mro__):
         return True
-    import asyncio  # which runs here, so it is loaded
+    import asyncio  # it is loaded already, because it runs this task
 
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0

@@ -1,6 +1,7 @@
 """Read the descriptions of a tool and of its parameters from a docstring. No I/O.
 
-Google, numpy and Sphinx styles. A parser from PyPI would be a hard dependency for three patterns.
+The Google, numpy and Sphinx styles are supported. Three patterns are enough for them, so a parser from PyPI
+is not worth a required dependency.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _ENTRY = re.compile(r"\*{0,2}(\w+)\s*(?:\([^)]*\))?\s*:\s*(.*)$")
 
 
 def parse(doc: str | None) -> tuple[str, dict[str, str]]:
-    """The text before the first section, and the parameters' descriptions by name."""
+    """Return the text before the first section, and the parameters' descriptions by name."""
     lines = inspect.cleandoc(doc or "").splitlines()
     for at, line in enumerate(lines):
         if _SPHINX.match(line):

@@ -1,4 +1,4 @@
-"""Tools that are functions: the signature becomes a frozen Struct, the docstring the descriptions."""
+"""Tools that are functions. The signature becomes a frozen Struct; the docstring becomes the descriptions."""
 
 from __future__ import annotations
 
@@ -55,21 +55,21 @@ else:
 
 @final
 class Injected:
-    """`db: Annotated[Db, lutum.Injected]`: the model does not see it, `tools.bind(db=...)` fills it.
+    """Marks a parameter that the model does not see: `db: Annotated[Db, lutum.Injected]`.
 
-    `call: Annotated[lutum.ToolCall, lutum.Injected]` is filled with the call itself, so that the tool can
-    give `call.key` on as an idempotency key.
+    `tools.bind(db=...)` sets its value. A parameter `call: Annotated[lutum.ToolCall, lutum.Injected]` gets
+    the call itself, so that the tool can pass on `call.key` as an idempotency key.
     """
 
 
 @final
 class FunctionTool(TypedTool[Arguments[P]], Generic[P, O]):
-    """A function that a model may call; made by `tool`. Called, it is the function.
+    """A function that a model may call; made by `tool`. Calling this object calls the function.
 
     Attributes:
-      Input: the Struct of its parameters, for `match`: `case weather.Input(city=city)`. To a type checker
-        the inputs of all functions are one class, so a match it calls complete may lack a function;
-        inputs that are your own types (`tool_input`) are distinct.
+      Input: the Struct of the parameters, for `match`: `case weather.Input(city=city)`. For a type checker
+        the inputs of all functions are one class, so it may accept a `match` in which a function is missing.
+        Inputs that are your own types (`tool_input`) are distinct.
     """
 
     if TYPE_CHECKING:
@@ -138,23 +138,26 @@ class FunctionTool(TypedTool[Arguments[P]], Generic[P, O]):
         return self.__wrapped__(*args, **kwargs)
 
     def slot(self) -> AbstractAsyncContextManager[object]:
-        """A free thread of the tool's own, where it runs in one. A checkpoint only if it has to wait."""
+        """Return a block that holds one of the tool's threads, if the tool runs in a thread.
+
+        Entering the block is a checkpoint only if it has to wait.
+        """
         return super().slot() if self._slots is None else self._slots.one()
 
     async def run(self, input: Any, bound: Mapping[str, object]) -> object:
-        """Call the function with an input and what its Injected parameters are bound to.
+        """Call the function with an input and the values of its Injected parameters.
 
-        Cancelled, a function in a thread is waited for, unless the tool abandons it.
+        If this is cancelled, it waits for a function in a thread, unless the tool has `abandon`.
 
-        A checkpoint only if the function is.
+        A checkpoint only if the function is one.
         """
         async with self.slot():
             return await self._run(input, {name: bound[name] for name in self.dependencies})
 
     async def run_call(self, call: ToolCall[Any], input: Any, bound: Mapping[str, object]) -> object:
-        """As `run`, with the call for the parameters that ask for it.
+        """Call the function as `run` does. Injected parameters of the type `ToolCall` get the call.
 
-        A checkpoint only if the function is.
+        A checkpoint only if the function is one.
         """
         injected = {name: bound[name] for name in self.dependencies}
         return await self._run(input, injected | dict.fromkeys(self._calls, call))
@@ -163,7 +166,8 @@ class FunctionTool(TypedTool[Arguments[P]], Generic[P, O]):
         keywords = {name: getattr(input, name) for name in self._names} | dict(injected)
         call = functools.partial(cast("Callable[..., Any]", self.__wrapped__), **keywords)
         if self._thread:
-            # In a list: trio takes no coroutine from a thread, and a wrapper may give one.
+            # The result is in a list, because a wrapper may return a coroutine, and trio refuses a coroutine
+            # as the result of a thread.
             [output] = await anyio.to_thread.run_sync(
                 lambda: [call()], abandon_on_cancel=self._abandon, limiter=anyio.CapacityLimiter(1)
             )
@@ -202,28 +206,29 @@ def tool(
     strict: bool | None = None,
     result_limit: int | None = RESULT_LIMIT,
 ) -> Any:
-    """Make a function a tool: its signature is the schema, and its docstring (Google, numpy or Sphinx style)
-    describes the tool and its parameters for the model.
+    """Make a function a tool. Its signature becomes the schema.
 
-    Parameters are annotated with the types that `structured_turn` takes. Parameters annotated
-    `Annotated[Db, lutum.Injected]` are left out of the schema and filled by `tools.bind(db=db)`.
+    Its docstring (Google, numpy or Sphinx style) describes the tool and its parameters for the model. A
+    parameter may have any type that `structured_turn` accepts. A parameter with the annotation
+    `Annotated[Db, lutum.Injected]` is left out of the schema, and `tools.bind(db=db)` sets its value.
 
     Args:
       name: the tool's name for the model; default: the function's name.
       description: the tool's description for the model; default: the docstring before its first section.
-      thread: run a sync function in a worker thread. Without it a sync function runs where it is called.
-      abandon: on timeout or cancellation leave that thread behind and drop its result, instead of waiting.
-      threads: how many threads the tool may use at once. They are its own, and the wait for one is not part
-        of a call's time.
+      thread: run a sync function in a worker thread. Without it a sync function runs in the caller's task.
+      abandon: after a timeout or a cancellation, do not wait for the thread. The function continues to run,
+        and its result is dropped.
+      threads: the number of threads that the tool may use at once. Other tools do not use these threads. The
+        wait for a thread does not count for a call's timeout.
       strict: whether the schema has the form that a provider can enforce. Default: True, except for types
         that a strict schema cannot express, such as `dict[str, str]`, `Any` or a tuple.
-      result_limit: bytes of text of one result that are sent; None means no limit.
+      result_limit: the maximum bytes of text in one result. Longer text is cut. None means no limit.
 
     Raises:
       BadValue: a parameter has no annotation, or one that a schema (with `strict=True`, a strict schema)
-        cannot express; the message names tool, parameter and path.
+        cannot express. The message names the tool, the parameter and the path.
     """
-    names = sys._getframe(1).f_locals  # where annotations of a function made in a function are looked up
+    names = sys._getframe(1).f_locals  # the caller's local names, which annotations may refer to
 
     def decorate(fn: Any) -> Any:
         return FunctionTool[Any, Any](
@@ -242,18 +247,22 @@ def tool(
 
 
 class Decorator(typing.Protocol):
-    """What `tool(...)` with options gives."""
+    """The decorator that `tool(...)` with options returns."""
 
     def __call__(self, fn: Callable[P, O], /) -> FunctionTool[P, O]:
-        """The tool of a function."""
+        """Make a function a tool."""
         ...
 
 
 def _fields(
     fn: Any, tool: str, texts: dict[str, str], local_names: Mapping[str, object]
 ) -> tuple[list[tuple[str, Any, Any]], frozenset[str], frozenset[str], dict[str, Callable[[], object]]]:
-    """The Struct's fields, the names of the parameters to bind, of those that are given their call, and what
-    makes the default of those with pydantic's `Field(...)` as their default."""
+    """Read the parameters of a function.
+
+    Return the Struct's fields, the names of the parameters that `bind` sets, and the names of the parameters
+    that get their call. The fourth value has a function for each parameter whose default is pydantic's
+    `Field(...)`; the function makes the default.
+    """
     inner = _unwrapped(fn)
     target = inner if inspect.isroutine(inner) else type(inner).__call__
     try:
@@ -267,7 +276,7 @@ def _fields(
     for parameter in inspect.signature(fn).parameters.values():
         name, default = parameter.name, parameter.default
         if name in given:
-            continue  # `functools.partial` has it, and the model is not to change it
+            continue  # `functools.partial` sets it, and the model must not change it
         where = f"tool {tool!r}: parameter {name!r}"
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise BadValue(where, f"is {parameter.kind.description}; a model gives arguments by name")
@@ -304,7 +313,7 @@ def _made(default: Any, factory: Any) -> object:
 
 
 def _given_keywords(fn: Any) -> frozenset[str]:
-    """The parameters that `functools.partial` has bound by name."""
+    """Return the names of the parameters that `functools.partial` sets by name."""
     found = set[str]()
     while isinstance(fn, functools.partial):
         found |= fn.keywords.keys()
@@ -319,18 +328,18 @@ def _is_injected(hint: Any) -> bool:
 
 
 def _is_call(hint: Any) -> bool:
-    """Return whether the type of an injected parameter is `ToolCall`, of any input."""
+    """Return whether the type of an injected parameter is `ToolCall`, with or without an input type."""
     type = get_args(hint)[0]
     return type is ToolCall or get_origin(type) is ToolCall
 
 
 def _holds_injected(hint: Any) -> bool:
-    """Return whether `Injected` is at a place without effect, where the model would see the parameter."""
+    """Return whether `Injected` is where it has no effect. The model would see such a parameter."""
     return hint is Injected or _is_injected(hint) or any(map(_holds_injected, get_args(hint)))
 
 
 def _annotated(hint: Any, text: str | None) -> Any:
-    """The annotation with the docstring's words, unless it has words of its own."""
+    """Return the annotation with the description from the docstring, unless it has its own description."""
     metas = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
     if text is None or describes(metas):
         return hint
@@ -342,7 +351,7 @@ def _default(default: Any) -> Any:
         return NODEFAULT
     try:
         other = copy.deepcopy(default)
-    except Exception:  # what cannot be copied is shared, as with any function
+    except Exception:  # a default that cannot be copied is shared by all calls, as in any Python function
         return default
     if other is default:
         return default
@@ -350,7 +359,7 @@ def _default(default: Any) -> Any:
 
 
 def _check_callable(fn: Any, inner: Any, tool: str) -> None:
-    """Raises BadValue for what has no signature to be a tool by, or gives no one result."""
+    """Raise BadValue for a class, an unbound class method, a generator, or an object that is not callable."""
     if isinstance(inner, type):
         raise BadValue(f"tool {tool!r}", "is a class; decorate it with @lutum.tool_input")
     if isinstance(fn, classmethod):
@@ -366,7 +375,10 @@ def _is_a(kind: Callable[[Any], bool], fn: Any) -> bool:
 
 
 def _hints(target: Any, local_names: dict[str, object]) -> dict[str, Any]:
-    """The annotations of the parameters; what a function returns may be for type checkers only."""
+    """Return the annotations of the parameters.
+
+    The return annotation is left out, because its names may exist for type checkers only.
+    """
     parameters = types.FunctionType((lambda: None).__code__, getattr(target, "__globals__", {}))
     annotations: dict[str, Any] = getattr(target, "__annotations__", {})
     parameters.__annotations__ = {name: one for name, one in annotations.items() if name != "return"}

@@ -15,15 +15,15 @@ from lutum._values.results import ToolDef
 I = TypeVar("I")
 
 DescriptionHook = Callable[[ToolDef], Awaitable[str | None]]
-"""Describes a tool otherwise: given the static definition, another text, or None to keep it."""
+"""Returns another description for a tool, or None to keep the present one. It gets the static definition."""
 
 
 @final
 class ToolHooks:
-    """Hooks by tool, for `round.apply_hooks`. A value: each method returns a longer one.
+    """Hooks by tool, for `round.apply_hooks`. A set is immutable: `on` and `describe` return a new set.
 
-    The hooks of a tool run in order, nested sets first. The next hook sees an edited input, and the first
-    answer ends the round of hooks. A set is a hook itself, so sets nest.
+    The hooks of a tool run in order. Hooks of nested sets run first. If a hook edits the input, the next hook
+    gets the edited input. The first answer ends the sequence. A set is itself a hook, so sets can be nested.
     """
 
     __slots__ = ("_descriptions", "_hooks")
@@ -39,7 +39,7 @@ class ToolHooks:
         tool: Tool[I] | type[I],
         hook: Callable[[ToolCall[I]], Awaitable[ToolCall[I] | ToolResult | None]],
     ) -> ToolHooks:
-        """Return a set with another hook for that tool, after its present ones.
+        """Return a set with another hook for a tool, after the tool's present hooks.
 
         Raises:
           BadValue: `tool` is not a tool.
@@ -47,7 +47,7 @@ class ToolHooks:
         return self._with(_name(tool), cast("ToolHook", hook))
 
     def describe(self, tool: Selector, hook: DescriptionHook) -> ToolHooks:
-        """Return a set with this description hook for that tool, in place of an earlier one.
+        """Return a set with this description hook for a tool. It replaces an earlier one.
 
         Raises:
           BadValue: `tool` is not a tool.
@@ -57,8 +57,9 @@ class ToolHooks:
         return made
 
     async def descriptions(self, toolset: Toolset[Any]) -> dict[str, str]:
-        """Run the description hooks and return the descriptions by name, in the toolset's order; for
-        `turn.describe`.
+        """Run the description hooks. Return the descriptions by name, in the toolset's order.
+
+        Pass each of them to `turn.describe`.
 
         A checkpoint only if a hook is one.
         """
@@ -71,9 +72,9 @@ class ToolHooks:
         return found
 
     async def __call__(self, call: ToolCall[Any]) -> ToolCall[Any] | ToolResult:
-        """Ask the hooks of the call's tool: the call, perhaps edited, or its result.
+        """Run the hooks of the call's tool. Return the call, perhaps edited, or its result.
 
-        A checkpoint only if a hook is.
+        A checkpoint only if a hook is one.
         """
         for name, hook in self._hooks:
             if name == call.name:

@@ -1,6 +1,7 @@
 """Journals of rounds: claims before calls run, results after them, and calls that may have happened.
 
-A claim is a compare-and-set that can be refused. A note of the start would let two processes run one call.
+A claim is a compare-and-set, so the journal can refuse it. A mere record of the start could not be refused,
+so two processes could run the same call.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from lutum._values.items import ToolResult
 
 logger = logging.getLogger("lutum")
 
-# Seconds for one record. A tool's result must not wait forever for a database that does not answer.
+# The time limit of one record, in seconds. A tool's result must not wait forever for a database that does not
+# answer.
 BOUND = 10
 
 RestartDecision = Literal["refuse", "run", "report"]
@@ -34,23 +36,23 @@ Restarted = RestartDecision | Callable[[ToolCall[Any]], RestartDecision]
 
 
 class RoundJournal(Protocol):
-    """Where a round's claims and results are recorded; given to `round.run(journal=)`.
+    """The place where a round's claims and results are recorded, for `round.run(journal=)`.
 
-    `lutum.store.StoredBranch` is one. Both methods run shielded from cancellation, for 10 s at most.
+    `lutum.store.StoredBranch` is a journal. Both methods run shielded from cancellation, for 10 s at most.
     """
 
     async def start(self, call: ToolCall[Any]) -> Started | None:
-        """Claim the call `call.key` before it runs. Returns the claim; None lets the round make one.
+        """Claim the call `call.key` before it runs. Return the claim; with None the round makes one.
 
-        A claim that equals `call.started` may be replaced, unless its run still runs.
+        A recorded claim that equals `call.started` may be replaced, unless its run is still in progress.
 
         Raises:
-          CallTaken: another run has the call, or has answered it. The call is not run.
+          CallTaken: another run has claimed or answered the call. The call is not run.
         """
         ...
 
     async def finish(self, call: ToolCall[Any], result: ToolResult) -> None:
-        """Record the result of a call that was claimed. Called again if it failed; then it is idempotent."""
+        """Record the result of a claimed call. After an error it is called again, so it is idempotent."""
         ...
 
 
@@ -59,7 +61,7 @@ class ReleasesClaims(Protocol):
     """A journal with a method for claimed calls that end without a result."""
 
     async def release(self, call: ToolCall[Any], *, began: bool) -> None:
-        """Record that the run of a claimed call ended. If it never began, the claim is dropped."""
+        """Record that the run of a claimed call ended. If the run never began, drop the claim."""
         ...
 
 
@@ -75,7 +77,7 @@ def decision(restarted: Restarted, call: ToolCall[Any]) -> RestartDecision:
 
 
 def check_restarted(restarted: object) -> None:
-    """Raises BadValue when this is not one of the three decisions, nor a function that returns one."""
+    """Raise BadValue if this is neither one of the three decisions nor a function."""
     if not callable(restarted) and restarted not in ("refuse", "run", "report"):
         raise BadValue(
             "restarted", f"{restarted!r} is not 'refuse', 'run', 'report' or a function of the call"
@@ -100,12 +102,12 @@ async def run_recorded(
 ) -> ToolResult:
     """Run a call at most once, with a claim before it and its result recorded after it.
 
-    Cancelled, the tool is cancelled and the journal records that the run ended. A result that the tool has
-    returned is recorded all the same.
+    If this is cancelled, the tool is cancelled too, and the journal records that the run ended. If the tool
+    has already returned a result, the result is still recorded.
 
     Raises:
       CallTaken: the call was claimed by another run, or was started before and `restarted` refuses it.
-      Exception: the journal's, with a note that names the call.
+      Exception: the journal's own exception, with a note that names the call.
     """
     state = call._state
     if state.answer is not None:
@@ -187,7 +189,7 @@ async def _release(
         if isinstance(journal, ReleasesClaims):
             with suppress(TimeoutError), anyio.fail_after(BOUND, shield=True):
                 await cast("ReleasesClaims", journal).release(call, began=began)
-    except Exception as exc:  # it must not replace what ended the call
+    except Exception as exc:  # it must not replace the exception that ended the call
         logger.warning("round: the end of call %r of %r was not recorded: %s", call.id, call.name, exc)
     finally:
         if not began:

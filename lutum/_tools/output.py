@@ -17,7 +17,7 @@ _encode = msgspec.json.Encoder(enc_hook=encodable).encode
 
 
 def content_of(tool: str, output: object) -> tuple[Part, ...]:
-    """The output of a tool as parts that can be sent, to every provider and in every later request."""
+    """Return the output of a tool as parts that every provider accepts, in this request and in later ones."""
     field = f"output of {tool!r}"
     if isinstance(output, str | Text | Image | Document | Raw):
         return parts(field, _sendable(output))
@@ -27,10 +27,10 @@ def content_of(tool: str, output: object) -> tuple[Part, ...]:
             return parts(field, cast("Any", [_sendable(part) for part in several]))
     try:
         text = _encode(output).decode()
-        if "null" in text:  # a float that is not a number, perhaps
+        if "null" in text:  # perhaps a NaN or an infinity, which msgspec writes as null
             text = _encode(_named(msgspec.to_builtins(output, enc_hook=encodable))).decode()
         return (Text(text),)
-    except UnicodeEncodeError:  # a file name that is not UTF-8 somewhere in the output
+    except UnicodeEncodeError:  # lone surrogates, for example from a file name that is not UTF-8
         return (Text(_encode(_repaired(msgspec.to_builtins(output, enc_hook=encodable))).decode()),)
     except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as exc:
         raise BadValue(field, str(exc)) from None
@@ -47,14 +47,17 @@ def _sendable(part: object) -> Any:
 
 
 def _as_text(image: Image, data: bytes) -> Text:
-    """An image that some provider refuses, as text. It would stay in the transcript and block the session."""
+    """Return text instead of an image that some provider refuses.
+
+    The image would stay in the transcript, so the provider would refuse every later request of the session.
+    """
     if image.media_type.partition(";")[0].strip().lower() == "image/svg+xml":
         return Text(data.decode(errors="replace"))
     return Text(f"[an image of type {image.media_type}, {len(data):,} bytes, which cannot be shown]")
 
 
 def _repaired(value: object) -> object:
-    """A JSON value without lone surrogates."""
+    """Return a JSON value without lone surrogates."""
     if isinstance(value, str):
         return repaired(value)
     if isinstance(value, list | tuple):
@@ -66,7 +69,10 @@ def _repaired(value: object) -> object:
 
 
 def _named(value: object) -> object:
-    """A JSON value with a name for each float that JSON has none for; it would become null."""
+    """Return a JSON value with text instead of NaN and infinities. JSON has no such numbers.
+
+    They would become null.
+    """
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, list | tuple):
@@ -77,7 +83,7 @@ def _named(value: object) -> object:
 
 
 def cut(content: tuple[Part, ...], limit: int | None) -> tuple[Part, ...]:
-    """The content with at most so many bytes of text, and with words about what is missing."""
+    """Return the content with at most `limit` bytes of text. If text is cut, add a note with the size."""
     sizes = [len(part.text.encode()) if isinstance(part, Text) else 0 for part in content]
     if limit is None or sum(sizes) <= limit:
         return content

@@ -1,7 +1,7 @@
-"""Rounds: a turn that called tools, and what it takes to commit it.
+"""Rounds: a turn that called tools, its calls, and the commit of their results.
 
-A round is answered as a whole or not at all: `answered` checks one result a call and puts them in call
-order, and only then does anybody append them to a transcript.
+A round is answered as a whole or not at all. `answered` checks that each call has one result, and puts the
+results in call order. Only checked results are appended to a transcript.
 """
 
 from __future__ import annotations
@@ -32,16 +32,21 @@ J = TypeVar("J", default=dict[str, Any])
 R = TypeVar("R", default=TextResult)
 
 ToolHook = Callable[[ToolCall[Any]], Awaitable[ToolCall[Any] | ToolResult | None]]
-"""Looks at a call before it is run: None lets it be, `call.with_input(...)` edits it, and
-`call.complete(...)` or `call.reject(...)` answers it."""
+"""A function that gets a call before the call runs. It returns None to change nothing, `call.with_input(...)`
+to edit the call, or `call.complete(...)` or `call.reject(...)` to answer it."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class ToolRound(Generic[I]):
-    """A turn that waits for results: its calls, in order, and the issues that are answered for you.
+    """A turn that waits for results.
 
-    `placed`: the turn is in `base` already, so that only results are committed; see `Session.open_round`.
+    Attributes:
+      result: the result of the turn that made the calls.
+      calls: the calls, in order.
+      issues: the calls that cannot be run. The commit answers them, unless you do.
+      placed: True if `base` already contains the turn. Only the results are then committed; see
+        `Session.open_round`.
     """
 
     result: TextResult
@@ -60,7 +65,7 @@ class ToolRound(Generic[I]):
 
     @property
     def turn(self) -> CommittedTurn:
-        """The turn that called."""
+        """The turn that made the calls."""
         return self.result.turn
 
     @property
@@ -70,12 +75,12 @@ class ToolRound(Generic[I]):
 
     @property
     def finish_reason(self) -> str:
-        """Why the turn ended; a turn with calls need not say `tool_calls`."""
+        """The reason why the turn ended. A turn with calls may have another reason than `tool_calls`."""
         return self.result.finish_reason
 
     @property
     def base(self) -> Transcript:
-        """The transcript the turn was built on."""
+        """The transcript that the turn was built on."""
         return self.result.base
 
     @property
@@ -89,10 +94,10 @@ class ToolRound(Generic[I]):
         return tuple(call.answer for call in self.calls if call.answer is not None)
 
     def dump(self) -> bytes:
-        """The round as bytes: its turn, its usage, and what became of its calls. Without `base`.
+        """Return the round as bytes: its turn, its usage and the state of its calls. `base` is not included.
 
-        A result is stored without its `exception`, a failed attempt only as usage, and an input that
-        `with_input` changed as the model gave it.
+        Results are stored without their `exception`. Failed attempts are stored only as usage. If
+        `with_input` changed the input of a call, the model's own arguments are stored.
 
         Raises:
           TranscriptError: a value cannot be stored.
@@ -110,13 +115,13 @@ class ToolRound(Generic[I]):
 
     @staticmethod
     def load(data: bytes, tools: Toolset[J], *, base: Transcript) -> ToolRound[J]:
-        """The round of a dump, on its base; commit it with `Session.commit_round`.
+        """Return the round of a dump, on its base. Commit it with `Session.commit_round`.
 
-        A call of a tool that is no longer in `tools`, or whose arguments no longer fit, becomes an issue. A
-        dump cannot know whether a started call still runs elsewhere; a journal can.
+        A call becomes an issue if its tool is no longer in `tools`, or if its arguments no longer fit. A dump
+        does not show whether a started call is still running elsewhere; a journal does.
 
         Raises:
-          TranscriptError: not a dumped round, a newer version, or `base` is not its base.
+          TranscriptError: `data` is not a dumped round or has a newer version, or `base` is not its base.
         """
         record = read_round(data, base)
         result = result_of(record, base)
@@ -141,7 +146,7 @@ class ToolRound(Generic[I]):
         return self.calls[0]
 
     def expect_at_most_one(self) -> ToolCall[I] | None:
-        """The only call, or None. Raises UsageError when there are several."""
+        """Return the only call, or None without calls. Raises UsageError for several calls."""
         return self.expect_one() if self.calls else None
 
     def run(
@@ -154,28 +159,29 @@ class ToolRound(Generic[I]):
         journal: RoundJournal | None = None,
         restarted: Restarted = "refuse",
     ) -> Coroutine[Any, Any, tuple[ToolResult, ...]]:
-        """Run all unanswered calls at once, and return every result in call order.
+        """Run all unanswered calls at the same time, and return every result in call order.
 
-        Cancelled, the tools are cancelled and nothing is committed. Answered calls stay answered, and their
-        records in the journal are completed first.
+        If this is cancelled, the tools are cancelled and nothing is committed. Answered calls keep their
+        answers, and their records in the journal are completed before the cancellation continues.
 
         A checkpoint.
 
         Args:
           limit: the number of calls that run at the same time.
-          timeout: seconds for each call, from its own start and not from its wait for a slot.
-          on_error: the effect of a tool's exception: it becomes its call's result, or it cancels the other
-            calls and is raised unchanged. A `ToolError` always becomes a result.
-          only: the calls to run, as calls, keys or a function of the call; only their results are returned.
-          journal: claims each call before it runs and records its result. If it fails, no further call
-            starts, those that run end first, and its error is raised.
-          restarted: what to do with a call that, by a journal or a dump, was started elsewhere and has no
-            result: `"refuse"` raises CallTaken, `"run"` runs it again, `"report"` answers that it may have
-            happened; or a function of the call that returns one of these.
+          timeout: seconds for each call, from its own start. The wait for a slot does not count.
+          on_error: the effect of a tool's exception. With `"result"` it becomes the result of its call. With
+            `"raise"` it cancels the other calls and is raised unchanged. A `ToolError` always becomes a
+            result.
+          only: the calls to run, as calls, keys or a function of the call. Only their results are returned.
+          journal: claims each call before it runs, and records its result. If the journal fails, no further
+            call starts. When the running calls have ended, the journal's error is raised.
+          restarted: what to do with a call that was started elsewhere and has no result, according to a
+            journal or a dump. `"refuse"` raises CallTaken, `"run"` runs the call again, and `"report"`
+            answers that it may have happened. A function of the call can return one of these.
 
         Raises:
-          UsageError: a tool has no function and its call is not answered, or two calls have one id.
-          CallTaken: another run has a call, or `restarted` refuses it.
+          UsageError: a tool has no function and its call is not answered, or two calls have the same id.
+          CallTaken: another run has claimed a call, or `restarted` refuses it.
         """
         running = _run(
             self.turn,
@@ -190,26 +196,29 @@ class ToolRound(Generic[I]):
         return Pending(running, "run")
 
     async def apply_hooks(self, hook: ToolHook) -> RoundPlan[I]:
-        """Ask a hook, such as a `ToolHooks`, about each call in order. Runs and commits nothing.
+        """Run a hook, such as a `ToolHooks`, for each call in order. No call runs, and nothing is committed.
 
-        A checkpoint only if a hook is.
+        A checkpoint only if a hook is one.
 
         Raises:
-          UsageError: the hook gave something else than this call, a result for it, or None.
-          Exception: what the hook raised, with a note that names the tool.
+          UsageError: the hook returned something other than this call, a result for it, or None.
+          Exception: the hook's own exception, with a note that names the tool.
         """
         return await RoundPlan(self, self.calls).apply_hooks(hook)
 
     def commit_into(self, base: ModelInput, results: Iterable[ToolResult]) -> ModelInput:
-        """`base` with the turn and its results; `Session.commit_round` without a session.
+        """Return `base` with the turn and its results. This is `Session.commit_round` without a session.
 
         Raises:
-          UsageError: a result is missing, double, extra or altered.
+          UsageError: a result is missing, given twice, extra or altered.
         """
         return ModelInput(self.append_to(base.transcript, self.answered(results)))
 
     def append_to(self, transcript: Transcript, results: Iterable[ToolResult]) -> Transcript:
-        """`transcript` with what it lacks of the turn and of results that `answered` has checked."""
+        """Append the turn and the results, unless `transcript` already contains them.
+
+        `answered` must have checked the results.
+        """
         if not self.placed:
             transcript = transcript.append(self.turn)
         waiting = set(transcript.open_calls)
@@ -219,11 +228,11 @@ class ToolRound(Generic[I]):
         return transcript
 
     def answered(self, results: Iterable[ToolResult]) -> tuple[ToolResult, ...]:
-        """Return one result for each call, in call order. Issues that you did not answer are answered.
+        """Return one result for each call, in call order. Issues without a result from you get one.
 
         Raises:
-          UsageError: a result is missing, double or extra, or has another name or other arguments; or two
-            calls have one id, so that results cannot be matched to them.
+          UsageError: a result is missing, given twice or extra, or has another name or other arguments. Or
+            two calls have the same id, so that results cannot be matched to them.
         """
         _check_ids(self.turn.tool_calls)
         wanted = {call.id: call for call in self.turn.tool_calls}
@@ -255,11 +264,11 @@ class ToolRound(Generic[I]):
 
 @dataclass(frozen=True, slots=True)
 class Finished(Generic[R]):
-    """A turn with tools that called none: `result` may be committed."""
+    """The outcome of a turn with tools that made no call. `result` can be committed."""
 
     result: R
 
-    if not TYPE_CHECKING:  # a checker would take any name for one that exists
+    if not TYPE_CHECKING:  # a type checker would accept any attribute name
 
         def __getattr__(self, name: str) -> object:
             raise no_such_name(self, name, OUTCOME)
@@ -267,11 +276,14 @@ class Finished(Generic[R]):
 
 @dataclass(frozen=True, slots=True)
 class NeedsTools(Generic[I]):
-    """A turn that called tools: run `round.calls`, then `session.commit_round(round, results)`."""
+    """The outcome of a turn that called tools.
+
+    Run `round.calls`, then commit with `session.commit_round(round, results)`.
+    """
 
     round: ToolRound[I]
 
-    if not TYPE_CHECKING:  # a checker would take any name for one that exists
+    if not TYPE_CHECKING:  # a type checker would accept any attribute name
 
         def __getattr__(self, name: str) -> object:
             raise no_such_name(self, name, OUTCOME)
@@ -280,10 +292,13 @@ class NeedsTools(Generic[I]):
 @final
 @dataclass(frozen=True, slots=True)
 class RoundPlan(Generic[I]):
-    """A round after hooks: the calls they left, some with edited inputs, and those they answered.
+    """A round after its hooks have run. `commit_round(plan, results)` takes results for `pending` only.
 
-    `handled` and `rejected` are results, in call order; `commit_round(plan, results)` takes results for
-    `pending` only.
+    Attributes:
+      round: the round.
+      pending: the calls that no hook has answered, in call order. Their inputs may be edited.
+      handled: the hooks' results without an error, in the order in which the hooks returned them.
+      rejected: the hooks' results that are errors, in the same order.
     """
 
     round: ToolRound[I]
@@ -293,13 +308,13 @@ class RoundPlan(Generic[I]):
 
     @property
     def result(self) -> TextResult:
-        """The turn that called, as a result."""
+        """The result of the turn that made the calls."""
         return self.round.result
 
     async def apply_hooks(self, hook: ToolHook) -> RoundPlan[I]:
-        """Ask another hook about what is still pending. As `ToolRound.apply_hooks`.
+        """Run another hook for the calls that are still pending, as `ToolRound.apply_hooks` does.
 
-        A checkpoint only if a hook is.
+        A checkpoint only if a hook is one.
         """
         pending, handled, rejected = list[ToolCall[I]](), list(self.handled), list(self.rejected)
         for call in self.pending:
@@ -320,7 +335,7 @@ class RoundPlan(Generic[I]):
         journal: RoundJournal | None = None,
         restarted: Restarted = "refuse",
     ) -> Coroutine[Any, Any, tuple[ToolResult, ...]]:
-        """Run what is pending, with the inputs as they are now. As `ToolRound.run`.
+        """Run the pending calls with their present inputs, as `ToolRound.run` does.
 
         A checkpoint only if it has to wait.
         """
@@ -337,7 +352,7 @@ class RoundPlan(Generic[I]):
         return Pending(running, "run")
 
     def answered(self, results: Iterable[ToolResult]) -> tuple[ToolResult, ...]:
-        """Those results and the hooks', in call order. Raises as `ToolRound.answered`."""
+        """Return these results and the hooks' results, in call order. Raises as `ToolRound.answered`."""
         return self.round.answered([*self.handled, *self.rejected, *results])
 
 
@@ -364,12 +379,12 @@ async def _run(
 
 
 async def decided_by(hook: ToolHook, call: ToolCall[I]) -> ToolCall[I] | ToolResult:
-    """Return what a hook makes of a call: the call, perhaps edited, or its result.
+    """Run a hook for a call. Return the call, perhaps edited, or its result.
 
-    A checkpoint only if the hook is.
+    A checkpoint only if the hook is one.
 
     Raises:
-      UsageError: the hook gave something else than this call, a result for it, or None.
+      UsageError: the hook returned something other than this call, a result for it, or None.
     """
     with span("hook", slot="tool", tool=call.name, call=call.id) as opened:
         try:
@@ -419,7 +434,7 @@ def open_round(transcript: Transcript, tools: Toolset[I]) -> ToolRound[I]:
 
 
 def _end_of_turn(transcript: Transcript) -> int:
-    """Return the number of items up to and with the last turn."""
+    """Return the number of items up to the last turn, including the turn."""
     end = len(transcript)
     while end and isinstance(transcript[end - 1], ToolResult):
         end -= 1
@@ -433,7 +448,7 @@ def _check_ids(calls: Sequence[ToolCallItem]) -> None:
 
 
 def _bare(call: ToolCallItem, result: ToolResult) -> ToolResult:
-    """Return the result as the transcript keeps it: name and arguments are in the turn before it."""
+    """Return the result as the transcript keeps it: without name and arguments, which are in the turn."""
     if result.name is not None and result.name != call.name:
         raise UsageError(f"round: the result for {call.name!r} ({call.id!r}) says it is of {result.name!r}")
     if result.arguments is not None and result.arguments != call.arguments:

@@ -1,6 +1,7 @@
-"""Open rounds as bytes: the turn, what it was charged, and what became of its calls so far. Not its base.
+"""Open rounds as bytes: the turn, its charge and the state of its calls, without the transcript before it.
 
-One JSON object. The turn is stored as in a transcript's file. What cannot be loaded is not dumped.
+A round is one JSON object. Its turn is stored as in a transcript's file. A round that could not be loaded
+again is not dumped.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def read_round(data: bytes, base: Transcript) -> RoundRecord:
     """Return the record of a round that was dumped.
 
     Raises:
-      TranscriptError: not a dumped round, a newer version, or one of another base.
+      TranscriptError: `data` is not a dumped round, has a newer version, or has another base.
     """
     try:
         header = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
@@ -113,7 +114,7 @@ def read_round(data: bytes, base: Transcript) -> RoundRecord:
 
 
 def result_of(record: RoundRecord, base: Transcript) -> TextResult:
-    """Return the result of the turn; of its attempts, the one that completed."""
+    """Return the result of the turn. Of its attempts it contains only the one that completed."""
     turn = turn_of(record.turn)
     return _result(
         turn,
@@ -129,7 +130,7 @@ def result_of(record: RoundRecord, base: Transcript) -> TextResult:
 
 
 def result_of_turn(turn: CommittedTurn, base: Transcript) -> TextResult:
-    """Return a result for a turn that a transcript holds already. What it was charged is not known."""
+    """Return a result for a turn that is already in a transcript. Its charge is not known."""
     unknown = Usage(known="lower_bound")
     return _result(turn, base, "tool_calls", unknown, unknown, turn.model, Response(), (), "")
 

@@ -1,4 +1,4 @@
-"""Running calls: at most `limit` at once, each recorded where there is a journal."""
+"""The run of several calls: at most `limit` at once. If there is a journal, each call is recorded."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ I = TypeVar("I")
 OnError = Literal["result", "raise"]
 
 Only = Iterable["ToolCall[Any] | str"] | Callable[[ToolCall[Any]], object]
-"""Which calls to run: some of the round's, by call or by key, or a function that is true for them."""
+"""The calls to run: calls of the round, their keys, or a function that returns true for them."""
 
 
 def selected(calls: Sequence[ToolCall[I]], only: Only | None) -> tuple[ToolCall[I], ...]:
     """Return the calls that `only` selects, in call order.
 
     Raises:
-      BadValue: it names a call that is not among them.
+      BadValue: `only` contains a call or key that is not in `calls`.
     """
     if only is None:
         return tuple(calls)
@@ -49,7 +49,7 @@ async def run_calls(
     journal: RoundJournal | None,
     restarted: Restarted,
 ) -> tuple[ToolResult, ...]:
-    """Return the results of calls, in order. As `ToolRound.run`."""
+    """Run calls as `ToolRound.run` does, and return their results in order."""
     if limit < 1:
         raise BadValue("limit", f"{limit} is below 1")
     check_seconds("timeout", timeout)
@@ -66,11 +66,11 @@ async def run_calls(
         try:
             async with slots:
                 if unrecorded and call.answer is None:
-                    return  # the journal failed: no further call starts, and those that run may end
+                    return  # the journal failed: no further call starts, and running calls may end
                 result = await recorded(place, call)
         except get_cancelled_exc_class():
             raise
-        except BaseException as exc:  # KeyboardInterrupt too: it comes out as it is, and not in a group
+        except BaseException as exc:  # also KeyboardInterrupt: it is raised unchanged, and not in a group
             raised.append(exc)
             group.cancel_scope.cancel()
             return

@@ -1,5 +1,7 @@
-"""Places for calls: the threads of a tool, which are its own, so that slow tools do not take those of the
-program or of each other; and the calls that a server runs at once."""
+"""Limits on running calls: the threads of one tool, and the calls that a server runs at once.
+
+Each tool has its own threads, so that a slow tool does not take the threads of the program or of other tools.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +13,20 @@ import anyio
 from anyio.lowlevel import RunVar
 
 THREADS: Final = 40
-"""Threads that one tool uses at once, unless it says otherwise; as many as anyio gives to a whole program."""
+"""Default number of threads that one tool uses at once. It is anyio's default for a whole program."""
 
 _limiters: RunVar[WeakKeyDictionary[LoopSlots, anyio.CapacityLimiter]] = RunVar("lutum_tool_slots")
 
 
 @final
 class LoopSlots:
-    """So many at once, in each event loop."""
+    """A limit on the number of slots that are held at once. Each event loop has its own slots."""
 
     def __init__(self, most: int) -> None:
         self._most = most
 
     def one(self) -> AbstractAsyncContextManager[object]:
-        """A block that holds one. Entering it is a checkpoint. Cancelled, none is taken."""
+        """Return a block that holds one slot. Entering it is a checkpoint. A cancelled wait takes no slot."""
         try:
             limiters = _limiters.get()
         except LookupError:
@@ -37,7 +39,10 @@ class LoopSlots:
 
 @final
 class _Slot:
-    """One place at a limiter. It is its own borrower, because one task may hold several."""
+    """One slot of a limiter.
+
+    The slot is its own borrower, instead of the task, because one task may hold several slots.
+    """
 
     def __init__(self, limiter: anyio.CapacityLimiter) -> None:
         self._limiter = limiter

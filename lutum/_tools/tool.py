@@ -1,6 +1,6 @@
-"""Tools: what a model may call, and how its arguments become typed inputs.
+"""Tools: their definitions for the model, and the conversion of a call's arguments to a typed input.
 
-A tool is a function (`function`), a type decorated with `tool_input`, or a name with a JSON schema.
+A tool is a function (module `function`), a type decorated with `tool_input`, or a name with a JSON schema.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from lutum._values.results import IssueReason, ToolDef
 T = TypeVar("T")
 I_co = TypeVar("I_co", covariant=True, default=dict[str, Any])
 
-# https://platform.claude.com/docs/en/agents-and-tools/tool-use/define-tools; OpenAI takes 64 of the same.
+# https://platform.claude.com/docs/en/agents-and-tools/tool-use/define-tools. OpenAI accepts the same
+# characters, but at most 64.
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 RESULT_LIMIT: Final = 256 * 1024
-"""Bytes of text of one result that are sent, unless the tool says otherwise."""
+"""Default of `result_limit`: the maximum bytes of text in one result."""
 
 
 class BadArguments(Exception):
-    """Arguments that do not decode, and which issue that is."""
+    """Arguments that cannot be decoded. `reason` is the reason of the issue that the call becomes."""
 
     def __init__(self, reason: IssueReason, detail: str) -> None:
         super().__init__(detail)
@@ -41,13 +42,13 @@ class BadArguments(Exception):
 
 
 class Tool(Generic[I_co]):
-    """Something a model may call; made by `tool`, `tool_input` or `raw_tool`.
+    """A tool that a model may call; made by `tool`, `tool_input` or `raw_tool`.
 
     Attributes:
       definition: the tool as providers see it.
-      dependencies: names of parameters that `Toolset.bind` fills; the model does not see them.
-      result_limit: bytes of text of one result that are sent; None means no limit.
-      dropped: constraints that no schema can say, as "path: constraint"; `decode` enforces them.
+      dependencies: names of parameters that `Toolset.bind` sets; the model does not see them.
+      result_limit: the maximum bytes of text in one result. Longer text is cut. None means no limit.
+      dropped: constraints that no schema can express, as "path: constraint"; `decode` enforces them.
     """
 
     __slots__ = ("definition", "dependencies", "dropped", "result_limit")
@@ -82,11 +83,11 @@ class Tool(Generic[I_co]):
 
     @property
     def open_schema(self) -> str:
-        """The schema as JSON text in which what has a default may be absent."""
+        """The schema as JSON text, in which members with a default are not required."""
         return self.definition.schema
 
     def decode(self, arguments: str) -> I_co:
-        """The input that the model's JSON text is. Raises BadArguments."""
+        """Decode the model's JSON text to an input. Raises BadArguments."""
         raise NotImplementedError  # each kind of tool defines it
 
     def check_runs(self) -> None:
@@ -95,21 +96,21 @@ class Tool(Generic[I_co]):
             raise UsageError(f"tool {self.name!r} has no function; answer with call.complete(...)")
 
     async def run(self, input: Any, bound: Mapping[str, object]) -> object:
-        """Run it. Raises what it raises.
+        """Run the tool's function. An exception of the function propagates.
 
-        A checkpoint only if the function is.
+        A checkpoint only if the function is one.
         """
-        raise NotImplementedError  # a kind with a function overrides it, and `check_runs` looks for that
+        raise NotImplementedError  # tools with a function override it, which `check_runs` detects
 
     async def run_call(self, call: Any, input: Any, bound: Mapping[str, object]) -> object:
-        """Run it for a call, which a function can ask for. Raises what it raises.
+        """Run the tool's function for a call. A function may have a parameter that gets the call.
 
-        A checkpoint only if the function is.
+        An exception of the function propagates. A checkpoint only if the function is one.
         """
         return await self.run(input, bound)
 
     def checked(self, output: object) -> object:
-        """The output as it goes to the model. Raises BadValue when it is not of the declared type."""
+        """Return the output for the model. Raises BadValue if it is not of the declared type."""
         return output
 
     def slot(self) -> AbstractAsyncContextManager[object]:
@@ -128,21 +129,21 @@ class Tool(Generic[I_co]):
         return self
 
     def __deepcopy__(self, memo: object) -> Self:
-        return self  # a value; and whoever copies a call means its input
+        return self  # a tool is immutable, and only the input of a copied call has to be copied
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
 
 
 RawFunction = Callable[[dict[str, Any]], object | Awaitable[object]]
-"""The function of a `raw_tool`: given the arguments as an object, its result; async or not."""
+"""The function of a `raw_tool`. It gets the arguments as a dict and returns the result. It may be async."""
 
 
 @final
 class RawTool(Tool[dict[str, Any]]):
-    """A tool whose JSON schema is known only at run time; its input is the decoded object.
+    """A tool whose JSON schema is known only at run time. Its input is the decoded object.
 
-    The schema is sent as it is. The arguments are not checked against it.
+    The schema is sent unchanged. The arguments are not checked against it.
     """
 
     __slots__ = ("_fn",)
@@ -154,18 +155,18 @@ class RawTool(Tool[dict[str, Any]]):
         self._fn = fn
 
     def decode(self, arguments: str) -> dict[str, Any]:
-        """The object. Raises BadArguments."""
+        """Decode the arguments to a dict. Raises BadArguments."""
         return _object(arguments)
 
     def check_runs(self) -> None:
-        """Raises UsageError when it has no function."""
+        """Raise UsageError if the tool has no function."""
         if self._fn is None:
             raise UsageError(f"tool {self.name!r} has no function; answer with call.complete(...)")
 
     async def run(self, input: Any, bound: Mapping[str, object]) -> object:
         """Call the function with the arguments.
 
-        A checkpoint only if the function is.
+        A checkpoint only if the function is one.
         """
         self.check_runs()
         assert self._fn is not None
@@ -181,14 +182,15 @@ def raw_tool(
     *,
     result_limit: int | None = RESULT_LIMIT,
 ) -> RawTool:
-    """A tool from a name and a JSON schema (an object, or JSON text that is sent as it is).
+    """Make a tool from a name and a JSON schema: a mapping, or JSON text that is sent unchanged.
 
     Args:
-      fn: runs it, given the arguments as a dict; async or not. Without it you answer the calls.
-      result_limit: bytes of text of one result that are sent; None means no limit.
+      fn: the tool's function. It gets the arguments as a dict, and may be async. Without it, you answer the
+        calls.
+      result_limit: the maximum bytes of text in one result. Longer text is cut. None means no limit.
 
     Raises:
-      BadValue: no provider takes the name, or the schema is not a JSON object of type `object`.
+      BadValue: no provider accepts the name, or the schema is not a JSON object of type `object`.
     """
     try:
         text = schema if isinstance(schema, str) else msgspec.json.encode(schema).decode()
@@ -205,7 +207,10 @@ def raw_tool(
 
 
 class TypedTool(Tool[I_co]):
-    """A tool whose input is a type: a schema out, strict where it can be, and a validated value in."""
+    """A tool whose input has a type. The type provides the schema, and the input is a validated value.
+
+    The schema is strict, if the type allows it.
+    """
 
     __slots__ = ("_shape",)
 
@@ -226,7 +231,7 @@ class TypedTool(Tool[I_co]):
         if self._shape.wrapped:
             raise BadValue(f"tool {name!r}", f"its input is an object; {self._shape.name} is none")
         schema = msgspec.json.decode(self._shape.schema, type=dict[str, Any])
-        schema.pop("description", None)  # it belongs to the tool, and is checked there
+        schema.pop("description", None)  # the description belongs to the tool, and is checked there
         super().__init__(
             ToolDef(name, msgspec.json.encode(schema).decode(), description, self._shape.strict),
             dependencies,
@@ -236,7 +241,7 @@ class TypedTool(Tool[I_co]):
 
     @property
     def open_schema(self) -> str:
-        """The schema as JSON text in which what has a default may be absent."""
+        """The schema as JSON text, in which members with a default are not required."""
         schema = msgspec.json.decode(shape_of(self._shape.type, strict=False).schema, type=dict[str, Any])
         schema.pop("description", None)
         return msgspec.json.encode(schema).decode()
@@ -245,7 +250,7 @@ class TypedTool(Tool[I_co]):
         raise TypeError(f"tool {self.name!r} cannot be pickled; send a call's name and arguments instead")
 
     def decode(self, arguments: str) -> I_co:
-        """The input. Raises BadArguments."""
+        """Decode and validate the input. Raises BadArguments."""
         try:
             return self._shape.decode(arguments)
         except OutputInvalid as exc:
@@ -255,7 +260,7 @@ class TypedTool(Tool[I_co]):
 
 @final
 class InputTool(TypedTool[I_co]):
-    """A tool that is a type only; you answer its calls with `call.complete`."""
+    """A tool that has a type, but no function. You answer its calls with `call.complete`."""
 
     __slots__ = ("_output",)
 
@@ -272,7 +277,7 @@ class InputTool(TypedTool[I_co]):
         self._output = output
 
     def checked(self, output: object) -> object:
-        """The output. Raises BadValue, with its path, when it is not of the declared type."""
+        """Return the output. Raises BadValue, with the path, if it is not of the declared type."""
         if self._output is Any:
             return output
         try:
@@ -304,16 +309,17 @@ def tool_input(
 ) -> Any:
     """Make a Struct, dataclass, TypedDict, attrs class or pydantic model the input of a tool.
 
-    The class stays what it is; a `Toolset` takes it, and calls come with an instance. The tool's name is
-    the class's in snake_case and its description the docstring, unless they are given.
+    The decorator returns the class itself. A `Toolset` accepts the class, and the input of a call is an
+    instance of it. By default the tool's name is the class's name in snake_case, and its description is the
+    docstring.
 
     Args:
-      output: the type that `call.complete` is given; what is not of it is refused.
+      output: the type of the value for `call.complete`. A value that is not of this type is refused.
       strict: as for `tool`.
-      result_limit: bytes of text of one result that are sent; None means no limit.
+      result_limit: the maximum bytes of text in one result. Longer text is cut. None means no limit.
 
     Raises:
-      BadValue: no schema can say the type; the message names tool and path.
+      BadValue: no schema can express the type. The message names the tool and the path.
     """
 
     def decorate(cls: type[T]) -> type[T]:
@@ -353,7 +359,11 @@ def _instance(type: type[Any], value: object) -> object:
 
 @contextmanager
 def _nameable(cls: type[Any]) -> Generator[None]:
-    """A class that refers to itself does so by a name that its module has only once it is decorated."""
+    """Add a class to its module during the block.
+
+    A class that refers to itself does so by name, and the module gets this name only after the decorator has
+    returned.
+    """
     module: dict[str, object] = getattr(sys.modules.get(cls.__module__), "__dict__", {})
     before = {cls.__name__: module[cls.__name__]} if cls.__name__ in module else {}
     module[cls.__name__] = cls
@@ -377,7 +387,7 @@ def _snake(name: str) -> str:
 
 
 def encodable(value: Any) -> Any:
-    """For msgspec's `enc_hook`: a pydantic model as its JSON data. Raises TypeError for anything else."""
+    """Return a pydantic model as JSON data, for msgspec's `enc_hook`. Raises TypeError for other values."""
     if is_model(cast("object", type(value))):
         return value.model_dump(mode="json")
     raise TypeError(f"{type(value).__name__} has no JSON")

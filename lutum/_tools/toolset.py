@@ -1,4 +1,7 @@
-"""Toolsets: tools that are offered together. A value: nesting, `off` and `bind` make another one."""
+"""Toolsets: tools that are offered together.
+
+A toolset is immutable. Nesting, `off` and `bind` make new objects.
+"""
 
 from __future__ import annotations
 
@@ -39,15 +42,17 @@ def off(member: Tool[T] | Toolset[T] | type[T]) -> Off[T]:
 
 @final
 class Toolset(Generic[I_co]):
-    """Tools that are offered together, flat or nested; names are unique. One tool twice counts once.
+    """Tools that are offered together. Toolsets can be nested.
 
-    A toolset that was bound keeps its own dependencies within another one.
+    Names are unique. The same tool object counts once, even if it is added twice. A bound toolset keeps its
+    own dependencies inside another toolset.
 
-    Type checkers know the union of the inputs. With more than six members mypy needs it explicitly:
+    Type checkers know the union of the inputs. With more than six members, mypy needs the union explicitly:
     `Toolset[A | B | ...](...)`.
 
     Raises:
-      BadValue: two tools have one name, a member is not a tool, or one tool is bound to two different things.
+      BadValue: two tools have the same name, a member is not a tool, or a parameter of one tool is bound to
+        two different values.
     """
 
     __slots__ = ("_bound", "_members", "_off", "_own", "_tools")
@@ -104,7 +109,7 @@ class Toolset(Generic[I_co]):
     def __init__(self, *members: Any) -> None:
         self._members = members
         self._bound: dict[str, dict[str, object]] = {}  # by tool
-        self._own: dict[str, dict[str, object]] = {}  # of it, what this set bound and no member did
+        self._own: dict[str, dict[str, object]] = {}  # by tool, without the values that a member has bound
         self._tools: dict[str, Tool[Any]] = {}
         self._off: set[str] = set()
         for member in members:
@@ -127,12 +132,12 @@ class Toolset(Generic[I_co]):
 
     @property
     def definitions(self) -> tuple[ToolDef, ...]:
-        """All tools as providers see them, in order; those that are off too."""
+        """All tools as providers see them, in order, including tools that are off."""
         return tuple(tool.definition for tool in self._tools.values())
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names, in order; those that are off too."""
+        """The names of all tools, in order, including tools that are off."""
         return tuple(self._tools)
 
     @property
@@ -141,7 +146,7 @@ class Toolset(Generic[I_co]):
         return tuple(name for name in self._tools if name not in self._off)
 
     def get(self, name: str) -> Tool[I_co] | None:
-        """The tool of that name."""
+        """Return the tool with this name; None if there is none."""
         return self._tools.get(name)
 
     def definition(self, tool: Selector) -> ToolDef:
@@ -151,22 +156,24 @@ class Toolset(Generic[I_co]):
 
     @property
     def selector(self) -> type[str]:
-        """The names as a type of one: a model can answer with it in a structured turn, and `available`,
-        `require` and `describe` take its answer."""
+        """An enum of the names. In a structured turn of this type, the model answers with one name.
+
+        `available`, `require` and `describe` accept the answer.
+        """
         return cast("type[str]", enum.StrEnum("Selector", {f"tool_{name}": name for name in self._tools}))
 
     @property
     def selection(self) -> type[list[str]]:
-        """The names as a type of a list, as `selector`."""
+        """A list of `selector`. In a structured turn of this type, the model answers with several names."""
         return cast("type[list[str]]", list.__class_getitem__(self.selector))
 
     def bind(self, **dependencies: object) -> Toolset[I_co]:
-        """This toolset with its `Injected` parameters filled; a later value replaces an earlier one.
+        """Return this toolset with values for `Injected` parameters. A later value replaces an earlier one.
 
-        A toolset within this one that was bound before keeps what it was bound to.
+        A nested toolset that is already bound keeps its values.
 
         Raises:
-          BadValue: no tool has such a parameter, or all that have it were bound in toolsets within this one.
+          BadValue: no tool has such a parameter, or nested toolsets have already bound it for all of them.
         """
         bound = cast("Toolset[I_co]", Toolset(*self._members))
         for name, value in dependencies.items():
@@ -191,19 +198,19 @@ class Toolset(Generic[I_co]):
         """Return the values for the `Injected` parameters of a tool, by name.
 
         Raises:
-          BadValue: it is not a member.
+          BadValue: the tool is not a member.
         """
         [name] = self.select("bound", [tool])
         return self._bound.get(name, {})
 
     def check_bound(self) -> None:
-        """Raises BadValue when a tool has an `Injected` parameter that nothing fills."""
+        """Raise BadValue if a tool has an `Injected` parameter without a value."""
         for tool in self._tools.values():
             for name in sorted(tool.dependencies - self._bound.get(tool.name, {}).keys()):
                 raise BadValue(f"tools.{tool.name}.{name}", f"is not bound; give tools.bind({name}=...)")
 
     def _keep(self, tool: str, bound: Mapping[str, object]) -> None:
-        """Take over what a toolset within this one bound."""
+        """Take over the values that a nested toolset has bound for a tool."""
         here = self._bound.setdefault(tool, {})
         for name, value in bound.items():
             if name in here and here[name] is not value:
@@ -211,10 +218,10 @@ class Toolset(Generic[I_co]):
             here[name] = value
 
     def select(self, field: str, selectors: Iterable[Selector]) -> tuple[str, ...]:
-        """Return the names of the selected tools, once each, in their order.
+        """Return the names of the selected tools, each once, in the order of the selectors.
 
         Raises:
-          BadValue: one of them is not a member; the message begins with `field`.
+          BadValue: a selected tool is not a member; the message begins with `field`.
         """
         found = dict[str, None]()
         for selector in selectors:
@@ -237,7 +244,7 @@ class Toolset(Generic[I_co]):
 
 
 Selector = str | Tool[Any] | type[Any] | Off[Any] | Toolset[Any]
-"""What names tools of a toolset: a name, the tool or input type itself, or a nested toolset."""
+"""A selection of tools of a toolset: a name, the tool or input type itself, or a nested toolset."""
 
 
 def _tools_of(member: object) -> Iterable[Tool[Any]]:
