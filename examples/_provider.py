@@ -1,6 +1,6 @@
-"""Whom an example asks: a wire server in memory that plays its `REPLIES`, or with `--provider` a real one.
+"""The provider of an example: a wire server in memory that plays `REPLIES`, or with `--provider` a real one.
 
-An example is an `async def main(llm)`; copy that, and build the `Lutum` as the README does.
+An example is an `async def main(llm)`; copy this function, and build the `Lutum` as the README does.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ Replies = Iterable[Script] | Callable[..., Any] | WireServer
 
 
 def offline(replies: Replies, model: str = "claude-sonnet-4-5") -> ClaudeAdapter:
-    """An adapter whose provider is scripted, in this process, without a socket."""
+    """Return an adapter whose provider is scripted, in this process, without a socket."""
     server = replies if isinstance(replies, WireServer) else WireServer(replies)
     client = httpx.AsyncClient(transport=server.transport())
     return ClaudeAdapter(model=model, base_url=server.url, api_key="none is needed", http_client=client)
 
 
 def boundary(adapter: Adapter) -> lutum.Lutum:
-    """A `Lutum` with a ledger, and with prices if genai-prices is installed; limits in dollars need them."""
+    """Return a `Lutum` with a ledger. It has prices, for limits in dollars, if genai-prices is installed."""
     try:
         pricing = lutum.Pricing.from_genai_prices()
     except lutum.UsageError:
@@ -43,7 +43,7 @@ MODELS = {
     "openai-chat": "gpt-5.5",
     "openrouter": "anthropic/claude-sonnet-4.5",
 }
-"""A model that each provider has, for `--provider` without `--model`."""
+"""The model of each provider that `--provider` without `--model` uses."""
 
 
 def run(main: Callable[[lutum.Lutum], Awaitable[None]], replies: Replies, backend: str = "trio") -> None:
@@ -68,5 +68,5 @@ def run(main: Callable[[lutum.Lutum], Awaitable[None]], replies: Replies, backen
 
     try:
         lutum.run(go, backend=args.backend)
-    except EOFError:  # Ctrl-D where an example reads a line
+    except EOFError:  # Ctrl-D while an example reads a line
         print()

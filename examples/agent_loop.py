@@ -1,5 +1,5 @@
-"""The agent loop, which the library does not have: `agent_loop` is ten lines, and yours from here on.
-Copy it when tools should run until there is an answer, and put your limit, log and approval into it."""
+"""The agent loop, which the library does not have: `agent_loop` has ten lines, and you can change each of
+them. Copy it when tools should run until there is an answer, and add your own limit, log and approval."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ async def agent_loop(session: lutum.Session, tools: lutum.Toolset[Any], rounds: 
             case lutum.Finished(result):
                 session.commit_text(result)
                 return result
-    raise RuntimeError(f"no answer after {rounds} rounds")  # all of them are in the session: call it again
+    raise RuntimeError(f"no answer after {rounds} rounds")  # the session has every round: call it again
 
 
 async def main(llm: lutum.Lutum) -> None:

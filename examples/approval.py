@@ -21,7 +21,7 @@ async def pay(to: str, euros: int) -> str:
 
 
 async def ask(call: lutum.ToolCall[object]) -> lutum.ToolCall[object] | lutum.ToolResult | None:
-    """A hook: None lets the call be, a result answers it, a call with another input replaces it."""
+    """A hook. None lets the call run, a result answers it, and a call with another input replaces it."""
     while True:
         print(f"{call.name} {call.arguments}")
         said = await anyio.to_thread.run_sync(input, "[y]es, [n]o why, or other arguments as JSON: ")

@@ -1,4 +1,4 @@
-"""Approval days later: three programs share a database, and none of them runs while the others wait.
+"""Approval days later: three programs share a database, and none of them has to run while the others work.
 Copy it when a person decides in a chat window, by mail or on another machine whether a tool may run."""
 
 import tempfile
@@ -25,7 +25,7 @@ TOOLS = lutum.Toolset(pay)
 
 
 async def begin(llm: lutum.Lutum, url: str, name: str, task: str) -> None:
-    """Monday: ask the model, and end. What it wants to do is in the database."""
+    """Monday: ask the model, store the calls that it requests in the database, and end."""
     async with lutum.store.connect(url) as store:
         branch = await store.create(name)
         session = branch.session(llm)
@@ -51,7 +51,7 @@ async def decide(url: str, name: str, person: str) -> None:
 
 
 async def resume(llm: lutum.Lutum, url: str, name: str) -> None:
-    """Friday: run what was approved, commit the round when every call has its result, and go on."""
+    """Friday: run the approved calls, commit the round when every call has its result, and continue."""
     async with lutum.store.connect(url) as store:
         branch = await store.branch(name)
         round = await branch.held(TOOLS)

@@ -1,5 +1,5 @@
-"""A linter over what a model writes: code that breaks the layering goes back once, with the findings.
-Copy it when generated code has to follow the rules of a code base."""
+"""A linter for the code that a model writes: code that breaks the layering is sent back once, with the
+findings. Copy it when generated code has to follow the rules of a code base."""
 
 import ast
 
@@ -19,7 +19,7 @@ You write the view layer of an application. Answer with Python code only, withou
 
 
 def lint(code: str) -> list[str]:
-    """What is wrong, with line numbers."""
+    """Return the findings, with line numbers."""
     try:
         tree = ast.parse(code)
     except SyntaxError as error:
@@ -47,7 +47,7 @@ async def main(llm: lutum.Lutum) -> None:
     draft = await turn.collect()
     if findings := lint(draft.text):
         print(*findings, sep="\n")
-        fork = session.fork()  # so that the session will hold the question and the good answer alone
+        fork = session.fork()  # so that the session gets only the question and the good answer
         fork.commit_text(draft)
         fork.push_user("\n".join(["The linter found:", *findings, "Mend only that."]))
         draft = await fork.text_turn().max_output_tokens(1_000).temperature(0).collect()

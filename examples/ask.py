@@ -1,4 +1,4 @@
-"""Ask one question and print the answer while it comes. Copy it to begin."""
+"""Ask one question and print the answer while it arrives. Copy it to begin."""
 
 from _provider import run
 

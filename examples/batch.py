@@ -1,5 +1,5 @@
-"""A batch: the next turns of many sessions go out in one file, for half the price, and are answered hours
-later. You submit and poll, in a loop of your own; each answer is settled and committed by your hands.
+"""A batch: the next turns of many sessions are sent in one file, for half the price, and are answered hours
+later. You submit and poll in your own loop, and your code settles and commits each answer.
 Copy it for work that may wait a day."""
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -24,7 +24,7 @@ JSON = {"content-type": "application/json"}
 
 
 class Batch(msgspec.Struct):
-    """The status of a batch, Claude's or OpenAI's."""
+    """The status of a batch at Claude or OpenAI."""
 
     id: str
     status: str = ""
@@ -68,7 +68,7 @@ class GeminiOutput(msgspec.Struct, frozen=True):
 
 
 class GeminiBatch(msgspec.Struct):
-    """The operation that a batch of Gemini's is."""
+    """The operation that represents a batch at Gemini."""
 
     name: str
     done: bool = False
@@ -81,7 +81,7 @@ class GeminiLine(msgspec.Struct):
 
 
 async def claude(http: httpx.AsyncClient, turns: Turns, pause: float) -> dict[str, bytes]:
-    """The answers of a Message Batch, by id; those that failed, expired or were cancelled are missing."""
+    """Run a Message Batch; returns answers by id. Failed, expired and cancelled requests are missing."""
     entries = b",".join(lutum_claude.batch_line(turn, id) for id, turn in turns.items())
     found = {turn.preview().headers.get("anthropic-beta", "") for turn in turns.values()} - {""}
     betas = {"anthropic-beta": ",".join(sorted(found))} if found else {}
@@ -98,7 +98,7 @@ async def claude(http: httpx.AsyncClient, turns: Turns, pause: float) -> dict[st
 
 
 async def openai(http: httpx.AsyncClient, turns: Turns, pause: float) -> dict[str, bytes]:
-    """The answers of an OpenAI batch, by id; those that failed or expired stand in its error file."""
+    """Run an OpenAI batch; returns answers by id. Failed and expired requests are only in its error file."""
     file = b"\n".join(lutum_openai.responses.batch_line(turn, id) for id, turn in turns.items())
     form = {"purpose": "batch"}
     upload = await http.post("/v1/files", data=form, files={"file": ("batch.jsonl", file)})
@@ -118,7 +118,7 @@ async def openai(http: httpx.AsyncClient, turns: Turns, pause: float) -> dict[st
 
 
 async def gemini(http: httpx.AsyncClient, turns: Turns, pause: float) -> dict[str, bytes]:
-    """The answers of a batch of Gemini's, by key; those that failed have an error in their place."""
+    """Run a batch at Gemini; returns answers by key. Requests that failed with an error are missing."""
     file = b"\n".join(lutum_gemini.batch_line(turn, id) for id, turn in turns.items())
     start = {"x-goog-upload-protocol": "resumable", "x-goog-upload-command": "start"}
     begun = (await http.post("/upload/v1beta/files", json={}, headers=start)).raise_for_status()
@@ -149,10 +149,10 @@ async def answer_all(
     *,
     pause: float = 60,
 ) -> dict[str, lutum.TextResult]:
-    """The next turn of every session in one batch; those that failed are missing.
+    """Run the next turn of every session in one batch. Failed turns are missing from the returned results.
 
-    All of it is reserved before anything is sent. Cancelled, what was not settled yet is charged as it was
-    reserved: the batch runs on at the provider.
+    All turns are reserved before anything is sent. A cancellation charges each turn that is not settled yet
+    with its reservation, because the batch continues at the provider.
     """
     turns = {id: session.text_turn().max_output_tokens(200) for id, session in sessions.items()}
     done = dict[str, lutum.TextResult]()
@@ -164,7 +164,7 @@ async def answer_all(
         answers = await send(http, turns, pause)
         for id, turn in turns.items():
             if id not in answers:
-                leases[id].settle(lutum.Usage())  # what failed in a batch is not billed
+                leases[id].settle(lutum.Usage())  # a failed request of a batch is not billed
                 continue
             try:
                 result = lutum.result_from_body(answers[id], turn)

@@ -1,5 +1,5 @@
-"""Best of n: n branches of one session answer at once, a judge picks, the winner is committed.
-Copy it when a second opinion is cheaper than a wrong answer."""
+"""Best of n: n branches of one session answer at once, a judge picks one answer, and this answer is
+committed. Copy it when a second opinion is cheaper than a wrong answer."""
 
 import anyio
 from _provider import run
@@ -34,7 +34,7 @@ async def main(llm: lutum.Lutum, n: int = 4) -> None:
         numbered = "\n".join(f"{i}: {one.text}" for i, one in enumerate(drafts))
         judge = scoped.structured_turn(int, f"Which is best? Answer with its number.\n{numbered}")
         best = (await judge.model(CHEAPER).max_output_tokens(20).collect()).value
-        session.commit_text(drafts[best % n])  # made on a fork that had not moved, so it commits here
+        session.commit_text(drafts[best % n])  # the session has not changed since the fork
         print(session.turns()[-1].text, f"[{scoped.budget.spent.total_tokens} tokens]")
 
 

@@ -1,5 +1,5 @@
-"""A cache before a tool: what was asked before is answered from memory, and only the rest runs.
-Copy it when a tool is slow or costs money, and gives the same answer twice."""
+"""A cache before a tool: a repeated call is answered from memory, and only the other calls run.
+Copy it when a tool is slow or costs money, and always gives the same answer to the same call."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ async def geocode(place: str) -> str:
 
 
 class Cache:
-    """Answers calls whose tool and arguments it has seen."""
+    """Answers repeated calls: the same tool with the same arguments."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], lutum.ToolResult] = {}

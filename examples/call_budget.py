@@ -1,5 +1,5 @@
-"""A budget of calls for each tool: the model is told what is left, and what is used up cannot be called.
-Copy it when a tool may run three times and not thirty."""
+"""A budget of calls for each tool: the model is told how many calls are left, and a tool with no calls left
+cannot be called. Copy it when a tool may run three times and not thirty."""
 
 from collections import Counter
 from typing import Any

@@ -1,4 +1,4 @@
-"""A chat: Ctrl-C stops the answer and keeps its words, `/undo` takes the last exchange back.
+"""A chat: Ctrl-C stops the answer and keeps the received text, and `/undo` removes the last exchange.
 Copy it when a person talks to a model."""
 
 import signal

@@ -1,5 +1,5 @@
-"""Compaction: a long conversation goes on from a summary and its last turns, and no tool round is torn apart.
-Copy it when a session outgrows the context window, or what you want to pay for it."""
+"""Compaction: a long conversation continues from a summary and its last turns, and no tool round is split.
+Copy it when a session exceeds the context window, or the price that you want to pay for it."""
 
 from _provider import run
 
@@ -15,15 +15,15 @@ REPLIES = [
 
 
 async def compact(session: lutum.Session, keep: int) -> None:
-    """Put a summary in the place of everything between the system items and about the last `keep` items."""
+    """Replace everything between the system items and about the last `keep` items by a summary."""
     old = session.transcript
     start = len(old.head.system)
-    # A cut is where no call is parted from its result; the nearest one that keeps at least that many.
+    # A cut does not separate a call from its result. This is the last cut that keeps at least `keep` items.
     cut = max(at for at in old.cuts() if at <= max(start, len(old) - keep))
     asked = lutum.ModelInput(old[:cut]).user("Summarise this conversation.")
     summary = await session.llm.text_turn(asked).max_output_tokens(500).collect()
     told = lutum.ModelInput(old[:start]).user(f"Earlier: {summary.text}").assistant("Understood.")
-    session.transcript = lutum.Transcript([*told, *old[cut:]])  # `old` is still there, for going back
+    session.transcript = lutum.Transcript([*told, *old[cut:]])  # to go back, assign `old`
 
 
 async def ask(session: lutum.Session, question: str) -> str:

@@ -1,5 +1,5 @@
-"""A completion: one prompt, one answer, no conversation; a handler sees each event while it comes.
-Copy it for text that goes on from yours, and where nothing has to be remembered."""
+"""A completion: one prompt, one answer, no conversation; a handler gets each event when it arrives.
+Copy it when a model should continue a text, and nothing has to be remembered."""
 
 from _provider import run
 

@@ -1,5 +1,5 @@
-"""A contract before the turn: one value writes the prompt and audits the answer, with no model in between.
-Copy it when an answer has to keep rules that a program can check."""
+"""A contract before the turn: one value writes the prompt and checks the answer, and no model is involved in
+the check. Copy it when an answer has to follow rules that a program can check."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ REPLIES = [
 
 @dataclass(frozen=True)
 class Contract:
-    """What the answer must be; every rule is in the prompt and in the audit."""
+    """The rules for an answer. Every rule is in the prompt and in the audit."""
 
     most_words: int
     mentions: tuple[str, ...]

@@ -1,5 +1,5 @@
-"""Checks before and after a turn, as hooks: rules are added without a change to the code that asks.
-Copy it when prompts and answers have to be validated, and who deploys the program says how."""
+"""Checks before and after a turn, as hooks: you add rules without changing the code that asks. Copy it when
+prompts and answers have to be validated, and the person who deploys the program chooses the rules."""
 
 from _provider import run
 
@@ -10,7 +10,7 @@ REPLIES = [Reply("Call us at 555-0199."), Reply("The shop opens at nine.")]
 
 
 class Checks(lutum.HookSet):
-    """Where somebody may object: the first objection counts, None is none."""
+    """Slots for objections. The first objection counts; None means that there is no objection."""
 
     @lutum.hook("fallback", chain=lutum.first_success)
     async def prompt(self, text: str) -> str | None:

@@ -1,5 +1,6 @@
-"""A durable agent on DBOS: each turn and each call is a recorded step, and a killed program goes on.
-Copy it where a workflow engine is there already. Run it, kill it, and run it again with the same job."""
+"""A durable agent on DBOS: each turn and each call is a recorded step, and a killed program continues after a
+restart.
+Copy it when you already have a workflow engine. Run it, kill it, and run it again with the same job."""
 
 # It needs `pip install dbos`.
 
@@ -13,7 +14,7 @@ from lutum.testing.wire import Call, Pause, Reply, Say, WireRequest
 
 
 def answer(request: WireRequest) -> Reply:
-    """What the model says: four rounds of two calls, and a last word."""
+    """Return the scripted answer: four rounds of two calls, then a text."""
     done = sum(message["role"] == "assistant" for message in request.json["messages"])
     if done == 4:
         return Reply("All done.")
@@ -32,10 +33,10 @@ TOOLS = lutum.Toolset(work)
 ADAPTER = offline(answer)
 
 
-# Steps are synchronous, so that lutum may run on either backend; async workflows of DBOS are asyncio's only.
+# Steps are synchronous, so that lutum may run on either backend; async workflows of DBOS need asyncio.
 @DBOS.step()
 def ask(transcript: str) -> tuple[str, str]:
-    """One turn: what it answers, or the round that it leaves open. It is recorded, so it is paid for once."""
+    """Run one turn; returns its answer or its open round. The step is recorded, so it is paid for once."""
 
     async def turn() -> tuple[str, str]:
         session = lutum.Session(boundary(ADAPTER), lutum.Transcript.load(transcript.encode()))
@@ -51,7 +52,7 @@ def ask(transcript: str) -> tuple[str, str]:
 
 @DBOS.step()
 def run_call(transcript: str, round: str, key: str) -> str:
-    """One call. DBOS runs a step again when the program was killed in it: at least once."""
+    """Run one call, at least once: DBOS runs a step again if the program was killed during the step."""
     base = lutum.Transcript.load(transcript.encode())
     loaded = lutum.ToolRound.load(round.encode(), TOOLS, base=base)
 
@@ -64,7 +65,7 @@ def run_call(transcript: str, round: str, key: str) -> str:
 
 @DBOS.workflow()
 def agent(task: str) -> str:
-    """The loop. It has no effects of its own, so that DBOS can replay it."""
+    """Run the loop. It has no effects outside its steps, so that DBOS can replay it."""
     transcript = lutum.ModelInput().user(task).transcript
     while True:
         known = transcript.dump().decode()
@@ -86,7 +87,7 @@ def main(job: str, database: str) -> None:
     )
     DBOS(config=config)
     DBOS.launch()
-    with SetWorkflowID(job):  # the job's name: what ran under it is not run again
+    with SetWorkflowID(job):  # recorded steps of this job do not run again
         handle = DBOS.start_workflow(agent, "Do the work.")
     print(handle.get_result())
     DBOS.destroy()

@@ -1,5 +1,5 @@
-"""A durable agent: the paid turn is stored before its tools run, each call is claimed, and a restart goes on.
-Copy it when a crash must not ask again for what was paid, nor do twice what a tool has done."""
+"""A durable agent: the paid turn is stored before its tools run, each call is claimed, and a restarted
+program continues. Copy it when a crash must repeat neither a paid request nor the effect of a tool."""
 
 import tempfile
 
@@ -30,12 +30,12 @@ TOOLS = lutum.Toolset(pay)
 
 
 def restarted(call: lutum.ToolCall[object]) -> lutum.RestartDecision:
-    """What to do with a call that was started and has no result: a payment is never made twice."""
+    """Decide about a call that was started and has no result. A payment is never made twice."""
     return "report" if call.name == "pay" else "run"
 
 
 async def agent(llm: lutum.Lutum, url: str, job: str, task: str) -> str:
-    """Do a job from wherever it is. Call it again after a crash, in any process."""
+    """Do a job from its stored state. Call it again after a crash, in any process."""
     async with lutum.store.connect(url) as store:
         branch = await store.branch(job, create=True)
         session = branch.session(llm)
@@ -61,7 +61,7 @@ async def agent(llm: lutum.Lutum, url: str, job: str, task: str) -> str:
 async def main(llm: lutum.Lutum) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(2):
-            with anyio.move_on_after(1):  # which plays a process that is killed
+            with anyio.move_on_after(1):  # simulates a process that is killed
                 print(await agent(llm, f"sqlite:{folder}/jobs.db", "job 17", "Pay Ann 20 and Bo 9 euros."))
 
 

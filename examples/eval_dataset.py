@@ -1,5 +1,6 @@
-"""A dataset run: two prompts are tried on the same cases, into a folder each, and compared case by case.
-Copy it before you change a prompt or a model; run it again and only what is missing is run."""
+"""A dataset run: two prompts are tried on the same cases, each prompt with its own folder, and compared case
+by case.
+Copy it before you change a prompt or a model. If you run it again, only the missing trials are run."""
 
 from functools import partial
 

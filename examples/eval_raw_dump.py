@@ -1,5 +1,5 @@
-"""An eval that keeps the raw requests and answers, and shows them only where it failed.
-Copy it to find out what the provider really said when a score is bad."""
+"""An eval that keeps the raw requests and answers, and prints them only if the eval fails.
+Copy it to see what the provider really sent when a score is bad."""
 
 from _provider import run
 

@@ -1,5 +1,5 @@
-"""A thousand documents, fifty at once, under one limit in dollars; each value is stored as it comes, so kill
-it at any time and start it again. Copy it for extraction jobs."""
+"""Extract values from a thousand documents, fifty at once, under one limit in dollars. Each value is stored
+when it arrives, so you can kill the program at any time and start it again. Copy it for extraction jobs."""
 
 import sqlite3
 from collections import Counter
@@ -36,7 +36,7 @@ async def main(llm: lutum.Lutum) -> None:
                     turn = scoped.structured_turn(River, DOCUMENTS[id]).max_output_tokens(200)
                     river = (await turn.collect()).value
                     db.execute("insert into rivers values (?, ?, ?)", (id, river.name, river.km))
-                except lutum.LutumError as error:  # caught here, or it would cancel the others
+                except lutum.LutumError as error:  # not caught, it would cancel the others
                     failures[type(error).__name__] += 1
 
         limit = llm.within(cost_usd=LIMIT, on_exhausted="wait", on_spent="drain")

@@ -1,4 +1,4 @@
-"""A taxonomy of failures: a judge puts each answer into a class, and the class says how to go on.
+"""A taxonomy of failures: a judge puts each answer into a class, and the class decides how to continue.
 Copy it when "try again" is not the only way to recover."""
 
 from typing import Literal

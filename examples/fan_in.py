@@ -1,5 +1,5 @@
-"""Fan-in: three models answer at once into one channel, read as one stream; each may be cancelled by itself.
-Copy it to show several answers side by side, or to race them."""
+"""Fan-in: three models answer at once into one channel, which is read as one stream; each model can be
+cancelled alone. Copy it to show several answers side by side, or to race them."""
 
 import anyio
 from _provider import run
@@ -39,9 +39,9 @@ async def main(llm: lutum.Lutum) -> None:
         with send:
             for model, stream in streams.items():
                 group.start_soon(feed, stream, model, send.clone())
-        async for model, _ in receive:  # ends when the last one has ended
+        async for model, _ in receive:  # ends when the last model has ended
             if len(streams[model].partial.text) > 50:
-                streams[model].cancel_scope.cancel()  # its block ends quietly, and the others go on
+                streams[model].cancel_scope.cancel()  # its block ends quietly, and the others continue
     for model, stream in streams.items():
         stopped = "stopped" if stream.cancel_scope.cancel_called else "whole"
         print(f"{model}: {stopped}, {stream.partial.text[:40].strip()!r}, {stream.usage.known}")

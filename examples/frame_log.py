@@ -1,5 +1,5 @@
-"""A frame log: what a turn streamed is kept as the bytes you saw, and plays again without a provider.
-Copy it for a test from a real answer, and to look twice at what happened once."""
+"""A frame log: the events of a turn are kept as the bytes that you received, and can be played again without
+a provider. Copy it to make a test from a real answer, and to inspect a past turn again."""
 
 from _provider import run
 
@@ -21,7 +21,7 @@ async def ask(llm: lutum.Lutum) -> list[lutum.Event]:
 async def main(llm: lutum.Lutum) -> None:
     recorder = RecordingAdapter(llm.adapter)
     live = await ask(lutum.Lutum(recorder))
-    dump_logs(recorder.logs, "river.frames")  # no key and no header is in it
+    dump_logs(recorder.logs, "river.frames")  # the file contains no key and no header
 
     [log] = load_logs("river.frames")
     print(f"{len(log.frames)} frames, {len(log.events)} events")

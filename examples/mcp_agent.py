@@ -1,4 +1,4 @@
-"""An agent with tools of two MCP servers and one of its own; a server that dies is started again.
+"""An agent with the tools of two MCP servers and one tool of its own. A server that dies is started again.
 Copy it when tools are in other processes."""
 
 # It needs `pip install '.[mcp]'` in the clone of lutum.

@@ -1,5 +1,5 @@
-"""A memory on disk: the state of a task is a value that the model writes and the next process begins with.
-Copy it when a task takes longer than a process, and its conversation is too long to keep."""
+"""A memory on disk: the state of a task is a value that the model writes, and the next process starts from
+it. Copy it when a task takes longer than a process, and its conversation is too long to keep."""
 
 from pathlib import Path
 
@@ -30,14 +30,14 @@ def load() -> Memory:
 
 
 def save(memory: Memory) -> None:
-    """Whole or not at all, whenever the process dies."""
+    """Save the whole state or nothing, even if the process dies."""
     new = MEMORY.with_suffix(".new")
     new.write_bytes(msgspec.json.format(msgspec.json.encode(memory)))
     new.replace(MEMORY)
 
 
 async def work(llm: lutum.Lutum, news: str) -> Memory:
-    """One process's piece of work: it knows what is in the file, and leaves what the next one needs."""
+    """Do the work of one process: it starts from the file, and writes the state for the next process."""
     session = lutum.Session(llm)
     session.push_system("Answer with the new state of the task. Drop nothing that may be needed.")
     session.push_user(f"State: {msgspec.json.encode(load()).decode()}\nNews: {news}")

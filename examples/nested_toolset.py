@@ -1,5 +1,5 @@
-"""Tools in groups, each with hooks of its own; the application only adds them up.
-Copy it when parts of a program bring their tools along."""
+"""Tools in groups, each group with its own hooks; the application only combines the groups.
+Copy it when the parts of a program bring their own tools."""
 
 import msgspec
 from _provider import run

@@ -1,5 +1,5 @@
-"""pass@k: k branches of one session try at once, from one amount that is set aside; the first that passes
-ends the rest. Copy it where an answer can be checked, and to measure what more tries are worth."""
+"""pass@k: k branches of one session try at once, from one amount that is set aside, and the first that passes
+ends the others. Copy it when an answer can be checked, and to measure the value of more tries."""
 
 from _provider import run
 
@@ -7,7 +7,7 @@ import lutum
 import lutum.eval
 from lutum.testing.wire import Reply, Say, Stall
 
-STALLED = Reply(Say("Let me think ", Stall()))  # cut short as soon as somebody else has it
+STALLED = Reply(Say("Let me think ", Stall()))  # cancelled as soon as another branch passes
 REPLIES = [
     *[Reply("x = 4"), Reply("x = 7"), STALLED, STALLED],
     *[Reply(f"x = {x}") for x in (7, 4, 7, 5, 7, 1, 3, 2)],
@@ -33,7 +33,7 @@ async def main(llm: lutum.Lutum) -> None:
     if quick.first is not None:
         print(quick.first.output)
 
-    # To measure, all must run to their end: one that was cancelled might have passed.
+    # To measure, let all branches run to their end: a cancelled branch might have passed.
     every = await lutum.eval.run_branches(session, attempt, 8, passed=passed, tokens=8_000, stop_early=False)
     for k in (1, 2, 4):
         rate = every.pass_at_k(k)

@@ -1,5 +1,5 @@
-"""Three roles: a planner makes steps, a generator does them at once, an evaluator sends back what is bad.
-Copy it when one prompt is asked to do too much."""
+"""Three roles: a planner makes a list of steps, a generator does all steps at once, and an evaluator sends
+bad results back. Copy it when one prompt has to do too much."""
 
 import anyio
 import msgspec

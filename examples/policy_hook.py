@@ -1,5 +1,5 @@
-"""A policy: one object of settings stands in several hook slots, and the same program runs strict or lenient.
-Copy it when behaviour is configured, by tenant or by environment."""
+"""A policy: one object with settings is used in several hook slots, and the same program can be strict or
+lenient. Copy it when behaviour is configured, by tenant or by environment."""
 
 from dataclasses import dataclass
 
@@ -18,13 +18,13 @@ class Editing(lutum.HookSet):
 
     @lutum.hook("singleton")
     async def again(self, text: str, attempt: int) -> bool:
-        """Whether a text is asked for once more."""
+        """Return whether to ask for the text again."""
         return False
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What a tenant has configured."""
+    """The settings of a tenant."""
 
     tone: str
     forbidden: tuple[str, ...] = ()

@@ -1,5 +1,5 @@
-"""A batch on a DBOS queue, with one shared budget: workers of any number draw on one ledger in Redis.
-Copy it where jobs arrive in a queue and money must not run away. Without a server the ledger is in memory."""
+"""A batch on a DBOS queue, with one shared budget: any number of workers use one ledger in Redis. Copy it
+when jobs arrive in a queue and the spending needs a limit. Without a server the ledger is in memory."""
 
 # It needs `pip install dbos`.
 
@@ -19,7 +19,7 @@ from lutum.testing.wire import Reply, WireRequest
 
 
 def answer(_: WireRequest) -> Reply:
-    """What the model says."""
+    """Return the scripted answer."""
     return Reply("A short summary.")
 
 
@@ -41,7 +41,7 @@ async def ledger() -> AsyncGenerator[SharedLedger]:
 
 @DBOS.step()
 def summarise(text: str) -> str:
-    """One job. A step is recorded, so that a job that is finished is not paid for again."""
+    """Run one job. The step is recorded, so that a finished job is not paid for again."""
 
     async def turn() -> str:
         async with ledger() as shared:

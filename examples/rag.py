@@ -1,5 +1,5 @@
-"""Retrieval: the model says what to look for, you search, and it answers from what was found alone.
-Copy it to answer from documents of your own; `search` is where your index goes."""
+"""Retrieval: the model chooses what to look for, your code searches, and the model answers only from the
+documents that were found. Copy it to answer from your own documents; put your index into `search`."""
 
 from _provider import run
 
@@ -15,7 +15,7 @@ DOCUMENTS = [
 
 
 def search(keywords: list[str], most: int = 2) -> dict[int, str]:
-    """The documents in which most of the keywords stand, by number."""
+    """Return the documents that contain the most keywords, by number."""
     hits = {
         number: sum(word.lower() in text.lower() for word in keywords)
         for number, text in enumerate(DOCUMENTS, 1)

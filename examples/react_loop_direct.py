@@ -1,5 +1,5 @@
-"""A tool loop without a session: the input is a value, and each round makes a longer one of it.
-Copy it where nothing should be mutable, as in a function that is given a conversation and returns one."""
+"""A tool loop without a session: the input is a value, and each round makes a new, longer input from it. Copy
+it where nothing should be mutable, as in a function that takes a conversation and returns a longer one."""
 
 from _provider import run
 
@@ -19,7 +19,7 @@ async def exchange_rate(currency: str) -> float:
 
 
 async def answered(llm: lutum.Lutum, asked: lutum.ModelInput, rounds: int = 8) -> lutum.ModelInput:
-    """The conversation up to the answer; `asked` is what it was."""
+    """Return the conversation up to the answer; the caller's `asked` is unchanged."""
     for _ in range(rounds):
         match await llm.text_turn(asked).tools(lutum.Toolset(exchange_rate)).collect():
             case lutum.NeedsTools(round):

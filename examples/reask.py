@@ -1,5 +1,5 @@
-"""Asking again: a value that does not decode goes back to the model with what is wrong with it, and where.
-Copy it when a model misses a type now and then."""
+"""Asking again: when a value does not decode, the model gets a list of the problems with their places, and
+answers again. Copy it when a model sometimes misses a type."""
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -20,13 +20,13 @@ class River:
 
 
 async def ask(session: lutum.Session, type: type[T], again: int = 2) -> lutum.StructuredResult[T]:
-    """The session's structured turn, asked again that many times; the last failure is yours."""
+    """Run the session's structured turn, up to `again` more times. Raises the error of the last attempt."""
     for _ in range(again):
         try:
             return await session.structured_turn(type).collect()
         except lutum.OutputInvalid as error:
             wrong = "; ".join(f"{reason} - at {path}" for path, reason in error.problems)
-            # For one turn only: once a value is committed, the transcript holds nothing of the others.
+            # For one turn only: after the commit, the transcript contains no failed attempt.
             session.push_ephemeral_user(f"You answered {error.raw}\nThat is wrong: {wrong}. Answer again.")
     return await session.structured_turn(type).collect()
 

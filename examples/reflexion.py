@@ -1,5 +1,5 @@
-"""Reflexion: after each failure the model says what it learned, and the next attempt sees the lessons alone.
-Copy it when attempts are long, and what went wrong fits into a sentence."""
+"""Reflexion: after each failure the model states a lesson, and the next attempt gets only the lessons.
+Copy it when attempts are long, and one sentence can describe a failure."""
 
 import re
 

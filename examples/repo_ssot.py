@@ -1,5 +1,6 @@
-"""One source of truth: the model begins at a repository's own map, and reads only what that leads to.
-Copy it when a repository says itself where things are, in an AGENTS.md or, as here, in a README."""
+"""One source of truth: the model begins at the README of a repository, and reads only files that are named in
+a file it has read.
+Copy it when a repository describes its own structure in a README, as here, or in an AGENTS.md."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +20,7 @@ HERE, MAP = Path(__file__).resolve().parent, "README.md"
 
 
 class Reader:
-    """Files below a folder; each has to be named by a file that was read before it."""
+    """Reads files below a folder. After the first, each must be named in a file that was read before."""
 
     def __init__(self, root: Path) -> None:
         self._root = root

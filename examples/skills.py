@@ -1,4 +1,4 @@
-"""Skills: groups of tools that are off until the model loads one, with instructions that come along.
+"""Skills: groups of tools that are off until the model loads a group. Each group comes with its instructions.
 Copy it when there are more tools than a model should see at once."""
 
 from typing import Annotated, Any, Literal, NamedTuple
@@ -63,7 +63,7 @@ async def main(llm: lutum.Lutum) -> None:
     session = lutum.Session(llm)
     session.push_user("Draw a chart of the rain: 3, 9 and 4.")
     for _ in range(8):
-        for name in loaded:  # for one round: a skill that is unloaded leaves no instructions behind
+        for name in loaded:  # for one round, so that an unloaded skill leaves no instructions
             session.push_ephemeral_developer(SKILLS[name].instructions)
         turn = session.text_turn().tools(tools).available(plus=[SKILLS[name].tools for name in loaded])
         turn = turn.describe(load_skill, f"Load a skill. Loaded: {', '.join(loaded) or 'none'}.")

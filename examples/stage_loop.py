@@ -1,5 +1,5 @@
-"""Stages: act, verify, repair, as a state machine: the model does the work, you decide what is next.
-Copy it when a job has steps that must come in an order, and one that may not be skipped."""
+"""Stages (act, verify, repair) as a state machine: the model does the work, and your code chooses the next
+stage. Copy it when the steps of a job have a fixed order, and one of them may not be skipped."""
 
 import csv
 from typing import Literal
@@ -25,7 +25,7 @@ def faults(table: str) -> list[str]:
 
 
 def following(stage: Stage, found: list[str], repairs: int) -> Stage:
-    """The whole plan, without a model: a table is verified whenever it was made."""
+    """Return the next stage. This is the whole plan, without a model: each new table is verified."""
     match stage:
         case "act" | "repair":
             return "verify"

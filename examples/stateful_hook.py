@@ -1,5 +1,5 @@
-"""A hook with a memory: what was refused once is refused in every disguise, and the third time ends it.
-Copy it when a decision depends on the decisions before it."""
+"""A hook with a memory: a command that contains a refused command is refused too, and the third refusal ends
+the loop. Copy it when a decision depends on the decisions before it."""
 
 from typing import Literal
 
@@ -24,7 +24,7 @@ class Guard(lutum.HookSet):
 
 
 class Strict(lutum.Stateful):
-    """Remembers what it refused. Its hook is never asked twice at the same time."""
+    """Remembers the refused commands. Two calls of its hook never run at the same time."""
 
     def __init__(self) -> None:
         self.refused = list[str]()
@@ -61,7 +61,7 @@ async def main(llm: lutum.Lutum) -> None:
                             print(call.reject(f"not allowed: {command}").text)
                         case "stop":
                             return print("stopped:", strict.refused)
-                session.commit_round(round, await round.run())  # what is answered keeps its answer
+                session.commit_round(round, await round.run())  # an answered call keeps its answer
             case lutum.Finished(result):
                 session.commit_text(result)
                 return print(result.text)

@@ -1,4 +1,4 @@
-"""A user interface on the raw event stream: every kind of event has its place on the screen.
+"""A user interface on the raw event stream: each kind of event has its place on the screen.
 Copy it when you draw a turn yourself, on a terminal, in a window or in a page."""
 
 from _provider import run

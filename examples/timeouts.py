@@ -1,5 +1,5 @@
-"""Timeouts: of the provider's silence, of the whole turn, and of your own block; each says which it was.
-Copy it where nobody waits for ever, and what had come should not be lost."""
+"""Timeouts for the provider's silence, for the whole turn, and for your own block; each one prints its name.
+Copy it where nothing may wait forever, and the received text should not be lost."""
 
 import anyio
 from _provider import run
@@ -18,9 +18,9 @@ REPLIES = [
 async def main(llm: lutum.Lutum) -> None:
     turn = llm.text_turn("Which river is the longest?").max_output_tokens(1_000)
     for bounded in (
-        turn.timeout(first_event=1.0),  # nobody answers
-        turn.timeout(idle=1.0),  # it began, and fell silent
-        turn.timeout(total=1.0),  # it talks and talks
+        turn.timeout(first_event=1.0),  # the provider does not answer
+        turn.timeout(idle=1.0),  # the answer begins, and nothing follows
+        turn.timeout(total=1.0),  # the answer does not end
     ):
         try:
             await bounded.collect()
@@ -28,7 +28,7 @@ async def main(llm: lutum.Lutum) -> None:
             print(f"{error.reason}: {error.partial.text[:28]!r}, {error.usage.known}")
 
     stream = turn.stream()
-    with anyio.move_on_after(1.0):  # bounds your block, whatever runs in it
+    with anyio.move_on_after(1.0):  # limits your block, whatever runs in it
         async with stream:
             async for _ in stream:
                 pass

@@ -1,5 +1,5 @@
-"""Checks in a row before a tool runs: each may edit the input or reject the call, and the first no counts.
-Copy it when a tool needs more rules than its types can say."""
+"""Several checks before a tool runs: each check may edit the input or reject the call, and the first
+rejection counts. Copy it when a tool needs more rules than its types can express."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Tools in a loop that is yours: eight lines. Copy it when a model should act."""
+"""Tools in your own loop of eight lines. Copy it when a model should act."""
 
 from _provider import run
 

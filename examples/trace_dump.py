@@ -1,5 +1,5 @@
 """A trace: your own steps with the turns, requests and tools below them, drawn as text and kept in a file.
-Copy it when you ask yourself where the time and the money went."""
+Copy it when you want to know where the time and the money went."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ async def assist(llm: lutum.Lutum, question: str) -> str:
     with trace.span("route", question=question) as span:
         asked = llm.structured_turn(str, f"Which topic is this? {question}").max_output_tokens(50)
         topic = (await asked.collect()).value
-        if span is not None:  # None where nobody captures
+        if span is not None:  # None if no trace is captured
             span.set(topic=topic)
     session = lutum.Session(llm)
     session.push_user(question)

@@ -1,4 +1,4 @@
-"""Replay: does a server take its own turns back, from memory and from a file, as it gave them?
+"""Replay: does a server accept its own turns, from memory and from a file, exactly as it sent them?
 Copy it to qualify a local model server: `--provider openai-chat --base-url http://localhost:11434/v1`."""
 
 from pathlib import Path

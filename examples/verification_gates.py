@@ -1,5 +1,5 @@
-"""Gates behind an extraction: a value that fits its type is audited by every gate before it counts.
-Copy it when a document is turned into numbers that have to add up."""
+"""Gates after an extraction: a value that fits its type is accepted only if every gate passes it.
+Copy it when you extract numbers from a document, and the numbers have to add up."""
 
 import msgspec
 from _provider import run

@@ -1,5 +1,5 @@
 """A web server whose answer stops when the client leaves: the turn is cancelled, and the spending ends.
-Copy it where an answer that nobody reads should not be paid for."""
+Copy it if you do not want to pay for an answer that nobody reads."""
 
 import anyio
 import uvicorn
@@ -13,7 +13,7 @@ import lutum
 from lutum.testing.wire import NeverEnding, Reply
 
 # It needs `pip install starlette uvicorn`. Look at it with: curl -Nd 'A story.' localhost:8000/ask
-# and press Ctrl-C: the server prints what the piece of the answer cost.
+# and press Ctrl-C: the server prints the cost of the partial answer.
 REPLIES = [Reply(NeverEnding("and the river runs on ", delay=0.2))]
 START = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
 
@@ -31,7 +31,7 @@ class Ask:
             tasks.start_soon(self.answer, turn, send, tasks.cancel_scope)
             while (await receive())["type"] != "http.disconnect":
                 pass
-            tasks.cancel_scope.cancel()  # the turn's block ends: its connection is closed, its bill settled
+            tasks.cancel_scope.cancel()  # ends the turn's block, which closes the connection and settles
         print(f"{turn.usage.output_tokens} tokens of output were charged ({turn.usage.known})")
 
     async def answer(
@@ -54,4 +54,4 @@ async def main(llm: lutum.Lutum) -> None:
 
 
 if __name__ == "__main__":
-    run(main, REPLIES, backend="asyncio")  # which is all that uvicorn knows
+    run(main, REPLIES, backend="asyncio")  # uvicorn supports only asyncio

@@ -1,5 +1,5 @@
 """A web server that streams: a turn runs in the application's task group and fills a log of frames.
-Copy it for a chat in a browser: a page that is loaded again goes on reading, and the turn is not lost."""
+Copy it for a chat in a browser: a page that is loaded again continues to read, and the turn is not lost."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -21,7 +21,7 @@ REPLIES = [Reply(NeverEnding("and the river runs on ", delay=0.2))]
 
 
 class Chat:
-    """A session, and the frames of its last turn: what `RecordingAdapter` keeps, in memory."""
+    """A session, and in memory the frames of its last turn, as `RecordingAdapter` records them."""
 
     def __init__(self, llm: lutum.Lutum) -> None:
         self.session = lutum.Session(llm)
@@ -30,27 +30,27 @@ class Chat:
         self._more = anyio.Event()
 
     def ask(self, words: str) -> lutum.Stream[lutum.TextResult]:
-        """The turn that answers, with an empty log. It does not run before `answer` runs it."""
+        """Return the turn that answers, and empty the log. `answer` runs this turn."""
         self.session.push_user(words)
         turn = self.session.text_turn().max_output_tokens(1_000).stream()
         self.frames, self.running = [], turn.cancel_scope
         return turn
 
     async def answer(self, turn: lutum.Stream[lutum.TextResult]) -> None:
-        """Run a turn to its end, whoever reads it. What a stopped turn leaves is kept as words."""
+        """Run a turn to its end, with or without readers. The text of a stopped turn is kept."""
         try:
             async with turn:
                 async for event in turn:
                     self._put(lutum.encode_frame([event]))
             self.session.commit_text(turn.result)
-        except (lutum.TurnError, lutum.TurnNotFinished):  # it failed, or somebody stopped it
+        except (lutum.TurnError, lutum.TurnNotFinished):  # the turn failed or was stopped
             self.session.push_assistant(turn.partial.text or "(nothing)")
         finally:
             self.running = None
             self._wake()
 
     async def read(self, start: int) -> AsyncGenerator[str]:
-        """The text from frame `start` on, as server-sent events whose id is the next frame's index."""
+        """Yield the text from frame `start` on, as server-sent events. Their id is the next frame's index."""
         while True:
             more = self._more
             for index, frame in enumerate(self.frames[start:], start + 1):
@@ -90,7 +90,7 @@ def application(llm: lutum.Lutum, chats: dict[str, Chat]) -> Starlette:
 
     async def read(request: Request) -> Response:
         chat = chats.get(request.path_params["name"])
-        start = request.headers.get("last-event-id", "0")  # a browser's EventSource sends it by itself
+        start = request.headers.get("last-event-id", "0")  # a browser's EventSource sends this header
         if chat is None or not start.isdecimal():
             return PlainTextResponse("There is no such answer.", 404)
         return StreamingResponse(chat.read(int(start)), media_type="text/event-stream")
@@ -111,4 +111,4 @@ async def main(llm: lutum.Lutum) -> None:
 
 
 if __name__ == "__main__":
-    run(main, REPLIES, backend="asyncio")  # which is all that uvicorn knows
+    run(main, REPLIES, backend="asyncio")  # uvicorn supports only asyncio

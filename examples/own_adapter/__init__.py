@@ -4,8 +4,8 @@ dialect  the API as two pure functions: a request to bytes, and bytes to events
 adapter  `ReedAdapter`: where requests go, and with which key
 server   the provider's side, for the tests and for `python -m own_adapter`
 
-An adapter of your own needs what the first two files need: `lutum.abc`, `lutum.dialect`, `lutum.transport`
-and the values of `lutum`. The page "Write an adapter" explains them.
+The first two files use `lutum.abc`, `lutum.dialect`, `lutum.transport` and the values of `lutum`. Your own
+adapter needs the same. The page "Write an adapter" explains both files.
 """
 
 from own_adapter.adapter import ReedAdapter as ReedAdapter

@@ -1,4 +1,4 @@
-"""`ReedAdapter`: where requests go, and with which key. The I/O is `HttpAdapter`'s."""
+"""`ReedAdapter`: where requests go, and with which key. `HttpAdapter` does the I/O."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HOST = "api.reed.example"
 
 @final
 class ReedAdapter(HttpAdapter):
-    """Reed. The key is `api_key`, or in `REED_API_KEY`; only Reed's own host needs one."""
+    """Adapter for Reed. The key is `api_key` or in `REED_API_KEY`; only Reed's own host needs a key."""
 
     errors = dialect.ERRORS
     endpoints = ("/say",)  # a base_url that ends in it is refused, because the adapter adds it

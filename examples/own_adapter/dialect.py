@@ -1,7 +1,7 @@
 """The API of Reed as pure functions: a request to bytes, and the bytes of an answer to events.
 
 A request is `{"model", "system", "tools", "lines", ...}`. Its answer is a stream of events: `open`, then
-`text` and `call`, then `used`, and at last `close` with a seal. A line of the model goes back with its seal.
+`text` and `call`, then `used`, and at last `close` with a seal. The model's line is sent back with its seal.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _WRITTEN: Final = {"lines": "push items", "limit": "use .max_output_tokens()", "
 
 
 class ReedOptions(ProviderOptions, frozen=True, kw_only=True, repr_omit_defaults=True):
-    """Options of one turn, or of the adapter. `tone` is how the answer sounds."""
+    """Options of one turn, or of the adapter. `tone` is the tone of the answer."""
 
     tone: Literal["plain", "warm"] | None = None
 
@@ -45,7 +45,7 @@ class ReedOptions(ProviderOptions, frozen=True, kw_only=True, repr_omit_defaults
 
 
 class ReedConfig(Struct, frozen=True, kw_only=True):
-    """What an adapter adds to its requests."""
+    """The values that an adapter adds to its requests."""
 
     scope: str
     url: str
@@ -56,7 +56,7 @@ class ReedConfig(Struct, frozen=True, kw_only=True):
 
 
 class ReedLine(Struct, frozen=True):
-    """An item of the transcript as lines of a request; for a turn also how it goes out."""
+    """An item of the transcript as lines of a request. For a turn, `form` states if it is sent exactly."""
 
     json: tuple[bytes, ...]
     form: ReplayForm | None = None
@@ -66,7 +66,7 @@ class ReedLine(Struct, frozen=True):
 
 
 def prepare(request: TurnRequest, config: ReedConfig) -> Prepared:
-    """Encode a request. Raises BadValue for what Reed does not take; the field is named."""
+    """Encode a request. Raises BadValue, which names the field, for a value that Reed does not accept."""
     settings, options = request.settings, options_of(request, config.options)
     model = config.model if settings.model is UNSET else settings.model
     limit = config.default_limit if settings.max_output_tokens is UNSET else settings.max_output_tokens
@@ -106,7 +106,7 @@ def prepare(request: TurnRequest, config: ReedConfig) -> Prepared:
 
 
 def replay_form(turn: lutum.CommittedTurn, scope: str, model: str) -> ReplayForm:
-    """Whether a turn goes back exactly. A seal belongs to an account and to a model."""
+    """Return whether a turn is sent back exactly. A seal is valid for one account and one model."""
     form = origin_form(turn, NAME, scope)
     if form.exact and turn.model != model:
         return ReplayForm(False, f"its seal belongs to {turn.model}")
@@ -114,7 +114,7 @@ def replay_form(turn: lutum.CommittedTurn, scope: str, model: str) -> ReplayForm
 
 
 def first_difference(earlier: Prepared, later: Prepared, config: ReedConfig) -> str | None:
-    """JSON path in `later` of the first thing that is not as `earlier` sent it; None if it only adds."""
+    """Return the JSON path in `later` of the first change from `earlier`; None if `later` only adds."""
     before, now = _compared(earlier, config), _compared(later, config)
     for name in ("system", "tools"):
         if (at := differs_at(before[name], now[name])) is not None:
@@ -131,9 +131,9 @@ def _compared(prepared: Prepared, config: ReedConfig) -> dict[str, list[bytes]]:
 
 
 def _lines(request: TurnRequest, scope: str, model: str) -> tuple[bytes, bytes, tuple[ReplayForm, ...]]:
-    """The system lines of the head, the lines behind them, and the forms of the turns.
+    """Return the system lines of the head, the lines behind them, and the forms of the turns.
 
-    `memo` keeps what was made of each item, so that request 1,001 of a conversation encodes one item.
+    `memo` keeps the encoded form of each item, so that request 1,001 of a conversation encodes one item.
     """
 
     def made(item: lutum.Item, before: lutum.Transcript) -> ReedLine:
@@ -174,7 +174,7 @@ def _line(item: lutum.Item, field: str, scope: str, model: str) -> ReedLine:
 
 
 def _said(items: tuple[lutum.ViewItem, ...]) -> bytes:
-    """The line of a turn of another provider, of another model, or without its seal."""
+    """Encode a line without a seal, for a turn of another provider or model, or one that lost its seal."""
     parts = list[object]()
     for item in items:
         if isinstance(item, lutum.ToolCallItem):
@@ -186,7 +186,7 @@ def _said(items: tuple[lutum.ViewItem, ...]) -> bytes:
 
 
 def _tools(request: TurnRequest) -> tuple[bytes, str | None]:
-    """The tools of the head, then new ones; and why the request is not append-only."""
+    """Return the tools of the head, then the new ones; and the reason if the request is not append-only."""
     head, new = request.tools.head, request.tools.new
     names = {tool.name for tool in new}
     declared = [_tool(tool) for tool in (*(tool for tool in head if tool.name not in names), *new)]
@@ -201,7 +201,7 @@ def _tool(tool: lutum.ToolDef) -> bytes:
 
 
 def _use(request: TurnRequest) -> dict[str, bytes]:
-    """Which tools the model may call, and whether it must."""
+    """Return which tools the model may call, and whether it must call one."""
     plan = request.tools
     if not plan.head and not plan.new:
         return {}
@@ -214,7 +214,7 @@ def _use(request: TurnRequest) -> dict[str, bytes]:
 
 @final
 class ReedDecoder(StreamDecoder):
-    """Decode one answer. It is complete at `close`, and nowhere else."""
+    """Decode one answer. Only `close` completes it."""
 
     def __init__(self, response: lutum.Response, prepared: Prepared, scope: str) -> None:
         super().__init__(response, ERRORS)
@@ -266,7 +266,7 @@ class ReedDecoder(StreamDecoder):
         out.append(self._text(text))
 
     def _call(self, data: bytes, members: dict[str, Raw], out: list[lutum.Event]) -> None:
-        """Take a call. Its members are kept as they came, so that unknown ones go back too."""
+        """Take a call. Its members are kept unchanged, so that unknown members are sent back too."""
         id, name = string(members.get("call")), string(members.get("name"))
         if not id or not name:
             self._fail(data, "a call without an id or a name")

@@ -1,6 +1,6 @@
-"""Reed's side of the wire, in memory: answers from a script, and refuses what Reed would refuse.
+"""A server for Reed in memory. It answers from a script and refuses the requests that Reed would refuse.
 
-It seals each answer. A line of the model that comes back with a seal has to be the one that was sealed.
+It seals each answer. If the model's line comes back with a seal, it has to be the line that was sealed.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def seal(parts: Sequence[object]) -> str:
 
 
 class ReedServer:
-    """Answers one request after another. `requests` are the bodies that came."""
+    """Answers one request after another. `requests` has the bodies of all requests."""
 
     def __init__(self, *answers: list[Event]) -> None:
         self.requests = list[dict[str, Any]]()

@@ -1,4 +1,4 @@
-"""Runs one of the searches: `python examples/search tree_search`, then the options of `_provider.py`."""
+"""Run one of the searches: `python examples/search tree_search`. The options of `_provider.py` may follow."""
 
 import importlib
 import sys

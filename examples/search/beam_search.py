@@ -1,5 +1,5 @@
-"""Beam search: each level asks for several next steps of each branch, a judge scores them, and the best few
-go on. Copy it when an answer is built in steps, and a step can be judged before the next."""
+"""Beam search: each level asks for several next steps of each branch, a judge scores them, and only the best
+few continue. Copy it when an answer is built in steps, and a step can be judged before the next."""
 
 import anyio
 
@@ -8,7 +8,7 @@ from lutum import trace
 from lutum.testing.wire import Reply, WireRequest
 
 TASK = "Reach 24 from 4, 7, 8, 8 with + - * /. One step at a time. Write 'done' behind the last step."
-STEP = 2_000  # tokens that a step and its score may use, at most
+STEP = 2_000  # the most tokens that a step and its score may use
 
 
 async def main(llm: lutum.Lutum, width: int = 2, tries: int = 3, depth: int = 3) -> None:
@@ -19,7 +19,7 @@ async def main(llm: lutum.Lutum, width: int = 2, tries: int = 3, depth: int = 3)
     async with trace.capture() as seen, llm.within(tokens=60_000, on_spent="drain") as scoped:
 
         async def grow(place: tuple[str, int, lutum.Session]) -> tuple[float, str, lutum.Session] | None:
-            """One more step of a branch, and its score."""
+            """Add one step to a fork of a branch; returns its score, its path and the fork."""
             name, number, parent = place
             branch = parent.fork(llm=scoped)
             path = f"{name}{number}"
@@ -42,7 +42,7 @@ async def main(llm: lutum.Lutum, width: int = 2, tries: int = 3, depth: int = 3)
             grown = [one for one in await anyio.amap(grow, places) if one is not None]
             if not grown:
                 break
-            # The path decides between equal scores, and never the order in which answers came.
+            # The path decides between equal scores, so that the order of arrival has no effect.
             beam = sorted(grown, key=lambda one: (-one[0], one[1]))[:width]
             print(f"level {level}: kept {[path for _, path, _ in beam]} of {len(grown)}")
             if beam[0][2].turns()[-1].text.endswith("done"):

@@ -1,5 +1,6 @@
-"""Best of n with an early stop: n branches of one long prefix answer at once, a program checks them in order,
-and the first that passes ends the rest. Copy it when an answer can be checked."""
+"""Best of n with an early stop: n branches of one long prefix answer at once, a program checks the answers in
+order, and the first answer that passes ends the other branches.
+Copy it when a program can check an answer."""
 
 import anyio
 
@@ -28,7 +29,7 @@ async def main(llm: lutum.Lutum, n: int = 6) -> None:
         try:
             drafts[number] = await turn.after(gate).collect()
         except lutum.TurnError:
-            pass  # a branch that fails is a branch less
+            pass  # a failed branch is left out
         finally:
             ended[number].set()
 
@@ -40,9 +41,9 @@ async def main(llm: lutum.Lutum, n: int = 6) -> None:
             for number in range(n):
                 await ended[number].wait()
                 if number in drafts and passes(drafts[number].text):
-                    session.commit_text(drafts[number])  # made on a fork that has not moved
+                    session.commit_text(drafts[number])  # the session has not changed since the fork
                     break
-            group.cancel_scope.cancel()  # closes the sockets of the losers, and settles what they used
+            group.cancel_scope.cancel()  # closes the other sockets, and settles their usage
     print(session.turns()[-1].text if session.turns() else "no branch passed")
     print(seen.bill())
 
@@ -50,7 +51,7 @@ async def main(llm: lutum.Lutum, n: int = 6) -> None:
 def answer(request: WireRequest) -> Reply:
     number: int = round((request.json["temperature"] - 0.5) * 10)
     if number > 2:
-        return Reply(Say("Let me think ", Stall()))  # until somebody else has it
+        return Reply(Say("Let me think ", Stall()))  # until another branch passes
     return Reply([r"(\d+) s", r"(\d+)", r"for (\d+) s"][number])
 
 

@@ -1,5 +1,5 @@
-"""Debate: two sides argue at once, each hears the other in the next round, and a judge decides; it ends as
-soon as they agree. Copy it when one answer alone is too easily believed."""
+"""Debate: two sides argue at once, each reads the other's words in the next round, and a judge decides. The
+debate ends as soon as the sides agree. Copy it when you would believe a single answer too easily."""
 
 import anyio
 
@@ -17,14 +17,14 @@ AGREED = "I agree"
 
 async def main(llm: lutum.Lutum, rounds: int = 3) -> None:
     shared = lutum.Session(llm)
-    # The contract is in the head, whose end the provider caches for both sides and for the judge.
+    # The contract is in the head. The provider caches the head for both sides and for the judge.
     shared.push_system(f"Argue in two sentences, or say 'I agree'. The contract:\n{CONTRACT}")
     shared.push_user(QUESTION)
     gate = lutum.PrefixGate()
 
     async with trace.capture() as seen, llm.within(tokens=600_000, on_spent="drain") as scoped:
         branches = {side: shared.fork(llm=scoped) for side in SIDES}
-        heard = dict(SIDES)  # what each side is told next: first its task, then the other's words
+        heard = dict(SIDES)  # the next message to each side: first its task, then the other's words
         for number in range(1, rounds + 1):
 
             async def speak(side: str, number: int = number, heard: dict[str, str] = heard) -> str:

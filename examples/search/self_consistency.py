@@ -1,5 +1,5 @@
-"""Self-consistency: samples of one question vote, and when no answer can overtake the leader any more the
-rest is cancelled. Copy it when answers are short and can be compared."""
+"""Self-consistency: samples of one question vote. When no other answer can overtake the leader, the remaining
+samples are cancelled. Copy it when answers are short and can be compared."""
 
 from collections import Counter
 
@@ -18,7 +18,7 @@ def vote(text: str) -> str:
 
 
 def decided(votes: Counter[str], left: int) -> bool:
-    """Whether the leader stays the leader, whatever the samples that are left say."""
+    """Return whether the leader stays ahead, whatever the remaining samples answer."""
     ranked = [count for _, count in votes.most_common(2)] + [0, 0]
     return ranked[0] > ranked[1] + left
 

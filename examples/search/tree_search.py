@@ -1,5 +1,5 @@
-"""Monte-Carlo tree search: branches are nodes, a judge's score is the reward, and the budget that is left
-says when to stop. Copy it when a step shows its worth only some steps later."""
+"""Monte-Carlo tree search: branches are nodes, a judge's score is the reward, and the remaining budget
+decides when to stop. Copy it when a step shows its value only some steps later."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lutum import trace
 from lutum.testing.wire import Reply, WireRequest
 
 TASK = "Plan a day in Oslo, three stops, each a short walk from the one before. Name the next stop only."
-DEPTH, TRIES, BATCH, EXPANSION = 3, 3, 2, 1_500  # an expansion uses so many tokens, at most
+DEPTH, TRIES, BATCH, EXPANSION = 3, 3, 2, 1_500  # EXPANSION: the most tokens of an expansion
 
 
 @dataclass
@@ -24,10 +24,10 @@ class Node:
     children: list[Node] = field(default_factory=list["Node"])
     visits: int = 0
     score: float = 0.0
-    value: float = 0.0  # the sum of the scores at and below it
+    value: float = 0.0  # the sum of the scores of this node and of the nodes below it
 
     def select(self) -> Node:
-        """The next node to expand. Its visit counts at once, so a batch goes to different places."""
+        """Return the next node to expand. Its visit counts at once, so a batch expands different nodes."""
         self.visits += 1
         grown = [child for child in self.children if child.session is not None]
         if len(self.path) < DEPTH and len(self.children) < TRIES:
@@ -64,14 +64,14 @@ async def main(llm: lutum.Lutum, tokens: int = 6_000, steps: int = 20) -> None:
                 node.score = (await judge.label("score", node.path).collect()).value
                 node.session = branch
             except lutum.TurnError:
-                pass  # nothing goes on from it
+                pass  # a failed node has no children
 
         for _ in range(steps):
-            if scoped.budget.available.total_tokens < BATCH * EXPANSION:  # the least of it and all around it
+            if scoped.budget.available.total_tokens < BATCH * EXPANSION:  # least remainder of the chain
                 break
             batch = [root.select() for _ in range(BATCH)]
             await anyio.amap(expand, batch)
-            for node in batch:  # in order, whichever answer came first
+            for node in batch:  # in a fixed order, whichever answer arrived first
                 node.reward(node.score)
     best = root
     while ready := [child for child in best.children if child.session is not None]:

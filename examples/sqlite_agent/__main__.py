@@ -19,14 +19,14 @@ from .terminal import Terminal
 
 
 def offline() -> ClaudeAdapter:
-    """An adapter whose provider is the stand-in, in this process."""
+    """Return an adapter whose provider is the stand-in, in this process."""
     server = WireServer(answer)
     client = httpx.AsyncClient(transport=server.transport())
     return ClaudeAdapter("claude-sonnet-4-5", base_url=server.url, api_key="none", http_client=client)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the program; returns its exit code, which is 1 where a case of the evaluation failed."""
+    """Run the program; returns its exit code, which is 1 if a case of the evaluation failed."""
     adapters = {point.name: point for point in entry_points(group="lutum.adapters")}
     parser = argparse.ArgumentParser(prog="sqlite_agent", description=sys.modules[__package__ or ""].__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter

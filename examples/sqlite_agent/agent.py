@@ -1,8 +1,9 @@
-"""The agent: a loop of rounds, eleven tools, and what a program that uses it may decide.
+"""The agent: a loop of rounds, eleven tools, and hooks for the decisions of the program.
 
-A write goes this way: compiled and seen to be one statement of the tool's kind, objected to or not by the
-program's rules, run dry in a savepoint, shown to whoever approves, and run. An edited statement goes the
-whole way again. What goes wrong is told to the model, which may try again; none of it ends the loop.
+A write takes these steps: SQLite compiles it and reports whether it is one statement of the tool's kind; the
+rules of the program may object; it runs in a savepoint that is rolled back; the approver sees it; it runs. An
+edited statement takes all steps again. A failed step is reported to the model, which may try again. No failed
+step ends the loop.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ from .database import Databases, Kind, Refused, Rows, Write
 
 @dataclass(frozen=True)
 class Accept:
-    """Run it as it is."""
+    """Run the statement unchanged."""
 
 
 @dataclass(frozen=True)
 class Reject:
-    """Do not run it; the model is told why."""
+    """Do not run the statement; the model gets the reason."""
 
     why: str
 
 
 @dataclass(frozen=True)
 class Edit:
-    """Run this in its place, if it passes all checks."""
+    """Run this statement instead, if it passes all checks."""
 
     sql: str
 
@@ -41,11 +42,11 @@ Decision = Accept | Reject | Edit
 
 
 class AgentHooks(lutum.HookSet):
-    """What a program decides; where it says nothing, nothing is written."""
+    """The decisions of a program. Without any hook, nothing is written."""
 
     @lutum.hook("singleton")
     async def system_prompt(self) -> str:
-        """What the model is told about its work."""
+        """Return the instructions for the model."""
         return (
             "You answer questions about SQLite databases. Look at the schema before you write SQL, and give "
             "every name and number as the database has it. You may change data only in writable mode; ask "
@@ -54,22 +55,22 @@ class AgentHooks(lutum.HookSet):
 
     @lutum.hook("fallback")
     async def augment(self, text: str) -> str:
-        """What is asked in place of the user's words."""
+        """Return the question that is sent instead of the user's text."""
         return text
 
     @lutum.hook("always", chain=lutum.first_success)
     async def objection(self, database: str, kind: Kind, sql: str) -> str | None:
-        """Why a statement may not run; the first one counts."""
+        """Return why a statement may not run, or None. The first objection counts."""
         return None
 
     @lutum.hook("singleton")
     async def approve_write(self, write: Write) -> Decision:
-        """What becomes of a write that would run."""
+        """Decide about a write that has passed all checks."""
         return Reject("no write approver is configured")
 
     @lutum.hook("singleton")
     async def approve_mode(self, reason: str) -> bool:
-        """Whether the model gets the writable mode that it asks for."""
+        """Return whether the model gets the writable mode that it requests."""
         return False
 
 
@@ -85,7 +86,7 @@ class Statement:
 
 @dataclass
 class Desk:
-    """What the tools work on."""
+    """The state that the tools share."""
 
     databases: Databases
     hooks: AgentHooks
@@ -94,7 +95,7 @@ class Desk:
     statements: list[Statement] = field(default_factory=list[Statement])
 
     async def write(self, database: str, kind: Kind, sql: str) -> str:
-        """The way of a write. Raises Refused where it ends before its end."""
+        """Take a write through all steps. Raises Refused if a step fails."""
         if not self.writable:
             raise Refused("the databases are read-only; request_writable_mode asks the user for more")
         found, changed_by_user = self.databases.get(database), False
@@ -208,7 +209,7 @@ TOOLS: lutum.Toolset[Any] = lutum.Toolset(request_writable_mode, READ, WRITE)
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a question."""
+    """The result of a question."""
 
     text: str
     statements: tuple[Statement, ...]
@@ -234,17 +235,17 @@ class Agent:
         self.desk = Desk(databases, hooks or AgentHooks(), max_rows)
         self._max_rounds = max_rounds
         self.running: anyio.CancelScope | None = None
-        """That of the turn that is open now; cancelling it ends the answer and keeps its words."""
+        """The cancel scope of the open turn. Cancelling it ends the answer and keeps the received text."""
 
     async def ask(self, text: str, show: Callable[[str], object] | None = None) -> Answer:
-        """Ask, run what the model calls, and give its answer.
+        """Send a question, run the calls of the model, and return its answer.
 
-        Cancelled or failed, finished rounds stay in the session, and what was written stays written; a
-        question that nothing came of is taken back, so that it can be asked again.
+        After a cancellation or an error, finished rounds stay in the session, and completed writes stay in
+        the database. If no round was finished, the question is removed, so that it can be asked again.
 
         Args:
           text: the question.
-          show: is given each piece of text as it comes.
+          show: is called with each piece of text when it arrives.
 
         Raises:
           lutum.TurnError: a request failed.
@@ -257,7 +258,7 @@ class Agent:
         asked = session.transcript
         try:
             for _ in range(self._max_rounds):
-                # every request has the same tools, so that the cache holds; what may be called differs
+                # every request has the same tools, so that the cache is hit; only the callable ones differ
                 offered: list[Any] = [READ, WRITE] if desk.writable else [READ, request_writable_mode]
                 async with session.text_turn().tools(tools).available(only=offered).stream() as stream:
                     self.running = stream.cancel_scope

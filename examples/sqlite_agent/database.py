@@ -1,7 +1,7 @@
-"""SQLite, for somebody who is not to be trusted with it: one statement at a time, of a kind that was allowed.
+"""SQLite for an untrusted caller: one statement at a time, of a kind that was allowed.
 
-What a statement does is asked of SQLite itself, while it compiles it (`sqlite3_set_authorizer`), and not of a
-parser of ours: a SELECT that writes, a second database, a PRAGMA or an extension never runs.
+SQLite itself reports what a statement does, while it compiles the statement (`sqlite3_set_authorizer`). This
+module does not parse SQL. A SELECT that writes, a second database, a PRAGMA or an extension never runs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import lutum
 Kind = Literal["select", "insert", "update", "delete", "create_table", "alter_table", "create_index"]
 
 STEPS = 20_000_000
-"""How many of SQLite's virtual instructions a statement may take: a second or so."""
+"""How many instructions of SQLite's virtual machine a statement may take: about a second."""
 
 READING = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 ROWS = {"insert": sqlite3.SQLITE_INSERT, "update": sqlite3.SQLITE_UPDATE, "delete": sqlite3.SQLITE_DELETE}
@@ -28,18 +28,18 @@ SCHEMA = {
     "alter_table": sqlite3.SQLITE_ALTER_TABLE,
     "create_index": sqlite3.SQLITE_CREATE_INDEX,
 }
-# What SQLite reports of its own work on the schema.
+# The tables and the actions that SQLite reports for its own work on the schema.
 CATALOGUE = {"sqlite_master", "sqlite_schema", "sqlite_sequence", "sqlite_temp_master"}
 INSIDE = {*ROWS.values(), sqlite3.SQLITE_CREATE_TABLE, sqlite3.SQLITE_CREATE_INDEX, sqlite3.SQLITE_REINDEX}
 
 
 class Refused(lutum.ToolError):
-    """Something that was not done; the message is for whoever asked, a model too."""
+    """An action was not done. The message is for the caller, which may be a model."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """What a SELECT found, cut at the limit."""
+    """The rows of a SELECT, cut at the limit."""
 
     columns: list[str]
     rows: list[list[str]]
@@ -48,7 +48,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Write:
-    """A statement that changes something, as a dry run found it."""
+    """A statement that changes data, with the number of rows that its dry run changed."""
 
     database: str
     kind: Kind
@@ -57,11 +57,11 @@ class Write:
 
 
 class Database:
-    """One database file. Not for use by two tasks at once."""
+    """One database file. Two tasks must not use it at once."""
 
     def __init__(self, path: Path) -> None:
         self.id = path.stem
-        # autocommit: transactions begin and end where they are written here
+        # autocommit: only the statements in this class begin and end transactions
         self._connection = sqlite3.connect(path, isolation_level=None)
         self._connection.execute("PRAGMA journal_mode=WAL")
 
@@ -74,14 +74,14 @@ class Database:
         self._connection.executescript(sql)
 
     def schema(self) -> str:
-        """The statements that made what is in it."""
+        """Return the statements that created the schema."""
         found = self._connection.execute(
             "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY rowid"
         )
         return ";\n".join(str(sql) for (sql,) in found)
 
     def select(self, sql: str, max_rows: int) -> Rows:
-        """Run a SELECT. Raises Refused where it is none, or fails."""
+        """Run a SELECT. Raises Refused if the statement is not a SELECT or fails."""
         self.check("select", sql)
         with self._only("select"):
             cursor = self._connection.execute(sql)
@@ -93,12 +93,12 @@ class Database:
         )
 
     def check(self, kind: Kind, sql: str) -> None:
-        """Compile and do not run it. Raises Refused."""
+        """Compile a statement without running it. Raises Refused if it is not allowed."""
         with self._only(kind):
             self._connection.execute(f"EXPLAIN {sql}").close()
 
     def dry_run(self, kind: Kind, sql: str, max_rows: int) -> Write:
-        """What a statement would change: run in a savepoint that is taken back. Raises Refused."""
+        """Run a statement in a savepoint that is rolled back. Raises Refused if it is not allowed."""
         self._connection.execute("SAVEPOINT dry_run")
         try:
             return Write(self.id, kind, sql, self._change(kind, sql, max_rows))
@@ -107,7 +107,7 @@ class Database:
             self._connection.execute("RELEASE dry_run")
 
     def execute(self, write: Write, max_rows: int) -> int:
-        """Run it, whole or not at all; returns the number of rows. Raises Refused."""
+        """Run a write, whole or not at all; returns how many rows changed. Raises Refused if it fails."""
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             changed = self._change(write.kind, write.sql, max_rows)
@@ -118,15 +118,15 @@ class Database:
         return changed
 
     def scans(self, sql: str) -> list[str]:
-        """The tables that a SELECT reads from end to end, for want of an index."""
+        """Return the tables that a SELECT reads from end to end because it uses no index."""
         plan = self._connection.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall()
         return [match[1] for row in plan if (match := re.match(r"SCAN (\w+)(?! USING)", str(row[3])))]
 
     def _change(self, kind: Kind, sql: str, max_rows: int) -> int:
         self.check(kind, sql)
         with self._only(kind):
-            before = self._connection.total_changes  # those of triggers too
-            self._connection.execute(sql).fetchall()  # to its end, where it is RETURNING
+            before = self._connection.total_changes  # includes the changes of triggers
+            self._connection.execute(sql).fetchall()  # read all rows of a RETURNING clause
         changed = self._connection.total_changes - before
         if changed > max_rows:
             raise Refused(f"it would change {changed} rows; at most {max_rows} are allowed")
@@ -134,7 +134,7 @@ class Database:
 
     @contextmanager
     def _only(self, kind: Kind) -> Generator[None, None, None]:
-        """What is compiled inside may be of that kind only, and runs so long."""
+        """Allow only statements of this kind inside the block, each for at most `STEPS` instructions."""
         asked = list[int]()
         steps = 0
 
@@ -172,7 +172,7 @@ def _authorizer(
             if kind == "select":
                 asked.append(action)
             return sqlite3.SQLITE_OK
-        if cause is not None and action in ROWS.values():  # a trigger that is in the schema already
+        if cause is not None and action in ROWS.values():  # done by a trigger that is already in the schema
             return sqlite3.SQLITE_OK
         if kind == "insert" and action == sqlite3.SQLITE_UPDATE and first not in CATALOGUE:
             return sqlite3.SQLITE_OK  # ON CONFLICT DO UPDATE
@@ -193,32 +193,32 @@ class Databases:
         self._open = {path.stem: Database(path) for path in sorted(folder.glob("*.db"))}
 
     def ids(self) -> list[str]:
-        """Their names, sorted."""
+        """Return the names of the databases, sorted."""
         return sorted(self._open)
 
     def get(self, id: str) -> Database:
-        """One of them. Raises Refused."""
+        """Return a database. Raises Refused if there is no database `id`."""
         if (found := self._open.get(id)) is None:
             raise Refused(f"no database {id!r}; there are: {', '.join(self.ids()) or 'none'}")
         return found
 
     def create(self, id: str) -> Database:
-        """A new, empty one. Raises Refused."""
+        """Create an empty database. Raises Refused if the name is invalid or taken."""
         if not re.fullmatch(r"[A-Za-z]\w{0,39}", id, re.ASCII):
             raise Refused("a name is a letter and up to 39 letters, digits or underscores")
-        if id.lower() in {known.lower() for known in self._open}:  # one file on systems that know no case
+        if id.lower() in {known.lower() for known in self._open}:  # the same file if the system ignores case
             raise Refused(f"there is a database {id!r}")
         self._open[id] = Database(self.folder / f"{id}.db")
         return self._open[id]
 
     def close(self) -> None:
-        """Close them all."""
+        """Close all databases."""
         for database in self._open.values():
             database.close()
 
 
 def shown(value: object) -> str:
-    """A value as the model and the person see it."""
+    """Format a value for the model and the person."""
     match value:
         case None:
             return "NULL"

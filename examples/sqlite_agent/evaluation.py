@@ -1,8 +1,8 @@
-"""How good the agent is: cases in `cases.jsonl`, each on a shop of its own, with checks of what it ran.
+"""The evaluation of the agent: cases in `cases.jsonl`, each on a shop of its own, with checks of the result.
 
-A case may say which tool has to be called, what the last SELECT has to find, what a probe of the database
-has to find afterwards, and that no table may be read from end to end. What it does not say is not checked,
-and a case that says nothing does not pass.
+A case may require that a tool is called, that the last SELECT has certain rows, that a probe of the database
+has certain rows afterwards, and that no table is read from end to end. Only the requirements of the case are
+checked, and a case without any requirement does not pass.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Question = Case[dict[str, Any], Any]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a case left behind."""
+    """The result of a case."""
 
     said: str
     found: list[list[str]] | None
@@ -41,7 +41,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Checks:
-    """What was checked; None for what the case does not ask."""
+    """The result of each check; None if the case does not require it."""
 
     tool: bool | None = None
     found: bool | None = None
@@ -50,26 +50,26 @@ class Checks:
 
     @property
     def passed(self) -> bool:
-        """At least one was made, and none failed."""
+        """Whether at least one check was made, and none failed."""
         made = [check for check in (self.tool, self.found, self.holds, self.no_scan) if check is not None]
         return bool(made) and all(made)
 
 
 @AgentHooks.approve_mode
 async def always(reason: str) -> bool:
-    """In an evaluation the mode is granted ..."""
+    """Grant writable mode to every request."""
     return True
 
 
 @AgentHooks.approve_write
 async def accept(write: Write) -> Decision:
-    """... and what passes the rules is run."""
+    """Accept every write that passes the rules."""
     return Accept()
 
 
 @AgentHooks.objection
 async def not_everything(database: str, kind: Kind, sql: str) -> str | None:
-    """A rule: nobody deletes or updates a whole table."""
+    """Object to a statement that deletes or updates a whole table."""
     whole = kind in ("delete", "update") and " where " not in f" {' '.join(sql.split()).lower()} "
     return "a statement without WHERE changes the whole table" if whole else None
 
@@ -78,7 +78,7 @@ RULES = AgentHooks(always, accept, not_everything)
 
 
 async def attempt(case: Question, llm: lutum.Lutum) -> Outcome:
-    """Ask the case's question, in a folder that is gone afterwards."""
+    """Ask the question of a case, in a temporary folder."""
     with tempfile.TemporaryDirectory() as name:
         make_shop(Path(name))
         databases = Databases(Path(name))
@@ -100,7 +100,7 @@ async def attempt(case: Question, llm: lutum.Lutum) -> Outcome:
 
 @PureEval.of
 def checks(trace: Trace, answer: lutum.eval.Answer[dict[str, Any], Any, Outcome]) -> Checks:
-    """Compare what was called, found and left with what the case says."""
+    """Compare the called tools, the found rows and the probe with the requirements of the case."""
     case, outcome = answer.case.input, answer.output
     return Checks(
         tool=bool(trace.find("tool", tool=case["tool"])) if "tool" in case else None,
@@ -130,12 +130,12 @@ consistency: JudgeEval[Any, Verdict] = JudgeEval(
 
 
 def both(left: Scored[Any], right: Scored[Any]) -> Scored[Any]:
-    """The worse of two scores, with what both are about."""
+    """Return the lower of two scores, with both reports."""
     return Scored((left.report, right.report), min(left.score, right.score))
 
 
 async def evaluate(llm: lutum.Lutum, into: Path | None = None, *, judged: bool = False) -> bool:
-    """Run all cases, print the report and what failed; returns whether all passed."""
+    """Run all cases, print the report and the failed cases; returns whether all passed."""
     score: Eval[Any, Scored[Any]] = checks.scored_by(pass_fail(lambda found: found.passed)).lift()
     if judged:
         score = score.combine(consistency.scored_by(pass_fail(lambda verdict: verdict.consistent)), both)

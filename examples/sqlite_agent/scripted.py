@@ -23,7 +23,7 @@ INSERT INTO sale VALUES (1, 1, 1, 2), (2, 1, 2, 1), (3, 2, 3, 4);
 
 
 def make_shop(folder: Path) -> None:
-    """A folder with one database, where there is none yet."""
+    """Create a folder with one database, unless the folder has one."""
     folder.mkdir(parents=True, exist_ok=True)
     if not any(folder.glob("*.db")):
         database = Database(folder / "shop.db")
@@ -39,7 +39,7 @@ SCHEMA = Call("get_schema", {"database": "shop"})
 ASK = Call("request_writable_mode", {"reason": "to change what you asked for"})
 BOUGHT = "SELECT p.name, s.amount FROM sale s JOIN product p ON p.id = s.product WHERE s.customer = 1"
 
-# Question: what is called, round by round, and what is said in the end. A "{0}" is the last result.
+# For each question: the call of each round, and the final answer. "{0}" stands for the last result.
 ANSWERS: dict[str, tuple[list[Call], str]] = {
     "Which databases are there?": ([Call("list_databases", {})], "There is one: {0}"),
     "Which customers live in Oslo?": (
@@ -68,7 +68,7 @@ ANSWERS: dict[str, tuple[list[Call], str]] = {
 
 
 def answer(request: WireRequest) -> Reply:
-    """What the stand-in says to a request in Claude's protocol."""
+    """Return the answer of the stand-in to a request in Claude's protocol."""
     messages: list[dict[str, Any]] = json.loads(request.body)["messages"]
     asked = max(i for i, message in enumerate(messages) if _text(message) is not None)
     calls, said = ANSWERS.get(
@@ -79,13 +79,13 @@ def answer(request: WireRequest) -> Reply:
     offered = {tool["name"] for tool in json.loads(request.body).get("tools", [])}
     for call in calls[len(results) :]:
         if call.name in offered:
-            # unique in the conversation, of which a part may be from an earlier process
+            # unique in the conversation, which an earlier process may have begun
             return Reply(Call(call.name, call.input, id=f"toolu_{len(messages)}"))
     return Reply(said.format(_result(results[-1]) if results else ""))
 
 
 def _text(message: dict[str, Any]) -> str | None:
-    """The words of a user's message that holds no result."""
+    """Return the text of a user's message that contains no result, otherwise None."""
     content: Any = message["content"]
     if message["role"] != "user" or isinstance(content, str):
         return content if message["role"] == "user" else None

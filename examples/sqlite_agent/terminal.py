@@ -1,4 +1,4 @@
-"""The person's side: questions in, text as it comes, approvals. Lines only, so it works in any terminal."""
+"""The dialogue with the person: questions, streamed text, approvals. Lines only: it works in any terminal."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ Ask about the databases. Ctrl-C stops an answer. Besides:
 
 
 def printable(text: str) -> str:
-    """Text of a model or a database, without what could move the cursor or turn the line around."""
+    """Replace characters that could move the cursor or reverse the line, in text of a model or a database."""
     return "".join(c if c in "\n\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def say(text: str = "", end: str = "\n") -> None:
-    """Print text that is not ours."""
+    """Print text of a model or a database."""
     print(printable(text), end=end, flush=True)
 
 
 async def ask(prompt: str) -> str:
-    """A line from the person; the end of the input is an empty one to every question and leaves the chat."""
+    """Read a line from the person. Raises EOFError at the end of the input, which leaves the chat."""
     return (await anyio.to_thread.run_sync(input, prompt)).strip()
 
 
 class Approvals:
-    """A person as the hooks of an agent."""
+    """Hooks of an agent that ask a person."""
 
     @AgentHooks.approve_mode.method
     async def approve_mode(self, reason: str) -> bool:
@@ -47,7 +47,7 @@ class Approvals:
 
     @AgentHooks.approve_write.method
     async def approve_write(self, write: Write) -> Decision:
-        """Show a write that was tried and taken back, and ask."""
+        """Show a write after its dry run, and ask whether to run it."""
         say(f"\n{write.database}: {write.sql}\n  a dry run changed {write.changed} rows")
         while True:
             match (await ask("run it? [y]es, [n]o why, [e]dit: ")).partition(" "):
@@ -85,7 +85,7 @@ class Terminal:
             return lutum.Transcript()
 
     def _save(self, saved: lutum.Transcript) -> None:
-        """Write what is new; whole lines at the end, so a kill loses the last answer at the most."""
+        """Append the new items as whole lines, so that a kill loses at most the last answer."""
         with self._file.open("ab" if saved else "wb") as file:
             file.write(self.agent.session.transcript.dump(since=saved or None))
 
@@ -123,7 +123,7 @@ class Terminal:
         async def stop_on_interrupt() -> None:
             with anyio.open_signal_receiver(signal.SIGINT) as signals:
                 async for _ in signals:
-                    # between two turns a tool runs: that ends, and with it the question
+                    # between two turns a tool runs: then the whole question is cancelled
                     (self.agent.running or group.cancel_scope).cancel()
 
         try:
