@@ -72,8 +72,9 @@ def mark(tools: list[ContentBlock], join: Join, breakpoint: bytes, shortest: int
     - If that place is too far from the previous request's breakpoint for the API to find its cache entry,
       there is another at the last block before the last turn.
     - Branches of a conversation share the content before their own first message, but a cache entry ends only
-      at a breakpoint. So there are breakpoints at the end of the head, and at the end of the input before the
-      last one, if at least `shortest` tokens precede them. No token is written to the cache twice for that.
+      at a breakpoint. So there is a breakpoint at the end of the head. If the request ends with several
+      inputs, there is another before the last of them. Both are set only if at least `shortest` tokens
+      precede them. No token is written to the cache twice for that.
     """
     free = 4 - join.marks - sum(b'"cache_control"' in tool.json for tool in tools)
     if free < 1:
