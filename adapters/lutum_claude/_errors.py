@@ -21,4 +21,4 @@ _TYPES: dict[str, tuple[ErrorKind, int]] = {
 """For each error type its kind in lutum and its HTTP status."""
 
 ERRORS = ErrorTable(types=_TYPES, statuses={**STATUSES, **{status: kind for kind, status in _TYPES.values()}})
-"""The errors by type and by status. The status overrides the type: bridges send it with any type."""
+"""The errors by type and by status. The status overrides the type, because bridges send any type with it."""

@@ -1,7 +1,7 @@
 """Replace repeated ids of calls in one request. No I/O.
 
-Claude refuses repeated ids ("`tool_use` ids must be unique"), and some hosts number the calls of each turn
-from 0 again. A call whose id was used by an earlier call is sent with another id. A turn that was received
+Claude refuses repeated ids ("`tool_use` ids must be unique"), and some hosts start the numbers of calls anew
+in each turn. A call whose id was used by an earlier call is sent with another id. A turn that was received
 from this endpoint keeps its ids.
 """
 
@@ -23,7 +23,7 @@ _MEMBERS = {"tool_use": "id", "tool_result": "tool_use_id"}
 def distinct(request: RequestPieces) -> RequestPieces:
     """Return the pieces of a request with distinct call ids.
 
-    The new id of a repeated one ends with the place of its turn.
+    A repeated id is replaced by a new id, which ends with the position of the turn.
     """
     pieces = request.transcript
     if not any(piece.calls for piece in pieces):

@@ -1,7 +1,7 @@
 """The shapes of the Messages API's JSON that lutum reads, and the API's constants.
 
-Structs name only the members that lutum uses. All others stay `msgspec.Raw`. The decoder copies a `Raw`
-before it hands it on, with `bytes` or by encoding.
+Structs name only the members that lutum uses. All others stay `msgspec.Raw`. The decoder passes on only
+copies of a `Raw`, made with `bytes` or by encoding.
 """
 
 from __future__ import annotations
