@@ -1,4 +1,7 @@
-"""`@lutum.hook`: how a slot of a set is defined, typed by its body and its companions."""
+"""`@lutum.hook`: the definition of a slot.
+
+The body of the method and its companions (`chain`, `aggregate`, `finalize`) determine the slot's types.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +24,15 @@ O_co = TypeVar("O_co", covariant=True)
 
 
 def first_success(answer: object) -> bool:
-    """A `chain`: the first answer that is not None counts."""
+    """A function for `chain`: the first answer that is not None is accepted."""
     return answer is not None
 
 
 def define(default: Callable[..., Any], plan: HookPlan) -> Definition[..., Any, Any]:
-    """A slot of that plan.
+    """Return the slot of a method, with this plan.
 
     Raises:
-      BadValue: the method cannot be a slot; it is named.
+      BadValue: the method cannot be a slot; the error's field is its name.
     """
     name = name_of(default)
     if not inspect.iscoroutinefunction(default):
@@ -53,7 +56,7 @@ class _Plain:
 
 
 class Singleton(_Plain):
-    """A decorator: one hook at the most."""
+    """The decorator of a slot with at most one hook."""
 
     def __call__(
         self, default: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
@@ -62,7 +65,7 @@ class Singleton(_Plain):
 
 
 class Always(_Plain):
-    """A decorator: the default's answer is handed from hook to hook."""
+    """The decorator of a slot whose default runs first. Each hook gets the answer before it."""
 
     def __call__(
         self, default: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
@@ -71,7 +74,7 @@ class Always(_Plain):
 
 
 class Fallback(_Plain):
-    """A decorator: each hook gets the answer of the hook before it; without hooks the default runs."""
+    """The decorator of a slot whose default runs only without hooks. Each hook gets the answer before it."""
 
     def __call__(
         self, default: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
@@ -79,12 +82,12 @@ class Fallback(_Plain):
         return cast("ThreadedDefinition[P, R, R | None, R]", define(default, self._plan))
 
 
-# Two overloads below: of a companion that takes any object the body alone gives the type of answers; another
-# one must take what the body gives.
+# The classes below have two overloads. If the companion accepts any object, the body alone determines the
+# type of the answers. Otherwise the companion must accept the type that the body returns.
 
 
 class Chained(_Plain, Generic[T_contra]):
-    """A decorator: hooks run until `chain` accepts an answer."""
+    """The decorator of a slot whose hooks run until `chain` accepts an answer."""
 
     @overload
     def __call__(
@@ -99,7 +102,7 @@ class Chained(_Plain, Generic[T_contra]):
 
 
 class Aggregated(_Plain, Generic[T_contra, O_co]):
-    """A decorator: answers become a value of another type, and no hook sees another's."""
+    """The decorator of a slot whose answers become a value of another type. A hook gets no other answers."""
 
     @overload
     def __call__(
@@ -114,7 +117,7 @@ class Aggregated(_Plain, Generic[T_contra, O_co]):
 
 
 class FinalizedAlways(_Plain, Generic[T_contra, O_co]):
-    """A decorator: `Always`, whose last answer becomes a value of another type."""
+    """As `Always`, but the last answer becomes a value of another type."""
 
     @overload
     def __call__(
@@ -129,7 +132,7 @@ class FinalizedAlways(_Plain, Generic[T_contra, O_co]):
 
 
 class FinalizedFallback(_Plain, Generic[T_contra, O_co]):
-    """A decorator: `Fallback`, whose last answer becomes a value of another type."""
+    """As `Fallback`, but the last answer becomes a value of another type."""
 
     @overload
     def __call__(
@@ -171,17 +174,18 @@ def hook(
     aggregate: Callable[[list[Any]], Any] | None = None,
     finalize: Callable[[Any], Any] | None = None,
 ) -> _Plain:
-    """Make an async method of a `HookSet` a slot; its body is the default.
+    """Make an async method of a `HookSet` a slot. The body of the method is the slot's default.
 
     Args:
-      kind: `always`: the default runs, then each hook in order; a hook whose first parameter is called
-        `last` gets the answer before it, and the last answer counts. `fallback`: the same, but the default
-        runs only if there is no hook, so that the first hook's `last` is None. `singleton`: one hook at
-        most, or the default.
-      chain: called with each answer; true ends the dispatch with that answer. Hooks then get no `last`, and
-        a fallback's default runs behind the hooks. `lutum.first_success` is such a function.
-      aggregate: makes the slot's answer from the list of all answers; hooks then get no `last`.
-      finalize: makes the slot's answer of the last answer. Not beside `aggregate`.
+      kind: `always`: the default runs, then each hook in order. A hook whose first parameter is called
+        `last` gets the answer before it. The last answer counts. `fallback`: as `always`, but the default
+        runs only if there is no hook, so the first hook's `last` is None. `singleton`: at most one hook,
+        which runs instead of the default.
+      chain: called with each answer; if it returns true, the dispatch ends with that answer. Hooks then get
+        no `last`, and the default of a `fallback` slot runs after the hooks. `lutum.first_success` is such a
+        function.
+      aggregate: makes the slot's answer from the list of all answers. Hooks then get no `last`.
+      finalize: makes the slot's answer from the last answer. It cannot be combined with `aggregate`.
 
     Raises:
       BadValue: `kind` is unknown, the companions exclude each other, or the method cannot be a slot.

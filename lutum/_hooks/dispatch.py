@@ -17,7 +17,7 @@ class Asked(Protocol):
     """A default or a hook."""
 
     def ask(self, last: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
-        """Its answer to these arguments; `last` is for those that take it."""
+        """Return the answer to these arguments. `last` is the previous answer, for hooks that take it."""
         ...
 
 
@@ -25,9 +25,9 @@ class HookPlan(Struct, frozen=True):
     """The definition of a slot, as given to `@hook`.
 
     Attributes:
-      chain: called with each answer; true ends the dispatch there.
-      aggregate: makes one value of all answers.
-      finalize: makes one value of the last answer.
+      chain: called with each answer; if it returns true, the dispatch ends there.
+      aggregate: makes one value from all answers.
+      finalize: makes one value from the last answer.
     """
 
     kind: Kind
@@ -42,10 +42,10 @@ class HookPlan(Struct, frozen=True):
 
 
 def order(plan: HookPlan, default: Asked, hooks: Sequence[Asked]) -> list[Asked]:
-    """Return the functions to call, in order, unless a chain ends the dispatch earlier.
+    """Return the functions to call, in order. `chain` may end the dispatch before the last one.
 
-    A fallback's default runs if there are no hooks. In a chain it also runs behind the hooks, because the
-    chain accepted none of their answers, unless an aggregate takes all answers.
+    The default of a `fallback` slot runs if there are no hooks. With `chain` it also runs after the hooks, if
+    `chain` has accepted none of their answers; but not with `aggregate`, which gets all answers.
     """
     match plan.kind:
         case "singleton":
@@ -61,7 +61,10 @@ def order(plan: HookPlan, default: Asked, hooks: Sequence[Asked]) -> list[Asked]
 async def dispatch(
     plan: HookPlan, default: Asked, hooks: Sequence[Asked], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    """The slot's answer. Suspends where a hook does, and nowhere else; runs one hook at a time."""
+    """Run the default and the hooks of a slot, one at a time, and return the slot's answer.
+
+    It suspends only if one of them does.
+    """
     answers: list[Any] = []
     last = None
     for asked in order(plan, default, hooks):

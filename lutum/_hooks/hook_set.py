@@ -1,8 +1,8 @@
 """Hook sets: classes of named, typed, async slots, and the hooks that are registered in them.
 
-A set is an immutable value: each change returns a new set. Tasks can therefore share it, and a change never
-disturbs a dispatch. `slots` contains slots and hooks, `dispatch` runs the hooks of a slot, and `define`
-contains the decorator of slots.
+A set is an immutable value: each change returns a new set. Tasks can therefore share it, and a change does
+not affect a running dispatch. The module `slots` contains slots and hooks, `dispatch` runs the hooks of a
+slot, and `define` contains the decorator of slots.
 """
 
 from __future__ import annotations

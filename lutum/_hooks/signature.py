@@ -1,4 +1,4 @@
-"""Check of a hook's signature when it is decorated: can its slot call it? No I/O, no clock, no tasks."""
+"""The check, when a hook is decorated, that its slot can call it. No I/O, no clock, no tasks."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from lutum._values.errors import BadValue
 
 LAST = "last"
-"""The name of a first parameter that takes what the hook before answered."""
+"""The name of a hook's first parameter, if the hook takes the previous answer."""
 
 
 def signature_of(fn: Callable[..., Any], *, method: bool) -> Signature | None:
-    """Return the signature of a hook as it will be called; None if it is unknown."""
+    """Return the signature of a hook, without the `self` of a method; None if it is unknown."""
     try:
         signature = inspect.signature(fn)
     except (TypeError, ValueError):
@@ -31,10 +31,10 @@ def is_threaded(fn: Callable[..., Any], *, method: bool) -> bool:
 def check_hook(
     slot: str, hook: str, expected: Signature, fn: Callable[..., Any], method: bool, threads: bool
 ) -> None:
-    """Check that `fn` takes what the slot's callers give.
+    """Check that `fn` accepts the arguments of the slot's callers.
 
     Raises:
-      BadValue: it does not; the message has both signatures.
+      BadValue: it does not accept them; the message contains both signatures.
     """
     if not callable(fn):
         raise BadValue(slot, f"{hook} is not a function")
@@ -53,14 +53,16 @@ def check_hook(
 
 
 def _bare(signature: Signature) -> Signature:
-    """The signature without types, which are not what was compared."""
+    """Return the signature without types, because types are not compared."""
     bare = [parameter.replace(annotation=Parameter.empty) for parameter in signature.parameters.values()]
     return Signature(bare)
 
 
 def _problem(expected: Signature, given: Signature) -> str | None:
-    """Why what is called as `expected` cannot be called as `given`: by position and by name, with and
-    without what has a default."""
+    """Return the reason why a call that fits `expected` does not fit `given`; None if each call fits.
+
+    The calls are tried by position and by name, with and without the parameters that have a default.
+    """
     parameters = list(expected.parameters.values())
     kinds = {parameter.kind for parameter in given.parameters.values()}
     for kind, spelt in ((Parameter.VAR_POSITIONAL, "*args"), (Parameter.VAR_KEYWORD, "**kwargs")):

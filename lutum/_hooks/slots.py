@@ -1,4 +1,4 @@
-"""A slot as its class shows it, and the hooks that are meant for it: functions, methods, stateful objects."""
+"""Slots, as attributes of a set's class, and the hooks for them: functions, methods and stateful objects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class SlotOwner(Protocol):
-    """A hook set, as far as its slots know it."""
+    """The part of a hook set that its slots use."""
 
     def _add(self, hook: Hook[Any, ..., Any]) -> None: ...
 
@@ -36,16 +36,17 @@ S_contra = TypeVar("S_contra", bound=SlotOwner, contravariant=True)
 
 
 class Stateful:
-    """A base for hook objects with a state: their hook methods never overlap.
+    """Base class of hook objects with state: their hook methods never overlap.
 
-    A call that arrives while another one runs, from another task or from inside that call, does not wait:
-    it gets the result of `on_busy`. Other slots can be called meanwhile.
+    A call can arrive while another call of the same object runs, from another task or from inside the running
+    call. It does not wait, but gets the result of `on_busy`. Slots without a hook of this object can be
+    called meanwhile.
     """
 
     _hook_busy = False
 
     def on_busy(self, error: HookBusy) -> Any:
-        """Return the answer for a call while busy; raises `error` unless overridden."""
+        """Return the answer for a call that arrives while the object is busy. The default raises `error`."""
         raise error
 
 
@@ -53,12 +54,12 @@ class Registration(Generic[S_contra]):
     """A member of a hook set: a `Hook`, or a nested set with its place."""
 
     def _put_into(self, hooks: S_contra) -> None:
-        raise NotImplementedError  # a hook and a nested set each say where they go
+        raise NotImplementedError  # each subclass defines it
 
 
 @final
 class Hook(Registration[S_contra], Generic[S_contra, Q, R_co]):
-    """A function that is meant for one slot; called, it is still that function."""
+    """A function that is marked as a hook for one slot. Calling this object calls the function."""
 
     def __init__(
         self, slot: Slot[Any, Any, Any], fn: Callable[Q, Awaitable[R_co]], *, threaded: bool
@@ -72,7 +73,7 @@ class Hook(Registration[S_contra], Generic[S_contra, Q, R_co]):
         return self._fn(*args, **kwargs)
 
     def ask(self, last: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
-        """As a dispatch calls it, `last` first where it has one."""
+        """Call the function for a dispatch. If it takes `last`, this is the first argument."""
         fn = cast("Callable[..., Awaitable[Any]]", self._fn)
         answer: object = fn(last, *args, **kwargs) if self._threaded else fn(*args, **kwargs)
         if not inspect.isawaitable(answer):
@@ -88,7 +89,7 @@ class Hook(Registration[S_contra], Generic[S_contra, Q, R_co]):
 
 @final
 class HookMethod(Generic[S, Q, R]):
-    """A method of a policy that is meant for one slot; of an object it is a `Hook`."""
+    """A method of a class that is marked as a hook for one slot. On an instance it is a `Hook`."""
 
     def __init__(self, slot: Slot[S, Any, Any], fn: Callable[..., Awaitable[R]], *, threaded: bool) -> None:
         self.slot = slot
@@ -110,9 +111,9 @@ class HookMethod(Generic[S, Q, R]):
 
 
 class Slot(Generic[S, P, R]):
-    """A slot of a set's class, `AppHooks.pick_model`: a decorator for the functions meant for it.
+    """A slot on a set's class, such as `AppHooks.pick_model`. It decorates functions as hooks for the slot.
 
-    What is decorated is checked at once: its parameters are the slot's, by the same names.
+    The decorator checks that the function has the slot's parameters, with the same names.
     """
 
     def __init__(self, definition: SlotDefinition, owner: type[S]) -> None:
@@ -125,18 +126,20 @@ class Slot(Generic[S, P, R]):
         return self.definition.name
 
     def __call__(self, fn: Callable[P, Awaitable[R]], /) -> Hook[S, P, R]:
-        """Mean a function for this slot.
+        """Mark a function as a hook for this slot.
 
         Raises:
-          BadValue: it cannot be called as the slot is; the message has both signatures.
+          BadValue: the function cannot be called with the slot's arguments; the message contains both
+            signatures.
         """
         return Hook(self, fn, threaded=self._checked(fn))
 
     def method(self, fn: Callable[Concatenate[Any, P], Awaitable[R]], /) -> HookMethod[S, P, R]:
-        """Mean a method of your class for this slot; `with_policy(obj)` puts all of an object's in.
+        """Mark a method of your class as a hook for this slot. `with_policy(obj)` adds all such methods.
 
         Raises:
-          BadValue: it cannot be called as the slot is; the message has both signatures.
+          BadValue: the method cannot be called with the slot's arguments; the message contains both
+            signatures.
         """
         return HookMethod(self, fn, threaded=self._checked(fn, method=True))
 
@@ -154,14 +157,14 @@ class Slot(Generic[S, P, R]):
 
 
 class ThreadedSlot(Slot[S, P, R], Generic[S, P, R, L]):
-    """A slot whose hooks may begin with a parameter called `last`, what the one before them answered."""
+    """A slot whose hooks may have a first parameter called `last`, which gets the previous answer."""
 
     @overload
     def __call__(self, fn: Callable[P, Awaitable[R]], /) -> Hook[S, P, R]: ...
     @overload
     def __call__(self, fn: Callable[Concatenate[L, P], Awaitable[R]], /) -> Hook[S, Concatenate[L, P], R]: ...
     def __call__(self, fn: Callable[..., Awaitable[R]], /) -> Any:
-        """As of any slot; see `Slot`."""
+        """Mark a function as a hook for this slot; see `Slot`."""
         return super().__call__(fn)
 
     @overload
@@ -171,7 +174,7 @@ class ThreadedSlot(Slot[S, P, R], Generic[S, P, R, L]):
         self, fn: Callable[Concatenate[Any, L, P], Awaitable[R]], /
     ) -> HookMethod[S, Concatenate[L, P], R]: ...
     def method(self, fn: Callable[..., Awaitable[R]], /) -> Any:
-        """As of any slot; see `Slot`."""
+        """Mark a method of your class as a hook for this slot; see `Slot`."""
         return super().method(fn)
 
 
@@ -181,13 +184,13 @@ def name_of(fn: object) -> str:
 
 
 def _guarded(obj: Stateful, fn: Callable[Q, Awaitable[R]], slot: str) -> Callable[Q, Awaitable[R]]:
-    """The method of an object whose calls never overlap."""
+    """Return a hook method that never overlaps with another hook method of its object."""
 
     async def guarded(*args: Q.args, **kwargs: Q.kwargs) -> R:
         if obj._hook_busy:
             answer: R = obj.on_busy(HookBusy(slot, type(obj).__name__))
             return answer
-        object.__setattr__(obj, "_hook_busy", True)  # also where the class is a frozen dataclass
+        object.__setattr__(obj, "_hook_busy", True)  # works for a frozen dataclass, too
         try:
             return await fn(*args, **kwargs)
         finally:
