@@ -123,9 +123,9 @@ async def run_branches(
     If the provider caches the shared prefix, one branch starts alone until its first answer begins, so that
     the others read the cache (see `lutum.PrefixGate`).
 
-    The amount is reserved before the first branch starts. A turn that does not fit in it waits until another
-    turn is settled. If it can never fit, it raises BudgetExceeded in its branch. On cancellation every turn
-    is settled and the rest of the amount is returned.
+    The amount is reserved before the first branch starts. A turn that does not fit in the amount waits until
+    another turn is settled. A turn that can never fit raises BudgetExceeded in its branch. On cancellation
+    every turn is settled and the rest of the amount is returned.
 
     A checkpoint only if it has to wait.
 
@@ -133,7 +133,8 @@ async def run_branches(
       session: the session to branch; it does not change.
       attempt: the function to run on each branch; it may run turns, commit, and use tools.
       k: the number of branches.
-      passed: a test of the attempt's return value. An exception of the test counts as one of the attempt.
+      passed: a test of the attempt's return value. An exception of the test counts as an exception of the
+        attempt.
       tokens: the amount for all branches together, in tokens.
       cost_usd: the amount for all branches together, in US dollars.
       stop_early: cancel the other branches when the first one has passed.
@@ -214,7 +215,7 @@ class _Running(Generic[O]):
         usage = Usage() if self._budget is None else self._budget.spent
         return EvalBranch(
             number=self.number,
-            session=(self._session or session).fork(llm=session.llm),  # its budget is closed
+            session=(self._session or session).fork(llm=session.llm),  # the branch's own budget is closed
             status=self._status,
             output=self._output,
             error=self._error,

@@ -1,8 +1,8 @@
 """A cache of answers by the digest of their request. It saves requests while you work on a task or a scorer.
 
-An answer is stored when it is complete, as the event frames that its turn received, and the same frames are
-replayed. The n-th equal request of a trial gets the n-th answer, so that the trials of a case have different
-answers.
+A complete answer is stored as the event frames that its turn received. A later equal request replays the same
+frames. Each trial has its own stored answers, and its n-th equal request gets the n-th of them. The trials of
+a case therefore have different answers.
 """
 
 from __future__ import annotations

@@ -135,7 +135,8 @@ def _priced(run: RunReport) -> bool:
 def _measured(
     before: RunReport, after: RunReport, read: Callable[[TrialResult], float], seed: int
 ) -> Difference:
-    """Return the difference of a figure that `read` takes from a trial; a case has the mean of its trials."""
+    """Return the difference of the figure that `read` returns for a trial. The figure of a case is the mean
+    of its trials."""
     a, b = ({case: fmean(map(read, trials)) for case, trials in run.cases.items()} for run in (before, after))
     return _difference(a, b, list(a), seed)
 

@@ -54,11 +54,14 @@ class PureEval(ABC, Generic[A, R]):
         return _Pure(evaluate)
 
     def contramap(self, project: Callable[[B], A]) -> PureEval[B, R]:
-        """Return an eval of a larger artifact; `project` takes this eval's artifact out of it."""
+        """Return an eval of a larger artifact. `project` returns this eval's artifact from the larger one."""
         return _Pure(lambda trace, artifact: self.evaluate(trace, project(artifact)))
 
     def combine(self, other: PureEval[A, S], merge: Callable[[R, S], M]) -> PureEval[A, M]:
-        """Return an eval that runs this eval, then `other`, and merges the reports. An error ends it."""
+        """Return an eval that runs this eval, then `other`, and merges the reports.
+
+        If one of them raises, the combined eval raises.
+        """
 
         def evaluate(trace: Trace, artifact: A) -> M:
             with _noted("the left eval of combine"):
@@ -70,7 +73,7 @@ class PureEval(ABC, Generic[A, R]):
         return _Pure(evaluate)
 
     def scored_by(self, objective: Objective[R]) -> PureEval[A, Scored[R]]:
-        """Return an eval that reports this eval's report together with its score by the objective."""
+        """Return an eval whose report contains this eval's report and the objective's score of it."""
         return self.map_report(scored(objective))
 
     def lift(self) -> Eval[A, R]:
@@ -115,7 +118,7 @@ class Eval(ABC, Generic[A, R]):
         return _Async(evaluate)
 
     def contramap(self, project: Callable[[B], A]) -> Eval[B, R]:
-        """Return an eval of a larger artifact; `project` takes this eval's artifact out of it."""
+        """Return an eval of a larger artifact. `project` returns this eval's artifact from the larger one."""
 
         async def evaluate(llm: Lutum, trace: Trace, artifact: B) -> R:
             return await self.evaluate(llm, trace, project(artifact))
@@ -123,7 +126,10 @@ class Eval(ABC, Generic[A, R]):
         return _Async(evaluate)
 
     def combine(self, other: Eval[A, S], merge: Callable[[R, S], M]) -> Eval[A, M]:
-        """Return an eval that runs this eval, then `other`, and merges the reports. An error ends it."""
+        """Return an eval that runs this eval, then `other`, and merges the reports.
+
+        If one of them raises, the combined eval raises.
+        """
 
         async def evaluate(llm: Lutum, trace: Trace, artifact: A) -> M:
             with _noted("the left eval of combine"):
@@ -135,7 +141,7 @@ class Eval(ABC, Generic[A, R]):
         return _Async(evaluate)
 
     def scored_by(self, objective: Objective[R]) -> Eval[A, Scored[R]]:
-        """Return an eval that reports this eval's report together with its score by the objective."""
+        """Return an eval whose report contains this eval's report and the objective's score of it."""
         return self.map_report(scored(objective))
 
     def scored_over(self, repeats: int, objective: Objective[R]) -> Eval[A, Scored[Repeats[R]]]:

@@ -1,7 +1,7 @@
 """Trials on the workers of an executor: processes, or the machines of a cluster.
 
-The parent submits lists of trials to a `concurrent.futures.Executor`. Each list is one call, which opens its
-own `Lutum`, runs its trials concurrently, and stores finished trials in its own folder. If a call is run
+The parent submits lists of trials to a `concurrent.futures.Executor`. One call runs one list. The call opens
+its own `Lutum`, runs its trials concurrently, and stores finished trials in its own folder. If a call is run
 again because its worker died, it runs only the trials that are not finished in that folder.
 """
 
@@ -88,7 +88,7 @@ async def _run_shard(shard: Shard, pairs: Sequence[Due], run: Any) -> tuple[list
 
 
 def _open(shard: Shard) -> RunFolder:
-    """Open the folder of a call. If a paused copy of the call still has it locked, take the next name."""
+    """Open the folder of a call. If a paused copy of the call still holds its lock, use the next name."""
     assert shard.folder is not None
     for attempt in itertools.count():
         path = Path(shard.folder if attempt == 0 else f"{shard.folder}.{attempt}")

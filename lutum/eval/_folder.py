@@ -145,7 +145,7 @@ class RunFolder:
             return b""
 
     def add(self, result: TrialResult, trace: bytes | None) -> None:
-        """Store a trial, which is finished when its line is written. `trace=None` leaves the stored trace."""
+        """Store a trial. It is finished when its line is written. `trace=None` keeps the stored trace."""
         if result.trace is not None and trace is not None:
             _replace(self.path / result.trace, trace)
         line = msgspec.json.encode(result) + b"\n"
@@ -225,7 +225,8 @@ def _joined(info: RunInfo, known: RunInfo | None, path: Path) -> RunInfo:
 
 
 def _read_results(path: Path) -> tuple[list[TrialResult], int]:
-    """Return the results of the complete lines, and the bytes of these lines. The rest is incomplete."""
+    """Return the results of the complete lines, and the number of bytes in these lines. Bytes after them
+    belong to an incomplete line."""
     file = path / "results.jsonl"
     data = file.read_bytes() if file.exists() else b""
     whole = data.rfind(b"\n") + 1

@@ -1,7 +1,7 @@
 """Grids: several models and prompts on one dataset, in one run.
 
-An arm is a `Lutum`, or a factory of one, and a task. The trials of all arms alternate under one limit. Each
-arm has its own report and its own folder, and arms are compared case by case.
+An arm is a task with a `Lutum`, or with a factory of a `Lutum`. The trials of all arms alternate under one
+limit. Each arm has its own report and its own folder, and arms are compared case by case.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Arm(Generic[I, E, O]):
     """One column of a grid.
 
     Attributes:
-      llm: a `Lutum`, or a function without arguments that returns one, or that returns an async context
-        manager of one, which is open while the grid runs.
+      llm: a `Lutum`, or a function without arguments. The function returns a `Lutum`, or an async context
+        manager of a `Lutum`. The context manager is open while the grid runs.
       task: the task of the arm.
     """
 
@@ -102,7 +102,7 @@ class GridReport:
         write_page(self.arms, path, title)
 
     def _against(self, first: str, other: str) -> str:
-        """Describe one arm's difference from the first in a line; empty if they have no case in common."""
+        """Return one line about an arm's difference from the first; empty if they have no case in common."""
         if not self.arms[first].cases.keys() & self.arms[other].cases.keys():
             return ""
         found = self.compare(first, other).score
@@ -128,20 +128,20 @@ async def grid(
     again: Again = "errors",
     cache: str | PathLike[str] | None = None,
 ) -> GridReport:
-    """Run several arms on each case. The arms alternate, so that an outage or a slow hour affects all.
+    """Run several arms on each case. The arms alternate, so that an outage or a slow hour affects all arms.
 
-    An arm whose budget refuses stops, and the others continue. With `into`, each arm has its own folder
-    inside it, which `load_run`, `compare` and `lutum eval` read. On cancellation finished trials are kept
-    there.
+    If the budget of an arm refuses a trial, this arm stops and the others continue. With `into`, each arm has
+    its own folder inside `into`, which `load_run`, `compare` and `lutum eval` read. After a cancellation the
+    folders contain the finished trials.
 
     A checkpoint only if it has to wait.
 
     Args:
       cases: as for `run`.
-      arms: each arm by its name: an `Arm`, or a pair of a `Lutum` (or a factory of one) and a task, or a
-        function without arguments that returns such a pair.
+      arms: each arm by its name. An arm is an `Arm`, a pair of a `Lutum` (or a factory of a `Lutum`) and a
+        task, or a function without arguments that returns such a pair.
       score: as for `run`, for all arms.
-      judge: the `Lutum` of the evals; default: that of each arm.
+      judge: the `Lutum` of the evals; default: the `Lutum` of each arm.
       trials: the number of trials of each case in each arm.
       limit: the number of concurrent trials, for all arms together.
       threshold: the lowest score that passes a trial.
@@ -153,7 +153,7 @@ async def grid(
 
     Raises:
       BadValue: `arms` is empty, a value in it is not an arm, or as for `run`.
-      UsageError: a factory does not return a `Lutum`, or another process runs into that folder.
+      UsageError: a factory does not return a `Lutum`, or another process writes into `into`.
       OSError: a result cannot be written.
     """
     check_counts(trials, limit, threshold, again)

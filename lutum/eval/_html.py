@@ -1,8 +1,8 @@
 """HTML page of a run or a grid: a table of its trials, and each trial with its trace.
 
 Like the page of a trace, it consists of data as JSON, one style sheet and one script, and loads nothing. Text
-from a model or a task is inserted as text. The content security policy allows only the two inline parts, by
-their digests.
+from a model or a task is inserted as text. The content security policy allows only the inline style sheet and
+the inline script, by their digests.
 """
 
 from __future__ import annotations

@@ -18,11 +18,13 @@ T = TypeVar("T")
 
 
 class JudgeEval(Eval[A, T]):
-    """Requests a value of `type` from a model, with the input that `render` returns; one request a judgement.
+    """An eval that requests a value of `type` from a model. `render` returns the model's input.
+
+    Each judgement is one request.
 
     Args:
       type: the type of the report that the judge fills in.
-      render: makes the judge's input of trace and artifact: a `str`, `ModelInput` or `Transcript`.
+      render: makes the judge's input from trace and artifact: a `str`, `ModelInput` or `Transcript`.
       setup: sets options of the turn with its methods:
         `setup=lambda turn: turn.temperature(0).max_output_tokens(500)`.
     """

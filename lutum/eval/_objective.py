@@ -39,12 +39,12 @@ class Objective(Generic[R]):
 
 
 def maximize(measure: Callable[[R], float]) -> Objective[R]:
-    """Make an objective with the score `measure(report)`. If that is not from 0 to 1, it raises BadValue."""
+    """Make an objective with the score `measure(report)`. It raises BadValue if that is not from 0 to 1."""
     return Objective(lambda report: Score(measure(report)))
 
 
 def minimize(measure: Callable[[R], float]) -> Objective[R]:
-    """Make an objective with the score `1 - measure(report)`; `measure` returns a value as for `maximize`."""
+    """Make an objective with the score `1 - measure(report)`. `measure` returns a value from 0 to 1."""
     return maximize(measure).invert()
 
 

@@ -1,7 +1,7 @@
-"""Outputs of tasks: their form in a folder, and the way back from that form to the value.
+"""Outputs of tasks: the conversion to the form that a folder stores, and back to the value.
 
-Plain JSON is stored as it is. For any other value the name of its type is stored too. The value is then made
-again with the return annotation of the task, or with the class of that name if its module is loaded.
+Plain JSON is stored unchanged. For any other value the name of its type is stored too. The value is made
+again from JSON with the return annotation of the task, or with the named class if its module is loaded.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def hint_of(task: object) -> Any:
     fn: Any = task if hasattr(task, "__code__") or hasattr(task, "__func__") else type(task).__call__
     try:
         hint = typing.get_type_hints(fn).get("return")
-    except Exception:  # a name that only a type checker sees
+    except Exception:  # the annotation uses a name that is defined only for type checkers
         return None
     unknown = hint in (Any, object, typing.NoReturn, typing.Never) or isinstance(hint, typing.TypeVar)
     return None if unknown else hint

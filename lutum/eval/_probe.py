@@ -44,18 +44,19 @@ class Probe(ABC, Generic[A, R]):
     """An eval with state that receives changes as they happen. One instance watches one run."""
 
     async def on_trace_event(self, change: Change) -> Complete[R] | None:
-        """Handle a change of the trace. After it returned `Complete`, it and `finalize` are not called again.
+        """Handle a change of the trace.
 
-        If it raises, the run continues, and the exception is raised at the end instead of a report.
+        If this method returns `Complete`, it is not called again, and `finalize` is not called. If it raises,
+        the run continues, and the exception is raised at the end instead of a report.
 
         A checkpoint only if it has to wait.
         """
 
     @abstractmethod
     async def finalize(self, llm: Lutum, trace: Trace, artifact: A) -> R:
-        """Return the report, when the run is over.
+        """Return the report when the run is over.
 
-        May also be called alone on a stored trace. Events are then not replayed.
+        This method may also be called alone on a stored trace. `on_trace_event` is then not called.
 
         A checkpoint only if it has to wait.
         """
@@ -66,7 +67,7 @@ class Probe(ABC, Generic[A, R]):
         return _Patient(evaluation.lift() if isinstance(evaluation, PureEval) else evaluation)
 
     def scored_by(self, objective: Objective[R]) -> Probe[A, Scored[R]]:
-        """Return a probe that reports this probe's report together with its score by the objective."""
+        """Return a probe whose report contains this probe's report and the objective's score of it."""
         return _ScoredProbe(self, objective)
 
 
@@ -125,7 +126,9 @@ async def record_probe(
     llm: Lutum,
     raw: bool | RawCapture = False,
 ) -> EvalRecord[R]:
-    """Run as `run_probe`, for a probe that is `scored_by` an objective. Their exceptions are in the record.
+    """Run as `run_probe`, for a probe that is `scored_by` an objective.
+
+    The record contains an exception that the probe or the objective raised.
 
     A checkpoint only if it has to wait.
     """
@@ -226,7 +229,8 @@ class _Actor(Generic[A, R]):
                 await self._see(message)
 
     def close(self) -> None:
-        """Close both ends. The caller does this, because a task that is cancelled before it starts cannot."""
+        """Close both ends of the queue. The caller calls this, because a task that is cancelled before it
+        starts cannot close them."""
         self._send.close()
         self._receive.close()
 

@@ -70,7 +70,7 @@ async def evaluate(
     llm: Lutum | None = None,
     raw: bool | RawCapture = False,
 ) -> R:
-    """Capture `task()`, and run an eval on its trace and its return value. Cancellation keeps nothing.
+    """Capture `task()`, and run an eval on its trace and its return value. A cancelled call keeps nothing.
 
     Exceptions of the task and the eval propagate unchanged.
 
@@ -98,9 +98,10 @@ async def record(
     llm: Lutum | None = None,
     raw: bool | RawCapture = False,
 ) -> EvalRecord[R]:
-    """Run as `evaluate`, for an eval that is `scored_by` an objective. Their exceptions are in the record.
+    """Run as `evaluate`, for an eval that is `scored_by` an objective.
 
-    Exceptions of the task propagate unchanged.
+    The record contains an exception that the eval or the objective raised. Exceptions of the task propagate
+    unchanged.
 
     A checkpoint only if it has to wait.
 
@@ -123,6 +124,6 @@ def asking(evaluation: Eval[A, R] | PureEval[A, R], llm: Lutum | None) -> Callab
         raise BadValue("llm", "is missing: this eval may ask a model")
 
     async def ask(trace: Trace, artifact: A) -> R:
-        return await lifted.evaluate(llm, trace, artifact)  # type: ignore[arg-type]  # a lifted one looks at none
+        return await lifted.evaluate(llm, trace, artifact)  # type: ignore[arg-type]  # a lifted eval ignores it
 
     return ask

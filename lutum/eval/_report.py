@@ -101,7 +101,9 @@ class RunReport:
         }
 
     def pass_at_k(self, k: int) -> Rate:
-        """Return the chance that one of `k` trials of a case passes: unbiased, the mean over cases.
+        """Return an unbiased estimate of the chance that at least one of `k` trials of a case passes.
+
+        It is the mean over cases.
 
         Raises:
           BadValue: no case has a score, or a case has fewer than `k` trials with a score.
@@ -145,7 +147,8 @@ class RunReport:
 
     @cached_property
     def earlier(self) -> Usage:
-        """The usage of earlier runs for trials that ended in an error and were repeated. Not in `usage`."""
+        """The usage of earlier runs for trials that ended in an error and were repeated. `usage` does not
+        include it."""
         return sum((result.earlier for result in self.results), Usage())
 
     @cached_property

@@ -47,19 +47,19 @@ async def rescore(
     """Score the stored answers of a run again. No task runs, and only `judge` sends requests.
 
     The folder does not change. Trials whose task failed keep their error. Stored trials of cases that are not
-    in `cases` are left out. On cancellation finished results are in `into`, if that was given.
+    in `cases` are left out. After a cancellation, `into` contains the finished results, if it was given.
 
     A checkpoint only if it has to wait.
 
     Args:
       folder: the folder of the run.
       cases: the same cases. `expected` may differ from the run, `input` may not.
-      output: the return type of the task, or a function that makes the output from its JSON; None for plain
-        JSON, and for types that are named in the folder and whose module is loaded.
+      output: the return type of the task, or a function that makes the output from its JSON. None is enough
+        for plain JSON, and for types that the folder names and whose module is loaded.
       score: as for `run`.
-      judge: the `Lutum` of the evals; required if one may call a model.
+      judge: the `Lutum` of the evals; required if an eval may call a model.
       limit: the number of concurrent trials.
-      threshold: the lowest score that passes a trial; None for that of the run.
+      threshold: the lowest score that passes a trial; None for the threshold of the run.
       into: a new folder for the new scores; None keeps them in memory only.
       progress: as for `run`.
       retry: as for `run`, for scorers.

@@ -109,7 +109,8 @@ def is_model_fault(exc: BaseException) -> bool:
 
 
 def better(one: TrialResult, other: TrialResult) -> TrialResult:
-    """Return the better of two results of one trial: the one without an error, else that of the later try."""
+    """Return the better of two results of one trial: the result without an error. If both have an error,
+    return the result of the later try."""
     if one.errored != other.errored:
         return other if one.errored else one
     return other if one.errored and other.tries > one.tries else one

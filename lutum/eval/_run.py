@@ -1,6 +1,6 @@
 """The runner: it runs each trial of each case, with a limit on concurrent trials.
 
-It calls your task and your scorer only. Only they send requests, and they are repeated only if you set
+It calls only your task and your scorer. Only these two send requests. They are repeated only if you set
 `retry=`.
 """
 
@@ -56,21 +56,23 @@ async def run(
     again: Again = "errors",
     cache: str | PathLike[str] | None = None,
 ) -> RunReport:
-    """Run `task` on each case, `trials` times, and score what it returns.
+    """Run `task` on each case, `trials` times, and score its outputs.
 
     All trials share the ledger of `llm`. With `into`, each finished trial is stored in that folder, and its
     trace contains the prompts and answers. Another run into the folder runs only the missing trials, and the
-    report contains all trials in the folder. Cancellation or a kill leaves finished trials there.
+    report contains all trials in the folder. After a cancellation or a kill, the folder contains the finished
+    trials.
 
     A checkpoint only if it has to wait.
 
     Args:
       cases: the dataset. A sequence is checked first; any other iterable is read during the run.
-      task: the function to try. Its exception is stored as an error, which is not a score. If the model's
-        answer caused it (`ContractViolation`, `OutputInvalid`, `OutputLimitExceeded`, `Refused`), the score
-        is 0. It gets a `Lutum` that measures the usage of the trial, and must use no other.
-      score: see `Scorer`. If it raises, the trial has no score. Several scorers have names; the first one
-        decides whether a trial passes.
+      task: the function to try. It gets a `Lutum` that measures the usage of the trial, and must use no
+        other. An exception of the task is stored as an error, which is not a score. If the model's answer
+        caused the exception (`ContractViolation`, `OutputInvalid`, `OutputLimitExceeded`, `Refused`), the
+        score is 0.
+      score: a `Scorer`, or several scorers by name. If a scorer raises, its score is missing. The first
+        scorer decides whether a trial passes.
       llm: the `Lutum` of the tasks.
       judge: the `Lutum` of the evals; default: `llm`.
       trials: the number of trials of each case.
@@ -79,22 +81,22 @@ async def run(
       into: the folder of the run.
       progress: True for a bar on stderr, False for nothing, None for a bar if stderr is a terminal, else one
         line a minute.
-      executor: run the trials on its workers, `limit` of them in each call. `llm` and `judge` are then
-        module-level functions that return an async context manager of a Lutum, and it must be possible to
-        send `task` and `score` to the workers. Each call stores its trials in its own folder under `into`.
+      executor: run the trials on the workers of this executor, `limit` trials in each call. `llm` and `judge`
+        are then module-level functions that return an async context manager of a Lutum. It must be possible
+        to send `task` and `score` to the workers. Each call stores its trials in its own folder under `into`.
       retry: repeat a task or a scorer that raised: the number of further tries, or a policy with pauses.
         Errors of the caller, of budgets and of the model's answer are not repeated.
-      again: the trials that a run into a folder repeats: "errors" for unfinished trials and those that ended
-        in an error (if a scorer raised, the stored answer is scored again, and the task does not run);
-        "unfinished" for unfinished trials only.
+      again: the trials that a run into a folder repeats. "unfinished" repeats only unfinished trials.
+        "errors" also repeats trials that ended in an error. If only a scorer raised, the stored answer is
+        scored again, and the task does not run.
       cache: a folder of answers, for work on a task. A request that was answered before is answered from the
-        folder and is not sent. Its usage is counted as it was then.
+        folder and is not sent. The usage of the original request is counted.
 
     Raises:
       concurrent.futures.BrokenExecutor: a worker of the executor died; finished trials are kept in `into`.
       BadValue: an argument is invalid, two cases have one id, or `into` holds another run: other cases with
         these ids, another task, model or scorers.
-      UsageError: another process runs into that folder.
+      UsageError: another process writes into `into`.
       OSError: a result cannot be written.
     """
     check_counts(trials, limit, threshold, again)

@@ -139,7 +139,7 @@ def mean_rate(values: Sequence[float], seed: int = 0) -> Rate:
 
 
 def mean_interval(values: Sequence[float], seed: int = 0, *, together: int = 1) -> Interval:
-    """Return the interval of the true mean behind `values`, which are any numbers, at least one.
+    """Return the interval of the true mean. `values` is a sample of any numbers, at least one.
 
     The ends are percentiles of the means of resamples; the same seed gives the same interval. `together` is
     the number of intervals that hold at once with this confidence. Each of them is then wider (Bonferroni).

@@ -1,9 +1,9 @@
 """Trials: each runs a task, scores its output and stores the result.
 
 A trial is finished when it has its score. A trial that ended in an error is stored with the error, and a
-later run repeats the task, or only the scorers that raised. A trial that was cancelled or killed is not
-finished, nor is one that the shared budget refused. The first refused trial ends the run, and running trials
-continue to their end.
+later run repeats the task, or only the scorers that raised. A trial is not finished if it was cancelled or
+killed, or if the shared budget refused it. After the first refused trial the run starts no further trial, and
+the running trials continue to their end.
 """
 
 from __future__ import annotations
@@ -222,7 +222,7 @@ class Trials:
 
 @final
 class Pool:
-    """Runs trials of one or several arms, with a limit on concurrent ones."""
+    """Runs trials of one or several arms, with a limit on concurrent trials."""
 
     def __init__(self, limit: int, bar: Progress) -> None:
         self._limit = limit
@@ -249,7 +249,7 @@ class Pool:
                 # A task may await nothing, but the run must still be cancellable.
                 await checkpoint()
                 await trials.run(one)
-        except Exception as exc:  # not from tasks or scorers: theirs are stored
+        except Exception as exc:  # not from a task or a scorer, because their exceptions are stored
             self._failure = self._failure or exc
             scope.cancel()
 
