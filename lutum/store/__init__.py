@@ -1,7 +1,8 @@
 """Conversations that survive their process: branches in a database, and their open rounds.
 
 `connect` opens a store on SQLite, PostgreSQL or memory. A `StoredBranch` has a head, which moves by
-compare-and-set, shares its rows with its forks, and holds at most one open round, of which it is the journal.
+compare-and-set. A branch shares its rows with its forks. It holds at most one open round, and is the journal
+of that round.
 """
 
 from lutum.store._branch import StoredBranch

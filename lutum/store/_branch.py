@@ -1,4 +1,4 @@
-"""A branch of a store: what its head is, its open round, and the journal of that round."""
+"""A branch of a store: its head, its open round, and the journal of that round."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class StoredBranch:
     """A branch of a store. It is also the journal of its open round: `round.run(journal=branch)`.
 
     Attributes:
-      name: its name.
-      transcript: its head as this object last read or saved it; `pull` reads it again.
+      name: the name of the branch.
+      transcript: the transcript of its head, as this object last read or saved it; `pull` reads it again.
     """
 
     def __init__(self, runtime: StoreRuntime, name: str, transcript: Transcript) -> None:
@@ -42,12 +42,14 @@ class StoredBranch:
         self._key = (runtime.url, name)
 
     def session(self, llm: Lutum, *, at: Transcript | int | None = None) -> Session:
-        """A session on the head, or on an earlier place of this branch.
+        """Return a session on the head, or on an earlier place of this branch.
 
-        Session defaults and ephemerals are not stored. `save` requires that the branch is where it was now.
+        Session defaults and ephemerals are not stored. `save` requires that the head is then still the
+        present `transcript` of this object.
 
         Args:
-          at: a transcript, such as of `await branch.at(digest)`, or a number of items of the head.
+          at: a transcript, for example from `await branch.at(digest)`, or a number of items of the head; by
+            default the head.
         """
         place = self.transcript if at is None else at
         if isinstance(place, int):
@@ -57,7 +59,7 @@ class StoredBranch:
         return session
 
     async def pull(self) -> Transcript:
-        """Read the head again, and return it. Reads the rows that this process lacks.
+        """Read the head again and return its transcript. Only rows that this process lacks are read.
 
         A checkpoint only if it has to wait.
 
@@ -73,13 +75,14 @@ class StoredBranch:
         return self.transcript
 
     async def save(self, session: Session | Transcript) -> None:
-        """Store the session's transcript as the head, and what its turns were charged.
+        """Store the session's transcript as the head, and the charges of its turns.
 
-        A transcript alone is stored if it begins with the head.
+        The head must be the one from which the session was made or at which it was last saved. Otherwise the
+        session's transcript must begin with the head. A transcript without a session must also begin with it.
 
-        The head must be where the session was made from or last saved, or the session's transcript must begin
-        with it. Saving a head that is there already is success. An open round that the transcript contains is
-        dropped in the same transaction. Cancelled, it was stored or not; the next call shows which.
+        It is not an error if the transcript is the head already. If the transcript contains the open round,
+        the round is dropped in the same transaction. After a cancellation, everything was stored or nothing;
+        the next call shows which.
 
         A checkpoint only if it has to wait.
 
@@ -102,13 +105,13 @@ class StoredBranch:
     async def move(self, to: Transcript | str, *, expected: Transcript | str | None = None) -> Transcript:
         """Move the head to another place of this branch's own tree, and return the transcript there.
 
-        The end that the head leaves stays reachable by `siblings` and `at`.
+        The place that the head leaves stays reachable with `siblings` and `at`.
 
         A checkpoint only if it has to wait.
 
         Args:
           to: a transcript or its digest.
-          expected: where the head must be; by default where this object knows it.
+          expected: the place where the head must be; by default `transcript` of this object.
 
         Raises:
           StaleBranch: the head is elsewhere.
@@ -129,7 +132,7 @@ class StoredBranch:
         at: Transcript | str | int | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> StoredBranch:
-        """Create a branch that begins here, with the same rows; it costs one row.
+        """Create a branch that begins at a place of this branch. It shares the rows, and costs one new row.
 
         A checkpoint only if it has to wait.
 
@@ -137,7 +140,7 @@ class StoredBranch:
           at: a transcript, a digest of this branch's own tree, or a number of items; by default the head.
 
         Raises:
-          BranchExists: there is one of that name.
+          BranchExists: a branch with that name exists.
           StoreValue: the branch never held that place.
         """
         check_name(name)
@@ -154,9 +157,10 @@ class StoredBranch:
         return await self._runtime.do(make)
 
     async def siblings(self, index: int) -> list[Sibling]:
-        """The items at `index`: the head's, and those of ends that the head left. The oldest first.
+        """Return the alternative items at `index`: of the head, and of the ends that the head left.
 
-        After an edit or another answer to the same question, the earlier ones are found here.
+        The oldest item is the first. After an edit, or after another answer to the same question, the list
+        contains the earlier items too.
 
         A checkpoint only if it has to wait.
 
@@ -169,12 +173,12 @@ class StoredBranch:
         )
 
     async def at(self, digest: str) -> Transcript:
-        """The transcript of a digest of this branch's own tree.
+        """Return the transcript with that digest from this branch's own tree.
 
         A checkpoint only if it has to wait.
 
         Raises:
-          StoreValue: this branch never held it, whatever other branches hold.
+          StoreValue: this branch never held the digest. It does not matter whether another branch holds it.
         """
         place, nodes = _digest("digest", digest), self._runtime.nodes
 
@@ -184,17 +188,17 @@ class StoredBranch:
         return await self._runtime.do(load, write=False)
 
     async def info(self) -> BranchInfo:
-        """Its metadata, times and sizes. Raises NoSuchBranch when it was deleted.
+        """Return the metadata, times and sizes of the branch. Raises NoSuchBranch if it was deleted.
 
         A checkpoint only if it has to wait.
         """
         return await self._runtime.do(lambda at, whole: _branches.info(at, self.name), write=False)
 
     async def usage(self) -> Usage:
-        """The charges of the turns of this branch's sessions, as far as they were saved.
+        """Return the sum of the saved charges for turns of this branch's sessions.
 
-        Failed and cancelled turns are included. A ledger is the bill, not the store: turns that a process did
-        not save before it died are missing here.
+        Failed and cancelled turns are included. Turns that a process did not save before it died are missing
+        here. Use a ledger for the complete bill.
 
         A checkpoint only if it has to wait.
         """
@@ -202,9 +206,10 @@ class StoredBranch:
         return await self._runtime.do(lambda at, whole: _branches.usage(at, nodes, self.name), write=False)
 
     async def turns(self) -> list[BilledTurn]:
-        """The turns that `usage` sums, the oldest first, with their token ids where the server sends them.
+        """Return the turns that `usage` sums, the oldest first.
 
-        Turns that failed and results that were never committed are in it.
+        The list contains failed turns, and turns whose results were never committed. A turn has its token ids
+        if the server sends them.
 
         A checkpoint only if it has to wait.
         """
@@ -214,12 +219,12 @@ class StoredBranch:
     # The open round.
 
     async def hold(self, session: Session, round: ToolRound[Any] | RoundPlan[Any]) -> None:
-        """Store an open round, and the items before it, before its tools run. One transaction.
+        """Store an open round and the items before it, in one transaction. Call it before the tools run.
 
         A checkpoint only if it has to wait.
 
         Raises:
-          RoundOpen: the branch holds one already.
+          RoundOpen: the branch holds a round already.
           StaleCommit: the session is not where the round's turn was built.
           StaleBranch: as `save`.
         """
@@ -237,9 +242,10 @@ class StoredBranch:
         self.transcript = whole_round.base
 
     async def held(self, tools: Toolset[I]) -> ToolRound[I] | None:
-        """The open round, with approvals, claims and results; None without one. Pulls the head too.
+        """Return the open round with approvals, claims and results; None if there is none.
 
-        A call whose tool is gone, or whose arguments no longer fit, is an issue of the round.
+        It also reads the head again, as `pull` does. A call becomes an issue of the round if its tool is
+        missing, or if its arguments no longer fit.
 
         A checkpoint only if it has to wait.
         """
@@ -250,7 +256,7 @@ class StoredBranch:
         return round
 
     async def answer(self, key: str, given: Literal["approved"] | ToolResult, *, by: str = "") -> None:
-        """Record for a call of the open round that it is approved, or its result.
+        """Record an approval or a result for a call of the open round.
 
         A checkpoint only if it has to wait.
 
@@ -260,7 +266,7 @@ class StoredBranch:
           by: the person or program that approved it.
 
         Raises:
-          StoreValue: the branch holds no round with that call, or the result answers another one.
+          StoreValue: the branch holds no round with that call, or the result answers another call.
           CallTaken: the call runs, or has a result.
         """
         if given != "approved" and not isinstance(given, ToolResult):
@@ -269,7 +275,7 @@ class StoredBranch:
         await self._runtime.do(lambda at, whole: _rounds.answer(at, nodes, self.name, key, given, by, alive))
 
     async def discard(self) -> bool:
-        """Drop the open round. Returns whether there was one.
+        """Drop the open round. Return whether there was one.
 
         A checkpoint only if it has to wait.
         """
@@ -278,12 +284,13 @@ class StoredBranch:
     # The journal of the open round, see `lutum.RoundJournal`.
 
     async def start(self, call: ToolCall[Any]) -> Started:
-        """Claim a call before it runs. If it raises, a cancellation too, the call is not claimed.
+        """Claim a call before it runs. If this method raises or is cancelled, the call is not claimed.
 
         A checkpoint only if it has to wait.
 
         Raises:
-          CallTaken: another run has it, or it has a result, or the round is not held any more.
+          CallTaken: another run has claimed the call, the call has a result, or the branch no longer holds
+            the round.
         """
         runtime, made = self._runtime, list[Started]()
 
@@ -305,12 +312,12 @@ class StoredBranch:
         return made[0]
 
     async def finish(self, call: ToolCall[Any], result: ToolResult) -> None:
-        """Record the result of a call that was claimed. Cancelled, it is recorded or not.
+        """Record the result of a claimed call. After a cancellation, the result may be recorded or not.
 
         A checkpoint only if it has to wait.
 
         Raises:
-          CallTaken: the claim is another run's by now.
+          CallTaken: another run has taken over the claim.
         """
         nodes, token = self._runtime.nodes, _token(call)
         self._runtime.running.discard(token)

@@ -1,4 +1,7 @@
-"""Branches in one transaction each: a name, a head, and the ends that the head left. No tasks, no threads."""
+"""Operations on branches, each inside one transaction. No tasks, no threads.
+
+A branch is a name, a head, and the ends that the head left.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +29,12 @@ class BranchInfo(Struct, frozen=True):
 
     Attributes:
       head: the digest of its head.
-      items: how many items the head has.
-      size: bytes of their lines, before a codec.
-      metadata: what it was created with.
-      created, updated: by the clocks of the processes that wrote them.
-      origin: the name of the branch that it was forked from; None for others. `origin_items`: where.
+      items: the number of items of the head.
+      size: the number of bytes of their lines, before a codec encodes them.
+      metadata: the metadata that `create` or `fork` was called with.
+      created, updated: the times, by the clocks of the processes that wrote them.
+      origin: the name of the branch from which it was forked; None if it is not a fork.
+      origin_items: the number of items that it had when it was forked.
       open_round: whether it holds an open round.
     """
 
@@ -51,9 +55,9 @@ class Sibling(Struct, frozen=True):
 
     Attributes:
       item: the item.
-      digest: the digest of the transcript that ends in it; `branch.at` reads that.
-      tip: the digest of the newest end behind it.
-      current: whether the branch's head goes through it.
+      digest: the digest of the transcript that ends with the item; `branch.at` reads the transcript.
+      tip: the digest of the newest end that contains the item.
+      current: whether the branch's head contains the item.
     """
 
     item: Item
@@ -67,12 +71,12 @@ class BilledTurn(Struct, frozen=True):
 
     Attributes:
       turn: its random id.
-      at: when it was settled.
-      usage: what it was charged.
+      at: the time when it was settled.
+      usage: its charge.
       error: the class of the error that ended it; empty for a turn that completed.
-      digest: the digest of the transcript that ends in it; None if it was not committed.
-      tokens: its token ids and log probabilities, where the server sends them. The prompt is what is new
-        behind the turn before, see `Tokens`.
+      digest: the digest of the transcript that ends with it; None if it was not committed.
+      tokens: its token ids and log probabilities, if the server sends them. Their prompt contains only the
+        ids that are new since the previous turn, see `Tokens`.
     """
 
     turn: str
@@ -87,7 +91,7 @@ class BilledTurn(Struct, frozen=True):
 
 @final
 class BranchRow(Struct, frozen=True):
-    """A branch as a transaction found it."""
+    """The row of a branch, as a transaction read it."""
 
     id: int
     name: str
@@ -103,12 +107,12 @@ from lutum_branch b join lutum_node n on n.digest = b.head
 
 
 def find(at: Transaction, name: str, *, lock: bool = False) -> BranchRow:
-    """Return a branch, and keep others from changing it when `lock` is set.
+    """Return a branch. With `lock`, no other transaction can change it until this transaction ends.
 
     Raises:
       NoSuchBranch: no branch has that name.
     """
-    # The lock is taken first, so that the head is read after others have moved it.
+    # The lock is taken first, so that the head is read after other transactions have moved it.
     if lock:
         at.rows("select id from lutum_branch where name = ? for update", name)
     rows = at.rows(
@@ -132,7 +136,7 @@ def create(
     """Insert a branch.
 
     Raises:
-      BranchExists: there is one of that name.
+      BranchExists: a branch with that name exists.
     """
     now = time.time()
     made = at.run(
@@ -151,7 +155,7 @@ def create(
 
 
 def info(at: Transaction, name: str) -> BranchInfo:
-    """Return what is known of a branch. Raises NoSuchBranch."""
+    """Return the description of a branch. Raises NoSuchBranch."""
     rows = at.rows(f"{_INFO} where b.name = ?", name)
     if not rows:
         raise NoSuchBranch(f"branch {name!r}: the store has no such branch")
@@ -160,7 +164,7 @@ def info(at: Transaction, name: str) -> BranchInfo:
 
 def infos(at: Transaction, prefix: str, after: str | None, limit: int) -> list[BranchInfo]:
     """Return the branches whose names begin with `prefix` and follow `after`, by name."""
-    # substr and not like: a % or _ of a prefix is the character itself.
+    # substr and not like, because % and _ in a prefix are ordinary characters.
     where = "where substr(b.name, 1, ?) = ? and b.name > ? order by b.name limit ?"
     rows = at.rows(f"{_INFO} {where}", len(prefix), prefix, after or "", limit)
     return [_info(row) for row in rows]
@@ -182,15 +186,16 @@ def save(
     *,
     whole: bool = False,
 ) -> None:
-    """Move the head to `target`, and insert what the store lacks of it.
+    """Move the head to `target`, and insert the items of `target` that the store lacks.
 
     Args:
-      expected: where the head must be; None, or a head that `target` begins with, loses nothing.
-      whole: insert every node, because `vacuum` may have removed some that the process thinks are there.
+      expected: the transcript where the head must be, unless `target` begins with the head. If it does, the
+        move loses nothing.
+      whole: insert every node, because `vacuum` may have removed nodes that the process takes for stored.
 
     Raises:
       StaleBranch: the head is elsewhere.
-      RoundOpen: an open round would be passed over.
+      RoundOpen: the branch holds an open round that `target` does not contain.
     """
     branch = find(at, name, lock=True)
     if branch.head != raw(target):
@@ -205,7 +210,8 @@ def save(
 
 
 def write_bills(at: Transaction, nodes: Nodes, branch: int, bills: tuple[TurnBill, ...]) -> None:
-    """Insert bills; one that is there gets what is newer: its usage, and where it was committed."""
+    """Insert bills. A bill that is stored already gets the newer values: its usage, error and tokens, and the
+    place where its turn was committed."""
     rows = [
         (
             bill.turn,
@@ -247,7 +253,7 @@ def own(at: Transaction, nodes: Nodes, branch: BranchRow, digest: bytes) -> Tran
     """Return the transcript of a digest that is in the branch's own tree.
 
     Raises:
-      StoreValue: it is not; whatever other branches hold.
+      StoreValue: the digest is not in the branch's own tree.
     """
     if not holding(at, digest, tips(at, branch)):
         raise StoreValue("digest", f"branch {branch.name!r} never held {digest.hex()!r}")
@@ -255,13 +261,14 @@ def own(at: Transaction, nodes: Nodes, branch: BranchRow, digest: bytes) -> Tran
 
 
 def tips(at: Transaction, branch: BranchRow) -> list[bytes]:
-    """Return the ends of a branch's tree: its head, then those that it left, the newest first."""
+    """Return the ends of a branch's tree: the head, then the ends that the head left, the newest first."""
     rows = at.rows("select tip from lutum_left where branch = ? order by at desc, tip", branch.id)
     return [branch.head, *(bytes(row[0]) for row in rows)]
 
 
 def siblings(at: Transaction, nodes: Nodes, name: str, index: int) -> list[Sibling]:
-    """Return the items at `index`, of the head and of the ends that were left, behind the same items."""
+    """Return the items at `index`, of the head and of the ends that the head left, if all items before
+    `index` are the same."""
     branch = find(at, name)
     here = ancestor(at, branch.head, index + 1)
     parent = here[1] if here is not None else branch.head if branch.length == index else None
@@ -321,7 +328,7 @@ def _read_bill(nodes: Nodes, turn: str, stored: bytes, kind: type[B]) -> B:
 
 
 def vacuum(at: Transaction, before: float) -> int:
-    """Delete the nodes that no branch can reach and that are older than a time. Returns how many."""
+    """Delete the nodes that no branch can reach and that are older than a time. Return their number."""
     return at.run(
         """
         with recursive live (digest) as (
@@ -354,13 +361,13 @@ def _set_head(at: Transaction, branch: BranchRow, head: bytes, target: Transcrip
         branch.id,
     )
     for tip, length in left:
-        if _begins_with(target, bytes(tip), int(length)):  # the head goes through it again
+        if _begins_with(target, bytes(tip), int(length)):  # the head contains this end again
             at.run("delete from lutum_left where branch = ? and tip = ?", branch.id, bytes(tip))
     at.run("update lutum_branch set head = ?, updated = ? where id = ?", head, now, branch.id)
 
 
 def _pass_round(at: Transaction, branch: BranchRow, target: Transcript) -> None:
-    """Drop the open round that `target` contains. Raises RoundOpen when it goes another way."""
+    """Drop the open round if `target` contains it. Raise RoundOpen if `target` does not contain it."""
     rows = at.rows("select turn, turn_length from lutum_round where branch = ?", branch.id)
     if not rows:
         return

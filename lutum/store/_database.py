@@ -1,7 +1,7 @@
-"""The interface of a database: transactions over three kinds of statement, and a check of which runs live.
+"""The interface of a database: transactions with three kinds of statement, and a check of living processes.
 
-Statements are written once, with `?` for a parameter and ` for update` where a row is locked; each database
-makes its own dialect of them.
+A statement is written once for all databases, with `?` for a parameter and ` for update` to lock a row. Each
+database translates it to its own dialect.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ Row = tuple[Any, ...]
 
 
 class Retry(Exception):
-    """The transaction met another one and did nothing; it can be tried again."""
+    """The transaction conflicted with another one and changed nothing. It can be tried again."""
 
 
 class Missing(Exception):
-    """A row that this transaction refers to is not there, such as a parent that `vacuum` removed."""
+    """A row that this transaction refers to is missing, for example a parent that `vacuum` removed."""
 
 
 class Transaction(Protocol):
     """One transaction. It ends with the block of `Database.transaction`."""
 
     def rows(self, sql: str, *values: object) -> list[Row]:
-        """The rows of a query."""
+        """Return the rows of a query."""
         ...
 
     def run(self, sql: str, *values: object) -> int:
-        """The number of rows that a statement changed."""
+        """Run a statement and return the number of rows that it changed."""
         ...
 
     def many(self, sql: str, values: Iterable[Row]) -> None:
@@ -41,7 +41,7 @@ class Database(Protocol):
     """A database, used by the worker threads of one store.
 
     Attributes:
-      threads: how many threads may use it at once; 0 uses it where it is called.
+      threads: the number of threads that may use it at once. With 0, the calling thread uses it.
       bytes_type: the type of a column of bytes.
       serial: the type of a numbered primary key.
     """
@@ -51,29 +51,29 @@ class Database(Protocol):
     serial: str
 
     def open(self, create: bool) -> None:
-        """Open it. Raises StoreError if it is missing and may not be created."""
+        """Open the database. Raises StoreError if it is missing and may not be created."""
         ...
 
     def transaction(self, *, write: bool) -> AbstractContextManager[Transaction]:
-        """A transaction: committed when its block ends, rolled back when it raises.
+        """Return a transaction. It is committed when its block ends, and rolled back if the block raises.
 
         Raises:
-          StoreError: what the database reported, by its kind.
-          Retry: it met another transaction.
-          Missing: a foreign key has no row.
+          StoreError: the database reported an error; its kind selects the subclass.
+          Retry: the transaction conflicted with another one.
+          Missing: a foreign key refers to a missing row.
         """
         ...
 
     def tables(self, at: Transaction) -> set[str]:
-        """The names of the store's tables that are there."""
+        """Return the names of the tables that exist."""
         ...
 
     def lock_schema(self, at: Transaction) -> None:
-        """Let one process at a time create or migrate the tables."""
+        """Lock the tables, so that only one process at a time creates or migrates them."""
         ...
 
     def keep_alive(self, runner: int) -> None:
-        """Show that this process lives, until it ends or `close` is called. Once for each store."""
+        """Show that this process lives, until it ends or `close` is called. Later calls do nothing."""
         ...
 
     def is_alive(self, runner: int) -> bool:
@@ -81,7 +81,7 @@ class Database(Protocol):
         ...
 
     def sweep(self) -> None:
-        """Remove what dead processes left beside the database."""
+        """Remove the files that dead processes left beside the database."""
         ...
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""Locked files beside a database, by which other processes see that a process lives.
+"""Locked files beside a database. They show other processes that a process lives.
 
-A lock ends with its process, whatever kills it, and holds while the process is paused. A process id would not
-do: containers that share a file number their processes independently.
+A lock ends when its process ends for any reason, and holds while the process is paused. A process id is not
+enough, because containers that share a file number their processes independently.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ if sys.platform == "win32":
     def _lock(file: int, *, shared: bool) -> None:
         """Lock the first byte.
 
-        Windows has no shared lock here, so that two processes which look at the same time meet for a moment.
+        This interface of Windows has no shared lock. Two processes that check a lock at the same time block
+        each other for a moment, so the lock is tried again.
         """
         for _ in range(20):
             try:
@@ -36,7 +37,7 @@ else:
 
 @final
 class LockFile:
-    """The locked file of one store. It is there while the store is open and has claimed a call."""
+    """The locked file of one store. It exists from the store's first claim of a call until it is closed."""
 
     def __init__(self, database: str, runner: int) -> None:
         self._path = _place(database, runner)
@@ -54,7 +55,8 @@ class LockFile:
         return self._opened(tries - 1)
 
     def release(self) -> None:
-        """Let the lock go, and remove the file. Windows removes no file that is open."""
+        """Release the lock, and remove the file. The file is closed first, because Windows cannot remove an
+        open file."""
         os.close(self._file)
         with suppress(OSError):
             self._path.unlink()
@@ -68,7 +70,7 @@ class LockFile:
             file = os.open(_place(database, runner), os.O_RDONLY)
         except FileNotFoundError:
             return False
-        except PermissionError:  # another user's: it cannot be known, and a call must not run twice
+        except PermissionError:  # another user's file: the answer is unknown, and a call must not run twice
             return True
         try:
             _lock(file, shared=True)

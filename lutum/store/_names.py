@@ -1,4 +1,4 @@
-"""Checks of branch names and metadata, the form in which a URL is shown, and a check of its path."""
+"""Checks of branch names, metadata and the path of a URL, and the removal of a URL's password."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 from lutum._values.errors import StoreValue
 
-# A branch's name is shown in lists, and given on command lines.
+# The limit keeps names usable in lists and on command lines.
 LONGEST_NAME = 500
 
 
 def check_name(name: str) -> None:
-    """Raises StoreValue for a name that no branch can have."""
+    """Raise StoreValue if the name is not valid for a branch."""
     if not isinstance(name, str) or not name.strip():
         raise StoreValue("name", f"{name!r} is blank")
     if len(name) > LONGEST_NAME:
@@ -22,7 +22,7 @@ def check_name(name: str) -> None:
 
 
 def check_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
-    """Return a copy. Raises StoreValue when a key or a value is not a text."""
+    """Return a copy. Raise StoreValue if a key or a value is not text."""
     found = dict(metadata or {})
     for key, value in found.items():
         for text in (key, value):
@@ -32,7 +32,7 @@ def check_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def masked(url: str) -> str:
-    """The URL without its password."""
+    """Return the URL without its password."""
     head, at, host = url.rpartition("@")
     if not at:
         return url

@@ -1,6 +1,6 @@
-"""Nodes: a row for each item, keyed by the digest of everything up to it. Branches share them.
+"""Nodes: one row for each item, which branches share. The key is the digest of all items up to this item.
 
-A load reads only the rows that this process lacks: transcripts that are alive in the process are found by the
+A load reads only the rows that this process lacks. Transcripts that are alive in the process are found by the
 digests of their nodes.
 """
 
@@ -43,14 +43,14 @@ select digest, parent from chain where length = ?
 
 
 class Codec(Protocol):
-    """Turns what is stored into other bytes, such as encrypted ones, and back."""
+    """Converts stored data to other bytes, for example encrypted bytes, and back."""
 
     def encode(self, data: bytes) -> bytes:
-        """The bytes to store."""
+        """Return the bytes to store."""
         ...
 
     def decode(self, data: bytes) -> bytes:
-        """The bytes that were given to `encode`. What it raises makes the row a damaged one."""
+        """Return the bytes that were given to `encode`. If it raises, the row counts as damaged."""
         ...
 
 
@@ -67,7 +67,7 @@ class Plain:
 
 @final
 class Nodes:
-    """Reads and writes chains of nodes, and knows the transcripts of this process.
+    """Reads and writes chains of nodes, and remembers the transcripts of this process.
 
     `read` and `written` count rows.
     """
@@ -80,14 +80,14 @@ class Nodes:
         self._root = Transcript()
 
     def remember(self, transcript: Transcript, since: int = 0) -> None:
-        """Note the nodes behind `since`, so that no load reads them again."""
+        """Remember the nodes after the first `since` items, so that no load reads them again."""
         node = transcript
         while len(node) > since:
             self._known[raw(node)] = node
             node = node.prefix(len(node) - 1)
 
     def insert(self, at: Transaction, transcript: Transcript, since: Transcript) -> None:
-        """Insert the nodes behind `since`, which is stored; those that are there are left as they are.
+        """Insert the nodes after `since`, which is stored already. Nodes that are stored are not changed.
 
         Raises:
           Missing: `since` is not stored.
@@ -167,14 +167,14 @@ def raw(transcript: Transcript) -> bytes:
 
 
 def ancestor(at: Transaction, digest: bytes, length: int) -> tuple[bytes, bytes | None] | None:
-    """Return the digests of the node of that length on the way to a node, and of its parent."""
+    """Return the digest of a node's ancestor with that length, and the digest of the ancestor's parent."""
     for row in at.rows(_ANCESTOR, digest, length, length):
         return bytes(row[0]), None if row[1] is None else bytes(row[1])
     return None
 
 
 def holding(at: Transaction, digest: bytes, tips: Iterable[bytes]) -> bool:
-    """Return whether a node is on the way to one of some tips."""
+    """Return whether a node is one of the tips or an ancestor of one."""
     rows = at.rows("select length from lutum_node where digest = ?", digest)
     if not rows:
         return False

@@ -1,7 +1,7 @@
-"""PostgreSQL by psycopg 3: a few synchronous connections, used in threads. The extra `postgres` installs it.
+"""PostgreSQL with psycopg 3: a few synchronous connections, used in threads. It needs the extra `postgres`.
 
-A statement is bounded by `statement_timeout`. A process shows that it lives by an advisory lock on its own
-connection, and the server drops the lock with the connection.
+`statement_timeout` limits each statement. A process shows that it lives with an advisory lock, which has its
+own connection. The server drops the lock when this connection ends.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, cast, final
 from lutum._values.errors import StoreBusy, StoreCorrupt, StoreError, StoreFormat
 from lutum.store._database import Missing, Retry, Row, Transaction
 
-# The class of the advisory locks, so that they are not mistaken for those of other programs: "lutu".
+# The class of the advisory locks: "lutu". It distinguishes them from the locks of other programs.
 _CLASS = 0x6C757475
 
 
@@ -56,7 +56,7 @@ class Postgres:
                 return
             with _translated():
                 self._alive = connection = self._connect()
-                # An advisory lock of two parts takes 31 bits of the number; they are random too.
+                # The second key of an advisory lock takes 31 bits of the number; these are random too.
                 connection.execute("select pg_advisory_lock(%s, %s)", (_CLASS, _low(runner)))
 
     def is_alive(self, runner: int) -> bool:
@@ -72,7 +72,7 @@ class Postgres:
             )
 
     def sweep(self) -> None:
-        """Nothing: the server drops a lock with its connection."""
+        """Do nothing, because the server drops a lock when its connection ends."""
 
     def close(self) -> None:
         with self._lock:
@@ -111,7 +111,7 @@ class Postgres:
         finally:
             if connection.closed or connection.broken:
                 connection.close()
-                with self._lock:  # the server ended it, so it ended the idle ones too
+                with self._lock:  # the server ended this one, so it ended the idle ones too
                     stale, self._idle = self._idle, []
                 for one in stale:
                     one.close()
@@ -147,7 +147,7 @@ def _low(runner: int) -> int:
 
 @contextmanager
 def _translated() -> Generator[None]:
-    """Raise the store's errors for psycopg's."""
+    """Convert psycopg's errors to the store's errors."""
     try:
         import psycopg
         from psycopg import errors

@@ -25,7 +25,7 @@ from lutum.store._nodes import Nodes, raw
 I = TypeVar("I")
 
 Alive = Callable[[int, str], bool]
-"""Whether a claim's run goes on: its runner and its id."""
+"""A function that returns whether the run of a claim still runs, from the claim's runner and its id."""
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(ToolResult).decode
@@ -77,7 +77,8 @@ def hold(
 def held(
     at: Transaction, nodes: Nodes, name: str, tools: Toolset[I], alive: Alive
 ) -> tuple[ToolRound[I] | None, Transcript]:
-    """Return the open round with what became of its calls, and its base; else None and the head."""
+    """Return the open round with the state of its calls, and its base. Return None and the head if there is
+    no open round."""
     branch = find(at, name)
     rows = at.rows("select base, data from lutum_round where branch = ?", branch.id)
     if not rows:
@@ -95,7 +96,7 @@ def held(
     )
     for key, claim, runner, by, since, ended, result, approved_by, approved_at in found:
         call = calls.get(key)
-        if call is None:  # its tool is gone, so that it became an issue
+        if call is None:  # the call is an issue now, for example because its tool is missing
             continue
         state = call._state
         state.answer = None if result is None else _read(name, call, nodes.codec.decode(bytes(result)))
@@ -109,16 +110,17 @@ def held(
 
 
 def discard(at: Transaction, name: str) -> bool:
-    """Delete the open round. Returns whether there was one."""
+    """Delete the open round. Return whether there was one."""
     branch = find(at, name, lock=True)
     return bool(at.run("delete from lutum_round where branch = ?", branch.id))
 
 
 def claim(at: Transaction, name: str, call: ToolCall[Any], runner: int, alive: Alive) -> Started:
-    """Claim a call for a run, or take over the claim that the call knows of, if its run has ended.
+    """Claim a call for a run. Take over an earlier claim if its run has ended and `call` contains this claim.
 
     Raises:
-      CallTaken: another run has it, it has a result, or the round is not held any more.
+      CallTaken: another run has claimed the call, the call has a result, or the branch no longer holds the
+        round.
     """
     branch = find(at, name, lock=True)
     key, known = call.key, call.started
@@ -161,7 +163,7 @@ def finish(
     """Record the result of a call that this run claimed.
 
     Raises:
-      CallTaken: the claim is another run's by now, or the round is not held any more.
+      CallTaken: another run has taken over the claim, or the branch no longer holds the round.
     """
     branch = find(at, name, lock=True)
     done = at.run(
@@ -177,7 +179,7 @@ def finish(
 
 
 def release(at: Transaction, name: str, key: str, token: str, *, began: bool) -> None:
-    """Record that a claim's run ended without a result; a run that never began leaves no claim."""
+    """Record that a claim's run ended without a result. If the run never began, remove the claim."""
     branch = find(at, name)
     if began:
         sql = "update lutum_call set ended = 1 where branch = ? and key = ? and claim = ?"
@@ -192,7 +194,7 @@ def release(at: Transaction, name: str, key: str, token: str, *, began: bool) ->
 def answer(
     at: Transaction, nodes: Nodes, name: str, key: str, given: ToolResult | str, by: str, alive: Alive
 ) -> None:
-    """Record an approval, or a result that was given from outside.
+    """Record an approval, or a result that was given from outside a run.
 
     Raises:
       CallTaken: the call runs, or has a result.

@@ -1,4 +1,4 @@
-"""The runtime of a store: transactions in its threads, tried again when they met others, and its claims."""
+"""The runtime of a store: transactions in its threads, which are repeated after conflicts, and its claims."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TRIES = 10
 
 
 class Operation(Protocol[T_co]):
-    """The work of one transaction. `whole` is set if rows were missing that the process took for stored."""
+    """The work of one transaction. `whole` is True if rows are missing that the process takes for stored."""
 
     def __call__(self, at: Transaction, /, whole: bool) -> T_co: ...
 
@@ -32,9 +32,9 @@ class StoreRuntime:
     """A database, its reader of items, and the claims of this process.
 
     Attributes:
-      url: the URL that the store was opened with; for memory a generated one.
+      url: the URL that the store was opened with; a generated URL for memory.
       nodes: the reader and writer of items.
-      runner: the random id of this store, which its claims carry.
+      runner: the random id of this store. Its claims contain this id.
       running: the claims of this store whose runs have not ended.
     """
 
@@ -49,13 +49,14 @@ class StoreRuntime:
 
     @property
     def threads(self) -> Threads:
-        """The store's threads. Raises UsageError outside of its block."""
+        """The store's threads. Raises UsageError outside the store's `async with` block."""
         if self._threads is None:
             raise UsageError("store: use it inside `async with lutum.store.connect(...) as store`")
         return self._threads
 
     async def open(self) -> None:
-        """Open the database, and bring its tables to the present version. Cancelled, it is closed again."""
+        """Open the database, and migrate its tables to the current version. An error or a cancellation closes
+        the database again."""
         if self._threads is not None:
             raise UsageError("store: it is open already")
         self._threads = Threads(self._database.threads)
@@ -66,7 +67,7 @@ class StoreRuntime:
             raise
 
     async def close(self) -> None:
-        """Close the database. Shielded: it waits for what its threads do."""
+        """Close the database. The call is shielded from cancellation, and waits for the store's threads."""
         threads, self._threads = self._threads, None
         if threads is None:
             return
@@ -81,25 +82,25 @@ class StoreRuntime:
         return claim in self.running if runner == self.runner else self._database.is_alive(runner)
 
     def keep_alive(self) -> None:
-        """Show to other processes that this one lives."""
+        """Show other processes that this process lives."""
         self._database.keep_alive(self.runner)
 
     def sweep(self) -> None:
-        """Remove what dead processes left beside the database."""
+        """Remove the files that dead processes left beside the database."""
         self._database.sweep()
 
     async def do(self, operation: Operation[T], *, write: bool = True, always: bool = False) -> T:
-        """Run an operation in one transaction, and again when it met another one.
+        """Run an operation in one transaction. Repeat it after a conflict with another transaction.
 
-        `always`: even if the task is cancelled already.
+        With `always`, run it even if the task is cancelled already.
         """
         return await self.threads.run(lambda: self.attempt(operation, write=write), always=always)
 
     def attempt(self, operation: Operation[T], *, write: bool) -> T:
-        """Run an operation in this thread, and again when it met another one.
+        """Run an operation in this thread. Repeat it after a conflict with another transaction.
 
         Raises:
-          StoreBusy: it met others each time.
+          StoreBusy: every try conflicted with another transaction.
         """
         whole, met = False, ""
         for number in range(_TRIES):

@@ -1,11 +1,11 @@
-"""The tables and their versions. A store is migrated forward when it is opened; a newer one is refused.
+"""The tables and their versions. A store is migrated forward when it is opened; a newer store is refused.
 
-lutum_node    one row an item: the digest of everything up to it, its parent's digest, and its line
+lutum_node    one row for each item: the digest of all items up to it, its parent's digest, and its line
 lutum_branch  a name, and the digest of its head
 lutum_left    ends of a branch that its head left, so that old answers stay reachable
 lutum_round   the open round of a branch, at most one
-lutum_call    its calls: claims, approvals and results
-lutum_bill    what each turn was charged, by the random id of the turn
+lutum_call    the calls of an open round: claims, approvals and results
+lutum_bill    the charge of each turn, by the random id of the turn
 """
 
 from __future__ import annotations
@@ -91,10 +91,10 @@ alter table lutum_bill add column tokens {bytes}
 
 
 def migrate(database: Database, *, create: bool) -> None:
-    """Create the tables, or bring them to the present version.
+    """Create the tables, or migrate them to the current version.
 
     Raises:
-      StoreFormat: a newer version wrote them, or they are missing and must not be created.
+      StoreFormat: a newer version of lutum wrote the tables, or they are missing and must not be created.
     """
     with database.transaction(write=False) as at:
         if _version(database, at) == VERSION:

@@ -1,4 +1,4 @@
-"""SQLite by the standard library: a file in WAL mode with `synchronous=FULL`, or memory."""
+"""SQLite with the standard library: a file in WAL mode with `synchronous=FULL`, or memory."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _FOR_UPDATE = re.compile(r" for update\b")
 
 @final
 class Sqlite:
-    """A database file, or memory without a `path`. Memory is used without a thread."""
+    """A database file, or a database in memory if `path` is None. A database in memory uses no thread."""
 
     bytes_type = "blob"
     serial = "integer primary key"
 
     def __init__(self, path: str | None, timeout: float) -> None:
-        # Absolute, because the program may change its folder; without links, because other processes have
-        # to find the lock files beside it.
+        # The path is absolute, because the program may change its folder. Symbolic links are resolved,
+        # because other processes have to find the lock files beside the database.
         self.path = None if path is None else os.path.realpath(path)
         self.threads = 0 if path is None else 1
         self._timeout = timeout
@@ -34,7 +34,7 @@ class Sqlite:
 
     @property
     def connection(self) -> sqlite3.Connection:
-        """The one connection."""
+        """The only connection. Raises StoreError if the store is closed."""
         if self._connection is None:
             raise StoreError("sqlite: the store is closed")
         return self._connection
@@ -44,7 +44,7 @@ class Sqlite:
         if self.path is not None and not create and not os.path.exists(self.path):
             raise StoreError(f"sqlite: there is no database {self.path!r}")
         with _translated(path):
-            # The worker thread is not always the same one, but only one uses the connection at a time.
+            # Several worker threads use the connection, but only one of them at a time.
             self._connection = sqlite3.connect(
                 path, timeout=self._timeout, isolation_level=None, check_same_thread=False
             )
@@ -70,7 +70,7 @@ class Sqlite:
         return {row[0] for row in at.rows("select name from sqlite_master where type = 'table'")}
 
     def lock_schema(self, at: Transaction) -> None:
-        """Nothing: a writing transaction is the only one."""
+        """Do nothing, because only one writing transaction runs at a time."""
 
     def keep_alive(self, runner: int) -> None:
         if self.path is not None and self._lock is None:
@@ -105,7 +105,7 @@ class _SqliteTransaction:
 
     def run(self, sql: str, *values: object) -> int:
         count = self._connection.execute(sql, values).rowcount
-        # sqlite3 counts no rows of a statement that begins with WITH; the database does.
+        # The sqlite3 module does not count the rows of a statement that begins with WITH; the database does.
         return self._connection.execute("select changes()").fetchone()[0] if count < 0 else count
 
     def many(self, sql: str, values: Iterable[Row]) -> None:
@@ -114,7 +114,7 @@ class _SqliteTransaction:
 
 @contextmanager
 def _translated(path: str) -> Generator[None]:
-    """Raise the store's errors for sqlite3's."""
+    """Convert sqlite3's errors to the store's errors."""
     try:
         yield
     except sqlite3.Error as exc:

@@ -22,17 +22,17 @@ from lutum.store._sqlite import Sqlite
 
 
 def connect(url: str, *, create: bool = True, codec: Codec | None = None, timeout: float = 8) -> Store:
-    """A store: `async with lutum.store.connect("sqlite:chats.db") as store`.
+    """Return a store: `async with lutum.store.connect("sqlite:chats.db") as store`.
 
     Args:
       url: `"sqlite:PATH"`, `"postgresql://..."` (extra `postgres`), or `"memory:"`, which uses no thread. A
         new file directly under the root is refused with `sqlite:///`, because a relative path is often meant.
-      create: make the database file and the tables where they are missing.
-      codec: encodes what is stored, such as an encryption at rest; names, digests and sizes stay readable.
+      create: create the database file and the tables if they are missing.
+      codec: encodes the stored data, for example with encryption. Names, digests and sizes stay readable.
       timeout: seconds to wait for a locked database and for a statement.
 
     Raises:
-      StoreValue: the URL is of no known kind, or `timeout` is not above 0.
+      StoreValue: the kind of the URL is unknown, or `timeout` is not above 0.
     """
     if not isinstance(url, str):
         raise StoreValue("url", f"is a text such as 'sqlite:chats.db', not {type(url).__name__}")
@@ -55,10 +55,11 @@ def connect(url: str, *, create: bool = True, codec: Codec | None = None, timeou
 
 @final
 class Store:
-    """Branches in a database. Made by `connect`, used as `async with`.
+    """Branches in a database. `connect` returns a store, and `async with` opens it.
 
-    It never commits to a session, never runs a tool and never starts a turn. Each method is one transaction.
-    If it is cancelled, it has happened whole or not at all, and the next call shows which.
+    A store never commits to a session, never runs a tool and never starts a turn. Each method is one
+    transaction. If a method is cancelled, its transaction happened completely or not at all; the next call
+    shows which.
     """
 
     def __init__(self, database: Database, url: str, create: bool, codec: Codec | None) -> None:
@@ -66,7 +67,7 @@ class Store:
 
     @property
     def url(self) -> str:
-        """The URL that it was opened with."""
+        """The URL that the store was opened with."""
         return self._runtime.url
 
     async def __aenter__(self) -> Self:
@@ -81,7 +82,7 @@ class Store:
         await self._runtime.close()
 
     async def create(self, name: str, *, metadata: Mapping[str, str] | None = None) -> StoredBranch:
-        """Create an empty branch. After a cancellation it exists or does not exist.
+        """Create an empty branch. After a cancellation, the branch may exist or not.
 
         A checkpoint only if it has to wait.
 
@@ -95,12 +96,12 @@ class Store:
         return await self.branch(name)
 
     async def branch(self, name: str, *, create: bool = False) -> StoredBranch:
-        """The branch of that name, with its transcript; reads the rows that this process lacks.
+        """Return the branch with that name and its transcript. Only rows that this process lacks are read.
 
         A checkpoint only if it has to wait.
 
         Raises:
-          NoSuchBranch: it does not exist, and `create` is not set.
+          NoSuchBranch: the branch does not exist, and `create` is not set.
         """
         check_name(name)
 
@@ -120,7 +121,7 @@ class Store:
     async def branches(
         self, prefix: str = "", *, after: str | None = None, limit: int = 100
     ) -> list[BranchInfo]:
-        """The branches whose names begin with `prefix`, by name, at most `limit` of them behind `after`.
+        """Return the branches whose names begin with `prefix` and follow `after`, by name, at most `limit`.
 
         A checkpoint only if it has to wait.
         """
@@ -136,14 +137,15 @@ class Store:
         A checkpoint only if it has to wait.
 
         Raises:
-          NoSuchBranch: it does not exist.
+          NoSuchBranch: the branch does not exist.
         """
         await self._runtime.do(lambda at, whole: _branches.delete(at, name))
 
     async def vacuum(self, *, older_than: float | timedelta = timedelta(days=1)) -> int:
-        """Delete the rows that no branch can reach, if they are older than that. Returns how many.
+        """Delete the rows that no branch can reach and that are older than `older_than`. Return their number.
 
-        It cannot tear a branch that is saved at the same time: foreign keys refuse, and it tries again.
+        It cannot damage a branch that is saved at the same time. Foreign keys refuse the conflicting
+        statement, and the transaction is tried again.
 
         A checkpoint only if it has to wait.
         """

@@ -1,8 +1,8 @@
-"""Calls in worker threads that a cancellation cannot tear.
+"""Calls in worker threads. After a cancellation, the outcome of a call is still known.
 
-`anyio.to_thread` shields from anyio's cancellations only. A native cancellation of asyncio frees the waiter
-while the thread still writes, so that the outcome is unknown. Here the waiter waits for its thread, and the
-cancellation is raised again afterwards.
+`anyio.to_thread` shields only from anyio's cancellations. A native cancellation of asyncio ends the wait
+while the thread still writes, so that the outcome is unknown. Here the waiter waits for its thread, and then
+raises the cancellation again.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ T = TypeVar("T")
 
 @final
 class Threads:
-    """At most `limit` threads of one store; with 0, calls run where they are made."""
+    """At most `limit` threads of one store. With 0, calls run in the calling thread."""
 
     def __init__(self, limit: int) -> None:
         self._executor = ThreadPoolExecutor(limit, "lutum store") if limit else None
 
     async def run(self, fn: Callable[[], T], *, always: bool = False) -> T:
-        """Run a function. Cancelled before it starts, it does not run; cancelled later, it runs to its end.
+        """Run a function. It does not run if the task is cancelled before it starts. If the task is cancelled
+        later, the function runs to its end.
 
-        `always`: run it even if the task is cancelled already.
+        With `always`, the function runs even if the task is cancelled already.
         """
         if not always:
             await checkpoint()
@@ -63,13 +64,14 @@ class Threads:
         return returned[0]
 
     def close(self) -> None:
-        """Let the threads end when they are idle."""
+        """End the threads when they are idle."""
         if self._executor is not None:
             self._executor.shutdown(wait=False)
 
 
 def _waker(fn: Callable[[], None]) -> Callable[[], None]:
-    """Return a function for another thread that has the running loop call `fn`, if that loop still runs."""
+    """Return a function that makes the running loop call `fn`, if the loop still runs. Another thread may
+    call the returned function."""
     loop: Any = current_token().native_token
     trio = sys.modules.get("trio")
     if trio is not None and isinstance(loop, trio.lowlevel.TrioToken):
