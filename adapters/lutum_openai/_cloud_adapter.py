@@ -156,7 +156,7 @@ class OpenAICloudAdapter(OpenAIHttpAdapter):
           model: the name of the deployment.
           resource: the name of the resource. Default: the address in `AZURE_OPENAI_ENDPOINT`.
           classic: an Azure OpenAI resource (`openai.azure.com`) instead of Foundry (`services.ai.azure.com`).
-          api_version: for the older URLs. Without it the URL is `/openai/v1`, which needs no version.
+          api_version: the version for the older URLs. Default: `/openai/v1` URLs, which need no version.
           api_key: the resource's key. Default: `AZURE_OPENAI_API_KEY`. A function is called for each request.
           token: an Entra ID access token instead of a key, or a function that returns one for each request.
           profile: as in the constructor.

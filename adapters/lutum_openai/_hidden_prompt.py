@@ -16,7 +16,7 @@ _HOSTS: Final = {
     "api.venice.ai": (1_560, 1_020),  # Venice's system prompt, unless a parameter turns it off
 }
 
-_AZURE: Final = (0, 130)  # Azure's prompt for grok, which is shorter than xAI's
+_AZURE: Final = (0, 130)  # Azure's prompt for grok is shorter than xAI's
 
 # Start of the model name without the vendor's prefix: tokens without tools, tokens with tools. The first
 # match counts.

@@ -55,7 +55,7 @@ UNREADABLE = (*FAULTS, BadValue, binascii.Error, KeyError)
 
 
 def with_wire(item: Said, name: str, render: Callable[[], Sequence[bytes]], received: bytes) -> Said:
-    """Return the item. Unless `render` returns the JSON that it was read from, `wire` gets that JSON."""
+    """Return the item with `received` as its `wire`, unless `render` returns the same JSON as `received`."""
     try:
         rendered = render()
     except BadValue:

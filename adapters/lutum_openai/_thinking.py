@@ -15,8 +15,8 @@ from lutum import BadValue, Settings
 from lutum_openai._profiles import Effort
 
 DEFAULT_OUTPUT = 4_096
-"""The default output bound in tokens for models that do not reason. Of the models that are still sold, those
-with the smallest maximum (gpt-4o's first version, gpt-3.5-turbo) have this one."""
+"""The default output bound in tokens for models that do not reason. No model that is still sold has a smaller
+maximum. The smallest maximum is that of gpt-4o's first version and of gpt-3.5-turbo."""
 
 DEFAULT_REASONING_OUTPUT = 16_384
 """The default output bound in tokens for all other models. Moonshot's guide requires at least 16,000;

@@ -90,7 +90,7 @@ def _details(value: Raw | bytes) -> dict[str, Raw]:
 
 
 def read_timings(reported: Raw | bytes | None) -> Reported | None:
-    """Read llama.cpp's `timings`, which its server sends when it leaves `usage` out."""
+    """Read the `timings` that llama.cpp's server sends if it leaves out `usage`."""
     if not starts_with(reported, b"{"):
         return None
     try:
@@ -120,7 +120,7 @@ def rates_of(service_tier: Raw | bytes | None) -> tuple[str, ...]:
 
 
 def _cost(members: Mapping[str, Raw]) -> Decimal | None:
-    """Return the cost that a gateway or host reports, in US dollars. OpenAI itself reports none.
+    """Return the cost that a gateway or host reports, in US dollars. OpenAI does not report a cost.
 
     If a request uses the user's own key (`is_byok`), OpenRouter's `cost` is only OpenRouter's fee, often 0.
     The upstream provider bills the rest.

@@ -38,8 +38,8 @@ class OpenAIChatAdapter(OpenAICloudAdapter):
       api_version: Azure's `api-version`.
       profile: a `Profile`, or the name of a known host (docs/hosts.md). Default: the row of the URL's host,
         adapted to the model's chat template if that template is known.
-      organization: `OpenAI-Organization`; for api.openai.com also from `OPENAI_ORG_ID`.
-      project: `OpenAI-Project`; for api.openai.com also from `OPENAI_PROJECT_ID`.
+      organization: the header `OpenAI-Organization`. Default for api.openai.com: `OPENAI_ORG_ID`.
+      project: the header `OpenAI-Project`. Default for api.openai.com: `OPENAI_PROJECT_ID`.
       http_client: your `httpx.AsyncClient`.
       replay_scope: a name for the endpoint and its accounts. Turns with the same name are replayed exactly.
         Default: the URL's host.

@@ -169,7 +169,7 @@ class ReceivedMessage:
         return found
 
     def settle_calls(self) -> None:
-        """Move metadata that was received without a call to the call next to it. Called when calls end."""
+        """Move metadata that has no call to a neighbouring call. Done after the last delta."""
         for at, call in reversed(list(enumerate(self.calls))):
             if not call.bare:
                 continue
