@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 async def cancel_at(coro: Coroutine[Any, Any, T], k: int) -> tuple[bool, T | None]:
-    """Run `coro`, and cancel it at the k-th step. The first step is 1.
+    """Run `coro`, and cancel it at the k-th step, counted from 1.
 
     The steps of `coro` and of the tasks that it starts are counted together. A step ends when a task returns
     control to the event loop, or when the task ends. On asyncio, callbacks that the loop runs between two
