@@ -1,4 +1,4 @@
-"""(a) CPU per event of a long answer that comes in a burst, 50 events and one event to an HTTP chunk."""
+"""(a) CPU per event of a long answer that arrives in a burst, with 50 events or one event per HTTP chunk."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ DIALECTS = {
 }
 RAW, SLOW = Run("raw httpx"), Run("litellm")
 
-# Those that end with a result, as lutum does. `create(stream=True)` of the anthropic SDK gives events and
-# nothing that joins them; it is shown, and is no peer here.
+# The peers are the clients that end with a result, as lutum does. `create(stream=True)` of the anthropic SDK
+# gives events and does not join them; it is shown, but it is not a peer here.
 PEERS = {
     "messages": (Run("anthropic .stream()"), Run("pydantic-ai"), SLOW),
     "completions": (Run("openai"), Run("pydantic-ai"), SLOW),
@@ -24,7 +24,7 @@ PEERS = {
 }
 SHOWN = {"messages": (Run("anthropic"),)}
 
-# (dialect, events to a chunk): whether raw httpx is a measure too.
+# (dialect, events to a chunk): whether lutum is also compared with raw httpx.
 SHAPES = {
     ("messages", 50): True,
     ("messages", 1): True,
@@ -48,7 +48,7 @@ def measure(url: str, quick: bool) -> Report:
         place = f"{url}/text/{events}/{per_chunk}/0"
         jobs = {each.label: partial(run, each, dialect, place, events, repeat=repeat) for each in runs}
         ran = interleaved(rounds, jobs)
-        if SLOW in peers:  # most of a minute a run, and never near the best: once is enough
+        if SLOW in peers:  # one run, because a run takes most of a minute and is never near the best
             ran[SLOW.label] = run(SLOW, dialect, place, events, repeat=1)
         cpu = {label: found["cpu_us"] for label, found in ran.items()}
         best = min(cpu[peer.label] for peer in peers)

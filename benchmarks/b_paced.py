@@ -1,4 +1,4 @@
-"""(b) CPU per event where each event is a read of its own, 1 ms after the one before."""
+"""(b) CPU per event if each event is a read of its own, 1 ms after the previous event."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from measure import LUTUM, Report, Run, Table, by_hand, interleaved, run
 
 RAW = Run("raw httpx")
 
-# Those that end with a result; `create(stream=True)` only gives events, and is shown.
+# The SDKs that end with a result. `create(stream=True)` only gives events; it is shown, but not compared.
 SDKS = (Run("anthropic .stream()"), Run("pydantic-ai"))
 SHOWN = (Run("anthropic"), Run("raw httpx", "trio"), Run("raw aiohttp"))
 

@@ -12,8 +12,8 @@ ANTHROPIC, OPENAI = Run("anthropic .stream()"), Run("openai")
 EVENTS = 100
 
 GAP_MS = {1: 20, 10: 20, 30: 50, 100: 50, 1_000: 200}
-"""Between two events of one stream, for so many of them: slow enough that the CPU is idle at times, or who
-is slow would find several events in a read and seem quick."""
+"""The gap between two events of one stream, by the number of streams. It is long enough that the CPU is idle
+at times. With a shorter gap, a slow client would find several events in a read and would seem fast."""
 
 
 def measure(url: str, quick: bool) -> Report:

@@ -1,10 +1,11 @@
-"""Everybody who streams: one small function each, and a process that runs one of them and measures itself.
+"""The clients, one small function for each, and a process that runs one client and measures itself.
 
-    python benchmarks/clients.py NAME BASE_URL EVENTS [--streams 1] [--repeat 5] [--backend asyncio]
+    python benchmarks/clients.py NAME DIALECT BASE_URL EVENTS [--streams 1] [--repeat 5] [--backend asyncio]
 
-A client is an async context manager that gives `turn(first)`: it runs one turn, calls `first` at its first
-piece of text, and returns the pieces. Who has a result at the end is held to it; what is counted as a
-piece is one text delta of the provider. The raw clients only read: they return how many bytes came.
+A client is an async context manager that yields `turn(first)`. This function runs one turn, calls `first`
+at the first piece of text, and returns the pieces. A piece is one text delta of the provider. If a client
+has a result at the end, the result must equal the pieces. The raw clients only read: they return the
+number of bytes.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ async def lutum_turn(url: str, dialect: str) -> AsyncIterator[Turn]:
 
 @asynccontextmanager
 async def anthropic_events(url: str) -> AsyncIterator[Turn]:
-    """`create(stream=True)`: its typed events and no more, the least that the SDK does."""
+    """`create(stream=True)`: typed events only, the least work that the SDK does."""
     import anthropic
 
     async with anthropic.AsyncAnthropic(api_key="none", base_url=url, max_retries=0) as client:
@@ -232,7 +233,7 @@ async def google_genai(url: str) -> AsyncIterator[Turn]:
 
 @asynccontextmanager
 async def pydantic_ai(url: str, dialect: str) -> AsyncIterator[Turn]:
-    """`direct.model_request_stream`: below the agent, the least that it does."""
+    """`direct.model_request_stream`: below the agent, the least work that the library does."""
     from pydantic_ai.direct import model_request_stream
     from pydantic_ai.messages import (
         ModelRequest,
@@ -279,7 +280,7 @@ async def pydantic_ai(url: str, dialect: str) -> AsyncIterator[Turn]:
 
 @asynccontextmanager
 async def litellm(url: str, dialect: str) -> AsyncIterator[Turn]:
-    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it asks the network when it is imported
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # otherwise its import sends a request
     from litellm import acompletion
 
     where = {"messages": ("anthropic/", url), "completions": ("openai/", f"{url}/v1")}[dialect]
@@ -330,8 +331,9 @@ CLIENTS: dict[str, dict[str, Client]] = {
 
 
 async def many(turn: Turn, streams: int) -> tuple[list[Any], list[float], list[float]]:
-    """Run that many turns at once: what each returned, and the seconds to its first piece: of the clock from
-    its own start, and of this process's CPU from the start of all."""
+    """Run `streams` turns at once. Returns three lists: the value of each turn, the wall seconds from its
+    start to its first piece, and the CPU seconds of this process from the start of all turns to that
+    piece."""
     outcomes: list[Any] = []
     waited: list[float] = []
     worked: list[float] = []
@@ -355,8 +357,9 @@ async def many(turn: Turn, streams: int) -> tuple[list[Any], list[float], list[f
 async def measure(
     client: Client, url: str, *, events: int, streams: int, repeat: int, fresh: int, warm: str
 ) -> dict[str, Any]:
-    """CPU per event of each repetition in microseconds, peak memory in KiB, seconds to the first events of
-    the last repetition, and the median over all of the CPU seconds to the first event of the middle turn."""
+    """Measure a client. Returns the median of the CPU microseconds per event over all repetitions, the peak
+    memory in KiB, the seconds to each first event of the last repetition, and the CPU seconds to the first
+    event of the middle turn, as the median over all repetitions."""
     expected = [f"word{number} " for number in range(events)]
     cpu: list[float] = []
     first: list[float] = []

@@ -1,4 +1,4 @@
-"""(d) Building the next request behind 1 to 10,000 turns of history: from the call to the bytes."""
+"""(d) Building the next request after 1 to 10,000 turns of history: from the call to the bytes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Sent(Exception):
 
 
 def catching(library: Any, sizes: list[int]) -> Any:
-    """A client whose transport counts the bytes of a request and refuses it."""
+    """Return a client whose transport counts the bytes of a request and refuses it."""
 
     async def catch(request: Any) -> Any:
         sizes.append(len(request.content))
@@ -67,7 +67,7 @@ async def anthropic_calls(turns: int, sizes: list[int]) -> AsyncIterator[Callabl
 
     client = anthropic.AsyncAnthropic(api_key="none", http_client=catching(httpx2, sizes), max_retries=0)
     history: list[Any] = messages(turns)
-    for message in history[1::2]:  # as its documentation has it: `message.content` goes back
+    for message in history[1::2]:  # its documentation sends `message.content` back
         message["content"] = [anthropic.types.TextBlock(type="text", text=message["content"])]
 
     async def ask(number: int) -> object:
@@ -129,16 +129,16 @@ MAKERS = {
 
 
 async def one_process(client: str, turns: int, repeat: int) -> None:
-    """Print the CPU milliseconds of a request; lutum's say how many items were encoded for it, too."""
+    """Print the CPU milliseconds of a request and, for lutum, how many items were encoded for it."""
     sizes: list[int] = []
     spent: list[float] = []
     encoded = 0
     async for ask in MAKERS[client](turns, sizes):
-        for number in range(repeat + 1):  # the first fills caches
+        for number in range(repeat + 1):  # the first request fills caches
             before = time.process_time()
             try:
                 await ask(number)
-            except BaseException as exc:  # each library says in its own words that nothing was sent
+            except BaseException as exc:  # each library raises its own exception here
                 if not sizes:
                     raise
                 del exc
@@ -151,7 +151,7 @@ async def one_process(client: str, turns: int, repeat: int) -> None:
 
 
 async def encodings(ask: Callable[[int], Awaitable[object]]) -> int:
-    """How many items of the transcript are encoded for one more request."""
+    """Return how many items of the transcript are encoded for one more request."""
     from lutum_claude import _items
 
     count = 0

@@ -1,4 +1,4 @@
-"""(e) Branches of a long session: fork and commit, in time and bytes; dump and load."""
+"""(e) Branches of a long session: the time and the bytes of a fork and of one more item; dump and load."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def long_session() -> lutum.Session:
 
 
 def fork_all(session: lutum.Session) -> tuple[list[lutum.Session], float]:
-    """The branches, and the microseconds that each took."""
+    """Return the branches, and the microseconds for each."""
     gc.collect()
     before = time.process_time()
     branches = [session.fork() for _ in range(BRANCHES)]
@@ -34,7 +34,7 @@ def fork_all(session: lutum.Session) -> tuple[list[lutum.Session], float]:
 
 
 def bytes_each(make: Callable[[], object]) -> float:
-    """Bytes that what `make` made holds, a branch; the list that holds them is not counted."""
+    """Return the bytes of each branch that `make` makes, without the entry in its list."""
     gc.collect()
     tracemalloc.start()
     made = make()

@@ -1,4 +1,4 @@
-"""(f) What starting costs: imports, and the time from the interpreter's start to the request's first byte."""
+"""(f) The cost of a start: imports, and the time from the interpreter's start to the request's first byte."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def imported(code: str) -> dict[str, Any]:
 
 
 def first_byte(code: str) -> dict[str, Any]:
-    """Seconds until a byte of the request arrives; then the process is ended."""
+    """Return the seconds until a byte of the request arrives. Then kill the process."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         began = time.monotonic()

@@ -25,7 +25,7 @@ async def alone(budget: lutum.Budget, times: int) -> float:
 
 
 async def contended(budget: lutum.Budget, times: int) -> float:
-    """1,000 tasks share a budget that holds ten leases at once, so that nearly all of them wait in line."""
+    """1,000 tasks share a budget that has room for ten leases at once, so that nearly all tasks wait."""
 
     async def one() -> None:
         for _ in range(times):

@@ -1,4 +1,4 @@
-"""(h) Tool arguments and structured values in tiny deltas: nothing is parsed twice, so twice is twice."""
+"""(h) Tool arguments and structured values in tiny deltas: nothing is parsed twice, so the cost is linear."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def at(url: str, kind: str, events: int) -> lutum.Lutum:
 
 
 async def arguments(url: str, size: int) -> float:
-    """CPU seconds of a call whose arguments come one character at a time."""
+    """Return the CPU seconds of a call whose arguments arrive one character at a time."""
     turn = at(url, f"tool-{size}", size).text_turn("go").tools(lutum.Toolset(save)).max_output_tokens(128_000)
     got: list[str] = []
     before = time.process_time()
@@ -57,7 +57,7 @@ async def arguments(url: str, size: int) -> float:
 
 
 async def structured(url: str, deltas: int, *, views: int = 0, size: int = VALUE) -> float:
-    """CPU seconds of a structured value, and of asking `views` times for what there is of it."""
+    """Return the CPU seconds of a structured value, with `views` calls of `partial_value` meanwhile."""
     turn = at(url, f"json-{size}", deltas).structured_turn(Rows, "go").max_output_tokens(128_000)
     each = deltas // views if views else deltas + 1
     got = seen = 0
@@ -76,7 +76,7 @@ async def structured(url: str, deltas: int, *, views: int = 0, size: int = VALUE
 
 
 async def text(url: str, deltas: int) -> float:
-    """CPU seconds of the same bytes as text."""
+    """Return the CPU seconds of the same bytes as text."""
     turn = at(url, f"json-{VALUE}", deltas).text_turn("go").max_output_tokens(128_000)
     got = 0
     before = time.process_time()

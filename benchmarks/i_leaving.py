@@ -1,4 +1,4 @@
-"""(i) From leaving the block to the server seeing the close, in each way that one leaves."""
+"""(i) The time from leaving the block until the server sees the close, for each way of leaving."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import lutum
 
 Leave = Callable[[str], Awaitable[float]]
 GIVEN = 1.0
-"""Seconds that a close is waited for: who has not closed by then, has not."""
+"""Seconds to wait for a close. After them, the connection counts as not closed."""
 
 
 class Oops(Exception):
@@ -24,7 +24,7 @@ class Oops(Exception):
 
 
 async def lutum_left(url: str, *, how: str) -> float:
-    """Leave in the middle of an answer; the moment at which the block had ended."""
+    """Leave in the middle of an answer; returns the time at which the block has ended."""
     async with lutum.ClaudeAdapter("claude-sonnet-5", api_key="none", base_url=f"{url}/50/1/0") as adapter:
         turn = lutum.Lutum(adapter).text_turn("go").max_output_tokens(100)
         if how == "timeout":
@@ -47,7 +47,7 @@ async def lutum_left(url: str, *, how: str) -> float:
 
 
 async def anthropic_left(url: str) -> float:
-    """Break out of the events of `create(stream=True)`, and keep the stream: it has a name."""
+    """Break out of the events of `create(stream=True)`. The local variable keeps the stream alive."""
     import anthropic
 
     client = anthropic.AsyncAnthropic(api_key="none", base_url=f"{url}/50/1/0", max_retries=0)

@@ -1,4 +1,4 @@
-"""(j) Spans: what one costs where nobody captures, and where somebody does."""
+"""(j) Spans: the cost of a span without a capture, and with one."""
 
 from __future__ import annotations
 

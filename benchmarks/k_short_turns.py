@@ -8,13 +8,13 @@ from measure import LUTUM, Report, Run, Table, by_hand, interleaved, run
 
 EVENTS = 20
 AT_ONCE = {1: 200, 50: 20, 200: 8}
-"""How many turns at once, and how often."""
+"""The number of turns at once, and how often they are repeated."""
 
 SDKS = (Run("anthropic .stream()"), Run("openai"), Run("pydantic-ai"))
-EVENTS_ONLY = Run("anthropic")  # ends without a result, so it is shown and not compared with
+EVENTS_ONLY = Run("anthropic")  # ends without a result, so it is shown but not compared
 RAW = (Run("raw aiohttp"), Run("raw httpx"))
 GEMINI = (RAW[0], *LUTUM, Run("google-genai"))
-"""Gemini's answers, in the same run as the others."""
+"""The clients for Gemini's answers, measured in the same run as the others."""
 ALL = (*RAW, *LUTUM, *SDKS, EVENTS_ONLY)
 
 
@@ -67,7 +67,7 @@ def measure(url: str, quick: bool) -> Report:
         report.check(f"50 at once: {ours.label} / best SDK", cpu / best)
         report.check(f"50 at once: {ours.label} / raw aiohttp", cpu / aiohttp)
         report.check(f"Gemini, 50 at once: {ours.label} / google-genai", gemini[ours, 50] / sdk)
-    # `create(stream=True)` is cheaper and ends without a message; whoever wants one adds the pieces up.
+    # `create(stream=True)` is cheaper, but it ends without a message: its caller must join the pieces.
     report.words += (
         f" lutum beside anthropic's events alone: {found[LUTUM[0], 50] / found[EVENTS_ONLY, 50]:.2f}."
     )

@@ -1,7 +1,7 @@
-"""What must hold: a figure of `RESULTS.md` may be at most this. The letter is that of the measurement.
+"""The upper limits of the figures in `RESULTS.md`, by the letter of the measurement.
 
-A limit with a line of its own is a promise. The others were met with room and are what was measured, plus
-15 %, on a quiet machine: `run.py` prints those that can be lowered.
+Some limits are promises. The others are figures that were measured on a quiet machine, plus 15 %. `run.py`
+prints the limits that can be lowered.
 """
 
 from __future__ import annotations

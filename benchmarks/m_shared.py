@@ -1,7 +1,7 @@
-"""(m) The shared ledger: reserve and settle with waiters in line, and processes on one provider's limits.
+"""(m) The shared ledger: reserve and settle while others wait, and processes that share a provider's limits.
 
-Needs redis-server. litellm's Redis budgets are measured where litellm and redis-py are installed; they read a
-counter before a request and add to it afterwards, and reserve nothing.
+Needs redis-server. litellm's Redis budgets are measured if litellm and redis-py are installed. They read a
+counter before a request, add to it afterwards, and reserve nothing.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def server() -> Iterator[str]:
 
 
 async def with_waiters(url: str, waiters: int, times: int) -> tuple[list[float], list[float]]:
-    """Reserve and settle beside so many that wait in line for a limit of their own."""
+    """Reserve and settle while `waiters` reservations wait for another limit."""
     reserved, settled = list[float](), list[float]()
     run = Limit("run", tokens=10**12)
     async with RedisLedger(url, f"bench-{waiters}-{time.time_ns()}", run, on_exhausted="wait") as ledger:
@@ -79,7 +79,7 @@ async def with_waiters(url: str, waiters: int, times: int) -> tuple[list[float],
 
 
 async def litellm_counters(url: str, times: int) -> list[float] | None:
-    """What litellm's proxy does for a budget in Redis: read the counter, and add to it."""
+    """Read a counter and add to it, as litellm's proxy does for a budget in Redis."""
     try:
         from litellm.caching.redis_cache import RedisCache
     except ImportError:
@@ -104,7 +104,7 @@ class Provider(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), Answer)
 
     def draw(self) -> int:
-        """Requests that are left after this one; -1 for a 429."""
+        """Return the number of requests left after this one, or -1 for a 429."""
         with self.lock:
             now = time.monotonic()
             used = max(0.0, self.full_at - now) * BURST / PERIOD
@@ -149,7 +149,7 @@ async def _worker(url: str, port: int, requests: int) -> None:
 
 
 def on_one_account(url: str) -> tuple[float, int]:
-    """Seconds for all requests, and the number of 429s."""
+    """Return the seconds for all requests, and the number of 429s."""
     with Provider() as provider:
         threading.Thread(target=provider.serve_forever, daemon=True).start()
         port = provider.server_address[1]

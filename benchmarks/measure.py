@@ -1,4 +1,4 @@
-"""What the measurements share: the server, a process for each run, medians, and what must hold."""
+"""The shared parts of the measurements: the server, a process for each run, medians, and limits."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Table(NamedTuple):
 
 
 class Plot(NamedTuple):
-    """Lines over a logarithmic axis of counts, or bars where `bars` says so."""
+    """Lines over a logarithmic axis of counts, or bars if `bars` is true."""
 
     name: str
     title: str
@@ -55,7 +55,7 @@ class Plot(NamedTuple):
 
 @dataclass
 class Report:
-    """What one measurement found."""
+    """The results of one measurement."""
 
     title: str
     words: str
@@ -68,7 +68,7 @@ class Report:
         return self.title[1]
 
     def check(self, what: str, value: float, unit: str = "") -> None:
-        """Hold a figure to its limit in `limits.py`."""
+        """Compare a figure with its limit in `limits.py`."""
         self.checks.append(Check(what, value, LIMITS[self.letter][what], unit))
 
 
@@ -89,7 +89,7 @@ LUTUM = (Run("lutum"), Run("lutum", "trio"))
 
 @contextmanager
 def serving() -> Iterator[str]:
-    """The server in a process of its own; gives its URL."""
+    """Start the server in a process of its own; yields its URL."""
     with subprocess.Popen(
         [sys.executable, HERE / "server.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -101,7 +101,7 @@ def serving() -> Iterator[str]:
 
 
 def run(which: Run, dialect: str, url: str, events: int, **options: int) -> dict[str, Any]:
-    """Run one client in a process of its own; see `clients.measure` for what comes back."""
+    """Run one client in a process of its own; returns the dict of `clients.measure`."""
     warm = url[: url.index("/text/")] + "/text/100/50/0"
     more = [part for name, value in options.items() for part in (f"--{name}", str(value))]
     more += ["--warm", warm]
@@ -121,7 +121,7 @@ def run(which: Run, dialect: str, url: str, events: int, **options: int) -> dict
 
 
 def python(code: str) -> str:
-    """What a fresh interpreter prints. It reads and writes bytecode, whatever is set for this one."""
+    """Run code in a fresh interpreter; returns its output. It always reads and writes bytecode."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True, env=environment
@@ -130,9 +130,9 @@ def python(code: str) -> str:
 
 
 def interleaved(rounds: int, jobs: Mapping[str, Callable[[], dict[str, Any]]]) -> dict[str, dict[str, Any]]:
-    """Run every job once, then every job again, ...: what disturbs the machine disturbs all of them.
+    """Run every job once, then every job again, and so on. A disturbance of the machine affects all jobs.
 
-    The median of each figure over the rounds; lists are taken together.
+    Returns the median of each figure over the rounds. Lists are merged.
     """
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in jobs}
     for _ in range(rounds):
@@ -148,7 +148,7 @@ def _middle(values: list[Any]) -> Any:
 
 
 def by_hand(measure: Callable[[str, bool], Report]) -> None:
-    """What each measurement does when it is run as a program."""
+    """Run one measurement as a program."""
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer events and rounds")
     quick: bool = parser.parse_args().quick

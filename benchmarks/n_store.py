@@ -1,4 +1,4 @@
-"""(n) The store: appends, loads, forks, rows and bytes, beside what others keep conversations in."""
+"""(n) The store: appends, loads, forks, rows and bytes, beside the conversation stores of other libraries."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from lutum.testing import ScriptedAdapter
 TURNS = 10_000
 FORKS = 100
 SHARED_TURNS = 300
-"""The turns that all of them are given. A checkpointer writes the whole conversation each time."""
+"""The turns of all stores in the comparison. A checkpointer writes the whole conversation for each turn."""
 
 
 class Figures(NamedTuple):
-    """What one store did with a conversation and its forks."""
+    """The figures of one store for a conversation and its forks."""
 
     append: list[float]
     load: float
@@ -88,7 +88,7 @@ async def timed(branch: lutum.store.StoredBranch, session: lutum.Session) -> flo
 
 
 def langgraph(path: Path, turns: int, forks: int) -> Figures:
-    """LangGraph's SQLite checkpointer: a checkpoint a turn, as a graph of one step writes it."""
+    """LangGraph's SQLite checkpointer: one checkpoint for each turn, as a graph of one step writes it."""
     from langchain_core.messages import AIMessage, HumanMessage
     from langgraph.checkpoint.base import empty_checkpoint
     from langgraph.checkpoint.sqlite import SqliteSaver
@@ -139,7 +139,7 @@ def langgraph(path: Path, turns: int, forks: int) -> Figures:
 
 
 async def pydantic_ai(turns: int, forks: int) -> Figures:
-    """Pydantic AI's conversation store. It ships one in memory alone, so nothing is written to a disk."""
+    """Pydantic AI's conversation store. It exists only in memory, so nothing is written to a disk."""
     from pydantic_ai.conversation import Conversation
     from pydantic_ai.conversation_store import InMemoryConversationStore
     from pydantic_ai.messages import ModelRequest, ModelResponse, TextPart, UserPromptPart
@@ -177,7 +177,7 @@ async def pydantic_ai(turns: int, forks: int) -> Figures:
 
 
 def sqlite_size(path: Path, connection: sqlite3.Connection | None = None) -> tuple[int, int]:
-    """Rows of all tables, and bytes of the file."""
+    """Return the rows of all tables, and the bytes of the file."""
     with connection or sqlite3.connect(path) as database:
         database.execute("pragma wal_checkpoint(truncate)")
         names = [row[0] for row in database.execute("select name from sqlite_master where type = 'table'")]
@@ -205,7 +205,7 @@ HEAD = ("", "append p50 ms", "append p99 ms", "load ms", "load CPU ms", "fork ms
 
 
 def postgres(turns: int, forks: int) -> Figures | None:
-    """PostgreSQL, where a server is installed; `LUTUM_POSTGRES` names another one."""
+    """PostgreSQL, if a server is installed; `LUTUM_POSTGRES` names another server."""
     sys.path.append(str(Path(__file__).parent.parent / "tests"))
     import postgres as server
 
@@ -262,7 +262,7 @@ def measure(url: str, quick: bool) -> Report:
             row("pydantic-ai, memory", memory),
         )
         report.tables.append(Table(f"{shared:,} turns, {shared_forks} forks", HEAD, beside))
-    # Beside the items: the root, the version, and the first branch.
+    # Not items: three rows for the root, the version and the first branch.
     forked = big.rows - 2 * turns - 20 * forks - 3
     report.check("rows of a fork, beside its own turns", forked / forks)
     report.check("bytes against langgraph's", few.size / theirs.size)

@@ -1,8 +1,8 @@
-"""Run every measurement and write RESULTS.md with its plots; fails, and says which, where a figure is missed.
+"""Run every measurement and write RESULTS.md with its plots. Fails and names each figure above its limit.
 
-nox -s bench                 installs the peers in a venv of their own, and runs this there
+nox -s bench                 installs the peers in a separate venv, and runs this program there
 nox -s bench -- --quick      fewer events and rounds, under a minute; writes nothing
-nox -s bench -- b_paced ...  only these; writes nothing
+nox -s bench -- b_paced ...  only the named measurements; writes nothing
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MEASUREMENTS = (
     "n_store",
 )
 ROOM = 1.15
-"""A limit that is met with room is what was measured, plus 15 %."""
+"""A limit that is not a promise is the measured figure plus 15 %."""
 
 PACKAGES = (
     "lutum",

@@ -1,15 +1,16 @@
-"""The server that everybody streams from: one process, asyncio protocols, answers made beforehand.
+"""The server of all clients: one process, asyncio protocols, answers that are made in advance.
 
     python benchmarks/server.py          prints its URL, and serves until its input ends
 
-Every answer is named by the base URL that a client is given:
+The base URL of a client selects the answer:
 
     http://127.0.0.1:PORT/KIND/EVENTS/PER_CHUNK/GAP_MS
 
-KIND is `text`, or `tool` or `json` (arguments and a structured value in deltas of equal length, up to
-`SIZE` characters, as `tool-65536`). EVENTS deltas are sent, PER_CHUNK to an HTTP chunk, and GAP_MS
-between two chunks; with 0, all of it is written at once. The end of the path tells the dialect.
-`/closed/NAME` answers, once the client of `/hang-NAME/...` has closed its connection, when it was seen.
+KIND is `text`, `tool-SIZE` (arguments of a call) or `json-SIZE` (a structured value), for example
+`tool-65536`. SIZE is the number of characters, which are sent in deltas of equal length. The server sends
+EVENTS deltas, each HTTP chunk with PER_CHUNK of them, and waits GAP_MS between two chunks; with 0, it
+writes everything at once. The end of the path selects the dialect. `/closed/NAME` answers after the client
+of `/hang-NAME/...` has closed its connection, with the time at which the server saw the close.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Encode = Callable[[object], bytes]
 
 
 class Answer(NamedTuple):
-    """The bytes of a response, chunk by chunk; the last closes it."""
+    """The bytes of a response, chunk by chunk; the last chunk ends the response."""
 
     head: bytes
     chunks: tuple[bytes, ...]
@@ -35,12 +36,12 @@ class Answer(NamedTuple):
 
 
 def words(events: int) -> list[str]:
-    """The deltas of a text, no two alike, so that a text that lost one is another."""
+    """Return the deltas of a text. All are different, so that a lost delta changes the text."""
     return [f"word{number} " for number in range(events)]
 
 
 def json_text(size: int) -> str:
-    """A JSON object of exactly `size` characters: a table of rows with some prose in each."""
+    """Return a JSON object of exactly `size` characters: a table of rows with some prose in each."""
     head, tail = '{"rows":[', '],"end":""}'
     row = '{"name":"Ada","age":36,"notes":"%s"}' % ("She wrote the first program. " * 6)
     count = (size - len(head) - len(tail)) // (len(row) + 1)
@@ -49,7 +50,7 @@ def json_text(size: int) -> str:
 
 
 def pieces(kind: str, events: int) -> list[str]:
-    """What each delta of an answer holds."""
+    """Return the content of each delta of an answer."""
     name, _, size = kind.partition("-")
     if name not in ("tool", "json"):
         return words(events)
@@ -61,7 +62,7 @@ def pieces(kind: str, events: int) -> list[str]:
 
 @cache
 def answer(dialect: str, kind: str, events: int, per_chunk: int) -> Answer:
-    """The whole response, made once."""
+    """Return the whole response, which is made once."""
     render = {"messages": claude, "completions": chat, "responses": responses, "gemini": gemini}[dialect]
     sent = list(render(pieces(kind, events), kind.startswith("tool"), per_chunk))
     chunks = (*(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in sent), b"0\r\n\r\n")
@@ -77,12 +78,12 @@ def compact(value: object) -> bytes:
 
 
 def named(value: dict[str, object]) -> bytes:
-    """An event whose name is its type, as Claude and Responses send them."""
+    """Return an event whose name is its type, as Claude and Responses send them."""
     return b"event: %b\ndata: %b\n\n" % (str(value["type"]).encode(), compact(value))
 
 
 def in_chunks(before: bytes, deltas: Iterator[bytes], after: bytes, per_chunk: int) -> Iterator[bytes]:
-    """What opens the answer in one chunk, then the deltas, then what closes it in another."""
+    """Yield the opening of the answer in one chunk, then the deltas, then the end in another chunk."""
     yield before
     held: list[bytes] = []
     for delta in deltas:
@@ -255,7 +256,7 @@ def gemini(deltas: list[str], tool: bool, per_chunk: int) -> Iterator[bytes]:
         }
         return b"data: %b\r\n\r\n" % compact(value)
 
-    # A call comes whole: Gemini does not stream arguments.
+    # A call arrives whole, because Gemini does not stream arguments.
     said: list[object] = [{"text": delta} for delta in deltas]
     if tool:
         said = [{"functionCall": {"name": "save", "args": json.loads("".join(deltas))}}]
@@ -265,7 +266,7 @@ def gemini(deltas: list[str], tool: bool, per_chunk: int) -> Iterator[bytes]:
     return in_chunks(before, each, after, per_chunk)
 
 
-# When the connection of each hanging answer was seen to close.
+# The time at which the server saw the connection of each hanging answer close.
 CLOSED: dict[str, asyncio.Future[float]] = {}
 
 
@@ -274,7 +275,7 @@ def seen(name: str) -> asyncio.Future[float]:
 
 
 class Connection(asyncio.Protocol):
-    """One client. A request is read whole before it is answered; its body is not looked at."""
+    """One connection. A request is read to its end before it is answered; its body is ignored."""
 
     def __init__(self) -> None:
         self._data = bytearray()
@@ -319,7 +320,7 @@ class Connection(asyncio.Protocol):
         if kind.startswith("hang-"):
             self._hanging, kind = kind.removeprefix("hang-"), "text"
             made = answer(rest[-1], kind, events, per_chunk)
-            self._transport.write(made.head + b"".join(made.chunks[:-2]))  # and no more, ever
+            self._transport.write(made.head + b"".join(made.chunks[:-2]))  # the answer never ends
             return
         made = answer(rest[-1], kind, events, per_chunk)
         if not gap:
