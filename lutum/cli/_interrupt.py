@@ -24,7 +24,8 @@ T = TypeVar("T")
 Args = TypeVarTuple("Args")
 
 IMPATIENCE = 1.0
-"""Seconds after the first Ctrl-C. A later Ctrl-C ends the program without any clean-up."""
+"""A Ctrl-C that comes more than this number of seconds after the first one ends the program without any
+clean-up."""
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C: 128 + SIGINT, as in shells."""
