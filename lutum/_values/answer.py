@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 Known = Literal["exact", "recovered", "lower_bound", "estimated"]
-"""How a usage is known, best first. A sum is known as badly as its worst part."""
+"""How exact a usage is, the best label first. A sum has the label of its worst part."""
 
 
 FinishReason = str
@@ -39,12 +39,13 @@ class Usage(Struct, frozen=True, omit_defaults=True):
       cache_read_tokens, cache_write_tokens: parts of the input.
       reasoning_tokens: a part of the output.
       cost_usd: US dollars. None if it was not reported and no price is known; 0 is a known cost.
-      known: how the figures are known.
+      known: how exact the figures are.
       cache_write_1h_tokens: cache writes that live an hour, a part of `cache_write_tokens`.
-      web_searches: searches that the provider ran, which most bill one by one.
-      rates: what was billed at another than the standard rate, such as `priority`, `flex`, `batch`, `fast`
-        or a region. Empty in the sum of requests with different rates.
-      parts: what other models used within the request, by model. The figures include it. A sum has none.
+      web_searches: searches that the provider ran. Most providers bill each search.
+      rates: the rates of the bill if they are not the standard rate, such as `priority`, `flex`, `batch`,
+        `fast` or a region. Empty in the sum of requests with different rates.
+      parts: the usage of other models within the request, by model. The figures above include it. A sum has
+        no parts.
     """
 
     input_tokens: int = 0
@@ -99,7 +100,7 @@ class Response(Struct, frozen=True, omit_defaults=True):
 
 
 COMMENTARY = "commentary"
-"""The phase of text that the model says between its steps."""
+"""The phase of the model's text between its steps."""
 
 
 class Citation(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -107,12 +108,12 @@ class Citation(Struct, frozen=True, gc=False, omit_defaults=True):
 
     Attributes:
       title: the title of the source.
-      url: its address, for a web page.
+      url: the address of the source, if it is a web page.
       document: the index of the cited document among the documents of the request, from 0.
       file_id: the provider's id of the cited file.
-      quote: the words of the source that are cited.
-      start, end: where the cited part is in the text of its answer, in characters; None if the provider
-        does not report it.
+      quote: the cited words of the source.
+      start, end: the part of the answer's text to which the citation belongs, in characters. None if the
+        provider does not report it.
       type: the provider's word for the kind of citation, such as `web_search_result_location`.
       data: the provider's own JSON, with all members.
     """
@@ -141,13 +142,13 @@ class TextItem(Struct, frozen=True, gc=False, omit_defaults=True, tag="text"):
 
 
 class ReasoningItem(Struct, frozen=True, gc=False, tag="reasoning"):
-    """Reasoning the provider lets you read; may be a summary, may be empty."""
+    """Readable reasoning, as the provider sends it. It may be a summary, and it may be empty."""
 
     text: str
 
 
 class RefusalItem(Struct, frozen=True, gc=False, tag="refusal"):
-    """Words of refusal, where the provider marks them."""
+    """The text of a refusal, if the provider marks it as such."""
 
     text: str
 
@@ -165,7 +166,7 @@ ViewItem = TextItem | ReasoningItem | RefusalItem | ToolCallItem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartialResult:
-    """The received part of a turn that did not complete, or not yet. It can never be committed."""
+    """The received part of a turn that failed, or is not complete yet. It can never be committed."""
 
     text: str = ""
     reasoning: str = ""

@@ -1,4 +1,4 @@
-"""Checks of objects that a caller may mix up. Each error names the field and what belongs there."""
+"""Checks of arguments that a caller may confuse. Each error names the field and the expected value."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def check_number(
 
 
 def check_options(field: str, options: object) -> None:
-    """Check provider options: objects of classes of their own.
+    """Check provider options: instances of classes that are not built in.
 
     Raises:
       BadValue: `options` is not a tuple of such objects.
@@ -63,7 +63,7 @@ def check_options(field: str, options: object) -> None:
 
 
 def describe(value: object) -> str:
-    """Return what a value is, for an error."""
+    """Return a description of a value for an error message."""
     if value is None:
         return "None"
     if isinstance(value, type):

@@ -23,9 +23,10 @@ from lutum._values.tokens import TokenChoice as TokenChoice, Tokens as Tokens
 
 
 class ToolDef(Struct, frozen=True, gc=False, omit_defaults=True):
-    """A tool as the provider sees it; `schema` is the JSON schema of its input, as JSON text.
+    """A tool as the provider receives it. `schema` is the JSON schema of its input, as JSON text.
 
-    `strict` schemas are of the form that strict modes take: objects closed, every property required.
+    If `strict` is True, the schema has the form that strict modes accept: objects are closed, and every
+    property is required.
     """
 
     name: str
@@ -37,17 +38,19 @@ class ToolDef(Struct, frozen=True, gc=False, omit_defaults=True):
 class CommittedTurn(Struct, frozen=True, gc=False, omit_defaults=True, tag="turn"):
     """An assistant turn: the JSON that its adapter sends back, and a semantic view for all other readers.
 
+    The semantic view is a series of items that do not depend on the provider.
+
     Attributes:
       adapter: name of the adapter that owns `wire`.
-      scope: endpoint and account family that signed it.
+      scope: endpoint and account family that signed the turn.
       model: the model that answered.
       wire: the adapter's own JSON of the turn, with everything received.
       items: the semantic view, in order.
-      inexact_reason: why `wire` may not be replayed as it is; None when it may.
-      prefix: digest of the transcript before it, when the provider bound the turn to what it was sent.
-      preface: the adapter's JSON of what it sent right before the turn and no item holds (a tool change,
-        a one-turn instruction); every exact replay sends it again.
-      tools: the tools sent with it, kept on the first turn of a transcript only.
+      inexact_reason: why `wire` may not be replayed unchanged; None if it may.
+      prefix: the digest of the transcript before the turn, if the provider bound the turn to that input.
+      preface: JSON that the adapter sent right before the turn and that no item contains, such as a tool
+        change or a one-turn instruction. Every exact replay sends it again.
+      tools: the tools that were sent with the turn. Only the first turn of a transcript has them.
       tokens: token ids and log probabilities, where the server sends them. Never part of a request.
     """
 
@@ -98,10 +101,10 @@ class CommittedTurn(Struct, frozen=True, gc=False, omit_defaults=True, tag="turn
 
     @property
     def refusal(self) -> str:
-        """Its words of refusal, joined."""
+        """The text of its refusal, joined."""
         return "".join(item.text for item in self.items if isinstance(item, RefusalItem))
 
     @property
     def tool_calls(self) -> tuple[ToolCallItem, ...]:
-        """The calls of your tools, in order; a result is due for each."""
+        """The calls of your tools, in order. Each call needs a result."""
         return tuple(item for item in self.items if isinstance(item, ToolCallItem))

@@ -2,7 +2,7 @@
 
 An adapter is mostly two pure functions: `prepare` turns a request into bytes, its decoder turns
 bytes into events. The I/O between them is an `Exchange`; `lutum.transport` has the HTTP one.
-`lutum.testing.check_adapter` tests whether an adapter keeps the promises.
+`lutum.testing.check_adapter` tests whether an adapter obeys these contracts.
 """
 
 from __future__ import annotations
@@ -21,22 +21,23 @@ from lutum._values.settings import Estimate, Settings
 from lutum._values.transcript import Transcript
 
 Phase = Literal["connecting", "connected", "sent"]
-"""Where a request is: `connecting` (TCP and TLS), `connected` (it has its connection), `sent`
+"""The progress of a request: `connecting` (TCP and TLS), `connected` (it has its connection), `sent`
 (the whole request is written, so the provider may charge for it)."""
 
 
 Operation = Literal["text_turn", "structured_turn", "completion", "structured_completion"]
-"""What a request is for."""
+"""The purpose of a request."""
 
 
 class ToolPlan(Struct, frozen=True, kw_only=True):
     """The tools of one request.
 
     Attributes:
-      head: what every request of this transcript carries, in order.
-      new: wanted now and not in the head, or there with another schema or description.
-      available: names the model may call; None means every one of head and new.
-      choice: `auto`, `none`, `any` (some tool), or `tool` (the one in `tool`).
+      head: the tools that every request of this transcript contains, in order.
+      new: tools of this request that are not in `head`, or are there with another schema or description.
+      available: the names that the model may call. None means all names in `head` and `new`.
+      choice: `auto`, `none`, `any` (the model must call some tool), or `tool` (it must call `tool`).
+      tool: the name of the tool, if `choice` is `tool`.
     """
 
     head: tuple[ToolDef, ...] = ()
@@ -49,7 +50,8 @@ class ToolPlan(Struct, frozen=True, kw_only=True):
 class OutputFormat(Struct, frozen=True):
     """The requested structured value: a name and a JSON schema, as JSON text.
 
-    `dropped` are constraints no provider takes, as "path: constraint"; they are enforced on decode.
+    `dropped` has the constraints that no provider accepts, each as "path: constraint". They are checked when
+    the value is decoded.
     """
 
     name: str
@@ -58,15 +60,16 @@ class OutputFormat(Struct, frozen=True):
 
 
 class TurnRequest(Struct, frozen=True, kw_only=True):
-    """One request, as an adapter sees it. A value: preparing it twice gives the same bytes.
+    """One request, as an adapter receives it. It is a value: two calls of `prepare` make the same bytes.
 
     Attributes:
       ephemerals: (position, item) pairs, in order; the item belongs before `transcript[position]`.
-      settings: turn over session over Lutum; what is UNSET is the adapter's to choose.
+      settings: the merged settings: those of the turn, then those of the session, then those of the Lutum.
+        The adapter chooses the fields that are UNSET.
       output: the requested value of a structured turn.
-      operation: what it is for; nothing on the wire depends on it.
+      operation: the purpose of the request. It does not change the bytes that are sent.
       limited: a budget limits the turn, so the request must bound its output.
-      label: the turn's name in traces, recordings and stores; nothing on the wire depends on it.
+      label: the turn's name in traces, recordings and stores. It does not change the bytes that are sent.
     """
 
     transcript: Transcript
@@ -80,7 +83,7 @@ class TurnRequest(Struct, frozen=True, kw_only=True):
 
 
 class ReplayForm(Struct, frozen=True):
-    """The form in which a committed turn is sent: exactly, or as its semantic view, with the reason."""
+    """The form in which a committed turn is sent: exactly, or as its semantic view for a reason."""
 
     exact: bool
     reason: str = ""
@@ -93,19 +96,22 @@ class Prepared(Struct, frozen=True, kw_only=True):
     """A request ready to be sent: what `preview()` shows and what goes over the wire.
 
     Attributes:
-      headers: without secrets; `secret_headers` names those that are added when it is sent.
-      signed_headers: those of `secret_headers` that are computed from the request itself.
+      headers: the headers without secrets.
+      secret_headers: the names of the headers that are added when the request is sent.
+      signed_headers: the names in `secret_headers` whose values are computed from the request itself.
       forms: for each committed turn of the transcript, in order, the form in which it is sent.
-      inexact_reason: why the turn answered to this request cannot be replayed exactly.
-      preface: JSON that is sent right before the turn and that no item holds, for `CommittedTurn.preface`.
-      estimate: tokens the request may use at most, input and output.
-      unbounded: what makes that estimate worthless, each item named; empty when it holds.
-      hidden_reasoning: the model is billed for reasoning that the stream does not show in full.
+      inexact_reason: why the answer to this request cannot be replayed exactly; None if it can.
+      preface: JSON that is sent right before the turn and that no item contains, for `CommittedTurn.preface`.
+      estimate: the most tokens that the request may use, input and output.
+      unbounded: the names of the parts of the request without a bound. If there are any, `estimate` is not
+        reliable.
+      hidden_reasoning: reasoning is billed that the stream does not show in full.
       structured: the option that requests a structured value, as a user writes it.
-      dropped_constraints: schema constraints the provider does not take; enforced on decode.
-      dropped_options: options of the turn that the host does not take, each as a sentence for the log.
+      dropped_constraints: schema constraints that the provider does not accept. They are checked when the
+        value is decoded.
+      dropped_options: options of the turn that the host does not accept, each as a sentence for the log.
       implicit_bound: the output bound that is sent although neither the turn nor the adapter's owner set one.
-      cacheable: the prefix is long enough for the provider's prompt cache, so waiting at a gate pays.
+      cacheable: the prefix is long enough for the provider's prompt cache, so that a `PrefixGate` is useful.
       rates: the parts of the request that are not billed at the standard rate: service tiers
         (`priority`, `flex`, `batch`), `fast`, a region, `1h` for cache writes that live an hour.
       billed_by: the company that bills the request, by its name in price tables; None: the model's maker.
@@ -135,55 +141,58 @@ class Prepared(Struct, frozen=True, kw_only=True):
 
 
 class Decoder(Protocol):
-    """Bytes of one response to events. Pure: knows no socket, clock or task.
+    """Decodes the bytes of one response into events. Pure: it uses no socket, clock or task.
 
-    Feeding whole, byte by byte or at any split gives the same events, and `Completed` is the last.
+    The events do not depend on how the bytes are split into calls of `feed`. `Completed` is the last event.
     """
 
     def feed(self, data: bytes, out: list[Event]) -> None:
-        """Append to `out` what `data` completes; what came before a fault is in `out` already.
+        """Append to `out` the events that `data` completes, also those before a fault.
 
         Raises:
-          ProviderError: an error event, or data that is not the protocol.
+          ProviderError: `data` contains an error event, or does not follow the protocol.
         """
         ...
 
     def eof(self, out: list[Event]) -> None:
-        """The response ended. Appends `Completed` only where the protocol's own end has been seen."""
+        """End the response. Append `Completed` only if the protocol's own end was received."""
         ...
 
 
 class Exchange(Protocol):
-    """One request in flight. The pump opens it, receives until it ends, and always closes it.
+    """One request in flight. The turn's worker task opens it, receives until it ends, and always closes it.
 
-    Four more attributes are read where an exchange has them. `unsent: bool` is True while nothing can have
-    been sent, whether or not phases are marked, for instance while a key is fetched. `refusal:
-    ProviderError | None` is the error status of an answer whose body is still being read; if a timeout cuts
-    that short, the turn raises it in place of the timeout. `unfinished() -> TurnError` is the error of an
-    answer that ended without its terminal event. `release() -> bool` lets go of the connection if that needs
-    no waiting; if it returns False, `aclose` is called.
+    An exchange may have four more attributes, which are then read:
+
+    - `unsent: bool` is True while nothing can have been sent, for instance while a key is fetched. It does
+      not depend on whether phases are marked.
+    - `refusal: ProviderError | None` is the error status of an answer whose body is still being read. If a
+      timeout ends that reading, the turn raises this error instead of the timeout.
+    - `unfinished() -> TurnError` returns the error for an answer that ended without its terminal event.
+    - `release() -> bool` releases the connection if that needs no waiting. If it returns False, `aclose` is
+      called.
     """
 
     @property
     def response(self) -> Response | None:
-        """The response head; None until it came."""
+        """The response head; None before it arrives."""
         ...
 
     async def open(self, mark: Callable[[Phase], None]) -> None:
-        """Send the request and wait for the response head, marking each phase as it is reached.
+        """Send the request and wait for the response head. Call `mark` when a phase is reached.
 
-        Cancelled, it leaves nothing open once `aclose` has run.
+        After a cancellation, nothing is open once `aclose` has run.
 
         Raises:
           ProviderError: the status is an error.
-          NetworkError: no connection, or it failed before the head.
+          NetworkError: there is no connection, or it failed before the head arrived.
         """
         ...
 
     async def receive(self, out: list[Event]) -> bool:
-        """Append the events of the next piece to `out`; False at the end of the response.
+        """Append the events of the next piece to `out`. Return False at the end of the response.
 
-        A piece may hold no event. Suspends only to wait for the socket.
+        A piece may contain no event. The call suspends only to wait for the socket.
 
         Raises:
           ProviderError: an error event or malformed data; the events before it are in `out`.
@@ -192,33 +201,33 @@ class Exchange(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Let go of the connection: kept for reuse after a whole response, closed otherwise."""
+        """Release the connection. After a whole response it is kept for reuse, otherwise it is closed."""
         ...
 
 
 class Adapter(Protocol):
-    """A provider dialect. `scope` names the endpoint and account family that signs turns."""
+    """An adapter: it encodes requests and decodes answers in one provider's dialect."""
 
     @property
     def name(self) -> str:
-        """The dialect's name, as `CommittedTurn.adapter` keeps it."""
+        """The dialect's name, which `CommittedTurn.adapter` stores."""
         ...
 
     @property
     def scope(self) -> str:
-        """Endpoint and account family. A turn is replayed exactly only at the scope that it came from."""
+        """Endpoint and account family. A turn is replayed exactly only at the scope that signed it."""
         ...
 
     def prepare(self, request: TurnRequest) -> Prepared:
         """Encode a request. Pure.
 
         Raises:
-          UsageError: the provider cannot take it; the message names the field.
+          UsageError: the provider cannot accept the request; the message names the field.
         """
         ...
 
     def exchange(self, prepared: Prepared) -> Exchange:
-        """A fresh exchange for one attempt; nothing is sent before its `open`."""
+        """Return a new exchange for one attempt. Nothing is sent before its `open` is called."""
         ...
 
     def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
@@ -226,13 +235,15 @@ class Adapter(Protocol):
         ...
 
     def first_difference(self, earlier: Prepared, later: Prepared) -> str | None:
-        """JSON path in `later` of the first thing that is not as `earlier` sent it, up to the last
-        input block of `earlier`; None when `later` only adds. Pure; `cache_control`, sampling options
-        and ephemerals do not count."""
+        """Return the JSON path in `later` of the first difference from `earlier`; None if `later` only adds.
+
+        The comparison ends at the last input block of `earlier`. `cache_control`, sampling options and
+        ephemerals are not compared. Pure.
+        """
         ...
 
     async def aclose(self) -> None:
-        """Close every idle connection. Open turns keep theirs."""
+        """Close every idle connection. Open turns keep their connections."""
         ...
 
 
@@ -240,18 +251,18 @@ class CountsTokens(Protocol):
     """An adapter whose provider counts the input tokens of a request, for an exact estimate."""
 
     async def count_input_tokens(self, prepared: Prepared) -> int:
-        """Ask the provider; one small request. Raises as `Exchange.open`."""
+        """Return the provider's count. This sends one small request. Raises as `Exchange.open`."""
         ...
 
 
 class ReadsBodies(Protocol):
-    """An adapter that reads an answer which came whole, such as one of a batch."""
+    """An adapter that reads an answer from a whole body, such as an answer of a batch."""
 
     def read_body(self, prepared: Prepared, body: bytes) -> list[Event]:
-        """The events of the answer to a request, `Completed` last unless `body` is cut. Pure.
+        """Return the events of the answer to a request. `Completed` is the last, unless `body` is cut. Pure.
 
         Raises:
-          ProviderError: the body is an error, or not the protocol.
+          ProviderError: the body is an error, or does not follow the protocol.
         """
         ...
 
@@ -260,7 +271,7 @@ class ListsOpenItems(Protocol):
     """An adapter whose provider has calls that you answer with raw items, see `TextResult.open_items`."""
 
     def open_items(self, transcript: Transcript) -> tuple[bytes, ...]:
-        """Those of the last turn that nothing behind it answers yet, as they came. Pure."""
+        """Return the provider calls of the last turn that no later item answers, as they arrived. Pure."""
         ...
 
 
@@ -274,7 +285,7 @@ class ReadsOptions(Protocol):
 
 
 class ResolvesSettings(Protocol):
-    """An adapter with hooks that settle a turn's model and options when it starts."""
+    """An adapter with hooks that choose a turn's model and options when the turn starts."""
 
     @property
     def settings_hooks(self) -> tuple[str, ...]:
@@ -292,48 +303,51 @@ class ReadsRateLimits(Protocol):
     them."""
 
     def rate_limits(self, response: Response, now: float) -> Sequence[RateLimit]:
-        """Return the limits that a response reports; none if it reports none. Pure.
+        """Return the limits that a response reports; an empty sequence if it reports none. Pure.
 
         Args:
-          now: seconds since the epoch, for a reset that is an instant.
+          now: the time in seconds since the epoch, for a reset that is reported as an instant.
         """
         ...
 
 
 class RecoversUsage(Protocol):
-    """A source that can report, afterwards, what a cut or cancelled request was billed."""
+    """A source that can report the bill of a cut or cancelled request afterwards."""
 
     async def recover_usage(self, response: Response) -> Usage | None:
-        """Ask the provider; None when it does not know. Cancelled when its time is up."""
+        """Return the billed usage, or None if it is not known. The call is cancelled when its time is up."""
         ...
 
 
 class Lease(Protocol):
-    """An amount taken from a ledger for one turn. Plain calls that never block."""
+    """An amount taken from a ledger for one turn. Its methods are plain calls that never block."""
 
     def grow(self, usage: Usage | Estimate) -> bool:
-        """Make the lease cover `usage`; False, and unchanged, when the ledger cannot."""
+        """Make the lease cover `usage`. If the ledger cannot, change nothing and return False."""
         ...
 
     def settle(self, usage: Usage) -> None:
-        """Give the lease back and record what was used. The first call counts.
+        """Give the lease back and record the usage. Only the first call has an effect.
 
-        What it raises never costs the caller the answer: it is logged, noted on the turn's last attempt, and
-        raised once by the next turn that would reserve on the ledger.
+        The caller gets the answer even if this raises. The exception is logged and noted on the turn's last
+        attempt, and the next turn that reserves on the ledger raises it once.
         """
         ...
 
 
 class Ledger(Protocol):
-    """Where turns reserve before they send. `Budget` is one; a remote one grows from a local slice."""
+    """A ledger: turns reserve on it before they send. `Budget` is a ledger.
+
+    A remote ledger keeps a part of its amount in the process, because `Lease.grow` must not block.
+    """
 
     def reserve(self, estimate: Estimate) -> Awaitable[Lease]:
-        """Take an amount; an `async def` does. Cancelled, it has taken nothing.
+        """Take an amount. This may be an `async def`. After a cancellation, nothing is taken.
 
-        A ledger bounds its own round trips. `Timeouts(reserve=)`, which is not set by default, bounds the
-        whole wait of a turn.
+        A ledger limits the time of its own round trips. `Timeouts(reserve=)`, which is not set by default,
+        limits the whole wait of a turn.
 
         Raises:
-          BudgetExceeded: it does not fit.
+          BudgetExceeded: the amount does not fit.
         """
         ...

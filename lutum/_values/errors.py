@@ -1,37 +1,37 @@
-"""Every exception lutum raises, by whose fault it is.
+"""All exceptions that lutum raises, sorted by their cause.
 
 LutumError
 ├── LedgerError                    a shared ledger: its server cannot be reached, or refuses
 │   └── LedgerLost                     its server lost data; an operator must set what was spent
-├── UsageError (RuntimeError)      you: nothing was sent and nothing was reserved
-│   ├── BadValue (ValueError)          a value names its field
+├── UsageError (RuntimeError)      your call is wrong; nothing was sent and nothing was reserved
+│   ├── BadValue (ValueError)          an invalid value; the error names its field
 │   ├── StaleCommit                    the session moved on since the turn was built
 │   ├── NoSuchName (AttributeError)    an attribute that does not exist; the message names the right one
-│   ├── TurnNotFinished                asked for a result before the consumer reached it
-│   ├── EstimateRequired               no bound on what the request may cost
-│   ├── UnpricedModel                  a cost limit, and no price for the model
-│   ├── HookBusy                       a stateful hook was called while it runs
-│   └── TranscriptError (ValueError)   a transcript that may not be built or loaded
+│   ├── TurnNotFinished                the result was read before the consumer reached it
+│   ├── EstimateRequired               the cost of the request has no bound
+│   ├── UnpricedModel                  a cost limit applies, and the model has no price
+│   ├── HookBusy                       a stateful hook was called while it was running
+│   └── TranscriptError (ValueError)   a transcript that must not be built or loaded
 ├── CallTaken                      a call was claimed by another run, or may have happened already
 ├── BrokenPrefix                   the token ids of a conversation do not continue each other
-├── StoreError                     a store of branches; nothing is half written
+├── StoreError                     an operation of a store failed; nothing is half written
 │   ├── StoreValue (BadValue)          a URL, a name or a value that the store does not take
 │   ├── StaleBranch                    the branch moved since the session was made or last saved
 │   ├── NoSuchBranch                   there is no branch of that name
 │   ├── BranchExists                   there is a branch of that name already
-│   ├── RoundOpen                      the branch holds an open round that this would pass over
-│   ├── StoreBusy                      the database is locked by others for too long
+│   ├── RoundOpen                      the branch holds an open round that the call would skip
+│   ├── StoreBusy                      others locked the database for too long
 │   ├── StoreFormat                    not a store, or the store of a newer version
 │   └── StoreCorrupt                   a row is damaged; the message names it
 └── TurnError                      the turn began; carries partial, usage and response
-    ├── ProviderError                  the provider: a status, an error event, malformed data
+    ├── ProviderError                  the provider sent an error status, an error event or malformed data
     ├── NetworkError                   no connection, or it failed before the response head
     ├── Interrupted                    the response began and ended without its terminal event
     ├── TurnTimeout (TimeoutError)     a deadline of `Timeouts`, named in `reason`
-    ├── BudgetExceeded                 refused before sending, or could not grow in mid-stream
+    ├── BudgetExceeded                 the ledger refused, or the lease could not grow during the answer
     ├── OutputLimitExceeded            a structured value cut at the output limit
     ├── OutputInvalid                  a structured value that does not decode
-    ├── ContractViolation              the model did what the request ruled out
+    ├── ContractViolation              the model did something that the request excludes
     ├── Stopped                        your handler returned `STOP`
     └── Refused                        `.value` of a structured result that is a refusal
 """
@@ -61,7 +61,7 @@ ErrorKind = Literal[
     "malformed",
     "unknown",
 ]
-"""What went wrong at the provider, the same for an HTTP status and for an error event."""
+"""The kind of a provider's error. An HTTP status and an error event of the same error have the same kind."""
 
 _KINDS: dict[ErrorKind, tuple[str, str]] = {
     "invalid_request": (
@@ -105,10 +105,10 @@ _KINDS: dict[ErrorKind, tuple[str, str]] = {
 
 
 class LutumError(Exception):
-    """The root of everything lutum raises on purpose."""
+    """The base class of all exceptions that lutum raises on purpose."""
 
     whose: str = "not known"
-    """The cause: who can change it."""
+    """The cause of the error, which names who can change it."""
     advice: str = "read the message; the traceback shows where it was raised"
     """What to do next."""
 
@@ -126,20 +126,20 @@ class LutumError(Exception):
         """The notes that were added, without the explanation."""
         return list(self.__dict__.get("_own_notes", ()))
 
-    if not TYPE_CHECKING:  # computed, because usage and advice are known after the error was made
+    if not TYPE_CHECKING:  # computed, because usage and advice are set after the error was made
 
         @property
         def __notes__(self) -> list[str]:
             return [*self.own_notes, *self.explanation]
 
         @__notes__.setter
-        def __notes__(self, notes: list[str]) -> None:  # tblib does this when it unpickles an error
+        def __notes__(self, notes: list[str]) -> None:  # tblib sets the notes when it unpickles an error
             computed = ("Cause: ", "What to do: ")
             self.__dict__["_own_notes"] = [note for note in notes if not note.startswith(computed)]
 
 
 class UsageError(LutumError, RuntimeError):
-    """Your call was wrong; it sent, reserved and changed nothing. What an earlier call sent is charged."""
+    """Your call was wrong. It sent, reserved and changed nothing. Requests of earlier calls are charged."""
 
     whose: str = "the call; nothing was sent and nothing was charged"
     advice: str = "change the call as the message says"
@@ -149,14 +149,14 @@ _Wrong = TypeVar("_Wrong", bound=UsageError)
 
 
 def after_sending(error: _Wrong) -> _Wrong:
-    """Correct the cause of an error of a call that may follow a request: that request is charged."""
+    """Correct the cause of an error whose call may come after sent requests, because these are charged."""
     if error.whose == UsageError.whose:
         error.whose = "the call; requests that were sent before it are charged as usual"
     return error
 
 
 class BadValue(UsageError, ValueError):
-    """A value that cannot be right; `field` names it."""
+    """An invalid value; `field` names it."""
 
     advice: str = "give another value there"
 
@@ -186,14 +186,14 @@ class LedgerLost(LedgerError):
 
 
 class ToolError(LutumError):
-    """Raised by your tool to send its message to the model. Other exceptions send only their type."""
+    """Your tool raises it to send its message to the model. Of other exceptions only the type is sent."""
 
     whose: str = "the tool, which raised it on purpose"
     advice: str = "nothing: the model receives the message"
 
 
 class StaleCommit(UsageError):
-    """The session's transcript is no longer the one the turn was built on; nothing changed."""
+    """The session's transcript is no longer the one that the turn was built on; nothing changed."""
 
     whose: str = "the session, which moved on after the turn was built"
     advice: str = "commit before you push, or place the turn with session.push_turn(result.turn)"
@@ -213,7 +213,7 @@ class TurnNotFinished(UsageError):
 
 
 class EstimateRequired(UsageError):
-    """Nothing bounds what this request may cost; the message names the item that is open."""
+    """The cost of this request has no bound. The message names the item without a bound."""
 
     advice: str = (
         "set how much to reserve with .reserve(), count with estimate=exact_estimate, or set no limit"
@@ -227,7 +227,10 @@ class UnpricedModel(UsageError):
 
 
 class HookBusy(UsageError):
-    """A hook of a `Stateful` object was called while one of its hooks runs; `slot` and `hook` name both."""
+    """A hook of a `Stateful` object was called while a hook of the same object was running.
+
+    `slot` is the slot of the new call, `hook` is the class of the object.
+    """
 
     whose: str = "the hook, which called itself, directly or not"
     advice: str = "call it before, or take it out of Stateful"
@@ -242,7 +245,7 @@ class HookBusy(UsageError):
 
 
 class TranscriptError(UsageError, ValueError):
-    """A transcript operation or file that would break a rule; the message names item and reason."""
+    """A transcript operation or file would break a rule. The message names the item and the reason."""
 
     whose: str = "the items or the file; nothing was changed"
     advice: str = "correct what the message names; a backup, or the lines before it, still load"
@@ -254,7 +257,7 @@ class CallTaken(LutumError):
     Attributes:
       key: the key of the call.
       by: the run that started it, if known.
-      alive: True if that run still runs.
+      alive: True if that run is still running.
     """
 
     whose: str = "another run, which has claimed the call"
@@ -302,7 +305,7 @@ class StaleBranch(StoreError):
     Attributes:
       expected: the digest of the head that the session was made from or last saved at.
       found: the digest of the head of the branch.
-      common: how many items both begin with.
+      common: how many of their first items are the same.
     """
 
     whose: str = "another writer, who moved the branch"
@@ -344,7 +347,7 @@ class StoreBusy(StoreError):
 
 
 class StoreFormat(StoreError):
-    """Not a store, or one that a newer version wrote."""
+    """The file or database is not a store, or a newer version wrote it."""
 
     whose: str = "the file or database, which is not a store of this version"
     advice: str = "check the path or URL, or update lutum"
@@ -361,9 +364,9 @@ class TurnError(LutumError):
     """A turn that did not complete, or was refused before it began.
 
     Attributes:
-      partial: what had arrived, as far as the consumer read it.
-      usage: what was settled, with its label.
-      response: status, ids and headers of the answer, if its head came.
+      partial: the part of the answer that the consumer has read.
+      usage: the settled usage, with its label.
+      response: status, ids and headers of the answer, if its head arrived.
       started: True once a semantic event was delivered to the consumer.
       host, url, model: where the request was sent, and the requested model; None before they are known.
     """
@@ -395,7 +398,7 @@ class TurnError(LutumError):
         return f"{usage.total_tokens:,} tokens were charged{cost}, {usage.known}"
 
     def _located(self, message: str, place: str | None = None) -> str:
-        """Return the message with host, model and request id behind it, as far as it does not have them."""
+        """Return the message, followed by those of host, model and request id that it does not contain."""
         request: str | None = getattr(self, "request_id", None)
         if request is None and self.response is not None:
             request = self.response.request_id
@@ -408,11 +411,11 @@ class TurnError(LutumError):
 class ProviderError(TurnError):
     """The provider answered with an error, or with data that is not its protocol.
 
-    `str()` gives status, kind and the provider's words, and then host, model and request id.
+    `str()` has the status, the kind, the provider's words, and then host, model and request id.
 
     Attributes:
-      message: the provider's words alone.
-      kind: the class of the fault, equal for an HTTP status and an in-stream error event.
+      message: only the provider's words.
+      kind: the class of the fault, which is the same for an HTTP status and an in-stream error event.
       status: the HTTP status, or the status that matches the type of the in-stream error.
       type: the provider's own `error.type` (or code), as sent.
       request_id: the provider's id of the request.
@@ -460,7 +463,7 @@ class ProviderError(TurnError):
 
     def __str__(self) -> str:
         status = f"{self.status} " if self.status is not None else ""
-        # Of a 404 the whole address, because its path may be wrong.
+        # For a 404 the whole URL is shown, because its path may be wrong.
         place = self.url if self.status == 404 and self.url else None
         return self._located(f"{status}{self.kind}: {self.message}", place)
 
@@ -473,7 +476,7 @@ class NetworkError(TurnError):
 
 
 class Interrupted(TurnError):
-    """The response began and its connection ended with no terminal event."""
+    """The response began, and its connection ended without the terminal event."""
 
     whose: str = "the provider or the network, which ended the answer before it was whole"
     advice: str = "try again; error.partial has what arrived"
@@ -502,7 +505,7 @@ class BudgetExceeded(TurnError):
 
     Attributes:
       scope: the name of the shared limit that refused; None for a limit of this process.
-      resets_at: when that limit starts afresh, if it applies per period.
+      resets_at: when the next period of that limit begins, if it has periods.
     """
 
     whose: str = "your limit, which has too little left for the turn"
@@ -526,14 +529,14 @@ class OutputLimitExceeded(TurnError):
 
 
 class OutputInvalid(TurnError):
-    """A structured value that does not decode, or did not come.
+    """The structured value cannot be decoded, or is missing.
 
     Attributes:
-      raw: its JSON, as it came.
-      path: where in it, `$` for the whole; of several places the first.
-      reason: what is wrong there; `str(exc)` adds the path.
-      problems: everything that is wrong, each as its path and the reason. Where a pydantic model refused it,
-        pydantic's own error is `exc.__cause__`.
+      raw: the JSON of the value, as it arrived.
+      path: the JSON path of the problem, `$` for the whole value. Of several problems it is the first path.
+      reason: the problem at that path; `str(exc)` adds the path.
+      problems: all problems, each as a path and a reason. If a pydantic model refused the value, pydantic's
+        own error is `exc.__cause__`.
     """
 
     whose: str = "the model, whose output is not a value of the type"
@@ -556,7 +559,7 @@ class OutputInvalid(TurnError):
 
 
 class ContractViolation(TurnError):
-    """The model did what the request ruled out, such as a tool call in a turn without tools."""
+    """The model did something that the request excludes, such as a tool call in a turn without tools."""
 
     whose: str = "the model, which did what the request ruled out"
     advice: str = "try again; if it calls tools, offer them with .tools()"

@@ -1,7 +1,7 @@
 """The events of a stream. One provider delta is one event; adjacent deltas are never merged.
 
-Events are the recording too: the pump encodes them into frames, so a field added
-here goes at the end and has a default, or old frame logs stop loading.
+The events are also the recorded format, because the pump (the turn's worker task) encodes them into frames.
+A new field goes at the end of its event and has a default. Otherwise old frame logs cannot be loaded.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from lutum._values.committed import Citation, CommittedTurn
 
 
 class TurnStarted(Struct, frozen=True, array_like=True, tag="start"):
-    """The provider began to answer: the model that answers, and the response's head."""
+    """The provider began to answer. The event has the model that answers, and the response's head."""
 
     model: str
     response: Response
 
 
 class TextDelta(Struct, frozen=True, array_like=True, gc=False, repr_omit_defaults=True, tag="text"):
-    """A piece of the model's text. `phase` as in `TextItem`: `commentary` is not the answer."""
+    """A piece of the model's text. `phase` is that of `TextItem`: text in `commentary` is not the answer."""
 
     text: str
     phase: str = ""
@@ -43,13 +43,13 @@ class ReasoningDelta(Struct, frozen=True, array_like=True, gc=False, tag="reason
 
 
 class RefusalDelta(Struct, frozen=True, array_like=True, gc=False, tag="refusal"):
-    """A piece of a refusal, where the provider marks it."""
+    """A piece of a refusal, if the provider marks it as such."""
 
     text: str
 
 
 class ToolCallDelta(Struct, frozen=True, array_like=True, gc=False, tag="call_delta"):
-    """A piece of a call's arguments, as raw JSON text; may be cut anywhere."""
+    """A piece of a call's arguments, as raw JSON text. It may be cut anywhere."""
 
     id: str
     name: str
@@ -57,7 +57,7 @@ class ToolCallDelta(Struct, frozen=True, array_like=True, gc=False, tag="call_de
 
 
 class ToolCallReady(Struct, frozen=True, array_like=True, tag="call"):
-    """A whole call. `call` is the object that will be in `round.calls`; start it now if you like."""
+    """A whole call. `call` is the object that will be in `round.calls`; it can be started at once."""
 
     id: str
     name: str
@@ -67,7 +67,7 @@ class ToolCallReady(Struct, frozen=True, array_like=True, tag="call"):
 
 class ToolCallIssue(Struct, frozen=True, array_like=True, gc=False, tag="issue"):
     """A call that cannot be run: `not_available`, `unknown_tool`, `invalid_arguments` or
-    `malformed_arguments`. It is answered for you when the round is committed."""
+    `malformed_arguments`. When the round is committed, lutum adds its answer."""
 
     id: str
     name: str
@@ -83,21 +83,21 @@ class StructuredDelta(Struct, frozen=True, array_like=True, gc=False, tag="json"
 
 
 class StructuredReady(Struct, frozen=True, array_like=True, tag="value"):
-    """The structured value is whole; `value` is decoded, `json` its text."""
+    """The structured value is complete. `value` is the decoded value, `json` is its text."""
 
     json: str
     value: Any = None
 
 
 class UsageUpdate(Struct, frozen=True, array_like=True, tag="usage"):
-    """The usage that the provider has reported so far. `final` if no content can follow it."""
+    """The usage that the provider has reported so far. `final` is True if no content can follow."""
 
     usage: Usage
     final: bool = False
 
 
 class WillRetry(Struct, frozen=True, array_like=True, tag="retry"):
-    """The attempt failed before its first semantic event; number `attempt` starts in `after` seconds."""
+    """The attempt failed before its first semantic event. Attempt number `attempt` starts in `after` s."""
 
     attempt: int
     after: float
@@ -108,7 +108,7 @@ class WillRetry(Struct, frozen=True, array_like=True, tag="retry"):
 
 
 class ProviderEvent(Struct, frozen=True, array_like=True, gc=False, tag="provider"):
-    """Something the provider sent that has no event of its own, as it came: its name and JSON."""
+    """A provider's event for which lutum has no class of its own: its name and its JSON, unchanged."""
 
     name: str
     data: bytes
@@ -148,12 +148,12 @@ _decoder = msgspec.msgpack.Decoder(list[Event])
 
 
 def encode_frame(events: Sequence[Event]) -> bytes:
-    """Events as one frame."""
+    """Return events as one frame."""
     return _encoder.encode(events)
 
 
 def decode_frame(frame: bytes) -> list[Event]:
-    """The events of one frame.
+    """Return the events of one frame.
 
     Raises:
       msgspec.DecodeError: the bytes are not a frame of this library.

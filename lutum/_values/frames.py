@@ -26,13 +26,13 @@ LIBRARIES: Final = frozenset(
         "uvloop",
     }
 )
-"""Packages whose frames say nothing about the caller's mistake, beside those that begin with `lutum`."""
+"""Packages whose frames do not show the caller's mistake. `_of_libraries` adds those named `lutum...`."""
 
 
 def shortened(error: E) -> E:
-    """Return the error without its traceback, and that of its causes, where all frames are of libraries.
+    """Remove the tracebacks of an error and its causes whose frames are all of libraries. Return the error.
 
-    Frames of a hook, a tool or a client of the caller stay, and with them the way there.
+    A traceback that contains a frame of the caller's hook, tool or client is not changed.
     """
     found: BaseException | None = error
     seen = set[int]()

@@ -1,8 +1,9 @@
 """The input of a turn: parts and items.
 
 All are frozen values that do not depend on a provider. If a provider cannot take one, its adapter raises an
-error that names the field, before anything is reserved. `gc=False` because values of strings and
-tuples make no cycles, and the collector would otherwise walk every item of every transcript.
+error that names the field, before anything is reserved. The classes have `gc=False`, because values of
+strings and tuples cannot form cycles. Otherwise the garbage collector would visit every item of every
+transcript.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Text(Struct, frozen=True, gc=False, tag="text"):
 
 
 class Media(Struct, frozen=True, gc=False, omit_defaults=True):
-    """Where an image or a document comes from: exactly one of `data`, `url` and `file_id`."""
+    """The source of an image or a document: exactly one of `data`, `url` and `file_id`."""
 
     media_type: str = ""
     data: bytes | None = None
@@ -51,26 +52,26 @@ class Image(Media, frozen=True, gc=False, tag="image"):
 
     @classmethod
     def from_bytes(cls, data: bytes, *, media_type: str | None = None) -> Image:
-        """From encoded bytes; the media type is read from the first ones unless given.
+        """Make an image from encoded bytes. If no media type is given, it is read from the first bytes.
 
         Raises:
-          BadValue: empty, over 50 MB, or of no known image type.
+          BadValue: the data is empty, is over 50 MB, or is not of a known image type.
         """
         return cls(sniff("image", data, media_type, "image/"), data)
 
     @classmethod
     def from_path(cls, path: str | os.PathLike[str], *, media_type: str | None = None) -> Image:
-        """From a file, read now. Raises BadValue as `from_bytes`, and OSError."""
+        """Make an image from a file, which is read at once. Raises BadValue as `from_bytes`, and OSError."""
         return cls.from_bytes(read_file("image", path), media_type=media_type)
 
     @classmethod
     def from_url(cls, url: str) -> Image:
-        """From a URL that the provider fetches; its size in tokens cannot be known before."""
+        """Make an image from a URL that the provider fetches. Its tokens cannot be known before."""
         return cls(url=checked_url("image.url", url))
 
     @classmethod
     def from_file_id(cls, file_id: str) -> Image:
-        """From a file uploaded to the provider."""
+        """Make an image from a file that was uploaded to the provider."""
         return cls(file_id=not_blank("image.file_id", file_id))
 
 
@@ -91,10 +92,10 @@ class Document(Media, frozen=True, gc=False, omit_defaults=True, tag="document")
         context: str | None = None,
         citations: bool = False,
     ) -> Document:
-        """From bytes: a PDF, or UTF-8 text.
+        """Make a document from the bytes of a PDF, or of UTF-8 text.
 
         Raises:
-          BadValue: empty, over 50 MB, or neither.
+          BadValue: the data is empty, is over 50 MB, or is neither.
         """
         check_text("document.title", title or "")
         check_text("document.context", context or "")
@@ -111,30 +112,33 @@ class Document(Media, frozen=True, gc=False, omit_defaults=True, tag="document")
         context: str | None = None,
         citations: bool = False,
     ) -> Document:
-        """From a file, read now; the title is the file's name. Raises BadValue, and OSError."""
+        """Make a document from a file, which is read at once. Raises BadValue as `from_bytes`, and OSError.
+
+        If no title is given, it is the file's name.
+        """
         data = read_file("document", path)
         title = Path(path).name if title is None else title
         return cls.from_bytes(data, media_type=media_type, title=title, context=context, citations=citations)
 
     @classmethod
     def from_text(cls, text: str, *, title: str | None = None, citations: bool = False) -> Document:
-        """From text, as a `text/plain` document. Raises BadValue as `from_bytes`."""
+        """Make a `text/plain` document from text. Raises BadValue as `from_bytes`."""
         check_text("document", text)
         return cls.from_bytes(text.encode(), media_type="text/plain", title=title, citations=citations)
 
     @classmethod
     def from_url(cls, url: str, *, title: str | None = None) -> Document:
-        """From a URL that the provider fetches; its size in tokens cannot be known before."""
+        """Make a document from a URL that the provider fetches. Its tokens cannot be known before."""
         return cls(url=checked_url("document.url", url), title=title)
 
     @classmethod
     def from_file_id(cls, file_id: str, *, title: str | None = None) -> Document:
-        """From a file uploaded to the provider."""
+        """Make a document from a file that was uploaded to the provider."""
         return cls(file_id=not_blank("document.file_id", file_id), title=title)
 
 
 class Raw(Struct, frozen=True, gc=False, tag="raw"):
-    """JSON of one adapter's own protocol, sent as it is by that adapter and refused by the others.
+    """JSON of one adapter's own protocol. That adapter sends it unchanged, other adapters refuse it.
 
     As a part it is one content block; as an item it is one whole message or input item.
     """
@@ -155,8 +159,8 @@ Content = str | Part | Sequence[Part]
 class Message(Struct, frozen=True, gc=False, omit_defaults=True, tag="message"):
     """A message of the conversation. An assistant message is plain text, not a turn.
 
-    `wire` is the provider's own JSON of the message, if `content` does not hold all of it: its adapter
-    sends `wire`, every other adapter sends `content`.
+    `wire` is the provider's own JSON of the message, if `content` does not contain all of it. The adapter of
+    `wire` sends `wire`, every other adapter sends `content`.
     """
 
     role: Role
@@ -178,8 +182,9 @@ class Message(Struct, frozen=True, gc=False, omit_defaults=True, tag="message"):
 class ToolResult(Struct, frozen=True, omit_defaults=True, tag="tool_result"):
     """The answer to one call.
 
-    With `name` and `arguments` it does not need its turn: the adapters then write the call too. `wire` as
-    in `Message`. `exception` is the tool's exception; a transcript keeps the result without it.
+    A result with `name` and `arguments` does not need the turn with its call, because adapters then send the
+    call too. `wire` is that of `Message`. `exception` is the tool's exception; a transcript keeps the result
+    without it.
     """
 
     call_id: str
@@ -203,7 +208,7 @@ def parts(field: str, content: Content) -> tuple[Part, ...]:
     """Return content as a tuple of parts, each image and document with the media type of its bytes.
 
     Raises:
-      BadValue: the content is empty, one of them is not a part, or bytes are not of their media type.
+      BadValue: the content is empty, an element is not a part, or bytes are not of their media type.
     """
     if isinstance(content, str):
         check_text(field, content)
@@ -228,7 +233,7 @@ def parts(field: str, content: Content) -> tuple[Part, ...]:
 
 
 def _typed(field: str, part: Part) -> Part:
-    """A part with the media type of its bytes: a wrong one would make every later request fail."""
+    """Return a part with the media type of its bytes. A wrong type would make every later request fail."""
     if not isinstance(part, Image | Document) or not isinstance(part.data, bytes) or not part.media_type:
         return part
     media_type = true_type(f"{field}.data", part.data, part.media_type)
@@ -257,7 +262,7 @@ def tool_result(
 
 
 def raw(adapter: str, json: str | bytes) -> Raw:
-    """Raises BadValue when `json` is not one JSON value."""
+    """Return a raw item. Raises BadValue if `json` is not one JSON value."""
     check_type("raw.json", json, str | bytes, "JSON as text or bytes")
     try:
         text = json if isinstance(json, str) else json.decode()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from lutum._values.errors import BadValue
 
-# Larger than any provider takes in one request (Claude: 32 MB a request, OpenAI: 50 MB a file);
-# the adapters know their own limits, this one only keeps a wrong path from filling the memory.
+# This limit only prevents a wrong path from filling the memory. No provider accepts more in one request
+# (Claude: 32 MB a request, OpenAI: 50 MB a file), and the adapters check the limits of their providers.
 MAX_MEDIA_BYTES = 50 * 10**6
 
 
@@ -24,14 +24,14 @@ _SIGNATURES: tuple[tuple[bytes, int, str], ...] = (
 
 
 IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
-"""The image types that every provider with images reads."""
+"""The image types that every provider with image input accepts."""
 
 _PDF = "application/pdf"
 _PDF_HEAD = 1024  # readers accept that many bytes before the signature (PDF 1.7, implementation note 13)
 
 
 def type_of(data: bytes) -> str | None:
-    """Return the media type of which the data has the signature; None when it has none of the known ones."""
+    """Return the media type whose signature the data has; None if it has no known signature."""
     for signature, at, media_type in _SIGNATURES:
         if data.startswith(signature, at):
             return media_type
@@ -41,8 +41,8 @@ def type_of(data: bytes) -> str | None:
 def true_type(field: str, data: bytes, given: str) -> str:
     """Return the media type of data that is declared as `given`. The signature of the bytes decides.
 
-    Providers look at the bytes and refuse a request whose media type is another one. Data without a known
-    signature is left to the provider.
+    Providers check the bytes, and refuse a request that declares another media type. For data without a known
+    signature, `given` is returned unchecked.
 
     Raises:
       BadValue: the data is another kind of media.
@@ -102,7 +102,7 @@ def checked_url(field: str, url: str) -> str:
 
 
 def check_text(field: str, text: str) -> None:
-    """Refuse here what no encoder takes: half of a surrogate pair, as in undecodable file names."""
+    """Refuse text with half of a surrogate pair, which no encoder accepts. Undecodable file names have it."""
     try:
         text.encode()
     except UnicodeEncodeError as exc:

@@ -11,8 +11,10 @@ from lutum._values.transcript import Transcript
 
 
 class ModelInput:
-    """Ordered items for one request: a transcript without a session. Immutable; each method returns
-    a longer one, and all that grew from the same start share it."""
+    """Ordered items for one request, without a session.
+
+    It is immutable: each method returns a longer one, which shares the items before the new one.
+    """
 
     __slots__ = ("transcript",)
 
@@ -22,11 +24,11 @@ class ModelInput:
         self.transcript = items if isinstance(items, Transcript) else Transcript(items)
 
     def item(self, item: Item) -> ModelInput:
-        """With any item at the end. Raises TranscriptError as `Transcript.append`."""
+        """Append any item. Raises TranscriptError as `Transcript.append`."""
         return ModelInput(self.transcript.append(item))
 
     def system(self, content: Content) -> ModelInput:
-        """A system item; before any other item it is part of the head."""
+        """Append a system item. Before any other item it belongs to the head."""
         return self.item(message("system", content))
 
     def developer(self, content: Content) -> ModelInput:
@@ -34,11 +36,11 @@ class ModelInput:
         return self.item(message("developer", content))
 
     def user(self, content: Content) -> ModelInput:
-        """A user item: text, or parts."""
+        """Append a user item: text, or parts."""
         return self.item(message("user", content))
 
     def assistant(self, text: str) -> ModelInput:
-        """Words put into the assistant's mouth; a turn it made goes in with `turn`."""
+        """Append an assistant item with your text. For a turn that the model made, use `turn`."""
         return self.item(message("assistant", text))
 
     def tool_result(
@@ -50,16 +52,16 @@ class ModelInput:
         name: str | None = None,
         arguments: str | None = None,
     ) -> ModelInput:
-        """The answer to an open call; with `name` and `arguments`, to one that no turn holds."""
+        """Append the result of an open call; with `name` and `arguments`, of a call that no turn contains."""
         return self.item(tool_result(call_id, content, is_error=is_error, name=name, arguments=arguments))
 
     def turn(self, turn: CommittedTurn) -> ModelInput:
-        """A committed turn, in its exact form where that may be."""
+        """Append a committed turn. It is sent in its exact form if that is possible."""
         check_type("turn", turn, CommittedTurn, "a committed turn, which is in result.turn")
         return self.item(turn)
 
     def raw(self, adapter: str, json: str | bytes) -> ModelInput:
-        """JSON of one adapter's own protocol, sent by that adapter as it is."""
+        """Append JSON of one adapter's own protocol, which that adapter sends unchanged."""
         return self.item(raw(adapter, json))
 
     def __len__(self) -> int:

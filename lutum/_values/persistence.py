@@ -1,13 +1,13 @@
-"""Transcripts as JSON lines: a header, then one item a line, each with the digest of all before it.
+"""Transcripts as JSON lines: a header, then one item a line, each with the digest of all items up to it.
 
     {"lutum":"transcript","version":1}
     {"item":{"type":"message","role":"user","content":[...]},"digest":"9f..."}
     {"item":{"type":"turn","adapter":"claude",...,"wire":"{...}","items":[...]},"digest":"03..."}
 
-A file can be tailed and grown: a longer transcript only adds lines. `wire` is the adapter's JSON as
-a string, so that its bytes (line ends, number lexemes) survive; a turn also holds its view, so a
-reader without that adapter can still read it. Media are base64. The digest chains over the items,
-so a line that is altered, moved or missing is found and named.
+A longer transcript only adds lines, so a file can be followed while it grows. `wire` is the adapter's JSON as
+a string, so that its bytes stay the same (line ends, the spelling of numbers). A turn also contains its view,
+so that a program without that adapter can read it. Media are base64. The digests form a chain over the items,
+so that the error can name a line that was altered, moved or left out.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _decode_line = msgspec.json.Decoder(_Line).decode
 
 
 class ItemChain(Protocol):
-    """A transcript, as far as reading a file needs it."""
+    """The part of a transcript's interface that is needed to read a file."""
 
     @property
     def digest(self) -> str: ...
@@ -111,10 +111,10 @@ def load_lines(data: bytes, digest: str | None, empty: C) -> C:
 
 
 def read_line(line: bytes, before: C) -> C:
-    """`before` with the item of one more line.
+    """Return `before` with the item of one more line.
 
     Raises:
-      TranscriptError: the line is not an item, does not belong behind `before`, or was altered.
+      TranscriptError: the line is not an item, does not belong after `before`, or was altered.
     """
     if line.startswith(b'{"branch":'):
         raise TranscriptError("begins a branch, as in the file of a `lutum chat`; its /save writes one alone")
@@ -129,7 +129,7 @@ def read_line(line: bytes, before: C) -> C:
 
 
 def check_header(line: bytes) -> None:
-    """Raises TranscriptError when the line begins no file that this version reads."""
+    """Raise TranscriptError if the line is not the header of a file that this version can read."""
     try:
         header = msgspec.json.decode(line, type=_TranscriptHeader)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
@@ -141,11 +141,12 @@ def check_header(line: bytes) -> None:
 
 
 def _line(item: Item, digest: str, where: str = "dump") -> bytes:
-    """One line, read back before it is let out: what cannot be loaded is not dumped."""
+    """Return one line. It is decoded again first, so that no line is dumped that cannot be loaded."""
     try:
         line = _encoded(item, digest)
         back = _item(_decode_line(line).item)
-    # ValueError: an integer beyond 64 bits, and BadValue of a part that its own constructor refuses.
+    # ValueError is raised for an integer beyond 64 bits. BadValue is raised if a part's constructor refuses
+    # it.
     except (msgspec.MsgspecError, ValueError, AttributeError, TypeError, RecursionError) as exc:
         raise TranscriptError(f"{where}: {type(item).__name__} cannot be stored: {exc}") from None
     if back != item:

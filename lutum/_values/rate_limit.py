@@ -16,12 +16,12 @@ class RateLimit(Struct, frozen=True):
     Attributes:
       kind: the unit.
       limit: the most in a period.
-      left: what can be used now.
-      period: in seconds.
+      left: the rest that can be used now.
+      period: its length in seconds.
       full_in: seconds until the whole limit is available again, if the provider resets it at an instant.
         None if it refills all the time.
-      refunds: the provider counts the tokens that were used in the end. Otherwise it counts the most that
-        might have been used.
+      refunds: True if the provider counts the tokens that a request used in the end. False if it counts the
+        most tokens that the request might have used.
     """
 
     kind: RateKind

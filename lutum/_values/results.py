@@ -41,10 +41,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One request of a turn: how it ended and what it is charged.
+    """One request of a turn: how it ended, and its charge.
 
-    `error` is missing (None) for the attempt that completed. `notes` are sentences about it, for example
-    that a foreign ledger could not settle it.
+    `error` is None for the attempt that completed. `notes` are sentences about the attempt, for example that
+    a foreign ledger could not settle it.
     """
 
     number: int
@@ -59,13 +59,14 @@ class TextResult:
     """A completed turn.
 
     Attributes:
-      refusal: its words of refusal; None when it did not refuse.
+      refusal: the text of the refusal; None if the model did not refuse.
       finish_reason: `stop`, `length`, `tool_calls`, `content_filter`, `paused` or the provider's word.
-      usage: the request that completed; `cumulative_usage` adds the failed attempts before it.
+      usage: the usage of the request that completed.
+      cumulative_usage: the same, with the usage of the failed attempts before it.
       attempts: every request sent for this turn, in order.
-      turn: what `commit_text` stores.
-      base: the transcript the turn was built on; a commit compares its digest.
-      open_items: provider calls that wait for an answer from you, as raw JSON.
+      turn: the committed turn, which `commit_text` stores.
+      base: the transcript that the turn was built on. A commit compares its digest.
+      open_items: provider calls that wait for your answer, as raw JSON.
     """
 
     text: str
@@ -85,7 +86,7 @@ class TextResult:
 
     @property
     def request_id(self) -> str | None:
-        """The provider's id of the request, for its support desk."""
+        """The provider's id of the request. The provider's support needs it."""
         return self.response.request_id
 
     def _repr_html_(self) -> str:
@@ -94,7 +95,7 @@ class TextResult:
         bill = f"{self.model}, {self.finish_reason}, {usage.input_tokens:,} + {usage.output_tokens:,} tokens"
         return preformatted(f"{self.text or self.refusal or ''}\n\n[{bill}, {usage.known}]")
 
-    if not TYPE_CHECKING:  # a checker would take any name for one that exists
+    if not TYPE_CHECKING:  # a type checker that sees `__getattr__` would accept every name
 
         def __getattr__(self, name: str) -> object:
             raise no_such_name(self, name, RESULT)
@@ -102,7 +103,7 @@ class TextResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StructuredResult(TextResult, Generic[T]):
-    """A completed structured turn: a value, or a refusal. Where the provider paused it, neither."""
+    """A completed structured turn: a value, or a refusal. If the provider paused the turn, it has neither."""
 
     _value: T | UnsetType = dc_field(default=UNSET)
 
@@ -111,14 +112,14 @@ class StructuredResult(TextResult, Generic[T]):
         """The decoded value.
 
         Raises:
-          Refused: the model refused; `refusal` holds its words, as far as there were any.
-          TurnNotFinished: the provider paused the turn: commit it, and start the next with nothing pushed.
+          Refused: the model refused; `refusal` has its text, if there was any.
+          TurnNotFinished: the provider paused the turn. Commit it, and start the next turn without a push.
         """
         return value_or_raise(self._value, self.refusal)
 
 
 def value_or_raise(value: T | UnsetType, refusal: str | None) -> T:
-    """The value of a structured result, or the reason why it is missing."""
+    """Return the value of a structured result, or raise the reason why it is missing."""
     if value is not UNSET:
         return value
     if refusal is None:

@@ -15,7 +15,7 @@ class SchemaDialect(Struct, frozen=True, kw_only=True):
     Attributes:
       name: the name in error messages.
       keywords: constraints that are accepted with any value, such as `minimum`.
-      formats: accepted values of `format`; with `format` among the keywords, every value is.
+      formats: accepted values of `format`. If `keywords` contains `format`, every value is accepted.
       values: constraints that are accepted with some values only, each with those values.
       lookaround: accepts patterns with lookahead or lookbehind.
       recursive: accepts a schema that refers to itself.

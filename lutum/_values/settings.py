@@ -1,4 +1,4 @@
-"""The knobs of a turn, and how those of the turn, the session and `Lutum` are laid over each other."""
+"""The settings of a turn. Those of the turn replace those of the session, which replace those of `Lutum`."""
 
 from __future__ import annotations
 
@@ -37,12 +37,18 @@ O = TypeVar("O")
 
 
 class Timeouts(Struct, frozen=True, kw_only=True):
-    """Seconds that bound the pump, never your code. None means none; what is not given is inherited.
+    """Timeouts in seconds. They limit the turn's worker task, never your code.
 
-    `total` runs from the start of the first attempt to the last event; `first_event` and `idle` only
-    while the pump waits for the socket, and pings do not count as progress; `connect` covers TCP and TLS.
-    `reserve` bounds the wait for a reservation, on local and foreign ledgers together, which `total` leaves
-    out. Inherited by default: connect 10, first_event 600, idle 600, no total, no reserve.
+    None means no limit. A timeout that is not given is inherited. The defaults are connect 10, first_event
+    600, idle 600, no total and no reserve.
+
+    Attributes:
+      total: from the start of the first attempt to the last event. It does not include the reservation.
+      first_event: the wait for the first event.
+      idle: the wait between events. `first_event` and `idle` run only while the worker task waits for the
+        socket, and pings do not count as progress.
+      connect: TCP and TLS.
+      reserve: the wait for a reservation, on local and foreign ledgers together.
     """
 
     total: float | UnsetType | None = UNSET
@@ -81,8 +87,8 @@ Effort = Literal["none", "low", "medium", "high", "max"]
 class Settings(Struct, frozen=True, kw_only=True):
     """Generation settings and limits of a turn; a `Session` has them as `defaults`.
 
-    UNSET means "as the session, the Lutum or the adapter has it". `ext` holds provider options
-    (`ClaudeOptions(...)`), one of a type. Where the options of a turn set an effort too, theirs counts.
+    A field that is UNSET is taken from the session, the Lutum or the adapter. `ext` has provider options such
+    as `ClaudeOptions(...)`, one of each type. If these options set an effort too, their effort is used.
     """
 
     model: str | UnsetType = UNSET
@@ -140,7 +146,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(base, **said)
 
     def option(self, kind: type[O]) -> O | None:
-        """The provider option of that type, if one was given."""
+        """Return the provider options of that type, if they were given."""
         return next((option for option in self.ext if isinstance(option, kind)), None)
 
 
@@ -160,15 +166,16 @@ _RETRYABLE = frozenset({"rate_limit", "overloaded", "server", "timeout"})
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True):
-    """Attempts before the first semantic event, for overload, rate limits, 5xx and failed connections.
+    """Attempts before the first semantic event, after overload, rate limits, 5xx and failed connections.
 
-    Seconds between attempts: `initial`, then times `multiplier` up to `max_delay`, each moved by up to
-    `jitter` of itself. A provider's Retry-After counts instead, up to `max_retry_after`; if it is
-    longer, the error is raised.
+    The first pause between attempts is `initial` seconds. Each later pause is `multiplier` times as long, up
+    to `max_delay`. Each pause is changed at random by a fraction of up to `jitter`. If the provider sends a
+    Retry-After, the pause is that time instead. If it is longer than `max_retry_after`, the error is raised.
 
     Attributes:
-      attempts: how many requests at the most, the first one included.
-      chance: a number in [0, 1) for the jitter; yours makes it predictable.
+      attempts: the most requests, including the first one.
+      chance: a function that returns a number in [0, 1) for the jitter. With your own function the pauses are
+        predictable.
     """
 
     attempts: int = 3
@@ -188,7 +195,7 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
             raise BadValue("retry.multiplier", f"{self.multiplier!r} is below 1")
 
     def delay(self, attempt: int, error: TurnError) -> float | None:
-        """Seconds before the request that follows failed attempt number `attempt`; None for no more."""
+        """Return the pause in seconds after failed attempt number `attempt`; None if it was the last one."""
         if attempt >= self.attempts or not is_retryable(error):
             return None
         asked = error.retry_after if isinstance(error, ProviderError) else None
@@ -199,7 +206,7 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
 
 
 def is_retryable(error: TurnError) -> bool:
-    """Return whether the same request can succeed later, and the failure lost nothing of an answer."""
+    """Return whether the same request may succeed later. The caller checks that no answer had begun."""
     if isinstance(error, ProviderError):
         return error.kind in _RETRYABLE if error.should_retry is None else error.should_retry
     return isinstance(error, NetworkError | Interrupted)

@@ -22,7 +22,7 @@ class TurnIdentity(Struct, frozen=True, kw_only=True):
 
     Attributes:
       model: the requested model.
-      label: the turn's label; empty without one.
+      label: the turn's label; empty if it has none.
       turn: a random id, unique among all processes.
     """
 
@@ -35,10 +35,10 @@ class LedgerState(Struct, frozen=True, kw_only=True):
     """The figures of a ledger over all its processes, as they were at one moment.
 
     Attributes:
-      spent: the settled amount; of a limit per period, that of the current period.
-      reserved: what open leases and the processes' slack hold.
-      remaining: what a new reservation may take: tokens under `input_tokens` (`lutum.UNLIMITED` without a
-        limit), US dollars under `cost_usd` (None without a limit).
+      spent: the settled amount. For a limit with periods, that of the current period.
+      reserved: the amount in open leases and in slack, which processes hold so that leases can grow.
+      remaining: the amount that a new reservation may take: tokens in `input_tokens` (`lutum.UNLIMITED`
+        without a limit), US dollars in `cost_usd` (None without a limit).
       exhausted: nothing can be reserved until a limit is raised or its period ends.
       stopped: why the ledger was stopped; None while it runs.
       as_of: when the figures were true, in seconds since the epoch by the server's clock; None for now.
@@ -57,16 +57,16 @@ class SharedLease(ABC):
 
     @abstractmethod
     def grow(self, usage: Usage | Estimate) -> bool:
-        """Make the lease cover `usage`; False, and unchanged, if the process holds no slack for it."""
+        """Make the lease cover `usage`. If the process has too little slack, change nothing, return False."""
 
     @abstractmethod
     def settle(self, usage: Usage) -> None:
-        """Give the lease back and record what was used. The first call counts; it never raises."""
+        """Give the lease back and record the usage. Only the first call has an effect. It never raises."""
 
     def sent(self) -> None:  # noqa: B027  # the default does nothing
         """Record that the request is about to be written, so that the provider may charge for it.
 
-        When its process dies, a lease that was sent is charged in full, another one is released.
+        If the process dies, a lease whose request was sent is charged in full, and other leases are released.
 
         Raises:
           LedgerError: the lease has lapsed, so nothing may be sent.
@@ -83,9 +83,9 @@ class SharedLease(ABC):
     ) -> float | None:
         """Learn the rates of the account from the head of an answer.
 
-        `wait` is the pause in seconds that the provider requires after a refusal, `limits` are the rate
-        limits that the adapter read in the head. Return the seconds until the rates allow another request,
-        None if that is not known.
+        `wait` is the pause in seconds that the provider requires after a refusal. `limits` are the rate
+        limits that the adapter read in the head. Return the seconds until the rates allow another request;
+        None if they are not known.
         """
         return None
 
@@ -95,7 +95,7 @@ class SharedLedger(ABC):
 
     @abstractmethod
     def reserve(self, estimate: Estimate, turn: TurnIdentity) -> Awaitable[SharedLease]:
-        """Take an amount; implement it as an `async def`. Cancelled, it has taken nothing.
+        """Take an amount. Implement it as an `async def`. After a cancellation, nothing may be taken.
 
         Raises:
           BudgetExceeded: the amount does not fit, or the ledger was stopped.
@@ -105,4 +105,4 @@ class SharedLedger(ABC):
     @property
     @abstractmethod
     def state(self) -> LedgerState:
-        """The figures, as they are known to this process. A plain read without I/O."""
+        """The figures that this process knows. A plain read without I/O."""

@@ -1,6 +1,6 @@
 """Token ids and log probabilities of a turn, as its server sent them. Frozen values.
 
-A prompt begins with the ids of the turn before it, so a turn keeps only what is new in its prompt. A
+A prompt begins with the ids of the turn before it, so a turn keeps only the new ids of its prompt. A
 conversation of any length stores each id once.
 """
 
@@ -31,8 +31,9 @@ class Tokens(Struct, frozen=True, gc=False, omit_defaults=True):
         answer, so there may be fewer than ids.
       texts: the text of each sampled token with a log probability.
       top: the most likely tokens at each place, if the request wanted them.
-      prompt: the ids of the prompt behind its first `shared` ones; None where the server does not send them.
-      shared: how many ids the prompt has in common with the turn before: with its prompt and its sampled ids.
+      prompt: the ids of the prompt after its first `shared` ids; None if the server does not send them.
+      shared: how many ids at the beginning of the prompt are those of the turn before it: the ids of that
+        turn's prompt, then its sampled ids.
       parent: a digest of those common ids.
       missing: how many sampled ids the server did not send, by its own count of output tokens.
     """
@@ -52,9 +53,9 @@ class Tokens(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 def whole_prompt(tokens: Tokens, before: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Return all ids of a prompt, given prompt and sampled ids of the turn before.
+    """Return all ids of a prompt. `before` has the prompt's ids and the sampled ids of the turn before it.
 
-    None if the server did not send them, or if they were shared with another turn than that one.
+    Return None if the server did not send the ids, or if `before` does not begin with the shared ids.
     """
     if tokens.prompt is None or not tokens.shared:
         return tokens.prompt
@@ -74,7 +75,7 @@ def ids_before(turns: Iterable[Tokens | None]) -> tuple[int, ...]:
 
 
 def shortened(tokens: Tokens, before: tuple[int, ...]) -> Tokens:
-    """Return tokens with a whole prompt as tokens that keep only what is new in it."""
+    """Return tokens that keep only the new ids of their prompt."""
     prompt = tokens.prompt
     if prompt is None or tokens.shared or not tokens.ids:
         return tokens
@@ -89,7 +90,10 @@ def shortened(tokens: Tokens, before: tuple[int, ...]) -> Tokens:
 
 
 def with_whole_prompt(tokens: Tokens, before: tuple[int, ...]) -> Tokens:
-    """Return tokens that depend on no turn before them; unchanged if their whole prompt is not known."""
+    """Return tokens with their whole prompt, so that they depend on no other turn.
+
+    If the whole prompt is not known, return them unchanged.
+    """
     prompt = whole_prompt(tokens, before)
     if prompt is None or not tokens.shared:
         return tokens

@@ -1,13 +1,17 @@
 """Persistent transcripts: a chain that only grows at its end and shares everything before it.
 
-A `Transcript` is the last node of a chain of parents, so it is a value: appending makes a new node,
-forking copies a reference. A node caches three things, each computed at most once: the digest of
-everything up to it, the form that each adapter made of its item (`memo`), and the rules that the next
-item must obey (`_Rules`). Each node also points to one far ancestor (E. Myers, "An
-applicative random-access stack", 1983), which makes indexing and comparing O(log n).
+A `Transcript` is the last node of a chain of parents, so it is a value: `append` makes a new node, and a fork
+copies a reference. A node stores three things, each computed at most once:
 
-Plain slots classes on purpose: a chain of a million `msgspec.Struct(gc=False)` overflows the
-stack when it is dropped, and generated `__eq__`, `__hash__`, `__repr__` recurse.
+- the digest of all items up to it;
+- the form that each adapter made of its item (`memo`);
+- the rules that the next item must obey (`_Rules`).
+
+Each node also points to one far ancestor (E. Myers, "An applicative random-access stack", 1983). This makes
+indexing and comparing O(log n).
+
+The nodes are plain classes with slots on purpose. A chain of a million `msgspec.Struct(gc=False)` overflows
+the stack when it is freed, and generated `__eq__`, `__hash__` and `__repr__` recurse.
 """
 
 from __future__ import annotations
@@ -38,9 +42,9 @@ _PARTS = frozenset({Text, Image, Document, Raw})
 class _Rules(Struct, frozen=True):
     """The rules that the next item must obey. Nodes that change none of them share one object.
 
-    `answered` are the calls of the last turn that have their result. `standalone`, ids of results without
-    a turn, are sets of falling sizes that are joined when two are of one size: every node keeps its own,
-    and one frozenset for each would be gigabytes for 10,000 of them.
+    `answered` has the calls of the last turn that have their result. `standalone` has the ids of results
+    without a turn, in sets of decreasing size. When two sets have the same size, they are joined. Every node
+    keeps its own rules: with one whole frozenset in each node, 10,000 such results would take gigabytes.
     """
 
     open_calls: tuple[str, ...] = ()
@@ -56,8 +60,8 @@ _NO_RULES = _Rules()
 class Head(Struct, frozen=True):
     """The common beginning of all requests of a transcript.
 
-    `system` has the system and developer items before anything else. `tools` has the tools of the first
-    committed turn; before that turn it has no value (None).
+    `system` has the system and developer items before all other items. `tools` has the tools of the first
+    committed turn; it is None before that turn.
     """
 
     system: tuple[Item, ...]
@@ -66,11 +70,15 @@ class Head(Struct, frozen=True):
 
 @final
 class Transcript:
-    """An immutable conversation; compares and hashes by content.
+    """An immutable conversation. It is compared and hashed by content.
 
-    `Transcript(items)` and `append` raise TranscriptError, naming item and reason, for a result
-    without a call, a second result for a call, an item before an open call is answered, two calls of
-    a turn with one id, or a value that no dump could hold.
+    `Transcript(items)` and `append` raise TranscriptError, which names the item and the reason, for
+
+    - a result without a call;
+    - a second result for a call;
+    - an item before an open call is answered;
+    - two calls of a turn with the same id;
+    - a value that cannot be stored in a dump.
     """
 
     __slots__ = ("__weakref__", "_digest", "_item", "_jump", "_len", "_memo", "_parent", "_rules")
@@ -100,10 +108,10 @@ class Transcript:
         return root
 
     def append(self, item: Item) -> Transcript:
-        """This transcript with one more item; O(1).
+        """Return this transcript with one more item. O(1).
 
         Raises:
-          TranscriptError: the item is not allowed here, or no dump could hold it.
+          TranscriptError: the item is not allowed here, or cannot be stored in a dump.
           BadValue: it is not an item.
         """
         check_type(f"item {self._len}", item, Item, "a Message, ToolResult, CommittedTurn or Raw")
@@ -114,7 +122,7 @@ class Transcript:
         return node
 
     def link(self, item: Item) -> Transcript:
-        """As `append`, for an item that was in a transcript or a file already."""
+        """Append an item that was in a transcript or a file already. Only the rules are checked."""
         node = object.__new__(Transcript)
         node._rules = _follow(self._rules, item, self._len)
         node._parent = self
@@ -127,9 +135,9 @@ class Transcript:
         return node
 
     def replace(self, index: int, item: Item) -> Transcript:
-        """With the item at `index` replaced.
+        """Return this transcript with another item at `index`.
 
-        Turns behind it that their provider bound to the old item are kept, marked inexact.
+        Later turns that their provider bound to the old item are kept, but are marked as inexact.
 
         Raises:
           TranscriptError: the new item separates a call from its result.
@@ -149,21 +157,22 @@ class Transcript:
         return node
 
     def prefix(self, length: int) -> Transcript:
-        """The first `length` items; O(log n). Unlike a slice, it may part a call from its result.
+        """Return the first `length` items. O(log n). Unlike a slice, they may end between call and result.
 
         Raises:
-          IndexError: there are not so many items.
+          IndexError: the transcript has fewer items.
         """
         if not 0 <= length <= self._len:
             raise IndexError(f"{length} items of a transcript of {self._len}")
         return self._ancestor(length)
 
     def common_prefix(self, other: Transcript) -> Transcript:
-        """The longest transcript that both begin with."""
+        """Return the longest transcript that both begin with."""
         shorter = min(self._len, other._len)
         a, b = self._ancestor(shorter), other._ancestor(shorter)
         while a is not b and a.digest != b.digest:
-            # Where a node jumps to depends on its length alone, so both arrive at one length.
+            # The length of a node's far ancestor depends only on the node's length, so both jump to one
+            # length.
             if a._jump is b._jump or a._jump.digest == b._jump.digest:
                 a, b = a._parent, b._parent
             else:
@@ -171,7 +180,7 @@ class Transcript:
         return a
 
     def cuts(self) -> list[int]:
-        """The indices where a slice may begin or end: there no call is parted from its result."""
+        """Return the indices where a slice may begin or end without separating a call from its result."""
         node, found = self, list[int]()
         while True:
             if not node._rules.open_calls:
@@ -189,12 +198,12 @@ class Transcript:
 
     @property
     def open_calls(self) -> tuple[str, ...]:
-        """Ids of the calls that still want a result, in call order."""
+        """Ids of the calls that still need a result, in call order."""
         return self._rules.open_calls
 
     @property
     def digest(self) -> str:
-        """Hex digest of every item in order; equal for equal contents, whatever built them."""
+        """Hex digest of all items in order. Transcripts with equal contents have equal digests."""
         if self._digest is None:
             pending = list[Transcript]()
             node = self
@@ -208,10 +217,10 @@ class Transcript:
         return cast("bytes", self._digest).hex()
 
     def memo(self, key: Hashable, make: Callable[[Item, Transcript], M]) -> list[M]:
-        """`make(item, transcript before it)` for every item, worked out once per item and key.
+        """Return `make(item, transcript before it)` for every item, computed once for each item and key.
 
-        For adapters: a request that grew by one item encodes one item. `make` must be pure and
-        depend on nothing but its arguments and the key.
+        Adapters use it: if a request has one new item, only this item is encoded. `make` must be pure and
+        must depend only on its arguments and the key.
         """
         found = list[M]()
         missing = list[tuple[int, Transcript]]()
@@ -233,8 +242,8 @@ class Transcript:
         return found
 
     def with_digests(self, start: int = 0) -> list[tuple[Item, str]]:
-        """The items from `start` on, each with the digest of everything up to and with it."""
-        _ = self.digest  # fills in those before it
+        """Return the items from `start` on, each with the digest of all items up to and including it."""
+        _ = self.digest  # computes the digests of all nodes
         node, found = self, list[tuple[Item, str]]()
         while node._len > start:
             found.append((node._item, node.digest))
@@ -242,9 +251,9 @@ class Transcript:
         return found[::-1]
 
     def dump(self, since: Transcript | None = None) -> bytes:
-        """As JSON lines, one item a line; see `load`.
+        """Return the transcript as JSON lines, one item a line; see `load`.
 
-        With `since`, only the lines that make a file of `since` into a file of this transcript.
+        With `since`, return only the lines to add to a file of `since` to make it a file of this transcript.
 
         Raises:
           TranscriptError: this transcript does not begin with `since`.
@@ -257,14 +266,14 @@ class Transcript:
 
     @staticmethod
     def load(data: bytes, *, digest: str | None = None) -> Transcript:
-        """The transcript of a dump; `digest` is what it must end with, if you know it.
+        """Return the transcript of a dump. If you know its digest, give it as `digest`, to have it checked.
 
         A file grows a line at a time, so a file that lost whole lines at its end is a valid, earlier
         transcript. Only `digest` can detect that.
 
         Raises:
-          TranscriptError: not a transcript file, a newer version, cut, reordered or altered; the
-            message names the line.
+          TranscriptError: `data` is not a transcript file, is of a newer version, or was cut, reordered or
+            altered. The message names the line.
         """
         return load_lines(data, digest, Transcript())
 
@@ -276,9 +285,10 @@ class Transcript:
     @overload
     def __getitem__(self, index: slice) -> Transcript: ...
     def __getitem__(self, index: int | slice) -> Item | Transcript:
-        """An item, or a part of the conversation.
+        """Return an item, or a part of the conversation.
 
-        A slice from the start shares its nodes; any other is built again, and keeps the head's tools.
+        A slice from the start shares the nodes of this transcript. Any other slice is built from new nodes,
+        and keeps the head's tools.
 
         Raises:
           TranscriptError: the slice separates a call from its result; `cuts()` lists the allowed ends.
@@ -377,7 +387,7 @@ class Transcript:
 
 
 def _follow(rules: _Rules, item: Item, at: int) -> _Rules:
-    """The rules after `item` at index `at`. Raises TranscriptError when it breaks the rules before."""
+    """Return the rules after `item` at index `at`. Raises TranscriptError if it breaks the current rules."""
     if isinstance(item, ToolResult):
         _check_parts(item, at)
         return _follow_result(rules, item, at)
@@ -404,7 +414,7 @@ def _follow(rules: _Rules, item: Item, at: int) -> _Rules:
 
 
 def _check_parts(item: Message | ToolResult, at: int) -> None:
-    """Structs check their fields only when they are decoded, and then it is too late."""
+    """Check the parts here. Structs check their fields only when they are decoded, which is too late."""
     if type(item.content) is not tuple:
         kind = type(item.content).__name__
         raise TranscriptError(

@@ -1,4 +1,4 @@
-"""The commonest wrong calls: an attribute that does not exist, and an `await` that is missing.
+"""The most common wrong calls: an attribute that does not exist, and an `await` that is missing.
 
 No I/O, no clock, no tasks. Type checkers find all of these; the messages are for programs without one.
 """
@@ -22,7 +22,8 @@ def _same(remedy: str, *names: str) -> dict[str, str]:
 def no_such_name(thing: object, name: str, remedies: Mapping[str, str]) -> AttributeError:
     """Return the error for an attribute that `thing` does not have.
 
-    Names that begin with an underscore get Python's own error: programs ask for them to see what there is.
+    If the name begins with an underscore, it is Python's own error, because programs look up such names to
+    inspect an object.
     """
     kind = type(thing).__name__
     if name.startswith("_"):
@@ -51,18 +52,18 @@ class Pending(Coroutine[Any, Any, R], Generic[R]):
         return self._coroutine.__await__()
 
     def send(self, value: Any, /) -> Any:
-        """Go on with a value, as of every coroutine."""
+        """Resume the coroutine with a value."""
         return self._coroutine.send(value)
 
     def throw(self, kind: Any, value: Any = None, trace: TracebackType | None = None, /) -> Any:
-        """Go on with an exception, as of every coroutine."""
+        """Resume the coroutine with an exception."""
         error: Any = value if isinstance(value, BaseException) else kind
         if isinstance(error, type):
             error = error() if value is None else error(value)
         return self._coroutine.throw(error if trace is None else error.with_traceback(trace))
 
     def close(self) -> None:
-        """End it, as of every coroutine."""
+        """Close the coroutine."""
         self._coroutine.close()
 
     def __repr__(self) -> str:
