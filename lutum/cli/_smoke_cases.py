@@ -167,7 +167,7 @@ TurnOf = Callable[[lutum.Session], lutum.TextTurn]
 
 
 async def _first_turn(bench: Bench, session: lutum.Session) -> tuple[TurnOf, lutum.TextResult]:
-    """Run a turn with thinking, because thinking is what fails in a replay. If the endpoint refuses
+    """Run a turn with thinking, because a replay of thinking can fail. If the endpoint refuses
     thinking, run the turn without it."""
 
     def plain(session: lutum.Session) -> lutum.TextTurn:
