@@ -1,6 +1,7 @@
-"""Bills: what the turns of a session were charged, until a store has them.
+"""Bills: the charges of a session's turns, kept until a store has written them.
 
-A bill belongs to one turn, by its random id, because two forks can get equal answers.
+A bill is identified by the random id of its turn. The answer cannot identify it, because two forks can get
+equal answers.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ class TurnBill(Struct, frozen=True):
 
     Attributes:
       turn: the random id of the turn.
-      at: when it was settled.
-      usage: all its attempts, with the label of how they are known.
-      error: the class of the error that ended it; empty for a turn that completed.
-      tokens: the token ids and log probabilities of a turn that has a result.
-      committed: the transcript that ends in the turn, once it was committed and while it is in use.
+      at: the time when the bill was made.
+      usage: the usage of all attempts. Its label shows the source of the figures.
+      error: the class of the error that ended the turn; empty for a turn that completed.
+      tokens: the token ids and log probabilities of the answer, if the turn has a result.
+      committed: a weak reference to the transcript that ends in the turn; None before the commit.
     """
 
     turn: str
@@ -42,7 +43,8 @@ class TurnBill(Struct, frozen=True):
 
 @final
 class Bills:
-    """The bills of a session that no store has. Those that a store is about to write stay until it has."""
+    """The bills of a session that no store has written yet. A bill is removed after the store has written
+    it."""
 
     __slots__ = ("_kept",)
 
@@ -65,7 +67,10 @@ class Bills:
         self._keep(TurnBill(turn, datetime.now(UTC), adapter, model, usage, name, committed, tokens))
 
     def committed(self, result: TextResult, transcript: Transcript) -> None:
-        """Add the transcript that a result was committed to. A result of another session brings its bill."""
+        """Record that a result was committed to `transcript`.
+
+        If the result is from another session, this also adds its bill to this session.
+        """
         if result._turn_id:
             turn = result.turn
             self._keep(
@@ -81,11 +86,11 @@ class Bills:
             )
 
     def pending(self) -> tuple[TurnBill, ...]:
-        """The bills that no store has, in the order in which they came."""
+        """The bills that no store has written, in the order in which they were added or last changed."""
         return tuple(self._kept.values())
 
     def written(self, bills: tuple[TurnBill, ...]) -> None:
-        """Drop what a store has written, but not what changed since."""
+        """Remove the bills that a store has written. A bill that changed since then stays."""
         for bill in bills:
             if self._kept.get(bill.turn) is bill:
                 del self._kept[bill.turn]

@@ -52,7 +52,7 @@ STOP = Stop.STOP
 class View:
     """The second argument of a handler of `collect_with`: the turn's state after the event.
 
-    `remaining` is the amount that the ledger has left now. `ext` contains the turn's provider options.
+    `remaining` is the amount that is left in the ledger now. `ext` contains the turn's provider options.
     """
 
     partial: PartialResult
@@ -104,7 +104,7 @@ class Builder(Generic[R]):
         return self._set(seed=value)
 
     def effort(self, level: Effort) -> Self:
-        """Set how much the model reasons. The adapter sends its provider's own setting for it.
+        """Set how much the model reasons. The adapter sends the corresponding setting of its provider.
 
         If the provider has no such setting, the adapter raises an error.
         """
@@ -127,7 +127,7 @@ class Builder(Generic[R]):
         return self._set(timeout=given.over(self._spec.settings.timeout))
 
     def retry(self, policy: RetryPolicy | None) -> Self:
-        """Send the request again if it fails before the answer begins. None means never."""
+        """Send the request again if it fails before the answer begins. None turns retries off."""
         return self._set(retry=policy)
 
     def reserve(self, estimate: Estimate) -> Self:
@@ -146,13 +146,13 @@ class Builder(Generic[R]):
     def label(self, *parts: str | int) -> Self:
         """Name the turn in traces, recordings and stores. Slashes join the parts; 200 bytes at most.
 
-        The request does not depend on the label. The label of the `Lutum` comes before it. A second call
-        replaces the parts of the first call.
+        The label does not change the request. If the `Lutum` has a label too, that label is put before this
+        one. A second call replaces the parts of the first call.
         """
         return self._replace(label=join_label("", parts))
 
     def after(self, gate: PrefixGate) -> Self:
-        """Wait at a gate before reserving, so that turns with the same prefix write the prompt cache once.
+        """Wait at a gate before reserving. Of the turns with the same prefix, only one then writes the cache.
 
         Raises:
           UsageError: the turn has a gate already.
@@ -182,8 +182,9 @@ class Builder(Generic[R]):
     def collect_with(self, handler: Handler) -> Coroutine[Any, Any, R]:
         """Run the turn. Call `handler` with each event and the turn's state after that event.
 
-        If the handler returns `lutum.STOP`, the turn ends as if its block had been left. After `Completed`
-        this has no effect. An exception of the handler ends the turn and propagates unchanged.
+        If the handler returns `lutum.STOP`, the turn ends in the same way as a stream whose block is left
+        early. After `Completed`, `STOP` has no effect. An exception of the handler ends the turn and
+        propagates unchanged.
 
         A checkpoint.
 
@@ -231,19 +232,19 @@ class Builder(Generic[R]):
     async def resolve(self) -> Self:
         """Run the adapter's hooks now and return the turn with their settings. Nothing is sent or reserved.
 
-        The returned turn sends exactly the request that its `preview` shows. The hooks do not run again, and
-        settings that you make after this call replace theirs. If the adapter has no hooks, the returned turn
-        has the same settings. An exception of a hook propagates unchanged.
+        The returned turn sends exactly the request that its `preview` shows. The hooks do not run again.
+        Settings that you make after this call replace the settings of the hooks. If the adapter has no hooks,
+        the returned turn has the same settings. An exception of a hook propagates unchanged.
 
-        A checkpoint only if a hook is one.
+        A checkpoint only if a hook is a checkpoint.
         """
         return type(self)(self._context, await self._context.resolve(self._spec), self._finish)
 
     async def estimate(self) -> Estimate:
-        """Return the amount that the turn would reserve. It queries the provider only if the Lutum has
+        """Return the amount that the turn would reserve. This call queries the provider only if the Lutum has
         `exact_estimate`.
 
-        A checkpoint only if it queries the provider, or a hook is one.
+        A checkpoint only if this call queries the provider, or a hook is a checkpoint.
 
         Raises:
           EstimateRequired: the size of an item is unknown; the message names the item.
@@ -284,9 +285,10 @@ class Turn(Builder[R]):
     ) -> Self:
         """Set which tools the model may call. A later call replaces an earlier one.
 
-        `only` names exactly these tools. `plus` names tools in addition to the default ones, such as tools
-        that are `off`. `all=True` means all tools. To name tools, pass the tool itself, its input type, its
-        name, a nested toolset, or a value of the type `toolset.selector` that a model returned.
+        With `only`, the model may call exactly the named tools. With `plus`, it may call the named tools in
+        addition to the default ones; these can be tools that are `off`. With `all=True`, it may call all
+        tools. To name a tool, pass the tool itself, its input type, its name, a nested toolset, or a value of
+        the type `toolset.selector` that a model returned.
         """
         toolset = self._spec.toolset
         if toolset is None:
@@ -389,7 +391,8 @@ def structured_turn(
     """Return the builder of a structured turn.
 
     Raises:
-      BadValue: no schema can express the type. The field is the path to the part that cannot be expressed.
+      BadValue: no schema can express the type. The error's field is the path to the part that cannot be
+        expressed.
     """
     shape, spec = structured(type, spec, "structured_turn", lenient=lenient)
     return StructuredTurn(context, spec, structured_result(shape))

@@ -1,12 +1,13 @@
 """The channel between pump and consumer: frames in batches.
 
-The channel holds one batch at most. The pump appends to the batch that has not been taken, or begins a new
-one; the consumer takes the whole batch. All decoded events are therefore within the consumer's reach at
-once, and a burst that arrives without a suspension costs one hand-over.
+The channel holds one batch at most. The pump appends each frame to this batch. The consumer takes the whole
+batch, and the next frame begins a new one. The consumer can therefore read every decoded event at once. Many
+frames that the pump sends without a suspension wake the consumer only once.
 
-It is not anyio's memory object stream, because that one costs a quarter of an event, and loses the item if a
-native asyncio cancellation arrives in the step after the hand-over. Here the batch stays in the channel
-until the consumer runs and takes it. The receiver's side is an `anyio.abc.ObjectReceiveStream`.
+anyio's memory object stream is not used for two reasons. It takes a quarter of the time that an event takes.
+It also loses the item if a native asyncio cancellation arrives in the step after the item was handed over.
+Here the batch stays in the channel until the consumer runs and takes it. The receiver's side is an
+`anyio.abc.ObjectReceiveStream`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from lutum._backend import Backend
 
 FULL: Final = 256 * 1024
-"""Bytes of untaken frames at which the pump stops reading the socket: four reads of 64 KiB."""
+"""The pump stops reading the socket when the batch has this many bytes: four reads of 64 KiB."""
 
 
 @final
@@ -41,7 +42,7 @@ class FrameChannel(ObjectReceiveStream[list[bytes]]):
     # The sender's side.
 
     def send_nowait(self, frame: bytes) -> None:
-        """Put a frame within the consumer's reach; it is dropped once the receiver is closed."""
+        """Add a frame to the batch. After the receiver's side was closed, drop the frame."""
         if self._closed:
             return
         self._batch.append(frame)
@@ -55,9 +56,10 @@ class FrameChannel(ObjectReceiveStream[list[bytes]]):
         return self._size >= FULL
 
     async def wait_room(self) -> None:
-        """Wait until the consumer takes the batch. Cancelled, nothing has changed.
+        """Wait until the consumer takes the batch. Cancellation changes nothing.
 
-        A consumer that leaves does not wake it: the pump is cancelled then, and must not read on before that.
+        If the consumer leaves instead, this call does not return: the pump is cancelled then, and it must not
+        read from the socket before the cancellation arrives.
         """
         if not self.full:
             await checkpoint()
@@ -66,7 +68,7 @@ class FrameChannel(ObjectReceiveStream[list[bytes]]):
         await self._room.wait()
 
     def end(self) -> None:
-        """Close the sender's side: no frame will follow."""
+        """Close the sender's side. No frame may follow."""
         self._ended = True
         self._arrived.wake()
 
@@ -78,9 +80,9 @@ class FrameChannel(ObjectReceiveStream[list[bytes]]):
     # The receiver's side.
 
     async def receive(self) -> list[bytes]:
-        """Take everything that is there, or wait for it.
+        """Take the batch. If there is none, wait for the next frame.
 
-        Always a checkpoint. Cancelled, it has taken nothing.
+        Always a checkpoint. If it is cancelled, it takes nothing.
 
         Raises:
           EndOfStream: the sender's side is closed, and everything was taken.
@@ -102,10 +104,10 @@ class FrameChannel(ObjectReceiveStream[list[bytes]]):
         return self.receive_nowait()
 
     def receive_nowait(self) -> list[bytes]:
-        """Take everything that is there.
+        """Take the batch.
 
         Raises:
-          WouldBlock: nothing is there yet.
+          WouldBlock: there is no batch yet.
           EndOfStream: the sender's side is closed, and everything was taken.
           ClosedResourceError: the receiver's side is closed.
         """
@@ -120,7 +122,7 @@ class FrameChannel(ObjectReceiveStream[list[bytes]]):
         return batch
 
     def close(self) -> None:
-        """Close the receiver's side and drop what was not taken."""
+        """Close the receiver's side and drop the batch."""
         self._closed = True
         self._batch, self._size = [], 0
         self._arrived.wake()
@@ -131,6 +133,6 @@ class FrameChannel(ObjectReceiveStream[list[bytes]]):
         return self._closed
 
     async def aclose(self) -> None:
-        """Close the receiver's side; a checkpoint."""
+        """Close the receiver's side. A checkpoint."""
         self.close()
         await checkpoint()

@@ -1,7 +1,7 @@
-"""One prompt, one answer, no transcript: the builders and the results of completions.
+"""Builders and results of completions: one prompt, one answer, no transcript.
 
-A completion is a turn on a single user message, so an adapter sees nothing new; what it leaves behind
-holds no turn and no base, so there is nothing a session could commit.
+A completion is a turn with a single user message, so adapters need no code for it. Its result contains
+neither the turn nor the transcript before it, so a session cannot commit the result.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionResult:
-    """A completed completion. Its fields are those of a `TextResult` and `tokens` of its turn; it cannot be
-    committed."""
+    """The result of a completion. It cannot be committed.
+
+    Its fields are the same as in a `TextResult`. `tokens` has the token ids and log probabilities.
+    """
 
     text: str
     finish_reason: FinishReason
@@ -37,20 +39,20 @@ class CompletionResult:
 
     @property
     def request_id(self) -> str | None:
-        """The provider's id of the request, for its support desk."""
+        """The provider's id of the request. Give it to the provider's support."""
         return self.response.request_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StructuredCompletionResult(CompletionResult, Generic[T]):
-    """A completed structured completion: a value, or a refusal."""
+    """The result of a structured completion: a value, or a refusal."""
 
     refusal: str | None = None
     _value: T | UnsetType = field(default=UNSET)
 
     @property
     def value(self) -> T:
-        """The decoded value. Raises as `StructuredResult.value`."""
+        """The decoded value. Raises the same errors as `StructuredResult.value`."""
         return value_or_raise(self._value, self.refusal)
 
 
@@ -83,7 +85,8 @@ def structured_completion(
     """Return the builder of a structured completion.
 
     Raises:
-      BadValue: the prompt is blank, or no schema can express the type; the field is the path.
+      BadValue: the prompt is blank, or no schema can express the type. For a type, the error's field is the
+        path to the part that cannot be expressed.
     """
     plan = TurnSpec(base=as_prompt(prompt))
     shape, spec = structured(type, plan, "structured_completion", lenient=lenient)
@@ -101,6 +104,6 @@ def _completion_result(reducer: Reducer, answered: Answered) -> CompletionResult
 
 
 def _fields(result: TextResult) -> dict[str, Any]:
-    """The fields of a text result that a completion keeps."""
+    """Return the fields of a text result that a completion keeps."""
     names = CompletionResult.__dataclass_fields__.keys() - {"tokens"}
     return {name: getattr(result, name) for name in names} | {"tokens": result.turn.tokens}

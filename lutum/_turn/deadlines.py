@@ -1,4 +1,5 @@
-"""The timeouts of a turn: `total` on the scope of its pump, the others on a scope for each attempt."""
+"""The timeouts of a turn. `total` is the deadline of the pump's scope. The others share one scope for each
+attempt."""
 
 from __future__ import annotations
 
@@ -15,17 +16,18 @@ from lutum._values.settings import Timeouts
 Reason = Literal["total", "first_event", "idle", "connect"]
 
 
-# Seconds from which a timeout need not be met to the instant: where each event is a read of its own,
-# moving the deadline for every one of them is a tenth of what the event costs.
+# Timeouts of this many seconds or more may be up to 1 % late. If each event arrives in a read of its own,
+# moving the deadline for every event takes a tenth of the time of the event.
 LONG = 60
 
 
 class Deadlines:
-    """All timeouts of a turn. `total` is the deadline of the scope that is given.
+    """All timeouts of a turn.
 
-    `connect`, `first_event` and `idle` share the scope of their attempt, whose deadline is moved. It is moved
-    only when the pump is about to wait for the socket, never while it waits for the consumer; a scope for
-    each read would cost more than the read.
+    `total` is the deadline of the scope that the constructor gets. `connect`, `first_event` and `idle` share
+    the scope of their attempt: each of them sets that scope's deadline. The deadline moves only when the pump
+    is about to wait for the socket, never while the pump waits for the consumer. A scope for each read would
+    take more time than the read.
     """
 
     __slots__ = ("_next", "_now", "_scope", "_timeouts", "reason")
@@ -43,9 +45,9 @@ class Deadlines:
         return seconds if isinstance(seconds, float | int) else math.inf
 
     def attempt(self) -> anyio.CancelScope:
-        """Return the scope of another attempt, which starts all its timeouts anew.
+        """Return the scope of a new attempt. All its timeouts start again.
 
-        A deadline of the attempt before, even one that has just passed, does not reach this one.
+        A deadline of the previous attempt has no effect on the new attempt, even if it has just passed.
         """
         self._next, self.reason = None, "total"
         self._scope = anyio.CancelScope()
@@ -54,7 +56,7 @@ class Deadlines:
     def arm(self, reason: Reason) -> None:
         """Start the timeout `reason`. Long deadlines move in steps of 1 %, so that they need not be
         rescheduled for each event."""
-        if self._scope.cancel_called:  # a timeout has passed, and is the reason
+        if self._scope.cancel_called:  # a timeout has passed; keep it as the reason
             return
         limit = self._limit(reason)
         at = self._now() + limit + TIE
@@ -67,17 +69,21 @@ class Deadlines:
         self._scope.deadline = at
 
     def progress(self, reason: Reason) -> None:
-        """Start the timeout `reason` at the next wait for the socket, because events came."""
+        """Record that events arrived: the timeout `reason` starts at the next wait for the socket."""
         self._next = reason
 
     def waiting(self) -> None:
-        """Record that the pump waits for the socket. Pings are not progress, so the deadline stays."""
+        """Record that the pump now waits for the socket.
+
+        This moves the deadline only if events arrived. Pings are not events, so they do not move it.
+        """
         if self._next is not None:
             self.arm(self._next)
             self._next = None
 
     def hold(self) -> None:
-        """Stop all timeouts but `total`: the pump does not wait for the first or the next event."""
+        """Stop all timeouts except `total`, because the pump now waits for the consumer and not for an
+        event."""
         if not self._scope.cancel_called:
             self._scope.deadline = math.inf
             self.reason = "total"

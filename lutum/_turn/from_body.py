@@ -1,7 +1,7 @@
 """The result of a turn whose answer did not come from its own stream, such as an answer of a batch. No I/O.
 
-A batch sends requests in a file, and returns answers in a file. The decoder, the reducer and the conclusion
-of streams make the same result of such an answer.
+In a provider's batch API, the requests are sent in a file and the answers are returned in a file. The result
+is made by the same decoder, reducer and conclusion as the result of a stream.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ R = TypeVar("R")
 
 
 def result_from_body(body: bytes | str, turn: Turn[R]) -> R:
-    """Return the result of `turn`, given its answer as one JSON body. Its session can commit the result.
+    """Return the result of `turn`, given its answer as one JSON body. The turn's session can commit it.
 
-    `turn` is the builder that the request was made from, or a new one on the same transcript. With
-    `.tools()` the outcome is `Finished` or `NeedsTools`. Nothing is sent, reserved or charged: settle
-    `result.usage` on your own lease. Prices come from the turn's `Lutum`.
+    `turn` is the builder that made the request, or a new builder on the same transcript. With `.tools()` the
+    outcome is `Finished` or `NeedsTools`. Nothing is sent, reserved or charged, so settle `result.usage` on
+    your own lease. Prices come from the turn's `Lutum`.
 
     Args:
-      body: the answer as the provider sends it without streaming. In a line of a batch it is inside the
-        envelope: Claude's `result.message`, OpenAI's `response.body`.
+      body: the answer as the provider sends it without streaming. In a batch, each line has the answer in a
+        member: `result.message` at Claude, `response.body` at OpenAI.
 
     Raises:
       ProviderError: the body is an error, or not a whole answer of this provider.
-      TurnError: the answer is not a valid outcome: a structured value that does not decode, or a call in
-        a turn without tools. `usage` has the used tokens.
+      TurnError: the answer is not a valid outcome: a structured value cannot be decoded, or the model called
+        a tool in a turn without tools. `usage` of the error has the used tokens.
       UsageError: the turn is not possible, or its adapter cannot read bodies.
     """
     if not hasattr(turn, "_spec"):

@@ -1,8 +1,9 @@
-"""`PrefixGate`: one turn goes ahead and writes the provider's prompt cache, the others wait and read it.
+"""`PrefixGate`: one turn starts first and writes the provider's prompt cache; the others wait and read it.
 
-A prompt-cache entry is readable only after the answer that writes it has begun, so equal prefixes that are
-sent at once are each written (https://platform.claude.com/docs/en/build-with-claude/prompt-caching). The gate
-starts nothing: it only decides which of the turns that run anyway goes ahead.
+A prompt-cache entry can be read only after the answer that writes it has begun. If requests with equal
+prefixes are sent at the same time, each of them writes the entry
+(https://platform.claude.com/docs/en/build-with-claude/prompt-caching). The gate starts no turn. It only
+decides which of the running turns sends its request first.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from lutum._values.errors import UsageError
 
 @final
 class PrefixGate:
-    """Lets the first turn that enters lead, and the others wait for its `TurnStarted`.
+    """A gate for turns that share a long prefix. The first turn leads; the others wait for its `TurnStarted`.
 
-    Give it to turns that share a long prefix: `turn.after(gate)`. The others wait before they reserve,
-    outside all timeouts. If the leader fails, is cancelled or must be retried before its answer began, the
-    next waiter leads. Once a leader's answer has begun, the gate is open for good. A turn whose prefix is too
-    short to be cached neither leads nor waits. A gate belongs to the event loop of its first turn.
+    Use it with `turn.after(gate)`. The other turns wait before they reserve, and no timeout runs while they
+    wait. If the leader fails, is cancelled or must be retried before its answer begins, the next waiter
+    leads. Once a leader's answer has begun, the gate stays open. A turn whose prefix is too short for the
+    cache neither leads nor waits. A gate belongs to the event loop of its first turn.
     """
 
     __slots__ = ("_leader", "_loop", "_open", "_waiters")
@@ -40,9 +41,9 @@ class PrefixGate:
         return self._open
 
     async def enter(self) -> Lead | None:
-        """Wait until a turn may start. Returns its lead if it goes ahead, None once the gate is open.
+        """Wait until a turn may start. Return a `Lead` if the turn is the leader, None if the gate is open.
 
-        A checkpoint if it waits. Cancelled, the turn no longer waits.
+        A checkpoint if it waits. Cancellation removes the turn from the waiters.
 
         Raises:
           UsageError: the gate is used in another event loop.
@@ -63,7 +64,7 @@ class PrefixGate:
             except BaseException:
                 if woken in self._waiters:
                     self._waiters.remove(woken)
-                else:  # it was woken to lead and cannot
+                else:  # this waiter was woken to lead, but it is cancelled
                     self._wake_next()
                 raise
         return None
@@ -90,7 +91,8 @@ class PrefixGate:
 
 @final
 class Lead:
-    """The reports of the leading turn. Calls of a turn that no longer leads do nothing."""
+    """The handle with which the leading turn reports its progress. Reports of a turn that no longer leads do
+    nothing."""
 
     __slots__ = ("_gate",)
 
@@ -98,9 +100,9 @@ class Lead:
         self._gate = gate
 
     def started(self) -> None:
-        """The answer has begun: open the gate."""
+        """Report that the answer has begun. This opens the gate."""
         self._gate._started(self)
 
     def left(self) -> None:
-        """The turn has ended, or will be retried after a pause: let the next waiter lead."""
+        """Report that the turn has ended, or will be retried after a pause. The next waiter then leads."""
         self._gate._left(self)

@@ -1,6 +1,6 @@
-"""Outcomes: from a reducer that has reached `Completed`, and the settled attempts, to the turn's result.
+"""Outcomes: make the turn's result from a reducer that has reached `Completed` and from the settled attempts.
 
-No I/O, no clock, no tasks. The same functions serve streams and answers that came whole.
+No I/O, no clock, no tasks. The same functions are used for streams and for answers that arrive as one body.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ I = TypeVar("I")
 
 
 class Answered(Struct, frozen=True):
-    """A request, its attempts in order, the usage of all of them, and the random id of the turn."""
+    """A request, its attempts in order, the usage of all attempts, and the random id of the turn."""
 
     prepared: Prepared
     attempts: tuple[Attempt, ...]
@@ -44,7 +44,7 @@ class Answered(Struct, frozen=True):
 
 
 Finish = Callable[[Reducer, Answered], R]
-"""Makes the result of a turn, once its consumer has reached `Completed`."""
+"""A function that makes the result of a turn, after the turn's consumer has reached `Completed`."""
 
 
 def text_result(reducer: Reducer, answered: Answered) -> TextResult:
@@ -77,9 +77,9 @@ def text_result(reducer: Reducer, answered: Answered) -> TextResult:
 
 
 def structured_result(shape: Shape[T]) -> Finish[StructuredResult[T]]:
-    """Return the function that makes a structured result of that shape.
+    """Return the function that makes structured results of this shape.
 
-    It raises OutputLimitExceeded or OutputInvalid, see `Reducer.conclude`.
+    That function raises OutputLimitExceeded or OutputInvalid, see `Reducer.conclude`.
     """
 
     def finish(reducer: Reducer, answered: Answered) -> StructuredResult[T]:
@@ -92,7 +92,8 @@ def structured_result(shape: Shape[T]) -> Finish[StructuredResult[T]]:
 
 
 def with_tools(finish: Finish[R], toolset: Toolset[I]) -> Finish[Finished[R] | NeedsTools[I]]:
-    """Return the function that makes `NeedsTools` of a turn with a call or an issue, else `Finished`."""
+    """Return a function that makes `NeedsTools` if the turn has a call or an issue, and `Finished`
+    otherwise."""
 
     def finished(reducer: Reducer, answered: Answered) -> Finished[R] | NeedsTools[I]:
         if not reducer.calls and not reducer.issues:
@@ -104,9 +105,9 @@ def with_tools(finish: Finish[R], toolset: Toolset[I]) -> Finish[Finished[R] | N
 
 
 def with_settled(result: R, answered: Answered) -> R:
-    """Return the result with the figures that were settled; the same object if they are in it already.
+    """Return the result with the settled figures; the same object if it already has them.
 
-    Turn, base and value stay, so a commit is not affected.
+    Its `turn`, `base` and value do not change, so a commit is not affected.
     """
     if isinstance(result, Finished):
         finished = cast("Finished[Any]", result)

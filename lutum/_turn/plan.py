@@ -1,4 +1,4 @@
-"""The plan of a turn: everything that a builder holds, and the tools that its request offers.
+"""The plan of a turn: all the data of a builder, and the tools that its request offers.
 
 No I/O, no clock, no tasks.
 """
@@ -27,14 +27,16 @@ from lutum.dialect.json import same_value
 T = TypeVar("T")
 
 Input = str | ModelInput | Transcript
-"""What a turn can be asked with."""
+"""The types that a turn accepts as its input."""
 
 
 class TurnSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a builder holds.
+    """All the data of a builder.
 
-    `lenient`: the value is looked for behind tags, fences and prose. `resolved`: the adapter's hooks have
-    settled it. `bills`: where the session keeps what its turns cost.
+    Attributes:
+      lenient: the value may be behind tags, fences and prose.
+      resolved: the adapter's hooks have already run, and `settings` contains their result.
+      bills: the bills of the session.
     """
 
     base: Transcript
@@ -99,10 +101,11 @@ def as_prompt(prompt: str) -> Transcript:
 def structured(
     type: type[T], spec: TurnSpec, operation: Operation, *, lenient: bool = False
 ) -> tuple[Shape[T], TurnSpec]:
-    """Return the shape of a type, and the plan of a turn that answers with it.
+    """Return the shape of a type, and the plan of a turn whose answer is a value of this type.
 
     Raises:
-      BadValue: no schema can express the type; the field is the path.
+      BadValue: no schema can express the type. The error's field is the path to the part that cannot be
+        expressed.
     """
     shape = shape_of(type)
     output = OutputFormat(shape.name, shape.schema, shape.dropped)
@@ -112,11 +115,11 @@ def structured(
 
 
 LONGEST_LABEL = 200
-"""Bytes of a label in UTF-8, its parts and the slashes between them."""
+"""The largest number of bytes of a label in UTF-8: its parts and the slashes between them."""
 
 
 def join_label(before: str, parts: tuple[object, ...]) -> str:
-    """Return a label with more parts behind it, a slash between two.
+    """Return the label `before` with more parts at its end. Slashes join the parts.
 
     Raises:
       BadValue: a part is empty or not printable, no part is given, or the label exceeds 200 bytes.
@@ -163,7 +166,7 @@ def request_of(spec: TurnSpec, defaults: Settings, *, limited: bool, label: str 
 
 
 def plan_tools(spec: TurnSpec) -> ToolPlan:
-    """Return the tools of a request: those of the head, which every request repeats, then new ones.
+    """Return the tools of a request: first the tools of the head, which every request repeats, then new ones.
 
     Raises:
       BadValue: a required tool is not available, or a tool is required and none is available.
@@ -188,9 +191,10 @@ def plan_tools(spec: TurnSpec) -> ToolPlan:
 
 
 def _is_same(tool: ToolDef, known: ToolDef) -> bool:
-    """Return whether a tool equals the tool of the head, which is then sent as it is stored.
+    """Return whether a tool equals a tool of the head. The head's tool is then sent exactly as it is stored.
 
-    A stored body has its own white space and member order. It may lack `strict`, as at most hosts.
+    A stored tool may have other white space and another member order. It may lack `strict`, as it does at
+    most hosts.
     """
     return (
         tool.name == known.name

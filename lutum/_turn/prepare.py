@@ -1,4 +1,4 @@
-"""Preparation: from a plan to a request that is ready to be sent, its estimate and its reservation.
+"""Preparation: turn a plan into a request that is ready to be sent, with its estimate and its reservation.
 
 Nothing is reserved for bad input, and nothing is sent without a reservation.
 """
@@ -45,20 +45,20 @@ T = TypeVar("T")
 logger = logging.getLogger("lutum")
 
 Estimator = Callable[[Adapter, Prepared], Awaitable[Estimate]]
-"""Given to `Lutum(estimate=)`: what to reserve for a request that is about to be sent."""
+"""A function for `Lutum(estimate=)`. It returns the amount to reserve for a request before it is sent."""
 
 
 async def exact_estimate(adapter: Adapter, prepared: Prepared) -> Estimate:
     """Ask the provider to count the input tokens. An estimator for `Lutum(estimate=)`.
 
-    It sends one more, free request a turn. The output stays bounded by the request. Cancelled, nothing
-    was reserved.
+    It sends one additional request for each turn, which is free of charge. The output estimate stays the
+    bound of the request. If it is cancelled, nothing was reserved.
 
     A checkpoint only if it has to wait.
 
     Raises:
       UsageError: the adapter's provider has no such endpoint.
-      TurnError: the request to the provider failed; as for a turn.
+      TurnError: the request to the provider failed. The errors are those of a turn.
     """
     if not hasattr(adapter, "count_input_tokens"):
         raise UsageError(f"estimate: {adapter.name} has no endpoint that counts tokens")
@@ -72,11 +72,11 @@ class LutumHooks(HookSet):
 
     @hook("singleton")
     async def resolve_usage_estimate(self, adapter: Adapter, prepared: Prepared) -> Estimate:
-        """Return what a request reserves, unless its turn sets it with `.reserve()`.
+        """Return the amount that a request reserves. It is not called if the turn sets `.reserve()`.
 
-        Runs before anything is reserved, at most as long as a first event may take. The turn's options
+        It runs before anything is reserved. The timeout `first_event` limits its duration. The turn's options
         are in `prepared.request.settings`, its kind is `prepared.request.operation`. Without a hook,
-        `Lutum(estimate=)` counts, else the adapter's own estimate.
+        `Lutum(estimate=)` is used, and without that the adapter's own estimate.
         """
         return prepared.estimate
 
@@ -89,14 +89,14 @@ def settings_hooks(adapter: Adapter) -> tuple[str, ...]:
 
 
 async def resolve_settings(adapter: Adapter, request: TurnRequest) -> Settings:
-    """Return the settings of a request as the adapter's hooks change them; its own without such hooks."""
+    """Return the settings of a request after the adapter's hooks; unchanged if there are no such hooks."""
     if not settings_hooks(adapter):
         return request.settings
     return await cast("ResolvesSettings", adapter).resolve_settings(request)
 
 
 class PreparedTurn(Struct, frozen=True):
-    """The values that a stream needs to begin; nothing is reserved yet."""
+    """The values that a stream needs to begin. Nothing is reserved yet."""
 
     adapter: Adapter
     prepared: Prepared
@@ -123,15 +123,15 @@ class TurnContext(Struct, frozen=True):
         """Encode the request of a plan. No I/O.
 
         Raises:
-          UsageError: the provider does not take the request; the message names the field.
+          UsageError: the provider does not accept the request; the message names the field.
         """
         return self.adapter.prepare(self._request(spec))
 
     async def resolve(self, spec: TurnSpec) -> TurnSpec:
-        """Return the plan as the adapter's hooks change it. Cancelled, nothing was reserved.
+        """Return the plan after the adapter's hooks. If this is cancelled, nothing was reserved.
 
         Raises:
-          TurnTimeout: a hook took longer than a first event may take.
+          TurnTimeout: a hook took longer than the timeout `first_event` or `total` allows.
         """
         if spec.resolved or not settings_hooks(self.adapter):
             return spec
@@ -140,19 +140,19 @@ class TurnContext(Struct, frozen=True):
         return msgspec.structs.replace(spec, settings=settings, resolved=True)
 
     def preview(self, spec: TurnSpec) -> Preview:
-        """Return the request of a plan as it would be sent. Sends and reserves nothing."""
+        """Return the request of a plan exactly as it would be sent. Nothing is sent or reserved."""
         earlier = None if spec.committed is None else self.adapter.prepare(spec.committed)
         pending = () if spec.resolved else settings_hooks(self.adapter)
         dropped = tuple(f"tools.{tool.name}{one[1:]}" for tool in spec.toolset or () for one in tool.dropped)
         return preview(self.adapter, self.prepare(spec), earlier, pending, dropped)
 
     async def estimate(self, spec: TurnSpec) -> Estimate:
-        """Return what the turn would reserve. Cancelled, nothing was reserved."""
+        """Return the amount that the turn would reserve. Nothing is reserved."""
         prepared = self.prepare(await self.resolve(spec))
         return await self._estimate(prepared, limited=True)
 
     async def start(self, spec: TurnSpec) -> PreparedTurn:
-        """Prepare and estimate a turn. Reserves and sends nothing. Cancelled, nothing is left.
+        """Prepare and estimate a turn. Nothing is reserved or sent, so cancellation leaves nothing behind.
 
         Raises:
           UsageError: the request is not possible; the message names the field.
@@ -225,7 +225,7 @@ def _implicit(bound: int) -> str:
 
 
 async def _bounded(ask: Callable[[], Awaitable[T]], settings: Settings) -> T:
-    """Return the answer of an estimator or a hook, waiting at most as long as for a first event."""
+    """Return the result of an estimator or a hook. The timeouts `first_event` and `total` limit the wait."""
     timeouts = settings.timeout
     limits = [limit for limit in (timeouts.first_event, timeouts.total) if isinstance(limit, float | int)]
     limit = min(limits, default=math.inf)

@@ -19,27 +19,30 @@ SET_LATER: Final = "set at send time"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """A request as it will be sent; `body` is byte-equal to the sent body.
+    """A request as it will be sent. `body` has exactly the bytes of the sent body.
 
     Attributes:
-      headers: with secrets masked. A header that is computed from the request is shown as
+      headers: the headers, with masked secrets. A header that is computed from the request is shown as
         `signed at send time`.
       estimate: the amount that will be reserved; `estimate_reason` names its source.
       forms: for each committed turn, in order, whether it is sent exactly, or the reason why not.
-      inexact_reason: why the turn answered to this cannot be replayed exactly; None when it can.
-      first_difference: JSON path of the first thing that is not as in the session's last committed
-        request; None when this one only adds, or there was none.
-      dropped_constraints: schema constraints the provider does not take; enforced on decode. Those of a tool
-        begin with `tools.` and its name.
-      dropped_options: options of the turn that the host does not take, each as a sentence. Each is
-        logged once for each adapter.
-      open_items: provider calls of the last turn that wait for an answer from you; the turn is refused.
-      cacheable: the prefix is long enough for the provider's prompt cache, so waiting at a gate pays.
-      unused_options: options of other providers, which change nothing in this request.
-      set_when_sent: headers that are set at the moment the request is sent, such as `traceparent` where
-        `lutum.trace.otel(traceparent=...)` wants it; they are in `headers` with "set at send time".
-      pending_hooks: slots of the adapter that have hooks, which run when the turn starts and may change what
-        is shown here. `(await turn.resolve()).preview()` shows what they make of it, and has none.
+      inexact_reason: the reason why the answer to this request cannot be replayed exactly later; None if it
+        can.
+      first_difference: the JSON path of the first difference from the session's last committed request. None
+        if this request only adds to that request, or if the session has committed nothing.
+      dropped_constraints: the schema constraints that the provider does not accept. They are checked when the
+        answer is decoded. Constraints of a tool begin with `tools.` and the tool's name.
+      dropped_options: the options of the turn that the host does not accept, each as a sentence. Each
+        sentence is logged once for each adapter.
+      open_items: the provider calls of the last turn that still need your answer. With such calls, the turn
+        is refused.
+      cacheable: the prefix is long enough for the provider's prompt cache. Only such a turn waits at a gate.
+      unused_options: the options of other providers, which have no effect on this request.
+      set_when_sent: the headers that are set at the moment when the request is sent, such as `traceparent` if
+        `lutum.trace.otel(traceparent=...)` is on. `headers` has them with the value "set at send time".
+      pending_hooks: the adapter's slots that have hooks. The hooks run when the turn starts, and may change
+        the values of this preview. `(await turn.resolve()).preview()` shows the request after the hooks; its
+        `pending_hooks` is empty.
     """
 
     method: str
@@ -110,7 +113,8 @@ def preview(
 
 
 def unused_options(adapter: Adapter, ext: tuple[object, ...]) -> tuple[str, ...]:
-    """The provider options that the adapter does not read. Your own types are for your hooks, not listed."""
+    """Return the provider options that the adapter does not read. Options of the user's own types are for
+    hooks and are not listed."""
     if not hasattr(adapter, "option_types"):
         return ()
     read = cast("ReadsOptions", adapter).option_types

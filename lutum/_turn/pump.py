@@ -1,4 +1,5 @@
-"""The pump: the one child task of a turn. It drives the exchange, counts, and puts frames into the channel.
+"""The pump: the one child task of a turn. It runs the exchange, counts tokens, and puts frames into the
+channel.
 
 It raises only cancellation. Any other exception is kept in `failure`, and the consumer raises it after the
 earlier events. However the pump ends, the socket is closed and the lease is settled.
@@ -41,10 +42,12 @@ from lutum._values.results import Attempt, Estimate, Response, Usage
 from lutum._values.settings import RetryPolicy
 from lutum.abc import Adapter, Exchange, Phase, Prepared, RateLimit, RecoversUsage
 
-# Seconds that letting go of a connection may take; a client given by the user may wait for the other side.
+# The longest time in seconds to release a connection. It is limited because the user's HTTP client may wait
+# for the server.
 CLOSE = 2.0
 
-# Seconds that asking for the bill of a failed request may keep its block open.
+# The longest time in seconds to ask the provider for the usage of a failed request. The turn's block stays
+# open meanwhile.
 RECOVERY = 2.0
 
 
@@ -52,9 +55,12 @@ logger = logging.getLogger("lutum")
 
 
 class Pump:
-    """One turn's sending side. Its fields are read by the consumer; `stop` ends it alone.
+    """The sending side of one turn. The consumer reads its fields.
 
-    `usage` is what was settled, over all attempts; None before that. `attempts` holds each request.
+    Attributes:
+      usage: the settled usage of all attempts; None before the settlement.
+      attempts: the attempts that have ended, in order.
+      failure: the exception that ended the turn; None if there is none.
     """
 
     def __init__(
@@ -97,7 +103,7 @@ class Pump:
         lease.begin(self.stop)
 
     async def run(self) -> None:
-        """Pump until the turn ends. Cancelled, the socket is closed and the lease settled."""
+        """Run the turn to its end. If this is cancelled, it closes the socket and settles the lease too."""
         timeouts = self.prepared.request.settings.timeout
         deadlines = Deadlines(timeouts, self.scope, self._backend.current_time)
         try:
@@ -108,7 +114,7 @@ class Pump:
         except get_cancelled_exc_class():
             raise
         except BaseExceptionGroup as group:
-            # trio connects in a nursery of its own, and a cancellation there comes out as a group.
+            # On trio the connection is opened in a separate nursery, which raises a cancellation as a group.
             _, rest = group.split(get_cancelled_exc_class())
             if rest is None:
                 raise
@@ -134,39 +140,40 @@ class Pump:
 
     @property
     def ended(self) -> bool:
-        """True once the socket is closed and the lease is settled, so that only the return is left."""
+        """True once the socket is closed and the lease is settled."""
         return self._ended
 
     def so_far(self) -> Usage:
-        """The known usage over all attempts; once the pump has ended, the settled usage."""
+        """Return the known usage of all attempts; after the pump has ended, the settled usage."""
         if self.usage is not None:
             return self.usage
         return self._charged if self._recorded else self._charged + self.counter.so_far()
 
     def answered(self) -> Answered:
-        """The request and its attempts so far."""
+        """Return the request and its attempts so far."""
         return Answered(self.prepared, self.attempts, self.so_far(), self.turn_id)
 
     def stop(self, error: BudgetExceeded | None = None) -> None:
-        """End the turn from outside, with that error; its block is not touched."""
+        """End the turn with this error. The block of the turn is not cancelled."""
         self._stopped = True
         self.failure = self.failure or error
         self.scope.cancel()
 
     def saved(self) -> Decimal | None:
-        """US dollars that the provider's prompt cache saved; None without use of it, or without a price."""
+        """Return the US dollars that the provider's prompt cache saved; None if it was not used or no price
+        is known."""
         if self._pricing is None or self.usage is None:
             return None
         return self._pricing.saved(self.prepared.model, self.usage, self.prepared.billed_by)
 
     async def wait_ended(self) -> None:
-        """Wait until the socket is closed and the lease is settled. Cancelled, nothing has changed."""
+        """Wait until the socket is closed and the lease is settled. Cancellation changes nothing."""
         if not self._ended:
             self._wait = self._wait or anyio.Event()
             await self._wait.wait()
 
     def settle_unstarted(self) -> None:
-        """For a pump whose task was cancelled before its first step: nothing was sent."""
+        """Settle 0 if the pump's task was cancelled before its first step, because nothing was sent then."""
         if self.usage is None:
             self.usage = Usage()
             self.lease.settle(self.usage)
@@ -184,14 +191,14 @@ class Pump:
         self.usage = self._charged
         try:
             self.lease.settle(self._charged)
-        except BaseException as exc:  # a KeyboardInterrupt: the connection is closed all the same
+        except BaseException as exc:  # such as KeyboardInterrupt; the connection must still be closed
             self.failure = self.failure or exc
         if self.lease.failure is not None and self.attempts:
             note = f"the ledger could not settle it: {self.lease.failure!r}"
             self.attempts = (*self.attempts[:-1], replace(self.attempts[-1], notes=(note,)))
 
     async def _recover(self, recovery: RecoversUsage) -> None:
-        """Ask what the last attempt was billed; a failure to know never replaces what is known."""
+        """Ask the provider for the usage of the last attempt. If that fails, the known figures stay."""
         last = self.attempts[-1]
         if last.response is None:
             return
@@ -213,7 +220,7 @@ class Pump:
         self._charged = sum((attempt.usage for attempt in self.attempts[1:]), self.attempts[0].usage)
 
     async def _attempts(self, deadlines: Deadlines) -> None:
-        """Send the request, and again as far as the retry policy goes and nothing was answered yet."""
+        """Send the request. Send it again if the retry policy allows it and no answer has begun."""
         policy = self.prepared.request.settings.retry
         while True:
             try:
@@ -250,7 +257,8 @@ class Pump:
                 deadlines.waiting()
                 more = await receive(events)
             except Exception:
-                # The turn is whole: what follows in the same piece is as unread as what follows in the next.
+                # After `Completed` the turn is complete, so an error later in the same piece is ignored, in
+                # the same way as later pieces are not read.
                 if not events or type(events[-1]) is not Completed:
                     raise
             finally:
@@ -261,13 +269,14 @@ class Pump:
                         self._lead.started()
                         self._lead = None
                     if self._is_violated() and type(events[-1]) is Completed:
-                        events.pop()  # in one piece with the call or in the next, it must not be a result
+                        # The turn must not get a result if it called a tool.
+                        events.pop()
                     channel.send_nowait(encode_frame(events))
             if events:
                 if self._is_violated():
                     raise ContractViolation(f"the model called {counter.called!r} in a turn without tools")
                 if isinstance(last := events[-1], Completed):
-                    # Whatever it is billed: nothing more can come, and the answer is paid for.
+                    # The budget is not checked: no more tokens can follow, and the answer is already charged.
                     return self._note_cut(last)
                 self._cover()
             if channel.full:
@@ -288,8 +297,8 @@ class Pump:
             elif phase == "connecting":
                 deadlines.arm("connect")
             else:
-                self.lease.sent()  # before a byte is written: the process may be killed while it is
-                if marked is not None:  # over a kept connection `first_event` has just begun
+                self.lease.sent()  # before the first byte, because the process may be killed during the write
+                if marked is not None:  # None on a reused connection, where `first_event` has just started
                     deadlines.arm("first_event")
             marked = phase
 
@@ -310,13 +319,17 @@ class Pump:
             if exchange.response is not None and self.lease.keeps_rates:
                 self.lease.update_rates(exchange.response, None, self._rate_limits(exchange.response))
         finally:
-            # A client that reports no phases may have sent everything, so it is charged as if it had.
+            # A client that reports no phases may have sent the whole request. It is charged as if it was
+            # sent.
             if marked is None and not getattr(self._untraced, "unsent", False):
                 self.counter.sent = True
                 self.lease.sent()
 
     def _refusal(self) -> ProviderError | None:
-        """Return the error status whose body a timeout cut short: it explains more than the timeout."""
+        """Return the error of an error status if a timeout ended the read of its body.
+
+        This error explains more than the timeout.
+        """
         return None if self.counter.answered else getattr(self._untraced, "refusal", None)
 
     def _rate_limits(self, response: Response) -> Sequence[RateLimit]:
@@ -328,7 +341,7 @@ class Pump:
         return self.counter.called is not None and self.prepared.request.tools.choice == "none"
 
     def _cover(self) -> None:
-        """Grow the lease to what the turn has used. Raises BudgetExceeded if it cannot grow."""
+        """Grow the lease to the usage so far. Raises BudgetExceeded if the lease cannot grow."""
         counter = self.counter
         fits = self._charged.total_tokens + counter.tokens <= self._held
         if counter.final or (fits and not self._cost_limited):
@@ -340,7 +353,7 @@ class Pump:
         self._held = max(self._held, so_far.total_tokens)
 
     def _note_cut(self, completed: Completed) -> None:
-        """Log that the answer was cut at a bound that the user did not set."""
+        """Log a warning if the answer was cut at an output bound that the user did not set."""
         if completed.finish_reason == "length" and (bound := self.prepared.implicit_bound) is not None:
             logger.warning(
                 "%s %s: the answer was cut at %s output tokens, the bound that lutum sends when none is set;"
@@ -351,7 +364,7 @@ class Pump:
             )
 
     def _top_up(self) -> bool:
-        """Reserve another whole attempt on top of what the failed ones are charged."""
+        """Reserve another whole attempt, in addition to the charges of the failed attempts."""
         charged, more = self._charged, self.prepared.estimate
         cost = None if more.cost_usd is None else more.cost_usd + (charged.cost_usd or 0)
         tokens = charged.input_tokens + more.input_tokens, charged.output_tokens + more.output_tokens
@@ -361,7 +374,7 @@ class Pump:
         return True
 
     def _renew(self) -> None:
-        """Make ready for an attempt."""
+        """Prepare the fields for the next attempt."""
         self.counter = UsageCounter(self.prepared.estimate, hidden=self.prepared.hidden_reasoning)
         self._exchange = self._untraced = self.adapter.exchange(self.prepared)
         if self._span is not None:
@@ -371,11 +384,11 @@ class Pump:
         self._started = self._backend.current_time()
 
     def _record(self, failure: BaseException | None) -> None:
-        """Charge the attempt that ended, once."""
+        """Charge the attempt that ended. Further calls for the same attempt do nothing."""
         if self._recorded:
             return
         self._recorded = True
-        # The event knows the id of the answer too; before it there is only the head.
+        # The event `TurnStarted` contains the answer's id too. Before this event only the head is known.
         response = self.counter.response or (None if self._exchange is None else self._exchange.response)
         error = failure if isinstance(failure, TurnError) else None
         if error is not None:
@@ -402,7 +415,10 @@ class Pump:
         )
 
     def locate(self, error: TurnError) -> None:
-        """Write into an error where its request went: its message has it, as the decoder does not know it."""
+        """Set URL, host, model and request id of an error, because the decoder does not know them.
+
+        The error's message shows them.
+        """
         error.url = error.url or self.prepared.url
         error.host = error.host or urlsplit(error.url).hostname
         error.model = error.model or self.prepared.model
@@ -427,7 +443,8 @@ class Pump:
             self._span.retry(attempt, pause, error)
 
     def _priced(self, usage: Usage) -> Usage:
-        """Return the usage with its cost: the provider's figure, plus the price of tokens beyond it."""
+        """Return the usage with its cost: the cost that the provider reported, plus the price of later
+        tokens."""
         pricing, model, billed_by = self._pricing, self.prepared.model, self.prepared.billed_by
         if pricing is None:
             return usage

@@ -1,4 +1,4 @@
-"""Reduce events to a result, one event at a time, so that a partial result is always readable. No I/O."""
+"""Reduce events to a result, one event at a time, so that a partial result can always be read. No I/O."""
 
 from __future__ import annotations
 
@@ -42,12 +42,15 @@ T = TypeVar("T")
 
 
 class Reducer:
-    """The state of a turn as its consumer has seen it; `value` is set once a structured one is decoded.
+    """The state of a turn, reduced from the events that its consumer has read.
 
-    `value_json` is its JSON, and `stripped` what a lenient turn left out around it.
+    `apply` returns the event for the consumer. In this event a tool call has its typed object. A call that no
+    tool of the turn can run is replaced by an issue.
 
-    `apply` returns the event to show: a call gets its typed object here, on the consumer's side,
-    and one that no tool of the turn can run becomes an issue.
+    Attributes:
+      value: the structured value; UNSET before it is decoded.
+      value_json: the JSON of `value`.
+      stripped: the text around the value that a lenient turn left out.
     """
 
     __slots__ = (
@@ -111,7 +114,7 @@ class Reducer:
         self.stripped: tuple[Stripped, ...] = ()
 
     def apply(self, event: Event) -> Event:
-        """Take one event in."""
+        """Add one event to the state. Return the event for the consumer."""
         self.count += 1
         if type(event) is StructuredDelta:  # most events of a structured turn
             self._json.append(event.json)
@@ -154,7 +157,7 @@ class Reducer:
         return event
 
     def take_text(self, event: TextDelta) -> None:
-        """`apply(event)`, for the path that most events take."""
+        """The same as `apply(event)`, but faster. Most events are text."""
         self.count += 1
         self.started = True
         if event.phase != COMMENTARY:
@@ -180,7 +183,10 @@ class Reducer:
         return "".join(self._json)
 
     def partial_value(self, *, as_type: bool) -> Any:
-        """The closed part of the structured value; parsed only here, each character once."""
+        """Return the part of the structured value that has arrived, with its open objects and lists closed.
+
+        Only this method parses the JSON, and it parses each character once.
+        """
         if self._shape is None:
             raise after_sending(UsageError("partial_value: not a structured turn"))
         if self._reader is None:
@@ -200,10 +206,11 @@ class Reducer:
         return as_partial(self._shape.type, view) if as_type and view is not UNSET else view
 
     def conclude(self, shape: Shape[T], finish_reason: FinishReason, refusal: str | None) -> T | UnsetType:
-        """Return the structured value of a turn without calls; UNSET if it refused, or was paused.
+        """Return the structured value of a turn without calls; UNSET if the model refused or the turn was
+        paused.
 
-        The provider's finish reason comes first: at its limit the text may be cut, and a refusal counts
-        even beside other text. Otherwise the value is the whole text, read as JSON.
+        The provider's finish reason is checked first. At the output limit the text may be cut, so there is no
+        value. A refusal counts even if there is other text. Otherwise the whole text is decoded as JSON.
 
         Raises:
           OutputLimitExceeded: the turn ended at the output limit.
@@ -219,7 +226,7 @@ class Reducer:
         items = () if self.completed is None else self.completed.turn.items
         texts = [item.text for item in items if isinstance(item, TextItem)]
         if len(texts) > 1 and len(set(texts)) == 1 and "".join(texts) == json:
-            json = texts[0]  # gpt-4o repeats its message at times, word for word
+            json = texts[0]  # gpt-4o sometimes sends its message twice, word for word
             self._json, self._reader, self._read = [json], None, 0
         if self._lenient:
             found = find_value(shape, json)
@@ -235,7 +242,7 @@ class Reducer:
         return value
 
     def partial(self) -> PartialResult:
-        """The part of the answer that has been seen so far."""
+        """Return the part of the answer that the consumer has read so far."""
         return PartialResult(
             text=self.text,
             reasoning="".join(self._reasoning),

@@ -1,8 +1,8 @@
-"""The handle of a running turn: its block, its events, and what they amount to.
+"""The handle of a running turn: its block, its events and its result.
 
-Entering opens a task group with the pump as its only child, and inside it the turn's own cancel scope.
-Leaving happens in the order that lets every exception come out as it went in; each step is there
-because another order lost one; docs/design.md, "How a turn is entered and left", has the reasons.
+Entering opens a task group with the pump as its only child. Inside the group it enters the turn's own cancel
+scope. The order of the steps in leaving is chosen so that every exception leaves the block unchanged. In any
+other order, an exception was lost; docs/design.md, "How a turn is entered and left", has the reasons.
 """
 
 from __future__ import annotations
@@ -60,13 +60,14 @@ logger = logging.getLogger("lutum")
 class Stream(Generic[R]):
     """One turn while it runs. Made by `.stream()`, used as `async with turn.stream() as stream`.
 
-    Entering validates, reserves and starts the request; it blocks only for the reservation. Leaving
-    closes the socket and settles the budget before the block ends, however it ends. Cancelling
-    `cancel_scope`, from any task, ends the block quietly.
+    Entering the block validates the request, reserves its amount and starts it. It may wait for hooks, a gate
+    and the reservation, but not for the answer. Leaving the block in any way closes the socket and settles
+    the budget before the block ends. To end the block without an exception, cancel `cancel_scope` from any
+    task.
 
     Raises (entering):
-      UsageError: the request cannot be; nothing was reserved or sent.
-      BudgetExceeded: the reservation was refused; nothing was sent.
+      UsageError: the request is not possible. Nothing was reserved or sent.
+      BudgetExceeded: the reservation was refused. Nothing was sent.
     """
 
     __slots__ = (
@@ -133,8 +134,8 @@ class Stream(Generic[R]):
                 raise
             return self
         self._span = TurnSpan(opened)
-        # Spans of hooks and of the pump belong to the turn; spans of the block do not, so that turns
-        # may interleave in one task.
+        # Spans of hooks and of the pump are children of the turn's span. Spans of the block are not, so that
+        # blocks of several turns may overlap in one task.
         found = CURRENT.get()
         CURRENT.set(opened)
         try:
@@ -235,15 +236,15 @@ class Stream(Generic[R]):
         self._open = False
         self._frames, self._events = iter(()), iter(())
         elsewhere = self._current_task() is not self._task
-        self._task = self._consumer = None  # a result that is kept keeps no task
+        self._task = self._consumer = None  # so that a stored result does not keep a task in memory
         if elsewhere:
             await self._leave_elsewhere(self._pump)
         try:
             quiet = bool(self._scope.__exit__(kind, exc, trace))
-        finally:  # of a group that holds our cancellation it raises the rest
+        finally:  # `__exit__` raises the rest of an exception group that contains the scope's cancellation
             self._channel.close()
             self._group.cancel_scope.shield = True
-            if not self._pump.ended:  # a cancellation is delivered in a turn of the loop of its own
+            if not self._pump.ended:  # a cancellation takes one more iteration of the event loop
                 self._group.cancel_scope.cancel()
             try:
                 await self._group.__aexit__(None, None, None)
@@ -256,26 +257,27 @@ class Stream(Generic[R]):
         if failure is None or isinstance(failure, Exception) or failure is self._met:
             return quiet
         if exc is None or quiet:
-            raise failure  # a KeyboardInterrupt that met the pump, and no consumer to raise it
+            raise failure  # such as a KeyboardInterrupt in the pump that no consumer has raised
         return False
 
     def __aiter__(self) -> Self:
-        """Raises UsageError when another task has begun to read."""
-        # Here too, because events already held are given out without a look at the task.
+        """Raises UsageError if another task has begun to read the stream."""
+        # The task is checked here too, because `__anext__` does not check it for events that it already
+        # holds.
         if self._consumer is not None:
             self._check_consumer()
         return self
 
     async def __anext__(self) -> Event:
-        """Take the next event.
+        """Return the next event.
 
-        A checkpoint whenever it takes from the channel, not for events already held: a checkpoint
-        costs more than an event. Cancelled, it leaves the stream where it was.
+        A checkpoint whenever it takes events from the channel. It is not a checkpoint for events that it
+        already holds, because a checkpoint takes more time than an event. Cancellation loses no event.
 
         Raises:
           StopAsyncIteration: the turn completed; see `result`.
-          TurnError: it did not; the class shows whose fault it is.
-          UsageError: *you* left the block, or another task reads this stream.
+          TurnError: the turn did not complete. The class of the error shows the cause.
+          UsageError: your code has left the block, or another task reads this stream.
         """
         while True:
             for event in self._events:
@@ -287,26 +289,27 @@ class Stream(Generic[R]):
                 await self._refill()
 
     def text(self) -> TextPieces:
-        """The text pieces alone, as an async iterator. Shares the stream's position."""
+        """Return an async iterator over the text pieces only. Reading it also advances the stream."""
         return TextPieces(self)
 
     @property
     def cancel_scope(self) -> anyio.CancelScope:
-        """Cancel it, from any task, to end the block quietly; before entering too."""
+        """A scope that ends the block without an exception. Cancel it from any task, also before entering."""
         if self._scope is None:
-            self._scope = anyio.CancelScope()  # not before: it needs an event loop, a builder does not
+            self._scope = anyio.CancelScope()  # not in the constructor, which runs without an event loop too
         return self._scope
 
     @property
     def result(self) -> R:
         """The result of the turn, once its consumer has reached `Completed`.
 
-        Its usage has the figures known at that time. Once the budget is settled, which recovery may delay to
-        the end of the block, this returns a value with the settled figures.
+        Its usage has the figures known at that time. After the budget is settled, this property returns a
+        result with the settled figures. Recovery of the usage may delay the settlement to the end of the
+        block.
 
         Raises:
-          TurnNotFinished: it has not, though the turn may have been paid for.
-          TurnError: the one that ended the turn.
+          TurnNotFinished: the consumer has not reached `Completed`. The turn may be charged nevertheless.
+          TurnError: the turn failed with this error.
         """
         if self._error is not None:
             raise self._error
@@ -318,15 +321,15 @@ class Stream(Generic[R]):
 
     @property
     def partial(self) -> PartialResult:
-        """The part that the consumer has seen so far. It can never be committed."""
+        """The part of the answer that the consumer has read so far. It can never be committed."""
         return self._reducer.partial()
 
     def partial_value(self, *, as_type: bool = False) -> Any:
-        """The closed part of a structured value that is still arriving: plain data, or with `as_type` a
-        `Partial` of the type, whose absent fields are UNSET. UNSET while nothing has arrived.
+        """Return the part of a structured value that has arrived; UNSET if nothing has arrived.
 
-        Strings may be cut; numbers, literals and enums never are. Nothing is validated. Parsing happens in
-        this call only, and a later call parses only the new part.
+        The part is plain data. With `as_type` it is a `Partial` of the type, whose missing fields are UNSET.
+        Strings may be cut; numbers, literals and enums are never cut. Nothing is validated. The JSON is
+        parsed only by this call, and a later call parses only the new part.
 
         Raises:
           UsageError: this turn is not structured.
@@ -335,12 +338,12 @@ class Stream(Generic[R]):
 
     @property
     def started(self) -> bool:
-        """True once the consumer has seen a semantic event: a piece of the answer."""
+        """True once the consumer has read a semantic event: a piece of the answer."""
         return self._reducer.started
 
     @property
     def usage(self) -> Usage:
-        """The usage known so far; once the block has ended, the settled usage."""
+        """The usage known so far; after the block has ended, the settled usage."""
         if self._pump is None:
             return Usage()
         return self._pump.so_far()
@@ -366,7 +369,7 @@ class Stream(Generic[R]):
     def _conclude(self, pump: Pump) -> R:
         try:
             return self._finish(self._reducer, pump.answered())
-        except TurnError as error:  # a structured value that was cut or does not decode
+        except TurnError as error:  # a structured value was cut or cannot be decoded
             raise self._failed(error) from error.__cause__  # pydantic's own error
 
     async def _refill(self) -> None:
@@ -388,13 +391,14 @@ class Stream(Generic[R]):
         failure = self._pump.failure
         if failure is not None:
             if isinstance(failure, BudgetExceeded):
-                await checkpoint()  # in the block of a spent budget, this is where its cancellation is met
+                await checkpoint()  # if the budget has cancelled its block, the cancellation arrives here
             raise self._failed(failure)
         if self._error is not None:
             raise self._error
         if self._result is not None:
             raise StopAsyncIteration
-        # The pump was cancelled. On asyncio its end may wake this task before its own cancellation does.
+        # The pump was cancelled. On asyncio, the end of the pump may wake this task before the cancellation
+        # of this task arrives.
         await checkpoint()
         raise self._failed(Interrupted("the turn was stopped"))
 
@@ -420,7 +424,8 @@ class Stream(Generic[R]):
         return shortened(failure) if isinstance(failure, LutumError) else failure
 
     async def _leave_elsewhere(self, pump: Pump) -> None:
-        """Left in another task than it was entered in: end what costs money, then say so."""
+        """End the request if the block is left in another task than it was entered in. Then raise
+        UsageError."""
         pump.stop()
         with anyio.move_on_after(5, shield=True):
             await pump.wait_ended()
@@ -435,7 +440,7 @@ class Stream(Generic[R]):
 
 
 def stripped_event(stripped: Stripped) -> ProviderEvent:
-    """Return the event of what a lenient turn left out around its value."""
+    """Return the event for the text that a lenient turn left out around its value."""
     return ProviderEvent("stripped", msgspec.json.encode({"kind": stripped.kind, "text": stripped.text}))
 
 
@@ -458,7 +463,7 @@ class TextPieces:
         return self
 
     async def __anext__(self) -> str:
-        """The next piece. As `Stream.__anext__`, whose other events it passes over."""
+        """Return the next text piece. It skips other events; otherwise it behaves like `Stream.__anext__`."""
         while True:
             event = await self._stream.__anext__()
             if isinstance(event, TextDelta) and event.phase != COMMENTARY:

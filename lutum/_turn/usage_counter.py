@@ -1,8 +1,9 @@
-"""Usage of a turn so far, counted from its events: the amounts to hold and to settle. No I/O.
+"""Usage of an attempt so far, counted from its events: the amounts to hold and to settle. No I/O.
 
-While a turn streams, the output is the larger of the provider's report and the number of content deltas (a
-delta is at least one token, in all but 6 of 688 recorded streams). The input is the larger of the estimate
-and the report. At the end the provider's report is settled; a count or an estimate only if it is missing.
+While a turn streams, the output is the larger of the provider's report and the number of content deltas. A
+delta has at least one token: this was true in all but 6 of 688 recorded streams. The input is the larger of
+the estimate and the report. At the end, the provider's report is settled. If it is missing, the count and the
+estimate are settled.
 """
 
 from __future__ import annotations
@@ -39,10 +40,19 @@ _CONTENT: dict[type, str] = {
 
 
 class UsageCounter:
-    """One attempt's count; `called` is a tool that was called, `sent` and `answered` how far it got,
-    `started` that a piece of the answer was seen, an empty one included: a consumer may have acted on it.
+    """The usage of one attempt.
 
-    With `hidden` the model reasons out of sight, so counts are lower bounds."""
+    Args:
+      hidden: the provider does not send the model's reasoning, so counts are lower bounds.
+
+    Attributes:
+      called: the name of the last tool that was called; None without a call.
+      response: the response of `TurnStarted`; None before this event.
+      started: a piece of the answer arrived. An empty piece counts too, because a consumer may have acted on
+        it.
+      sent: the whole request may have been sent.
+      answered: the provider answered with a success status.
+    """
 
     __slots__ = (
         "_deltas",
@@ -80,7 +90,8 @@ class UsageCounter:
                 case UsageUpdate(usage=usage, final=final):
                     self._reported, self._final = usage, final
                 case Completed(usage=usage):
-                    # A provider that ended without its bill has reported a part at most.
+                    # If the label is not `exact`, the provider sent no final report, only a part of it or
+                    # none.
                     self._reported, self._final = usage, usage.known == "exact"
                 case TurnStarted(response=response):
                     self.response = response
@@ -94,7 +105,7 @@ class UsageCounter:
 
     @property
     def final(self) -> bool:
-        """Note that the provider has reported its bill: no content follows, so no limit is enforced."""
+        """True if the provider has reported the final usage. No content follows, so no limit is enforced."""
         return self._final
 
     @property
@@ -106,7 +117,7 @@ class UsageCounter:
         return max(self._input, reported.input_tokens) + max(self._deltas, reported.output_tokens)
 
     def so_far(self) -> Usage:
-        """The usage that a lease must cover now."""
+        """Return the usage that a lease must cover now."""
         if self._final and self._reported is not None:
             return self._reported
         reported = self._reported or Usage()
@@ -118,7 +129,10 @@ class UsageCounter:
         )
 
     def beyond(self, usage: Usage) -> Usage | None:
-        """Return the part of `usage` counted beyond a report that has a cost; None without such a report."""
+        """Return the part of `usage` that exceeds the provider's last report, if this report has a cost.
+
+        None if there is no such report, or if the report is final.
+        """
         reported = self._reported
         if reported is None or reported.cost_usd is None or self._final:
             return None
@@ -128,11 +142,12 @@ class UsageCounter:
         )
 
     def settlement(self, failure: BaseException | None) -> Usage:
-        """Return the charge of the attempt, however it ended.
+        """Return the charge of the attempt.
 
-        It is 0 if the provider answered with an error status or never got the whole request, as when a
-        UsageError was raised instead. It is the input estimate if no answer came, else the larger of report
-        and count.
+        - 0, if the provider answered with an error status, or did not get the whole request. An example of
+          the latter is a UsageError that was raised while sending.
+        - The final report, if there is one.
+        - The larger of report and count otherwise. Without any report, the input is the estimate.
         """
         if not self.sent and not self.answered:
             return Usage()
@@ -152,7 +167,7 @@ class UsageCounter:
         )
 
     def _label(self, input_tokens: int = 0) -> Known:
-        """Return the label of the larger of report and counts before the end."""
+        """Return the label of figures that are the larger of report and count before the final report."""
         reported = self._reported or Usage()
         counted = self._deltas > reported.output_tokens or input_tokens > reported.input_tokens
         counted = counted or self._reported is None or reported.known == "estimated"
