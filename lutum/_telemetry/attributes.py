@@ -17,8 +17,11 @@ from lutum.abc import ReplayForm
 
 
 def error_fields(error: BaseException, *, raw: bool = False) -> dict[str, object]:
-    """Return the attributes of an exception. A foreign exception gets its class only, because its message can
-    quote anything. With `raw`, the body of a provider's error and the causes are included."""
+    """Return the attributes of an exception.
+
+    Of an exception that is not lutum's, only the class is recorded, because its message may contain secrets
+    or content. With `raw`, the body of a provider's error and the classes of the causes are included.
+    """
     fields: dict[str, object] = {"error": type(error).__name__}
     if isinstance(error, LutumError):
         # Status, host and request id have attributes of their own.
@@ -33,7 +36,10 @@ def error_fields(error: BaseException, *, raw: bool = False) -> dict[str, object
 
 
 def raised_words(error: BaseException) -> str | None:
-    """Return the class of an exception, of a group those of its members too; None for a cancellation."""
+    """Return the class name of an exception; None for a cancellation.
+
+    For an exception group, the names of its members are included.
+    """
     cancelled = get_cancelled_exc_class()
     if not isinstance(error, BaseExceptionGroup):
         return None if isinstance(error, cancelled) else type(error).__name__
@@ -43,7 +49,8 @@ def raised_words(error: BaseException) -> str | None:
 
 
 def stage(failure: BaseException) -> str:
-    """Where it failed: `status`, `decode`, `transport`, `timeout`, `budget`, or elsewhere in the pump."""
+    """Return the stage at which a turn failed: `status`, `decode`, `event`, `transport`, `timeout`, `budget`,
+    or `turn` for anything else."""
     if isinstance(failure, ProviderError):
         return "decode" if failure.kind == "malformed" else "status" if failure.status else "event"
     names = {"NetworkError": "transport", "Interrupted": "transport", "TurnTimeout": "timeout"}
@@ -51,7 +58,7 @@ def stage(failure: BaseException) -> str:
 
 
 def usage_fields(usage: Usage) -> dict[str, object]:
-    """A usage as fields; what is 0 and optional is left out."""
+    """Return a usage as fields. Optional figures that are 0 are left out."""
     fields: dict[str, object] = {
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
@@ -77,7 +84,7 @@ def estimate_fields(estimate: Estimate) -> dict[str, object]:
 
 
 def settings_fields(settings: Settings) -> dict[str, object]:
-    """Return the settings of the request, as far as they were set."""
+    """Return the settings of the request that were set."""
     named = ("temperature", "top_p", "seed", "max_output_tokens", "stop")
     said = {name: getattr(settings, name) for name in named}
     return {
@@ -88,19 +95,20 @@ def settings_fields(settings: Settings) -> dict[str, object]:
 
 
 def response_fields(response: Response) -> dict[str, object]:
-    """The ids and the status of an answer, as fields."""
+    """Return the ids and the status of an answer as fields."""
     known = {"status": response.status, "request_id": response.request_id, "response_id": response.id}
     return {name: value for name, value in known.items() if value is not None}
 
 
 def replay_runs(forms: Iterable[ReplayForm]) -> list[list[object]]:
-    """Return the forms of committed turns, in order and run by run: `[[3, "exact"], [1, "made by ..."]]`."""
+    """Return the forms of committed turns, in order. Equal neighbours are counted: `[[3, "exact"], [1,
+    ...]]`."""
     said = ("exact" if form.exact else form.reason or "semantic" for form in forms)
     return [[len(list(run)), form] for form, run in groupby(said)]
 
 
 def _causes(error: BaseException) -> Iterable[BaseException]:
-    """Return the causes of an exception, innermost last; a cycle is cut."""
+    """Return the causes of an exception, innermost last: at most 9, and each only once."""
     seen = {id(error)}
     cause = error.__cause__ or error.__context__
     while cause is not None and id(cause) not in seen and len(seen) < 10:

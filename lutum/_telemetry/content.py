@@ -1,5 +1,6 @@
-"""Prompts and answers as plain data, for captures that keep content. The shape is that of OpenTelemetry's
-GenAI messages: `{"role", "parts": [{"type", ...}]}`.
+"""Prompts and answers as plain data, for captures that keep content.
+
+The data has the shape of OpenTelemetry's GenAI messages: `{"role", "parts": [{"type", ...}]}`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from lutum.abc import TurnRequest
 
 
 def input_messages(request: TurnRequest) -> list[dict[str, Any]]:
-    """Return the content of a request, in order, with ephemerals at their places."""
+    """Return the messages of a request in order. Ephemeral items are at the positions at which they are
+    sent."""
     items = list[Item]()
     ephemerals = list(request.ephemerals)
     for position, item in enumerate(request.transcript):
@@ -26,7 +28,7 @@ def input_messages(request: TurnRequest) -> list[dict[str, Any]]:
 
 
 def output_message(turn: CommittedTurn, finish_reason: str) -> dict[str, Any]:
-    """Return the messages of an answer."""
+    """Return an answer as a message."""
     return {"role": "assistant", "parts": _turn_parts(turn), "finish_reason": finish_reason}
 
 
@@ -52,7 +54,7 @@ def _part(part: Any) -> dict[str, Any]:
             return {"type": "uri", **about, "uri": part.url}
         if part.file_id:
             return {"type": "file", **about, "file_id": part.file_id}
-        # The bytes themselves are left out: a trace with a few pictures would be larger than the program.
+        # The bytes are left out, because a few pictures would make the trace very large.
         return {"type": "blob", **about, "content": "", "bytes": len(part.data or b"")}
     return {"type": type(part).__name__.lower(), "content": msgspec.to_builtins(part)}
 

@@ -1,6 +1,7 @@
-"""Redact secrets in logs, previews and records, by their names in headers, URLs and JSON bodies. No I/O.
+"""Redact secrets in logs, previews and records. No I/O.
 
-Sent requests are never changed. If the value of a secret is known, `masked` masks it everywhere.
+A value is a secret if its name in a header, a URL or a JSON body marks it as one. If the value of a secret is
+known, `masked` masks it everywhere. Sent requests are never changed.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ S = TypeVar("S", str, bytes)
 MASK: Final = "***"
 
 SHORTEST: Final = 8
-"""A secret shorter than this is masked by its name only: as a text it would be found everywhere."""
+"""A secret with fewer characters is masked only where its name marks it. A search for such a short text would
+also find other text."""
 
 _SECRET: Final = re.compile(
     r"key|token|secret|passw|auth|credential|cookie|signature|^sig$|session|^code$", re.IGNORECASE
 )
 
-# Members of a JSON object whose value is a string, up to a closing quote or the end of what there is. Names
-# in a string are written with escaped quotes, so what a user wrote about JSON is left as it is.
+# Matches a member of a JSON object whose value is a string, up to the closing quote or the end of the data.
+# JSON that a user quotes inside a string has escaped quotes, so it does not match and stays unchanged.
 _NAMES: Final = (
     rb"[\w.-]*(?:api[_-]?key|apikey|authorization|authorization_token|auth_token|access_token|access_key"
     rb"|refresh_token|bearer|client_secret|secret|secret_key|password|passwd|credential|credentials"
@@ -35,7 +37,7 @@ _MEMBER: Final = re.compile(
 )
 
 
-_NOT_SECRET: Final = frozenset({"prompt_cache_key"})  # OpenAI's name for what shares a cache
+_NOT_SECRET: Final = frozenset({"prompt_cache_key"})  # at OpenAI, requests with the same value share a cache
 
 
 def is_secret(name: str) -> bool:
@@ -44,13 +46,14 @@ def is_secret(name: str) -> bool:
 
 
 def masked_headers(headers: Iterable[tuple[str, str]], secret_headers: Iterable[str] = ()) -> dict[str, str]:
-    """Return headers with `***` as the value of each secret name; secret headers are listed too."""
+    """Return headers with `***` as the value of each secret name. The result has all names of
+    `secret_headers`."""
     shown = {name: MASK if is_secret(name) else value for name, value in headers}
     return {**shown, **dict.fromkeys(secret_headers, MASK)}
 
 
 def masked_url(url: str) -> str:
-    """A URL without user and password, and with `***` for the query's secrets."""
+    """Return a URL with `***` in place of user and password, and of secrets in the query."""
     head, mark, query = url.partition("?")
     scheme, sep, rest = head.partition("://")
     host, slash, path = rest.partition("/")
@@ -69,12 +72,12 @@ def _masked_pair(pair: str) -> str:
 
 
 def masked_body(body: bytes) -> bytes:
-    """A JSON body whose secrets, by their names, are `***`; otherwise the very bytes."""
+    """Return a JSON body with `***` in place of each value that has a secret name. All other bytes stay."""
     return _MEMBER.sub(rb'\1"***"', body)
 
 
 def secrets_in(value: Any) -> list[str]:
-    """The texts in decoded JSON that a member's name calls secret, in whatever depth."""
+    """Return the strings in decoded JSON whose member name marks them as secret, at any depth."""
     if isinstance(value, list | tuple):
         return [secret for item in _items(value) for secret in secrets_in(item)]
     found = list[str]()
@@ -85,8 +88,12 @@ def secrets_in(value: Any) -> list[str]:
 
 
 def secrets_sent(options: Iterable[object], body: bytes) -> list[str]:
-    """Return the values of a request under secret names: in the extras of its options, and at the top level
-    of its JSON body. Deeper in a body such names belong to the user, as in the arguments of a call."""
+    """Return the values of a request that have secret names.
+
+    They are searched in `extra_body` and `extra_headers` of its options, and at the top level of its JSON
+    body. Deeper in the body, a secret name belongs to the user's data, for example to the arguments of a
+    call.
+    """
     found = list[str]()
     for option in options:
         for extra in ("extra_body", "extra_headers"):
@@ -102,7 +109,10 @@ def secrets_sent(options: Iterable[object], body: bytes) -> list[str]:
 
 
 def masked(text: S, secrets: Iterable[str]) -> S:
-    """A text without these values, as they are and as a URL or JSON writes them; short ones stay."""
+    """Return a text with `***` in place of these secrets, also in their escaped forms in a URL or JSON.
+
+    Secrets with fewer than `SHORTEST` characters stay.
+    """
     for secret in secrets:
         if len(secret) < SHORTEST:
             continue
@@ -115,16 +125,16 @@ def masked(text: S, secrets: Iterable[str]) -> S:
 
 
 def hiding(values: Iterable[str]) -> Callable[[bytes], bytes]:
-    """Return a function that masks the values of secret headers in a body: whole, and without their scheme.
+    """Return a function that masks the values of secret headers in a body, with and without their scheme.
 
-    A function, because its repr shows nothing of them in a traceback with local variables.
+    The values are kept in a function because its repr does not show them in a traceback with local variables.
     """
     kept = tuple(values)
     return lambda body: masked(body, [part for one in kept for part in {one, one.rpartition(" ")[2]}])
 
 
 def masked_value(value: Any, secrets: Iterable[str]) -> Any:
-    """A plain value without these texts, in whatever depth."""
+    """Return a plain value with `***` in place of these secrets, at any depth."""
     if isinstance(value, str):
         return masked(value, secrets)
     if isinstance(value, bytes):

@@ -1,8 +1,9 @@
-"""Spans of the core's work, named `turn attempt request tool hook wait`.
+"""Spans of lutum's own work. Their names are `turn`, `attempt`, `request`, `tool`, `hook` and `wait`.
 
 A span is recorded only if `lutum.trace.capture()` has put a root into the context, or `lutum.trace.otel()`
-listens to the whole process; else it costs one look at the context. A span's parent is the current span of
-the task that opens it; tasks inherit it from the task that starts them.
+listens to the whole process. Otherwise it takes only the time to read one context variable. A span's parent
+is the current span of the task that opens it. A new task inherits the current span of the task that starts
+it.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from msgspec import Struct
 
 
 class RawCapture(Struct, frozen=True, kw_only=True):
-    """The raw parts of each request to keep. As an option of a turn (`.ext(RawCapture(...))`) it limits what
-    a capture keeps of that turn; without a capture that wants raw data nothing is kept.
+    """The raw parts of each request that a capture keeps.
+
+    As an option of a turn (`.ext(RawCapture(...))`), it limits the parts that a capture keeps of that turn.
+    The option alone keeps nothing: a capture must keep raw data too.
 
     Attributes:
-      request: method, URL, headers and body, before they are sent; secrets are masked.
-      frames: the events of each piece that was received.
-      errors: the exception that ended a request or a turn, with the body of an error answer.
+      request: keep method, URL, headers and body, before they are sent; secrets are masked.
+      frames: keep the events of each piece that was received.
+      errors: keep the exception that ended a request or a turn, with the body of an error answer.
     """
 
     request: bool = True
@@ -31,7 +34,7 @@ class RawCapture(Struct, frozen=True, kw_only=True):
 
 
 class LiveSpan(Protocol):
-    """An open span of a trace. Plain calls that never block."""
+    """An open span of a trace. Its methods never block."""
 
     @property
     def fields(self) -> Mapping[str, object]:
@@ -40,40 +43,40 @@ class LiveSpan(Protocol):
 
     @property
     def content(self) -> bool:
-        """True if a listener wants prompts and answers."""
+        """True if a listener records prompts and answers."""
         ...
 
     @property
     def raw(self) -> RawCapture | None:
-        """The raw parts of a request that a listener wants."""
+        """The raw parts of a request that a listener keeps; None if it keeps none."""
         ...
 
     def child(self, name: str, fields: dict[str, object]) -> LiveSpan | None:
-        """Open a span under this one; None when the capture is over."""
+        """Open a span under this one; None if the capture is over."""
         ...
 
     def set(self, /, **fields: object) -> None:
-        """Record fields; a later value replaces an earlier one."""
+        """Record fields. A later value replaces an earlier one."""
         ...
 
     def add(self, field: str, amount: int) -> None:
-        """Count in a field. Listeners get the count when the span ends."""
+        """Add an amount to a field. Listeners get the sum when the span ends."""
         ...
 
     def event(self, name: str, /, **fields: object) -> None:
-        """Record something that happened in it."""
+        """Record an event in this span."""
         ...
 
     def keep(self, kind: str, /, **data: object) -> None:
-        """Keep something raw; `kind` is `request`, `frame` or `error`."""
+        """Keep raw data. `kind` is `request`, `frame` or `error`."""
         ...
 
     def hide(self, *secrets: str) -> None:
-        """These texts are masked in whatever is recorded from now on."""
+        """Mask these strings in all later records."""
         ...
 
     def end(self, error: BaseException | None = None) -> None:
-        """Close it, with the exception that ended it."""
+        """Close the span. `error` is the exception that ended it."""
         ...
 
 
@@ -81,7 +84,7 @@ CURRENT: ContextVar[LiveSpan | None] = ContextVar("lutum span", default=None)
 
 
 class Outlet(Protocol):
-    """Where the spans of the whole process go, beside the captures. Set by `lutum.trace.otel`."""
+    """The receiver of the spans of the whole process, in addition to captures. Set by `lutum.trace.otel`."""
 
     @property
     def root(self) -> LiveSpan:
@@ -89,15 +92,15 @@ class Outlet(Protocol):
         ...
 
     def enter(self, span: LiveSpan) -> Callable[[], None] | None:
-        """Make a span current for other instrumentation; returns what puts back what was current."""
+        """Make a span current for other instrumentation. Return a function that restores the earlier one."""
         ...
 
     def headers(self, span: LiveSpan | None, url: str) -> Sequence[tuple[str, str]]:
-        """The headers that a request to that URL gets when it is sent."""
+        """Return the headers that are added to a request to this URL when it is sent."""
         ...
 
     def header_names(self, url: str) -> tuple[str, ...]:
-        """The names of those headers."""
+        """Return the names of the headers that are added to a request to this URL when it is sent."""
         ...
 
 
@@ -105,7 +108,7 @@ _outlet: Outlet | None = None
 
 
 def set_outlet(outlet: Outlet | None) -> None:
-    """Send the spans of the process there, or nowhere."""
+    """Send the spans of the process to this outlet; None ends this."""
     global _outlet
     _outlet = outlet
 
@@ -119,21 +122,21 @@ def current_span() -> LiveSpan | None:
 
 
 def headers_when_sent(url: str) -> Sequence[tuple[str, str]]:
-    """Return the headers that a request gets at the moment it is sent."""
+    """Return the headers that are added to a request when it is sent."""
     return () if _outlet is None else _outlet.headers(CURRENT.get(), url)
 
 
 def names_when_sent(url: str) -> tuple[str, ...]:
-    """Return the names of the headers that a request gets at the moment it is sent."""
+    """Return the names of the headers that are added to a request when it is sent."""
     return () if _outlet is None else _outlet.header_names(url)
 
 
 @final
 class inside:
-    """`with inside(span):` other instrumentation sees the span as its parent.
+    """`with inside(span):` makes the span the parent of other instrumentation's spans in the block.
 
-    Only around a function that lutum awaits in one piece, never around a block of the user: what was current
-    is put back in the task and the context in which the block began.
+    Use it only around a function that lutum itself awaits, never around a block of the user, because the
+    block must end in the task and the context in which it began.
     """
 
     __slots__ = ("_leave", "_span")
@@ -152,13 +155,13 @@ class inside:
 
 
 def open_span(name: str, /, **fields: object) -> LiveSpan | None:
-    """Open a span under the current one, which stays current; None without a listener."""
+    """Open a span under the current span; None without a listener. The new span does not become current."""
     current = current_span()
     return None if current is None else current.child(name, fields)
 
 
 def event(name: str, /, **fields: object) -> None:
-    """Record an event in the current span; does nothing without a listener."""
+    """Record an event in the current span. Without a listener, do nothing."""
     current = current_span()
     if current is not None:
         current.event(name, **fields)
@@ -166,8 +169,11 @@ def event(name: str, /, **fields: object) -> None:
 
 @final
 class span:
-    """`with span("tool", tool=name) as opened:` a span that is current in its block; None without
-    a listener. It holds no context token: the block restores the earlier span."""
+    """`with span("tool", tool=name) as opened:` opens a span that is current in the block.
+
+    `opened` is None without a listener. At its end, the block sets the earlier span; it uses no context
+    token.
+    """
 
     __slots__ = ("_fields", "_found", "_name", "_opened")
 

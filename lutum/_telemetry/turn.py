@@ -1,7 +1,7 @@
-"""Tracing of a turn. It is used only if a trace is captured; an untraced turn never calls this module.
+"""Tracing of a turn. An untraced turn does not call this module.
 
-`TurnSpan` holds the span of a turn and the fields that its attempts add. `TracedExchange` wraps the
-adapter's exchange: it sees each phase and each piece, and keeps the spans of one attempt.
+`TurnSpan` has the span of a turn and the fields that its attempts add. `TracedExchange` wraps the adapter's
+exchange. It records each phase and each piece in the spans of one attempt.
 """
 
 from __future__ import annotations
@@ -46,17 +46,18 @@ from lutum.abc import Decoder, Exchange, Phase, Prepared
 T = TypeVar("T")
 
 SAMPLES: Final = 64
-"""Points of the curve of tokens over time: as many as a picture can show."""
+"""The largest number of points in the curve of tokens over time. A picture cannot show more."""
 
 PROVIDER_EVENTS: Final = 32
-"""Provider events told by name in one request; annotations and log probabilities come by the thousand."""
+"""The largest number of provider events that are recorded by name in one request. It is limited because a
+request may have thousands of annotations and log probabilities."""
 
 _DELTAS: Final = frozenset({TextDelta, ReasoningDelta, RefusalDelta, StructuredDelta, ToolCallDelta})
 
 
 @final
 class TurnSpan:
-    """The span of a turn; `started` is when it was opened, on the event loop's clock."""
+    """The span of a turn. `started` is the time when it was opened, on the event loop's clock."""
 
     __slots__ = ("completed", "first", "raw", "retries", "span", "started")
 
@@ -69,7 +70,7 @@ class TurnSpan:
         self.retries = 0
 
     def prepared(self, adapter: str, prepared: Prepared) -> None:
-        """It is known what will be sent and what it reserves."""
+        """Record the prepared request and the amount that it reserves."""
         span = self.span
         self.raw = _wanted(span, prepared)
         span.set(
@@ -91,7 +92,7 @@ class TurnSpan:
             span.set(input=input_messages(request), **({"tools": tools} if tools else {}))
 
     async def wait(self, reservation: Awaitable[T]) -> T:
-        """Await a reservation; a `wait` span is opened when it does not come at once."""
+        """Await a reservation. If it has to wait, open a `wait` span."""
         opened: LiveSpan | None = None
 
         def tell() -> None:
@@ -109,17 +110,17 @@ class TurnSpan:
         return value
 
     def attempt(self, exchange: Exchange, prepared: Prepared, number: int) -> TracedExchange:
-        """The next attempt begins."""
+        """Open the span of the next attempt and return the exchange that records it."""
         span = self.span.child("attempt", {"number": number})
         return TracedExchange(self, exchange, prepared, span)
 
     def retry(self, attempt: int, pause: float, error: TurnError) -> None:
-        """The pause before the next attempt begins."""
+        """Record that the pause before attempt number `attempt` begins."""
         self.retries = attempt - 1
         self.span.event("retry", attempt=attempt, after=pause, **error_fields(error))
 
     def refused(self, exc: BaseException) -> None:
-        """The block was not entered."""
+        """End the span with the exception that prevented the entry into the block."""
         if isinstance(exc, Exception):
             self._keep("start", exc)
         _end(self.span, exc)
@@ -138,9 +139,15 @@ class TurnSpan:
         read: bool,
         saved: Decimal | None = None,
     ) -> None:
-        """End the span. `exc` is what the block was left with, `read` that its consumer saw the end.
+        """End the span.
 
-        `saved`: US dollars that the provider's prompt cache saved.
+        Args:
+          usage: the settled usage.
+          failure: the error that ended the turn.
+          exc: the exception with which the block was left.
+          stopped: the scope of the stream was cancelled.
+          read: the consumer has read the stream to `Completed`.
+          saved: US dollars that the provider's prompt cache saved.
         """
         span = self.span
         raised = None if exc is None else raised_words(exc)
@@ -152,7 +159,7 @@ class TurnSpan:
         if failure is not None:
             outcome = "failed"
             fields |= error_fields(failure)
-            if self.completed:  # else its attempt reported it
+            if self.completed:  # otherwise the span of the attempt has recorded it
                 self._keep("value", failure)
         elif self.completed:
             outcome = "completed"
@@ -179,7 +186,7 @@ class TurnSpan:
 
 @final
 class TracedExchange:
-    """An exchange, and the spans `attempt` and `request` around it."""
+    """An exchange that records its spans `attempt` and `request`."""
 
     def __init__(self, turn: TurnSpan, inner: Exchange, prepared: Prepared, attempt: LiveSpan | None) -> None:
         self._turn = turn
@@ -199,11 +206,11 @@ class TracedExchange:
 
     @property
     def response(self) -> Response | None:
-        """The response head; None until it came."""
+        """The response head; None before it arrives."""
         return self._inner.response
 
     async def open(self, mark: Callable[[Phase], None]) -> None:
-        """As the exchange's own."""
+        """Call the exchange's `open` and record it."""
         if self._attempt is None:
             return await self._inner.open(mark)
         prepared = self._prepared
@@ -212,7 +219,8 @@ class TracedExchange:
         self._request = request = self._attempt.child("request", dict[str, object](fields))
         if request is None:
             return await self._inner.open(mark)
-        # The pump's task is its own, so its context is too: what the exchange opens belongs to the request.
+        # The pump's task has its own context. Spans that the exchange opens are therefore children of the
+        # request.
         self._found = CURRENT.get()
         CURRENT.set(request)
         self._inside = inside(request)
@@ -243,7 +251,7 @@ class TracedExchange:
                 request.set(**response_fields(response))
 
     async def receive(self, out: list[Event]) -> bool:
-        """As the exchange's own."""
+        """Call the exchange's `receive` and record its events."""
         before = len(out)
         try:
             return await self._inner.receive(out)
@@ -255,14 +263,14 @@ class TracedExchange:
                 self._see(self._request, out[before:])
 
     async def aclose(self) -> None:
-        """As the exchange's own; the spans end with it."""
+        """Call the exchange's `aclose`, then end the spans."""
         try:
             await self._inner.aclose()
         finally:
             self.finish()
 
     def finish(self) -> None:
-        """End the spans; again is nothing."""
+        """End the spans. Further calls do nothing."""
         request, self._request = self._request, None
         if request is not None:
             CURRENT.set(self._found)
@@ -278,7 +286,7 @@ class TracedExchange:
             self._attempt.end()
 
     def charged(self, usage: Usage, failure: BaseException | None) -> None:
-        """Record the charge of the attempt, and how it ended."""
+        """Record the charge of the attempt, and the error that ended it, if there is one."""
         if self._attempt is None:
             return
         if failure is not None:
@@ -295,7 +303,7 @@ class TracedExchange:
             request.keep("error", stage=stage(failure), **error_fields(failure, raw=True))
 
     def recovered(self, usage: Usage) -> None:
-        """Record the final charge of the attempt."""
+        """Record the usage that was recovered from the provider as the charge of the attempt."""
         if self._attempt is not None:
             self._attempt.set(**usage_fields(usage))
 
@@ -354,7 +362,7 @@ class TracedExchange:
 
 
 def _end(span: LiveSpan, error: BaseException | None) -> None:
-    """End a span of the core. It quotes only exceptions of lutum."""
+    """End one of lutum's own spans. Only messages of lutum's exceptions are recorded."""
     if isinstance(error, Exception):
         span.set(**error_fields(error))
         error = None
@@ -363,7 +371,7 @@ def _end(span: LiveSpan, error: BaseException | None) -> None:
 
 @final
 class CountingDecoder:
-    """A decoder, and a count of what it is fed."""
+    """A decoder that also counts the received bytes."""
 
     __slots__ = ("_inner", "_span")
 
@@ -372,17 +380,17 @@ class CountingDecoder:
         self._span = span
 
     def feed(self, data: bytes, out: list[Event]) -> None:
-        """As the decoder's own."""
+        """Count the bytes and call the decoder's `feed`."""
         self._span.add("received", len(data))
         self._inner.feed(data, out)
 
     def eof(self, out: list[Event]) -> None:
-        """As the decoder's own."""
+        """Call the decoder's `eof`."""
         self._inner.eof(out)
 
 
 def _wanted(request: LiveSpan, prepared: Prepared) -> RawCapture | None:
-    """Return the raw parts that the capture wants and the turn's own option allows."""
+    """Return the raw parts that the capture keeps and that the turn's own option allows."""
     wanted, own = request.raw, prepared.request.settings.option(RawCapture)
     if wanted is None or own is None:
         return wanted
@@ -399,7 +407,8 @@ async def _awaited(what: Awaitable[T]) -> T:
 
 @types.coroutine
 def _on_second_suspend(coro: Coroutine[Any, Any, T], tell: Callable[[], None]) -> Generator[Any, Any, T]:
-    """Run a coroutine, calling `tell` when it suspends for the second time: once is a checkpoint."""
+    """Run a coroutine. Call `tell` when it suspends for the second time, because the first may be a
+    checkpoint."""
     resume: Callable[[], Any] = partial(coro.send, None)
     suspensions = 0
     while True:
