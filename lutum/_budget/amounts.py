@@ -13,11 +13,11 @@ from lutum._values.results import Estimate, Usage
 PICO = 10**12
 
 UNLIMITED = sys.maxsize
-"""What `remaining` says of tokens where there is no limit on them."""
+"""The tokens in `remaining` if tokens have no limit."""
 
 
 def pico_usd(cost: Decimal | str | int | float, field: str = "cost_usd") -> int:
-    """US dollars as integer pico-USD, rounded up; a float is read by its repr."""
+    """Return US dollars as integer pico-USD, rounded up. A float is converted through its repr."""
     try:
         if isinstance(cost, bool):
             raise TypeError

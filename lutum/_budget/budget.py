@@ -1,7 +1,8 @@
-"""The ledger: what was spent and what is reserved, here and on the ledgers around it.
+"""The ledger: the amounts that are spent and reserved, on it and on the ledgers around it.
 
-It decides with no await in it; `_lease` takes the steps. What is settled is what the provider bills, also
-when that is more than was reserved: the overdraft is recorded, and nothing more fits on the ledger.
+Its decisions contain no await. `lease` takes and settles the leases. A lease is settled at the amount that
+the provider bills, even if that is more than was reserved. The overdraft is then recorded, and nothing more
+fits on the ledger.
 """
 
 from __future__ import annotations
@@ -27,8 +28,11 @@ from lutum.abc import Ledger, LedgerState, SharedLedger, TurnIdentity
 
 
 class BudgetStatistics(Struct, frozen=True, kw_only=True):
-    """A ledger at one moment. `overdraft_tokens` is what was billed beyond the limit; `children` are the
-    blocks (`Lutum.within`) that are open on it."""
+    """The figures of a ledger at one moment.
+
+    `overdraft_tokens` are the tokens that were billed beyond the limit. `children` are the blocks
+    (`Lutum.within`) that are open on the ledger.
+    """
 
     limit_tokens: int | None
     limit_cost_usd: Decimal | None
@@ -62,25 +66,26 @@ class Available(Struct, frozen=True, kw_only=True):
 
 @final
 class Budget:
-    """A ledger with limits in tokens and in US dollars; without them it still counts.
+    """A ledger with limits in tokens and in US dollars. Without limits it only counts.
 
-    A reservation that does not fit is refused, or with `on_exhausted="wait"` waits in order of arrival
-    for open leases to be settled, and for the rates. It belongs to the event loop of its first
-    reservation; reading is safe anywhere. `exhausted` is True once a running turn could not grow here, or
-    nothing can ever fit.
+    A reservation that does not fit is refused. With `on_exhausted="wait"` it waits, in order of arrival,
+    until open leases are settled and the rates allow it. A budget belongs to the event loop of its first
+    reservation, but its figures can be read anywhere. `exhausted` is True once a running turn could not grow
+    here, or a waiting turn could never fit.
 
     Args:
       tokens: input and output together.
       cost_usd: US dollars.
-      on_exhausted: what a reservation that does not fit does.
-      tokens_per_minute: how fast tokens may be reserved; a minute's worth may go at once.
-      requests_per_minute: likewise, requests.
-      follow_rate_limits: learn the rates from the headers of the provider's answers; the first turn goes
-        alone. For a ledger whose turns go to one provider; needs "wait".
-      spent: what was spent before, for instance by the process before this one; it counts against the limits.
+      on_exhausted: whether a reservation that does not fit is refused or waits.
+      tokens_per_minute: how fast tokens may be reserved. The tokens of a whole minute may be reserved at
+      once.
+      requests_per_minute: how fast requests may be sent. The requests of a whole minute may be sent at once.
+      follow_rate_limits: learn the rates from the headers of the provider's answers. The first turn is sent
+        alone. For a ledger whose turns all go to one provider. It needs `on_exhausted="wait"`.
+      spent: the usage before, for instance that of the previous process. It counts against the limits.
 
     Raises:
-      BadValue: a limit below zero, or not an amount; names the field.
+      BadValue: a limit is below zero, or is not an amount; the message names the field.
     """
 
     __slots__ = (
@@ -131,7 +136,7 @@ class Budget:
         self._spent = spent or Usage()
         self._reserved = Amount()
         self._leases = set[BudgetLease]()
-        self._turns = set[BudgetLease]()  # whose connections are not closed yet
+        self._turns = set[BudgetLease]()  # leases of turns that have not closed their connections yet
         self._claims = dict[Claim, None]()  # the waiters for a lease of this ledger, in order of arrival
         self._largest_tokens, self._largest_cost = Largest[Claim](), Largest[Claim]()
         self._idle: Event | None = None
@@ -142,8 +147,8 @@ class Budget:
         if tokens_per_minute is not None or requests_per_minute is not None or follow_rate_limits:
             if follow_rate_limits and not self._wait:
                 raise BadValue("follow_rate_limits", "needs on_exhausted='wait'")
-            # The rates are a ledger of their own behind the root, so that turns of a guaranteed block, which
-            # draw on nothing else of what is around it, are held up by them too.
+            # The rates are a separate ledger at the end of the chain, so that turns of a guaranteed block
+            # wait for them too. Such turns draw on no other ledger around their block.
             self._parent = Budget(on_exhausted=on_exhausted)
             self._parent._rates = RateLimits(
                 tokens_per_minute, requests_per_minute, follow=follow_rate_limits
@@ -162,7 +167,7 @@ class Budget:
         cost_usd: Decimal | str | int | float | None = None,
         on_exhausted: Literal["refuse", "wait"] = "refuse",
     ) -> Budget:
-        """A ledger whose leases are taken from its parent too."""
+        """Return a ledger whose leases draw on its parent too."""
         child = cls(tokens=tokens, cost_usd=cost_usd, on_exhausted=on_exhausted)
         child._parent = parent
         return child
@@ -176,7 +181,7 @@ class Budget:
         cost_usd: Decimal | str | int | float | None = None,
         on_exhausted: Literal["refuse", "wait"] = "refuse",
     ) -> Budget:
-        """A ledger that was paid in advance: its leases are not taken from its parent, but in its time."""
+        """Return a prepaid ledger. Its leases do not draw on the parent, but obey the rates around it."""
         budget = cls(tokens=tokens, cost_usd=cost_usd, on_exhausted=on_exhausted)
         root = parent._chain()[-1]
         budget._parent = root if root._rates is not None else None
@@ -184,14 +189,14 @@ class Budget:
 
     @classmethod
     def _attached_to(cls, root: Ledger | SharedLedger | None) -> Budget:
-        """A ledger that counts, and takes its leases from a foreign one too."""
+        """Return a ledger that only counts, and whose leases draw on a foreign ledger too."""
         budget = cls()
         budget._root = root
         return budget
 
     @property
     def spent(self) -> Usage:
-        """The sum of what was settled, labelled by its worst part."""
+        """The sum of the settled usage, with the label of its worst part."""
         return self._spent
 
     @property
@@ -202,9 +207,12 @@ class Budget:
 
     @property
     def remaining(self) -> Usage:
-        """The rest of this ledger alone: tokens in `input_tokens` (UNLIMITED without a limit) and US dollars
-        (None without a limit). For a shared ledger it is the rest over all processes. A parent may have
-        less left, see `available`."""
+        """The rest of this ledger alone.
+
+        Tokens are in `input_tokens` (UNLIMITED without a limit), US dollars in `cost_usd` (None without a
+        limit). For a shared ledger it is the rest over all processes. A parent may have less left, see
+        `available`.
+        """
         if (shared := self._shared) is not None:
             return shared.remaining
         tokens, cost = UNLIMITED, None
@@ -217,7 +225,7 @@ class Budget:
 
     @property
     def available(self) -> Available:
-        """The rest for a new reservation: the smallest of this ledger and all its parents."""
+        """The rest for a new reservation: the smallest rest of this ledger and all its parents."""
         tokens, cost, as_of = UNLIMITED, None, None
         for ledger in self._chain():
             if (shared := ledger._shared) is not None:
@@ -236,13 +244,15 @@ class Budget:
 
     @property
     def exhausted(self) -> bool:
-        """True once a running turn could not grow here, or nothing can ever fit; of a shared ledger also
-        while that is so for all processes."""
+        """True once a running turn could not grow here, or a waiting turn could never fit.
+
+        For a shared ledger it is also True while that ledger is exhausted for all processes.
+        """
         return self._exhausted or ((shared := self._shared) is not None and shared.exhausted)
 
     @property
     def _limited(self) -> bool:
-        """True if a limit applies, here or on a parent."""
+        """True if this ledger or a parent has a limit."""
         chain = self._chain()
         return chain[-1]._root is not None or any(
             b._limit_tokens is not None or b._limit_pico is not None for b in chain
@@ -250,12 +260,12 @@ class Budget:
 
     @property
     def _tokens_limited(self) -> bool:
-        """True if a limit in tokens applies, here or on a parent."""
+        """True if this ledger or a parent has a limit in tokens."""
         return any(b._limits("tokens") for b in self._chain())
 
     @property
     def _cost_limited(self) -> bool:
-        """True if a limit in US dollars applies, here or on a parent."""
+        """True if this ledger or a parent has a limit in US dollars."""
         return any(b._limits("cost") for b in self._chain())
 
     def statistics(self) -> BudgetStatistics:
@@ -275,11 +285,12 @@ class Budget:
     def reserve(self, estimate: Estimate, turn: TurnIdentity | None = None) -> Reservation:
         """Take an amount: `lease = await budget.reserve(e)`, or `async with budget.reserve(e) as lease`.
 
-        The `async with` form settles a lease you did not settle at the whole reservation, labelled
-        `estimated`. Cancelled, nothing has been taken. A shared ledger learns the `turn`.
+        If you do not settle the lease, the `async with` form settles it: the whole reservation is charged,
+        with the label `estimated`. After a cancellation, nothing is taken. `turn` is sent to a shared ledger.
 
         Raises:
-          BudgetExceeded: it does not fit on this ledger or on a parent; or, for one that waits, can never.
+          BudgetExceeded: the amount does not fit on this ledger or on a parent. If that ledger waits: the
+            amount can never fit.
           LedgerError: a shared ledger cannot answer.
           UsageError: the budget is in use on another event loop, or its block has ended.
         """
@@ -287,9 +298,10 @@ class Budget:
         return Reservation(self, estimate, turn)
 
     async def _close(self) -> None:
-        """End the turns that hold leases here or wait for one, and wait until all are settled and their
-        connections are closed. From the first step on nothing can be reserved. Cancelled, the turns end all
-        the same.
+        """End the turns that hold a lease here or wait for one, and wait for their end.
+
+        They have ended when all are settled and their connections are closed. Nothing can be reserved from
+        the start of the call. After a cancellation the turns end too.
 
         A checkpoint only if it has to wait.
         """
@@ -338,7 +350,7 @@ class Budget:
             ledger = ledger._parent
 
     def _refusal(self, more: Amount) -> str | None:
-        """Why `more` does not fit on this ledger alone."""
+        """Return why `more` does not fit on this ledger alone, None if it fits."""
         if self._limit_tokens is not None:
             used, limit = self._spent.total_tokens + self._reserved.tokens, self._limit_tokens
             if used + more.tokens > limit:
@@ -355,7 +367,7 @@ class Budget:
     def _lacks(self, more: Amount) -> Literal["tokens", "cost"] | None:
         """Return "tokens" or "cost" if a lease cannot grow by `more` here, else None.
 
-        An overdraft of one does not prevent growth of the other.
+        An overdraft of tokens does not prevent growth of the cost, nor the other way round.
         """
         used = self._spent.total_tokens + self._reserved.tokens + more.tokens
         if self._limit_tokens is not None and more.tokens > 0 and used > self._limit_tokens:
@@ -366,7 +378,7 @@ class Budget:
         return "cost" if used > self._limit_pico else None
 
     def _hopeless(self, amount: Amount) -> str | None:
-        """Why `amount` can never fit here, whatever open leases give back."""
+        """Return why `amount` can never fit here, even if open leases give everything back; else None."""
         if self._limit_tokens is not None and self._spent.total_tokens + amount.tokens > self._limit_tokens:
             spent = self._spent.total_tokens
             return f"{amount.tokens} tokens can never fit: {spent} of {self._limit_tokens} are spent"
@@ -378,8 +390,11 @@ class Budget:
         return None
 
     def _late(self, amount: Amount) -> float | None:
-        """When a request of that size may be sent, if the rates do not allow it now; infinite for one that
-        they never allow, and while they are to be learned from the answer of one that is under way."""
+        """Return when the rates allow a request of that size, None if they allow it now.
+
+        The time is infinite if the rates never allow it. It is also infinite while the rates are unknown and
+        are to be learned from the answer to a request that is under way.
+        """
         if self._rates is None:
             return None
         if self._rates.too_large(amount.tokens) or self._rates.holds:
@@ -388,24 +403,24 @@ class Budget:
         return None if self._rates.ready(amount, now) else self._rates.due(amount, now)
 
     def _refusal_for_now(self, amount: Amount) -> str | None:
-        """Why the rates do not allow it yet."""
+        """Return why the rates do not allow the amount yet, None if they do."""
         due = self._late(amount)
         return None if due is None else f"the rates allow the next request in {due - current_time():.1f} s"
 
     def _run_dry(self) -> None:
-        """A running turn could not grow here, or a waiting one can never fit: this ledger is spent."""
+        """Mark this ledger as spent: a running turn could not grow here, or a waiting one can never fit."""
         self._exhausted = True
         if self._when_spent is not None:
             self._when_spent()
             self._end_claims(f"the budget is spent: {self!r}")
 
     def _note_idle(self) -> None:
-        """Wake whoever waits for the last turn to end."""
+        """Wake the task that waits for the last turn to end, if it has ended."""
         if self._idle is not None and not self._leases and not self._turns:
             self._idle.set()
 
     def _admit(self, claim: Claim) -> None:
-        """Note a claim that waits for a lease of this ledger."""
+        """Record a claim that waits for a lease of this ledger."""
         if self._limit_tokens is not None:
             self._largest_tokens.add(claim.amount.tokens, claim, len(self._claims))
         if self._limit_pico is not None:
@@ -413,7 +428,7 @@ class Budget:
         self._claims[claim] = None
 
     def _refuse_hopeless(self) -> None:
-        """Refuse each waiter that can never fit in what is left here, in whichever queue it is."""
+        """Refuse each waiter that can never fit in the rest of this ledger, whatever queue it is in."""
         hopeless = list[Claim]()
         if self._limit_tokens is not None:
             hopeless += self._largest_tokens.pop_above(self._limit_tokens - self._spent.total_tokens)
@@ -437,7 +452,7 @@ class Budget:
             wake(claim.ledgers, try_grant)
 
     def _check(self) -> None:
-        """Raises UsageError when it may not be used here and now, BudgetExceeded when it is drained."""
+        """Raise UsageError if it must not be used in this loop or any more, BudgetExceeded if it is spent."""
         here = current_token()
         for ledger in self._chain():
             if ledger._closed:
@@ -471,17 +486,17 @@ def _nothing() -> None:
 def child_budget(
     parent: Budget, *, tokens: int | None = None, cost_usd: Decimal | str | int | float | None = None
 ) -> Budget:
-    """Return a ledger whose leases are taken from its parent too."""
+    """Return a ledger whose leases draw on its parent too."""
     return Budget._child(parent, tokens=tokens, cost_usd=cost_usd)
 
 
 def is_limited(budget: Budget) -> bool:
-    """Return whether a limit applies to a budget, of its own or around it."""
+    """Return whether a budget, or a ledger around it, has a limit."""
     return budget._limited
 
 
 def is_cost_limited(budget: Budget) -> bool:
-    """Return whether a limit in US dollars applies to a budget, of its own or around it."""
+    """Return whether a budget, or a ledger around it, has a limit in US dollars."""
     return budget._cost_limited
 
 
@@ -491,9 +506,10 @@ def belongs_to_block(budget: Budget) -> bool:
 
 
 def refusals(*budgets: Budget) -> float:
-    """Return a number that rises whenever a ledger of these, or one around them, refuses.
+    """Return a number that rises whenever one of these ledgers, or a ledger around them, refuses.
 
-    It is not a number while one is spent, or is foreign, which may refuse at any time.
+    It is NaN while one of the ledgers is spent. It is also NaN if one is foreign, because a foreign ledger
+    may refuse at any time.
     """
     ledgers = {id(ledger): ledger for budget in budgets for ledger in budget._chain()}.values()
     if any(ledger.exhausted or ledger._root is not None for ledger in ledgers):
@@ -502,7 +518,7 @@ def refusals(*budgets: Budget) -> float:
 
 
 def root_budget(ledger: object, field: str) -> Budget:
-    """Return the budget that turns draw on: itself, or one attached to that ledger.
+    """Return the budget that turns draw on: `ledger` if it is a Budget, else one that is attached to it.
 
     Raises:
       BadValue: it is not a ledger.

@@ -1,6 +1,6 @@
 """Foreign ledgers whose `settle` failed. The next reservation on the ledger raises the failure.
 
-A settlement that fails must not cost the caller a paid answer, and must not go unnoticed either.
+If a settlement fails, the caller must still get the answer that was paid, and must notice the failure.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import logging
 
 logger = logging.getLogger("lutum")
 
-# By identity, because a ledger of a third party need not be hashable. The ledger is kept with its failure, so
-# that its id stays its own.
+# By id, because a ledger of a third party need not be hashable. The ledger is kept with its failure, so that
+# no other object gets its id.
 _failed = dict[int, tuple[object, Exception]]()
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from lutum._values.errors import UsageError
 from lutum._values.results import Usage
 
-# The package's words for what selects another price, by ours.
+# Lutum's names of rates, each with the package's words that select the price of the rate.
 _CONTEXTS: Final[Mapping[str, tuple[Mapping[str, str], ...]]] = {
     "priority": ({"service_tier": "priority"},),
     "flex": ({"service_tier": "flex"},),
@@ -20,8 +20,9 @@ _CONTEXTS: Final[Mapping[str, tuple[Mapping[str, str], ...]]] = {
 
 
 class GenaiPrices:
-    """The prices of the package genai-prices. Each call looks them up again, because a price can depend on
-    the hour or start on a date.
+    """The prices of the package genai-prices.
+
+    Each call looks up the price again, because a price can depend on the hour, or start on a date.
 
     Raises:
       UsageError: the package is not installed.
@@ -41,10 +42,11 @@ class GenaiPrices:
     def cost(
         self, model: str, usage: Usage, billed_by: str | None = None
     ) -> tuple[Decimal, tuple[str, ...], bool] | None:
-        """US dollars, the rates that it does not know for the model, and whether searches are included.
+        """Return US dollars, the rates that have no price for the model, and whether searches are included.
 
-        None where it does not know the model. Where only the maker of the model has a price, and not the
-        provider that bills it, `billed_by` is among the unknown rates.
+        Return None if the package does not know the model. If it has a price of the model's maker, but none
+        of the company that bills the request, the price is that of the maker, and `billed_by` is among the
+        rates without a price.
         """
         cached = min(usage.cache_read_tokens, usage.input_tokens)
         written = min(usage.cache_write_tokens, usage.input_tokens - cached)

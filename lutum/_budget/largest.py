@@ -1,7 +1,7 @@
 """The waiters of one ledger by the size of their claims. No I/O, no clock, no tasks.
 
-What is spent never comes back, so a waiter that is larger than the rest of a limit can never be served. Only
-the largest claim has to be looked at after each settlement, whichever queue its waiter is in.
+Spent amounts never become free again, so a waiter whose claim is larger than the rest of a limit can never be
+served. After each settlement only the largest claim must be checked, no matter in which queue its waiter is.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ class _Gone(Protocol):
 
 C = TypeVar("C", bound=_Gone)
 
-# Claims that left are dropped when they come to the top, or all at once when they are this many.
+# Claims of waiters that left are dropped when they reach the top of the heap. They are dropped all at once if
+# the heap is larger than two times the waiting claims and this number.
 _SLACK = 64
 
 
@@ -30,7 +31,7 @@ class Largest(Generic[C]):
         self._number = 0
 
     def add(self, size: int, claim: C, waiting: int) -> None:
-        """Add a claim to the `waiting` others that have not left."""
+        """Add a claim. `waiting` is the number of other claims that still wait."""
         if len(self._heap) > 2 * waiting + _SLACK:
             self._heap = [entry for entry in self._heap if not entry[2].gone]
             heapify(self._heap)

@@ -28,7 +28,7 @@ from lutum.abc import Lease, Ledger, RateLimit, SharedLease, SharedLedger, TurnI
 
 
 class ChainLedger(WaitQueue, Protocol):
-    """One ledger of a chain, as its leases and reservations know it: a `Budget`."""
+    """One ledger of a chain: the part of `Budget` that leases and reservations use."""
 
     _claims: dict[Claim, None]
     _exhausted: bool
@@ -75,7 +75,7 @@ class BudgetLease:
     )
 
     def __init__(self, chain: Sequence[ChainLedger], amount: Amount) -> None:
-        """Takes the amount; the caller has seen that it fits."""
+        """Take the amount. The caller has checked that it fits."""
         for ledger in chain:
             ledger._reserved += amount
             ledger._leases.add(self)
@@ -106,7 +106,7 @@ class BudgetLease:
             ledger._note_idle()
 
     def _set_stop(self, stop: Callable[[BudgetExceeded], None] | None) -> None:
-        """Set what ends the turn that holds the lease; None while no turn does."""
+        """Set the function that ends the turn that holds the lease; None while no turn holds it."""
         self._stop = stop
         if stop is not None and self._revoked is not None:  # revoked before its turn began
             stop(self._revoked)
@@ -142,8 +142,8 @@ class BudgetLease:
     def grow(self, usage: Usage | Estimate) -> bool:
         """Grow the lease to cover `usage`. Returns False, and changes nothing, if a ledger has no room.
 
-        Tokens are covered as a sum: input beyond its estimate can use tokens held for output. Growth never
-        waits, and overtakes all waiters.
+        Tokens are covered as a sum: if the input is larger than its estimate, it can use tokens that are held
+        for output. Growth never waits, and is served before all waiters.
         """
         want, held = amount_of(usage), self._amount
         more = Amount(pico=max(0, want.pico - held.pico))
@@ -169,7 +169,7 @@ class BudgetLease:
         return True
 
     def _reserve_retry(self) -> None:
-        """Another request will be sent for the same turn. It does not wait for the rates, others do."""
+        """Record another request of the same turn. It does not wait for the rates, but delays others."""
         if self._rates is not None:
             self._number = self._rates.send_again(self._number, self._amount, current_time())
         if self._shared is not None:
@@ -207,12 +207,12 @@ class BudgetLease:
             self._stop(error)
 
     def _mark_spent(self) -> None:
-        """Say that a running turn ended because the last `grow` failed: that ledger is spent."""
+        """Mark the ledger that refused the last `grow` as spent, because a running turn ended for it."""
         if self._short is not None:
             self._short._run_dry()
 
     def settle(self, usage: Usage) -> None:
-        """Give it back and record what was used; the first call counts."""
+        """Give the lease back and record the usage. Only the first call has an effect."""
         self._settle(usage)
 
     def _settle(self, usage: Usage, *, unsent: bool = False) -> None:
@@ -235,7 +235,7 @@ class BudgetLease:
         except Exception as exc:
             self._failure = exc
             keep_failure(self._chain[-1]._root, exc)
-        finally:  # local waiters must not wait for a foreign ledger
+        finally:  # local waiters are served even if the foreign ledger fails
             for ledger in self._chain:
                 ledger._refuse_hopeless()
             wake(self._chain, try_grant)
@@ -258,12 +258,12 @@ class Claim(Waiter):
 
 
 def blocking_ledger(chain: Sequence[ChainLedger], amount: Amount) -> ChainLedger | None:
-    """The first ledger of the chain on which the amount does not fit."""
+    """Return the first ledger of the chain on which the amount does not fit."""
     return next((ledger for ledger in chain if ledger._refusal(amount)), None)
 
 
 def try_grant(waiter: Waiter) -> ChainLedger | None:
-    """Grant the claim, or refuse it for good, or say which ledger blocks it."""
+    """Grant the claim or refuse it for good, and return None. Otherwise return the ledger that blocks it."""
     assert isinstance(waiter, Claim)
     for ledger in waiter.ledgers:
         if why := ledger._hopeless(waiter.amount):
@@ -283,7 +283,7 @@ def try_grant(waiter: Waiter) -> ChainLedger | None:
 
 @final
 class Reservation:
-    """What `Budget.reserve` returns: await it for the lease, or enter it."""
+    """The value that `Budget.reserve` returns. Await it to get the lease, or use it in `async with`."""
 
     __slots__ = ("_aside", "_budget", "_estimate", "_lease", "_turn")
 
@@ -295,7 +295,7 @@ class Reservation:
         *,
         aside: bool = False,
     ) -> None:
-        """`aside`: for turns to come, which keep to the rates themselves."""
+        """With `aside` it reserves for later turns. It ignores the rates, because those turns obey them."""
         self._turn = turn
         self._budget = budget
         self._estimate = estimate
@@ -318,7 +318,7 @@ class Reservation:
             except BaseException:
                 lease._release()
                 raise
-        elif lease._revoked is not None:  # its block ended in the step that granted it
+        elif lease._revoked is not None:  # its block ended in the step that granted the lease
             lease._release()
             raise lease._revoked
         return lease
@@ -341,7 +341,7 @@ class Reservation:
         if not turn.turn:
             turn = replace(turn, turn=uuid.uuid4().hex)
         lease._foreign = lease._shared = shared = await root.reserve(self._estimate, turn)
-        lease._chain[-1]._exhausted = False  # it grants again
+        lease._chain[-1]._exhausted = False  # the ledger grants again
         shared.on_revoked(lease._revoke)
 
     async def _wait(self, chain: Sequence[ChainLedger], amount: Amount, place: ChainLedger) -> BudgetLease:
@@ -370,19 +370,19 @@ class Reservation:
             for ledger in chain:
                 del ledger._claims[claim]
         if claim.error is not None:
-            await checkpoint()  # in the block of a spent budget, this is where its cancellation is met
+            await checkpoint()  # in the block of a spent budget, the block's cancellation is raised here
             raise claim.error
         assert claim.lease is not None
         return claim.lease
 
     async def _stand(self, claim: Claim) -> None:
-        """Wait until the claim is granted or refused; whoever waits for the rates alone wakes itself."""
+        """Wait until the claim is granted or refused. A waiter that only the rates block wakes itself."""
         wake((claim.place,), try_grant)
         while not claim.gone:
             with CancelScope(deadline=claim.due):
                 await claim.wait()
             if not claim.gone and current_time() >= claim.due:
-                claim.due = math.inf  # behind another waiter it gets no offer, and must not wake again
+                claim.due = math.inf  # behind another waiter it gets no offer, which would set `due` again
                 wake(claim.ledgers, try_grant)
 
     def __await__(self) -> Generator[Any, Any, BudgetLease]:

@@ -12,7 +12,7 @@ from lutum._budget.amounts import pico_usd
 from lutum._values.errors import BadValue
 
 Period = Literal["minute", "hour", "day", "week", "month"]
-"""How often a limit starts afresh. A week begins on Monday."""
+"""The length of a limit's period. A week begins on Monday."""
 
 LONGEST_NAME = 200
 
@@ -20,18 +20,18 @@ LONGEST_NAME = 200
 class Limit(Struct, frozen=True):
     """A limit of a shared ledger, known to all its processes by its name.
 
-    Of a figure that is not given, the stored one applies. A later process that gives a figure replaces the
+    If a figure is not given, the stored figure applies. If a later process gives a figure, it replaces the
     stored one.
 
     Attributes:
       name: what is limited, such as "team/a"; at most 200 bytes, without braces and control characters.
       tokens: input and output together.
       cost_usd: US dollars.
-      per: the period after which it starts afresh; None for one that does not.
+      per: the period after which the limit starts from 0 again; None if it has no period.
       timezone: the IANA name of the time zone in which a period begins, "UTC" unless it is given.
 
     Raises:
-      BadValue: a figure, the name or the time zone is not possible; the message names the field.
+      BadValue: a figure, the name or the time zone is invalid; the message names the field.
     """
 
     name: str
@@ -78,9 +78,9 @@ def zone(name: str) -> tzinfo:
     """Return a time zone by its IANA name.
 
     Raises:
-      BadValue: it is unknown here.
+      BadValue: the name is unknown on this system.
     """
-    from zoneinfo import ZoneInfo  # which `import lutum` does not load
+    from zoneinfo import ZoneInfo  # imported here, so that `import lutum` does not load it
 
     try:
         return ZoneInfo(name)
@@ -100,7 +100,7 @@ def period_around(per: Period, timezone: str, at: float) -> tuple[float, float]:
         case "minute":
             start = at - at % 60
             return start, start + 60
-        case "hour":  # by the wall clock, for zones that are half an hour off
+        case "hour":  # by the local clock, because some zones are half an hour off
             start = at - (now.minute * 60 + now.second + now.microsecond / 1e6)
             return start, start + 3600
         case "day":
@@ -112,5 +112,5 @@ def period_around(per: Period, timezone: str, at: float) -> tuple[float, float]:
         case "month":
             first = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
             last = (first + timedelta(days=32)).replace(day=1)
-    # fold=0: where the clock is put back over midnight, the day begins at the first of the two.
+    # fold=0: if the clock is put back over midnight, midnight comes twice, and the day begins at the first.
     return first.replace(fold=0).timestamp(), last.replace(fold=0).timestamp()

@@ -1,4 +1,7 @@
-"""Prices: tokens to US dollars. No I/O. Integers: pico-USD a token is US dollars a million tokens x 10^6."""
+"""Prices: tokens to US dollars. No I/O.
+
+Prices are integers in pico-USD for a token. This is 10^6 times the US dollars for a million tokens.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ FACTORS: Final[Mapping[str, Decimal]] = {
     "fast": Decimal(6),  # platform.claude.com, "Fast mode": 30 and 150 instead of 5 and 25 dollars
     "us": Decimal("1.1"),  # platform.claude.com, "Data residency"
 }
-"""What a rate costs, in times of the standard rate, if no price gives it. The cost is then an estimate."""
+"""The factor between a rate and the standard rate, if no price gives it. The cost is then an estimate."""
 
 SEARCH: Final = Decimal(10)
 """US dollars for 1,000 web searches at Anthropic and OpenAI; an estimate if no price gives it."""
@@ -45,7 +48,7 @@ _same_model = re.compile(
 
 
 class Price(Struct, frozen=True, kw_only=True):
-    """US dollars for a million tokens. A float is read by its repr. 0 is a price: the model is free.
+    """US dollars for a million tokens. A float is converted through its repr. 0 means that the model is free.
 
     Attributes:
       input: input that is neither read from a cache nor written to one.
@@ -55,9 +58,10 @@ class Price(Struct, frozen=True, kw_only=True):
         estimate.
       reasoning: as `output` if not given.
       search: 1,000 web searches. If not given, 10 US dollars, and the cost is an estimate.
-      above: the prices of a request whose input has more than so many tokens.
-      rates: what is billed differently, by name (`priority`, `flex`, `batch`, `fast`, `us`): a `Price`, or a
-        factor of this one. A rate that is used and not given makes the cost an estimate.
+      above: other prices by number of tokens, for a request whose input has more tokens than that.
+      rates: the prices of other rates by name (`priority`, `flex`, `batch`, `fast`, `us`). Each is a `Price`,
+        or a factor for this price. If a request is billed at a rate that is not given, the cost is an
+        estimate.
     """
 
     input: Amount
@@ -72,7 +76,7 @@ class Price(Struct, frozen=True, kw_only=True):
 
 
 class _Rates(Struct, frozen=True):
-    """Pico-USD a token, and a search."""
+    """Pico-USD for a token, and for a search."""
 
     input: int
     output: int
@@ -88,12 +92,15 @@ class _Rates(Struct, frozen=True):
 
 @final
 class Pricing:
-    """Prices by model. A price covers its name, dated forms of it and `-latest` (`claude-sonnet-4-5` prices
-    `claude-sonnet-4-5-20250929`), not another model whose name begins alike. A name without a digit is a
-    family: `claude` prices every model whose name begins with `claude-` and that has no price of its own.
+    """Prices by model.
+
+    A price applies to the model of that name, to dated forms of the name and to `-latest`: the price of
+    `claude-sonnet-4-5` applies to `claude-sonnet-4-5-20250929`. It does not apply to other models whose names
+    begin in the same way. A name without a digit is a family: the price of `claude` applies to every model
+    whose name begins with `claude-` and that has no price of its own.
 
     Raises:
-      BadValue: a price is not an amount of US dollars; names the model and the field.
+      BadValue: a price is not an amount of US dollars; the message names the model and the field.
     """
 
     __slots__ = ("_data", "_rates")
@@ -109,12 +116,12 @@ class Pricing:
     def from_genai_prices(
         cls, prices: Mapping[str, Price] | None = None, *, provider: str | None = None
     ) -> Pricing:
-        """Prices of the genai-prices package (`pip install lutum[prices]`), with its tiers and dates.
+        """Return the prices of the genai-prices package (`pip install lutum[prices]`), with tiers and dates.
 
         Args:
-          prices: your own, which go before.
-          provider: the package's name of the provider that you pay, such as "openrouter". If not given, the
-            cloud that the request goes through, else the maker of the model.
+          prices: your own prices, which are used first.
+          provider: the package's name of the provider that you pay, such as "openrouter". If it is not given,
+            it is the cloud that the request goes through, or else the maker of the model.
 
         Raises:
           UsageError: the package is not installed.
@@ -124,18 +131,19 @@ class Pricing:
         return pricing
 
     def cost(self, model: str, usage: Usage, billed_by: str | None = None) -> Decimal | None:
-        """US dollars for a usage, rounded up to a pico-USD once; None where the model has no price.
+        """Return the US dollars for a usage, rounded up to a pico-USD once; None if the model has no price.
 
         Args:
-          billed_by: see `Prepared.billed_by`; your own prices go before.
+          billed_by: see `Prepared.billed_by`. Your own prices are used first.
         """
         found = self._cost(model, usage, billed_by)
         return None if found is None else found[0]
 
     def saved(self, model: str, usage: Usage, billed_by: str | None = None) -> Decimal | None:
-        """US dollars that the provider's cache saved: the cost without it, less the cost.
+        """Return the US dollars that the provider's cache saved: the cost without a cache minus the cost.
 
-        Negative where writes cost more than reads saved. None without use of a cache, or without a price.
+        The value is negative if writes cost more than reads saved. It is None if no cache was used, or the
+        model has no price.
         """
         if not (usage.cache_read_tokens or usage.cache_write_tokens):
             return None
@@ -147,11 +155,14 @@ class Pricing:
     def priced(
         self, model: str, estimate: Estimate, rates: tuple[str, ...] = (), billed_by: str | None = None
     ) -> Estimate:
-        """An estimate with its cost at the dearest: every token fresh, or written to a cache, or reasoned.
+        """Return an estimate with its highest possible cost.
+
+        The cost is highest if all input is fresh, or read from a cache, or written to one, and all output is
+        reasoning or none is. All these cases are compared.
 
         Args:
           rates: the rates that the request selects, see `Prepared.rates`. The provider may bill the
-            standard rate instead, so the dearer of the two counts.
+            standard rate instead, so the higher cost of the two is used.
           billed_by: see `Prepared.billed_by`.
         """
         if estimate.cost_usd is not None:
@@ -169,7 +180,7 @@ class Pricing:
         return msgspec.structs.replace(estimate, cost_usd=max(costs, default=None))
 
     def settled(self, model: str, usage: Usage, billed_by: str | None = None) -> Usage:
-        """A usage with its cost, if the provider did not report it.
+        """Return a usage with its cost. If the provider reported the cost, it is not changed.
 
         The label becomes `estimated` if a rate that was billed has no price here.
         """
@@ -186,12 +197,12 @@ class Pricing:
         return f"<Pricing of {known}>"
 
     def _cost(self, model: str, usage: Usage, billed_by: str | None) -> tuple[Decimal, bool] | None:
-        """The cost, and whether every rate in it has a price."""
+        """Return the cost, and whether every rate in it has a price."""
         main, exact = usage, True
         costs = Decimal(0)
         for other, part in usage.parts:
             found = self._one(other, part, billed_by)
-            if found is None:  # at the price of the requested model, which is better than nothing
+            if found is None:  # it keeps the price of the requested model, which is better than no price
                 exact = False
                 continue
             main = _less(main, part)
@@ -240,7 +251,7 @@ def _uncached(usage: Usage) -> Usage:
 
 
 def _less(whole: Usage, part: Usage) -> Usage:
-    """The usage without a part of it; no figure falls below 0."""
+    """Return the usage without a part of it; no figure falls below 0."""
     names = (
         "input_tokens",
         "output_tokens",
@@ -279,7 +290,7 @@ def _cost(rates: _Rates, usage: Usage) -> tuple[Decimal, bool]:
     )
     exact = exact and not (hour and "cache_write_1h" in rates.assumed)
     exact = exact and not (usage.web_searches and "search" in rates.assumed)
-    # A fee for a search is not part of the rate of tokens.
+    # The factor of a rate applies to tokens only, not to the fee for a search.
     return _rounded((pico * factor + usage.web_searches * rates.search) / PICO), exact
 
 

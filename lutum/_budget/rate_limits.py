@@ -1,11 +1,11 @@
 """Rate limits of a ledger, learned from the limits that responses report.
 
-A bucket of tokens or requests is one number, the instant at which it is full again, because that is what
-providers report. A draw moves it later, a refund moves it earlier, and time refills it without any work.
-Growth and second attempts always draw, and so delay later requests.
+A bucket of tokens or requests is one number: the instant at which it is full again, because providers report
+this instant. A draw moves the instant later, a refund moves it earlier, and a bucket refills without any
+work. Growth and second attempts always draw, and so delay later requests.
 
 If a provider's limits must be learned and no answer has reported any, requests start slowly, as in TCP: one
-at first, and one more in flight with each answer.
+request in flight at first, and one more after each answer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _KINDS: tuple[RateKind, ...] = get_args(RateKind)
 
 MINUTE = 60.0
 
-# Instants are floats, and what is due now may be due a rounding error later.
+# Instants are floats. A rounding error can make an instant that is due now a little later.
 _TICK = 1e-6
 
 
@@ -36,7 +36,7 @@ class TokenAmount(Protocol):
 
 
 class _Bucket:
-    """So many in so many seconds, in bursts of as many at the most."""
+    """A limit of an amount in a period. The whole amount may be drawn at once."""
 
     __slots__ = ("_full_at", "_limit", "_period", "refunds")
 
@@ -47,18 +47,19 @@ class _Bucket:
         self.refunds = refunds
 
     def due(self, amount: int, now: float) -> float:
-        """When that much can be drawn, or all that it ever holds."""
+        """Return when the amount can be drawn. If it is above the limit, return when the bucket is full."""
         return max(now, self._full_at + min(0, amount - self._limit) * self._period / self._limit)
 
     def draw(self, amount: int, now: float) -> None:
-        """Take it, or with a negative amount give it back."""
+        """Draw an amount. A negative amount is given back."""
         self._full_at = max(now, self._full_at) + amount * self._period / self._limit
 
     def apply(self, reported: RateLimit, unseen: int, now: float) -> None:
-        """Take over the figures of an answer. `unseen` is the amount it may not include yet.
+        """Take over the figures of an answer. `unseen` is the amount that they may not include yet.
 
-        A provider can have counted less than we have, never more. A provider that gives nothing back counts
-        differently: there the limit is its figure minus `unseen`.
+        The larger of two counts is used: that of the provider and that of this bucket. A provider that gives
+        nothing back counts differently. The count of this bucket is then at most the provider's plus
+        `unseen`.
         """
         used = max(0.0, self._full_at - now) * self._limit / self._period
         told = reported.limit - reported.left
@@ -69,7 +70,10 @@ class _Bucket:
 
 
 class _Window(_Bucket):
-    """So many until an instant, at which it starts afresh. What was drawn beyond that counts for the next."""
+    """A limit of an amount until an instant, at which the next window begins.
+
+    An amount that was drawn beyond the limit counts in the next window.
+    """
 
     __slots__ = ("_used",)
 
@@ -86,7 +90,7 @@ class _Window(_Bucket):
         wanted = min(amount, self._limit)
         if used + wanted <= self._limit:
             return now
-        # The next window, or the first in which that much is not owed already.
+        # The next window, or the first later one that earlier draws beyond the limit do not use up.
         owed = max(0, used - self._limit) + wanted - 1
         return (at if at > now else now + self._period) + owed // self._limit * self._period
 
@@ -105,7 +109,7 @@ class _Window(_Bucket):
 
 
 class _Sent:
-    """A request, and what had been answered when it was sent."""
+    """A request, and the answered amounts at the time when it was sent."""
 
     __slots__ = ("amount", "answered")
 
@@ -115,7 +119,7 @@ class _Sent:
 
 
 class RateLimits:
-    """The rates of one ledger, and the requests that were not answered yet."""
+    """The rates of one ledger, and the requests that have no answer yet."""
 
     __slots__ = (
         "_answered",
@@ -134,7 +138,8 @@ class RateLimits:
     def __init__(self, tokens: int | None, requests: int | None, *, follow: bool) -> None:
         for field, limit in (("tokens_per_minute", tokens), ("requests_per_minute", requests)):
             check_whole(field, limit, 1)
-        # By period too: a host counts requests by the day, and your own limit may be by the minute.
+        # By period too, because a host may count requests by the day, and your own limit may be by the
+        # minute.
         self._buckets = dict[tuple[RateKind, float], _Bucket]()
         if tokens is not None:
             self._buckets["tokens", MINUTE] = _Bucket(tokens)
@@ -145,10 +150,10 @@ class RateLimits:
         self._follow = follow
         self._not_before = -math.inf
         self._unknown = follow
-        self._slow = 1  # how many may be under way as long as nothing is known
+        self._slow = 1  # how many requests may be in flight while no limit is known
         self._sent = 0
-        self._waiting = dict[int, _Sent]()  # for an answer
-        # Sums, by kind: of those, and of all that were answered.
+        self._waiting = dict[int, _Sent]()  # the requests that wait for an answer
+        # Sums by kind: the amounts of the waiting requests, and of all answered requests.
         self._unseen, self._answered = dict.fromkeys(_KINDS, 0), dict.fromkeys(_KINDS, 0)
 
     @property
@@ -157,8 +162,11 @@ class RateLimits:
         return self._unknown and len(self._waiting) >= self._slow
 
     def due(self, amount: TokenAmount, now: float) -> float:
-        """When one request of that size may be sent. One that is larger than a limit which was read waits
-        for all of it: what a provider counts beforehand is not always what a turn reserves."""
+        """Return when one request of that size may be sent.
+
+        A request that is larger than a learned limit waits until the whole limit is free. It is not refused,
+        because a provider may count another amount beforehand than a turn reserves.
+        """
         drawn = _drawn(amount, 1)
         due = max(now, self._not_before)
         for (kind, _), bucket in self._buckets.items():
@@ -166,7 +174,7 @@ class RateLimits:
         return due
 
     def too_large(self, tokens: int) -> bool:
-        """Return whether a given limit is smaller than that amount."""
+        """Return whether the amount is larger than the limit in tokens that you gave."""
         return self._tokens is not None and tokens > self._tokens
 
     def ready(self, amount: TokenAmount, now: float) -> bool:
@@ -174,24 +182,30 @@ class RateLimits:
         return self.due(amount, now) <= now + _TICK
 
     def send(self, amount: TokenAmount, now: float) -> int:
-        """Draw for a request that is sent; the number by which its answer is known."""
+        """Draw for a request that is sent. Return the number that identifies its answer."""
         self._draw(_drawn(amount, 1), now)
         return self._wait(amount)
 
     def send_again(self, number: int, amount: TokenAmount, now: float) -> int:
-        """Draw for another request of the same turn, whose first one failed. The tokens of the first remain
-        drawn, unless the provider has reported since that it does not count them."""
+        """Draw for another request of the same turn, after the first one failed.
+
+        The tokens of the first request remain drawn and count for this one. They are drawn again only from
+        buckets of providers that give nothing back. A request is always drawn again.
+        """
         self.forget(number)
         for bucket, drawn in self._further(amount):
             bucket.draw(drawn, now)
         return self._wait(amount)
 
     def grow(self, more: TokenAmount, now: float) -> None:
-        """A turn takes more than was drawn for it."""
+        """Draw for a turn that takes more than was drawn for it."""
         self._draw(_drawn(more, 0), now)
 
     def settle(self, number: int, change: TokenAmount, now: float) -> None:
-        """The turn is over; what was drawn was too little by `change`, or too much, which some give back."""
+        """End a turn, for which the amount `change` too little was drawn.
+
+        A negative `change` means too much. It is given back if the provider gives it back.
+        """
         self.forget(number)
         drawn = _drawn(change, 0)
         for (kind, _), bucket in self._buckets.items():
@@ -199,12 +213,12 @@ class RateLimits:
                 bucket.draw(drawn[kind], now)
 
     def release(self, number: int, amount: TokenAmount, now: float) -> None:
-        """Nothing was sent."""
+        """Give back the draw of a request that was not sent."""
         self.forget(number)
         self._draw({kind: -drawn for kind, drawn in _drawn(amount, 1).items()}, now)
 
     def forget(self, number: int) -> None:
-        """Forget that answer: no task waits for it any more."""
+        """Stop waiting for the answer of that number."""
         sent = self._waiting.pop(number, None)
         if sent is not None:
             for kind, drawn in _drawn(sent.amount, 1).items():
@@ -220,7 +234,8 @@ class RateLimits:
           wait: the pause in seconds that the provider requires after a refusal.
         """
         sent = self._waiting.get(number)
-        # Answers that arrived while this request was in flight may have been counted before it or after it.
+        # The provider may have counted answers that arrived while this request was in flight before or after
+        # it.
         since = dict(self._answered)
         self.forget(number)
         if not self._follow or sent is None:
@@ -252,7 +267,7 @@ class RateLimits:
         return self._sent
 
     def _further(self, amount: TokenAmount) -> list[tuple[_Bucket, int]]:
-        """Return the amount that a further request of a turn draws."""
+        """Return the buckets, each with the amount that a further request of a turn draws from it."""
         drawn = _drawn(amount, 1)
         return [
             (bucket, drawn[kind] if kind == "requests" or not bucket.refunds else 0)

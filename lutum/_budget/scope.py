@@ -1,9 +1,10 @@
 """A budget as a block: `async with llm.within(...) as scoped`.
 
-The shape is that of a deadline. `on_spent="raise"` is `fail_after`, `on_spent="stop"` is `move_on_after`:
-what is started through `scoped` is limited, the smallest remainder of a chain decides, and the turn that
-meets the end waits for the block's cancellation instead of raising into a nursery. `"drain"` cancels
-nothing: a turn that can no longer be paid for raises in its own task, and the others continue.
+It works as a deadline does: `on_spent="raise"` is like `fail_after`, `on_spent="stop"` is like
+`move_on_after`. The turns that are started through `scoped` are limited, by the smallest remainder of the
+chain of ledgers. A turn that no longer fits waits for the block's cancellation, and does not raise into a
+nursery. `"drain"` cancels nothing: a turn that no longer fits raises in its own task, and the other turns
+continue.
 """
 
 from __future__ import annotations
@@ -22,17 +23,20 @@ from lutum._values.results import Estimate
 
 L = TypeVar("L")
 
-# Seconds in which turns that outlive the block must have closed their sockets; each has a bound of 2 s.
+# The most seconds that the end of the block waits until turns outside of it have closed their sockets. Each
+# socket has a limit of 2 s.
 ENDING = 5.0
 
 
 @final
 class BudgetScope(Generic[L]):
-    """Made by `Lutum.within`. Entering blocks only with `guaranteed`, for that reservation; leaving ends
-    turns that still run outside, waits until they are settled (5 s at the most) and closes the budget.
+    """A block with a budget, made by `Lutum.within`.
 
-    With `on_spent="drain"` nothing is cancelled, so that block may be left in another task than it was
-    entered in, as fixtures of pytest-asyncio are.
+    Entering waits only with `guaranteed`, for the reservation. Leaving ends the turns that still run outside
+    of the block, waits until they are settled (5 s at the most) and closes the budget.
+
+    With `on_spent="drain"` nothing is cancelled. Such a block may therefore be left in another task than the
+    one that entered it, as fixtures of pytest-asyncio do.
 
     Raises (leaving):
       BudgetExceeded: the budget was spent, and `on_spent` is "raise".
@@ -74,7 +78,7 @@ class BudgetScope(Generic[L]):
             self._guarantee = None
             self._budget = Budget._child(parent, tokens=tokens, cost_usd=cost_usd, on_exhausted=on_exhausted)
             return
-        # Its own ledger, paid in advance: what it holds is reserved on the parent for as long as the block.
+        # A prepaid ledger: its whole amount is reserved on the parent while the block runs.
         self._budget = Budget._prepaid(parent, tokens=tokens, cost_usd=cost_usd, on_exhausted=on_exhausted)
         if tokens is None and parent._tokens_limited:
             raise BadValue("guaranteed", "needs tokens=, which the budget around it limits")
@@ -126,11 +130,11 @@ class BudgetScope(Generic[L]):
         return quiet
 
     async def _close(self) -> BaseException | None:
-        """Close the budget, and return what interrupted the wait.
+        """Close the budget, and return the exception that interrupted the wait.
 
-        A native cancellation on asyncio, or a KeyboardInterrupt on trio, gets through the shield. The turns
-        outside the block are ending already, so their connections are still waited for. The second
-        interruption ends the wait.
+        A native cancellation on asyncio, or a KeyboardInterrupt on trio, passes the shield. The turns outside
+        the block are ending already, so the wait for their connections continues. A second interruption ends
+        it.
         """
         interrupted: BaseException | None = None
         deadline = anyio.current_time() + ENDING

@@ -1,4 +1,4 @@
-"""The lease of a turn, with what only the turn that holds it needs. Users see `BudgetLease`."""
+"""The lease of a turn, with the methods that only the turn needs. Users get a `BudgetLease`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TurnLease:
         self._lease._begin_turn(stop)
 
     def forget_stop(self) -> None:
-        """Record that the turn ends by itself and need not be stopped any more."""
+        """Record that the turn ends by itself, so that it need not be stopped any more."""
         self._lease._set_stop(None)
 
     def end(self) -> None:
@@ -72,5 +72,5 @@ class TurnLease:
         return self._lease._update_rates(response, wait, limits)
 
     def mark_spent(self) -> None:
-        """Record that a running turn ended because the last `grow` failed: that ledger is spent."""
+        """Mark the ledger that refused the last `grow` as spent, because a running turn ended for it."""
         self._lease._mark_spent()

@@ -3,8 +3,9 @@
 A waiter is queued at the ledger that blocks it, or behind another waiter of that ledger. Room that becomes
 free on a chain is offered to the waiters queued there, oldest first. If the oldest waiter of a ledger still
 does not fit, all other waiters of that ledger wait too, so that a small one does not overtake a large one.
-Waiters that do not draw on that ledger pass. When a waiter is served, refused or cancelled, the whole chain
-is examined, so that the waiters behind it are found. Each step is a heap operation, O(log n).
+Waiters that do not draw on that ledger are served before it. When a waiter is served, refused or cancelled,
+the queues of its whole chain are examined, so that the waiters behind it are found. Each step is a heap
+operation, O(log n).
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ P = TypeVar("P", bound=WaitQueue)
 
 
 class Waiter:
-    """A waiter for an amount on a chain of ledgers. `gone` is true once it was granted, refused or cancelled.
+    """A waiter for an amount on a chain of ledgers. `gone` is True once it was granted, refused or cancelled.
 
-    `due` is the time at which it wakes by itself if only time blocks it, else infinite. Each offer sets it
-    again, so that a time in the past does not remain.
+    If only time blocks the waiter, `due` is the time at which it wakes by itself. Otherwise `due` is
+    infinite. Each offer sets it again, so that a time in the past does not remain.
     """
 
     __slots__ = ("_woken", "arrival", "chain", "due", "error", "gone", "place")
@@ -68,12 +69,12 @@ class Waiter:
 
 
 Grant = Callable[[Waiter], "WaitQueue | None"]
-"""Grants the waiter or refuses it for good (it is `gone` then), or returns the ledger that blocks it. If only
-time blocks it, `due` is set."""
+"""A function that grants the waiter or refuses it for good (it is `gone` then), or returns the ledger that
+blocks it. If only time blocks it, the function sets `due`."""
 
 
 def first(place: WaitQueue) -> Waiter | None:
-    """The oldest of those queued there."""
+    """Return the oldest waiter that is queued there."""
     while place._queued:
         waiter = place._queued[0][1]
         if not waiter.gone and waiter.place is place:
@@ -92,7 +93,7 @@ def ahead(chain: Iterable[P], arrival: int | None = None) -> P | None:
 
 
 def wake(freed: Sequence[WaitQueue], try_grant: Grant) -> None:
-    """Offer what was freed on these ledgers to those queued there, in order of arrival."""
+    """Offer the free amounts of these ledgers to the waiters queued there, in order of arrival."""
     places = list(freed)
     while True:
         heads = [(waiter.arrival, waiter) for place in places if (waiter := first(place)) is not None]
@@ -112,8 +113,8 @@ def wake(freed: Sequence[WaitQueue], try_grant: Grant) -> None:
                 waiter.place = blocking
                 heappush(blocking._queued, (waiter.arrival, waiter))
             if chain.index(blocking) >= chain.index(place):
-                # All other waiters of this place draw on the blocking ledger too, so none passes. Should they
-                # follow to where it waits now, each step would move them all.
+                # All other waiters of this place draw on the blocking ledger too, so none of them can be
+                # served. They stay here, because each step would otherwise move all of them.
                 places.remove(place)
                 continue
         places += [other for other in chain if other not in places]
