@@ -102,7 +102,7 @@ class Chained(_Plain, Generic[T_contra]):
 
 
 class Aggregated(_Plain, Generic[T_contra, O_co]):
-    """The decorator of a slot whose answers become a value of another type. A hook gets no other answers."""
+    """The decorator of a slot whose answers become a value of another type. Hooks get no earlier answers."""
 
     @overload
     def __call__(
@@ -188,7 +188,7 @@ def hook(
       finalize: makes the slot's answer from the last answer. It cannot be combined with `aggregate`.
 
     Raises:
-      BadValue: `kind` is unknown, the companions exclude each other, or the method cannot be a slot.
+      BadValue: `kind` is unknown, the companions cannot be combined, or the method cannot be a slot.
     """
     if kind not in get_args(Kind):
         raise BadValue("hook", f"{kind!r} is not one of {', '.join(get_args(Kind))}")

@@ -39,8 +39,8 @@ class Stateful:
     """Base class of hook objects with state: their hook methods never overlap.
 
     A call can arrive while another call of the same object runs, from another task or from inside the running
-    call. It does not wait, but gets the result of `on_busy`. Slots without a hook of this object can be
-    called meanwhile.
+    call. Such a call does not wait, but gets the result of `on_busy`. Slots without a hook of this object can
+    be called meanwhile.
     """
 
     _hook_busy = False

@@ -180,7 +180,7 @@ class ToolCall(Generic[I]):
         The committed turn keeps the model's own arguments.
 
         Raises:
-          BadValue: the tool does not take this input; the message has the path.
+          BadValue: the tool does not accept this input; the message contains the path.
         """
         if self._tool is None:
             raise UsageError(f"tool {self.name!r}: no turn made this call")

@@ -208,8 +208,8 @@ def tool(
 ) -> Any:
     """Make a function a tool. Its signature becomes the schema.
 
-    Its docstring (Google, numpy or Sphinx style) describes the tool and its parameters for the model. A
-    parameter may have any type that `structured_turn` accepts. A parameter with the annotation
+    The function's docstring (Google, numpy or Sphinx style) describes the tool and its parameters for the
+    model. A parameter may have any type that `structured_turn` accepts. A parameter with the annotation
     `Annotated[Db, lutum.Injected]` is left out of the schema, and `tools.bind(db=db)` sets its value.
 
     Args:

@@ -52,7 +52,7 @@ class RoundJournal(Protocol):
         ...
 
     async def finish(self, call: ToolCall[Any], result: ToolResult) -> None:
-        """Record the result of a claimed call. After an error it is called again, so it is idempotent."""
+        """Record the result of a claimed call. It is called again after an error, so make it idempotent."""
         ...
 
 

@@ -159,7 +159,7 @@ class ToolRound(Generic[I]):
         journal: RoundJournal | None = None,
         restarted: Restarted = "refuse",
     ) -> Coroutine[Any, Any, tuple[ToolResult, ...]]:
-        """Run all unanswered calls at the same time, and return every result in call order.
+        """Run all unanswered calls, at most `limit` at the same time. Return every result in call order.
 
         If this is cancelled, the tools are cancelled and nothing is committed. Answered calls keep their
         answers, and their records in the journal are completed before the cancellation continues.

@@ -114,9 +114,9 @@ class Tool(Generic[I_co]):
         return output
 
     def slot(self) -> AbstractAsyncContextManager[object]:
-        """The block that a run enters before its time begins, for example to wait for a free thread.
+        """Return a block that a run enters before its timeout starts, for example to wait for a free thread.
 
-        Entering it is a checkpoint only if it has to wait.
+        Entering the block is a checkpoint only if it has to wait.
         """
         return nullcontext()
 
