@@ -1,7 +1,8 @@
 """One budget for many processes: a ledger in Redis 7 or Valkey 8 (`pip install 'lutum[redis]'`).
 
-Every reservation is one script call on the server, over one hash slot, by the server's clock. The page "More
-than one process" has the failure modes. For tests without a server there is `lutum.testing.MemoryLedger`.
+Every reservation is one call of a script on the server. All keys of a ledger are in one hash slot, and the
+script uses the server's clock. The page "More than one process" describes the failure modes. For tests
+without a server, use `lutum.testing.MemoryLedger`.
 """
 
 from lutum._budget.limit import Limit as Limit  # exported by `lutum`

@@ -3,7 +3,7 @@
 -- ARGV: key prefix, process, sequence number of this batch, epoch that the process knows, heartbeat TTL in ms,
 -- operations (MessagePack), an epoch to begin with (empty: the ledger must exist).
 -- An amount is {i, o, u, p}: input and output tokens, thousandths of a US dollar, and the rest in pico-USD.
--- Two numbers, because a Lua number is exact up to 2^53 only, which in pico-USD is 9,007 dollars.
+-- Money is two numbers, because a Lua number is exact only up to 2^53, which is 9,007 dollars in pico-USD.
 
 local P, PROC, SEQ, EPOCH, TTL = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
 local time = redis.call('TIME')
@@ -12,7 +12,7 @@ local DAY, MONTH = 86400000, 30 * 86400000
 local MILLI = 1000000000 -- pico-USD in a thousandth of a dollar
 local pack, unpack_ = cmsgpack.pack, cmsgpack.unpack
 
--- A server that lost the ledger's data is never taken for a new ledger while a process is alive that knows better.
+-- If the server lost the ledger's data, the ledger is not taken for a new one while a process knows its epoch.
 local meta_key = P .. 'meta'
 local found = redis.call('HMGET', meta_key, 'epoch', 'lost', 'seeded', 'prior', 'offered')
 local epoch, lost, seeded, prior, offered = found[1], found[2] == '1', found[3] == '1', found[4] or '', found[5]
@@ -41,7 +41,7 @@ end
 
 local ZERO = { 0, 0, 0, 0 }
 
--- Scopes: one hash a limit. They are read once in a call, and written back at its end.
+-- Scopes: one hash for each limit. They are read once in a call, and written back at its end.
 local FIELDS = { 'lt', 'lu', 'lp', 'per', 'tz', 'at', 'ws', 'we', 'si', 'so', 'su', 'sp', 'rt', 'ru', 'rp', 'kn', 'stop' }
 local WORDS = { per = true, tz = true, stop = true }
 local COUNTED = { si = true, so = true, su = true, sp = true, rt = true, ru = true, rp = true, kn = true }
@@ -105,7 +105,8 @@ local function spend(s, a, sign, known)
   s.dirty = true
 end
 
--- What of an amount does not fit: 'tokens', 'cost' or nil. With `held` false open leases do not count.
+-- Return the part of an amount that does not fit: 'tokens', 'cost' or nil. If `held` is false, open leases do not
+-- count.
 local function lacks(s, a, held)
   if s.lt and s.si + s.so + (held and s.rt or 0) + a[1] + a[2] > s.lt then return 'tokens' end
   if s.lu then
@@ -122,7 +123,7 @@ local function limited(s)
   return s.lt or s.lu
 end
 
--- A row of a reply: the figures that a process shows.
+-- Return a row of a reply: the figures of a limit.
 local function row(s)
   local queued = redis.call('EXISTS', P .. 'at:' .. s.name)
   return {

@@ -27,7 +27,7 @@ class Windows:
     def window(self, name: str, figures: Figures, now: float) -> list[Any] | None:
         """Return the period of a limit around `now`: start and end in ms, its kind and its time zone.
 
-        None for a limit that does not start afresh.
+        Return None if the limit has no period.
         """
         limit = self._announced.get(name)
         per, timezone = figures.per, figures.timezone
@@ -46,7 +46,7 @@ class Windows:
 
 
 def check_limits(limits: Sequence[Limit]) -> None:
-    """Raise BadValue if a limit is not one, or two have one name."""
+    """Raise BadValue if an element is not a Limit, or two limits have the same name."""
     names = set[str]()
     for limit in limits:
         if not isinstance(limit, Limit):
@@ -57,7 +57,11 @@ def check_limits(limits: Sequence[Limit]) -> None:
 
 
 def limit_operation(limit: Limit, at: int) -> list[Any]:
-    """Return the operation that makes a limit known, which is as old as `at`."""
+    """Return the operation that sends a limit to the server.
+
+    `at` is the time of the limit in ms; -1 is now. The server ignores a limit that is older than the stored
+    one.
+    """
     cost = (-1, 0) if limit.cost_usd is None else divmod(pico_usd(limit.cost_usd), MILLI)
     tokens = -1 if limit.tokens is None else limit.tokens
     return ["limit", limit.name, tokens, *cost, limit.per or "", limit.timezone or "UTC", at]

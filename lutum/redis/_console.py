@@ -1,4 +1,4 @@
-"""The operator's side of a ledger: what `lutum budget` shows and does. It reserves nothing."""
+"""The console of an operator, for the command `lutum budget`. It reserves nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lutum.redis._server import Address, RedisServer, check_server, open_server
 from lutum.redis._wire import BatchReply, encode, from_wire, prefix, to_wire
 
 NEVER = 10**15
-"""A heartbeat TTL that takes nobody for dead: only processes do that, and `reap`."""
+"""A heartbeat TTL in ms, so long that the console takes no process for dead. Processes and `reap` do that."""
 
 
 class ProcessView(Struct, frozen=True, kw_only=True):
@@ -41,7 +41,7 @@ class ProcessView(Struct, frozen=True, kw_only=True):
 
 
 class WaiterView(Struct, frozen=True, kw_only=True):
-    """A reservation in line.
+    """A reservation that waits in the queue.
 
     Attributes:
       blocked_by: the limit it waits for; empty for the rates.
@@ -57,7 +57,7 @@ class WaiterView(Struct, frozen=True, kw_only=True):
 
 
 class RateView(Struct, frozen=True, kw_only=True):
-    """A rate that all processes keep."""
+    """A rate limit for all processes together."""
 
     kind: str
     limit: int
@@ -70,7 +70,7 @@ class LedgerView(Struct, frozen=True, kw_only=True):
 
     Attributes:
       as_of: the server's time, in seconds since the epoch.
-      lost: the server lost data, and nothing is reserved until `set_spent`.
+      lost: True if the server lost data. Nothing is then reserved until `set_spent` is called.
     """
 
     name: str
@@ -92,7 +92,7 @@ class Console:
         self._name = name
 
     async def view(self) -> LedgerView:
-        """Return the ledger at this moment. Cancelled, nothing has changed."""
+        """Return the ledger at this moment. After a cancellation, nothing has changed."""
         reply = await self._call(["view"])
         found: list[list[Any]] = reply.results[0]
         processes, waiting, rows, rates = found[:4]
@@ -113,28 +113,28 @@ class Console:
     async def reap(self, process: str) -> bool:
         """Take a process for dead: charge its sent leases, release the others. False if it is unknown.
 
-        Cancelled, it may have happened.
+        After a cancellation, it may have happened.
         """
         reply = await self._call(["reap", process])
         return bool(reply.results[0][0])
 
     async def stop(self, limit: str, reason: str) -> None:
-        """Stop a limit ("*": the whole ledger). Cancelled, it may have happened."""
+        """Stop a limit ("*": the whole ledger). After a cancellation, it may have happened."""
         await self._call(["stop", limit, reason])
 
     async def resume(self, limit: str) -> None:
-        """Let a limit grant again. Cancelled, it may have happened."""
+        """Let a limit grant again. After a cancellation, it may have happened."""
         await self._call(["resume", limit])
 
     async def set_spent(
         self, limit: str, *, tokens: int | None = None, cost_usd: Decimal | str | int | float | None = None
     ) -> None:
-        """Set what was spent under a limit, and end the state that a loss of data began.
+        """Set the spent amount of a limit. If the server had lost data, reservations are possible again.
 
-        Cancelled, it may have happened.
+        After a cancellation, it may have happened.
 
         Raises:
-          BadValue: neither figure is given, or one is not possible.
+          BadValue: neither figure is given, or a figure is invalid.
         """
         if tokens is None and cost_usd is None:
             raise BadValue("set_spent", f"{limit!r} needs tokens or US dollars")
@@ -157,7 +157,7 @@ async def open_console(url: str, name: str) -> AsyncGenerator[Console]:
     """Open the console of a ledger.
 
     Raises:
-      BadValue: the URL or the name is not possible.
+      BadValue: the URL or the name is invalid.
       LedgerError: the server cannot be reached, or has no such ledger.
     """
     check_name("name", name)
@@ -170,12 +170,12 @@ async def open_console(url: str, name: str) -> AsyncGenerator[Console]:
 
 
 async def ledger_names(url: str) -> list[str]:
-    """Return the names of the ledgers on a server. Cancelled, nothing has changed.
+    """Return the names of the ledgers on a server. After a cancellation, nothing has changed.
 
     A checkpoint.
 
     Raises:
-      BadValue: the URL is not possible.
+      BadValue: the URL is invalid.
       LedgerError: the server cannot be reached.
     """
     address = Address(url)

@@ -1,8 +1,9 @@
 """The task that carries a process' operations to the server, in order and in batches.
 
-The operations posted since the last batch form the next one, so a burst of reservations is one call. A batch
-has a number; the server executes it once, however often it is sent, and gives the same reply again. While the
-server is away the operations stay here. A server that lost writes of this process first gets them again.
+The operations that were posted since the last batch form the next batch, so a burst of reservations is one
+call. A batch has a number. If it is sent again, the server does not execute it again, but returns the same
+reply. While the server cannot be reached, the operations stay here. If the server lost writes of this
+process, it first gets these writes again.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from lutum.redis._wire import BatchReply, encode, prefix
 logger = logging.getLogger("lutum")
 
 LINGER = 0.002
-"""Seconds that a settlement waits for company."""
+"""Seconds that a settlement waits for other operations of its batch."""
 
 BATCH = 400
-"""Operations in one call: some 10 ms of the server at the most."""
+"""The most operations in one call. They take some 10 ms of the server at the most."""
 
 Done = Callable[[Any], None]
 """Called with the result of an operation, from the courier's task."""
@@ -45,7 +46,7 @@ class Memory(Protocol):
         ...
 
     def deliver(self, id: str, result: list[Any]) -> None:
-        """Take a letter: a waiter was granted or refused."""
+        """Take a message of the server: a waiter was granted or refused."""
         ...
 
     def stopped(self, reasons: dict[str, str]) -> None:
@@ -53,24 +54,24 @@ class Memory(Protocol):
         ...
 
     def reaped(self) -> None:
-        """The process was taken for dead: its leases are charged, and cannot grow."""
+        """Handle that the process was taken for dead: its leases are charged, and cannot grow."""
         ...
 
     def reconnected(self) -> None:
-        """The server is back."""
+        """Handle that the server can be reached again."""
         ...
 
     def regular(self) -> list[tuple[list[Any], Done | None]]:
-        """Return the operations of every few seconds: what waits is offered again, figures are read."""
+        """Return the operations that are sent every few seconds: offers to waiters, and reads of figures."""
         ...
 
     def unreachable(self, seconds: float, error: LedgerError) -> None:
-        """The server has been away for that long."""
+        """Handle that the server could not be reached for `seconds`."""
         ...
 
 
 class Courier:
-    """Carries operations. `post` is a plain call."""
+    """Sends operations to the server in batches. `post` is a plain call."""
 
     def __init__(
         self, address: Address, name: str, memory: Memory, *, ttl: float, answer: float, offer: float
@@ -123,7 +124,7 @@ class Courier:
     def post(self, operation: list[Any], done: Done | None = None, *, urgent: bool = True) -> None:
         """Send an operation with the next batch, after those that were posted before."""
         self._queue.append((operation, done))
-        if urgent or len(self._queue) == 1:  # the first that is not urgent starts the time that it lingers
+        if urgent or len(self._queue) == 1:  # without urgency, the first operation starts the time of LINGER
             self._urgent = self._urgent or urgent
             self._wake.set()
 
@@ -135,7 +136,7 @@ class Courier:
     # Running.
 
     async def run(self) -> None:
-        """Carry operations until it is cancelled; what is not sent then stays in the queue."""
+        """Send operations until it is cancelled. Operations that are not sent then stay in the queue."""
         pause = 0.05
         while True:
             try:
@@ -145,7 +146,7 @@ class Courier:
                         pause = 0.05
             except LedgerError as error:
                 self._failed(error)
-            except Exception as error:  # what the client raises when its connections end
+            except Exception as error:  # the client raises various errors when its connections end
                 self._failed(LedgerError(f"Redis at {self.address}: {error!r}"))
             self._memory.unreachable(time.monotonic() - self._contact, self.error or LedgerError("no answer"))
             await anyio.sleep(pause)
@@ -155,7 +156,7 @@ class Courier:
         """Make the first call.
 
         Raises:
-          LedgerLost: the ledger does not exist and is not to be created.
+          LedgerLost: the ledger does not exist, and must not be created.
           LedgerError: the server gives no answer.
         """
         self._create = create
@@ -181,7 +182,7 @@ class Courier:
         self._take(reply)
 
     async def _fill(self) -> None:
-        """Wait for something to do, and make it the next batch."""
+        """Wait until operations are due, and make them the next batch."""
         while not self._urgent:
             due = time.monotonic() + LINGER
             if not self._queue:
@@ -217,7 +218,7 @@ class Courier:
         return reply
 
     async def _report_again(self, server: RedisServer, reply: BatchReply) -> None:
-        """The server lost data: report everything, and then go on with what it has not done."""
+        """Report the whole state to a server that lost data. The operations that it has not done follow."""
         if reply.status == "lost":
             logger.error("Redis at %s lost the data of ledger %r", self.address, self._name)
             self._epoch = reply.epoch
@@ -225,7 +226,7 @@ class Courier:
             self.lost = True
         else:
             logger.warning("Redis at %s lost the last writes to ledger %r", self.address, self._name)
-        # Growth is part of what leases hold, which is reported.
+        # Growth is left out, because the report contains the amounts that the leases hold.
         kept = [call for call in (*self._batch, *self._queue) if call[0][0] not in ("grow", "slack", "sent")]
         self._queue = deque(kept)
         self._batch = []
@@ -265,7 +266,7 @@ class Courier:
     # Messages, and the connection of the notices.
 
     async def listen(self) -> None:
-        """Wake the courier when the server publishes something for this process."""
+        """Wake the courier when the server publishes a message for this process."""
         channels = [f"{self.prefix}poke:{self.process}", f"{self.prefix}all"]
         while True:
             try:

@@ -24,12 +24,12 @@ class Figures(Struct, frozen=True, kw_only=True):
       name: "*" is the whole ledger.
       limit_tokens: None without a limit.
       limit_cost_usd: None without a limit.
-      spent: what was settled, in the current period.
-      reserved: what open leases and slack hold.
+      spent: the settled amount of the current period.
+      reserved: the amount in open leases and slack.
       per: the period; None without one.
-      timezone: where the period begins.
-      resets_at: the end of the period, in seconds since the epoch; None without one.
-      stopped: why it was stopped; None while it runs.
+      timezone: the time zone in which the period begins.
+      resets_at: the end of the period, in seconds since the epoch; None without a period.
+      stopped: why the limit was stopped; None while it runs.
       waited_for: at least one reservation waits for this limit.
     """
 
@@ -46,7 +46,7 @@ class Figures(Struct, frozen=True, kw_only=True):
 
     @property
     def limited(self) -> bool:
-        """True if it has any figure."""
+        """True if it limits tokens or cost."""
         return self.limit_tokens is not None or self.limit_cost_usd is not None
 
     def at(self, now: float) -> Figures:
@@ -81,7 +81,7 @@ class Figures(Struct, frozen=True, kw_only=True):
 
     @property
     def exhausted(self) -> bool:
-        """True if all of it is spent."""
+        """True if all tokens or all US dollars of the limit are spent."""
         if self.limit_tokens is not None and self.spent.total_tokens >= self.limit_tokens:
             return True
         spent = self.spent.cost_usd or Decimal(0)
@@ -111,7 +111,7 @@ def figures_of(row: Sequence[Any]) -> Figures:
 
 
 def state_of(limits: Sequence[Figures], as_of: float | None) -> LedgerState:
-    """Return the state of a set of limits: the first one's figures, and the smallest remainder of all."""
+    """Return the state of a set of limits: the figures of the first, and the smallest remainder of all."""
     costs = [cost for limit in limits if (cost := limit.remaining_cost_usd) is not None]
     return LedgerState(
         spent=limits[0].spent,
@@ -133,12 +133,12 @@ def resets(figures: Figures) -> datetime | None:
         return None
     try:
         return datetime.fromtimestamp(figures.resets_at, zone(figures.timezone))
-    except LutumError:  # another process has a time zone that is unknown here
+    except LutumError:  # another process gave a time zone that is unknown here
         return datetime.fromtimestamp(figures.resets_at, UTC)
 
 
 def refusal(amount: Amount, result: Sequence[Any]) -> BudgetExceeded:
-    """Put a refusal of the script into words."""
+    """Return the error for a refusal of the script."""
     begin = "the shared budget refuses: "
     match result:
         case ["stopped", str(name), str(reason)]:

@@ -1,4 +1,4 @@
-"""Leases of a ledger in Redis. Growth is answered from the slack that the process holds."""
+"""Leases of a ledger in Redis. They grow from the slack that the process holds."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class RedisLease(SharedLease):
         """Record that the request is about to be written.
 
         Raises:
-          LedgerError: the server may have given the lease away, because it has not heard from this process.
+          LedgerError: the server may have released the lease, because it got no heartbeat of this process.
         """
         if not self._was_sent:
             self._ledger.mark_sent(self)
@@ -110,7 +110,7 @@ class RedisLease(SharedLease):
         return max(map(self._seconds, limits), default=None)
 
     def _seconds(self, limit: RateLimit) -> float:
-        """Return when a limit allows the same request again, computed from the head of its answer alone."""
+        """Return the seconds until a limit allows the same request again, from the answer's head alone."""
         needed = {"requests": 1, "tokens": self._amount.tokens, "input": self._amount.input}
         missing = min(needed.get(limit.kind, 0), limit.limit) - limit.left
         if missing <= 0:

@@ -1,4 +1,4 @@
-"""`RedisLedger`: a ledger in Redis, as one process sees it."""
+"""`RedisLedger`: the access of one process to a ledger in Redis."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from lutum.redis._wire import KNOWN, WHOLE, to_wire
 logger = logging.getLogger("lutum")
 
 FLUSH = 5.0
-"""Seconds in which the end of the block sends what is left."""
+"""Seconds that the end of the block has to send the remaining operations."""
 
 
 @final
@@ -43,18 +43,21 @@ class RedisLedger(SharedLedger):
     Args:
       url: redis://, rediss:// (TLS) or unix://, with user, password and database.
       name: the ledger's name on that server, without braces.
-      limits: what everything of the ledger draws on; without any, the limits that a process gave last.
-      on_exhausted: whether a reservation that does not fit is refused or waits in line.
-      slack: what this process holds of each limit for turns that grow; a hundredth of the limit if not given.
+      limits: the limits that every reservation of the ledger draws on. If none are given, they are the limits
+        that a process gave last.
+      on_exhausted: whether a reservation that does not fit is refused or waits in the queue.
+      slack: the part of each limit that this process holds, so that turns can grow. If it is not given, it is
+        a hundredth of the limit, but at most 4,000 tokens and 0.10 US dollars.
       tokens_per_minute: how fast all processes together may reserve tokens.
       requests_per_minute: how many requests all processes together may start.
       follow_rate_limits: learn the rates from the headers of the answers, for all processes. For a ledger
         whose turns go to one account of one provider; needs "wait".
-      create: whether a ledger that does not exist is created. With False its loss is noticed at once.
+      create: whether a ledger that does not exist is created. With False, this raises LedgerLost instead, so
+        that the loss of a ledger is noticed at once.
       ttl: seconds without a heartbeat after which a process counts as dead.
 
     Raises:
-      BadValue: a value is not possible; the message names it.
+      BadValue: a value is invalid; the message names it.
       LedgerError (entering): the server cannot be reached, refuses, or is too old.
       LedgerLost (entering): the server lost the ledger's data.
     """
@@ -94,7 +97,7 @@ class RedisLedger(SharedLedger):
         self._rates = (tokens_per_minute or 0, requests_per_minute or 0, int(follow_rate_limits))
         self._create = create
         self._ttl = ttl
-        # A round trip is bounded; the server's own 5 s are shorter only where processes die sooner.
+        # The limit of a round trip. It is 5 s, or less if the TTL is short.
         self._answer = min(5.0, ttl / 2)
         self.courier: Courier = Courier(
             Address(url), name, self, ttl=ttl, answer=self._answer, offer=min(5.0, ttl / 4)
@@ -117,7 +120,7 @@ class RedisLedger(SharedLedger):
     # The block.
 
     async def __aenter__(self) -> Self:
-        """Connect, register this process and reserve its slack. Cancelled, nothing is left.
+        """Connect, register this process and reserve its slack. After a cancellation, nothing is left.
 
         A checkpoint.
         """
@@ -152,7 +155,7 @@ class RedisLedger(SharedLedger):
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Send what is left, for 5 s at the most, and give back the slack.
+        """Send the remaining operations, for 5 s at the most, and give back the slack.
 
         A checkpoint.
         """
@@ -178,7 +181,7 @@ class RedisLedger(SharedLedger):
         courier.notice.close()
 
     async def _shielded(self, task: Callable[[], Awaitable[None]]) -> None:
-        """Run a task on, while a cancelled body settles."""
+        """Run a task in a shield, so that it continues while a cancelled body settles its leases."""
         with anyio.CancelScope(shield=True) as scope:
             self._scopes.append(scope)
             await task()
@@ -186,10 +189,10 @@ class RedisLedger(SharedLedger):
     # Reserving.
 
     def scope(self, *limits: Limit) -> RedisScope:
-        """Return a set of limits, taken together with the ledger's own. Plain, and cheap.
+        """Return a scope: its reservations draw on these limits and on the ledger's own. No I/O.
 
         Raises:
-          BadValue: no limit, or two of one name.
+          BadValue: no limit is given, or two limits have the same name.
         """
         if not limits:
             raise BadValue("limits", "are missing; for the ledger's own limits, use the ledger itself")
@@ -207,12 +210,12 @@ class RedisLedger(SharedLedger):
 
     @property
     def state(self) -> LedgerState:
-        """The figures of the first limit, and the smallest remainder of all, as they are known here."""
+        """The figures of the first limit, and the smallest remainder of all, that this process knows."""
         return state_of(self.known(self.own_names), self.courier.as_of)
 
     @property
     def limits(self) -> tuple[Figures, ...]:
-        """The figures of each own limit, and of the whole ledger ("*"), as they are known here."""
+        """The figures of each own limit, and of the whole ledger ("*"), that this process knows."""
         return tuple(self.known(self.own_names))
 
     async def refresh(self) -> LedgerState:
@@ -224,7 +227,7 @@ class RedisLedger(SharedLedger):
         return self.state
 
     async def stop(self, reason: str) -> None:
-        """End the running turns of all processes, and refuse new ones. As `RedisScope.stop`.
+        """End the running turns of all processes, and refuse new turns. As `RedisScope.stop`.
 
         A checkpoint.
         """
@@ -278,14 +281,14 @@ class RedisLedger(SharedLedger):
         self._slack.open.update(names)
         for name in names:
             self._slack.tend(name)
-            if (reason := self._stopped.get(name)) is not None:  # between the grant and this step
+            if (reason := self._stopped.get(name)) is not None:  # stopped between the grant and this step
                 lease._revoke(stopped(name, reason))
         return lease
 
     async def _granted(
         self, waiting: Waiting, id: str, amount: Amount, names: tuple[str, ...], own: int, about: list[str]
     ) -> None:
-        """Ask for the amount until it is granted; return then, and raise otherwise."""
+        """Request the amount until it is granted. Raise if it is refused."""
 
         def ask() -> None:
             windows = dict[str, list[Any]]()
@@ -312,7 +315,7 @@ class RedisLedger(SharedLedger):
                         self._slack.give_back(names)
                     case ["window"]:
                         ask()
-                    case ["again"]:  # the server knows nothing of it any more
+                    case ["again"]:  # the server does not have the reservation any more
                         waiting.queued = False
                         ask()
                     case ["lost"]:
@@ -423,11 +426,12 @@ class RedisLedger(SharedLedger):
                 continue
             self._announced[limit.name] = limit
             if self._loop is not None:
-                # At first a limit is as old as its process, so that an old process never overrides a new one.
+                # The first time, a limit has the age of its process, so that an old process does not replace
+                # the limit of a new one.
                 self.courier.post(limit_operation(limit, self._opened if known is None else -1))
 
     def _first(self) -> list[list[Any]]:
-        """The operations that make this process known."""
+        """Return the operations that register this process."""
         first: list[list[Any]] = [["hello", platform.node()[:60], str(os.getpid())]]
         if self.follows_rates:
             first.append(["rates", *self._rates])

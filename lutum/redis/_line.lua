@@ -1,8 +1,9 @@
--- Part 3: leases, and the line of those that wait for one.
+-- Part 3: leases, and the queues of the waiters for leases.
 --
 -- A waiter is queued at the one limit that blocks it (`at:<name>`), or at the rates. Freed room is offered to
--- the oldest waiter of each freed limit; while that one does not fit, the limit's other waiters stay. A waiter
--- behind an older one that waits for a limit of its own is queued there too, so no one is overtaken on any limit.
+-- the oldest waiter of each freed limit. While the oldest waiter does not fit, the limit's other waiters stay.
+-- If an older waiter is queued at another limit of a waiter, the waiter is queued there too. So no waiter is
+-- overtaken on any limit.
 
 local RATES = P .. 'at@rates'
 local pokes, grants = {}, {}
@@ -47,7 +48,7 @@ local function letter(proc, message)
   end
 end
 
--- Why an amount is refused for good, in a form that the process puts into words.
+-- Return why an amount is refused for good, in a form that the process puts into words; nil if it is not.
 local function never(names, a)
   for _, name in ipairs(names) do
     local s = scope(name)
@@ -155,7 +156,7 @@ local function wake()
       local waiter = unpack_(found)
       local keys = chain(waiter.s)
       local blocking = ahead(keys, seq, place) or try(best, waiter)
-      if blocking == nil then -- gone: whoever was behind it may pass now
+      if blocking == nil then -- the waiter is gone, so the waiters behind it may fit now
         for _, key in ipairs(keys) do
           local known = false
           for _, other in ipairs(places) do known = known or other == key end
@@ -168,7 +169,7 @@ local function wake()
           redis.call('ZREM', place, best)
           queue_at(blocking, best, waiter)
         end
-        -- All others of this place draw on what blocks, so none of them passes.
+        -- All other waiters of this place draw on the blocking limit too, so none of them fits.
         if everyone then table.remove(places, index) end
       end
     end

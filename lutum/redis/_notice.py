@@ -1,8 +1,8 @@
 """The socket that records which requests were sent.
 
-A plain call writes one command into the kernel's buffer before the request is written. What is in that buffer
-reaches the server even if the process is killed in the next instruction, so a request that a provider may
-bill is never taken for one that was not sent. The server sends no replies on this connection.
+Before a request is written, a plain call writes one command into the kernel's buffer. The command reaches the
+server even if the process is killed in the next instruction. A request that a provider may bill is therefore
+never released as one that was not sent. The server sends no replies on this connection.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class SentNotice:
         self._socket = made
 
     def write(self, key: str, id: str) -> bool:
-        """Add `id` to the set at `key`. False if the connection cannot take it; it is closed then."""
+        """Add `id` to the set at `key`. If the connection cannot take it, close it and return False."""
         if self._socket is None:
             return False
         command = _command("SADD", key, id)
@@ -72,7 +72,7 @@ class SentNotice:
 
 
 def _is_alive(made: socket.socket) -> bool:
-    """Return whether the server has not closed the connection. It sends nothing else to read."""
+    """Return whether the connection is open. The server sends no data, so a read succeeds only at its end."""
     try:
         made.recv(1)
     except (BlockingIOError, ssl.SSLWantReadError):

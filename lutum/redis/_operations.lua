@@ -26,7 +26,7 @@ end
 local function set_limit(name, tokens, u, p, per, tz, at)
   local s = scope(name)
   watched[name] = true
-  if at < (s.at or 0) then return end -- a later process has said otherwise
+  if at < (s.at or 0) then return end -- a later process has set the limit
   if tokens < 0 and u < 0 and per == '' then return end
   if tokens >= 0 then s.lt = tokens end
   if u >= 0 then s.lu, s.lp = u, p end
@@ -38,7 +38,8 @@ local function set_limit(name, tokens, u, p, per, tz, at)
   free({ P .. 'at:' .. name })
 end
 
--- The beginnings and ends of periods come from the process, which has a time zone database. True if one is missing.
+-- Set the beginnings and ends of periods. They come from the process, because it has a time zone database. Return
+-- true if one is missing.
 local function set_windows(names, windows)
   for _, name in ipairs(names) do
     local s = scope(name)
@@ -96,7 +97,7 @@ local function cancel(id)
   if lease then settle(id, ZERO, 0, lease.s, true) end
 end
 
--- Every few seconds: which of these still wait, and everybody in line is looked at again.
+-- Called every few seconds: offer free room to all waiters again. Return the ids that do not wait any more.
 local function offer(ids)
   if not offered or NOW - tonumber(offered) > 4000 then
     redis.call('HSET', meta_key, 'offered', NOW)
@@ -145,7 +146,7 @@ local function set_rates(tokens, requests, follow)
   if follow == 1 and R.follow ~= 1 then R.follow, R.unknown = 1, 1 end
 end
 
--- The ledger's own limits: the last ones that a process gave, for processes that give none.
+-- Store the ledger's own limits if some are given. Return the stored ones, for processes that give none.
 local function own(names)
   if #names > 0 then
     redis.call('DEL', P .. 'own')

@@ -15,7 +15,7 @@ local function save_totals()
   for name, a in pairs(totals) do redis.call('HSET', P .. 'totals:' .. PROC, name, pack(a)) end
 end
 
--- Take back what was charged for this process when it was taken for dead: all of it, or that of one entry.
+-- Take back the charges that were made when this process was taken for dead: all, or those of one entry.
 local function uncharge(only)
   local key = P .. 'tombs:' .. PROC
   for _, id in ipairs(only and { only } or redis.call('HKEYS', key)) do
@@ -61,7 +61,7 @@ local function put_slack(proc, name, a)
   end
 end
 
--- More slack for this process if there is room and nobody waits, or less; returns the change.
+-- Give this process more slack, if there is room and no waiter, or take slack back. Return the change.
 local function change_slack(name, delta)
   local s, held = scope(name), get_slack(PROC, name)
   local got = { 0, 0, 0, 0 }
@@ -85,7 +85,7 @@ local function drop_slack()
   redis.call('DEL', P .. 'slack:' .. PROC)
 end
 
--- A lease has grown in its process, out of the slack there. What has no limit has no slack either.
+-- Record that a lease has grown in its process, out of the slack there. Limits without a figure have no slack.
 local function grow(id, more)
   local lease = get_lease(PROC, id)
   if not lease then return end
@@ -102,7 +102,7 @@ local function grow(id, more)
   put_lease(PROC, id, lease)
 end
 
--- A process is dead, or taken for dead: charge its sent leases in full, release the others.
+-- End a process that is dead, or taken for dead: charge its sent leases in full, release the others.
 local function reap(proc)
   local all = redis.call('HGETALL', lease_key(proc))
   local sent, tombs, charged = {}, {}, {}
@@ -127,7 +127,8 @@ local function reap(proc)
     end
     free(chain(lease.s))
   end
-  -- Its leases may have grown out of the slack without a word yet, so slack is charged beside a sent lease.
+  -- Leases may have grown out of the slack before the server got to know it. So the slack of a limit is charged
+  -- too, if a sent lease draws on the limit.
   local slack, slack_charges = redis.call('HGETALL', P .. 'slack:' .. proc), {}
   for i = 1, #slack, 2 do
     local name, a = slack[i], unpack_(slack[i + 1])
@@ -153,7 +154,8 @@ local function reap(proc)
   end_waiters(function(waiter) return waiter.proc == proc end)
 end
 
--- A process that was taken for dead is back. What its leases used, slack and all, comes with their settlements.
+-- Register a process again that was taken for dead. The settlements of its leases will have all that they used,
+-- slack included.
 local function rejoin()
   uncharge('*slack')
   redis.call('HDEL', P .. 'proc:' .. PROC, 'reaped')

@@ -1,5 +1,5 @@
--- Part 2: rates. One bucket a kind and period: the instant at which it is full again, or a window that starts
--- afresh at an instant. `lutum/_budget/rate_limits.py` is the same for one process.
+-- Part 2: rates. There is one bucket for each kind and period: the instant at which it is full again, or a window
+-- that ends at an instant. `lutum/_budget/rate_limits.py` does the same for one process.
 
 local R = nil
 local KINDS = { 'requests', 'tokens', 'input', 'output' }
@@ -60,7 +60,7 @@ local function rates_draw(amounts)
   R.dirty = true
 end
 
--- When a request of that size may be sent: nil for now, math.huge until an answer tells the rates.
+-- Return when a request of that size may be sent: nil for now, math.huge until an answer reports the rates.
 local function rates_due(a)
   if not rates() then return nil end
   if R.unknown == 1 and R.inflight >= R.slow then return math.huge end
@@ -73,7 +73,7 @@ local function rates_too_large(a)
   return rates() and R.tpm > 0 and a[1] + a[2] > R.tpm
 end
 
--- A request is on its way; the value goes into its lease, and comes back with its answer.
+-- Record that a request is sent. Return a value for its lease, which is used when the answer arrives.
 local function rates_sent(a)
   R.inflight = R.inflight + 1
   local amounts, snapshot = drawn(a, 1), {}
@@ -118,7 +118,7 @@ local function rates_retry(lease)
   lease.drawn, lease.rates = lease.a, rates_sent(lease.a)
 end
 
--- The turn is over: give back what was drawn too much, all of it if nothing was sent.
+-- Correct the draw of a turn that is over. If nothing was sent, give all of it back.
 local function rates_settle(lease, used, unsent)
   if not (rates() and lease.drawn) then return end
   rates_forget(lease)
@@ -129,7 +129,8 @@ local function rates_settle(lease, used, unsent)
   R.dirty = true
 end
 
--- `reported`: {kind, limit, left, period in ms, full in ms or -1, refunds}, as the headers of the answer say.
+-- `reported` has a row for each limit in the headers of the answer: {kind, limit, left, period in ms, full in ms
+-- or -1, refunds}.
 local function rates_learn(lease, wait, reported)
   if not rates() or R.follow ~= 1 then return -1 end
   local snapshot, since = lease.rates, {}

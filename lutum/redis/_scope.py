@@ -1,4 +1,4 @@
-"""Scopes: sets of limits of a ledger, taken together or not at all."""
+"""Scopes: sets of limits of a ledger. A reservation draws on all limits of its scope, or on none."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ScopeOwner(Protocol):
         ...
 
     def known(self, names: Sequence[str]) -> list[Figures]:
-        """Return the figures of limits, as they are known here."""
+        """Return the figures of limits that this process knows."""
         ...
 
     @property
@@ -44,7 +44,7 @@ class ScopeOwner(Protocol):
 
 @final
 class RedisScope(SharedLedger):
-    """A set of limits of a ledger. A value: it needs no block and no closing."""
+    """A set of limits of a ledger. It is a value: it needs no `async with`, and is not closed."""
 
     def __init__(self, ledger: ScopeOwner, limits: Sequence[Limit]) -> None:
         self._ledger = ledger
@@ -52,12 +52,14 @@ class RedisScope(SharedLedger):
         self._names = tuple(limit.name for limit in limits)
 
     async def reserve(self, estimate: Estimate, turn: TurnIdentity) -> RedisLease:
-        """Take an amount from all the scope's limits and the ledger's own. Cancelled, nothing was taken.
+        """Take an amount from all the scope's limits and the ledger's own.
+
+        After a cancellation, nothing is taken.
 
         A checkpoint.
 
         Raises:
-          BudgetExceeded: it does not fit; `scope` names the limit. Or a limit was stopped.
+          BudgetExceeded: the amount does not fit, and `scope` names the limit. Or a limit was stopped.
           LedgerError: the server cannot be reached.
           UsageError: the ledger is not open.
         """
@@ -65,19 +67,19 @@ class RedisScope(SharedLedger):
 
     @property
     def state(self) -> LedgerState:
-        """The figures of the first limit, and the smallest remainder of all, as they are known here."""
+        """The figures of the first limit, and the smallest remainder of all, that this process knows."""
         ledger = self._ledger
         ledger.announce(self._limits)
         return state_of(ledger.known((*self._names, *ledger.own_names)), ledger.as_of)
 
     @property
     def limits(self) -> tuple[Figures, ...]:
-        """The figures of each limit of the scope, as they are known here."""
+        """The figures of each limit of the scope that this process knows."""
         self._ledger.announce(self._limits)
         return tuple(self._ledger.known(self._names))
 
     async def refresh(self) -> LedgerState:
-        """Ask the server for the figures. Cancelled, nothing has changed.
+        """Ask the server for the figures. After a cancellation, nothing has changed.
 
         A checkpoint.
 
@@ -91,7 +93,8 @@ class RedisScope(SharedLedger):
     async def stop(self, reason: str) -> None:
         """End the running turns of all processes that draw on the scope's limits, and refuse new ones.
 
-        Each limit of the scope is stopped, for whoever draws on it. Cancelled, it may have happened.
+        Each limit of the scope is stopped for all turns that draw on it. After a cancellation, it may have
+        happened.
 
         A checkpoint.
 
@@ -104,7 +107,7 @@ class RedisScope(SharedLedger):
             await self._ledger.ask(["stop", name, reason])
 
     async def resume(self) -> None:
-        """Let the scope's limits grant again. Cancelled, it may have happened.
+        """Let the scope's limits grant again. After a cancellation, it may have happened.
 
         A checkpoint.
 

@@ -144,7 +144,7 @@ async def open_server(address: Address, *, timeout: float) -> AsyncGenerator[Red
     """Open a client. It connects at its first call.
 
     Raises:
-      LedgerError: nothing listens there.
+      LedgerError: the server cannot be reached.
       UsageError: coredis is not installed.
     """
     try:
@@ -179,7 +179,7 @@ async def _probe(address: Address) -> None:
                 stream: AsyncResource = await connect_unix(address.path)
             else:
                 stream = await connect_tcp(address.host, address.port)
-    except OSError as error:  # TimeoutError too
+    except OSError as error:  # includes TimeoutError
         raise described(error, address) from error
     await aclose_forcefully(stream)
 
@@ -223,7 +223,7 @@ async def check_server(server: RedisServer, address: Address) -> dict[str, str]:
 
 
 def described(error: Exception, address: Address) -> LedgerError:
-    """Return an error that states what is wrong with the server and what to do."""
+    """Return an error with the problem of the server and its remedy."""
     leaves = list[BaseException]()
     current: BaseException | None = error
     while current is not None and len(leaves) < 8:

@@ -1,8 +1,9 @@
 """Slack: the share of each limit that a process holds, so that its turns can grow without waiting.
 
 Slack is reserved on the server, so the limits stay exact. It is requested while turns may need it, and given
-back when other processes wait or no turn is left. A change is applied here first when slack is given back,
-and after the server's reply when it is requested, so that both sides never count more than the limit.
+back when other processes wait or no turn is left. Slack that is given back is removed here before it is
+removed on the server. Requested slack is added here only after the server's reply. So both sides together
+never count more than the limit.
 """
 
 from __future__ import annotations
@@ -17,11 +18,15 @@ from lutum.redis._figures import Figures
 from lutum.redis._wire import from_wire, to_wire
 
 TOKENS, PICO_USD = 4_000, PICO // 10
-"""The most that is held where nothing is given; a hundredth of the limit, if that is less."""
+"""The slack of a limit if `slack` is not given. If a hundredth of the limit is less, it is that."""
 
 
 class Slack:
-    """The slack of one process. `open` counts its leases by limit; of `always` it is held without a lease."""
+    """The slack of one process.
+
+    `open` counts the process's leases by limit. For the limits in `always`, slack is held even without a
+    lease.
+    """
 
     def __init__(
         self,
@@ -39,7 +44,7 @@ class Slack:
         self._asked = set[str]()
 
     def clear(self) -> None:
-        """The server has none of it any more."""
+        """Forget all slack, because the server does not have it any more."""
         self._held.clear()
         self._asked.clear()
 
@@ -63,7 +68,7 @@ class Slack:
         return True
 
     def tend(self, name: str) -> None:
-        """Bring the slack of a limit to what it should be: none if no turn may need it, or others wait."""
+        """Request or give back slack of a limit. None is held if no turn may need it, or others wait."""
         figures = self._figures(name)
         held = self._held.get(name, Amount())
         wanted = name in self.always or self.open[name] > 0

@@ -1,4 +1,4 @@
-"""The script, and the values that go to it and come from it. No I/O."""
+"""The script, and the encoding of its arguments and replies. No I/O."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 from lutum._budget.amounts import Amount
 from lutum._values.results import Known
 
-# In the order in which each part uses the ones before it.
+# The order is fixed, because each part uses the parts before it.
 _PARTS = ("_amounts", "_rates", "_line", "_processes", "_operations")
 
 MILLI = 10**9
@@ -21,7 +21,7 @@ MILLI = 10**9
 KNOWN: tuple[Known, ...] = ("exact", "recovered", "lower_bound", "estimated")
 
 WHOLE = "*"
-"""The name of the limit that everything of a ledger draws on; it counts, and has no figure of its own."""
+"""The name of the limit that every reservation of a ledger draws on. It only counts, and limits nothing."""
 
 
 @cache
@@ -33,7 +33,7 @@ def script() -> tuple[str, str]:
 
 
 def prefix(name: str) -> str:
-    """Return how the keys of a ledger begin. The braces put them all into one hash slot."""
+    """Return the prefix of a ledger's keys. Its braces put all keys into one hash slot."""
     return f"lutum:{{{name}}}:"
 
 
@@ -46,18 +46,19 @@ def from_wire(wire: Any) -> Amount:
 
 
 class BatchReply(msgspec.Struct, array_like=True, frozen=True):
-    """The reply to a batch. `status` is "ok", or "lost", "behind" or "missing" with the rest left out.
+    """The reply to a batch. Unless `status` is "ok", only it and `epoch` have a value.
 
     Attributes:
+      status: "ok", "lost", "behind" or "missing".
       now: the server's time, in milliseconds since the epoch.
       epoch: the ledger's epoch; for "behind" the number of the last batch that the server knows.
       lost: the server lost data, and no operator has set what was spent.
       results: one for each operation.
-      letters: [id, result] of waiters that were granted or refused.
+      letters: the messages for waiters that were granted or refused, each as [id, result].
       rows: the figures of the limits that the batch names.
       due: milliseconds until a waiter may be granted by the rates; -1 if there is none.
       reaped: the process had been taken for dead.
-      stopped: names and reasons of stopped limits, in turn.
+      stopped: the name and the reason of each stopped limit, one after the other.
     """
 
     status: str
