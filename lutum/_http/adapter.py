@@ -1,7 +1,7 @@
-"""`HttpAdapter`: the base class of HTTP adapters, with the key, the transport and closing.
+"""`HttpAdapter`: the base class of HTTP adapters. It has the key and the transport, and closes connections.
 
-This module does not load TLS or the parser. `HttpAdapter`'s constructor loads them, so that the import of an
-adapter's package stays fast.
+This module does not load TLS or the HTTP parser. The constructor of `HttpAdapter` loads them, so that the
+import of an adapter's package stays fast.
 """
 
 from __future__ import annotations
@@ -42,13 +42,14 @@ class HttpAdapter(ABC):
       model: the default for turns without a model.
       base_url: the address of the API. It is checked; `self._base_url` has no slash at its end.
       scope: the endpoint and account family whose turns are replayed exactly. Default: the URL's host.
-      credential: authenticates requests: a key, or a signer; None to send requests without authentication.
+      credential: a key or a signer, which authenticates requests; None to send requests without
+        authentication.
       own_host: the provider's own host, which requires a key.
-      variable: the environment variable for the key, for errors.
+      variable: the environment variable for the key. Error messages name it.
       http_client: your `httpx.AsyncClient`.
-      default_max_output_tokens: the default output bound. It is only checked here.
+      default_max_output_tokens: the default output bound. This class only checks it; the subclass uses it.
       hooks: a hook set with the slots `resolve_model` and `resolve_options`.
-      options: the adapter's options, which the hooks get as their start value.
+      options: the adapter's options. The hooks get them as their start value.
 
     The adapter opens no connection before its first request and works without `async with`; `aclose` closes
     its idle connections.
@@ -62,7 +63,7 @@ class HttpAdapter(ABC):
     """The provider's error codes."""
 
     request_ids: ClassVar[tuple[str, ...]] = REQUEST_IDS
-    """Response headers with the id of a request, in order of preference."""
+    """Response headers that may contain the id of a request, in order of preference."""
 
     endpoints: ClassVar[tuple[str, ...]] = ()
     """URL endings that the adapter adds itself. A `base_url` with one of them is refused."""
@@ -74,7 +75,7 @@ class HttpAdapter(ABC):
     """The class of `hooks=`; None to skip the check."""
 
     _billed_by: str | None = None
-    """The provider in price tables that bills the requests, if it is not the model's vendor."""
+    """The name in price tables of the provider that bills the requests; None if it is the model's vendor."""
 
     def __init__(
         self,
@@ -114,11 +115,11 @@ class HttpAdapter(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """The dialect's name, as `CommittedTurn.adapter` keeps it."""
+        """The dialect's name. `CommittedTurn.adapter` contains it."""
 
     @property
     def scope(self) -> str:
-        """The endpoint and account family. A turn is replayed exactly only in the scope that it came from."""
+        """The endpoint and account family. A turn is replayed exactly only in the scope that made it."""
         return self._scope
 
     def prepare(self, request: TurnRequest) -> Prepared:
@@ -173,11 +174,12 @@ class HttpAdapter(ABC):
         return found
 
     async def resolve_settings(self, request: TurnRequest) -> Settings:
-        """Return the settings of a request after the hooks, which start from the adapter's model and options.
+        """Return the settings of a request after the hooks.
 
-        An exception of a hook propagates unchanged.
+        The hooks get the model and the options of the request. Values that the request does not set come from
+        the adapter. An exception of a hook propagates unchanged.
 
-        A checkpoint only if a hook is.
+        A checkpoint only if a hook is a checkpoint.
         """
         hooks: Any = self._hooks
         options: Any = self._options
@@ -198,7 +200,7 @@ class HttpAdapter(ABC):
         return x_rate_limits(response.headers, now)
 
     def exchange(self, prepared: Prepared) -> Exchange:
-        """Return a new exchange for one attempt. Nothing is sent before its `open`."""
+        """Return a new exchange for one attempt. Nothing is sent before its `open` is called."""
         return self._transport.exchange(
             prepared,
             sign=self._secrets,
@@ -207,7 +209,7 @@ class HttpAdapter(ABC):
         )
 
     async def aclose(self) -> None:
-        """Close every idle connection; open turns keep theirs. If cancelled, it closes them nevertheless.
+        """Close every idle connection, even if the call is cancelled. Open turns keep their connections.
 
         A checkpoint only if a connection is open.
         """
@@ -249,7 +251,7 @@ class HttpAdapter(ABC):
         Raises:
           ProviderError: the status is not 200, or `read` raised because the answer is malformed.
           NetworkError: no connection was made, or it failed before the whole answer was received.
-          BadValue: the function that was given as the key raised, or returned no key.
+          BadValue: the function that returns the key raised, or returned no key.
         """
         sent = RequestHeaders(headers)
         secrets = await self._secrets(OutgoingRequest(method, wire_url(url), tuple(sent), body))
@@ -257,7 +259,7 @@ class HttpAdapter(ABC):
             sent.add(secrets.items())
             hide = hiding(secrets.values())
         finally:
-            del secrets  # or tracebacks with local variables would show the key
+            del secrets  # otherwise tracebacks with local variables would show the key
         response, answer = await self._transport.request(method, url, sent, body)
         if response.status != 200:
             raise self._refused(response, hide(answer))

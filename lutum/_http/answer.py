@@ -1,13 +1,13 @@
 """The parser of one HTTP/1.1 response. No I/O, no clock, no tasks.
 
-httptools (llhttp) parses. The rules here are stricter if two parsers could read the same bytes differently,
-because such an answer could be cut in the wrong place:
+httptools (llhttp) does the parsing. This module adds stricter rules for bytes that two parsers could read in
+different ways, because such an answer could be cut in the wrong place:
 
-- One framing header: one `Content-Length`, or `Transfer-Encoding: chunked`. The latter may have several
+- One framing header: one `Content-Length`, or `Transfer-Encoding: chunked`. The latter may be on several
   lines, because some proxies add it a second time.
 - HTTP/1.0 and 1.1 only.
-- At most 64 KiB without a byte of the body (heads, trailers, chunk extensions, informational responses).
-  llhttp has no limit.
+- At most 64 KiB in a row that are not part of the body (heads, trailers, chunk extensions, informational
+  responses). llhttp has no limit.
 - The end of the connection before the end of the framed body is an error.
 - A connection can be used again only if the response was complete and no byte followed it.
 """
@@ -19,7 +19,7 @@ from typing import Final, final
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 HEAD_BYTES: Final = 64 * 1024
-"""Limit for bytes that are not part of the body."""
+"""The largest number of bytes in a row that are not part of the body."""
 
 _FRAMING: Final = (b"transfer-encoding", b"content-length")
 
@@ -30,7 +30,7 @@ class MalformedAnswer(Exception):
 
 @final
 class HttpAnswer:
-    """One response during receipt. After `MalformedAnswer` it must not be fed.
+    """One response that is being received. After `feed` raised `MalformedAnswer`, do not call it again.
 
     Args:
       bodiless: the response has no body, even if its head has a length: the request was a HEAD or a CONNECT.
@@ -40,7 +40,8 @@ class HttpAnswer:
       headers: the headers by lower-case name, with repeated ones joined; None before the head.
       lines: the headers as received, for clients that need each line.
       pieces: bytes of the body that the reader has not taken yet.
-      failure: the exception that the next `feed` or `eof` raises, after the pieces before it were read.
+      failure: the exception that the next `feed` or `eof` raises. The pieces before the fault can still be
+        read.
       whole: the response is complete.
       reusable: the connection can carry another request.
     """
@@ -76,7 +77,8 @@ class HttpAnswer:
         """Parse bytes from the connection.
 
         Raises:
-          MalformedAnswer: the bytes are not a response. Pieces before the fault are returned first.
+          MalformedAnswer: the bytes are not a response. If `data` also contains bytes of the body before the
+            fault, the next call raises it instead.
         """
         if self.failure is not None:
             raise self.failure
@@ -85,8 +87,8 @@ class HttpAnswer:
             return
         before = len(self.pieces)
         try:
-            # In two steps, because llhttp skips line ends after a response: if the response ends before the
-            # last byte, other data followed it.
+            # The last byte is parsed separately, because llhttp skips line ends after a response. If the
+            # response is complete before the last byte, other data followed it.
             self._parser.feed_data(data[:-1])
             if self.whole:
                 self.reusable = False
@@ -122,11 +124,12 @@ class HttpAnswer:
             raise MalformedAnswer("the server closed the connection")
 
     def close(self) -> None:
-        """Drop the parser. It and this object refer to each other, so only the garbage collector would free
-        them."""
+        """Drop the parser. The parser and this object refer to each other, so otherwise only the garbage
+        collector would free them."""
         self._parser = None
 
-    # httptools calls the methods below. An exception in them reaches `feed` as the context of its own error.
+    # httptools calls the methods below. If they raise, `feed` gets an httptools error with that exception as
+    # its context.
 
     def on_message_begin(self) -> None:
         if self.whole:

@@ -1,4 +1,5 @@
-"""One TCP connection on asyncio. The first connection loads it, because importing asyncio takes 15 ms."""
+"""One TCP connection on asyncio. The first connection imports this module, because importing asyncio takes
+15 ms."""
 
 from __future__ import annotations
 
@@ -18,8 +19,10 @@ from lutum._http.socket import UNREAD_BYTES, TcpStream, is_quiet
 
 
 class _Scratch(threading.local):
-    """The read buffer of this thread's loop, shared by its connections. A plain protocol allocates 256 KiB
-    for each read, which takes three times as long as the read."""
+    """The read buffer of a thread's event loop. All connections of the loop share it.
+
+    A plain `asyncio.Protocol` allocates 256 KiB for each read, which takes three times as long as the read.
+    """
 
     def __init__(self) -> None:
         self.view = memoryview(bytearray(UNREAD_BYTES))
@@ -71,8 +74,11 @@ class AsyncioTcp(asyncio.BufferedProtocol, TcpStream):
         self._written.wake()
 
     def _rescue(self) -> None:
-        """Read the data that the kernel still holds. A server that refuses a request answers, closes and
-        resets during the upload, and asyncio drops the socket at the failed write."""
+        """Read the data that the kernel still has.
+
+        A server that refuses a request may answer, close and reset the connection during the upload. asyncio
+        closes the socket at the failed write, so the answer would be lost.
+        """
         with suppress(OSError, ValueError):
             while self._raw.fileno() >= 0 and self._size <= UNREAD_BYTES:
                 data = self._raw.recv(UNREAD_BYTES)
@@ -113,7 +119,7 @@ class AsyncioTcp(asyncio.BufferedProtocol, TcpStream):
         while self._full and not self._transport.is_closing():
             await self._written.wait()
         self._check()
-        if self._transport.is_closing():  # the loop reports the reason in its next turn
+        if self._transport.is_closing():  # the loop reports the reason in its next iteration
             raise anyio.BrokenResourceError
 
     async def send_eof(self) -> None:

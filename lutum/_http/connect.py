@@ -1,4 +1,4 @@
-"""Opening of TCP connections: names, addresses and Happy Eyeballs, the same on both backends."""
+"""Opening of TCP connections: name lookup, addresses and Happy Eyeballs, the same on asyncio and trio."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from lutum._http.socket import TcpStream, TrioTcp
 Address = tuple[socket.AddressFamily, Any]
 
 NEXT_ADDRESS_SECONDS: Final = 0.25
-"""Seconds before the next address is tried too (RFC 8305, 8: Connection Attempt Delay)."""
+"""If an address does not answer, the next one is tried too after this many seconds (RFC 8305, 8: Connection
+Attempt Delay)."""
 
 KEEPALIVE_SECONDS: Final = 60
-"""Idle seconds after which the kernel probes the other side. NATs drop a connection that is idle while a
-model reasons; the shortest limits of cloud providers are 230 to 350 s."""
+"""The kernel sends a probe to the server after this many idle seconds. A connection may be idle while a model
+reasons, and NATs drop idle connections. The shortest limits of cloud providers are 230 to 350 s."""
 
 KEEPALIVE_PROBES: Final = 5
 """Number of unanswered probes after which the connection counts as broken."""
@@ -68,12 +69,13 @@ async def _connect(address: Address) -> socket.socket:
     """Connect to one address. Cancellation leaves nothing open.
 
     Raises:
-      OSError: with the system's number and message, the same on both backends.
+      OSError: the connection failed. Number and message are those of the system, the same on both backends.
     """
     sock = socket.socket(address[0], socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        # A request's head and body are two writes, and the second would wait 40 ms for the first's ACK.
+        # Head and body of a long request are two writes. Without this option, the second write would wait 40
+        # ms for the ACK of the first.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         _keep_alive(sock)
         loop: Any = current_token().native_token
@@ -118,8 +120,8 @@ def _keep_alive(sock: socket.socket) -> None:
 async def _first_to_answer(addresses: list[Address]) -> socket.socket:
     """Connect by Happy Eyeballs (RFC 8305, 5).
 
-    The versions of asyncio, uvloop and trio are not used: asyncio's leaves attempts behind when it is
-    cancelled, uvloop does not have it, and trio's hides the reasons of failures.
+    The implementations of asyncio and trio are not used: asyncio's leaves attempts running if it is
+    cancelled, and trio's does not report the reasons of failures. uvloop has none.
     """
     if len(addresses) == 1:
         return await _connect(addresses[0])
@@ -147,6 +149,6 @@ async def _first_to_answer(addresses: list[Address]) -> socket.socket:
         if not connected:
             raise OSError("; ".join(map(str, errors)))
         return connected.pop(0)
-    finally:  # sockets are left if the caller was cancelled, or if two addresses answered at once
+    finally:  # some sockets are still open if the caller was cancelled, or if two addresses answered at once
         for sock in connected:
             sock.close()

@@ -1,4 +1,4 @@
-"""Credentials, which authenticate requests. `Credential` is a key in a header. A `RequestSigner` computes its
+"""Credentials authenticate requests. A `Credential` sends a key in a header. A `RequestSigner` computes
 headers from the whole request.
 """
 
@@ -17,14 +17,14 @@ from lutum._values.errors import BadValue, LutumError, ProviderError, UsageError
 from lutum._values.results import Response
 
 CREDENTIAL_SECONDS: Final = 60.0
-"""Seconds that a credential may take for one request, so that a token service that hangs cannot block a
-turn."""
+"""The longest time in seconds to get a credential for one request. Without this limit, a token service that
+does not answer would block a turn."""
 
 Secret = str | Callable[[], str | Awaitable[str]]
-"""A key, or a function that returns one for each request. It may be a coroutine function."""
+"""A key, or a function that returns a key for each request. The function may be a coroutine function."""
 
 
-# RFC 9110, 5.5: a field value is visible characters, with spaces and tabs only between them.
+# RFC 9110, 5.5: a field value has visible characters. Spaces and tabs may only be between them.
 _HEADER_VALUE: Final = re.compile(r"[!-~]([\t -~]*[!-~])?")
 
 
@@ -51,20 +51,20 @@ class OutgoingRequest(NamedTuple):
 
 
 class RequestSigner(ABC):
-    """Authenticates requests. An adapter calls it once for each attempt, when the request is complete.
+    """Authenticates requests. An adapter calls `sign` once for each attempt, when the request is complete.
 
-    It may wait, for example for a token service, but at most 60 seconds for each request. If the turn is
-    cancelled during this wait, nothing was sent and the turn costs nothing.
+    `sign` may wait, for example for a token service, but at most 60 seconds for each request. If the turn is
+    cancelled during this wait, nothing was sent and nothing is charged.
     """
 
     signs: ClassVar[bool] = True
     """True if the headers depend on the request. Previews then show `signed at send time`."""
 
     field: str = "credentials"
-    """The name of the parameter with the credential, for errors."""
+    """The name of the parameter with the credential. Error messages show it."""
 
     instant: bool = False
-    """True if `sign` never waits. It is then called without a timeout."""
+    """True if `sign` never waits. `sign` is then called without a timeout."""
 
     @property
     @abstractmethod
@@ -73,7 +73,7 @@ class RequestSigner(ABC):
 
     @abstractmethod
     async def sign(self, request: OutgoingRequest) -> Mapping[str, str]:
-        """Return the headers that authenticate a request. If it is cancelled, the request is not sent.
+        """Return the headers that authenticate a request. If this call is cancelled, the request is not sent.
 
         A checkpoint only if it has to wait.
         """
@@ -88,8 +88,8 @@ class Credential(RequestSigner):
     """A key and its header.
 
     Args:
-      secret: the key, or a function that returns one for each request.
-      field: the name of the parameter with the key, for errors.
+      secret: the key, or a function that returns a key for each request.
+      field: the name of the parameter with the key. Error messages show it.
       header: the name of the header, in lower case.
       scheme: the word before the key, separated by a space.
 
@@ -123,27 +123,29 @@ class Credential(RequestSigner):
 
     @staticmethod
     def find(secret: KeyOrSigner | None, *variables: str) -> KeyOrSigner | None:
-        """Return the given key, else the first set environment variable of `variables`; None without one."""
+        """Return `secret` if it is given. Otherwise return the value of the first environment variable that
+        is set; None if none is set or `secret` is `no_key`."""
         if secret is not None:
             return None if secret is no_key else secret
         return next((value for name in variables if (value := os.environ.get(name))), None)
 
     @property
     def secret_headers(self) -> tuple[str, ...]:
-        """The header with the key."""
+        """The name of the header with the key."""
         return (self.header,)
 
     async def sign(self, request: OutgoingRequest) -> Mapping[str, str]:
-        """Return the header with the key, which does not depend on the request. Same as `headers`.
+        """Return the header with the key. It is the same as `headers`, because a key does not depend on the
+        request.
 
-        A checkpoint only if the key's function is.
+        A checkpoint only if the key's function is a checkpoint.
         """
         return await self.headers()
 
     async def headers(self) -> Mapping[str, str]:
         """Return the header with the key. Cancellation propagates into your function.
 
-        A checkpoint only if the key's function is.
+        A checkpoint only if the key's function is a checkpoint.
 
         Raises:
           BadValue: the function raised, or returned no key.
@@ -163,7 +165,7 @@ class Credential(RequestSigner):
 
 
 KeyOrSigner = Secret | RequestSigner
-"""A key, a function that returns one, or the caller's signer."""
+"""A key, a function that returns a key, or a signer."""
 
 
 def credential_of(
@@ -186,10 +188,11 @@ def credential_of(
 async def signed(signer: RequestSigner, request: OutgoingRequest) -> Mapping[str, str]:
     """Return the headers that authenticate a request. Cancellation propagates into the signer.
 
-    A checkpoint only if the signer is.
+    A checkpoint only if the signer is a checkpoint.
 
     Raises:
-      BadValue: the signer took longer than 60 seconds, raised, returned no headers, or has no credentials.
+      BadValue: the signer took longer than 60 seconds, raised an exception, returned no headers, or has no
+        credentials.
     """
     if signer.instant:
         return await _headers(signer, request)

@@ -9,12 +9,15 @@ from lutum._http.answer import MalformedAnswer
 from lutum._values.errors import ProviderError
 
 PIECE_BYTES: Final = 1024 * 1024
-"""The largest piece that decompression returns."""
+"""The size in bytes of the largest piece that decompression returns."""
 
 
 @final
 class Decompressor:
-    """Decodes a body in bounded pieces: gzip and deflate, although requests accept only `identity`."""
+    """Decodes a gzip or deflate body in bounded pieces.
+
+    Requests accept only `identity`, but some servers compress their answers nevertheless.
+    """
 
     __slots__ = ("_begun", "_full", "_object", "_raw", "_rest")
 
@@ -22,7 +25,7 @@ class Decompressor:
         self._object = zlib.decompressobj(zlib.MAX_WBITS | 32)
         self._raw = deflate  # some servers send deflate without its header
         self._begun = False
-        self._full = False  # the last piece was as long as a piece may be, so more may be ready
+        self._full = False  # the last piece had the largest size, so more decoded bytes may be available
         self._rest = b""
 
     @classmethod
@@ -30,8 +33,8 @@ class Decompressor:
         """Return the decoder for a `Content-Encoding`.
 
         Raises:
-          ProviderError: more than one coding, or an unknown one. Nested codings are refused, because they
-            can expand a few bytes to gigabytes.
+          ProviderError: the header has an unknown coding, or more than one. Nested codings are refused,
+            because they can expand a few bytes to gigabytes.
         """
         names = [name for part in coding.lower().split(",") if (name := part.strip()) not in ("", "identity")]
         if not names:
@@ -44,7 +47,7 @@ class Decompressor:
         return cls(deflate=names[0] == "deflate")
 
     def feed(self, data: bytes) -> None:
-        """Add encoded bytes, after `take` has returned everything before them."""
+        """Add encoded bytes. Call this only after `take` has returned all earlier bytes."""
         self._rest = data
 
     def take(self) -> bytes:

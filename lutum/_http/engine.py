@@ -1,4 +1,5 @@
-"""One HTTP/1.1 request over lutum's own connection: its phases, the pieces of its answer, its errors."""
+"""HTTP/1.1 requests over lutum's own connections, with their phases, the pieces of their answers, and
+errors."""
 
 from __future__ import annotations
 
@@ -20,15 +21,15 @@ from lutum._values.results import Response
 from lutum.abc import Phase
 
 ONE_WRITE: Final = 64 * 1024
-"""A body up to this size is written together with its head. During the upload of a longer body, the answer is
-read too."""
+"""A body of up to this many bytes is written together with its head. While a longer body is written, the
+answer is read too."""
 
 WRITE_BYTES: Final = 1024 * 1024
-"""The size of one write of a longer body. TLS encrypts a whole write at once, and up to that much remains
-when an upload stops."""
+"""The bytes of one write of a longer body. TLS encrypts a whole write at once. If an upload stops, up to this
+many encrypted bytes are left unsent."""
 
 EARLY_BYTES: Final = 1024 * 1024
-"""Bytes of an answer that are read at most while its request is still being written."""
+"""At most about this many bytes of an answer are read while its request is still being written."""
 
 FAILURES: Final = (
     MalformedAnswer,
@@ -46,7 +47,7 @@ class HttpEngine:
     """Opens connections and keeps idle ones, for any number of event loops.
 
     Args:
-      connect: opens connections instead of TCP, TLS and proxies.
+      connect: a function that opens the connections. TCP, TLS and proxies are then not used.
 
     Raises:
       BadValue: a proxy variable is invalid.
@@ -58,7 +59,7 @@ class HttpEngine:
         self.pool: Final = LoopPool()
 
     def request(self, url: str) -> EngineRequest:
-        """Return a request to `url`. Nothing is sent before its `send`.
+        """Return a request to `url`. Nothing is sent before its `send` is called.
 
         Raises:
           BadValue: `url` is not an http or https URL, or contains user info.
@@ -74,7 +75,7 @@ class HttpEngine:
 
 @final
 class EngineRequest:
-    """One request over lutum's own connection, with lutum's errors. Used once."""
+    """One request over lutum's own connection. It raises lutum's errors and can be used once."""
 
     __slots__ = (
         "_answer",
@@ -113,13 +114,13 @@ class EngineRequest:
         """Send the request and wait for the head of the answer. Cancellation leaves nothing open.
 
         Raises:
-          NetworkError: no connection was made, or it failed before the head.
+          NetworkError: no connection was made, or it failed before the head arrived.
         """
         answer = HttpAnswer(bodiless=method == "HEAD")
         try:
             connection = await self._connected(mark)
             self._mark("connected", mark)
-            # A view, because tracebacks with local variables would show the key in the bytes.
+            # A memoryview, because tracebacks with local variables would show the key in a bytes object.
             head = memoryview(self._head(method, headers, body if len(body) <= ONE_WRITE else b"", len(body)))
             if len(body) <= ONE_WRITE:
                 try:
@@ -180,8 +181,8 @@ class EngineRequest:
         """Write a long body and read the answer at the same time, because a server may refuse the request
         early and stop reading.
 
-        The upload ends when it is written, when it fails, or when it is useless because the answer is
-        complete or is a refusal.
+        The upload ends when the whole body is written or a write fails. It also ends when the rest of the
+        body is useless, because the answer is complete or has an error status.
         """
         writing = True
         failure: Exception | None = None
@@ -218,7 +219,7 @@ class EngineRequest:
             raise failure
 
     def start(self, *, decode: bool = True) -> None:
-        """Make the body readable by `next`, without its content coding if `decode` is set.
+        """Allow `next` to read the body. With `decode`, `next` returns decoded bytes.
 
         Raises:
           ProviderError: the body has an unsupported encoding, which the request did not accept.
@@ -336,7 +337,7 @@ class EngineRequest:
 
 
 def _refuses(answer: HttpAnswer) -> bool:
-    """Return whether the rest of a request is useless, because the answer is complete or a refusal."""
+    """Return whether the rest of a request is useless: the answer is complete, or its status is not 2xx."""
     return answer.whole or not 200 <= answer.status < 300
 
 

@@ -1,7 +1,7 @@
-"""`HttpTransport`, which sends an adapter's requests, and `HttpExchange`, one request in flight.
+"""`HttpTransport` sends an adapter's requests. `HttpExchange` is one of these requests.
 
-Requests go through lutum's own engine or through the user's HTTP client. The turn applies all deadlines: the
-engine has no timeouts, and those of the user's client are switched off.
+Requests are sent by lutum's own engine or by the user's HTTP client. The turn applies all deadlines: the
+engine has no timeouts, and the timeouts of the user's client are switched off.
 """
 
 from __future__ import annotations
@@ -38,25 +38,26 @@ if TYPE_CHECKING:
     from lutum._http.foreign_client import HttpRequest
 
 ERROR_BODY_BYTES: Final = 64 * 1024
-"""How many bytes of an error's body are read and kept in `ProviderError.body`."""
+"""The largest number of bytes of an error's body that are read and kept in `ProviderError.body`."""
 
 ERROR_BODY_SECONDS: Final = 5.0
-"""How long to wait for an error's body. The status alone is usually enough."""
+"""The longest time in seconds to wait for an error's body. The status alone is usually enough."""
 
 WHOLE_BODY_BYTES: Final = 16 * 2**20
 """The largest answer that `HttpTransport.request` reads, in bytes."""
 
 QUOTED: Final = 200
-"""If an answer is unfinished, its error quotes this many of the last bytes."""
+"""The error of an incomplete answer quotes this many of its last bytes."""
 
 REST_SECONDS: Final = 0.2
-"""How long a finished turn waits for the last bytes of its body, so that its connection can be reused."""
+"""The longest time in seconds that a finished turn waits for the last bytes of its body. If they arrive, the
+connection can be reused."""
 
 _NOT_IN_A_URL: Final = re.compile(r"[\s\x00-\x1f\x7f\\]")
 
 Secrets = Callable[[OutgoingRequest], Awaitable[Mapping[str, str]]]
-"""Returns the headers that authenticate a request. Called once for each attempt, when the rest of the request
-is complete."""
+"""A function that returns the headers that authenticate a request. It is called once for each attempt, when
+the rest of the request is complete."""
 
 
 def check_base_url(url: str, endpoints: tuple[str, ...] = ()) -> str:
@@ -66,14 +67,14 @@ def check_base_url(url: str, endpoints: tuple[str, ...] = ()) -> str:
       endpoints: paths that the adapter appends to the URL.
 
     Raises:
-      BadValue: it is not an http or https URL with a host; it contains white space, user info, a query or a
-        fragment, even an empty one; it ends in an endpoint; or its version is repeated, as in `/v1/v1`. In
-        the last two cases the message contains the corrected URL.
+      BadValue: `url` is not an http or https URL with a host. Or it contains white space, user info, a query
+        or a fragment (even an empty one). Or it ends in an endpoint, or repeats its version, as in `/v1/v1`.
+        In the last two cases the message contains the corrected URL.
     """
     check_type("base_url", url, str, "a URL")
     if (bad := _NOT_IN_A_URL.search(url)) is not None:
-        # Usually a line end from a secret file or an .env file. The message does not quote the URL, because
-        # it may contain a password.
+        # The character is usually a line end from a secret file or an .env file. The message does not quote
+        # the URL, because the URL may contain a password.
         raise BadValue(
             "base_url",
             f"must not contain white space, control characters or backslashes, as character {bad.start()} is",
@@ -116,7 +117,7 @@ def httpx_transport(connect: Connector | None = None) -> httpx.AsyncBaseTranspor
     Its proxies and certificates are ignored, because the engine takes them from the environment.
 
     Args:
-      connect: opens the connections. The engine then uses no TCP, TLS or proxies of its own.
+      connect: a function that opens the connections. The engine then uses no TCP, TLS or proxies of its own.
 
     Raises:
       BadValue: a proxy variable is broken.
@@ -141,9 +142,10 @@ class HttpTransport:
 
     Args:
       http_client: an `httpx.AsyncClient` or `httpx2.AsyncClient` of the user. Its proxies, limits,
-        certificates and event hooks apply, and the user closes it. Or a function `connect(host, port)` that
-        returns a byte stream: the engine then uses this stream, without TCP, TLS and proxies. Default: the
-        engine with HTTP/1.1, the current proxy variables, no limit on connections and no cookies.
+        certificates and event hooks apply, and the user closes it. It can also be a function `connect(host,
+        port)` that returns a byte stream: the engine then uses this stream, without TCP, TLS and proxies. The
+        default is the engine with HTTP/1.1, the current proxy variables, no limit on connections and no
+        cookies.
       request_ids: response headers that may contain the id of a request, in order of preference.
 
     Raises:
@@ -184,11 +186,11 @@ class HttpTransport:
 
         Args:
           prepared: the request without secrets.
-          secrets: called by `open`, and returns the headers that authenticate the request.
-          sign: the same, called with the request. Give it in place of `secrets`.
-          decoder: called with the head of a successful response, and returns its decoder.
-          fault: called with the head of any other response and the first 64 KiB of its body, and returns
-            the error.
+          secrets: a function that returns the headers that authenticate the request. `open` calls it.
+          sign: the same as `secrets`, but it is called with the request. Give one of the two.
+          decoder: a function that gets the head of a successful response and returns its decoder.
+          fault: a function that gets the head of any other response and the first 64 KiB of its body. It
+            returns the error.
         """
         if sign is None:
             if secrets is None:
@@ -200,19 +202,20 @@ class HttpTransport:
     async def request(
         self, method: str, url: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
     ) -> tuple[Response, bytes]:
-        """Send one small request and read the whole answer, also if the status is an error.
+        """Send one small request and read the whole answer, even if its status is an error.
 
-        It has no timeout, so call it in a cancel scope with a deadline. Cancellation closes the connection.
+        The request has no timeout, so use a cancel scope with a deadline. Cancellation closes the connection.
 
         A checkpoint only if it has to wait.
 
         Raises:
           NetworkError: the connection could not be opened, or failed before the answer was complete.
           ProviderError: the answer is longer than 16 MiB.
-          BadValue: HTTP does not allow a header.
+          BadValue: a header is not allowed in HTTP.
         """
         call = self._request(url)
-        # Hides the values, because tracebacks may show local variables and one header contains the key.
+        # The repr of `RequestHeaders` hides the values. Tracebacks may show local variables, and one header
+        # contains the key.
         headers = RequestHeaders(headers)
         try:
             response = identified(await call.send(method, headers, body, _ignore), self._request_ids)
@@ -232,8 +235,8 @@ class HttpTransport:
     async def aclose(self) -> None:
         """Close the idle connections of the running loop. It does not close the user's client.
 
-        An open turn keeps its connection, which is closed when the turn ends. The transport can still be used
-        afterwards. The idle connections are closed even if the call is cancelled.
+        An open turn keeps its connection; this connection is closed when the turn ends. The transport can be
+        used again after this call. The idle connections are closed even if the call is cancelled.
 
         A checkpoint only if a connection is open.
         """
@@ -271,15 +274,15 @@ class HttpExchange:
     async def open(self, mark: Callable[[Phase], None]) -> None:
         """Send the request and wait for the response head.
 
-        With a user's client, `mark` is called only if the client's transport emits httpcore's trace events.
-        After a cancellation, call `aclose`; then nothing is open.
+        With the user's client, `mark` is called only if the client's transport emits httpcore's trace events.
+        After a cancellation, call `aclose` to close the connection.
 
         A checkpoint only if it has to wait.
 
         Raises:
           ProviderError: the status is not 2xx.
           NetworkError: the connection could not be opened, or failed before the head arrived.
-          UsageError: the user's client is closed, or HTTP does not allow a header.
+          UsageError: the user's client is closed, or a header is not allowed in HTTP.
         """
         call, prepared = self._call, self._prepared
         headers = RequestHeaders(prepared.headers)
@@ -293,7 +296,7 @@ class HttpExchange:
             headers.add(secrets.items())
             hide = hiding(secrets.values())
         finally:
-            del secrets  # because tracebacks may show local variables, and with them the key
+            del secrets  # because tracebacks may show local variables, and so the key
         self._handed = True
         response = await call.send(prepared.method, headers, prepared.body, mark)
         self.response = response = identified(response, self._request_ids)
@@ -304,12 +307,12 @@ class HttpExchange:
                     try:
                         await call.read(ERROR_BODY_BYTES, body)
                     except ProviderError:
-                        pass  # an unexpected content encoding; the status is more useful than this error
+                        pass  # an unexpected content encoding; the error of the status is more useful
                     except Exception as exc:
                         if call.error(exc) is exc:
                             raise
             finally:  # also if the turn's timeout ends the read, because the status is already known
-                # AWS quotes the signed request, with its session token, when a signature is wrong.
+                # If a signature is wrong, the answer of AWS quotes the signed request with its session token.
                 self.refusal = self._fault(response, hide(bytes(body)))
             raise self.refusal
         decoder = self._make_decoder(response)
@@ -319,14 +322,15 @@ class HttpExchange:
     async def receive(self, out: list[Event]) -> bool:
         """Append the events of the next piece to `out`. Return False at the end of the response.
 
-        After `Completed`, pieces are read but no longer decoded, so they add no events.
+        After `Completed`, later pieces are read but not decoded, so they add no events.
 
-        It suspends only to wait for the socket. After a cancellation, the response cannot be read further.
+        This call suspends only to wait for the socket. After a cancellation, the response cannot be read
+        further.
 
         A checkpoint only if it waits for the socket.
 
         Raises:
-          ProviderError: the decoder raised it, or the content encoding cannot be decoded.
+          ProviderError: the decoder raised this error, or the content encoding cannot be decoded.
           Interrupted: the connection broke.
         """
         try:
@@ -354,7 +358,8 @@ class HttpExchange:
         return not self._handed or getattr(self._call, "unsent", False)
 
     def unfinished(self) -> Interrupted:
-        """Return the error of an answer without a terminal event. It quotes the last bytes received."""
+        """Return the error of an answer without a terminal event. The error quotes the last received
+        bytes."""
         last = self._last[-QUOTED:].decode("utf-8", "replace")
         quoted = "".join(char if char.isprintable() else " " for char in last)
         came = f"; what came ends with {quoted!r}" if quoted else ""
@@ -364,15 +369,15 @@ class HttpExchange:
     def release(self) -> bool:
         """Keep the connection for the next request if the answer was read to its last byte.
 
-        Return False if that is not possible at once. Then `aclose` has to be called.
+        Return False if this is not possible without waiting. The caller must then call `aclose`.
         """
         release: Callable[[], bool] | None = getattr(self._call, "release", None)
         return release is not None and release()
 
     async def aclose(self) -> None:
-        """Release the connection, or close it. It is shielded, takes a bounded time and hides errors.
+        """Release the connection, or close it. The call is shielded, takes a bounded time and ignores errors.
 
-        If the turn has completed, it waits for the last bytes of the body, 0.2 s at most, so that the
+        If the turn has completed, the call waits for the last bytes of the body, 0.2 s at most, so that the
         connection can be used again. Otherwise it closes the socket at once.
 
         A checkpoint only if it has to wait.
@@ -386,7 +391,8 @@ class HttpExchange:
 
 
 def identified(response: Response, names: tuple[str, ...]) -> Response:
-    """Return a response head with its request id: the value of the first of these headers that it has."""
+    """Return a response head with its request id: the value of the first header of `names` that is
+    present."""
     found = next((response.headers[name] for name in names if name in response.headers), None)
     return response if found is None else msgspec.structs.replace(response, request_id=found)
 
@@ -396,9 +402,10 @@ def _ignore(phase: Phase) -> None:
 
 
 def _is_connector(http_client: object) -> bool:
-    """Return whether it is a function that opens connections.
+    """Return whether `http_client` is a function that opens connections.
 
-    A class is not such a function: the user probably passed a client's class instead of a client.
+    A class is not accepted as such a function, because the user has probably passed the class of a client
+    instead of a client.
     """
     return callable(http_client) and not isinstance(http_client, type)
 

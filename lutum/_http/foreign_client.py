@@ -1,7 +1,7 @@
 """One HTTP request over httpx or httpx2, with lutum's phases, pieces and errors.
 
-Neither library is imported here: the caller passes a client of either kind, and exceptions are recognized by
-name.
+This module imports neither library. The caller passes a client of one of them, and exceptions are recognized
+by their class names.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from lutum.abc import Phase
 T = TypeVar("T")
 
 MARK: Final = "lutum.mark"
-"""The request extension with the function that lutum's own transport calls with each phase."""
+"""The name of a request extension: the function that lutum's own transport calls with each phase."""
 
 CLOSE_SECONDS: Final = 2.0
-"""Seconds that closing a response may take. The connection below has its own limit."""
+"""The longest time in seconds to close a response. The connection below it has its own limit."""
 
 
 class HttpRequest:
@@ -75,9 +75,10 @@ class HttpRequest:
                 raise
             raise error from exc
         finally:
-            if request.stream is not watched:  # replaced by a hook or a transport: it may have been written
+            if request.stream is not watched:  # a hook or a transport has replaced it and may have written it
                 self.unsent = False
-            # They are not needed any more. A response refers to itself, and would keep this object alive.
+            # These extensions are not needed any more. A response is in a reference cycle, so they would keep
+            # this object in memory.
             request.extensions.pop("trace", None)
             request.extensions.pop(MARK, None)
         response = self._response
@@ -85,14 +86,14 @@ class HttpRequest:
         return response_of(response.status_code, found)
 
     def start(self) -> None:
-        """Make `next` return the pieces of the body, without httpx's wrapping.
+        """Allow `next` to read the pieces of the body, directly from the response's stream.
 
         Raises:
           ProviderError: the body has an unsupported encoding, which the request did not accept.
-          UsageError: a response hook of the client has read the body and not kept it.
+          UsageError: a response hook of the client has read the body, but the body is not stored.
         """
         response = self._response
-        if response.is_stream_consumed:  # by a response hook; httpx has decoded the body for it
+        if response.is_stream_consumed:  # a response hook has read it, and httpx has decoded the body
             try:
                 self._kept = response.content
             except Exception:
@@ -104,7 +105,7 @@ class HttpRequest:
         self._pieces = response.stream.__aiter__()
         coding = response.headers.get("content-encoding")
         if coding is not None:
-            # httpx does not decode it, because it decodes nested codings without a bound.
+            # httpx is not used for decoding, because it decodes nested codings without a bound.
             self._decompress = Decompressor.of(coding, self.host)
 
     async def next(self) -> bytes:
@@ -145,7 +146,7 @@ class HttpRequest:
         return False
 
     async def aclose(self) -> None:
-        """Close the response, shielded and in bounded time. It cannot be read any more."""
+        """Close the response. The call is shielded and takes a bounded time."""
         self._client = None
         response, self._response = self._response, None
         pieces, self._pieces, self._kept = self._pieces, None, None
@@ -154,13 +155,15 @@ class HttpRequest:
         with anyio.move_on_after(CLOSE_SECONDS, shield=True):
             with suppress(Exception):  # the turn is over, so a failure to close does not matter
                 await response.aclose()
-            # After the response is closed, so that the generators below have nothing left to await.
+            # This follows the closing of the response, so that the generators below have nothing left to
+            # await.
             if (close := getattr(pieces, "aclose", None)) is not None:
                 with suppress(Exception):
                     await close()
 
     def error(self, exc: Exception) -> Exception:
-        """Convert the client's exception to lutum's error. Returns `exc` if the network did not cause it."""
+        """Convert the client's exception to lutum's error. Return `exc` itself if the network did not cause
+        it."""
         names = {
             cls.__name__ for cls in type(exc).__mro__ if cls.__module__.partition(".")[0] in _CLIENT_PACKAGES
         }
@@ -214,8 +217,8 @@ _PHASES: Final[Mapping[str, Phase]] = {
     "send_request_body.complete": "sent",
 }
 
-# By name, because httpx2 and httpcore2 are not imported here: the base classes of the exceptions that a
-# connection may raise, and httpx's errors for a response that was closed while it was read.
+# The base classes of the exceptions that a connection may raise, and httpx's errors for a response that was
+# closed while it was read. They are given by name, because the libraries are not imported here.
 _CLIENT_PACKAGES: Final = frozenset({"httpx", "httpx2", "httpcore", "httpcore2", "h11"})
 _FAILURES: Final = frozenset(
     {
@@ -234,7 +237,8 @@ _SOCKET_ERRORS: Final = (OSError, anyio.BrokenResourceError, anyio.ClosedResourc
 
 @lru_cache(maxsize=8)
 def _watched(stream: Any) -> Any:
-    """Return a subclass of the client's class of request bodies that reports when the writing begins.
+    """Return a subclass of `stream`, the client's class of request bodies. It reports when the writing
+    begins.
 
     This is needed because a client that waits for a free connection has sent nothing, but emits no trace
     event about the wait.
@@ -250,10 +254,10 @@ def _watched(stream: Any) -> Any:
 
 @types.coroutine
 def without_asyncgen_hooks(coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
-    """Await `coroutine`, and hide the async generators that it starts from the event loop.
+    """Await `coroutine`. The async generators that it starts are not registered with the event loop.
 
-    A body that is not written or read to its end leaves generators of httpx and httpcore suspended. When they
-    are collected, a loop that has registered them warns (trio) or starts tasks (asyncio). Neither is needed,
+    If a body is not written or read to its end, generators of httpx and httpcore stay suspended. When
+    registered generators are garbage-collected, trio warns and asyncio starts tasks. Neither is needed,
     because their connection is closed by then.
     """
     resume: Callable[[], Any] = partial(coroutine.send, None)
@@ -267,7 +271,7 @@ def without_asyncgen_hooks(coroutine: Coroutine[Any, Any, T]) -> Generator[Any, 
             return result
         finally:
             sys.set_asyncgen_hooks(*hooks)
-            del resume  # it would form a reference cycle of its exception and this frame
+            del resume  # because its exception and this frame would form a reference cycle
         try:
             resume = partial(coroutine.send, (yield asked))
         except BaseException as exc:

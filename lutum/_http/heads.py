@@ -31,13 +31,13 @@ _OURS: Final = frozenset({"connection", "content-length", "transfer-encoding"})
 
 @final
 class RequestHeaders:
-    """Checked headers of one request. The repr does not contain values, because one may be a key.
+    """Checked headers of one request. The repr does not contain the values, because a value may be a key.
 
     If several headers have the same name, the last one is sent.
 
     Raises:
-      BadValue: a name or a value is invalid, or the header belongs to the connection. The message does not
-        contain the value.
+      BadValue: a name or a value is invalid, or the header belongs to the connection (such as
+        `content-length`). The message does not contain the value.
     """
 
     __slots__ = ("_lines",)
@@ -96,7 +96,7 @@ def _target(url: str) -> Target:
         port = parts.port
         host = parts.hostname or ""
         if not host.isascii():
-            import idna  # a dependency of anyio, which uses it for lookups
+            import idna  # installed with anyio, which uses it for lookups
 
             host = idna.encode(host, uts46=True).decode("ascii")
     except ValueError:
@@ -131,7 +131,7 @@ def request_head(
     """Write the head of a request whose body has `length` bytes.
 
     Args:
-      absolute: the request is sent to a proxy, which needs the whole URL.
+      absolute: write the whole URL, because the request is sent to a proxy.
     """
     place = f"{target.scheme}://{target.authority}{target.path}" if absolute else target.path
     lines = [f"{method} {place} HTTP/1.1"]
@@ -148,7 +148,7 @@ _DEFAULTS: Final = (("accept", "*/*"), ("accept-encoding", "identity"), ("user-a
 
 
 def response_of(status: int, headers: Mapping[str, str]) -> Response:
-    """Return the part of a response head that turns keep. Header names are in lower case."""
+    """Return the part of a response head that turns keep. The names of `headers` are in lower case."""
     return Response(
         status=status,
         headers={name: value for name, value in headers.items() if _keeps(name)},
@@ -163,8 +163,8 @@ def _keeps(name: str) -> bool:
         or "ratelimit" in name
         or name.startswith("retry-after")
         or name.endswith(("-id", "processing-ms", "service-time", "-requestid"))
-        # `date`: a Retry-After date is relative to the server's clock. `location`, `content-type`: the errors
-        # for a redirect and for an answer of another type name them. AWS sends the type of an error in
-        # `x-amzn-errortype`.
+        # `date` is kept because a Retry-After date is relative to the server's clock. `location` and
+        # `content-type` are kept for the errors for a redirect and for an answer of another type. AWS sends
+        # the type of an error in `x-amzn-errortype`.
         or name in ("cf-ray", "content-type", "date", "location", "x-should-retry", "x-amzn-errortype")
     ) and name != "set-cookie"

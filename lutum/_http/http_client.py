@@ -33,7 +33,7 @@ class HttpClient(Protocol):
         ...
 
     async def send(self, request: Any, *, stream: bool = False, follow_redirects: Any = False) -> Any:
-        """Send a request and return the response, whose body is read later if `stream` is set."""
+        """Send a request and return the response. With `stream`, the body is read later."""
         ...
 
     async def aclose(self) -> None:

@@ -1,4 +1,4 @@
-"""lutum's engine as a transport of httpx. The user's client keeps its hooks, auth and mocks."""
+"""lutum's HTTP engine as a transport of httpx. The user's client keeps its hooks, auth and mocks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ _OURS = frozenset({"connection", "content-length", "transfer-encoding", "keep-al
 class EngineTransport(httpx.AsyncBaseTransport):
     """lutum's HTTP engine below an `httpx.AsyncClient`.
 
-    Of the client's timeouts, `connect` and `read` apply. A request's whole body is read before it is sent.
+    The client's timeouts `connect` and `read` apply; the others do not. The whole body of a request is read
+    before the request is sent.
     """
 
     def __init__(self, connect: Connector | None = None) -> None:
@@ -36,7 +37,7 @@ class EngineTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return its response when the head arrives. Cancellation leaves nothing open."""
-        url = request.url.copy_with(userinfo=b"")  # httpx has converted it to a header
+        url = request.url.copy_with(userinfo=b"")  # httpx has converted the user info to a header
         lines = ((name, value) for name, value in request.headers.multi_items() if name not in _OURS)
         try:
             call, headers = self._engine.request(str(url)), RequestHeaders(lines)

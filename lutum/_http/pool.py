@@ -1,13 +1,15 @@
 """The connection pool: a list of idle HTTP/1.1 connections for each event loop.
 
-A request takes the newest idle connection of its origin or opens a new one. The number of connections is not
-limited, because the caller decides how many requests run at once. The pool does not look at every connection
-for each request, because that takes quadratic time if there are many concurrent streams.
+A request takes the newest idle connection of its origin or opens a new connection. The number of connections
+is not limited, because the caller decides how many requests run at once. The pool does not look at every
+connection for each request, because this would take quadratic time with many concurrent streams.
 
 A request is never written twice. If a server closes an idle connection at the moment when a request takes it,
-the request fails, because it is unknown whether the server has read it. Three rules make that rare: a
-connection is idle for 30 s at most (or as long as the server's `Keep-Alive` header allows), it is checked
-before it is used, and if the server closes an idle connection, the pool closes it within a second.
+the request fails, because it is unknown whether the server has read the request. Three rules make this rare:
+
+- A connection is idle for 30 s at most, or for a shorter time if the server's `Keep-Alive` header says so.
+- A connection is checked before it is used.
+- If the server closes an idle connection, the pool closes it within a second.
 """
 
 from __future__ import annotations
@@ -33,21 +35,23 @@ from lutum._http.tls import TlsStream, start_tls, tls_context
 from lutum._run import at_end_of_run
 
 MAX_IDLE: Final = 256
-"""Idle connections kept for one adapter and event loop. If there are more, the oldest is closed."""
+"""The largest number of idle connections of one adapter and event loop. If there are more, the oldest is
+closed."""
 
 IDLE_SECONDS: Final = 30.0
-"""How long an idle connection is kept; servers and load balancers close theirs after 60 s or more."""
+"""The longest time in seconds that an idle connection is kept. Servers and load balancers close idle
+connections after 60 s or more."""
 
 SWEEP_SECONDS: Final = 1.0
-"""How often the pool checks whether the server has closed an idle connection."""
+"""The time in seconds between checks whether the server has closed an idle connection."""
 
 OPENING: Final = 256
-"""Connections to one origin that are opened at the same time on one loop. If thousands of turns start at
-once, the others wait for their place. Their connect timeout does not run meanwhile. Without this limit it
-would run while the loop and the kernel are busy."""
+"""The largest number of connections to one origin that are opened at the same time on one loop. If thousands
+of turns start at once, the others wait, and their connect timeout does not run meanwhile. Without this limit,
+the timeout would run while the loop and the kernel are busy."""
 
 CLOSE_SECONDS: Final = 1.0
-"""How long closing one connection may take."""
+"""The longest time in seconds to close one connection."""
 
 
 class Origin(NamedTuple):
@@ -81,7 +85,7 @@ class Connection:
             await self.stream.aclose()
 
     def is_quiet(self) -> bool:
-        """Return whether it can carry another request: it is open, and there is nothing to read."""
+        """Return whether the connection can carry another request: it is open and has nothing to read."""
         if self.tcp is None:
             return not getattr(self.stream, "is_closing", False)
         return self.tcp.is_quiet()
@@ -129,7 +133,8 @@ class IdleConnections:
         return sum(connection.tcp is not None for connection in self._idle)
 
     async def take(self, origin: Origin) -> Connection | None:
-        """Return an idle connection that can carry a request, if any. Close those that cannot."""
+        """Return an idle connection that can carry a request; None if there is none. Close connections that
+        cannot carry a request."""
         idle = self._idle
         if not idle:
             return None
@@ -160,7 +165,7 @@ class IdleConnections:
         Args:
           seconds: how long the server keeps the connection, from its `Keep-Alive` header.
         """
-        # One second less, because the server began to count earlier.
+        # One second less than the server's time, because the server began to count earlier.
         keep = IDLE_SECONDS if seconds is None else min(IDLE_SECONDS, seconds - 1)
         if self.closed or keep <= 0:
             return False
@@ -194,14 +199,14 @@ class IdleConnections:
         return watched
 
     async def aclose(self) -> None:
-        """Close the idle connections. Those in use are closed at the end of their responses."""
+        """Close the idle connections. Connections in use are closed at the end of their responses."""
         self.closed = True
         self.forget()
         cancelled: BaseException | None = None
         while self._idle:
             try:
                 await self._idle.pop().close()
-            except BaseException as exc:  # a native asyncio cancellation; no scope shields from it
+            except BaseException as exc:  # a native asyncio cancellation, which no scope can shield
                 cancelled = exc
         if cancelled is not None:
             raise cancelled
@@ -210,7 +215,8 @@ class IdleConnections:
 def _later(sweep: Callable[[], bool]) -> None:
     """Call `sweep` every second on the running loop, until it returns False.
 
-    It uses a timer on asyncio and a system task on trio. Both end with the loop, and nothing waits for them.
+    The calls come from a timer on asyncio and from a system task on trio. Both end with the loop, and nothing
+    waits for them.
     """
     loop: Any = current_token().native_token
     if not is_trio(loop):
@@ -250,7 +256,7 @@ class LoopPool:
         found = self._loops.get(loop)
         if found is None or found.closed:
             with self._lock:
-                # An asyncio transport refers to its loop, so a closed loop never leaves the weak dictionary.
+                # An asyncio transport refers to its loop, so the weak dictionary never removes a closed loop.
                 for other in list(self._loops):
                     if not is_trio(other) and other.is_closed():
                         del self._loops[other]

@@ -1,6 +1,6 @@
-"""Proxies: choice of the proxy for a URL from the environment, and opening of connections through it.
+"""Proxies: choose the proxy for a URL from the environment, and open connections through it.
 
-The engine opens tunnels itself, so that a cancelled handshake closes its socket.
+This module opens the tunnels itself, so that a cancelled handshake closes its socket.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PORTS: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
 
 class ProxyRefused(Exception):
-    """The proxy answered, but refuses to connect."""
+    """The proxy answered, but refused to connect to the host."""
 
 
 @final
@@ -35,11 +35,11 @@ class Proxy:
     """One proxy. The repr does not contain the password.
 
     Args:
-      url: `http`, `https`, `socks5`, `socks5h` or `socks` (same as `socks5`), with a host, and with user and
-        password if the proxy requires them.
+      url: a URL with the scheme `http`, `https`, `socks5`, `socks5h` or `socks` (same as `socks5`) and a
+        host. It may contain a user and a password.
 
     Raises:
-      ValueError: `url` is not such a URL.
+      ValueError: `url` is not the URL of a proxy.
     """
 
     def __init__(self, url: str) -> None:
@@ -68,7 +68,7 @@ class Proxy:
         return f"<Proxy {self.scheme}://{self.name}>"
 
     def authorize(self, headers: RequestHeaders) -> None:
-        """Add the header with the password, if the proxy has one."""
+        """Add the header with user and password, if the proxy's URL contains them."""
         if self._user or self._password:
             pair = base64.b64encode(self._user + b":" + self._password).decode()
             headers.add([("proxy-authorization", f"Basic {pair}")])
@@ -108,7 +108,7 @@ class Proxy:
         headers = RequestHeaders([("host", place)])
         self.authorize(headers)
         target = Target(origin.scheme, origin.host, origin.port, place, place)
-        # A view, because tracebacks with local variables would show the password in the bytes.
+        # A memoryview, because tracebacks with local variables would show the password in a bytes object.
         head = memoryview(request_head("CONNECT", target, headers, 0, absolute=False))
         await stream.send(head)
         answer = HttpAnswer(bodiless=True)
@@ -187,9 +187,13 @@ async def _exactly(stream: TcpStream, count: int) -> bytes:
 def is_direct(no_proxy: str, host: str, port: int) -> bool:
     """Return whether `NO_PROXY` excludes a host from the proxy. No I/O.
 
-    The entries are separated by commas or white space. An entry is a host (which includes all its subdomains;
-    also written as `*.host` or `.host`), an address, a range of addresses such as `10.0.0.0/8`, or `*`. A
-    host or an address may have a port.
+    The entries are separated by commas or white space. A host or an address may have a port. An entry is one
+    of these:
+
+    - a host, also written as `*.host` or `.host`. It includes all subdomains of the host.
+    - an address
+    - a range of addresses, such as `10.0.0.0/8`
+    - `*`, which means every host
     """
     host = host.lower().rstrip(".")
     try:
@@ -204,7 +208,7 @@ def is_direct(no_proxy: str, host: str, port: int) -> bool:
             try:
                 if address is not None and address in ip_network(name, strict=False):
                     return True
-            except ValueError:  # not a range, but perhaps a URL
+            except ValueError:  # not a range; the entry may be a URL
                 pass
             continue
         if name.startswith("["):
@@ -256,8 +260,8 @@ class Proxies:
 
 
 def _named_proxies() -> dict[str, str]:
-    # Windows and macOS have proxy settings of their own. On other systems urllib.request, which takes 5 ms to
-    # load, only reads the environment.
+    # Windows and macOS also have proxy settings in the system. On other systems, urllib.request reads only
+    # the environment. It is not loaded without need, because it takes 5 ms to load.
     if sys.platform not in ("darwin", "win32") and not any(map(_is_proxy_variable, os.environ)):
         return {}
     from urllib.request import getproxies
@@ -270,12 +274,12 @@ def _is_proxy_variable(name: str) -> bool:
 
 
 def _proxy(url: str, key: str) -> Proxy:
-    # urllib prefers the variable in lower case.
+    # In urllib, the variable in lower case has priority.
     names = (f"{key}_proxy", f"{key}_proxy".upper())
     name = next((name for name in names if os.environ.get(name)), names[1])
     try:
         return Proxy(url)
     except ValueError:
         pass
-    # Not chained, because those messages quote the URL, which may contain a password.
+    # The ValueError is not the cause of this error, because its message may quote the URL with the password.
     raise BadValue(name, "is not the URL of a proxy, such as http://host:port or socks5://host:port")

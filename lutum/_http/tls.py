@@ -1,7 +1,8 @@
 """TLS over a byte stream, for HTTP.
 
-anyio's `TLSStream` cannot be read after a send that failed or was cancelled. This stream can be read then,
-because a server that refuses a request answers and closes while the request is still being written.
+anyio's `TLSStream` cannot be read after a send that failed or was cancelled. This stream can still be read
+then. This is needed because a server that refuses a request may answer and close while the request is still
+being written.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from lutum._values.errors import BadValue
 
 @cache
 def tls_context() -> ssl.SSLContext:
-    """Return the TLS settings of this process. They are created for the first https connection, in 10 ms.
+    """Return the TLS settings of this process. They are created for the first https connection, which takes
+    10 ms.
 
     Raises:
       BadValue: `SSL_CERT_FILE` or `SSL_CERT_DIR` cannot be used.
@@ -47,8 +49,8 @@ def tls_context() -> ssl.SSLContext:
 
 def _bundle() -> str:
     """Return the file with certifi's certificates."""
-    # certifi's `where()` returns the same file, but loads seven modules for archives and temporary files.
-    # Distributions that use the system's certificates do not ship the file and change `where()`.
+    # certifi's `where()` returns the same file, but it loads seven modules for archives and temporary files.
+    # Linux distributions that use the system's certificates do not ship the file, and change `where()`.
     spec = find_spec("certifi")
     if spec is not None and spec.origin is not None:
         file = os.path.join(os.path.dirname(spec.origin), "cacert.pem")
@@ -82,17 +84,21 @@ async def start_tls(stream: TcpStream, host: str) -> TlsStream:
 
 @final
 class TlsStream(TcpStream):
-    """The client's end of a TLS connection. A close without TLS's closing message counts as a normal end,
-    because many servers close that way, and HTTP defines the end of a body itself."""
+    """The client's end of a TLS connection.
+
+    If the server closes without TLS's closing message (`close_notify`), this counts as a normal end. Many
+    servers close in this way, and HTTP itself defines the end of a body.
+    """
 
     def __init__(self, stream: TcpStream, context: ssl.SSLContext, host: str) -> None:
         self._stream = stream
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self.settles_in = 0.0
-        """Seconds until the server's session tickets have arrived and are acknowledged. Until then its kernel
-        holds back a short answer (Nagle's algorithm), and drops it if the server closes."""
-        self._lost = False  # encrypted bytes were not written, so later ones could not be decrypted
+        """Seconds until the server's session tickets have arrived and are acknowledged. Until then the
+        server's kernel holds back a short answer (Nagle's algorithm), and drops the answer if the server
+        closes."""
+        self._lost = False  # encrypted bytes were not written, so the server could not decrypt later ones
 
     async def handshake(self) -> None:
         """Do the TLS handshake. After cancellation, the stream cannot be used.
@@ -168,7 +174,7 @@ class TlsStream(TcpStream):
         if not self._stream.is_quiet():
             return False
         try:
-            self._object.read(1)  # a record may have arrived together with the last one
+            self._object.read(1)  # another record may have arrived together with the last record
         except ssl.SSLWantReadError:
             return True
         except ssl.SSLError:

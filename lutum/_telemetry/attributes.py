@@ -101,8 +101,10 @@ def response_fields(response: Response) -> dict[str, object]:
 
 
 def replay_runs(forms: Iterable[ReplayForm]) -> list[list[object]]:
-    """Return the forms of committed turns, in order. Equal neighbours are counted: `[[3, "exact"], [1,
-    ...]]`."""
+    """Return the forms of committed turns, in order. Equal neighbours are one entry with their number.
+
+    An example is `[[3, "exact"], [1, "made by ..."]]`.
+    """
     said = ("exact" if form.exact else form.reason or "semantic" for form in forms)
     return [[len(list(run)), form] for form, run in groupby(said)]
 
