@@ -77,9 +77,8 @@ class Budget:
       tokens: input and output together.
       cost_usd: US dollars.
       on_exhausted: whether a reservation that does not fit is refused or waits.
-      tokens_per_minute: how fast tokens may be reserved. The tokens of a whole minute may be reserved at
-      once.
-      requests_per_minute: how fast requests may be sent. The requests of a whole minute may be sent at once.
+      tokens_per_minute: how fast tokens may be reserved. Those of a whole minute may be reserved at once.
+      requests_per_minute: how fast requests may be sent. Those of a whole minute may be sent at once.
       follow_rate_limits: learn the rates from the headers of the provider's answers. The first turn is sent
         alone. For a ledger whose turns all go to one provider. It needs `on_exhausted="wait"`.
       spent: the usage before, for instance that of the previous process. It counts against the limits.
@@ -301,7 +300,7 @@ class Budget:
         """End the turns that hold a lease here or wait for one, and wait for their end.
 
         They have ended when all are settled and their connections are closed. Nothing can be reserved from
-        the start of the call. After a cancellation the turns end too.
+        the start of the call. If the call is cancelled, the turns end nevertheless.
 
         A checkpoint only if it has to wait.
         """
@@ -452,7 +451,7 @@ class Budget:
             wake(claim.ledgers, try_grant)
 
     def _check(self) -> None:
-        """Raise UsageError if it must not be used in this loop or any more, BudgetExceeded if it is spent."""
+        """Raise UsageError if another loop uses it or its block has ended, BudgetExceeded if it is spent."""
         here = current_token()
         for ledger in self._chain():
             if ledger._closed:

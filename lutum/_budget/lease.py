@@ -93,7 +93,7 @@ class BudgetLease:
         self._failure: Exception | None = None  # of a foreign ledger that could not settle it
 
     def _begin_turn(self, stop: Callable[[BudgetExceeded], None]) -> None:
-        """Record that a turn runs on this lease, and how to end it. A block waits for `end_turn`."""
+        """Record that a turn runs on this lease, and how to end it. A block waits for `_end_turn`."""
         for ledger in self._chain:
             ledger._turns.add(self)
         self._set_stop(stop)

@@ -157,8 +157,8 @@ class Pricing:
     ) -> Estimate:
         """Return an estimate with its highest possible cost.
 
-        The cost is highest if all input is fresh, or read from a cache, or written to one, and all output is
-        reasoning or none is. All these cases are compared.
+        These cases are compared: all input is fresh, is read from a cache or is written to one; all output is
+        reasoning, or none is.
 
         Args:
           rates: the rates that the request selects, see `Prepared.rates`. The provider may bill the

@@ -202,9 +202,9 @@ class RateLimits:
         self._draw(_drawn(more, 0), now)
 
     def settle(self, number: int, change: TokenAmount, now: float) -> None:
-        """End a turn, for which the amount `change` too little was drawn.
+        """Correct the draw of a turn that is over. `change` is the used amount minus the drawn amount.
 
-        A negative `change` means too much. It is given back if the provider gives it back.
+        A negative `change` is given back only to buckets of providers that give amounts back.
         """
         self.forget(number)
         drawn = _drawn(change, 0)

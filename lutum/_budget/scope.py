@@ -134,7 +134,7 @@ class BudgetScope(Generic[L]):
 
         A native cancellation on asyncio, or a KeyboardInterrupt on trio, passes the shield. The turns outside
         the block are ending already, so the wait for their connections continues. A second interruption ends
-        it.
+        the wait.
         """
         interrupted: BaseException | None = None
         deadline = anyio.current_time() + ENDING

@@ -66,7 +66,7 @@ class Image(Media, frozen=True, gc=False, tag="image"):
 
     @classmethod
     def from_url(cls, url: str) -> Image:
-        """Make an image from a URL that the provider fetches. Its tokens cannot be known before."""
+        """Make an image from a URL that the provider fetches. Its size in tokens is not known beforehand."""
         return cls(url=checked_url("image.url", url))
 
     @classmethod
@@ -128,7 +128,7 @@ class Document(Media, frozen=True, gc=False, omit_defaults=True, tag="document")
 
     @classmethod
     def from_url(cls, url: str, *, title: str | None = None) -> Document:
-        """Make a document from a URL that the provider fetches. Its tokens cannot be known before."""
+        """Make a document from a URL that the provider fetches. Its size in tokens is unknown beforehand."""
         return cls(url=checked_url("document.url", url), title=title)
 
     @classmethod
