@@ -152,7 +152,7 @@ class Session:
         """Add JSON of one adapter's own protocol, such as the answer to an open item.
 
         Raises:
-          BadValue: it is not one JSON value.
+          BadValue: `json` is not one JSON value.
         """
         self._push(raw(adapter, json))
 

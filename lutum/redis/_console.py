@@ -113,17 +113,17 @@ class Console:
     async def reap(self, process: str) -> bool:
         """Take a process for dead: charge its sent leases, release the others. False if it is unknown.
 
-        After a cancellation, it may have happened.
+        After a cancellation, the change may have happened.
         """
         reply = await self._call(["reap", process])
         return bool(reply.results[0][0])
 
     async def stop(self, limit: str, reason: str) -> None:
-        """Stop a limit ("*": the whole ledger). After a cancellation, it may have happened."""
+        """Stop a limit ("*": the whole ledger). After a cancellation, the change may have happened."""
         await self._call(["stop", limit, reason])
 
     async def resume(self, limit: str) -> None:
-        """Let a limit grant again. After a cancellation, it may have happened."""
+        """Let a limit grant reservations again. After a cancellation, the change may have happened."""
         await self._call(["resume", limit])
 
     async def set_spent(
@@ -131,7 +131,7 @@ class Console:
     ) -> None:
         """Set the spent amount of a limit. If the server had lost data, reservations are possible again.
 
-        After a cancellation, it may have happened.
+        After a cancellation, the change may have happened.
 
         Raises:
           BadValue: neither figure is given, or a figure is invalid.

@@ -52,7 +52,7 @@ class RedisLedger(SharedLedger):
       requests_per_minute: how many requests all processes together may start.
       follow_rate_limits: learn the rates from the headers of the answers, for all processes. For a ledger
         whose turns go to one account of one provider; needs "wait".
-      create: whether a ledger that does not exist is created. With False, this raises LedgerLost instead, so
+      create: whether a ledger that does not exist is created. With False, entering raises LedgerLost, so
         that the loss of a ledger is noticed at once.
       ttl: seconds without a heartbeat after which a process counts as dead.
 
@@ -210,12 +210,12 @@ class RedisLedger(SharedLedger):
 
     @property
     def state(self) -> LedgerState:
-        """The figures of the first limit, and the smallest remainder of all, that this process knows."""
+        """The figures of the first limit and the smallest remainder of all, as this process knows them."""
         return state_of(self.known(self.own_names), self.courier.as_of)
 
     @property
     def limits(self) -> tuple[Figures, ...]:
-        """The figures of each own limit, and of the whole ledger ("*"), that this process knows."""
+        """The figures of each own limit and of the whole ledger ("*"), as this process knows them."""
         return tuple(self.known(self.own_names))
 
     async def refresh(self) -> LedgerState:

@@ -29,7 +29,7 @@ class ScopeOwner(Protocol):
         ...
 
     def known(self, names: Sequence[str]) -> list[Figures]:
-        """Return the figures of limits that this process knows."""
+        """Return the figures of limits, as this process knows them."""
         ...
 
     @property
@@ -67,14 +67,14 @@ class RedisScope(SharedLedger):
 
     @property
     def state(self) -> LedgerState:
-        """The figures of the first limit, and the smallest remainder of all, that this process knows."""
+        """The figures of the first limit and the smallest remainder of all, as this process knows them."""
         ledger = self._ledger
         ledger.announce(self._limits)
         return state_of(ledger.known((*self._names, *ledger.own_names)), ledger.as_of)
 
     @property
     def limits(self) -> tuple[Figures, ...]:
-        """The figures of each limit of the scope that this process knows."""
+        """The figures of each limit of the scope, as this process knows them."""
         self._ledger.announce(self._limits)
         return tuple(self._ledger.known(self._names))
 
@@ -93,8 +93,8 @@ class RedisScope(SharedLedger):
     async def stop(self, reason: str) -> None:
         """End the running turns of all processes that draw on the scope's limits, and refuse new ones.
 
-        Each limit of the scope is stopped for all turns that draw on it. After a cancellation, it may have
-        happened.
+        Each limit of the scope is stopped for all turns that draw on it. After a cancellation, the change may
+        have happened.
 
         A checkpoint.
 
@@ -107,7 +107,7 @@ class RedisScope(SharedLedger):
             await self._ledger.ask(["stop", name, reason])
 
     async def resume(self) -> None:
-        """Let the scope's limits grant again. After a cancellation, it may have happened.
+        """Let the scope's limits grant again. After a cancellation, the change may have happened.
 
         A checkpoint.
 
