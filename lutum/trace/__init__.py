@@ -1,8 +1,8 @@
 """Traces: `async with trace.capture() as t`, then `t.render()`, `t.to_html(path)`, `t.dump()`.
 
-A trace is a tree of spans named `turn`, `attempt`, `request`, `tool`, `hook` and `wait`, and of your own
-spans (`trace.span`). Tracing costs nothing outside a capture. `trace.otel()` exports the spans of a process
-to OpenTelemetry.
+A trace is a tree of spans. lutum's spans are named `turn`, `attempt`, `request`, `tool`, `hook` and `wait`.
+You can add your own spans with `trace.span`. Nothing is recorded outside a capture, except that
+`trace.otel()` exports the spans of a process to OpenTelemetry.
 """
 
 from __future__ import annotations

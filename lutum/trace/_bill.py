@@ -1,6 +1,6 @@
-"""The bill of each branch of a search: the turns of a trace, summed by label. No I/O.
+"""The bill of each branch of a search: the sums of the turns of a trace, one sum for each label. No I/O.
 
-A turn is counted once, under the label of the branch that ran it, even if several forks continue from it.
+A turn is counted once, under the label of the branch that ran it, even if several forks continue after it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lutum._values.check import check_number
 from lutum.trace._tree import Span
 
 MOST: Final = 24
-"""The largest number of branches in the table of a picture."""
+"""The largest number of branches in the table of a rendered trace."""
 
 _HEAD: Final = ("branch", "turns", "input", "new", "cache read", "cache write", "output", "cost", "saved")
 
@@ -25,7 +25,7 @@ class BranchBill(Struct, frozen=True):
     """The sum of the turns with one label.
 
     Attributes:
-      label: the label, or its first `parts` parts; empty for turns without a label.
+      label: the label, or only its first parts (`Trace.bill(parts=)`); empty for turns without a label.
       turns: the number of turns that started.
       cancelled: the number of turns that were stopped before their end. They are settled too.
       input_tokens: all input tokens.
@@ -34,9 +34,9 @@ class BranchBill(Struct, frozen=True):
       output_tokens: all output tokens.
       cost_usd: the cost in US dollars; None if no turn has a price.
       saved_usd: the saving by the cache: the price of the same tokens without the cache, minus their price.
-        Negative if cache writes cost more than cache reads saved. None without prices, or without use of a
-        cache.
-      open: the number of turns that are still running, which are not in the other figures.
+        Negative if cache writes cost more than cache reads saved. None if there are no prices or no cache was
+        used.
+      open: the number of turns that are still running. The other figures do not include these turns.
     """
 
     label: str
@@ -52,7 +52,8 @@ class BranchBill(Struct, frozen=True):
 
     @property
     def new_tokens(self) -> int:
-        """Input tokens that were not read from a cache. A sum over branches counts a shared prefix once."""
+        """The input tokens that were not read from a cache. If branches share a cached prefix, the sum of
+        their new tokens counts the prefix once."""
         return max(0, self.input_tokens - self.cache_read_tokens)
 
     def __add__(self, other: BranchBill) -> BranchBill:
@@ -76,7 +77,7 @@ class TraceBill(Struct, frozen=True):
 
     Attributes:
       branches: one entry for each label, in the order in which the first turns began.
-      total: the sum of all.
+      total: the sum of all branches.
     """
 
     branches: tuple[BranchBill, ...]
@@ -136,7 +137,7 @@ def bill(spans: Iterable[Span], parts: int | None = None) -> TraceBill:
 
 
 def pictured(spans: Iterable[Span]) -> TraceBill | None:
-    """Return the bill for a picture of a trace; None if its turns have fewer than two labels.
+    """Return the bill to show in a rendered trace; None if its turns have fewer than two labels.
 
     Labels are shortened to their first parts until the table has at most `MOST` branches.
     """

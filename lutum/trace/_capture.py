@@ -1,8 +1,8 @@
-"""`capture()`: the beginning and end of a trace, and the listeners in between.
+"""`capture()`: begins and ends a trace, and sends its changes to listeners.
 
-It puts a root into the context, so a capture follows the task tree. It contains everything that the block and
-its nurseries start, and nothing that other tasks start. The spans of an inner capture are the same objects in
-the outer capture.
+`capture()` puts a root span into the context. The trace therefore contains everything that the block and its
+task groups start, and nothing that other tasks start. An inner capture and its outer capture share the span
+objects.
 """
 
 from __future__ import annotations
@@ -41,12 +41,13 @@ class capture:
 
     Args:
       raw: keep unchanged requests, event frames and errors in `trace.raw`; `RawCapture` selects some of them.
-      content: keep prompts and answers, as fields `input`, `output` and `tools` of each turn.
-      to: a file that gets each change when it happens, so that a killed process leaves its trace.
+      content: keep prompts and answers in the fields `input`, `output` and `tools` of each turn.
+      to: a file to which each change is written when it happens, so that the trace of a killed process is not
+        lost.
 
-    Entering and leaving the block do not wait. An inner capture's spans are in the outer trace too, with the
-    content that the inner capture keeps. After the block only the ends of open spans are recorded. Work that
-    is still running is shown as open. The exception of the block is `trace.error`.
+    Entering and leaving the block do not wait. The spans of an inner capture are in the outer trace too, with
+    the content that the inner capture keeps. After the block only the ends of open spans are recorded. Work
+    that is still running is shown as open. `trace.error` is the class of the exception that ended the block.
 
     Raises:
       OSError: the file cannot be written (on entry).
@@ -100,7 +101,7 @@ class capture:
         recorder = self._recorder
         assert recorder is not None
         now: object = CURRENT.get()
-        if now is self._root:  # in another context there is nothing to restore
+        if now is self._root:  # if the block ends in another context, there is nothing to restore
             CURRENT.set(self._found)
         if exc is not None and (said := error_words(exc)) is not None:
             said = _masked(said, recorder.secrets)
@@ -110,7 +111,7 @@ class capture:
 
 @final
 class Capturing:
-    """The recorder of one capture. Spans send their changes to it. `around` is the enclosing capture."""
+    """The recorder of one capture. Spans send their changes to this object. `around` is the outer capture."""
 
     __slots__ = (
         "_callbacks",
@@ -161,11 +162,12 @@ class Capturing:
 
     @property
     def kept(self) -> bool:
-        """True, because a capture is a tree: spans keep their children."""
+        """True, because the spans of a capture keep their children."""
         return True
 
     def behind(self) -> Unkept | None:
-        """Return the recorder of spans after this capture: that of the process's listeners, if any."""
+        """Return the recorder for spans that begin after this capture; None if the process has no
+        listeners."""
         return Unkept(self.secrets) if EVERYWHERE.handles else None
 
     def clock(self) -> float:
@@ -173,7 +175,7 @@ class Capturing:
         return self._clock()
 
     def tell(self, change: Change) -> None:
-        """Send a change to the listeners of this capture and of the captures around it."""
+        """Send a change to the listeners of this capture, of its outer captures and of the process."""
         capturing: Capturing | None = self
         while capturing is not None:
             for callback in capturing._callbacks:
@@ -187,7 +189,7 @@ class Capturing:
             EVERYWHERE.tell(change)
 
     def keep(self, entry: RawEntry) -> None:
-        """Keep a raw entry in each capture that keeps its kind."""
+        """Add a raw entry to the trace of this capture and of its outer captures, if they keep this kind."""
         capturing: Capturing | None = self
         while capturing is not None:
             own = capturing.own_raw
@@ -206,7 +208,8 @@ class Capturing:
         return Subscription(lambda: self._drop(callback))
 
     def close(self) -> None:
-        """End the capture with its block. If another capture is around it, spans continue in that one."""
+        """End the capture when its block ends. If there is an outer capture, open spans continue in its
+        trace."""
         self._over = True
         self.trace.ended = self.clock()
         self.trace._subscribe = None
@@ -243,7 +246,7 @@ class Root:
     def __init__(self, recorder: Capturing, outer: Span | Root | None, under: Span | None = None) -> None:
         self._recorder = recorder
         self._outer = outer
-        self._under = under  # the span around the capture, known only to the process's listeners
+        self._under = under  # the span around the capture; only the process's listeners know it
 
     @property
     def fields(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Spans of the whole process: the listeners, and the recorder of spans that no capture keeps.
 
-A span outside every capture is a `Span` too. It does not keep its children, so that a server holds only open
-spans in memory.
+A span outside every capture is a `Span` too. It does not keep its children, so that a server has only the
+open spans in memory.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class Listener(Protocol):
 
 @final
 class Everywhere:
-    """The listeners of the process, the newest one last; an `Outlet` for the core."""
+    """The listeners of the process; the newest is the last one. This class is the `Outlet` of lutum's
+    spans."""
 
     def __init__(self) -> None:
         self.handles: tuple[Listener, ...] = ()
@@ -51,7 +52,7 @@ class Everywhere:
     def enter(self, span: LiveSpan) -> Callable[[], None] | None:
         """Make the span current for other instrumentation.
 
-        Only the newest listener does it, because only one span can be current.
+        Only the newest listener is called, because only one span can be current.
         """
         return self.handles[-1].enter(span) if isinstance(span, Span) and self.handles else None
 
@@ -102,7 +103,10 @@ class Unkept:
         return None
 
     def clock(self) -> float:
-        """Return seconds on one clock for all tasks and threads. Each event loop has its own clock."""
+        """Return the time in seconds, on one clock for all tasks and threads.
+
+        The clock of an event loop is not used, because each loop has its own.
+        """
         return time.perf_counter()
 
     def tell(self, change: Change) -> None:

@@ -1,11 +1,11 @@
 """The file format of a trace: JSON lines, written in one of two ways.
 
 - `dump` writes a header, then each span with all its fields, then the raw entries.
-- `Writer` writes the same header, then each change when it happens, each line at once. A file without a final
-  `end` line belongs to a process that died. An incomplete last line is ignored.
+- `Writer` writes the same header, then each change when it happens. Each line is written immediately. If the
+  file has no final `end` line, the process died. An incomplete last line is ignored.
 
-Spans are numbered from 1 and follow their parents. Bytes are a string if they are UTF-8, else base64 under
-`base64`.
+Spans are numbered from 1. Each span is after its parent in the file. Bytes are written as a string if they
+are UTF-8, and otherwise as base64 in the member `base64`.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ _decoder: Final = msgspec.json.Decoder(_Line)
 
 
 def _other(value: object) -> object:
-    """Encode a value that JSON has no form for: a set as a list, anything else as the name of its type."""
+    """Encode a value that has no form in JSON: a set as a list, any other value as the name of its type."""
     if isinstance(value, set | frozenset):
         return sorted(map(str, value))  # pyright: ignore[reportUnknownArgumentType]  # elements are anything
     return f"<{type(value).__name__}>"
@@ -118,7 +118,8 @@ def _tag(line: _Line) -> Any:
 
 
 def plain(value: Any, depth: int = 20) -> Any:
-    """Return a value that JSON can encode: no lone surrogates, all keys strings, limited depth."""
+    """Return a value that JSON can encode: without lone surrogates, with strings as keys, with limited
+    depth."""
     if isinstance(value, str):
         return value.encode(errors="replace").decode()
     if value is None or isinstance(value, bool | float):
@@ -134,7 +135,7 @@ def plain(value: Any, depth: int = 20) -> Any:
 
 
 def dump(trace: SpanTree) -> bytes:
-    """Return the lines of a trace in its present state. Open spans stay open."""
+    """Return the lines of a trace in its present state. Open spans are written as open."""
     lines = [_line(_TraceHeader(VERSION, trace.wall, trace.started, trace.ended, trace.error, trace.message))]
     ids: dict[Span | None, int | None] = {None: None}
     roots = set(map(id, trace.roots))
@@ -152,10 +153,10 @@ def dump(trace: SpanTree) -> bytes:
 def load(data: bytes, make: Callable[..., T]) -> T:
     """Read the output of `dump` or a file of `capture(to=...)`, complete or cut off.
 
-    `make` makes the empty trace.
+    `make` creates the empty trace.
 
     Raises:
-      BadValue: the data is something else; the error contains the line number.
+      BadValue: the data is not a trace; the error contains the line number.
     """
     number, lines = 0, data.split(b"\n")
     trace: T | None = None
@@ -192,7 +193,7 @@ def _begun(line: _Line, make: Callable[..., T]) -> T:
 
 
 def _apply(trace: SpanTree, spans: dict[int, Span], line: _Line) -> None:
-    """Apply a line to the trace. Raises KeyError for a span that was not opened."""
+    """Apply a line to the trace. Raises KeyError if the line names a span that was not opened."""
     match line:
         case _Whole():
             parent = None if line.parent is None else spans[line.parent]
@@ -222,13 +223,14 @@ def _apply(trace: SpanTree, spans: dict[int, Span], line: _Line) -> None:
 
 @final
 class Writer:
-    """Writes the changes of a trace as they happen, each line at once."""
+    """Writes the changes of a trace when they happen. Each line is written immediately."""
 
     def __init__(self, trace: SpanTree, path: str | PathLike[str]) -> None:
         self._trace = trace
         self._broken = False
         self._ids: dict[Span, int] = {}
-        # The fields of each open span that are in the file. Counters are written when their span ends.
+        # The fields of each open span that are already in the file. Counters are written when their span
+        # ends.
         self._told: dict[Span, dict[str, Any]] = {}
         # Unbuffered, because the content of a buffer is lost if the process is killed.
         self._file = open(path, "wb", buffering=0)  # noqa: SIM115  # closed by close(), with the capture

@@ -1,8 +1,8 @@
-"""HTML page of a trace: its data as JSON, one style sheet and one script. It loads nothing.
+"""HTML page of a trace: its data as JSON, one style sheet and one script. The page loads nothing.
 
-Text from a model, a tool or a provider is data. In it `<` is escaped and control characters are removed, and
-the script inserts it as text. The content security policy allows only the two inline parts, by their digests,
-and no network access.
+Text from a model, a tool or a provider is treated as data. In this text, `<` is escaped and control
+characters are removed, and the script inserts it as text, never as HTML. The content security policy forbids
+network access and allows only the inline style sheet and the inline script, by their digests.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ from lutum.trace._say import failure, label, single, summary, tokens
 from lutum.trace._tree import Note, Span, SpanTree
 
 LONGEST: Final = 4_000
-"""The largest number of characters of one text, so that 1,000 spans stay below 1 MB. A dump has all of it."""
+"""The largest number of characters of one text in the page, so that a page with 1,000 spans stays below 1 MB.
+A dump contains the whole texts."""
 
 MOST: Final = 600_000
-"""The largest number of characters of all details in the page. The page shows a note for the rest."""
+"""The largest number of characters of all details in the page. The page shows a note in place of further
+details."""
 
 _PAGE: Final = """\
 <!doctype html>
@@ -109,7 +111,7 @@ def page(trace: SpanTree, title: str = "SpanTree") -> str:
 
 
 def _branches(trace: SpanTree) -> str:
-    """Return the table with the bill of each branch; empty if turns have no labels."""
+    """Return the table with the bill of each branch; empty if the turns have fewer than two labels."""
     found = pictured(trace.walk())
     if found is None:
         return ""
@@ -202,7 +204,8 @@ def _note(since: float, note: Note) -> list[Any]:
 
 
 def _points(curve: Any) -> list[tuple[float, float]]:
-    """Return the points of a curve; empty if it is invalid. A trace from a file may contain any value."""
+    """Return the points of a curve; empty if the curve is invalid. A trace from a file may contain any
+    value."""
     try:
         return msgspec.convert(curve, list[tuple[float, float]])
     except msgspec.ValidationError:

@@ -1,7 +1,8 @@
-"""`Trace.to_otel`: the export of a captured trace to OpenTelemetry, after it is over.
+"""`Trace.to_otel`: exports a captured trace to OpenTelemetry after its capture.
 
-Spans are exported with their recorded times. No span is made current while a turn runs, so no context token
-is held across a yield, and parents do not depend on the task. `lutum.trace.otel` exports live.
+Spans are exported with their recorded times. No span of OpenTelemetry is current while a turn runs. Therefore
+no context token is kept across a yield, and parents do not depend on the task. `lutum.trace.otel` exports
+spans while they happen.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def export(trace: SpanTree, provider: TracerProvider | None, *, content: bool) -> None:
-    """Start and end an OpenTelemetry span for each span that ended. Parents start first, children end first.
+    """Start and end an OpenTelemetry span for each span that ended.
+
+    Parents are started before their children, and children are ended before their parents.
 
     Raises:
       UsageError: OpenTelemetry is not installed.

@@ -1,9 +1,10 @@
-"""`otel()`: spans and metrics of the whole process, exported as they happen.
+"""`otel()`: exports the spans and metrics of the whole process while they happen.
 
-A span of OpenTelemetry starts and ends with lutum's span. Its parent is that of lutum's span, or the span of
-OpenTelemetry that the program opened in between. OpenTelemetry's context is set only around code that lutum
-awaits in one piece (the function of a tool, a request in the turn's own task). It is never set across a block
-of the user, so that it never has to be restored in another task.
+An OpenTelemetry span starts and ends together with lutum's span. Its parent belongs to the parent of lutum's
+span. If the program has opened an OpenTelemetry span of its own between the two, this span is the parent.
+OpenTelemetry's context is set only around code that lutum itself awaits: the function of a tool, and a
+request in the turn's own task. The context is never set across a block of the user, so that it never has to
+be restored in another task.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ HEADER: Final = "traceparent"
 
 @dataclass(slots=True)
 class _Link:
-    """The OpenTelemetry span of a lutum span, or the data to start it when its name is known."""
+    """The OpenTelemetry span of a lutum span. Before its name is known, the data to start it."""
 
     context: Context
     seen: Any
@@ -55,9 +56,9 @@ class _Link:
 
 @final
 class OTelHandle:
-    """A live export. `close()` ends it. As a context manager it is closed at the end of the block.
+    """A live export. `close()` ends the export. As a context manager, it is closed at the end of the block.
 
-    Closing it ends the open spans, with the attribute `lutum.open` set.
+    `close()` ends the OpenTelemetry spans that are still open, and sets their attribute `lutum.open`.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class OTelHandle:
     def __repr__(self) -> str:
         return f"<OTelHandle, {len(self._open)} spans open>"
 
-    # The methods of a listener. An exporter or a processor that raises never ends a turn.
+    # The methods of a listener. If an exporter or a processor raises, the turn continues.
 
     def tell(self, change: Change) -> None:
         """Export a change. Exceptions are logged and do not propagate."""
@@ -120,16 +121,18 @@ class OTelHandle:
                 self._guarded(self._end, span, False)
 
     def enter(self, span: Span) -> Callable[[], None] | None:
-        """Make the span current for other instrumentation in this task. Return a function that undoes it."""
+        """Make the span current for other instrumentation in this task. Return a function that undoes
+        this."""
         leave: Callable[[], None] | None = self._guarded(self._enter, span)
         return leave
 
     def headers(self, span: Span | None, url: str) -> Sequence[tuple[str, str]]:
-        """Return `traceparent`, and `tracestate` if it exists, for a URL that gets them; else nothing."""
+        """Return `traceparent`, and `tracestate` if it exists; nothing if the URL's host does not get
+        them."""
         return self._guarded(self._headers, span, url) or ()
 
     def header_names(self, url: str) -> tuple[str, ...]:
-        """Return the name of the header that `headers` returns for this URL."""
+        """Return the name of the header that requests to this URL get."""
         return (HEADER,) if self._asked(url) else ()
 
     def _guarded(self, do: Callable[..., Any], *args: Any) -> Any:
@@ -154,12 +157,16 @@ class OTelHandle:
             span.exports = {}
         span.exports[self] = link
         self._open[span] = None
-        # A turn starts later, because its name and the attributes for samplers are known when it is prepared.
+        # The span of a turn is started later, because its name and the attributes for samplers are not known
+        # before the turn is prepared.
         if span.name != "turn":
             self._started(span, link)
 
     def _parent(self, span: Span, current: Context, here: Any) -> Context:
-        """Return the context of a new span: under lutum's span, or one that the program opened in between."""
+        """Return the context of a new span. It contains the parent.
+
+        The parent belongs to the enclosing lutum span, or is a span that the program opened inside that span.
+        """
         found = self._ancestor(span)
         if found is None:
             return current
@@ -205,7 +212,7 @@ class OTelHandle:
 
     def _note(self, change: Noted) -> None:
         note = change.note
-        if change.span is None:  # outside lutum's spans: it goes to the program's current span
+        if change.span is None:  # outside lutum's spans, the event is added to the program's current span
             self._otel.get_current_span().add_event(
                 note.name, {name: value_of(value) for name, value in note.fields.items()}
             )
@@ -240,7 +247,10 @@ class OTelHandle:
             opened.end()
 
     def _tell_turn(self, request: Span) -> None:
-        """Store the server of a turn's first request with the turn, because it does not keep its requests."""
+        """Store the server of a turn's first request with the turn.
+
+        A turn outside a capture does not keep its requests, so the server would be unknown at the end.
+        """
         around = request.parent
         while around is not None and around.name != "turn":
             around = around.parent
@@ -258,7 +268,8 @@ class OTelHandle:
         self._context.attach(self._otel.set_span_in_context(self._started(span, link), before))
 
         def leave() -> None:
-            # A token is valid only in the context that made it. There, this call has the same effect.
+            # A context token is valid only in the context in which it was made. In that context, attaching
+            # the earlier context has the same effect as the token.
             if get_current_task().id == task:
                 self._guarded(self._context.attach, before)
 
@@ -278,7 +289,7 @@ class OTelHandle:
             return ()
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        # Not the program's propagator, because that may send baggage, which a provider should not see.
+        # The program's propagator is not used, because it may send baggage, which a provider should not get.
         carrier: dict[str, str] = {}
         context = self._otel.set_span_in_context(self._started(span, link), link.context)
         TraceContextTextMapPropagator().inject(carrier, context)
@@ -293,18 +304,18 @@ def otel(
     content_limit: int = CONTENT_LIMIT,
     traceparent: bool | Iterable[str] = False,
 ) -> OTelHandle:
-    """Export spans and metrics of the whole process to OpenTelemetry, as they happen, until `close()`.
+    """Export spans and metrics of the whole process to OpenTelemetry while they happen, until `close()`.
 
-    The export covers every task and thread, also those that started before it. A `capture` covers only what
-    its block starts. Use a processor that exports in the background (`BatchSpanProcessor`), because a slow
-    one blocks the event loop. Exceptions of OpenTelemetry are logged and never end a turn. Requires the extra
-    `otel`.
+    The export covers every task and thread, including tasks and threads that started earlier. A `capture`
+    covers only the work that its block starts. Use a processor that exports in the background
+    (`BatchSpanProcessor`), because a processor that exports in the foreground may block the event loop.
+    Exceptions of OpenTelemetry are logged and never end a turn. Requires the extra `otel`.
 
     Args:
       provider: the tracer provider; None for the global one.
       meter_provider: the meter provider; None for the global one.
-      content: send prompts, answers, tool definitions, arguments and results too.
-      content_limit: the largest number of characters of one attribute with content. Longer ones are
+      content: export prompts, answers, tool definitions, arguments and results too.
+      content_limit: the largest number of characters of one attribute with content. Longer attributes are
         shortened, and stay valid JSON.
       traceparent: send the header `traceparent` to the provider with each request: True for every host, or
         the names of the hosts. `preview()` lists it in `set_when_sent`.

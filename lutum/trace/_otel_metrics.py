@@ -10,7 +10,7 @@ from lutum.trace._tree import Span
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
 
-# The bucket boundaries of the conventions.
+# The bucket boundaries of OpenTelemetry's GenAI conventions.
 _TOKENS: Final = tuple(4**power for power in range(14))
 _SECONDS: Final = tuple(0.01 * 2**power for power in range(14))
 _FIRST: Final = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
@@ -24,7 +24,8 @@ _LABELS: Final = (
     "server.port",
     "error.type",
 )
-"""Attributes of a measurement: each has few values. Labels, ids and content are not among them."""
+"""The attributes of a measurement. Each has only a few different values, so labels, ids and content are not
+included."""
 
 
 @final
@@ -55,7 +56,7 @@ class TurnMetrics:
         )
 
     def ended(self, span: Span, server: dict[str, Any]) -> None:
-        """Record the metrics of a turn or of a turn's request that ended."""
+        """Record the metrics of a turn, or of a request of a turn, after its end."""
         if span.name == "turn" and "outcome" in span.fields and span.ended is not None:
             labels = _labels(span, server)
             self._duration.record(max(0.0, span.ended - span.started), labels)

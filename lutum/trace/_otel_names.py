@@ -1,8 +1,8 @@
-"""A span's fields under the names of OpenTelemetry's GenAI conventions (version 1.41, incubating).
+"""Conversion of a span's fields to the names of OpenTelemetry's GenAI conventions (version 1.41, incubating).
 
-The names are literals here, because all names in the conventions' package are deprecated as moved. Two names
-are not from the conventions: for a known cost in US dollars, Logfire documents `operation.cost` and Langfuse
-`gen_ai.usage.cost`.
+The names are literals here. In the conventions' package, all of them are marked as deprecated, because they
+have been moved. Two names are not from the conventions: for a known cost in US dollars, Logfire documents
+`operation.cost` and Langfuse `gen_ai.usage.cost`.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ CONTENT_LIMIT: Final = 65_536
 """The largest number of characters of one attribute with content."""
 
 OWN_NAMES: Final = frozenset({"turn", "attempt", "request", "wait", "tool", "hook"})
-"""The names of lutum's own spans. Attributes of other spans are the user's and are exported unchanged."""
+"""The names of lutum's own spans. Other spans belong to the user, and their attributes are exported
+unchanged."""
 
 INHERITED: Final = ("session.id", "user.id", "gen_ai.conversation.id")
-"""Attributes of a user's span that all spans below it get too, because backends group by them."""
+"""Attributes that all spans below a user's span get from that span, because backends group spans by them."""
 
 # gen_ai.provider.name: the well-known values.
 _PROVIDERS: Final = {
@@ -97,7 +98,7 @@ def attributes(span: Span, *, content: bool, limit: int = CONTENT_LIMIT) -> dict
     found = _inherited(span)
     if "error" in fields:
         found["error.type"] = fields.pop("error")
-        fields.pop("message", None)  # it is the description of the status
+        fields.pop("message", None)  # exported as the description of the status
     if span.name not in OWN_NAMES:
         return found | {name: value_of(value) for name, value in fields.items()}
     if span.name == "turn":
@@ -115,7 +116,10 @@ def attributes(span: Span, *, content: bool, limit: int = CONTENT_LIMIT) -> dict
 
 
 def own(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Prefix fields of lutum's own spans. A name with a dot is the conventions' or the user's, and stays."""
+    """Add the prefix `lutum.` to the fields of lutum's own spans.
+
+    A name with a dot is from the conventions or from the user, and does not change.
+    """
     return {name if "." in name else f"lutum.{name}": value_of(value) for name, value in fields.items()}
 
 
@@ -132,7 +136,7 @@ def server_of(request: Span) -> dict[str, Any]:
 
 
 def value_of(value: Any) -> Any:
-    """Convert a value to one that an attribute may have: a plain value, or a list of strings."""
+    """Convert a value to a type that attributes may have: a plain value, or a list of strings."""
     if isinstance(value, str | bool | int | float):
         return plain(value)
     items = _items(value)
@@ -142,7 +146,8 @@ def value_of(value: Any) -> Any:
 
 
 def bounded(value: Any, limit: int) -> str:
-    """Return JSON of at most `limit` characters: long strings are cut, then the first items are left out."""
+    """Return JSON of at most `limit` characters. First long strings are cut, then the first items are
+    removed."""
     text = _json(value)
     for size in (4_096, 1_024, 256, 64):
         if len(text) <= limit:
@@ -158,7 +163,8 @@ def bounded(value: Any, limit: int) -> str:
 
 
 def _inherited(span: Span) -> dict[str, Any]:
-    """Return the attributes that the user's enclosing spans pass on to all spans below; the nearest wins."""
+    """Return the attributes that a span gets from the user's spans around it. The nearest span has
+    priority."""
     found: dict[str, Any] = {}
     around = span.parent
     while around is not None:
@@ -195,7 +201,7 @@ def _number(value: Any) -> float | None:
 
 
 def _renamed(fields: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """Remove the fields that have a conventional name, and return them under it."""
+    """Remove the fields that have a name in the conventions. Return them under these names."""
     return {names[name]: value_of(fields.pop(name)) for name in list(fields) if name in names}
 
 
@@ -212,7 +218,7 @@ def _content(fields: dict[str, Any], limit: int) -> dict[str, Any]:
 
 
 def _messages(fields: dict[str, Any], limit: int) -> dict[str, Any]:
-    """Return the input. System instructions at its start are a separate attribute."""
+    """Return the attributes for the input. System instructions at its start are a separate attribute."""
     given = _items(fields.get("input"))
     said = [_message(message) for message in given if is_object(message)]
     if not said or len(said) < len(given):

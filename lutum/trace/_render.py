@@ -1,7 +1,7 @@
 """A trace as a waterfall for a terminal: one line for each span, with its errors and notes below. No I/O.
 
-A turn with one attempt is one line. A request has a line only if it is not the request of an attempt. A light
-bar is time before the first event, a full bar is an answer that arrives.
+A turn with one attempt is one line. A request has a line only if it does not belong to an attempt. A light
+bar is the time before the first event. A full bar is the time during which the answer arrives.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _STYLES: Final = {"error": "31", "cancelled": "33", "open": "36", "wait": "2", "
 
 
 def render(trace: SpanTree, width: int = 80, *, color: bool = False) -> str:
-    """Draw a trace with lines of at most `width` cells; below 24, 24 are used."""
+    """Draw a trace with lines of at most `width` cells. The smallest width is 24."""
     return "\n".join(_Picture(trace, max(width, _NARROWEST), color=color).lines())
 
 
@@ -119,7 +119,7 @@ class _Picture:
 
 
 def _rows(trace: SpanTree) -> list[tuple[str, Span]]:
-    """Return the spans that have a line, each with the branch lines before its name."""
+    """Return the spans that have a line, each with the tree branches to draw before its name."""
     rows = list[tuple[str, Span]]()
     waiting = [("", "", span) for span in reversed(trace.roots)]
     while waiting:
@@ -128,14 +128,15 @@ def _rows(trace: SpanTree) -> list[tuple[str, Span]]:
         shown = _shown(span)
         for child in reversed(shown):
             last = child is shown[-1]
-            # Below this depth, the branch lines would leave no room for the name.
+            # Deeper than this, the tree branches would leave no room for the name.
             deeper = behind if len(behind) >= 16 else behind + ("  " if last else "\u2502 ")
             waiting.append((behind + ("\u2514 " if last else "\u251c "), deeper, child))
     return rows
 
 
 def _shown(span: Span) -> list[Span]:
-    """Return the children that have a line. If an attempt has no line, its children are under its turn."""
+    """Return the children that have a line. If an attempt has no line, its children are drawn below its
+    turn."""
     shown = list[Span]()
     for child in span.children:
         if child.name == "attempt" and single(span):

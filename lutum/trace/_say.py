@@ -1,4 +1,4 @@
-"""Texts about a span for pictures, the same in a terminal and in a page. No I/O."""
+"""Texts about a span, the same in a terminal and in an HTML page. No I/O."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CACHED: Final = ("cache_read_tokens", "cache_write_tokens")
 
 
 def label(span: Span) -> str:
-    """Return the name of a span and the fields that distinguish it from others with that name."""
+    """Return the name of a span and the fields that distinguish it from other spans with the same name."""
     fields = span.fields
     match span.name:
         case "turn":
@@ -70,7 +70,7 @@ def failure(span: Span) -> str:
 
 
 def single(span: Span) -> bool:
-    """Return whether a turn has exactly one attempt, which then adds nothing to the turn."""
+    """Return whether a turn has exactly one attempt. A line for this attempt would add nothing."""
     return span.name == "turn" and sum(child.name == "attempt" for child in span.children) == 1
 
 

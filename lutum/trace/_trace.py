@@ -43,7 +43,7 @@ class Trace(SpanTree):
       roots: the spans that have no parent in this trace.
       notes: the events outside any span.
       wall: the start, in seconds since the epoch.
-      started: the start, on the event loop's clock, as in every span.
+      started: the start, in seconds on the event loop's clock. Spans use the same clock.
       ended: the end, on the event loop's clock; None while the capture runs.
       raw: the unchanged requests, frames and errors, in order, if they were kept.
       open_reason: the reason why spans are open; "" if all are closed.
@@ -56,7 +56,7 @@ class Trace(SpanTree):
         self._subscribe: Callable[[Callable[[Change], object]], Subscription] | None = None
 
     def subscribe(self, callback: Callable[[Change], object]) -> Subscription:
-        """Call `callback` with every change from now on, when it happens, in the task that makes it.
+        """Call `callback` with every later change, when it happens, in the task that makes the change.
 
         The callback must not block. To handle changes elsewhere, send them into a memory object stream. If
         the callback raises, the exception is logged and the callback is not called again.
@@ -69,10 +69,10 @@ class Trace(SpanTree):
         return self._subscribe(callback)
 
     def bill(self, parts: int | None = None) -> TraceBill:
-        """Return the bill of each branch: the turns, summed by label. A turn is counted once.
+        """Return the bill of each branch: the sums of its turns. A turn is counted once.
 
         Args:
-          parts: sum by this number of first parts of the labels, instead of whole labels.
+          parts: use only this number of parts at the start of each label. None uses whole labels.
 
         Raises:
           BadValue: `parts` is below 1.
@@ -94,15 +94,16 @@ class Trace(SpanTree):
     def to_otel(self, tracer_provider: Any = None, *, content: bool = False) -> None:
         """Export every closed span to OpenTelemetry, with the names of its GenAI conventions.
 
-        The parent is the current span of OpenTelemetry. With `content`, prompts and answers are exported too,
-        if the capture kept them. Requires the extra `otel`.
+        OpenTelemetry's current span becomes the parent of the trace's roots. With `content`, prompts and
+        answers are exported too, if the capture kept them. Requires the extra `otel`.
         """
         from lutum.trace._otel import export
 
         export(self, tracer_provider, content=content)
 
     def dump(self) -> bytes:
-        """Return the trace as JSON lines for `load`. Secrets are masked. Prompts are in it only if kept."""
+        """Return the trace as JSON lines for `load`. Secrets are masked. Prompts are included only if the
+        capture kept them."""
         from lutum.trace._file import dump
 
         return dump(self)
@@ -115,7 +116,7 @@ class Trace(SpanTree):
         return load(data, Trace)
 
     def _repr_html_(self) -> str:
-        """The spans as a tree, in a notebook."""
+        """Return the rendered trace as HTML, for notebooks."""
         return preformatted(self.render(100))
 
     def __repr__(self) -> str:

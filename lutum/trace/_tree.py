@@ -1,4 +1,4 @@
-"""The tree of a trace: spans, their notes, and searches in them. For live traces and for those from a file.
+"""The tree of a trace: spans, their notes, and search methods. For live traces and for traces from a file.
 
 A live span is written by the code that it describes, and may be read at any time. Nothing here awaits.
 """
@@ -26,7 +26,7 @@ _CANCELLED: Final = frozenset({"Cancelled", "CancelledError", "GeneratorExit"})
 @final
 @dataclass(frozen=True, slots=True)
 class Note:
-    """An event at one moment: `at`, in seconds on the event loop's clock."""
+    """An event at one moment. `at` is its time, in seconds on the event loop's clock."""
 
     name: str
     at: float
@@ -38,9 +38,9 @@ class Note:
 class RawEntry:
     """Unchanged data of a span: a `request`, a `frame` of events, or an `error`.
 
-    `span` is the span that it belongs to. A request has `method`, `url`, `headers` and `body`. A frame has
-    `sequence` and `frame` (see `lutum.decode_frame`). An error has `stage`, `error` and other known details.
-    `body` and `frame` are bytes.
+    `span` is the span to which the entry belongs. The members of the data depend on the kind. A request has
+    `method`, `url`, `headers` and `body`. A frame has `sequence` and `frame` (see `lutum.decode_frame`). An
+    error has `stage`, `error` and other known details. `body` and `frame` are bytes.
     """
 
     kind: str
@@ -149,7 +149,7 @@ class Span:
 
     @property
     def error(self) -> str | None:
-        """The class of the exception that ended the span; None if it did not end with one."""
+        """The class of the exception that ended the span; None if no exception ended it."""
         return self.fields.get("error")
 
     @property
@@ -158,19 +158,23 @@ class Span:
         return None if self.ended is None else self.ended - self.started
 
     def walk(self) -> Iterator[Span]:
-        """Yield this span and all spans below it, depth first, in the order of their start."""
+        """Yield this span and all spans below it, depth first. Siblings are in the order of their start."""
         return _walk([self])
 
     def find(self, name: str, **fields: object) -> list[Span]:
-        """Return this span and those below it that have this name and these values of fields."""
+        """Return the spans with this name and these field values, from this span and all spans below it."""
         return [span for span in self.walk() if _is(span, name, fields)]
 
     def span(self, name: str, **fields: object) -> Span:
-        """Return the first span below this one with this name and these fields, or raise LookupError."""
+        """Return the first span below this span with this name and these field values.
+
+        Raises LookupError if there is none.
+        """
         return _first(_walk(self.children), name, fields)
 
     def events(self, name: str | None = None) -> list[Note]:
-        """Return the events of this span and the spans below it, depth first; all, or by name."""
+        """Return the events of this span and of all spans below it, depth first. With `name`, only events
+        with this name are returned."""
         return [note for span in self.walk() for note in span.notes if name is None or note.name == name]
 
     def __repr__(self) -> str:
@@ -283,7 +287,7 @@ class SpanTree:
       roots: the spans that have no parent in this trace.
       notes: the events outside any span.
       wall: the start, in seconds since the epoch.
-      started: the start, on the event loop's clock, as in every span.
+      started: the start, in seconds on the event loop's clock. Spans use the same clock.
       ended: the end, on the event loop's clock; None while the capture runs.
       raw: the unchanged requests, frames and errors, in order, if they were kept.
       error: the class of the exception that the captured block raised; None if it did not raise.
@@ -305,19 +309,21 @@ class SpanTree:
         self.unfinished: str = unfinished
 
     def walk(self) -> Iterator[Span]:
-        """Yield every span, depth first, in the order of their start."""
+        """Yield every span, depth first. Siblings are in the order of their start."""
         return _walk(self.roots)
 
     def find(self, name: str, **fields: object) -> list[Span]:
-        """Return every span with this name and these values of fields, depth first."""
+        """Return every span with this name and these field values, depth first."""
         return [span for span in self.walk() if _is(span, name, fields)]
 
     def span(self, name: str, **fields: object) -> Span:
-        """Return the first span with this name and these fields. Raises LookupError if it is missing."""
+        """Return the first span with this name and these field values. Raises LookupError if there is
+        none."""
         return _first(self.walk(), name, fields)
 
     def events(self, name: str | None = None) -> list[Note]:
-        """Return the events outside any span, then those of each span, depth first; all, or by name."""
+        """Return the events outside any span, then the events of each span, depth first. With `name`, only
+        events with this name are returned."""
         notes = [*self.notes, *(note for span in self.walk() for note in span.notes)]
         return notes if name is None else [note for note in notes if note.name == name]
 
@@ -375,7 +381,10 @@ def _first(spans: Iterator[Span], name: str, fields: dict[str, object]) -> Span:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """Return the exception inside groups that have at most one exception that is not a cancellation."""
+    """Return the innermost exception of nested groups.
+
+    It stops at a group with more than one exception that is not a cancellation.
+    """
     while inner := _grouped(error):
         others = [exc for exc in inner if type(exc).__name__ not in _CANCELLED]
         if len(others) > 1:

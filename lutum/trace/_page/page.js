@@ -21,7 +21,7 @@
   };
   const percent = (at) => (100 * at / data.length) + "%";
 
-  // The tree: levels, children, which rows are folded.
+  // The tree: levels, children and folded rows.
   spans.forEach((span, number) => {
     span.number = number;
     span.children = [];
@@ -280,7 +280,7 @@
     lay();
   });
 
-  // What happened outside of any span, why spans are open, and what all turns said over time.
+  // Events outside any span, the reason why spans are open, and the tokens of all turns over time.
   if (data.open) grid.before(make("p", "status", "Open: " + data.open + "."));
   if (data.notes.length) {
     const loose = noted(data.notes);
