@@ -2,24 +2,24 @@
 
 json       read and write JSON without losing digits or bytes
 usage      a provider's usage report to `Usage`, with its label
-affinity   a key that sends one prefix to one server
-answer     a body to events of a stream, or to the JSON or the page that it is instead
+affinity   a key that routes requests with one prefix to one server
+answer     read a body as events of a stream, or as the JSON or HTML that arrived instead
 stream     the base class of decoders of event streams
-errors     error bodies and statuses to `ProviderError`
-finish     finish reasons in lutum's words
+errors     convert error bodies and statuses to `ProviderError`
+finish     convert finish reasons to lutum's words
 retry      the waiting time that a server requires, in each of its forms
-surrogates halves of surrogate pairs in JSON
+surrogates join or replace halves of surrogate pairs in JSON
 logprobs   token ids and log probabilities of an answer
 ids        ids of calls that a provider accepts
 headers    check the headers that a user adds
 tokens     estimate tokens of text, JSON, images and documents
-prefix     where a request is not an earlier one with more at its end
-replay     whether a turn comes from here
+prefix     find the first difference between an earlier request and a later one that should only add to it
+replay     whether a turn was made by this adapter in this scope
 schema     a strict schema in the provider's dialect
-options    options of one turn over an adapter's, and the hooks that choose them
+options    provider options of adapters and turns, and the hooks that choose them
 
 `lutum.transport.HttpAdapter` is the base class that does the I/O; `lutum.abc` has the interfaces. The package
-`lutum_gemini` is built on these names alone. No module here does I/O or reads a clock.
+`lutum_gemini` uses only these names. No module here does I/O or reads a clock.
 """
 
 from lutum.dialect import (

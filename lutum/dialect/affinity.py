@@ -45,9 +45,9 @@ def affinity_key(affinity: str | None, request: TurnRequest) -> str | None:
     """Return the key of a request; None without affinity.
 
     Args:
-      affinity: `conversation` gives a digest of the head and the first item after it, so that turns and forks
-        of one conversation share a key. `head` gives a digest of the system items and the tools, so that all
-        conversations of one program share it. Any other text is the key itself.
+      affinity: `conversation` returns a digest of the head and the first item after it. All turns and forks
+        of one conversation then have the same key. `head` returns a digest of the system items and the tools.
+        All conversations of one program then have the same key. Any other text is the key itself.
     """
     if affinity not in ("conversation", "head"):
         return affinity

@@ -1,8 +1,8 @@
 """Read the body of a response as events of a stream, or as one JSON value in place of a stream.
 
-Servers and gateways that do not stream answer with the whole JSON, and proxies with HTML or plain text. A
-decoder feeds the bytes to an `AnswerReader`, gets the events of a stream, and checks at the end whether the
-body was something else.
+Servers and gateways that do not stream send the whole answer as one JSON value. Proxies may send HTML or
+plain text. A decoder feeds the bytes to an `AnswerReader` and gets the events of a stream. At the end it
+checks whether the body was something else.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from lutum.sse import SSEDecoder, SSEError
 __all__ = ["AnswerReader"]
 
 BODY_BYTES: Final = 16 * 2**20
-"""The longest JSON body: as long as the longest event of a stream."""
+"""The largest number of bytes of a JSON body. It is the same as for an event of a stream."""
 
 TEXT_BYTES: Final = 64 * 1024
-"""How much of a body that is neither a stream nor JSON is kept: what `ProviderError.body` keeps."""
+"""The largest number of bytes that are kept of a body that is neither a stream nor JSON. `ProviderError.body`
+has the same limit."""
 
 _FIELDS: Final = (b"data", b"event", b"id", b"retry")
-_USUAL: Final = (b"data: ", b"event: ")  # how nearly every stream begins
+_USUAL: Final = (b"data: ", b"event: ")  # nearly every stream begins with one of these
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -58,7 +59,7 @@ class AnswerReader:
         self._sse = SSEDecoder()
         self._kind: Literal["unknown", "stream", "json", "text"] = "unknown"
         self._body = bytearray()
-        self._escapes = False  # a `\u` came, so the events may hold halves of surrogate pairs
+        self._escapes = False  # a `\u` has arrived, so the events may contain halves of surrogate pairs
         self._halves = HalfPairs()
         self._strays = b""  # JSON or HTML between events
         self._tail = b""  # the first byte of a line that has not ended
@@ -95,7 +96,8 @@ class AnswerReader:
         elif not self._tail:
             self._tail = data[:1]
         if (stray or b"\n{" in data or b"\n<" in data) and len(self._strays) < TEXT_BYTES:
-            # From the start of a line, because the rest of a field's line looks like a stray one.
+            # The kept bytes begin at the start of a line, because the rest of a line of the stream may look
+            # like JSON or HTML.
             lines = data.partition(b"\n")[2] if in_line and not self._strays else data
             self._strays += lines[:TEXT_BYTES]
         try:
@@ -108,9 +110,10 @@ class AnswerReader:
         return self._paired(events) if self._escapes else events
 
     def eof(self) -> list[tuple[bytes, bytes]]:
-        """Return the event that the end of the response leaves without a blank line, if its JSON is whole.
+        """End the stream. Return its last events, also if the blank line after the last one is missing.
 
-        Its data may be cut, which is the connection's fault and not the provider's.
+        An event whose JSON is cut is left out, because the connection broke and the provider is not the
+        cause.
         """
         if self._kind != "stream":
             return []
@@ -120,16 +123,16 @@ class AnswerReader:
             return []
         whole = [event for event in last if _is_whole(event[1])]
         if len(whole) < len(last):
-            self._tail = b"d"  # the line may have ended, the JSON has not
+            self._tail = b"d"  # the line may be complete, but its JSON is cut
         return [*self._paired(whole), *self._halves.flush()]
 
     def body(self) -> bytes | None:
-        """Return the JSON that the response is instead of a stream; None when it is a stream, or is cut.
+        """Return the body if it is JSON instead of a stream; None if it is a stream, or JSON that is cut.
 
-        Call it at the end of the response.
+        Call this method at the end of the response.
 
         Raises:
-          ProviderError: it is neither a stream nor JSON, but HTML or plain text.
+          ProviderError: the body is neither a stream nor JSON, but HTML or plain text.
         """
         body = bytes(self._body)
         if self._kind == "json":
@@ -141,10 +144,11 @@ class AnswerReader:
         return None
 
     def check_strays(self) -> None:
-        """Call it when the stream ended without its terminal event.
+        """Check for JSON or HTML between the events. Call this if the stream ended without its terminal
+        event.
 
         Raises:
-          ProviderError: JSON or HTML is between the events, because a proxy put it there.
+          ProviderError: HTML, or JSON that reports an error, is between the events. A proxy has added it.
         """
         lines = self._strays.splitlines(keepends=True)
         kept = [line for line in lines if not line.startswith((*_FIELDS, b":"))]
@@ -163,7 +167,8 @@ class AnswerReader:
             raise stream_error(stray, self._response, self._table)
 
     def _sniff(self, data: bytes) -> bool:
-        """Take bytes before it is known that they are a stream; return whether it is one now."""
+        """Add bytes while it is not known whether the body is a stream. Return whether it is now known to be
+        one."""
         body = self._body
         room = BODY_BYTES + 1 if self._kind == "json" else TEXT_BYTES
         if self._kind != "unknown":
@@ -186,7 +191,7 @@ class AnswerReader:
         else:
             field = start.partition(b"\n")[0].partition(b"\r")[0]
             name, colon, _ = field.partition(b":")
-            whole = colon or len(field) < len(start)  # the name has ended
+            whole = colon or len(field) < len(start)  # the name is complete
             if name in _FIELDS and whole:
                 self._kind = "stream"
             elif whole or not any(known.startswith(name) for known in _FIELDS):
@@ -198,13 +203,13 @@ class AnswerReader:
         return [found for name, data in events for found in halves.take(name, data)]
 
     def _names_another_type(self) -> bool:
-        """Return whether an empty answer has a content type of something that is not a stream."""
+        """Return whether the content type of the response is that of something other than a stream."""
         type = self._response.headers.get("content-type", "").partition(";")[0].strip().lower()
         return type not in ("", "text/event-stream")
 
 
 def _is_whole(data: bytes) -> bool:
-    """Return whether the data of a last event is not cut: JSON, or a word such as `[DONE]`."""
+    """Return whether the data of a last event is complete: it is valid JSON or `[DONE]`."""
     stripped = data.strip()
     return stripped == b"[DONE]" or _is_json(without_halves(stripped))
 

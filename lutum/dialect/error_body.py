@@ -1,6 +1,6 @@
-"""The words of an error, in whatever shape a server puts them.
+"""Reads the message, the type and the code of an error from the different shapes that servers send.
 
-Shapes that are read, each with a server that sends it:
+These shapes are read, each with a server that sends it:
 
 - `{"error": {"message", "type", "code"}}`: OpenAI, Anthropic and most others; `{"error": "..."}`: LiteLLM,
   Hugging Face; the inner object itself, or with `"object": "error"`: vLLM
@@ -28,7 +28,7 @@ from lutum.dialect.surrogates import without_halves
 __all__ = ["ErrorBody", "holds_error", "is_error", "read_error", "shown"]
 
 SHOWN_CHARACTERS: Final = 500
-"""How much of a body without a message is quoted."""
+"""The largest number of characters that are quoted of a body without a message."""
 
 _MESSAGES: Final = (
     "message",
@@ -56,13 +56,13 @@ _blanks = re.compile(r"\s+").sub
 
 
 class ErrorBody(Struct, frozen=True):
-    """The words of an error body, in any of its shapes.
+    """The content of an error body, from any of its shapes.
 
     Attributes:
-      message: the words; empty if they are missing.
-      type, code: the provider's own, as strings.
+      message: the message; empty if it is missing.
+      type, code: the type and the code of the provider, as strings.
       request_id: the provider's id of the request.
-      value: the decoded JSON, None when the body is something else.
+      value: the decoded JSON; None if the body is not JSON.
     """
 
     message: str = ""
@@ -73,7 +73,7 @@ class ErrorBody(Struct, frozen=True):
 
 
 def read_error(body: bytes) -> ErrorBody:
-    """Read an error's words; never raises. A body without an error gives an empty one."""
+    """Read an error body. This never raises. For a body without an error, the result is empty."""
     try:
         whole: object = msgspec.json.decode(without_halves(body))
     except FAULTS:
@@ -82,7 +82,7 @@ def read_error(body: bytes) -> ErrorBody:
 
 
 def holds_error(whole: object) -> bool:
-    """Return whether decoded JSON, which is not an answer of the dialect, reports a failure."""
+    """Return whether decoded JSON reports a failure. Call this only for JSON that is not an answer."""
     if isinstance(whole, list) and whole:
         return holds_error(cast("list[object]", whole)[0])
     if not isinstance(whole, dict):
@@ -103,7 +103,7 @@ def holds_error(whole: object) -> bool:
 
 
 def is_error(data: bytes) -> bool:
-    """Return whether data is JSON, not an answer of the dialect, that reports a failure."""
+    """Return whether data is JSON that reports a failure. Call this only for data that is not an answer."""
     try:
         return holds_error(msgspec.json.decode(data))
     except FAULTS:
@@ -111,7 +111,8 @@ def is_error(data: bytes) -> bool:
 
 
 def shown(body: bytes) -> str:
-    """Return the beginning of a body that is not JSON, on one line: of HTML its title, or else its text."""
+    """Return the beginning of a body on one line. Of HTML, return the title, or the text if it has no
+    title."""
     text = body[:16_384].decode(errors="replace")
     if text.lstrip()[:1] == "<":
         title = _title(text)
@@ -139,21 +140,24 @@ def _read(whole: object) -> ErrorBody:
         found = members
         message = inner if isinstance(inner, str) else _message(members)
         described = members.get("error_description")
-        if isinstance(inner, str) and isinstance(described, str):  # OAuth: a word, and a sentence
+        if isinstance(inner, str) and isinstance(described, str):  # OAuth: a word and a sentence
             message = f"{inner}: {described}"
     type = _first(found, _TYPES)
-    if found is members and type in ("error", "response.failed"):  # the event's name, not a type of error
+    if found is members and type in ("error", "response.failed"):  # the name of an event, not a type of error
         type = None
     code = _first(found, _CODES) or (None if found is members else _first(members, _CODES))
     details = found.get("details")
-    if code is None and isinstance(details, dict):  # Anthropic's
+    if code is None and isinstance(details, dict):  # the shape of Anthropic
         code = _word(cast("dict[str, object]", details).get("error_code"))
     request_id = _first(members, _REQUEST_IDS) or _first(found, _REQUEST_IDS)
     return ErrorBody(message + _upstream(found, message), type, code, request_id, outer)
 
 
 def _upstream(error: dict[str, object], message: str) -> str:
-    """Return the words of the provider behind a router: OpenRouter's own are "Provider returned error"."""
+    """Return the message of the provider behind a router.
+
+    This is needed because OpenRouter's own message is only "Provider returned error".
+    """
     metadata = error.get("metadata")
     if not isinstance(metadata, dict):
         return ""

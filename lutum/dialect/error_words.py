@@ -1,4 +1,4 @@
-"""The meaning of codes, statuses and sentences of errors, at most providers and at single hosts."""
+"""The meaning of error codes, statuses and messages: at most providers, and at single hosts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lutum._values.errors import ErrorKind
 __all__ = ["CODES", "HOST_CODES", "STATUSES", "TEXTS", "VAGUE_TEXTS", "kind_of_text"]
 
 Meaning = tuple[ErrorKind, int]
-"""A kind, and the HTTP status that it stands for."""
+"""A kind of error, and the equivalent HTTP status."""
 
 STATUSES: Final[Mapping[int, ErrorKind]] = {
     400: "invalid_request",
@@ -35,7 +35,7 @@ STATUSES: Final[Mapping[int, ErrorKind]] = {
     524: "timeout",
     529: "overloaded",  # Anthropic
 }
-"""What an HTTP status means at most providers (RFC 9110, 15)."""
+"""The meaning of HTTP statuses at most providers (RFC 9110, 15)."""
 
 _BAD: Final[Meaning] = ("invalid_request", 400)
 _LONG: Final[Meaning] = ("context_length", 400)
@@ -103,7 +103,7 @@ CODES: Final[Mapping[str, Meaning]] = {
     # Groq's flex tier
     "capacity_exceeded": _BUSY,
 }
-"""Codes and types that mean the same wherever they occur, in lower case."""
+"""Codes and types that have the same meaning at all providers, in lower case."""
 
 HOST_CODES: Final[Mapping[str, Mapping[str, Meaning]]] = {
     # platform.minimax.io, "Error code reference"
@@ -192,7 +192,7 @@ HOST_CODES: Final[Mapping[str, Mapping[str, Meaning]]] = {
         "336504": _LIMIT,
     },
 }
-"""Numbers that mean something only in the shape of one host's errors."""
+"""Numeric codes that have a meaning only in the error shape of one host."""
 
 _REFUSED: Final = (None, 400, 402, 403, 413, 422, 429, 500)
 
@@ -239,7 +239,7 @@ TEXTS: Final[tuple[tuple[str, ErrorKind], ...]] = (
     ("余额不足", "billing"),
     ("欠费", "billing"),
 )
-"""Parts of sentences, in lower case, that say more than the status and the code do."""
+"""Parts of messages, in lower case, that are more exact than the status and the code."""
 
 VAGUE_TEXTS: Final[tuple[tuple[str, Meaning], ...]] = (
     ("rate limit", _LIMIT),
@@ -261,11 +261,13 @@ VAGUE_TEXTS: Final[tuple[tuple[str, Meaning], ...]] = (
     ("connection reset", _SERVER),
     ("bad gateway", _SERVER),
 )
-"""Parts of sentences that give the kind of an error in a stream that has neither a code nor a type."""
+"""Parts of messages that show the kind of an error in a stream, if the error has neither a code nor a
+type."""
 
 
 def kind_of_text(message: str, status: int | None) -> ErrorKind | None:
-    """Return the kind that the words of an error give, if they say more than its status."""
+    """Return the kind of an error that its message shows; None if the message is not more exact than the
+    status."""
     if status not in _REFUSED:
         return None
     lower = message.lower()

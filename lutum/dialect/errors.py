@@ -1,6 +1,7 @@
-"""Error bodies, statuses and error events to `ProviderError`.
+"""Conversion of error bodies, statuses and error events to `ProviderError`.
 
-A provider's words are data: an `ErrorTable`. Reading a body and choosing the kind is the same for all.
+The codes and types of a provider are data in an `ErrorTable`. The code that reads a body and chooses the kind
+is the same for all providers.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ __all__ = [
 
 
 class ErrorTable(Struct, frozen=True, kw_only=True):
-    """The error words of a provider.
+    """The error codes and types of a provider.
 
     Attributes:
-      codes: values of `code` or `type`, in lower case, that are more exact than the status: their kind, and
-        the equivalent status for an event of a stream.
+      codes: values of `code` or `type`, in lower case, that are more exact than the status. Each has its
+        kind, and the equivalent status for an error event of a stream.
       types: values of `type` that the status overrides.
       statuses: the meaning of the provider's statuses.
     """
@@ -55,23 +56,29 @@ _NOT_SAID: Final = "no message"
 def http_error(response: Response, body: bytes, now: float, table: ErrorTable) -> ProviderError:
     """Return the error of a response with an error status.
 
-    The kind is the first of these that is known: the meaning of the sentence (a prompt that is too long, an
-    empty account), statuses 401 and 413, the code or type, the status.
+    The kind is the first of these that is known:
+
+    - the meaning of the message, such as a prompt that is too long or an empty account
+    - the status, if it is 401 or 413
+    - the code or the type
+    - any other status
 
     Args:
-      now: seconds since the epoch, for a Retry-After that is a date in a response without a date.
+      now: the time in seconds since the epoch. It is used if Retry-After is a date and the response has no
+        `Date` header.
     """
     error, status = _typed(read_error(body), response), response.status
     kind = _coded(error, table.codes)[0]
-    # Most providers call any error "invalid_request_error"; the status is more exact.
+    # Most providers use "invalid_request_error" for many errors; the status is more exact.
     if kind is None or (kind == "invalid_request" and status in table.statuses):
         kind = table.statuses.get(status) or kind or _coded(error, table.types)[0]
-    if status == 401:  # api.openai.com calls a wrong key an invalid_request_error
+    if status == 401:  # for a wrong key, api.openai.com sends the type invalid_request_error
         kind = "authentication"
-    if status == 413:  # Groq: a request above the limit of tokens a minute, which never fits
+    if status == 413:  # Groq: the request alone exceeds the limit of tokens a minute; a retry cannot help
         kind = "too_large"
     worded = kind_of_text(error.message, status)
-    # Gemini writes "quota" for a limit a minute, Groq "reduce the length" for a prompt above such a limit.
+    # For a limit per minute, Gemini writes "quota". For a prompt above such a limit, Groq writes "reduce the
+    # length".
     if worded is not None and not (kind in ("rate_limit", "too_large") and worded == "context_length"):
         kind = worded
     message = error.message or shown(body)
@@ -92,7 +99,7 @@ def http_error(response: Response, body: bytes, now: float, table: ErrorTable) -
 def stream_error(
     data: bytes, response: Response, table: ErrorTable, *, default: ErrorKind = "unknown"
 ) -> ProviderError:
-    """Return the error of an event in a stream, classed like the status that matches its words.
+    """Return the error of an event in a stream. Its kind and status are those that match its code or message.
 
     Args:
       default: the kind if nothing in the event determines one.
@@ -102,7 +109,7 @@ def stream_error(
     if kind is None:
         kind, status = _coded(error, table.types)
     if kind is None and (error.code or "").isdecimal() and 400 <= int(error.code or "") < 600:
-        status = int(error.code or "")  # gateways send the status of their upstream
+        status = int(error.code or "")  # gateways send the status of the provider behind them
         kind = table.statuses.get(status) or kind_of_status(status)
     message = error.message or error.code or error.type or shown(data) or "an error without a message"
     worded = kind_of_text(message, status)
@@ -118,9 +125,9 @@ def stream_error(
 
 
 def body_error(body: bytes, response: Response, table: ErrorTable) -> ProviderError | None:
-    """Return the error of a response with a good status whose body is JSON instead of a stream.
+    """Return the error of a response with a success status whose body is JSON instead of a stream.
 
-    None when the body is not whole JSON, because it is cut.
+    Return None if the body is not valid JSON, because it is cut.
     """
     try:
         whole: object = msgspec.json.decode(without_halves(body))
@@ -132,10 +139,10 @@ def body_error(body: bytes, response: Response, table: ErrorTable) -> ProviderEr
 
 
 def not_an_answer(body: bytes, response: Response) -> ProviderError:
-    """Return the error of a response with a good status that is not an answer of the dialect at all.
+    """Return the error of a response with a success status that is not an answer of the dialect.
 
-    The address may be wrong, or a proxy answered in the provider's place. It is not retried, because the same
-    request gets the same page.
+    The address may be wrong, or a proxy may have answered in place of the provider. The request is not
+    retried, because the same request gets the same response.
     """
     type = response.headers.get("content-type")
     told = f"the response has content type {type}" if type else "the response"
@@ -154,12 +161,16 @@ def not_an_answer(body: bytes, response: Response) -> ProviderError:
 
 
 def kind_of_status(status: int) -> ErrorKind:
-    """Return what a status means if nothing else is known."""
+    """Return the kind of an error if only its status is known."""
     return "server" if status >= 500 else "invalid_request" if status >= 400 else "unknown"
 
 
 def _typed(error: ErrorBody, response: Response) -> ErrorBody:
-    """Return an error with the type from its header, where the body has none, as of AWS's gateways."""
+    """Return an error with the type from the header `x-amzn-errortype`, if the body has neither type nor
+    code.
+
+    AWS's gateways send such errors.
+    """
     type = response.headers.get("x-amzn-errortype", "").partition(":")[0].rpartition("#")[2].strip()
     if not type or error.type is not None or error.code is not None:
         return error
@@ -179,7 +190,7 @@ def _coded(
     if error.code is not None and (shape := _shape(error)) and (found := HOST_CODES[shape].get(error.code)):
         return found
     for word in (error.code, error.type):
-        # AWS writes "com.amazon...#ThrottlingException", with a colon and an address behind it.
+        # AWS writes "com.amazon...#ThrottlingException", followed by a colon and an address.
         name = (word or "").lower().rpartition("#")[2].partition(":")[0]
         if found := table.get((word or "").lower()) or table.get(name) or CODES.get(name):
             return found
@@ -187,7 +198,7 @@ def _coded(
 
 
 def _shape(error: ErrorBody) -> str | None:
-    """Return the host whose numbers the code of an error may be."""
+    """Return the host whose numeric codes apply to an error, from the shape of the error."""
     value = error.value
     if not isinstance(value, dict):
         return None

@@ -1,7 +1,7 @@
-"""Why an answer ended, in lutum's words.
+"""Finish reasons: conversion of a provider's word to lutum's word.
 
-Hosts use many words for one meaning. `FINISH` and `BROKEN` have those that mean the same everywhere; an
-adapter's `FinishTable` adds its dialect's own.
+Hosts use many words with one meaning. `FINISH` and `BROKEN` contain the words that have the same meaning at
+all hosts. The `FinishTable` of an adapter adds the words of its dialect.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ FINISH: Final[Mapping[str, FinishReason]] = {
     "policy_violation": "content_filter",
     "pause_turn": "paused",  # Claude
 }
-"""Words of many hosts, in lower case with underscores."""
+"""Finish reasons of many hosts, in lower case with underscores."""
 
 BROKEN: Final[Mapping[str, ErrorKind]] = {
     "abort": "server",  # vLLM on shutdown (vllm#57082), SGLang
@@ -97,7 +97,7 @@ BROKEN: Final[Mapping[str, ErrorKind]] = {
     "timed_out": "server",
     "upstream_error": "server",
 }
-"""Words that say that the answer was broken off. The turn is not complete; the same request may succeed."""
+"""Finish reasons of an answer that was broken off. The turn is not complete; the same request may succeed."""
 
 _hump = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
@@ -106,18 +106,18 @@ class FinishTable(Struct, frozen=True):
     """The finish reasons of a dialect.
 
     Attributes:
-      words: the dialect's own words, over those of `FINISH`.
+      words: the dialect's own words. They have priority over the words of `FINISH`.
     """
 
     words: Mapping[str, FinishReason] = {}
 
     def read(self, reason: str) -> FinishReason:
-        """Return the reason in lutum's words; an unknown one as it is."""
+        """Return the reason in lutum's words. An unknown reason is returned unchanged."""
         known = _normal(reason)
         return self.words.get(known) or FINISH.get(known) or reason
 
     def broken(self, reason: str, response: Response, data: bytes) -> ProviderError | None:
-        """Return the error of a reason that means that the answer was broken off; else None."""
+        """Return the error if the reason means that the answer was broken off; otherwise None."""
         known = _normal(reason)
         if known in self.words or (kind := BROKEN.get(known)) is None:
             return None
@@ -131,5 +131,6 @@ class FinishTable(Struct, frozen=True):
 
 
 def _normal(reason: str) -> str:
-    """Return the word in lower case with underscores: `maxTokens`, `MAX_TOKENS` and `max-tokens` are one."""
+    """Return the word in lower case with underscores. `maxTokens`, `MAX_TOKENS` and `max-tokens` are the
+    same."""
     return _hump.sub("_", reason.strip()).lower().replace("-", "_").replace(" ", "_")

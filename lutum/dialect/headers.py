@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 REQUEST_IDS: Final = ("request-id", "x-request-id")
-"""Response headers that hold the id of the request at most providers, in order of preference."""
+"""The response headers that contain the request's id at most providers, in order of preference."""
 
 # RFC 9110, 5.6.2 and 5.5, ASCII only.
 _name = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
@@ -46,11 +46,12 @@ def check_extra_headers(headers: object, *, secret: Collection[str], instead: st
     """Check `extra_headers` of a user's options.
 
     Args:
-      secret: names, in lower case, of headers that hold a key.
-      instead: the parameter that takes the key.
+      secret: the names, in lower case, of headers that contain a key.
+      instead: the parameter for the key. The error message names it.
 
     Raises:
-      BadValue: a name or a value is invalid, or the header holds a key, which previews and traces would show.
+      BadValue: a name or a value is invalid. Or the header contains a key, which previews and traces would
+        show.
     """
     if headers is None:
         return
@@ -76,7 +77,7 @@ def request_headers(
     """Return the headers of a request whose body is JSON and whose answer is a stream of events.
 
     Args:
-      extra: `extra_headers` of a user's options, which go over all others.
+      extra: `extra_headers` of a user's options. They replace all other headers with the same names.
       own: headers of the adapter, with names in lower case.
     """
     headers = {"content-type": "application/json", "accept": "text/event-stream", **dict(own)}
@@ -92,7 +93,7 @@ _DURATION = re.compile(
 
 
 def two_counts(headers: Mapping[str, str], limit: str, left: str) -> tuple[int, int] | None:
-    """Return the values of two headers, a limit and the rest of it; None unless both are counts."""
+    """Return the values of two headers: a limit, and its remaining part. None unless both are counts."""
     if limit not in headers:
         return None
     texts = headers[limit], headers.get(left, "")
@@ -130,7 +131,7 @@ def x_rate_limits(headers: Mapping[str, str], now: float) -> list[RateLimit]:
     """Return the rate limits in `x-ratelimit-*` headers, which most providers and gateways send.
 
     Args:
-      now: seconds since the epoch, for a response without a date.
+      now: the time in seconds since the epoch. It is used if the response has no `Date` header.
     """
     found = list[RateLimit]()
     for kind in _KINDS:
@@ -148,10 +149,10 @@ def x_rate_limits(headers: Mapping[str, str], now: float) -> list[RateLimit]:
 
 
 def _period(limit: int, left: int, reset: float | None) -> float:
-    """Return the seconds in which an empty bucket refills.
+    """Return the seconds in which an empty bucket is filled again.
 
-    This is a minute, unless the missing part takes clearly longer. Some hosts count requests by the day under
-    the same names.
+    This is a minute, unless refilling the missing part takes clearly longer. Under the same header names,
+    some hosts send a limit of requests per day.
     """
     if not reset or left >= limit:
         return _MINUTE

@@ -1,7 +1,7 @@
 """JSON of a provider: decoded one level at a time, so that the parts that are kept keep their bytes.
 
-Members that an adapter does not interpret stay `msgspec.Raw`. A Raw refers to the whole buffer that it was
-decoded from, so copy it with `copied` (or encode it) before it leaves the decoder.
+Members that an adapter does not interpret stay `msgspec.Raw`. A Raw refers to the whole buffer from which it
+was decoded. Copy it with `copied`, or encode it, before it leaves the decoder.
 """
 
 from __future__ import annotations
@@ -38,19 +38,20 @@ __all__ = [
 ]
 
 JsonValue = str | Mapping[str, Any] | Sequence[Any]
-"""JSON as text, which is sent as it is, or a value, which is encoded. A Struct may have such a field."""
+"""JSON as text, which is sent unchanged, or a value, which is encoded. A Struct may have a field of this
+type."""
 
 Json = bytes | JsonValue
-"""The same, or the text as bytes."""
+"""The same as `Json`, but the text may also be bytes."""
 
 FAULTS = (msgspec.MsgspecError, UnicodeError, RecursionError)
-"""The exceptions that decoding JSON of a stranger raises."""
+"""The exceptions that may be raised while JSON from outside is decoded."""
 
 encode: Final[Callable[[Any], bytes]] = msgspec.json.Encoder().encode
 decode_object: Final[Callable[[Buffer | str], dict[str, Raw]]] = msgspec.json.Decoder(dict[str, Raw]).decode
-"""Decode an object; its members stay raw."""
+"""Decode an object. The values of its members stay raw."""
 decode_array: Final[Callable[[Buffer | str], list[Raw]]] = msgspec.json.Decoder(list[Raw]).decode
-"""Decode an array; its entries stay raw."""
+"""Decode an array. Its entries stay raw."""
 decode_str: Final[Callable[[Buffer | str], str]] = msgspec.json.Decoder(str).decode
 
 
@@ -65,7 +66,7 @@ def starts_with(value: Raw | bytes | None, opening: bytes) -> TypeGuard[Raw | by
 
 
 def string(value: Raw | bytes | None) -> str | None:
-    """Return a string member; None when it is absent or of another type."""
+    """Return the string value of a member; None if the member is absent or has another type."""
     return decode_str(value) if value is not None and bytes(value).startswith(b'"') else None
 
 
@@ -73,7 +74,7 @@ def copied(raw: Raw | bytes) -> bytes:
     """Copy a raw value out of its buffer.
 
     Raises:
-      UnicodeDecodeError: the value is not UTF-8, which a Raw does not check.
+      UnicodeDecodeError: the value is not UTF-8. A Raw is not checked for this when it is decoded.
     """
     copy = bytes(raw)
     copy.decode()
@@ -81,7 +82,7 @@ def copied(raw: Raw | bytes) -> bytes:
 
 
 def objects(value: bytes) -> list[bytes] | None:
-    """Return the entries of an array of objects; None when `value` is something else."""
+    """Return the entries of an array of objects; None if `value` is not such an array."""
     if not value.startswith(b"["):
         return None
     entries = [bytes(entry) for entry in decode_array(value)]
@@ -89,12 +90,15 @@ def objects(value: bytes) -> list[bytes] | None:
 
 
 def is_word(data: bytes) -> bool:
-    """Return whether data that is not JSON is plain text too, as heartbeats are: no page, no cut JSON."""
+    """Return whether data that is not JSON is a plain word, such as a heartbeat.
+
+    The start of an HTML page or of cut JSON is not a plain word.
+    """
     return data[:1] not in b'{["<'
 
 
 def json_of(data: bytes) -> bytes:
-    """Return `data` if it is JSON, else a JSON string of its text."""
+    """Return `data` if it is JSON. Otherwise return its text as a JSON string."""
     try:
         msgspec.json.decode(data)
     except FAULTS:
@@ -112,10 +116,10 @@ def is_object(text: str | bytes) -> bool:
 
 
 def to_bytes(field: str, value: object) -> bytes:
-    """Return JSON text as it is, or a value as JSON.
+    """Return JSON text unchanged, or a value as JSON.
 
     Raises:
-      BadValue: `value` is neither; `field` is named.
+      BadValue: `value` is neither JSON text nor a value that JSON can express. The error names `field`.
     """
     try:
         if not isinstance(value, str | bytes):
@@ -127,10 +131,11 @@ def to_bytes(field: str, value: object) -> bytes:
 
 
 def members_of(field: str, value: Json, name: str) -> Mapping[str, Raw]:
-    """Return the members of an object; any other JSON value becomes its member `name`.
+    """Return the members of an object. Any other JSON value is returned as the only member, with the name
+    `name`.
 
     Raises:
-      BadValue: `value` is not JSON; `field` is named.
+      BadValue: `value` is not JSON. The error names `field`.
     """
     whole = to_bytes(field, value)
     return decode_object(whole) if whole.startswith(b"{") else {name: Raw(whole)}

@@ -40,7 +40,7 @@ _decode_ids = msgspec.json.Decoder(list[int] | None).decode
 
 @final
 class SampledTokens:
-    """The tokens of one answer. If a piece of a list is unreadable, the whole list is left out."""
+    """The tokens of one answer. If a part of a list cannot be read, the whole list is left out."""
 
     __slots__ = ("_entries", "_ids", "_prompt")
 
@@ -50,14 +50,14 @@ class SampledTokens:
         self._entries: list[tuple[TokenChoice, tuple[TokenChoice, ...]]] | None = []
 
     def add_ids(self, value: Raw | bytes) -> None:
-        """Add a piece of the sampled ids, a JSON array of integers. Null and b"" add nothing."""
+        """Add some of the sampled ids: a JSON array of integers. Null and b"" add nothing."""
         if is_null(value):
             return
         found = _ids(value)
         self._ids = None if found is None or self._ids is None else self._ids + found
 
     def take_prompt(self, value: Raw | bytes) -> None:
-        """Set the ids of the prompt, a JSON array of integers."""
+        """Set the ids of the prompt: a JSON array of integers."""
         if not is_null(value):
             self._prompt = _ids(value) or self._prompt
 
@@ -83,14 +83,14 @@ class SampledTokens:
             self._entries.append((_with_id(chosen), tuple(map(_with_id, top))))
 
     def drop_logprobs(self) -> None:
-        """Leave out all log probabilities, because a piece of them cannot be read."""
+        """Leave out all log probabilities, because some of them cannot be read."""
         self._entries = None
 
     def finish(self, usage: Usage) -> Tokens | None:
         """Return the received ids and log probabilities, or None if there are none.
 
-        If the server bills more tokens than it sent ids for, the difference is in `missing`. For example,
-        vLLM leaves ids out of a stream with calls (vllm#27482).
+        If the server bills more tokens than the number of ids that it sent, the difference is in `missing`.
+        For example, vLLM leaves ids out of a stream with tool calls (vllm#27482).
         """
         ids, entries = tuple(self._ids or ()), self._entries or []
         if not ids and all(chosen.id is not None for chosen, _ in entries):
@@ -118,7 +118,8 @@ def _ids(value: Raw | bytes) -> list[int] | None:
 
 
 def _with_id(token: TokenChoice) -> TokenChoice:
-    """Read the id that vLLM writes in place of the text under `return_tokens_as_token_ids`."""
+    """Return a token with its id. With `return_tokens_as_token_ids`, vLLM sends the id in place of the
+    text."""
     if token.id is None and token.text.startswith(_PREFIX):
         number = token.text.removeprefix(_PREFIX)
         if number.isascii() and number.isdigit() and len(number) < 19:

@@ -1,4 +1,7 @@
-"""Options of one turn over those of an adapter, and the hooks that choose model and options."""
+"""Provider options of adapters and turns, and the hooks that choose model and options.
+
+The options of a turn have priority over the options of its adapter.
+"""
 
 from __future__ import annotations
 
@@ -16,27 +19,29 @@ from lutum.dialect.json import decode_array, decode_object, encode, same_value, 
 
 __all__ = ["ProviderOptions", "SettingsHooks", "check_extra_body", "merge_extra_body", "merged", "options_of"]
 
-# A value of these that lutum writes is never replaced: the turn would differ from the request of the user.
+# If lutum writes one of these members, its value is never replaced, because the user's settings would be
+# lost.
 _KEPT = frozenset({"reasoning_effort", "tool_choice", "verbosity"})
 
 O = TypeVar("O", bound="ProviderOptions")
 
 
 class ProviderOptions(Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
-    """Base class of a provider's options. None is "not given".
+    """Base class of a provider's options. None means "not given".
 
     Every field of a subclass is keyword-only and has the default None, so that `over` can merge two values.
 
     Attributes:
-      extra_body: members added to the request's body. Objects are merged with those that lutum writes.
-      extra_headers: headers added to the request, over those that lutum writes.
+      extra_body: members that are added to the request's body. Objects are merged with the objects that lutum
+        writes.
+      extra_headers: headers that are added to the request. They replace headers that lutum writes.
     """
 
     extra_body: dict[str, Any] | None = None
     extra_headers: dict[str, str] | None = None
 
     def over(self, base: Self) -> Self:
-        """Return these options, and those of `base` where nothing is given here."""
+        """Return these options. Fields that are not given here come from `base`."""
         return msgspec.structs.replace(base, **self.given())
 
     def given(self) -> dict[str, Any]:
@@ -45,29 +50,32 @@ class ProviderOptions(Struct, frozen=True, kw_only=True, repr_omit_defaults=True
 
 
 class SettingsHooks(HookSet, Generic[O]):
-    """Base class of an adapter's hooks: they run once a turn, before anything is reserved.
+    """Base class of an adapter's hooks. They run once in each turn, before anything is reserved.
 
-    `request.settings` has the settings of the turn, the session and `Lutum`, and your own options too:
-    `request.settings.option(Tier)`. Another model than before cannot read all of a conversation exactly:
-    `preview().forms` lists those turns.
+    `request.settings` has the settings of the turn, the session and `Lutum`. It also has your own options,
+    such as `request.settings.option(Tier)`. If a hook changes the model, some turns of the conversation
+    cannot be replayed exactly: `preview().forms` lists these turns.
     """
 
     @hook("singleton")
     async def resolve_model(self, request: TurnRequest, model: str) -> str:
-        """Return the model to use; `model` is the turn's, or the adapter's if the turn names none."""
+        """Return the model to use. `model` is the model of the turn, or of the adapter if the turn sets
+        none."""
         return model
 
     @hook("singleton")
     async def resolve_options(self, request: TurnRequest, options: O) -> O:
-        """Return the options to use; `options` are the turn's over the adapter's, `request` has the model.
+        """Return the options to use.
 
-        They replace the turn's own options; fields that are not given come from the adapter.
+        `options` has the turn's options; fields that are not given there come from the adapter. `request` has
+        the model. The returned options replace the turn's options; fields that are not given come from the
+        adapter.
         """
         return options
 
 
 def options_of(request: TurnRequest, defaults: O) -> O:
-    """Return the options of a request over an adapter's defaults."""
+    """Return the options of a request. Fields that are not given come from the adapter's defaults."""
     given = request.settings.option(type(defaults))
     return defaults if given is None else given.over(defaults)
 
@@ -76,10 +84,10 @@ def check_extra_body(extra_body: Mapping[str, Any] | None, reserved: Mapping[str
     """Check `extra_body` of a user's options.
 
     Args:
-      reserved: members that lutum writes, each with what to use instead.
+      reserved: the members that lutum writes. Each value is the setting to use instead.
 
     Raises:
-      BadValue: a reserved member, or a value that is not JSON; the member is named.
+      BadValue: a member is reserved, or its value is not JSON. The error names the member.
     """
     for name, value in (extra_body or {}).items():
         if name in reserved:
@@ -88,14 +96,14 @@ def check_extra_body(extra_body: Mapping[str, Any] | None, reserved: Mapping[str
 
 
 def merge_extra_body(members: dict[str, bytes], extra_body: Mapping[str, Any] | None) -> None:
-    """Lay `extra_body` over the members of a request's body, which are JSON by name.
+    """Merge `extra_body` into `members`: the members of a request's body, with their JSON by name.
 
-    Objects are merged, and lists get the entries that they lack. Other values replace those that lutum
-    writes. An effort, a tool choice and a member of an object are not replaced: a second value is refused,
-    because the schema or the setting that is written already would be lost silently.
+    Objects are merged. Lists get the entries that they do not have yet. Other values replace the values that
+    lutum writes. For an effort, a tool choice, a verbosity and a member of an object, a second value is
+    refused, because the first schema or setting would be lost without notice.
 
     Raises:
-      BadValue: a value that is set already; the member is named.
+      BadValue: a value is already set and must not be replaced. The error names the member.
     """
     for name, value in (extra_body or {}).items():
         field = f"extra_body.{name}"
@@ -112,10 +120,10 @@ def merge_extra_body(members: dict[str, bytes], extra_body: Mapping[str, Any] | 
 
 
 def merged(field: str, base: Mapping[str, Any], more: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return an object with the members of both, as `merge_extra_body` merges them.
+    """Return an object with the members of both objects. The rules are those of `merge_extra_body`.
 
     Raises:
-      BadValue: a value that is set already; the member is named.
+      BadValue: a value is already set and must not be replaced. The error names the member.
     """
     members = {name: to_bytes(f"{field}.{name}", [value])[1:-1] for name, value in base.items()}
     merge_extra_body(members, more)

@@ -1,4 +1,4 @@
-"""The replay rule of committed turns: the part that is the same for each adapter."""
+"""The part of the replay rule of committed turns that is the same for all adapters."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ __all__ = ["origin_form"]
 
 
 def origin_form(turn: CommittedTurn, adapter: str, scope: str) -> ReplayForm:
-    """Return whether a turn comes from this adapter and this scope, and was received in full.
+    """Return whether a turn was made by this adapter in this scope, and was received completely.
 
-    Any other turn is sent as its semantic view. The adapter decides about the rest, such as models.
+    Any other turn is sent as its semantic view. The adapter checks the other conditions, such as the model.
     """
     if turn.adapter != adapter:
         return ReplayForm(False, f"it was made by the adapter {turn.adapter!r}")

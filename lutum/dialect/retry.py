@@ -10,8 +10,8 @@ from lutum.dialect.headers import http_date
 
 __all__ = ["duration", "retry_after", "retry_info", "should_retry", "wait_in_words"]
 
-# RFC 9110, 10.2.3: delay-seconds is 1*DIGIT. Servers also send fractions, so these are read; signs, exponents
-# and "inf" are not. Nine digits are 31 years.
+# RFC 9110, 10.2.3: delay-seconds is 1*DIGIT. Fractions are read too, because servers send them. Signs,
+# exponents and "inf" are not read. Nine digits are 31 years.
 _number = re.compile(r"[0-9]{1,9}(?:\.[0-9]+)?").fullmatch
 
 # Go's and protobuf's durations: "6m0s", "1h2m3.5s", "34.07s", "120ms" (Groq, OpenAI, google.rpc.RetryInfo).
@@ -37,21 +37,22 @@ _UNITS: Final = {"mil": 0.001, "ms": 0.001, "s": 1.0, "sec": 1.0, "min": 60.0, "
 def retry_after(
     headers: Mapping[str, str], now: float, *, error: object = None, message: str = "", status: int = 0
 ) -> float | None:
-    """Return the seconds to wait; None when nothing in the response gives them.
+    """Return the seconds to wait; None if the response has no such information.
 
-    The first of these that can be read counts, because the later ones are less exact:
+    The first of these that can be read is used, because the later ones are less exact:
 
     1. `retry-after-ms`;
-    2. `Retry-After`, a number of seconds or an HTTP date. A date counts from the response's own `Date`, else
-       from `now` (seconds since the epoch), because the clocks of client and server differ;
+    2. `Retry-After`: a number of seconds or an HTTP date. The delay until a date is computed from the
+       response's own `Date`, because the clocks of client and server differ. Without `Date` it is computed
+       from `now` (seconds since the epoch);
     3. `google.rpc.RetryInfo` in the error;
-    4. a delay in the words of the error, such as "try again in 7.66s";
-    5. with status 429, `x-ratelimit-reset-requests` or `-tokens` of a limit of which nothing remains.
+    4. a delay in the message of the error, such as "try again in 7.66s";
+    5. with status 429, `x-ratelimit-reset-requests` or `-tokens` of a limit whose remaining part is 0.
 
     Args:
       headers: names in lower case.
       error: the decoded JSON of the error.
-      message: the words of the error.
+      message: the message of the error.
       status: the HTTP status.
     """
     found = _from_headers(headers, now)
@@ -67,7 +68,8 @@ def retry_after(
 def should_retry(headers: Mapping[str, str]) -> bool | None:
     """Return the value of `x-should-retry`; None if it is absent or unreadable.
 
-    OpenAI and Anthropic send it, and proxies that have retried already; both vendors' SDKs obey it.
+    OpenAI and Anthropic send this header, and their SDKs obey it. Proxies that have already retried send it
+    too.
     """
     return {"true": True, "false": False}.get(headers.get("x-should-retry", "").strip().lower())
 
@@ -97,7 +99,7 @@ def retry_info(error: object) -> float | None:
 
 
 def wait_in_words(message: str) -> float | None:
-    """Return the delay that a sentence names, such as "Please try again in 7.66s"; None when it has none."""
+    """Return the delay in a sentence such as "Please try again in 7.66s"; None if it contains none."""
     found = _words(message)
     if found is None:
         return None
@@ -120,7 +122,7 @@ def _from_headers(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def _reset(headers: Mapping[str, str]) -> float | None:
-    """Return the longest reset of a limit of which nothing remains (OpenAI, Groq)."""
+    """Return the longest reset time of the limits whose remaining part is 0 (OpenAI, Groq)."""
     waits = list[float]()
     for kind in ("requests", "tokens"):
         if headers.get(f"x-ratelimit-remaining-{kind}", "").strip() != "0":

@@ -12,6 +12,7 @@ __all__ = ["dropped_of_tools", "narrow"]
 
 
 def dropped_of_tools(tools: Iterable[ToolDef], dialect: SchemaDialect) -> tuple[str, ...]:
-    """Return what the dialect does not accept of strict tools, each as "tools.name.path: constraint"."""
+    """Return the constraints of strict tools that the dialect does not accept: "tools.name.path:
+    constraint"."""
     found = ((tool.name, narrow(tool.schema, dialect)[1]) for tool in tools if tool.strict)
     return tuple(f"tools.{name}{one[1:]}" for name, dropped in found for one in dropped)

@@ -1,7 +1,7 @@
-"""The base class of decoders of event streams: one response's bytes to events.
+"""The base class of decoders of event streams. A decoder converts the bytes of one response to events.
 
 `StreamDecoder` feeds the bytes to an `AnswerReader`, passes each event to the subclass, and checks at the end
-whether the answer is whole. It does no I/O.
+whether the answer is complete. No I/O.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class StreamDecoder(ABC):
     Attributes:
       _response: the head of the response.
       _reader: the body of the response.
-      _count: how many events came, for error messages.
+      _count: the number of received events, for error messages.
       _done: the answer is complete or has failed. Later bytes are ignored.
 
     Args:
@@ -45,7 +45,8 @@ class StreamDecoder(ABC):
         """Append to `out` the events that `data` completes.
 
         Raises:
-          ProviderError: an error event, or data that is not the protocol. Earlier events are in `out`.
+          ProviderError: there is an error event, or the data violates the protocol. Earlier events are in
+            `out`.
         """
         if self._done:
             return
@@ -57,10 +58,11 @@ class StreamDecoder(ABC):
         self._take_all(events, out)
 
     def eof(self, out: list[Event]) -> None:
-        """End the response. An event without its blank line counts if it is whole.
+        """End the response. A last event without a blank line after it counts if it is complete.
 
         Raises:
-          ProviderError: the last event is an error, or the answer is an error or a page instead of a stream.
+          ProviderError: the last event is an error. Or the answer is an error or an HTML page instead of a
+            stream.
         """
         if self._done:
             return
@@ -77,24 +79,25 @@ class StreamDecoder(ABC):
 
     @abstractmethod
     def _take(self, name: bytes, data: bytes, out: list[Event]) -> None:
-        """Append the events of one event of the stream to `out`."""
+        """Append lutum's events for one event of the stream to `out`."""
 
     @abstractmethod
     def _whole_body(self, body: bytes, out: list[Event]) -> None:
-        """Take an answer that is one JSON value, from a server or gateway that does not stream.
+        """Append the events of an answer that is one JSON value. Servers and gateways that do not stream send
+        it.
 
-        `_refuse_body` raises the error of a body that is not an answer.
+        For a body that is not an answer, call `_refuse_body`, which raises the error.
         """
 
     def _end_of_stream(self, out: list[Event], *, clean: bool) -> None:  # noqa: B027  # the default does nothing
-        """Complete the answer, in a protocol whose streams have no terminal event.
+        """Complete the answer if the protocol's streams have no terminal event.
 
         Args:
-          clean: no line of the stream is cut.
+          clean: the last line of the stream is not cut.
         """
 
     def _take_all(self, events: Iterable[tuple[bytes, bytes]], out: list[Event]) -> None:
-        """Take events until the answer is done."""
+        """Call `_take` with each event until the answer is done."""
         for name, data in events:
             self._count += 1
             self._take(name, data, out)
@@ -103,7 +106,7 @@ class StreamDecoder(ABC):
 
     @property
     def _repaired(self) -> str | None:
-        """The reason why the turn is inexact: half of a surrogate pair was replaced. None otherwise."""
+        """The reason why the turn is inexact, if half of a surrogate pair was replaced. None otherwise."""
         return REPAIRED if self._reader.repaired else None
 
     def _error(self, data: bytes) -> ProviderError:
@@ -116,7 +119,7 @@ class StreamDecoder(ABC):
         raise self._error(data)
 
     def _fail(self, data: bytes, problem: str) -> NoReturn:
-        """Raise the error of an event that is not the protocol."""
+        """Raise the error of an event that violates the protocol."""
         self._done = True
         raise ProviderError(
             f"event {self._count} of the stream: {problem}",
@@ -126,14 +129,14 @@ class StreamDecoder(ABC):
         )
 
     def _raise_cut(self, problem: str) -> NoReturn:
-        """Raise the error of an answer that ended without a sign that it is whole."""
+        """Raise the error of an answer that ended, although nothing shows that it is complete."""
         self._done = True
         raise ProviderError(
             f"{problem}, so it may be cut", kind="server", request_id=self._response.request_id
         )
 
     def _refuse_body(self, body: bytes) -> None:
-        """Raise the error of a body that is not an answer; return if the body is cut."""
+        """Raise the error of a body that is not an answer. If the body is cut, return."""
         self._done = True
         if (error := body_error(body, self._response, self._table)) is not None:
             raise error

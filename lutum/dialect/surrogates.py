@@ -1,9 +1,10 @@
-r"""Halves of surrogate pairs in JSON, joined or replaced.
+r"""Join or replace halves of surrogate pairs in JSON.
 
-JSON of JavaScript servers cuts a character outside the basic plane into `\ud83d` and `\ude00`, and puts each
-half into a delta of its own (KohakuTerrarium#48, rakazo#416, eliza#30904). No half is valid by itself, and
-msgspec refuses the JSON that has one. A half at the end of a string waits for the next event: if a string in
-there begins with the other half, the pair goes to the first string. Any other half becomes U+FFFD.
+JavaScript servers write a character outside the basic plane as two escapes, such as `\ud83d` and `\ude00`.
+They may send each half in a separate delta (KohakuTerrarium#48, rakazo#416, eliza#30904). A half is not valid
+by itself, and msgspec refuses JSON that contains one. If an event has the first half at the end of a string,
+the event is held back until the next event. If a string in the next event begins with the second half, that
+half is moved to the first string. Any other half is replaced by U+FFFD.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from typing import Final, final
 __all__ = ["REPAIRED", "HalfPairs", "without_halves"]
 
 REPAIRED: Final = "half of a surrogate pair was replaced by U+FFFD"
-"""Why a turn with such a half is not replayed exactly."""
+"""The reason why a turn with a replaced half is not replayed exactly."""
 
-# An escape in a JSON string, so that an escaped backslash is not taken for the start of one.
+# Any escape in a JSON string. It matches `\\` too, so that an escaped backslash does not start a `\u` escape.
 _escape: Final = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 _REPLACEMENT: Final = rb"\ufffd"
 
 
 def _halves(data: bytes) -> list[tuple[int, int, bool]]:
-    """Return start, end and whether it is the first half of a pair, of each half without its other."""
+    """Return each half whose other half is missing: its start, its end, and whether it is a first half."""
     found = list[tuple[int, int, bool]]()
     high: tuple[int, int] | None = None
     for match in _escape.finditer(data):
@@ -43,7 +44,7 @@ def _halves(data: bytes) -> list[tuple[int, int, bool]]:
 
 
 def _opens_string(data: bytes, at: int) -> bool:
-    """Return whether a string begins at `at`: the quote before it is not an escaped one."""
+    """Return whether a string begins at `at`: the byte before it is a quote that is not escaped."""
     return data[at - 1 : at] == b'"' and data[at - 2 : at - 1] != b"\\"
 
 
@@ -56,7 +57,8 @@ def _replaced(data: bytes, spans: list[tuple[int, int, bytes]]) -> bytes:
 
 
 def without_halves(data: bytes) -> bytes:
-    """Return JSON with U+FFFD in place of each half of a pair; `data` itself when it has none."""
+    """Return JSON with U+FFFD in place of each half without its other half; `data` itself if there is
+    none."""
     if b"\\u" not in data:
         return data
     return _replaced(data, [(start, end, _REPLACEMENT) for start, end, _ in _halves(data)])
@@ -64,9 +66,9 @@ def without_halves(data: bytes) -> bytes:
 
 @final
 class HalfPairs:
-    """The halves in the events of one stream.
+    """Joins or replaces the halves in the events of one stream.
 
-    `replaced` is True once a half was replaced: the answer is then not what the model wrote.
+    `replaced` is True once a half was replaced. The answer then differs from the text that the model wrote.
     """
 
     __slots__ = ("_held", "replaced")
@@ -81,9 +83,10 @@ class HalfPairs:
         return self._held is not None
 
     def take(self, name: bytes, data: bytes) -> list[tuple[bytes, bytes]]:
-        """Return the events that can be decoded now: this one, the one that was held back, both or none."""
+        """Add an event. Return the events that can be decoded now: this event, the held-back event, both or
+        none."""
         held, self._held = self._held, None
-        # Only `\uD8..` to `\uDF..` matter; nearly no event has one.
+        # All halves begin with `\ud` or `\uD`, and nearly no event has them.
         halves = _halves(data) if b"\\ud" in data or b"\\uD" in data else []
         if held is None and not halves:
             return [(name, data)]
@@ -91,7 +94,7 @@ class HalfPairs:
         edits = list[tuple[int, int, bytes]]()
         if held is not None:
             if not halves and b'"ping"' in data:
-                self._held = held  # comes between any two deltas
+                self._held = held  # a ping can be between any two deltas
                 return [(name, data)]
             other = next((h for h in halves if not h[2] and _opens_string(data, h[0])), None)
             whole = _REPLACEMENT
@@ -115,7 +118,7 @@ class HalfPairs:
         return out
 
     def flush(self) -> list[tuple[bytes, bytes]]:
-        """Return the event that is held back, at the end of the stream."""
+        """Return the event that is held back, if there is one. Call this at the end of the stream."""
         held, self._held = self._held, None
         if held is None:
             return []

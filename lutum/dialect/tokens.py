@@ -1,6 +1,7 @@
 """Estimates of tokens: rates for text and JSON, sizes of images, pages of documents.
 
-No rule about bytes is a bound. Each adapter calibrates its rates on recorded exchanges.
+The estimates are not upper bounds, because no rule about bytes gives a bound. Each adapter calibrates its
+rates on recorded exchanges.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ class Rates(Struct, frozen=True):
     """The rates of a tokenizer.
 
     Attributes:
-      ascii_per_token: ASCII characters in a token.
-      other_tokens: tokens of a character outside ASCII.
+      ascii_per_token: the number of ASCII characters in a token.
+      other_tokens: the number of tokens of a character outside ASCII.
     """
 
     ascii_per_token: float
@@ -39,7 +40,8 @@ class Rates(Struct, frozen=True):
 
 
 def pdf_pages(data: bytes) -> int | None:
-    """Return the number of pages of a PDF; None when they cannot be counted, as in compressed streams."""
+    """Return the number of pages of a PDF; None if they cannot be counted, for example in compressed
+    streams."""
     return len(_PAGE.findall(data)) or None
 
 
@@ -76,7 +78,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     at = 2
     while at + 9 < len(data) and data[at] == 0xFF:
         marker = data[at + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a start of frame
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a "start of frame" marker
             height, width = struct.unpack_from(">HH", data, at + 5)
             return width, height
         at += 2 + struct.unpack_from(">H", data, at + 2)[0]

@@ -1,8 +1,8 @@
-"""A provider's usage report to `Usage`, with a label for the source of the figures.
+"""Conversion of a provider's usage report to `Usage`, with a label for the source of the figures.
 
 An adapter reads its report into neutral fields (`Reported`), with `count` and `cost` for each member.
-`settle` is the one rule for all dialects. Nothing here raises: a figure that cannot be read is not reported,
-and never costs a user the answer that was paid for.
+`settle` has the rule for all dialects. Nothing here raises. A figure that cannot be read counts as not
+reported, because the user must not lose an answer that was paid for.
 """
 
 from __future__ import annotations
@@ -34,29 +34,30 @@ __all__ = [
 ]
 
 MOST: Final = 2**53
-"""The largest count that is read: the integers that JSON in every language holds exactly."""
+"""The largest count that is read. All languages can read integers up to this one exactly from JSON."""
 
 
 class Reported(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A provider's report in neutral fields. None means that the figure was not reported.
 
     Attributes:
-      input_tokens: the whole input, with cache reads and writes.
-      output_tokens: the whole output, with reasoning where the provider counts it so.
-      total_tokens: the provider's own sum.
+      input_tokens: the whole input, including cache reads and writes.
+      output_tokens: the whole output. It includes reasoning if the provider counts reasoning as output.
+      total_tokens: the total as the provider reports it.
       cache_read_tokens: input read from a cache.
       cache_write_tokens: input written to a cache.
-      reasoning_tokens: output that was reasoning. A total that exceeds the sum by it means that the output
-        is without it.
-      audio_input_tokens: input that was audio, likewise for the input.
-      tool_input_tokens: input that came from tools of the provider, likewise.
+      reasoning_tokens: output that was reasoning. If the total exceeds input plus output by this number, the
+        reported output does not include the reasoning.
+      audio_input_tokens: input that was audio. The same rule applies to the reported input.
+      tool_input_tokens: input that came from tools of the provider. The same rule applies to the reported
+        input.
       cost_usd: the amount that the provider or a gateway billed. 0 is a known amount.
-      cache_write_1h_tokens: input written to a cache for an hour, a part of `cache_write_tokens`.
-      web_searches: searches that the provider ran.
-      rates: what was billed at another than the standard rate, see `Usage.rates`.
-      parts: what other models used, by model; the figures include it.
-      odd: a member is present, is not null and cannot be read as what it should be. Show the raw report as a
-        `ProviderEvent`.
+      cache_write_1h_tokens: input written to a cache for an hour; a part of `cache_write_tokens`.
+      web_searches: the number of web searches that the provider ran.
+      rates: the parts that were billed at a rate other than the standard rate; see `Usage.rates`.
+      parts: the usage of other models, by model. The figures above include it.
+      odd: a member is present and not null, but its value has the wrong type. The raw report is then shown as
+        a `ProviderEvent`.
     """
 
     input_tokens: int | None = None
@@ -76,7 +77,7 @@ class Reported(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def empty(self) -> bool:
-        """Neither input, output, total nor cost is reported, or all of them are 0."""
+        """True if each of input, output, total and cost is 0 or not reported."""
         return not (self.input_tokens or self.output_tokens or self.total_tokens or self.cost_usd)
 
 
@@ -86,12 +87,12 @@ class Reported(Struct, frozen=True, kw_only=True, omit_defaults=True):
 def count(value: Raw | bytes | None) -> int | None:
     """Return a count of tokens: an integer from 0 to 2**53.
 
-    Whole floats (`5.0`, `1e2`) and digits in a string are read. Anything else is not a report: None.
+    Whole floats (`5.0`, `1e2`) and digits in a string are read. For anything else the result is None.
     """
     if value is None:
         return None
     lexeme = bytes(value)
-    if len(lexeme) < 16 and lexeme.isdigit():  # nearly every count is one, and below 2**53
+    if len(lexeme) < 16 and lexeme.isdigit():  # most counts; 15 digits are below 2**53
         return int(lexeme)
     if lexeme == b"null":
         return None
@@ -102,7 +103,8 @@ def count(value: Raw | bytes | None) -> int | None:
 
 
 def cost(value: Raw | bytes | None) -> Decimal | None:
-    """Return an amount of money by its digits, also from a string; None when it is absent or negative."""
+    """Return an amount of money with all its digits, from a number or a string; None if absent or
+    negative."""
     number = _decimal(value)
     return None if number is None or number < 0 else number
 
@@ -113,7 +115,8 @@ def is_odd(value: Raw | bytes | None) -> bool:
 
 
 def member(members: Mapping[str, Raw], *path: str) -> Raw | None:
-    """Return the member at a path through nested objects; None when it or an object on the way is missing."""
+    """Return the member at a path through nested objects; None if the member or an object on the path is
+    missing."""
     *outer, last = path
     for name in outer:
         inner = members.get(name)
@@ -155,13 +158,14 @@ _FIGURES: Final = ("input_tokens", "output_tokens", "total_tokens")
 def total(*reports: Reported) -> Reported:
     """Return the sum of reports about parts of one request, such as the iterations of a compaction.
 
-    Input, output and total are reported only if each part reports them; a missing detail is 0.
+    Input, output and total are reported only if each part reports them. A missing detail counts as 0.
     """
     return _joined(reports, sum, whole=_FIGURES)
 
 
 def largest(*reports: Reported) -> Reported:
-    """Return the largest value of each figure: reports in every chunk of a stream are cumulative."""
+    """Return the largest value of each figure, because the reports in the chunks of a stream are
+    cumulative."""
     return _joined(reports, max)
 
 
@@ -194,24 +198,27 @@ def settle(
     hidden: bool = False,
     free: bool = False,
 ) -> Usage:
-    """Return the usage of a turn, and how it is known.
+    """Return the usage of a turn, with the label for the source of its figures.
 
-    - Zero output beside streamed content, and zero input without cache reads, are not a report.
-    - A total above input plus output: if the difference is the reasoning, it is output; if it is audio, tool
-      or cached input, it is input; it may be the sum of these. The label stays `exact`. Otherwise the
-      difference is output, or the figure that is missing, and the label is `estimated`. A total below the sum
-      is ignored.
-    - Input that is not reported comes from the estimate, output from the count. The label is `estimated`.
+    - Output of 0 counts as not reported if content was streamed. Input of 0 counts as not reported if no
+      cache reads are reported.
+    - If the total is above input plus output, the difference is added to them. A difference that equals the
+      reported reasoning is output. A difference that equals reported audio, tool or cached input is input.
+      The difference may also be the sum of several of these. The label stays `exact`. Any other difference is
+      added to the missing figure, or to the output if none is missing, and the label is `estimated`.
+    - A total below input plus output is ignored.
+    - Input that is not reported comes from the estimate. Output that is not reported comes from the count.
+      The label is `estimated`.
 
     Args:
       reported: the provider's last report; None if there was none.
-      counted: non-empty content deltas, each at least one token.
+      counted: the number of non-empty content deltas. Each is at least one token.
       estimate: the estimate of the request.
-      final: the report covers the whole turn. Otherwise content may have followed it, so the larger of report
-        and count is the output, and the label is `lower_bound`, or `estimated` when the count is larger.
-      hidden: the model reasons out of sight, so that every count is a lower bound.
-      free: the response holds only calls of a program that an earlier response paid for, so that reported
-        zeros are true.
+      final: the report covers the whole turn. Otherwise content may have followed it: the output is the
+        larger of report and count. The label is `lower_bound`, or `estimated` if the count is larger.
+      hidden: the provider does not send the model's reasoning, so every count is a lower bound.
+      free: the response contains only calls of a program that an earlier response paid for, so reported zeros
+        are correct.
     """
     found = Reported() if reported is None else reported
     if free and final and found.empty and found.input_tokens == found.output_tokens == 0:
@@ -232,7 +239,7 @@ def settle(
                 output_tokens, missing_output = (output_tokens or 0) + to_output, False
         else:
             known = "estimated"
-            if missing_input and missing_output:  # only the sum is known
+            if missing_input and missing_output:  # only the total is known
                 input_tokens = min(estimate.input_tokens, max(0, more - counted))
                 output_tokens = more - input_tokens
             elif missing_input:
@@ -247,7 +254,8 @@ def settle(
         output_tokens, known = counted, "lower_bound" if hidden else "estimated"
     written = found.cache_write_tokens or 0
     input_tokens = input_tokens or cached + written
-    # Some hosts report more cache reads than input. Only the input is billed in full.
+    # Some hosts report more cache reads than input. The cache figures are limited to the
+    # input, because only the input is billed in full.
     cached = min(cached, input_tokens)
     written = min(written, input_tokens - cached)
     return Usage(
@@ -266,7 +274,8 @@ def settle(
 
 
 def _sides(found: Reported, more: int) -> tuple[int, int] | None:
-    """Return how much of a difference is input and output, if reported details explain it."""
+    """Return how much of a difference is input and how much is output; None if no reported details explain
+    it."""
     inputs = (
         found.audio_input_tokens,
         found.tool_input_tokens,
@@ -284,26 +293,27 @@ def _sides(found: Reported, more: int) -> tuple[int, int] | None:
 
 
 def recovered(reported: Reported | None) -> Usage | None:
-    """Return the usage in a provider's record of a past request; None when the record has no figure yet."""
+    """Return the usage in a provider's record of a past request; None if the record has no figures yet."""
     if reported is None or reported.empty:
         return None
     return msgspec.structs.replace(settle(reported, 0, Estimate()), known="recovered")
 
 
 Mode = Literal["cumulative", "increments", "latest"]
-"""How the reports of one stream are joined: the largest value of each figure, the sum, or the last one."""
+"""The rule for joining the reports of one stream: the largest value of each figure, the sum, or the last
+report."""
 
 
 class UsageReports:
-    """The usage reports of one response: shows each as an event, and settles them.
+    """The usage reports of one response. Each report becomes an event; `settle` returns the usage.
 
-    A report of zeros after another report does not count, because some servers send one last.
+    A report of zeros after another report is ignored, because some servers send such a report at the end.
 
     Args:
       estimate: the request's own estimate.
-      hidden: the model reasons out of sight.
-      mode: how several reports are joined. Reports in every chunk are cumulative unless the host is known to
-        send increments.
+      hidden: the provider does not send the model's reasoning.
+      mode: the rule for joining several reports. Reports in every chunk are cumulative, unless the host is
+        known to send increments.
     """
 
     __slots__ = ("_estimate", "_final", "_hidden", "_last", "_mode")
@@ -330,12 +340,13 @@ class UsageReports:
         final: bool,
         free: bool = False,
     ) -> None:
-        """Take a report; append a `UsageUpdate` if it is new, and a `ProviderEvent` if a member is odd.
+        """Add a report. Append a `UsageUpdate` to `out` if the figures are new, and a `ProviderEvent` if the
+        report is `odd`.
 
         Args:
           raw: the report's JSON.
-          counted: non-empty content deltas so far.
-          final: content can no longer follow.
+          counted: the number of non-empty content deltas so far.
+          final: no content can follow.
           free: see `settle`.
         """
         if reported is None:
@@ -351,11 +362,12 @@ class UsageReports:
             out.append(UsageUpdate(self.settle(counted, free=free), final))
 
     def mark_final(self) -> None:
-        """Take the last report as one of the whole turn, because the response came whole."""
+        """Use the last report as a report of the whole turn, because the response arrived as one body."""
         self._final = self._last is not None
 
     def settle(self, counted: int, *, free: bool = False) -> Usage:
-        """Return the usage of the response as it is known now; the arguments are those of `settle`."""
+        """Return the usage of the response that is known now. The arguments are those of the function
+        `settle`."""
         return settle(self._last, counted, self._estimate, final=self._final, hidden=self._hidden, free=free)
 
     def _joined(self, reported: Reported, *, final: bool) -> Reported:
@@ -367,7 +379,7 @@ class UsageReports:
         joined = largest(last, reported)
         if not final or self._final:
             return joined
-        # The report of the whole answer counts, also where it is below an earlier one (recorded at Google);
-        # figures that it lacks or has as 0 come from the earlier ones.
+        # The report of the whole answer is used, even if a figure is below an earlier one (recorded at
+        # Google). Figures that are missing or 0 in it come from the earlier reports.
         told = {name: value for name in Reported.__struct_fields__ if (value := getattr(reported, name))}
         return msgspec.structs.replace(joined, **told)
