@@ -19,8 +19,8 @@ from lutum.dialect.json import decode_array, decode_object, encode, same_value, 
 
 __all__ = ["ProviderOptions", "SettingsHooks", "check_extra_body", "merge_extra_body", "merged", "options_of"]
 
-# If lutum writes one of these members, its value is never replaced, because the user's settings would be
-# lost.
+# If lutum writes one of these members, its value is never replaced, because the turn would then differ from
+# the user's settings.
 _KEPT = frozenset({"reasoning_effort", "tool_choice", "verbosity"})
 
 O = TypeVar("O", bound="ProviderOptions")

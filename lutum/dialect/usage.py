@@ -254,8 +254,8 @@ def settle(
         output_tokens, known = counted, "lower_bound" if hidden else "estimated"
     written = found.cache_write_tokens or 0
     input_tokens = input_tokens or cached + written
-    # Some hosts report more cache reads than input. The cache figures are limited to the
-    # input, because only the input is billed in full.
+    # Some hosts report more cache reads than input. The cache figures are limited to the input, because only
+    # the input is billed in full.
     cached = min(cached, input_tokens)
     written = min(written, input_tokens - cached)
     return Usage(
