@@ -92,4 +92,5 @@ def _hint(provider: str, known: list[str]) -> str:
     near = difflib.get_close_matches(provider.lower(), known, 3, 0.5)
     if near:
         return f"did you mean {' or '.join(map(repr, near))}?"
-    return f"installed are {', '.join(known)}; an OpenAI-compatible server is 'chat:model@base_url'"
+    installed = ", ".join(known)
+    return f"{installed} are installed; for an OpenAI-compatible server write 'chat:model@base_url'"

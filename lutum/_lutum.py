@@ -76,7 +76,8 @@ class Lutum:
         if hooks is not None and hooks.resolve_usage_estimate.hooks:
             if estimate is not None:
                 raise BadValue(
-                    "estimate", "is what a hook for LutumHooks.resolve_usage_estimate says already"
+                    "estimate",
+                    "is given, and so is a hook for LutumHooks.resolve_usage_estimate; keep one of them",
                 )
             estimate = hooks.resolve_usage_estimate
         self._completion = completion

@@ -176,7 +176,9 @@ class Session:
         """
         check_type("turn", turn, CommittedTurn, "a committed turn, which is in result.turn")
         if turn.tool_calls:
-            raise UsageError("push_ephemeral_turn: the turn holds tool calls, which no result could follow")
+            raise UsageError(
+                "push_ephemeral_turn: the turn has tool calls, and their results cannot be pushed after it"
+            )
         self._push_ephemeral(turn)
 
     def text_turn(self) -> TextTurn:
@@ -213,7 +215,7 @@ class Session:
                 " commit its .result or its .round",
             )
         if result.turn.tool_calls:
-            raise after_sending(UsageError("commit: the turn holds unanswered tool calls; commit its round"))
+            raise after_sending(UsageError("commit: the turn has unanswered tool calls; commit its round"))
         self._commit(result, ())
 
     def commit_structured(self, result: StructuredResult[T]) -> None:

@@ -54,7 +54,7 @@ async def test_it_is_a_context_manager() -> None:
         ("claude:", "adapter", "is not of the form"),
         ("chat:@http://h/v1", "adapter", "has no model"),
         ("cluade:m", "adapter", "did you mean 'claude'"),
-        ("zzz:m", "adapter", "installed are"),
+        ("zzz:m", "adapter", "are installed; for an OpenAI-compatible server"),
         ("chat:m@https://", "base_url", "host"),
         (3, "adapter", "takes a str"),
     ],

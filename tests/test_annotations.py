@@ -261,7 +261,7 @@ class Bounded(NamedTuple):
 def test_a_named_tuple_with_metadata_is_refused() -> None:
     """msgspec would read it and enforce nothing."""
     for hint in (Bounded, list[Bounded], tuple[Bounded, int]):
-        with pytest.raises(lutum.BadValue, match="Bounded is a named tuple, and what stands in Annotated"):
+        with pytest.raises(lutum.BadValue, match="Bounded is a named tuple, so the constraints"):
             parameter(hint)
 
 

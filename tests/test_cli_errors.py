@@ -84,7 +84,7 @@ async def _() -> object:
     return ClaudeAdapter(MODEL, api_key="sk-test\n")
 
 
-@case("a base URL that is none")
+@case("a base URL that is not a URL")
 async def _() -> object:
     return ClaudeAdapter(MODEL, base_url="api.example.com")
 
@@ -123,7 +123,7 @@ async def _() -> object:
     return lutum.tool(weather)
 
 
-@case("a type that no schema can say")
+@case("a type without a strict schema")
 async def _() -> object:
     async with claude() as llm:
         return llm.structured_turn(dict[int, complex], "Hello?")
@@ -192,7 +192,7 @@ async def _() -> object:
         return await llm.text_turn("Hello?").reserve(lutum.Estimate(30, 10)).collect()
 
 
-@case("a scope behind its block")
+@case("a scope after its block")
 async def _() -> object:
     async with claude() as llm:
         async with llm.within(tokens=1_000) as scoped:

@@ -193,7 +193,7 @@ def test_a_nested_set_has_its_kind_and_its_place() -> None:
         elsewhere = lutum.nested_hooks(SearchHooks)
 
     place: Any = AppHooks.search
-    with pytest.raises(lutum.BadValue, match=r"AppHooks\.search: holds SearchHooks, not AppHooks"):
+    with pytest.raises(lutum.BadValue, match=r"\.search: needs an instance of SearchHooks, not of AppHooks"):
         place(AppHooks())
     other: Any = Other.elsewhere(SearchHooks())
     with pytest.raises(lutum.BadValue, match=r"Other\.elsewhere: AppHooks has no such nested set"):
@@ -255,11 +255,11 @@ def test_a_policy_that_fits_no_slot() -> None:
         async def pick(self, query: str, *, hurry: bool = False) -> str:
             return ""
 
-    with pytest.raises(lutum.BadValue, match="SearchHooks: Careful has no method for one of its slots"):
+    with pytest.raises(lutum.BadValue, match="SearchHooks: Careful has no hook method for this set"):
         SearchHooks().with_policy(Careful())
     with pytest.raises(lutum.BadValue, match="AppHooks: type has no method"):
         AppHooks().with_policy(Careful)
-    with pytest.raises(lutum.BadValue, match=r"Forgetful\.pick: overrides a hook, without @AppHooks\.pick"):
+    with pytest.raises(lutum.BadValue, match=r"Forgetful\.pick: overrides a hook; write @AppHooks\.pick"):
         AppHooks().with_policy(Forgetful())
 
 
@@ -439,7 +439,7 @@ async def test_a_cancel_passes_through() -> None:
 async def test_a_hook_that_is_not_async() -> None:
     """What it gives instead of an awaitable is named, with function and slot."""
     plain: Any = lambda query: query  # noqa: E731  # a hook as users write it inline
-    with pytest.raises(lutum.BadValue, match=r"AppHooks\.rewrite: .*<lambda> gave str, nothing to await"):
+    with pytest.raises(lutum.BadValue, match=r"AppHooks\.rewrite: .*<lambda> returned str, which cannot be"):
         await AppHooks(AppHooks.rewrite(plain)).rewrite("q")
 
 

@@ -80,7 +80,7 @@ async def asks_for_last(last: str, query: str, *, hurry: bool = False) -> str:
         (needs_the_optional, "missing a required"),
         (lacks_the_optional, "unexpected keyword argument 'hurry'"),
         (positional_only, "positional only|positional-only"),
-        (asks_for_last, "asks for `last`"),
+        (asks_for_last, "takes `last`"),
         (None, "no function"),
     ],
 )
@@ -103,10 +103,10 @@ def test_last_comes_first() -> None:
 
     decorate: Any = AppHooks.rewrite
     for fn in (behind, named):
-        with pytest.raises(lutum.BadValue, match="`last` is the first parameter"):
+        with pytest.raises(lutum.BadValue, match="`last` must be the first parameter"):
             decorate(fn)
     aggregated: Any = AppHooks.risk
-    with pytest.raises(lutum.BadValue, match=r"AppHooks\.risk: .*asks for `last`"):
+    with pytest.raises(lutum.BadValue, match=r"AppHooks\.risk: .*takes `last`"):
         aggregated(behind)
 
 
@@ -140,7 +140,7 @@ def test_a_set_takes_hooks_for_itself_only() -> None:
     make: Any = AppHooks
     with pytest.raises(lutum.BadValue, match="AppHooks: no_parameter is not a hook: decorate it"):
         make(no_parameter)
-    with pytest.raises(lutum.BadValue, match=r"SearchHooks: <hook large for AppHooks\.pick> is meant for"):
+    with pytest.raises(lutum.BadValue, match=r"SearchHooks: <hook large for AppHooks\.pick> is a hook for"):
         SearchHooks().with_hooks(large)  # type: ignore[arg-type]  # what is tested
 
     class Namesake(lutum.HookSet):
@@ -150,7 +150,7 @@ def test_a_set_takes_hooks_for_itself_only() -> None:
         async def pick(self, query: str, *, hurry: bool = False) -> str:
             return ""
 
-    with pytest.raises(lutum.BadValue, match=r"Namesake: <hook large for AppHooks\.pick> is meant for"):
+    with pytest.raises(lutum.BadValue, match=r"Namesake: <hook large for AppHooks\.pick> is a hook for"):
         Namesake(large)  # type: ignore[arg-type]  # what is tested
     inner: Any = AppHooks.search(SearchHooks())
     with pytest.raises(lutum.BadValue, match=r"AppHooks\.search: Namesake has no such nested set"):
@@ -173,11 +173,11 @@ def test_what_is_no_slot() -> None:
         return 1
 
     for method, why in (
-        (plain, "a slot is an async method"),
-        (staticmethod(body), "a slot is an async method"),
-        (slot_of("always")(body), "a slot is an async method"),
+        (plain, "a slot must be an async method"),
+        (staticmethod(body), "a slot must be an async method"),
+        (slot_of("always")(body), "a slot must be an async method"),
         (with_last, "may take `last`"),
-        (alone, "first parameter is self"),
+        (alone, "first parameter of a slot must be self"),
     ):
         with pytest.raises(lutum.BadValue, match=why):
             slot_of("always")(method)
@@ -208,7 +208,7 @@ def test_the_names_of_slots() -> None:
         ({"rewrite": define(rewrite)}, r"Made\.rewrite: is a slot already"),
         ({"rewrite": rewrite}, r"Made\.rewrite: is a slot already"),
         ({"search": None}, r"Made\.search: is a slot already"),
-        ({"other": define(rewrite)}, r"Made\.other: is defined by a method called rewrite"),
+        ({"other": define(rewrite)}, r"Made\.other: is defined by a method with another name, 'rewrite'"),
         ({"_private": define(_private)}, r"Made\._private: is not a valid name for a slot"),
         ({"with_hooks": define(with_hooks)}, r"Made\.with_hooks: is not a valid name for a slot"),
         ({"with_policy": nested}, r"Made\.with_policy: is not a valid name for a slot"),
@@ -226,5 +226,5 @@ def test_a_slot_outside_a_set() -> None:
             return 1
 
     for owner in (Plain, Plain()):
-        with pytest.raises(lutum.BadValue, match=r"Plain\.ask: stands in a class that is not a HookSet"):
+        with pytest.raises(lutum.BadValue, match=r"Plain\.ask: is a slot in a class that is not a HookSet"):
             owner.ask  # type: ignore[union-attr]  # noqa: B018  # what is tested

@@ -80,7 +80,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "another type": ('{"name": 5}', "Expected `str`, got `int` - at $.name"),
     "another type in a fence": ('```json\n{"name": 5}\n```', "Expected `str`, got `int` - at $.name"),
     "two that differ": ('{"name": "Nile"} or {"name": "Amazon"}', "2 different values of the type"),
-    "reasoning without an end": (f"<think>{NILE}", "reasoning that has no end"),
+    "reasoning without an end": (f"<think>{NILE}", "the reasoning in the text has no closing tag"),
     "cut": ('```json\n{"name": "Ni', "no JSON value in the text"),
     "not JSON": ("{'name': 'Nile'}", "no JSON value in the text"),
 }

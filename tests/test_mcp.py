@@ -250,7 +250,7 @@ async def test_two_servers_with_one_name_of_a_tool() -> None:
         lutum.mcp.connect(Client(lutum.mcp.serve(Toolset(find)))) as one,
         lutum.mcp.connect(Client(lutum.mcp.serve(Toolset(find)))) as two,
     ):
-        with pytest.raises(BadValue, match=r"two are called 'find'; `server\.toolset\(prefix=\.\.\.\)`"):
+        with pytest.raises(BadValue, match=r"tools are called 'find'; `server\.toolset\(prefix=\.\.\.\)`"):
             Toolset(await one.toolset(), await two.toolset())
         with pytest.raises(BadValue, match="prefix="):
             Toolset(find, await one.toolset())
@@ -279,7 +279,7 @@ async def test_bad_arguments_are_named() -> None:
         lutum.mcp.connect([])
     with pytest.raises(BadValue, match=r"server: 'uvx time' is not an http\(s\) URL; a command is a list"):
         lutum.mcp.connect("uvx time")
-    with pytest.raises(BadValue, match="env: is for a command"):
+    with pytest.raises(BadValue, match="env: applies only to a command"):
         lutum.mcp.connect("http://localhost", env={"A": "b"})
     server = lutum.mcp.connect(STDIO)
     with pytest.raises(UsageError, match="outside of the block"):

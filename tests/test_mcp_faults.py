@@ -270,7 +270,7 @@ async def test_a_server_over_stdio_is_started_again() -> None:
         await server.reconnect()
         [add] = list(tools)
         assert await add.run({"a": 2, "b": 2}, {}) == [lutum.Text("4")]
-        with pytest.raises(UsageError, match="entered already"):
+        with pytest.raises(UsageError, match="already entered"):
             async with server:
                 pass
     async with server:

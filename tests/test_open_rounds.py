@@ -145,7 +145,10 @@ async def test_another_base_is_refused() -> None:
         (lambda data: b"{}", "not a dumped round"),
         (lambda data: data[:-9], "not a dumped round"),
         (lambda data: data.replace(b'"round"', b'"transcript"', 1), "not a dumped round"),
-        (lambda data: data.replace(b'"version":1', b'"version":2', 1), "version 2, this lutum reads 1"),
+        (
+            lambda data: data.replace(b'"version":1', b'"version":2', 1),
+            "version 2; this lutum reads version",
+        ),
     ],
     ids=["nothing", "an empty object", "cut", "a transcript", "a newer version"],
 )
@@ -252,7 +255,7 @@ async def test_keys_differ_where_ids_repeat() -> None:
 
 async def test_a_call_without_a_round_has_no_key() -> None:
     """Before its turn has completed, nothing that could be a key is known."""
-    with pytest.raises(UsageError, match="a call has a key once its turn has completed"):
+    with pytest.raises(UsageError, match="a call has no key before its turn has completed"):
         _ = ToolCall("1", "pay", "{}", {}).key
     assert "call" not in keyed.definition.schema
 
@@ -388,7 +391,7 @@ async def test_a_report_is_recorded_as_a_result() -> None:
 async def test_bad_arguments_of_run() -> None:
     """Each names its parameter, and nothing runs."""
     _, round = await round_of(ANN)
-    for only, problem in [(["nonsense"], "'nonsense' is not the key"), (round.calls[0].key, "is one text")]:
+    for only, problem in [(["nonsense"], "'nonsense' is not the key"), (round.calls[0].key, "is a str")]:
         with pytest.raises(BadValue, match=problem):
             await round.run(only=only)
     with pytest.raises(BadValue, match="restarted: 'again' is not"):

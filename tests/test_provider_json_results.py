@@ -155,7 +155,7 @@ def test_errors_in_place_of_an_answer(adapter: Adapter, error: str) -> None:
 
 def test_an_adapter_without_bodies_says_so() -> None:
     """Nothing is guessed."""
-    with pytest.raises(lutum.UsageError, match="reads no bodies"):
+    with pytest.raises(lutum.UsageError, match="cannot read a body"):
         lutum.result_from_body(CLAUDE, lutum.Lutum(ScriptedAdapter([])).text_turn("Hello."))
 
 

@@ -96,8 +96,14 @@ WRONG = [
     ("no result for call '1' of 'add'", lambda one, two: []),
     ("two results for call '1' of 'add'", lambda one, two: [one, two, one]),
     ("result '9' answers no call of this turn", lambda one, two: [one, two, ToolResult("9", (Text("x"),))]),
-    ("says it is of 'find'", lambda one, two: [ToolResult("1", one.content, False, "find", None), two]),
-    ("says other arguments", lambda one, two: [ToolResult("1", one.content, False, "add", '{"a":1}'), two]),
+    (
+        "name of another tool, 'find'",
+        lambda one, two: [ToolResult("1", one.content, False, "find", None), two],
+    ),
+    (
+        "has other arguments",
+        lambda one, two: [ToolResult("1", one.content, False, "add", '{"a":1}'), two],
+    ),
     (r"results\[1\]: needs a ToolResult, .* not a str", lambda one, two: [one, "3"]),
     (r"results\[1\]: needs a ToolResult, .* not None", lambda one, two: [one, None]),
     ("content is str", lambda one, two: [one, ToolResult("2", "3")]),
@@ -190,7 +196,7 @@ async def test_rounds_two_calls_with_one_id() -> None:
     """No result could tell them apart, so the round cannot be committed, and the session stays."""
     session, round = await round_of(ADD, ToolCallReady("1", "find", "{}"))
     before = session.transcript
-    with pytest.raises(UsageError, match="two calls of this turn have one id"):
+    with pytest.raises(UsageError, match="two calls of this turn have the same id"):
         session.commit_round(round, [round.calls[0].complete("ok")])
     assert session.transcript is before
 

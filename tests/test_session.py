@@ -376,7 +376,7 @@ def test_going_back_drops_ephemerals_beyond_the_end() -> None:
 def test_an_ephemeral_turn_with_calls_is_refused() -> None:
     """Its results could not be pushed for one turn, and no provider takes a call without its result."""
     session, _ = session_of()
-    with pytest.raises(UsageError, match="holds tool calls"):
+    with pytest.raises(UsageError, match="has tool calls"):
         session.push_ephemeral_turn(CALLING)
     assert session.ephemerals == ()
 

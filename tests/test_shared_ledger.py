@@ -178,13 +178,13 @@ def test_budget_exceeded_survives_pickling() -> None:
         (lambda: Limit(7), "not a name"),  # type: ignore[arg-type]
         (lambda: Limit("team{a}"), "brace"),
         (lambda: Limit("team\na"), "cannot be printed"),
-        (lambda: Limit("t" * 201), "201 bytes; 200 are allowed"),
+        (lambda: Limit("t" * 201), "201 bytes; at most 200 are allowed"),
         (lambda: Limit("*"), "whole ledger"),
-        (lambda: Limit("a", tokens=0), "to end what runs under a limit, use stop"),
+        (lambda: Limit("a", tokens=0), "to end the turns under a limit, call stop"),
         (lambda: Limit("a", tokens=-1), "between 1"),
         (lambda: Limit("a", tokens=True), "not an integer"),
         (lambda: Limit("a", tokens=1.5), "not an integer"),  # type: ignore[arg-type]
-        (lambda: Limit("a", cost_usd=0), "use stop"),
+        (lambda: Limit("a", cost_usd=0), "call stop"),
         (lambda: Limit("a", cost_usd="x"), "no amount"),
         (lambda: Limit("a", tokens=1, per="year"), "minute, hour, day, week, month"),  # type: ignore[arg-type]
         (lambda: Limit("a", tokens=1, timezone="UTC"), "needs per="),

@@ -224,7 +224,7 @@ async def test_a_refusal_without_a_word() -> None:
     adapter = ScriptedAdapter([lutum.testing.Script((), finish_reason="content_filter")])
     result = await lutum.Lutum(adapter).structured_turn(int | None, "x").collect()
     assert result.refusal == ""
-    with pytest.raises(lutum.Refused, match="without a word"):
+    with pytest.raises(lutum.Refused, match="without a reason"):
         _ = result.value
 
 
@@ -400,7 +400,8 @@ async def test_dropped_constraints_are_listed_enforced_and_logged_once(
         assert caught.value.path == "$.km"
     (record,) = caplog.records
     assert record.getMessage() == (
-        f"claude is not told these constraints of Bounded, which are enforced on decode: {'; '.join(dropped)}"
+        "claude does not receive these constraints of Bounded, which are enforced on decode: "
+        + "; ".join(dropped)
     )
 
 

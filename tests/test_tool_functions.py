@@ -64,7 +64,7 @@ def test_annotations_may_be_strings_of_another_module() -> None:
     assert schema(lutum.tool(go))["properties"]["here"] == {"$ref": "#/$defs/Here"}
     assert refused(tool_elsewhere.pay) == (
         "tool 'pay': an annotation cannot be resolved: name 'Decimal' is not defined; "
-        "it has to be there at run time, too"
+        "its names must be defined at run time, too"
     )
 
 
@@ -83,7 +83,7 @@ async def test_what_a_wrapper_is_counts_and_not_what_it_wraps() -> None:
             return n
 
     for fn in (wrapped, Called(), functools.partial(wrapped)):
-        assert "an async function runs in no thread" in refused(fn, thread=True)
+        assert "an async function does not run in a thread" in refused(fn, thread=True)
     for thread in (False, True):
         tool = lutum.tool(name="f", thread=thread)(logged(wrapped))
         assert await tool.run(tool.decode('{"n":3}'), {}) == 3
@@ -137,7 +137,7 @@ def test_what_gives_no_one_result_or_has_no_signature_is_refused() -> None:
     assert refused(vars(Holder)["made"]).endswith("decorate it bound: lutum.tool(Cls.method)")
     assert schema(lutum.tool(Holder.made))["required"] == ["n"]
     assert refused(3) == "tool: 3 is not a function"
-    assert "give another by name=" in refused(lambda: 1)
+    assert "give another name=" in refused(lambda: 1)
     assert refused(each_later, name="").startswith("tool '': is a generator")
 
 

@@ -177,7 +177,7 @@ async def test_a_hook_answers_its_own_call_only() -> None:
     async def nonsense(call: ToolCall[Any]) -> Any:
         return True
 
-    with pytest.raises(UsageError, match="hook for 'double': it gave an answer to another call"):
+    with pytest.raises(UsageError, match="hook for 'double': it answered another call"):
         await round.apply_hooks(other)
     with pytest.raises(UsageError, match="hook for 'double': bool is not a call, a result or None"):
         await round.apply_hooks(nonsense)

@@ -82,9 +82,9 @@ async def test_the_identical_tool_in_two_toolsets_counts_once() -> None:
     both = Toolset(lutum.off(Toolset(a)), Toolset(a, b))
     assert both.names == both.default_names == ("a", "b")
     assert await asked(Toolset(Toolset(a).bind(db="1", log="x"), a)) == ["a of 1 to x"]
-    with pytest.raises(BadValue, match="'a' is there twice, and its 'db' is bound to two values"):
+    with pytest.raises(BadValue, match="'a' is in the set twice, and its 'db' is bound to two values"):
         Toolset(Toolset(a).bind(db="1"), Toolset(a).bind(db="2"))
-    with pytest.raises(BadValue, match="two are called 'a'"):
+    with pytest.raises(BadValue, match="two tools are called 'a'"):
         Toolset(a, named("a"))
 
 

@@ -322,7 +322,7 @@ async def test_two_calls_of_one_id_are_refused_before_anything_runs() -> None:
     llm = Lutum(ScriptedAdapter([Script(events, finish_reason="tool_calls")]))
     outcome = await llm.text_turn("u").tools(Toolset(count)).collect()
     assert isinstance(outcome, NeedsTools)
-    with pytest.raises(UsageError, match="two calls of this turn have one id"):
+    with pytest.raises(UsageError, match="two calls of this turn have the same id"):
         await outcome.round.run()
     assert ran == 0
 

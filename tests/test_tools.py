@@ -352,7 +352,7 @@ def test_what_cannot_be_a_tool_is_refused_where_it_is_made() -> None:
             lutum.tool(**options)(fn)
         return str(caught.value)
 
-    assert refused(untyped) == "tool 'untyped': parameter 'x': has no annotation"
+    assert refused(untyped) == "tool 'untyped': parameter 'x': has no annotation; give its type"
     assert refused(_Method.find).startswith(
         "tool 'find': parameter 'self': has no annotation; decorate the bound"
     )
@@ -367,11 +367,11 @@ def test_what_cannot_be_a_tool_is_refused_where_it_is_made() -> None:
         refused(free, name="a b", strict=True)
         == "tool 'a b': $.options: a dict with free keys has no strict schema; use a list of objects"
     )
-    with pytest.raises(BadValue, match="tool 'int': its input is an object; int is none"):
+    with pytest.raises(BadValue, match="tool 'int': its input must be an object, and int is not"):
         lutum.tool_input(int)
-    with pytest.raises(BadValue, match=r"tool.name: 'a b' is not 1 to 128 of A-Z"):
+    with pytest.raises(BadValue, match=r"tool.name: 'a b' is not 1 to 128 of the characters A-Z"):
         lutum.raw_tool("a b", {"type": "object"})
-    with pytest.raises(BadValue, match="tools: two are called 'weather'"):
+    with pytest.raises(BadValue, match="tools: two tools are called 'weather'"):
         Toolset(weather, Toolset(lutum.raw_tool("weather", {"type": "object"})))
     with pytest.raises(BadValue) as plain:
         Toolset(weather, lutum.raw_tool("weather", {"type": "object"}))

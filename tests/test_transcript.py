@@ -147,7 +147,7 @@ def replaced(items: list[Item], index: int, item: Item) -> list[Item]:
     if isinstance(item, CommittedTurn) and not item.tools and turns and first:
         item = msgspec.structs.replace(item, tools=turns[0].tools)
     later = [
-        msgspec.structs.replace(one, inexact_reason=f"item {index} before it was replaced")
+        msgspec.structs.replace(one, inexact_reason=f"earlier item {index} was replaced")
         if isinstance(one, CommittedTurn) and one.prefix and one.inexact_reason is None
         else one
         for one in items[index + 1 :]
@@ -275,11 +275,11 @@ TestAgainstAList = AgainstAList.TestCase
         ([turn("a"), result("a"), result("a")], "item 2: result 'a' has no call before it"),
         (
             [turn("a"), result("a"), result("a", alone=True)],
-            "item 2: a second result for tool_result.call_id 'a'",
+            "item 2: it is a second result for call 'a'",
         ),
         ([turn("a"), result("b", alone=True)], "item 1: 'b' is not a call of this turn; open: ['a']"),
-        ([result("a", alone=True)] * 2, "item 1: a second result for tool_result.call_id 'a'"),
-        ([turn("a", "a")], "item 0: two calls of this turn have one id: ['a', 'a']"),
+        ([result("a", alone=True)] * 2, "item 1: it is a second result for call 'a'"),
+        ([turn("a", "a")], "item 0: two calls of this turn have the same id: ['a', 'a']"),
     ],
 )
 def test_pairing_errors(items: list[Item], problem: str) -> None:
@@ -306,7 +306,7 @@ def test_slices_that_part_a_call_from_its_result() -> None:
     transcript = Transcript([say("x"), turn("a", "b"), result("a", alone=True), result("b"), say("y")])
     assert transcript.cuts() == [0, 1, 4, 5]
     for part in (slice(0, 2), slice(0, 3), slice(2, None), slice(2, 3), slice(3, 5), slice(1, -2)):
-        with pytest.raises(TranscriptError, match=r"slice \[\d:\d\] parts call '[ab]' from its result"):
+        with pytest.raises(TranscriptError, match=r"slice \[\d:\d\] separates call '[ab]' from its result"):
             transcript[part]
     assert list(transcript[2:2]) == []
     assert list(transcript[1:4]) == list(transcript)[1:4]
@@ -355,7 +355,7 @@ def test_replacing_marks_what_was_bound_to_it() -> None:
     later, known = changed[4], changed[5]
     assert isinstance(later, CommittedTurn)
     assert not later.exact
-    assert later.inexact_reason == "item 2 before it was replaced"
+    assert later.inexact_reason == "earlier item 2 was replaced"
     assert known is told
     assert changed[:2] is transcript[:2]
     assert transcript[4] is bound

@@ -382,10 +382,10 @@ class Budget:
             spent = self._spent.total_tokens
             return f"{amount.tokens} tokens can never fit: {spent} of {self._limit_tokens} are spent"
         if self._limit_pico is not None and self._spent_pico + amount.pico > self._limit_pico:
-            limit = Decimal(self._limit_pico) / PICO
-            return f"${Decimal(amount.pico) / PICO} can never fit in what is left of ${limit}"
+            spent_usd, limit = Decimal(self._spent_pico) / PICO, Decimal(self._limit_pico) / PICO
+            return f"${Decimal(amount.pico) / PICO} can never fit: ${spent_usd} of ${limit} are spent"
         if self._rates is not None and self._rates.too_large(amount.tokens):
-            return f"{amount.tokens} tokens are more than may be reserved in a minute"
+            return f"{amount.tokens} tokens are more than the rate limit allows in a minute"
         return None
 
     def _late(self, amount: Amount) -> float | None:
@@ -456,13 +456,15 @@ class Budget:
         for ledger in self._chain():
             if ledger._closed:
                 raise UsageError(
-                    "budget: its block has ended, and with it what it limited; use the Lutum around the block"
+                    "budget: its block has ended; after the block use the Lutum that .within() was called on"
                 )
             if ledger._exhausted and ledger._when_spent is not None:
                 ledger._refused += 1
                 raise BudgetExceeded(f"the budget is spent: {ledger!r}")
             if ledger._loop is not None and ledger._loop != here and _alive(ledger._loop):
-                raise UsageError("budget: belongs to another event loop that still runs; make one a loop")
+                raise UsageError(
+                    "budget: it belongs to another event loop, which still runs; make one for each loop"
+                )
             ledger._loop = here
 
 

@@ -48,10 +48,10 @@ class Limit(Struct, frozen=True):
             if not 1 <= self.tokens <= 2**53:
                 raise BadValue(
                     "limit.tokens",
-                    f"{self.tokens} is not between 1 and 2**53; to end what runs under a limit, use stop()",
+                    f"{self.tokens} is not between 1 and 2**53; to end the turns under a limit, call stop()",
                 )
         if self.cost_usd is not None and pico_usd(self.cost_usd, "limit.cost_usd") == 0:
-            raise BadValue("limit.cost_usd", "is 0; to end what runs under a limit, use stop()")
+            raise BadValue("limit.cost_usd", "is 0; to end the turns under a limit, call stop()")
         if self.per is not None and self.per not in get_args(Period):
             raise BadValue("limit.per", f"{self.per!r} is not one of {', '.join(get_args(Period))}")
         if self.timezone is not None:
@@ -63,13 +63,13 @@ class Limit(Struct, frozen=True):
 def check_name(field: str, name: object) -> None:
     """Raise BadValue if a name cannot be part of the server's keys."""
     if not isinstance(name, str) or not name.strip():
-        raise BadValue(field, f"{name!r} is not a name: it is text with at least one visible character")
+        raise BadValue(field, f"{name!r} is not a name; give text with at least one visible character")
     if "{" in name or "}" in name:
-        raise BadValue(field, f"{name!r} has a brace, which Redis Cluster gives a meaning; leave it out")
+        raise BadValue(field, f"{name!r} contains a brace, which has a meaning in Redis Cluster; remove it")
     if not name.isprintable():
         raise BadValue(field, f"{name!r} has a character that cannot be printed")
-    if len(name.encode("utf-8", "replace")) > LONGEST_NAME:
-        raise BadValue(field, f"has {len(name.encode('utf-8', 'replace'))} bytes; {LONGEST_NAME} are allowed")
+    if (size := len(name.encode("utf-8", "replace"))) > LONGEST_NAME:
+        raise BadValue(field, f"has {size} bytes; at most {LONGEST_NAME} are allowed")
     if name == "*":
         raise BadValue(field, "'*' is the name of the whole ledger; choose another one")
 

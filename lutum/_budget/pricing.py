@@ -306,7 +306,7 @@ def _rates(field: str, model: str, price: Price) -> _Rates:
     if not model:
         raise BadValue("pricing", "has a blank model name")
     if any(not isinstance(tokens, int) or tokens < 0 for tokens in price.above):
-        raise BadValue(f"{field}.above", "maps numbers of tokens to prices")
+        raise BadValue(f"{field}.above", "needs a mapping from numbers of tokens to prices")
     named = dict[str, _Rates | Decimal]()
     for name, value in price.rates.items():
         inner = f"{field}.rates[{name!r}]"

@@ -67,7 +67,7 @@ class BudgetScope(Generic[L]):
         guaranteed: bool,
     ) -> None:
         if on_spent not in ("raise", "stop", "drain"):
-            raise BadValue("on_spent", f"{on_spent!r} is none of 'raise', 'stop' and 'drain'")
+            raise BadValue("on_spent", f"{on_spent!r} is not one of 'raise', 'stop' and 'drain'")
         self._make = make
         self._parent = parent
         self._on_spent = on_spent
@@ -81,16 +81,16 @@ class BudgetScope(Generic[L]):
         # A prepaid ledger: its whole amount is reserved on the parent while the block runs.
         self._budget = Budget._prepaid(parent, tokens=tokens, cost_usd=cost_usd, on_exhausted=on_exhausted)
         if tokens is None and parent._tokens_limited:
-            raise BadValue("guaranteed", "needs tokens=, which the budget around it limits")
+            raise BadValue("guaranteed", "needs tokens=, because the budget around it limits tokens")
         if cost_usd is None and parent._cost_limited:
-            raise BadValue("guaranteed", "needs cost_usd=, which the budget around it limits")
+            raise BadValue("guaranteed", "needs cost_usd=, because the budget around it limits the cost")
         cost = self._budget.remaining.cost_usd
         self._guarantee = Estimate(tokens or 0, cost_usd=cost)
 
     async def __aenter__(self) -> L:
         """A checkpoint only if it has to wait."""
         if self._used:
-            raise after_sending(UsageError("within: entered before; call .within(...) again"))
+            raise after_sending(UsageError("within: this block was entered before; call .within(...) again"))
         self._used = True
         if self._guarantee is not None:
             self._held = await Reservation(self._parent, self._guarantee, aside=True)
@@ -117,8 +117,8 @@ class BudgetScope(Generic[L]):
         if anyio.get_current_task().id != self._task:
             raise after_sending(
                 UsageError(
-                    "within: left in another task than it was entered in (a fixture of pytest-asyncio?); use"
-                    " on_spent='drain' there, see docs/testing.md, 'Fixtures'"
+                    "within: the task that leaves the block is not the one that entered it (a fixture of"
+                    " pytest-asyncio?); use on_spent='drain' there, see docs/testing.md, 'Fixtures'"
                 )
             )
         if interrupted is not None:

@@ -36,15 +36,15 @@ def define(default: Callable[..., Any], plan: HookPlan) -> Definition[..., Any, 
     """
     name = name_of(default)
     if not inspect.iscoroutinefunction(default):
-        raise BadValue(name, "a slot is an async method, whose body is what it answers without hooks")
+        raise BadValue(name, "a slot must be an async method; write `async def`")
     parameters = list(inspect.signature(default).parameters.values())
     if not parameters or parameters[0].kind not in (
         inspect.Parameter.POSITIONAL_ONLY,
         inspect.Parameter.POSITIONAL_OR_KEYWORD,
     ):
-        raise BadValue(name, "a slot's first parameter is self, the set")
+        raise BadValue(name, "the first parameter of a slot must be self, the hook set")
     if any(parameter.name == LAST for parameter in parameters):
-        raise BadValue(name, "hooks may take `last`, the slot itself may not")
+        raise BadValue(name, "a slot must not take `last`; only its hooks may take `last`")
     if plan.threads:
         return ThreadedDefinition[..., Any, Any, Any](default, plan)
     return Definition(default, plan)

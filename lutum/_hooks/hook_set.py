@@ -99,13 +99,18 @@ class Definition(Generic[P, R, O]):
     def __get__(self, obj: HookSet, owner: Any) -> Dispatch[P, O]: ...
     def __get__(self, obj: HookSet | None, owner: Any) -> Slot[Any, P, R] | Dispatch[P, O]:
         if not issubclass(owner, HookSet):
-            raise BadValue(f"{owner.__name__}.{self.name}", "stands in a class that is not a HookSet")
+            raise BadValue(
+                f"{owner.__name__}.{self.name}",
+                "is a slot in a class that is not a HookSet; derive the class from lutum.HookSet",
+            )
         if obj is not None:
             return Dispatch(obj, self)
         return ThreadedSlot[Any, P, R, Any](self, owner) if self.plan.threads else Slot(self, owner)
 
     def __set__(self, obj: HookSet, value: NoReturn) -> None:
-        raise AttributeError(f"{self.name} is a slot: with_hooks() makes a set with another hook in it")
+        raise AttributeError(
+            f"{self.name} is a slot and cannot be set; with_hooks() returns a set with another hook"
+        )
 
 
 class ThreadedDefinition(Definition[P, R, O], Generic[P, R, L, O]):
@@ -154,7 +159,9 @@ class Place(Generic[S, N]):
           BadValue: the set is of another class.
         """
         if not isinstance(hooks, self.nested.kind):
-            raise BadValue(str(self), f"holds {self.nested.kind.__name__}, not {type(hooks).__name__}")
+            raise BadValue(
+                str(self), f"needs an instance of {self.nested.kind.__name__}, not of {type(hooks).__name__}"
+            )
         return _Inner[S](self, hooks)
 
     def __str__(self) -> str:
@@ -183,7 +190,9 @@ class Nested(Generic[N]):
         return cast("N", obj._inner.get(self.name, self._empty))
 
     def __set__(self, obj: HookSet, value: NoReturn) -> None:
-        raise AttributeError(f"{self.name} is a nested set: with_hooks() makes a set with another in it")
+        raise AttributeError(
+            f"{self.name} is a nested set and cannot be set; with_hooks() returns a set with another one"
+        )
 
 
 def nested_hooks(kind: type[N]) -> Nested[N]:
@@ -227,14 +236,14 @@ class HookSet:
             for name, member in vars(base).items():
                 where = f"{cls.__name__}.{name}"
                 if name in slots or name in places:
-                    raise BadValue(where, "is a slot already; register a hook to change what it answers")
+                    raise BadValue(where, "is a slot already; to change its answer, register a hook")
                 if not isinstance(member, Definition | Nested):
                     continue
                 if name.startswith("_") or hasattr(HookSet, name):
                     raise BadValue(where, "is not a valid name for a slot")
                 if isinstance(member, Definition):
                     if name != member.name:
-                        raise BadValue(where, f"is defined by a method called {member.name}")
+                        raise BadValue(where, f"is defined by a method with another name, {member.name!r}")
                     slots[name] = member
                 else:
                     places[name] = member
@@ -270,7 +279,7 @@ class HookSet:
             hook for hook in _hooks_of(policy) if self._slots.get(hook.slot.name) is hook.slot.definition
         ]
         if not hooks:
-            raise BadValue(type(self).__name__, f"{type(policy).__name__} has no method for one of its slots")
+            raise BadValue(type(self).__name__, f"{type(policy).__name__} has no hook method for this set")
         return self.with_hooks(*hooks)
 
     def _put(self, hooks: tuple[Registration[Self], ...]) -> None:
@@ -284,7 +293,7 @@ class HookSet:
     def _add(self, hook: Hook[Any, ..., Any]) -> None:
         name, definition = hook.slot.name, hook.slot.definition
         if self._slots.get(name) is not definition:
-            raise BadValue(type(self).__name__, f"{hook!r} is meant for another set")
+            raise BadValue(type(self).__name__, f"{hook!r} is a hook for another set")
         before = self._hooks.get(name, ())
         if definition.plan.kind == "singleton" and before:
             logger.warning("%s is a singleton: %r replaces %r", hook.slot, hook, before[0])
@@ -304,6 +313,6 @@ def _hooks_of(policy: object) -> Iterator[Hook[Any, ..., Any]]:
                 seen[name] = member
             elif name in seen:
                 slot = seen[name].slot
-                raise BadValue(f"{base.__name__}.{name}", f"overrides a hook, without @{slot}.method")
+                raise BadValue(f"{base.__name__}.{name}", f"overrides a hook; write @{slot}.method before it")
     for method in seen.values():
         yield method.__get__(policy, type(policy))

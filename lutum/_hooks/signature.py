@@ -44,12 +44,14 @@ def check_hook(
     parameters = list(signature.parameters.values())
     if LAST in signature.parameters:
         if not threads:
-            raise BadValue(slot, f"{hook} asks for `last`, which is only handed on where one answer counts")
+            raise BadValue(slot, f"{hook} takes `last`, which the hooks of this slot do not receive")
         if parameters[0].name != LAST or parameters[0].kind is Parameter.KEYWORD_ONLY:
-            raise BadValue(slot, f"{hook}: `last` is the first parameter, and taken by position")
+            raise BadValue(slot, f"{hook}: `last` must be the first parameter, and not keyword-only")
         parameters = parameters[1:]
     if problem := _problem(expected, signature.replace(parameters=parameters)):
-        raise BadValue(slot, f"{hook}{_bare(signature)} cannot stand for {_bare(expected)}: {problem}")
+        raise BadValue(
+            slot, f"{hook}{_bare(signature)} does not take the slot's arguments {_bare(expected)}: {problem}"
+        )
 
 
 def _bare(signature: Signature) -> Signature:

@@ -77,7 +77,10 @@ class Hook(Registration[S_contra], Generic[S_contra, Q, R_co]):
         fn = cast("Callable[..., Awaitable[Any]]", self._fn)
         answer: object = fn(last, *args, **kwargs) if self._threaded else fn(*args, **kwargs)
         if not inspect.isawaitable(answer):
-            raise BadValue(str(self.slot), f"{name_of(fn)} gave {type(answer).__name__}, nothing to await")
+            raise BadValue(
+                str(self.slot),
+                f"{name_of(fn)} returned {type(answer).__name__}, which cannot be awaited; write `async def`",
+            )
         return answer
 
     def _put_into(self, hooks: S_contra) -> None:

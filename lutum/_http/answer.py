@@ -133,7 +133,7 @@ class HttpAnswer:
 
     def on_message_begin(self) -> None:
         if self.whole:
-            raise MalformedAnswer("another response follows")
+            raise MalformedAnswer("the server sent a second response")
         self.lines = []
 
     def on_header(self, name: bytes, value: bytes | None) -> None:
@@ -157,9 +157,9 @@ class HttpAnswer:
             name = framing[0][0]
             if name == _FRAMING[0]:
                 if any(other != name or text.lower() != b"chunked" for other, text in framing):
-                    raise MalformedAnswer("its Transfer-Encoding is not just `chunked`")
+                    raise MalformedAnswer("the Transfer-Encoding of the response is not just `chunked`")
             elif len(framing) > 1:
-                raise MalformedAnswer("it states the length of its body more than once")
+                raise MalformedAnswer("the response states the length of its body more than once")
         self.status = status
         headers = dict[str, str]()
         for raw_name, raw_value in self.lines:
@@ -173,7 +173,7 @@ class HttpAnswer:
 
     def on_body(self, data: bytes) -> None:
         if self._bodiless:
-            raise MalformedAnswer("a body follows a response that has none")
+            raise MalformedAnswer("the server sent a body after a response without one")
         self.pieces.append(data)
 
     def on_message_complete(self) -> None:

@@ -200,8 +200,8 @@ async def signed(signer: RequestSigner, request: OutgoingRequest) -> Mapping[str
         return await _headers(signer, request)
     raise BadValue(
         signer.field,
-        f"gave nothing within {CREDENTIAL_SECONDS:.0f} seconds, so nothing was sent; look at its"
-        " function, or at the service that it asks",
+        f"returned nothing within {CREDENTIAL_SECONDS:.0f} seconds, so nothing was sent; check its"
+        " function, or the service that it calls",
     )
 
 
@@ -214,7 +214,8 @@ async def _headers(signer: RequestSigner, request: OutgoingRequest) -> Mapping[s
         raise BadValue(signer.field, f"{type(signer).__name__} raised {type(exc).__name__}") from exc
     if not isinstance(found, Mapping):
         raise BadValue(
-            signer.field, f"{type(signer).__name__} gave {type(found).__name__}, not a mapping of headers"
+            signer.field,
+            f"{type(signer).__name__} returned {type(found).__name__}, not a mapping of headers",
         )
     return found
 
@@ -226,7 +227,7 @@ def checked_key(field: str, value: object) -> str:
       BadValue: it cannot be sent. The message does not contain the key.
     """
     if not isinstance(value, str):
-        raise BadValue(field, f"is a str, not {type(value).__name__}")
+        raise BadValue(field, f"must be a str, not {type(value).__name__}")
     if not value.strip():
         raise BadValue(field, "is blank")
     if not _HEADER_VALUE.fullmatch(value):

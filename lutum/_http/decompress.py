@@ -41,7 +41,7 @@ class Decompressor:
             return None
         if len(names) > 1 or names[0] not in ("gzip", "x-gzip", "deflate"):
             raise ProviderError(
-                f"the answer of {host} is encoded as {coding[:100]!r}, which was not asked for",
+                f"the answer of {host} has the encoding {coding[:100]!r}, which the request does not accept",
                 kind="malformed",
             )
         return cls(deflate=names[0] == "deflate")
@@ -81,4 +81,4 @@ class Decompressor:
           MalformedAnswer: the encoded data are not complete.
         """
         if self._begun and not self._object.eof:
-            raise MalformedAnswer("its compressed body is cut")
+            raise MalformedAnswer("the compressed body is incomplete")

@@ -239,7 +239,7 @@ class EngineRequest:
         """
         answer = self._answer
         if answer is None or not self._open:
-            raise UsageError("an exchange can be read between open() and aclose()")
+            raise UsageError("an exchange can be read only between open() and aclose()")
         pieces = answer.pieces
         while True:
             if self._decompress is not None and (piece := self._decompress.take()):

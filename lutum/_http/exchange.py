@@ -77,13 +77,14 @@ def check_base_url(url: str, endpoints: tuple[str, ...] = ()) -> str:
         # the URL, because the URL may contain a password.
         raise BadValue(
             "base_url",
-            f"must not contain white space, control characters or backslashes, as character {bad.start()} is",
+            "must not contain white space, control characters or backslashes;"
+            f" the character at index {bad.start()} is one",
         )
     try:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as exc:
-        raise BadValue("base_url", f"not a URL: {exc}") from None
+        raise BadValue("base_url", f"is not a URL: {exc}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise BadValue("base_url", "must start with http:// or https:// and a host")
     if "@" in parts.netloc:

@@ -53,7 +53,7 @@ class HttpRequest:
     ) -> Response:
         """Send the request and wait for the response head."""
         if self._client.is_closed:
-            raise UsageError("the http_client given to the adapter is closed")
+            raise UsageError("http_client: it is closed; keep it open while the adapter is in use")
         request = self._client.build_request(
             method,
             self._url,
@@ -114,7 +114,7 @@ class HttpRequest:
             kept, self._kept = self._kept, b""
             return kept
         if self._pieces is None:
-            raise UsageError("an exchange can be read between open() and aclose()")
+            raise UsageError("an exchange can be read only between open() and aclose()")
         decompress = self._decompress
         try:
             while True:

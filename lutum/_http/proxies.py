@@ -120,7 +120,7 @@ class Proxy:
         finally:
             answer.close()
         if not 200 <= answer.status < 300:
-            advice = ". It wants a user and a password in its URL" if answer.status == 407 else ""
+            advice = ". Put a user and a password into its URL" if answer.status == 407 else ""
             raise ProxyRefused(f"status {answer.status}{advice}")
 
     async def _socks(self, stream: TcpStream, origin: Origin) -> None:
@@ -131,10 +131,10 @@ class Proxy:
         if version != 5:
             raise MalformedAnswer("it does not speak SOCKS5")
         if method != (2 if with_password else 0):
-            raise ProxyRefused("it wants another kind of login")
+            raise ProxyRefused("it requires another kind of login")
         if with_password:
             if not 0 < len(self._user) < 256 or not len(self._password) < 256:
-                raise ProxyRefused("a user or a password for SOCKS5 has at most 255 bytes")
+                raise ProxyRefused("a user and a password for SOCKS5 may have at most 255 bytes each")
             await stream.send(memoryview(b"".join([b"\1", _sized(self._user), _sized(self._password)])))
             if (await _exactly(stream, 2))[1] != 0:
                 raise ProxyRefused("it does not accept the user and the password")
@@ -168,7 +168,7 @@ def _socks_address(host: str) -> bytes:
     except ValueError:
         name = host.encode("ascii")
         if len(name) > 255:
-            raise ProxyRefused("a host name for SOCKS5 has at most 255 bytes") from None
+            raise ProxyRefused("a host name for SOCKS5 may have at most 255 bytes") from None
         return b"\3" + _sized(name)
     return bytes([1 if address.version == 4 else 4]) + address.packed
 

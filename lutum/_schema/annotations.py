@@ -99,8 +99,8 @@ class _Rewriter:
     def _check_named_tuple(self, hint: Any, path: str) -> None:
         """Raise BadValue for a named tuple whose annotations msgspec would ignore."""
         if any(_is_foreign(one) for one in _reached(hint)):
-            told = "what stands in Annotated in it would not be enforced; use a dataclass"
-            raise BadValue(path, f"{short_name(hint)} is a named tuple, and {told}")
+            told = "so the constraints of its fields would not be enforced; use a dataclass"
+            raise BadValue(path, f"{short_name(hint)} is a named tuple, {told}")
 
     def _annotated(self, hint: Any, base: Any, metadata: tuple[Any, ...], path: str) -> Readable:
         made = self.rewrite(base, path)
@@ -113,7 +113,7 @@ class _Rewriter:
         if get_origin(base) in _UNIONS:
             made = self._union(base, get_args(base), facts, path)
         elif facts.union and not is_model(base):
-            raise BadValue(path, "a discriminator belongs to a union of pydantic models")
+            raise BadValue(path, "a discriminator is supported only on a union of pydantic models")
         return constrained(made, facts)
 
     def _union(self, hint: Any, args: tuple[Any, ...], facts: Facts, path: str) -> Readable:
@@ -122,7 +122,7 @@ class _Rewriter:
         custom = [arm for _, arm in kept if _is_custom(arm.hint)]
         optional = len(kept) < len(args)
         if facts.union and not all(_is_custom(arm.hint) for _, arm in kept):
-            raise BadValue(path, "a discriminator belongs to a union of pydantic models only")
+            raise BadValue(path, "a discriminator is supported only on a union of pydantic models")
         if custom and len(kept) > 1:
             marker = model_union([arg for arg, _ in kept], [arm.hint for _, arm in kept], facts.union)
             facts.union = []

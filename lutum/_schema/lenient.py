@@ -72,7 +72,8 @@ def find_value(shape: Shape[T], text: str) -> FoundValue[T]:
     tags = _tags(text)
     start = tags[-1][1] if tags else 0
     if _OPENING.match(text, start):
-        raise OutputInvalid("reasoning that has no end", raw=text, reason="reasoning that has no end")
+        reason = "the reasoning in the text has no closing tag"
+        raise OutputInvalid(reason, raw=text, reason=reason)
     rest = (start, len(text))
     if _is_json(text[start:]):
         return _found(shape, text, tags, rest)

@@ -195,7 +195,9 @@ def _read(path: str, one: Any, facts: Facts) -> None:
     elif where == "pydantic" and kind.__name__ == "_PydanticGeneralMetadata":
         _general(path, one, facts)
     else:
-        raise BadValue(path, f"{_shown(one)} in Annotated is not understood, and would not be enforced")
+        raise BadValue(
+            path, f"{_shown(one)} in Annotated is not supported and would not be enforced; remove it"
+        )
 
 
 _ATOMS: Final = {
@@ -234,14 +236,14 @@ def _field(path: str, info: Any, facts: Facts) -> None:
         if alias is None:
             continue
         if not isinstance(alias, str):
-            raise BadValue(path, f"{_shown(alias)} is understood in a pydantic model only; give one name")
+            raise BadValue(path, f"{_shown(alias)} is supported only in a pydantic model; give one name")
         facts.alias = alias
         break
     if info.discriminator is not None:
         facts.union.append(info.discriminator)
     extra = info.json_schema_extra
     if callable(extra):
-        raise BadValue(path, "a function as json_schema_extra is understood in a pydantic model only")
+        raise BadValue(path, "a function as json_schema_extra is supported only in a pydantic model")
     facts.extra |= extra or {}
 
 
@@ -257,7 +259,7 @@ def _general(path: str, one: Any, facts: Facts) -> None:
         elif name == "decimal_places":
             facts.checks.append(Check("decimal places at most", str(value), _at_most(_places, value)))
         elif value is not False:
-            raise BadValue(path, f"{name}={value!r} is understood in a pydantic model only")
+            raise BadValue(path, f"{name}={value!r} is supported only in a pydantic model")
 
 
 def _at_most(count: Callable[[Any], int], most: int) -> Test:

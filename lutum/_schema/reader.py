@@ -110,7 +110,7 @@ class TypeReader:
                     maxProperties=info.max_length,
                 )
             case mi.AnyType() | mi.RawType():
-                return {"$open": "any type is allowed here; a strict schema needs one that it can name"}
+                return {"$open": "any type is allowed here, but a strict schema needs a specific type"}
             case mi.EnumType():
                 return self._define(
                     info.cls,
@@ -166,7 +166,7 @@ class TypeReader:
         try:
             schema: Node = cls.model_json_schema()
         except Exception as exc:  # pydantic has several error classes, and is not imported here
-            return {"$refuse": f"pydantic gives {cls.__name__} no schema: {exc}"}
+            return {"$refuse": f"pydantic cannot make a schema of {cls.__name__}: {exc}"}
         local: dict[str, Node] = schema.pop("$defs", {})
         itself = schema["$ref"].removeprefix("#/$defs/") if schema.keys() == {"$ref"} else None
         names: dict[str, str] = {}

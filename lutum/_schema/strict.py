@@ -178,7 +178,7 @@ class _Strict:
         if arms := raw.get("anyOf") or raw.get("oneOf"):
             return _any_of(self.node(arm, path) for arm in arms)
         if "allOf" in raw or "not" in raw or "if" in raw:
-            raise BadValue(path, "allOf, not and if have no strict form")
+            raise BadValue(path, "`allOf`, `not` and `if` have no strict form")
         if "enum" in raw or "const" in raw:
             return self._enum(raw["enum"] if "enum" in raw else [raw["const"]], path)
         if isinstance(kind, list):
@@ -195,7 +195,7 @@ class _Strict:
             }
         if kind in _TYPES.values():
             return {"type": kind}
-        raise BadValue(path, "any type is allowed here; a strict schema needs one that it can name")
+        raise BadValue(path, "any type is allowed here, but a strict schema needs a specific type")
 
     def _reference(self, name: str, path: str) -> Node:
         if name not in self.made:
@@ -220,7 +220,7 @@ class _Strict:
                 raise BadValue(path, f"{value!r} is not a string, a number, a boolean or null")
             groups.setdefault(_TYPES[type(value)], []).append(value)
         if not groups:
-            raise BadValue(path, "an enum without values")
+            raise BadValue(path, "the enum has no values")
         arms = (
             {"type": kind} if kind == "null" else {"type": kind, "enum": of} for kind, of in groups.items()
         )

@@ -136,7 +136,7 @@ class ToolCall(Generic[I]):
           UsageError: the turn is not complete yet, or no turn made this call.
         """
         if self._state.place is None:
-            raise UsageError(f"tool {self.name!r}: a call has a key once its turn has completed")
+            raise UsageError(f"tool {self.name!r}: a call has no key before its turn has completed")
         base, turn, position = self._state.place
         return call_key((base if turn is None else base.append(turn)).digest, position)
 
@@ -294,7 +294,7 @@ class ToolCall(Generic[I]):
             except anyio.get_cancelled_exc_class() as exc:
                 if _is_cancelled(exc):
                     raise
-                own = RuntimeError("the tool let out a cancellation that was none of its call's")
+                own = RuntimeError("the tool raised a cancellation, but its call was not cancelled")
                 own.__cause__ = exc
                 return self.fail(own)
             except BaseExceptionGroup as group:

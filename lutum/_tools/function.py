@@ -95,7 +95,9 @@ class FunctionTool(TypedTool[Arguments[P]], Generic[P, O]):
             name = str(getattr(inner, "__name__", type(inner).__name__))
         _check_callable(fn, inner, name)
         if thread and _is_a(inspect.iscoroutinefunction, inner):
-            raise BadValue(f"tool {name!r}: thread", "an async function runs in no thread; leave thread= out")
+            raise BadValue(
+                f"tool {name!r}: thread", "an async function does not run in a thread; leave thread= out"
+            )
         if abandon and not thread:
             raise BadValue(
                 f"tool {name!r}: abandon", "only a thread can be left running; give thread=True too"
@@ -268,7 +270,7 @@ def _fields(
     try:
         hints = _hints(target, dict(local_names))
     except (NameError, AttributeError, TypeError, SyntaxError) as exc:
-        told = f"an annotation cannot be resolved: {exc}; it has to be there at run time, too"
+        told = f"an annotation cannot be resolved: {exc}; its names must be defined at run time, too"
         raise BadValue(f"tool {tool!r}", told) from None
     fields = list[tuple[str, Any, Any]]()
     injected, calls, filled = set[str](), set[str](), dict[str, Callable[[], object]]()
@@ -281,13 +283,15 @@ def _fields(
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise BadValue(where, f"is {parameter.kind.description}; a model gives arguments by name")
         if name not in hints:
-            told = "; decorate the bound method: lutum.tool(obj.method)" if name == "self" else ""
-            raise BadValue(where, f"has no annotation{told}")
+            told = "decorate the bound method: lutum.tool(obj.method)" if name == "self" else "give its type"
+            raise BadValue(where, f"has no annotation; {told}")
         if _is_injected(hints[name]):
             (calls if _is_call(hints[name]) else injected).add(name)
             continue
         if _holds_injected(hints[name]):
-            raise BadValue(where, "write Annotated[<its whole type>, lutum.Injected]")
+            raise BadValue(
+                where, "has Injected inside its type; write Annotated[<its whole type>, lutum.Injected]"
+            )
         if name.startswith("__"):
             raise BadValue(where, "begins with __, which is Python's; give it another name")
         hint = hints[name]

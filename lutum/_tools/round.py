@@ -397,7 +397,7 @@ async def decided_by(hook: ToolHook, call: ToolCall[I]) -> ToolCall[I] | ToolRes
         if not isinstance(decided, ToolCall | ToolResult):
             raise UsageError(f"hook for {call.name!r}: {type(said).__name__} is not a call, a result or None")
         if (decided.id if isinstance(decided, ToolCall) else decided.call_id) != call.id:
-            raise UsageError(f"hook for {call.name!r}: it gave an answer to another call")
+            raise UsageError(f"hook for {call.name!r}: it answered another call")
         if opened is not None:
             edited = isinstance(decided, ToolCall) and decided.input is not call.input
             answered = isinstance(decided, ToolResult) and ("reject" if decided.is_error else "complete")
@@ -444,13 +444,18 @@ def _end_of_turn(transcript: Transcript) -> int:
 def _check_ids(calls: Sequence[ToolCallItem]) -> None:
     ids = [call.id for call in calls]
     if len(set(ids)) < len(ids):
-        raise UsageError(f"round: two calls of this turn have one id: {ids}")
+        raise UsageError(f"round: two calls of this turn have the same id: {ids}")
 
 
 def _bare(call: ToolCallItem, result: ToolResult) -> ToolResult:
     """Return the result as the transcript keeps it: without name and arguments, which are in the turn."""
     if result.name is not None and result.name != call.name:
-        raise UsageError(f"round: the result for {call.name!r} ({call.id!r}) says it is of {result.name!r}")
+        raise UsageError(
+            f"round: the result for call {call.id!r} of {call.name!r} has the name of another tool,"
+            f" {result.name!r}"
+        )
     if result.arguments is not None and result.arguments != call.arguments:
-        raise UsageError(f"round: the result for {call.name!r} ({call.id!r}) says other arguments")
+        raise UsageError(
+            f"round: the result for call {call.id!r} of {call.name!r} has other arguments than the call"
+        )
     return ToolResult(result.call_id, result.content, result.is_error, wire=result.wire)

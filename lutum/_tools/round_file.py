@@ -85,7 +85,7 @@ def dump_round(
     except (msgspec.MsgspecError, UnicodeError, TypeError, RecursionError) as exc:
         raise TranscriptError(f"round: it cannot be stored: {exc}") from None
     if turn_of(back.turn) != result.turn or back.calls != calls:
-        raise TranscriptError("round: it would be loaded as another value")
+        raise TranscriptError("round: it cannot be stored, because loading it would give another value")
     return data
 
 
@@ -100,12 +100,12 @@ def read_round(data: bytes, base: Transcript) -> RoundRecord:
         kind = msgspec.json.decode(header.get("lutum", b"null"))
         version = msgspec.json.decode(header.get("version", b"null"))
         if kind != "round":
-            raise TranscriptError("round: not a dumped round")
+            raise TranscriptError("round: the data is not a dumped round")
         if version != VERSION:
-            raise TranscriptError(f"round: version {version}, this lutum reads {VERSION}")
+            raise TranscriptError(f"round: it has version {version}; this lutum reads version {VERSION}")
         record = _decode(data)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as exc:
-        raise TranscriptError(f"round: not a dumped round: {exc}") from None
+        raise TranscriptError(f"round: the data is not a dumped round: {exc}") from None
     if record.base != base.digest:
         raise TranscriptError(
             f"round: it belongs to the transcript {record.base}, not to {base.digest} of {len(base)} items"

@@ -32,7 +32,7 @@ def selected(calls: Sequence[ToolCall[I]], only: Only | None) -> tuple[ToolCall[
     if callable(only):
         return tuple(call for call in calls if only(call))
     if isinstance(only, str):
-        raise BadValue("only", "is one text; give a list of calls or keys, or a function of the call")
+        raise BadValue("only", "is a str; give a list of calls or keys, or a function of the call")
     wanted = {one.key if isinstance(one, ToolCall) else one for one in only}
     found = tuple(call for call in calls if call.key in wanted)
     for key in wanted - {call.key for call in found}:

@@ -64,7 +64,7 @@ class Tool(Generic[I_co]):
         if not isinstance(cast("object", definition.name), str) or not _NAME.fullmatch(definition.name):
             raise BadValue(
                 "tool.name",
-                f"{definition.name!r} is not 1 to 128 of A-Z a-z 0-9 _ -; give another by name=",
+                f"{definition.name!r} is not 1 to 128 of the characters A-Z a-z 0-9 _ -; give another name=",
             )
         self.definition: ToolDef = definition
         if result_limit is not None and result_limit < 1:
@@ -229,7 +229,7 @@ class TypedTool(Tool[I_co]):
         except BadValue as exc:
             raise BadValue(f"tool {name!r}: {exc.field}", exc.problem) from None
         if self._shape.wrapped:
-            raise BadValue(f"tool {name!r}", f"its input is an object; {self._shape.name} is none")
+            raise BadValue(f"tool {name!r}", f"its input must be an object, and {self._shape.name} is not")
         schema = msgspec.json.decode(self._shape.schema, type=dict[str, Any])
         schema.pop("description", None)  # the description belongs to the tool, and is checked there
         super().__init__(
@@ -354,7 +354,7 @@ def _object(arguments: str) -> dict[str, Any]:
 def _instance(type: type[Any], value: object) -> object:
     if isinstance(value, type):
         return value
-    raise TypeError(f"{value!r} is no {type.__name__}")
+    raise TypeError(f"{value!r} is not an instance of {type.__name__}")
 
 
 @contextmanager
@@ -390,4 +390,4 @@ def encodable(value: Any) -> Any:
     """Return a pydantic model as JSON data, for msgspec's `enc_hook`. Raises TypeError for other values."""
     if is_model(cast("object", type(value))):
         return value.model_dump(mode="json")
-    raise TypeError(f"{type(value).__name__} has no JSON")
+    raise TypeError(f"{type(value).__name__} has no JSON form")

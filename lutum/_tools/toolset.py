@@ -120,7 +120,7 @@ class Toolset(Generic[I_co]):
                 if known is not None and known is not made:
                     remote = hasattr(known, "remote_name") or hasattr(made, "remote_name")  # of lutum.mcp
                     remedy = "; `server.toolset(prefix=...)` renames the tools of an MCP server"
-                    raise BadValue("tools", f"two are called {made.name!r}{remedy if remote else ''}")
+                    raise BadValue("tools", f"two tools are called {made.name!r}{remedy if remote else ''}")
                 off = inner is not member or (nested is not None and made.name in nested._off)
                 if known is None:
                     self._tools[made.name] = made
@@ -214,7 +214,9 @@ class Toolset(Generic[I_co]):
         here = self._bound.setdefault(tool, {})
         for name, value in bound.items():
             if name in here and here[name] is not value:
-                raise BadValue("tools", f"{tool!r} is there twice, and its {name!r} is bound to two values")
+                raise BadValue(
+                    "tools", f"{tool!r} is in the set twice, and its {name!r} is bound to two values"
+                )
             here[name] = value
 
     def select(self, field: str, selectors: Iterable[Selector]) -> tuple[str, ...]:

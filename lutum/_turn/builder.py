@@ -121,8 +121,8 @@ class Builder(Generic[R]):
     ) -> Self:
         """Set timeouts in seconds; see `Timeouts`. None removes a timeout. The others stay unchanged."""
         if which:
-            kinds = "total=, first_event=, idle=, connect= or reserve="
-            raise BadValue("timeout", f"needs to know which: .timeout(total={which[0]!r}); there are {kinds}")
+            kinds = "first_event=, idle=, connect= or reserve="
+            raise BadValue("timeout", f"needs a name: .timeout(total={which[0]!r}), or {kinds}")
         given = Timeouts(total=total, first_event=first_event, idle=idle, connect=connect, reserve=reserve)
         return self._set(timeout=given.over(self._spec.settings.timeout))
 
@@ -376,7 +376,7 @@ def _as_toolset(given: object) -> str:
     decorate = "; mark each function with @lutum.tool" if plain else ""
     return (
         f"needs a lutum.Toolset, not {what}: write"
-        f" .tools(lutum.Toolset({', '.join(names)})), whose type is that of the outcome's calls{decorate}"
+        f" .tools(lutum.Toolset({', '.join(names)})), which gives the outcome's calls their type{decorate}"
     )
 
 

@@ -48,7 +48,7 @@ def result_from_body(body: bytes | str, turn: Turn[R]) -> R:
     context, spec = turn._context, turn._spec
     adapter = context.adapter
     if not hasattr(adapter, "read_body"):
-        raise UsageError(f"result_from_body: the adapter {adapter.name!r} reads no bodies")
+        raise UsageError(f"result_from_body: the adapter {adapter.name!r} cannot read a body")
     prepared = context.prepare(spec)
     data = body.encode() if isinstance(body, str) else body
     events = cast("ReadsBodies", adapter).read_body(prepared, data)

@@ -245,8 +245,8 @@ def _check_open_items(adapter: Adapter, transcript: Transcript) -> None:
     for json in open_items(adapter, transcript):
         item = msgspec.json.decode(json, type=_OpenItem)
         raise UsageError(
-            f"input: {item.type} {item.call_id or item.id!r} waits for your answer: push_raw it,"
-            " see Session.open_items"
+            f"input: {item.type} {item.call_id or item.id!r} waits for your answer; push the answer"
+            " with push_raw, see Session.open_items"
         )
 
 
@@ -256,7 +256,7 @@ def _log_dropped(adapter: Adapter, shape: Shape[Any], prepared: Prepared) -> Non
     if dropped and adapter.name not in shape.told:
         shape.told.add(adapter.name)
         logger.warning(
-            "%s is not told these constraints of %s, which are enforced on decode: %s",
+            "%s does not receive these constraints of %s, which are enforced on decode: %s",
             adapter.name,
             shape.name,
             "; ".join(dropped),

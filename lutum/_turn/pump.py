@@ -234,7 +234,7 @@ class Pump:
                     raise
                 self._record(error)
                 if not self._top_up():
-                    error.add_note("not sent again: the budget does not take another attempt")
+                    error.add_note("not sent again, because the budget has no room for another attempt")
                     raise
                 self._announce(number + 1, pause, error)
                 if self._lead is not None:
@@ -349,7 +349,7 @@ class Pump:
         so_far = self._charged + self._priced(counter.so_far())
         if not self.lease.grow(so_far):
             self.lease.mark_spent()
-            raise BudgetExceeded(f"the budget cannot grow past {self.lease.bound} for this turn")
+            raise BudgetExceeded(f"the budget does not allow more than {self.lease.bound} for this turn")
         self._held = max(self._held, so_far.total_tokens)
 
     def _note_cut(self, completed: Completed) -> None:
@@ -395,7 +395,7 @@ class Pump:
             error.response = response
             self.locate(error)
         if isinstance(error, ProviderError) and error.kind == "invalid_request" and self.prepared.structured:
-            error.message += f" (a structured value was asked for by {self.prepared.structured})"
+            error.message += f" (a structured value was requested with {self.prepared.structured})"
         usage = self._priced(self.counter.settlement(failure))
         self._charged = usage if not self.attempts else self._charged + usage
         self.attempts = (*self.attempts, Attempt(len(self.attempts) + 1, usage, response, error))

@@ -188,7 +188,7 @@ class Reducer:
         Only this method parses the JSON, and it parses each character once.
         """
         if self._shape is None:
-            raise after_sending(UsageError("partial_value: not a structured turn"))
+            raise after_sending(UsageError("partial_value: this is not a structured turn"))
         if self._reader is None:
             reader = self._shape.partial()
             if self._lenient:

@@ -123,7 +123,9 @@ class Stream(Generic[R]):
     async def __aenter__(self) -> Self:
         """A checkpoint."""
         if self._used:
-            raise after_sending(UsageError("stream: entered before; call .stream() again for another turn"))
+            raise after_sending(
+                UsageError("stream: this stream was entered before; call .stream() again for another turn")
+            )
         self._used = True
         opened = open_span("turn")
         if opened is None:
@@ -376,8 +378,8 @@ class Stream(Generic[R]):
         if not self._open or self._channel is None or self._pump is None:
             raise after_sending(
                 UsageError(
-                    "stream: iterated outside of its block; write `async with turn.stream() as events:` and"
-                    " iterate inside"
+                    "stream: it is iterated outside of its block; write `async with turn.stream() as events:`"
+                    " and iterate inside"
                 )
             )
         self._check_consumer()
@@ -433,8 +435,8 @@ class Stream(Generic[R]):
             self._channel.close()
         raise after_sending(
             UsageError(
-                "stream: left in another task than it was entered in (an abandoned async generator?);"
-                " see docs/execution-model.md, 'One task'"
+                "stream: the task that leaves the block is not the one that entered it (an abandoned async"
+                " generator?); see docs/execution-model.md, 'One task'"
             )
         )
 

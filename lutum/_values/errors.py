@@ -232,11 +232,11 @@ class HookBusy(UsageError):
     `slot` is the slot of the new call, `hook` is the class of the object.
     """
 
-    whose: str = "the hook, which called itself, directly or not"
-    advice: str = "call it before, or take it out of Stateful"
+    whose: str = "the call, which came from another task or from the running hook itself"
+    advice: str = "call it after the running hook, or return an answer from on_busy()"
 
     def __init__(self, slot: str, hook: str) -> None:
-        super().__init__(f"{slot}: {hook} is asked while it answers already")
+        super().__init__(f"{slot}: {hook} was called while a hook of the same object runs")
         self.slot = slot
         self.hook = hook
 

@@ -44,7 +44,7 @@ class Media(Struct, frozen=True, gc=False, omit_defaults=True):
 
     def __post_init__(self) -> None:
         if sum(source is not None for source in (self.data, self.url, self.file_id)) != 1:
-            raise BadValue(type(self).__name__.lower(), "comes from one of data, url and file_id")
+            raise BadValue(type(self).__name__.lower(), "needs exactly one of data, url and file_id")
 
 
 class Image(Media, frozen=True, gc=False, tag="image"):
@@ -268,5 +268,5 @@ def raw(adapter: str, json: str | bytes) -> Raw:
         text = json if isinstance(json, str) else json.decode()
         msgspec.json.decode(text)
     except (UnicodeError, RecursionError, msgspec.DecodeError) as exc:
-        raise BadValue("raw.json", f"not JSON: {exc}") from None
+        raise BadValue("raw.json", f"is not JSON: {exc}") from None
     return Raw(not_blank("raw.adapter", adapter), text)

@@ -70,7 +70,7 @@ def sniff(field: str, data: bytes, given: str | None, prefix: str, *, text: bool
     if not data:
         raise BadValue(field, "is empty")
     if len(data) > MAX_MEDIA_BYTES:
-        raise BadValue(field, f"{len(data)} bytes, more than {MAX_MEDIA_BYTES}")
+        raise BadValue(field, f"has {len(data)} bytes; at most {MAX_MEDIA_BYTES} are allowed")
     if given is not None:
         if "/" not in given:
             raise BadValue(f"{field}.media_type", f"{given!r} is not of the form type/subtype")
@@ -85,13 +85,15 @@ def sniff(field: str, data: bytes, given: str | None, prefix: str, *, text: bool
             pass
         else:
             return "text/plain"
-    raise BadValue(f"{field}.media_type", f"unknown type (first bytes {data[:8].hex(' ')}); give media_type=")
+    raise BadValue(
+        f"{field}.media_type", f"is not known (the first bytes are {data[:8].hex(' ')}); give media_type="
+    )
 
 
 def read_file(field: str, path: str | os.PathLike[str]) -> bytes:
     size = Path(path).stat().st_size
     if size > MAX_MEDIA_BYTES:
-        raise BadValue(field, f"{size} bytes, more than {MAX_MEDIA_BYTES}")
+        raise BadValue(field, f"has {size} bytes; at most {MAX_MEDIA_BYTES} are allowed")
     return Path(path).read_bytes()
 
 

@@ -96,7 +96,7 @@ def load_lines(data: bytes, digest: str | None, empty: C) -> C:
     lines = data.split(b"\n")
     check_header(lines[0])
     if lines[-1]:
-        raise TranscriptError(f"line {len(lines)}: cut, it has no line end")
+        raise TranscriptError(f"line {len(lines)}: the line has no line end, so it is cut")
     transcript = empty
     for number, line in enumerate(lines[1:-1], 2):
         try:
@@ -117,14 +117,17 @@ def read_line(line: bytes, before: C) -> C:
       TranscriptError: the line is not an item, does not belong after `before`, or was altered.
     """
     if line.startswith(b'{"branch":'):
-        raise TranscriptError("begins a branch, as in the file of a `lutum chat`; its /save writes one alone")
+        raise TranscriptError(
+            "this line begins a branch, as in the file of a `lutum chat`; /save in the chat writes a file"
+            " with one branch"
+        )
     try:
         read = _decode_line(line)
         transcript = before.link(_item(read.item))
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as exc:
         raise TranscriptError(str(exc)) from exc
     if transcript.digest != read.digest:
-        raise TranscriptError("altered or out of order, its digest does not fit")
+        raise TranscriptError("the line was altered or is out of order; its digest does not match")
     return transcript
 
 
@@ -137,7 +140,7 @@ def check_header(line: bytes) -> None:
     if header is None or header.lutum != "transcript":
         raise TranscriptError("line 1: not a lutum transcript")
     if header.version != VERSION:
-        raise TranscriptError(f"line 1: version {header.version}, this lutum reads {VERSION}")
+        raise TranscriptError(f"line 1: the version is {header.version}; this lutum reads version {VERSION}")
 
 
 def _line(item: Item, digest: str, where: str = "dump") -> bytes:
@@ -150,7 +153,9 @@ def _line(item: Item, digest: str, where: str = "dump") -> bytes:
     except (msgspec.MsgspecError, ValueError, AttributeError, TypeError, RecursionError) as exc:
         raise TranscriptError(f"{where}: {type(item).__name__} cannot be stored: {exc}") from None
     if back != item:
-        raise TranscriptError(f"{where}: {type(item).__name__} would be loaded as another value")
+        raise TranscriptError(
+            f"{where}: {type(item).__name__} cannot be stored, because loading it would give another value"
+        )
     return line
 
 

@@ -124,4 +124,4 @@ def value_or_raise(value: T | UnsetType, refusal: str | None) -> T:
         return value
     if refusal is None:
         raise TurnNotFinished("value: the provider paused the turn; commit it and start the next")
-    raise Refused(refusal or "the model refused, without a word")
+    raise Refused(refusal or "the model refused without a reason")

@@ -152,7 +152,7 @@ class Transcript:
             if isinstance(later, CommittedTurn):
                 later = self._with_whole_prompt(later, i)
             if isinstance(later, CommittedTurn) and later.prefix is not None and later.exact:
-                later = msgspec.structs.replace(later, inexact_reason=f"item {index} before it was replaced")
+                later = msgspec.structs.replace(later, inexact_reason=f"earlier item {index} was replaced")
             node = node.link(later)
         return node
 
@@ -366,7 +366,7 @@ class Transcript:
         for cut in (start, stop) if start < stop else ():
             parted = self._ancestor(cut)._rules.open_calls
             if cut < self._len and parted:
-                raise TranscriptError(f"slice [{start}:{stop}] parts call {parted[0]!r} from its result")
+                raise TranscriptError(f"slice [{start}:{stop}] separates call {parted[0]!r} from its result")
         if start == 0:
             return end
         node, tools = Transcript._root(), self._rules.tools
@@ -396,7 +396,7 @@ def _follow(rules: _Rules, item: Item, at: int) -> _Rules:
     if isinstance(item, CommittedTurn):
         calls = tuple(call.id for call in item.tool_calls)
         if len(set(calls)) < len(calls):
-            raise TranscriptError(f"item {at}: two calls of this turn have one id: {list(calls)}")
+            raise TranscriptError(f"item {at}: two calls of this turn have the same id: {list(calls)}")
         tools = item.tools if rules.tools is None else rules.tools
         head_len = at if rules.head_len is None else rules.head_len
         return _Rules(calls, (), rules.standalone, head_len, tools)
@@ -418,7 +418,7 @@ def _check_parts(item: Message | ToolResult, at: int) -> None:
     if type(item.content) is not tuple:
         kind = type(item.content).__name__
         raise TranscriptError(
-            f"item {at}: content is {kind}, not a tuple of parts; push_user and its kin take both"
+            f"item {at}: content is {kind}, not a tuple of parts; push_user and similar methods accept both"
         )
     for part in item.content:
         if type(part) not in _PARTS:
@@ -441,7 +441,7 @@ def _follow_result(rules: _Rules, item: ToolResult, at: int) -> _Rules:
     if item.name is None or item.arguments is None:
         raise TranscriptError(f"item {at}: result {item.call_id!r} has no call before it")
     if item.call_id in rules.answered or any(item.call_id in ids for ids in rules.standalone):
-        raise TranscriptError(f"item {at}: a second result for tool_result.call_id {item.call_id!r}")
+        raise TranscriptError(f"item {at}: it is a second result for call {item.call_id!r}")
     ids, standalone = frozenset({item.call_id}), rules.standalone
     while standalone and len(standalone[-1]) == len(ids):
         ids, standalone = ids | standalone[-1], standalone[:-1]

@@ -32,7 +32,7 @@ def check_affinity(affinity: object) -> None:
         return
     if not isinstance(affinity, str):
         raise BadValue(
-            "affinity", f"takes 'conversation', 'head' or a key of yours, not {describe(affinity)}"
+            "affinity", f"takes 'conversation', 'head' or your own key as a str, not {describe(affinity)}"
         )
     if not 1 <= len(affinity) <= LONGEST or not all("!" <= char <= "~" for char in affinity):
         raise BadValue(

@@ -56,7 +56,7 @@ def check_extra_headers(headers: object, *, secret: Collection[str], instead: st
     if headers is None:
         return
     if not isinstance(headers, Mapping):
-        raise BadValue("extra_headers", f"maps names to values, and is not {type(headers).__name__}")
+        raise BadValue("extra_headers", f"must be a mapping of names to values, not {type(headers).__name__}")
     for name, value in cast("Mapping[object, object]", headers).items():
         field = f"extra_headers[{name!r}]"
         if not isinstance(name, str) or not is_name(name):

@@ -16,5 +16,5 @@ def origin_form(turn: CommittedTurn, adapter: str, scope: str) -> ReplayForm:
     if turn.adapter != adapter:
         return ReplayForm(False, f"it was made by the adapter {turn.adapter!r}")
     if turn.scope != scope:
-        return ReplayForm(False, f"it was made at {turn.scope!r}, this is {scope!r}")
+        return ReplayForm(False, f"it was made at {turn.scope!r}, and this request goes to {scope!r}")
     return ReplayForm(turn.exact, turn.inexact_reason or "")

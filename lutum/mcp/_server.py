@@ -112,7 +112,7 @@ def connect(
         return Server(_command(words, env, cwd, stderr, mode), options, command_name(words))
     for field, value in given.items():
         if value is not None:
-            raise BadValue(field, "is for a command")
+            raise BadValue(field, "applies only to a command")
     if isinstance(server, str):
         if not server.startswith(("http://", "https://")):
             raise BadValue("server", f"{server!r} is not an http(s) URL; a command is a list of its words")
@@ -120,7 +120,7 @@ def connect(
         _client(url, mode)  # refuses an unknown mode now, not when the block is entered
         return Server(lambda: (_client(url, mode), None), options, masked_url(url))
     if mode is not None:
-        raise BadValue("mode", "is for a command or a URL; a client has its own")
+        raise BadValue("mode", "applies only to a command or a URL; a client has its own mode")
     return Server(_again(server), options, client_name(server))
 
 
@@ -211,7 +211,7 @@ class Server:
           UsageError: the block is already entered.
         """
         if self._group is not None:
-            raise UsageError("mcp: the block of this server is entered already")
+            raise UsageError("mcp: the block of this server is already entered; leave it first")
         connection = self._new()
         group = anyio.create_task_group()
         await group.__aenter__()

@@ -248,7 +248,7 @@ class Courier:
             self.figures[figures.name] = figures
         batch, self._batch = self._batch, []
         if reply.reaped:
-            logger.warning("ledger %r took this process for dead; its sent requests were charged", self._name)
+            logger.warning("ledger %r treated this process as dead and charged its sent requests", self._name)
             self._memory.reaped()
         for (_, done), result in zip(batch, reply.results, strict=False):
             if done is not None:

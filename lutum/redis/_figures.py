@@ -144,14 +144,15 @@ def refusal(amount: Amount, result: Sequence[Any]) -> BudgetExceeded:
         case ["stopped", str(name), str(reason)]:
             return stopped(name, reason)
         case ["late", _, _, wait]:
-            when = "once an answer has told the rates" if wait < 0 else f"in {wait / 1000:.1f} s"
+            when = "after an answer has reported them" if wait < 0 else f"in {wait / 1000:.1f} s"
             return BudgetExceeded(f"{begin}the rates allow the next request {when}")
         case ["rate", _, _, limit]:
             return BudgetExceeded(
-                f"{begin}{amount.tokens:,} tokens are more than the {int(limit):,} of a minute"
+                f"{begin}{amount.tokens:,} tokens are more than the limit of {int(limit):,} tokens a minute"
             )
         case ["behind", str(name)]:
-            return BudgetExceeded(f"{begin}others wait for {name or 'the rates'!r}", scope=name or None)
+            what = repr(name) if name else "the rates"
+            return BudgetExceeded(f"{begin}other requests already wait for {what}", scope=name or None)
         case [("never" | "full") as how, str(name), str(what), row]:
             figures = figures_of(row)
             return BudgetExceeded(

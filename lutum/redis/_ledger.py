@@ -125,7 +125,7 @@ class RedisLedger(SharedLedger):
         A checkpoint.
         """
         if self._used:
-            raise UsageError("RedisLedger: entered before; make another one")
+            raise UsageError("RedisLedger: this object was entered before; make another one")
         self._used = True
         courier = self.courier
         async with open_server(courier.address, timeout=self._answer) as server:
@@ -232,7 +232,7 @@ class RedisLedger(SharedLedger):
         A checkpoint.
         """
         if not isinstance(reason, str) or not reason.strip():
-            raise BadValue("reason", "is empty; it is what the ended turns raise")
+            raise BadValue("reason", "is empty; give the reason, which the ended turns raise")
         await self.ask(["stop", WHOLE, reason])
 
     async def resume(self) -> None:
@@ -336,9 +336,9 @@ class RedisLedger(SharedLedger):
         if self._loop is None:
             if self._used:
                 raise UsageError("RedisLedger: its block has ended; reserve inside of `async with`")
-            raise UsageError("RedisLedger: is not open; use `async with RedisLedger(...) as ledger`")
+            raise UsageError("RedisLedger: it is not open; use `async with RedisLedger(...) as ledger`")
         if self._loop != current_token():
-            raise UsageError("RedisLedger: belongs to another event loop; open one in each")
+            raise UsageError("RedisLedger: it belongs to another event loop; open one in each loop")
         if self.courier.error is not None:
             raise LedgerError(f"{self.courier.error}; nothing was reserved") from None
         if self.courier.lost:
@@ -358,7 +358,7 @@ class RedisLedger(SharedLedger):
         """
         await checkpoint()
         if self._loop is None:
-            raise UsageError("RedisLedger: is not open; use `async with RedisLedger(...) as ledger`")
+            raise UsageError("RedisLedger: it is not open; use `async with RedisLedger(...) as ledger`")
         waiting = Waiting()
         self.courier.post(operation, waiting.put)
         with anyio.move_on_after(self._answer):

@@ -102,7 +102,7 @@ class RedisScope(SharedLedger):
           LedgerError: the server cannot be reached.
         """
         if not isinstance(reason, str) or not reason.strip():
-            raise BadValue("reason", "is empty; it is what the ended turns raise")
+            raise BadValue("reason", "is empty; give the reason, which the ended turns raise")
         for name in self._names:
             await self._ledger.ask(["stop", name, reason])
 

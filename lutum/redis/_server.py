@@ -234,7 +234,7 @@ def described(error: Exception, address: Address) -> LedgerError:
     if "WRONGPASS" in texts or "AuthenticationFailureError" in names or "invalid username-password" in texts:
         return LedgerError(f"Redis at {address} refuses the password; check the user and password in the URL")
     if "NOAUTH" in texts or "AuthenticationRequiredError" in names:
-        return LedgerError(f"Redis at {address} wants a password; use redis://:password@host:port/0")
+        return LedgerError(f"Redis at {address} requires a password; use redis://:password@host:port/0")
     if "NOPERM" in texts or "AuthorizationError" in names:
         return LedgerError(
             f"Redis at {address} does not permit what a ledger does: {error}; its user needs scripts, pub/sub"

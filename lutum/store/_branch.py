@@ -230,9 +230,11 @@ class StoredBranch:
         """
         whole_round = round.round if isinstance(round, RoundPlan) else round
         if not isinstance(whole_round, ToolRound):
-            raise UsageError(f"hold: {type(round).__name__} is not a round; it is in `outcome.round`")
+            raise UsageError(f"hold: {type(round).__name__} is not a round; the round is in `outcome.round`")
         if session.transcript != whole_round.base:
-            raise StaleCommit("hold: the session is not where the round's turn was built")
+            raise StaleCommit(
+                "hold: the session's transcript is not the one on which the round's turn was built"
+            )
         bills, nodes, expected = session._bills.pending(), self._runtime.nodes, self._expected(session)
         await self._runtime.do(
             lambda at, whole: _rounds.hold(at, nodes, self.name, expected, whole_round, bills, whole=whole)

@@ -273,7 +273,7 @@ def siblings(at: Transaction, nodes: Nodes, name: str, index: int) -> list[Sibli
     here = ancestor(at, branch.head, index + 1)
     parent = here[1] if here is not None else branch.head if branch.length == index else None
     if parent is None or index < 0:
-        raise StoreValue("index", f"{index} is not the place of an item of {branch.length}")
+        raise StoreValue("index", f"{index} is not an index; the branch has {branch.length} items")
     found = dict[bytes, bytes]()
     for tip in tips(at, branch):
         node = ancestor(at, tip, index + 1)

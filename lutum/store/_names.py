@@ -16,7 +16,7 @@ def check_name(name: str) -> None:
     if not isinstance(name, str) or not name.strip():
         raise StoreValue("name", f"{name!r} is blank")
     if len(name) > LONGEST_NAME:
-        raise StoreValue("name", f"has {len(name)} characters; {LONGEST_NAME} are allowed")
+        raise StoreValue("name", f"has {len(name)} characters; at most {LONGEST_NAME} are allowed")
     if any(ord(one) < 32 or 127 <= ord(one) < 160 or 0xD800 <= ord(one) < 0xE000 for one in name):
         raise StoreValue("name", f"{name!r} has control characters")
 
@@ -27,7 +27,7 @@ def check_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
     for key, value in found.items():
         for text in (key, value):
             if not isinstance(text, str) or any(0xD800 <= ord(one) < 0xE000 for one in text):
-                raise StoreValue("metadata", f"{key!r}: keys and values are texts")
+                raise StoreValue("metadata", f"{key!r}: keys and values must be strings")
     return found
 
 

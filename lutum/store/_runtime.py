@@ -113,7 +113,7 @@ class StoreRuntime:
                 whole, met = True, str(exc)
             if self._database.threads:
                 time.sleep(random.uniform(0, 0.005 * 2**number))
-        raise StoreBusy(f"store: {_TRIES} tries met other transactions: {met}")
+        raise StoreBusy(f"store: {_TRIES} attempts conflicted with other transactions: {met}")
 
     def _open(self) -> None:
         self._database.open(self._create)

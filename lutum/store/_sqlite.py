@@ -42,7 +42,9 @@ class Sqlite:
     def open(self, create: bool) -> None:
         path = ":memory:" if self.path is None else self.path
         if self.path is not None and not create and not os.path.exists(self.path):
-            raise StoreError(f"sqlite: there is no database {self.path!r}")
+            raise StoreError(
+                f"sqlite: there is no database {self.path!r}; connect(url, create=True) makes one"
+            )
         with _translated(path):
             # Several worker threads use the connection, but only one of them at a time.
             self._connection = sqlite3.connect(
@@ -125,7 +127,7 @@ def _translated(path: str) -> Generator[None]:
         if name.startswith(("SQLITE_BUSY_SNAPSHOT", "SQLITE_CONSTRAINT")):
             raise Retry(text) from exc
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            raise StoreBusy(f"{text}: another process writes; the store waits for `timeout` seconds") from exc
+            raise StoreBusy(f"{text}: another process writes, and `timeout` seconds have passed") from exc
         if name.startswith("SQLITE_NOTADB"):
             raise StoreFormat(text) from exc
         if name.startswith("SQLITE_CORRUPT"):

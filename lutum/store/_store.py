@@ -35,7 +35,7 @@ def connect(url: str, *, create: bool = True, codec: Codec | None = None, timeou
       StoreValue: the kind of the URL is unknown, or `timeout` is not above 0.
     """
     if not isinstance(url, str):
-        raise StoreValue("url", f"is a text such as 'sqlite:chats.db', not {type(url).__name__}")
+        raise StoreValue("url", f"must be a str such as 'sqlite:chats.db', not {type(url).__name__}")
     if not timeout > 0:
         raise StoreValue("timeout", f"{timeout!r} is not above 0 s")
     kind, colon, rest = url.partition(":")
@@ -47,7 +47,7 @@ def connect(url: str, *, create: bool = True, codec: Codec | None = None, timeou
     if kind == "sqlite":
         path = rest[2:] if rest.startswith("//") else rest
         if not path or "\0" in path or path == ":memory:":
-            raise StoreValue("url", f"{url!r} names no file; 'memory:' is a store without one")
+            raise StoreValue("url", f"{url!r} does not name a file; 'memory:' is a store without one")
         check_root(url, path)
         return Store(Sqlite(path, timeout), url, create, codec)
     return Store(Postgres(url, timeout), url, create, codec)

@@ -389,7 +389,7 @@ async def test_a_function_that_hangs() -> None:
     server = WireServer([])
     llm = lutum.Lutum(claude(server, credentials=hangs))
     began = anyio.current_time()
-    with pytest.raises(lutum.BadValue, match="credentials: gave nothing within 60 seconds"):
+    with pytest.raises(lutum.BadValue, match="credentials: returned nothing within 60 seconds"):
         await llm.text_turn("hi").collect()
     assert anyio.current_time() - began == 60
     assert llm.budget.spent.total_tokens == 0

@@ -100,6 +100,6 @@ def test_a_turn_from_elsewhere_goes_back_as_what_it_says() -> None:
     turn = CommittedTurn("a", "host", "m", b"{}")
     assert origin_form(turn, "a", "host").exact
     assert origin_form(turn, "b", "host").reason == "it was made by the adapter 'a'"
-    assert origin_form(turn, "a", "other").reason == "it was made at 'host', this is 'other'"
+    assert origin_form(turn, "a", "other").reason == "it was made at 'host', and this request goes to 'other'"
     cut = CommittedTurn("a", "host", "m", b"{}", inexact_reason="a part is missing")
     assert origin_form(cut, "a", "host") == ReplayForm(False, "a part is missing")

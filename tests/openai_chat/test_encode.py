@@ -83,7 +83,10 @@ def test_elsewhere_the_view() -> None:
     """Another scope, an inexact turn and another adapter's go out as text and calls, and say why."""
     message = {"content": "Rhine", "reasoning": "hm", "x": 1, "tool_calls": [call()]}
     for made, reason in (
-        (turn(message, scope="api.groq.com"), "it was made at 'api.groq.com', this is 'api.openai.com'"),
+        (
+            turn(message, scope="api.groq.com"),
+            "it was made at 'api.groq.com', and this request goes to 'api.openai.com'",
+        ),
         (turn(message, inexact_reason="because"), "because"),
         (msgspec.structs.replace(turn(message), adapter="claude"), "it was made by the adapter 'claude'"),
     ):

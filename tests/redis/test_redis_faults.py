@@ -141,7 +141,7 @@ async def test_a_wrong_password_is_named() -> None:
     with PrivateRedis(password="s3cret") as server:
         for url, words in (
             (server.url.replace("s3cret", "guess"), "refuses the password"),
-            (server.url.replace(":s3cret@", ""), "wants a password"),
+            (server.url.replace(":s3cret@", ""), "requires a password"),
         ):
             with pytest.raises(LedgerError, match=words) as raised:
                 async with RedisLedger(url, "team", RUN):

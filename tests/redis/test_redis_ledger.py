@@ -358,7 +358,7 @@ async def test_a_rate_refuses_where_nothing_waits(make: Make) -> None:
         (await take(ledger, 100)).settle(Usage(100))
         with pytest.raises(BudgetExceeded, match="the rates allow the next request in"):
             await take(ledger, 50)
-        with pytest.raises(BudgetExceeded, match="150 tokens are more than the 100 of a minute"):
+        with pytest.raises(BudgetExceeded, match="150 tokens are more than the limit of 100 tokens a minute"):
             await take(ledger, 150)
 
 

@@ -144,7 +144,7 @@ async def test_a_round_needs_its_base(any_url: str) -> None:
         branch, session, round = await held(store)
         assert await branch.discard()
         session.push_user("more")
-        with pytest.raises(StaleCommit, match="hold: the session is not where"):
+        with pytest.raises(StaleCommit, match="hold: the session's transcript is not the one"):
             await branch.hold(session, round)
         with pytest.raises(UsageError, match="str is not a round"):
             await branch.hold(session, "round")  # type: ignore[arg-type]

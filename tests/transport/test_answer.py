@@ -201,7 +201,7 @@ WE_REFUSE = {
     "Invalid character in chunk extensions": "a control character in an extension",
     "Content-Length can't be present with Transfer-Encoding": "two lengths; also in trailers",
     "Transfer-Encoding can't be present with Content-Length": "two lengths",
-    "its Transfer-Encoding is not just": "a tab behind it; and on a 204 or 304 h11 does not look",
+    "the Transfer-Encoding of the response": "a tab behind it; and on a 204 or 304 h11 does not look",
     "Duplicate Content-Length": "two lengths, though equal",
     "Invalid character in Content-Length": "a list of equal lengths",
     "Missing expected CR after header value": "a bare LF as a line end",
@@ -214,7 +214,7 @@ WE_REFUSE = {
     "Invalid header token": "a bad name",
     "the server answers with status": "h11 takes 1xx apart from 100 as informational",
     "Data after `Connection: close`": "an answer behind an informational one of HTTP/1.0",
-    "it states the length": "two lengths",
+    "the response states the length": "two lengths",
     "Invalid line folding": "a folded header",
 }
 
