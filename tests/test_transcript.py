@@ -147,7 +147,7 @@ def replaced(items: list[Item], index: int, item: Item) -> list[Item]:
     if isinstance(item, CommittedTurn) and not item.tools and turns and first:
         item = msgspec.structs.replace(item, tools=turns[0].tools)
     later = [
-        msgspec.structs.replace(one, inexact_reason=f"earlier item {index} was replaced")
+        msgspec.structs.replace(one, inexact_reason=f"item {index} before it was replaced")
         if isinstance(one, CommittedTurn) and one.prefix and one.inexact_reason is None
         else one
         for one in items[index + 1 :]
@@ -275,10 +275,10 @@ TestAgainstAList = AgainstAList.TestCase
         ([turn("a"), result("a"), result("a")], "item 2: result 'a' has no call before it"),
         (
             [turn("a"), result("a"), result("a", alone=True)],
-            "item 2: it is a second result for call 'a'",
+            "item 2: it is a second result for tool_result.call_id 'a'",
         ),
         ([turn("a"), result("b", alone=True)], "item 1: 'b' is not a call of this turn; open: ['a']"),
-        ([result("a", alone=True)] * 2, "item 1: it is a second result for call 'a'"),
+        ([result("a", alone=True)] * 2, "item 1: it is a second result for tool_result.call_id 'a'"),
         ([turn("a", "a")], "item 0: two calls of this turn have the same id: ['a', 'a']"),
     ],
 )
@@ -355,7 +355,7 @@ def test_replacing_marks_what_was_bound_to_it() -> None:
     later, known = changed[4], changed[5]
     assert isinstance(later, CommittedTurn)
     assert not later.exact
-    assert later.inexact_reason == "earlier item 2 was replaced"
+    assert later.inexact_reason == "item 2 before it was replaced"
     assert known is told
     assert changed[:2] is transcript[:2]
     assert transcript[4] is bound

@@ -152,7 +152,7 @@ class Transcript:
             if isinstance(later, CommittedTurn):
                 later = self._with_whole_prompt(later, i)
             if isinstance(later, CommittedTurn) and later.prefix is not None and later.exact:
-                later = msgspec.structs.replace(later, inexact_reason=f"earlier item {index} was replaced")
+                later = msgspec.structs.replace(later, inexact_reason=f"item {index} before it was replaced")
             node = node.link(later)
         return node
 
@@ -441,7 +441,7 @@ def _follow_result(rules: _Rules, item: ToolResult, at: int) -> _Rules:
     if item.name is None or item.arguments is None:
         raise TranscriptError(f"item {at}: result {item.call_id!r} has no call before it")
     if item.call_id in rules.answered or any(item.call_id in ids for ids in rules.standalone):
-        raise TranscriptError(f"item {at}: it is a second result for call {item.call_id!r}")
+        raise TranscriptError(f"item {at}: it is a second result for tool_result.call_id {item.call_id!r}")
     ids, standalone = frozenset({item.call_id}), rules.standalone
     while standalone and len(standalone[-1]) == len(ids):
         ids, standalone = ids | standalone[-1], standalone[:-1]

@@ -265,7 +265,7 @@ def test_replaced_item_with_a_choice(choice: Literal["drop", "error"]) -> None:
     moved = conversation.transcript.replace(0, user("Two."))
     bare = conversation.adapter.prepare(TurnRequest(transcript=moved))
     assert b'"type":"thinking"' not in bare.body
-    assert bare.forms == (lutum.abc.ReplayForm(False, "earlier item 0 was replaced"),)
+    assert bare.forms == (lutum.abc.ReplayForm(False, "item 0 before it was replaced"),)
     settings = lutum.Settings(ext=(ClaudeOptions(prefix_mismatch=choice),))
     kept = conversation.adapter.prepare(TurnRequest(transcript=moved, settings=settings))
     assert b'"type":"thinking"' in kept.body
