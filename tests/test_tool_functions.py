@@ -259,7 +259,7 @@ def test_a_parameter_that_claude_refuses_is_named_before_anything_is_sent() -> N
     """One key out of its letters, and the API would refuse the whole request."""
     adapter = ClaudeAdapter("claude-sonnet-4-5", api_key="k", http_client=httpx.AsyncClient())
     tools = Toolset(lutum.raw_tool("list_apps", {"type": "object", "properties": {"filter[id]": {}}}))
-    with pytest.raises(BadValue, match=r"a parameter of 'list_apps' is called 'filter\[id\]'; Claude takes"):
+    with pytest.raises(BadValue, match=r"the parameter 'filter\[id\]' of 'list_apps' is not accepted"):
         lutum.Lutum(adapter).text_turn("u").tools(tools).preview()
 
 

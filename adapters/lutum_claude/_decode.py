@@ -126,7 +126,7 @@ class ClaudeDecoder(StreamDecoder):
             block = self._open.get(event.index)
             delta = event.delta
             if block is None:
-                self._fail(data, f"a delta for block {event.index}, which is not open")
+                self._fail(data, f"a delta arrived for block {event.index}, which is not open")
             kind = block.kind
             if type(delta) is _wire.ClaudeTextDelta and kind == "text":
                 block.went_on = True
@@ -200,7 +200,7 @@ class ClaudeDecoder(StreamDecoder):
                 self._start(index, copied(start), out)
             case _wire.BlockStop(index=index):
                 if index not in self._open:
-                    self._fail(data, f"the end of block {index}, which is not open")
+                    self._fail(data, f"block {index} ended, but it is not open")
                 self._stop(index, out)
             case _wire.MessageDelta():
                 self._message_delta(event, data, out)
@@ -232,7 +232,7 @@ class ClaudeDecoder(StreamDecoder):
             string(told.get(name)) not in (None, string(self._message.get(name))) for name in ("id", "model")
         )
         if other and (self._open or self._whole):
-            self._fail(data, "a second message_start, of another message")
+            self._fail(data, "a second message_start arrived, for another message")
         if other:
             out.append(ProviderEvent("message_start", message))
         if starts_with(usage := told.get("usage"), b"{"):
@@ -451,7 +451,7 @@ class ClaudeDecoder(StreamDecoder):
             if of and of not in _wire.DELTA_TYPES:
                 block = self._open.get(count(members["index"]) or 0)
                 if block is None:
-                    self._fail(data, f"a delta for block {members['index']!r}, which is not open")
+                    self._fail(data, f"a delta arrived for block {members['index']!r}, which is not open")
                 self._left_out(of, block, data, out)
                 return None
             extra = delta.keys() - _wire.MEMBERS.get(of, delta.keys())

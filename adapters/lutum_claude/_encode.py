@@ -45,7 +45,11 @@ def prepare(request: TurnRequest, config: ClaudeConfig) -> Prepared:
     body = body_of(settings, tools, join, rest.members)
     one_hour = has_one_hour(settings, tools, join, body)
     if len(body) > _wire.REQUEST_BYTES:
-        raise BadValue("input", f"makes a request of {len(body)} bytes, more than {_wire.REQUEST_BYTES}")
+        raise BadValue(
+            "input",
+            f"makes a request of {len(body)} bytes; the limit is {_wire.REQUEST_BYTES} bytes."
+            " Send fewer or smaller items",
+        )
     tokens = messages.tokens + _estimate.REQUEST_TOKENS
     if settings.thinking.get("type") in ("enabled", "adaptive"):
         tokens += _estimate.THINKING_TOKENS

@@ -36,7 +36,7 @@ class ClaudeHost(Struct, frozen=True, kw_only=True):
 
 _STRICT = 'platform.claude.com, Structured outputs, "Strict tool use"'
 _UNASKED = (
-    "Its models think unasked, so 16,384 output tokens are reserved unless `.max_output_tokens()` is set."
+    "Its models think by default, so 16,384 output tokens are reserved unless `.max_output_tokens()` is set."
 )
 
 HOSTS: tuple[ClaudeHost, ...] = (
@@ -64,7 +64,7 @@ HOSTS: tuple[ClaudeHost, ...] = (
         name="foundry",
         title="Claude in Microsoft Foundry",
         hosts=("*.services.ai.azure.com",),
-        note="`strict` is left out: there it is a beta, and which deployment takes it does not show.",
+        note="`strict` is left out: it is a beta there, and a request does not show which deployments accept it.",
     ),
     ClaudeHost(
         name="deepseek",
@@ -80,7 +80,7 @@ HOSTS: tuple[ClaudeHost, ...] = (
         name="moonshot",
         title="Moonshot (Kimi)",
         hosts=("api.moonshot.ai", "api.moonshot.cn", "api.kimi.com"),
-        note="It repeats `message_start` (Kimi-K2.5#33) and ids of calls (nanobot#4473); both are put right.",
+        note="It repeats `message_start` (Kimi-K2.5#33) and ids of calls (nanobot#4473); lutum corrects both.",
     ),
 )
 

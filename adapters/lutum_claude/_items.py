@@ -150,7 +150,7 @@ class ClaudeItemEncoder:
         form = judged = _turn.replay_form(turn, self.scope, self.model)
         home = self._home(turn)
         if turn.adapter != _wire.NAME and not turn.items and not _turn.is_empty(turn):
-            raise BadValue(field, f"{form.reason}, and nothing of it can be said in another way")
+            raise BadValue(field, f"{form.reason}, and none of it can be sent in another form")
         if _turn.was_replaced_before(turn):
             unmarked = msgspec.structs.replace(turn, inexact_reason=None)
             judged = _turn.replay_form(unmarked, self.scope, self.model)
@@ -163,7 +163,7 @@ class ClaudeItemEncoder:
             unsigned = "claude" not in self.model.lower()
             sent = _turn.replay_blocks(turn, unsigned=unsigned)
             if form.exact and not unsigned and _turn.has_unsigned(turn):
-                form = ReplayForm(False, "its thinking has no signature, so the API does not take it back")
+                form = ReplayForm(False, "its thinking has no signature, so the API does not accept it")
             if _turn.has_thinking(turn):
                 bare = tuple(map(_turn_block, _turn.replay_blocks(turn, thinking=False)))
         capable = _models.capabilities(self.model)
@@ -224,7 +224,7 @@ def system_texts(item: Message, field: str) -> list[str]:
     texts = list[str]()
     for part in item.content:
         if not isinstance(part, Text):
-            raise BadValue(field, f"a {item.role} message holds text only, not {type(part).__name__}")
+            raise BadValue(field, f"a {item.role} message contains text only, not {type(part).__name__}")
         if part.text.strip():
             texts.append(part.text)
     return texts
@@ -245,7 +245,7 @@ def _message(item: Message, field: str) -> ClaudePiece:
             tokens=sum(map(_estimate.text_tokens, texts)) + _estimate.MESSAGE_TOKENS,
         )
     if item.role == "assistant" and any(isinstance(part, Image | Document) for part in item.content):
-        raise BadValue(field, "an assistant message holds no image or document")
+        raise BadValue(field, "an assistant message cannot contain an image or a document")
     blocks, tokens, unbounded = _parts(item.content, field)
     if not blocks and item.role == "user":
         raise BadValue(field, "is blank")
@@ -323,7 +323,7 @@ def _raw_message(item: Raw, field: str) -> ClaudePiece:
     members = decode_object(json)
     role, content = string(members.get("role")), bytes(members.get("content", b""))
     if not role:
-        raise BadValue(field, "a raw message has a role")
+        raise BadValue(field, "a raw message must have a role")
     if content.startswith(b"["):
         blocks = tuple(ContentBlock(bytes(block), False) for block in decode_array(content))
         for j, block in enumerate(blocks):
@@ -332,7 +332,7 @@ def _raw_message(item: Raw, field: str) -> ClaudePiece:
     elif (text := string(content)) is not None:
         blocks = (ContentBlock(_turn.text_block(text)),)
     else:
-        raise BadValue(f"{field}.content", "a raw message holds a string or an array of blocks")
+        raise BadValue(f"{field}.content", "must be a string or an array of blocks in a raw message")
     if set(members) != {"role", "content"} or role not in ("user", "assistant"):
         role, blocks = f"raw {role}", (ContentBlock(json, False),)
         return ClaudePiece(((role, blocks),), marks=_marks(blocks), tokens=_estimate.json_tokens(json))
@@ -391,7 +391,7 @@ def _own_json(raw: Raw, field: str) -> bytes:
         json = raw.json.strip().encode()
         msgspec.json.decode(json)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
-        raise BadValue(field, f"not JSON: {exc}") from None
+        raise BadValue(field, f"is not JSON: {exc}") from None
     if not json.startswith(b"{"):
         raise BadValue(field, "is not a JSON object")
     return json
@@ -400,19 +400,26 @@ def _own_json(raw: Raw, field: str) -> bytes:
 def _image(image: Image, field: str) -> bytes:
     if image.data is not None:
         if image.media_type not in _wire.IMAGE_TYPES:
+            allowed = ", ".join(sorted(_wire.IMAGE_TYPES))
             raise BadValue(
-                f"{field}.media_type", f"{image.media_type!r} is none of {sorted(_wire.IMAGE_TYPES)}"
+                f"{field}.media_type", f"{image.media_type!r} is not accepted: use one of {allowed}"
             )
         if len(image.data) * 4 // 3 > _wire.IMAGE_BASE64_BYTES:
-            raise BadValue(field, f"{len(image.data)} bytes, more than {_wire.IMAGE_BASE64_BYTES} in base64")
+            raise BadValue(
+                field,
+                f"has {len(image.data)} bytes; in base64 the limit is {_wire.IMAGE_BASE64_BYTES} bytes."
+                " Send a smaller image",
+            )
     return b'{"type":"image","source":%b}' % _source(image)
 
 
 def _document(document: Document, field: str) -> bytes:
     members: dict[str, object] = {"type": "document"}
     if document.data is not None and document.media_type not in _wire.DOCUMENT_TYPES:
-        allowed = sorted(_wire.DOCUMENT_TYPES)
-        raise BadValue(f"{field}.media_type", f"{document.media_type!r} is none of {allowed}")
+        allowed = ", ".join(sorted(_wire.DOCUMENT_TYPES))
+        raise BadValue(
+            f"{field}.media_type", f"{document.media_type!r} is not accepted: use one of {allowed}"
+        )
     if document.data is not None and document.media_type == "text/plain":
         try:
             text = document.data.decode()

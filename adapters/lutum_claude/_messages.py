@@ -146,10 +146,10 @@ def batch_line(turn: Turn[Any], id: str) -> bytes:
       UsageError: the request is impossible. The message names the field.
     """
     if not _CUSTOM_ID.fullmatch(id):
-        raise BadValue("id", f"{id!r} is more than 64, or other than, letters, digits, _ and -")
+        raise BadValue("id", f"{id!r} is invalid: use 1 to 64 letters, digits, _ and -")
     preview = turn.preview()
     if not preview.url.endswith("/v1/messages"):
-        raise BadValue("turn", f"{preview.url} takes no batches of the Messages API")
+        raise BadValue("turn", f"{preview.url} does not accept batches of the Messages API")
     refuse(door_of(urlsplit(preview.url).hostname or "", _wire.NAME), "batches", "turn")
     params = decode_object(preview.body)
     sent = {name: value for name, value in params.items() if name not in _NOT_IN_A_BATCH}

@@ -82,7 +82,9 @@ class ClaudeOptions(ProviderOptions, frozen=True, kw_only=True):
             _check_budget(self.thinking)
         elif isinstance(self.thinking, Thinking):
             if (self.thinking.type == "enabled") != (self.thinking.budget_tokens is not None):
-                raise BadValue("thinking.budget_tokens", "belongs to type 'enabled', which needs it")
+                raise BadValue(
+                    "thinking.budget_tokens", "must be given with type 'enabled', and only with it"
+                )
             if self.thinking.budget_tokens is not None:
                 _check_budget(self.thinking.budget_tokens)
         if self.top_k is not None and self.top_k < 1:
@@ -118,7 +120,7 @@ def _check_betas(betas: object) -> None:
     if betas is None:
         return
     if not isinstance(betas, tuple | list):
-        raise BadValue("betas", f"a tuple of names, not {type(betas).__name__}")
+        raise BadValue("betas", f"must be a tuple of names, not {type(betas).__name__}")
     for i, beta in enumerate(cast("Sequence[object]", betas)):
         if not isinstance(beta, str) or not beta or not is_value(beta):
             raise BadValue(f"betas[{i}]", f"{beta!r} is not the name of a beta")

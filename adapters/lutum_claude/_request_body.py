@@ -202,9 +202,9 @@ class Join:
         if piece.bound is not None and (
             not form.exact or self._changed or piece.bound != piece.digest + note(self._extra, self._lost)
         ):
-            reason = form.reason or "its thinking is bound to what stood before it, which has changed"
+            reason = form.reason or "its thinking is bound to the items before it, which have changed"
             if self._kept or self._manual:
-                form = ReplayForm(True, reason + "; the provider is left to judge")
+                form = ReplayForm(True, reason + "; the provider decides whether it accepts the thinking")
             else:
                 form = ReplayForm(False, reason)
         if not form.exact and piece.home:
@@ -321,7 +321,7 @@ def _check(join: Join, settings: ClaudeSettings) -> None:
       BadValue: there are no messages, or the model does not accept the last one.
     """
     if not join.messages:
-        raise BadValue("input", "has nothing to send: Claude takes a user message at least")
+        raise BadValue("input", "has nothing to send: Claude needs at least one user message")
     if join.messages[-1].role != "assistant" or join.paused:
         return
     if not settings.capable.prefill:

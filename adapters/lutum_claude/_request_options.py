@@ -84,7 +84,9 @@ def members(spec: ClaudeSettings, *, tools: bool, value_tool: str | None) -> dic
     _sampling(spec, found)
     if settings.stop is not UNSET and settings.stop:
         if blank := next((one for one in settings.stop if not one.strip()), None):
-            raise BadValue("stop", f"has {blank!r}; Claude takes no sequence of white space alone")
+            raise BadValue(
+                "stop", f"contains {blank!r}; Claude does not accept a sequence of white space only"
+            )
         found["stop_sequences"] = encode(settings.stop)
     if choice := _tool_choice(spec, tools=tools, value_tool=value_tool):
         found["tool_choice"] = encode(choice)
@@ -156,9 +158,11 @@ def max_tokens(spec: ClaudeSettings) -> tuple[int, int | None]:
     _, budget = spec.options.thinking_type()
     if asked is not UNSET:
         if cap is not None and asked > cap:
-            raise BadValue("max_output_tokens", f"{asked} is more than the {cap} of {spec.model}")
+            raise BadValue("max_output_tokens", f"{asked} is more than {cap}, the limit of {spec.model}")
         if budget is not None and budget >= asked:
-            raise BadValue("thinking.budget_tokens", f"{budget} is not below max_output_tokens, {asked}")
+            raise BadValue(
+                "thinking.budget_tokens", f"{budget} is not below max_output_tokens, which is {asked}"
+            )
         return asked, None
     implicit = spec.config.default_max_output_tokens is None
     default = spec.config.default_max_output_tokens or (
@@ -186,7 +190,7 @@ def _sampling(spec: ClaudeSettings, found: dict[str, bytes]) -> None:
     temperature = _number(settings.temperature)
     top_p, top_k = _number(settings.top_p), spec.options.top_k
     if settings.seed is not UNSET:
-        raise BadValue("seed", "the Messages API has none")
+        raise BadValue("seed", "the Messages API has no seed; leave .seed() out")
     if temperature is not None and temperature > 1:
         raise BadValue("temperature", f"{temperature} is not between 0 and 1, Claude's range")
     given = {"temperature": temperature, "top_p": top_p, "top_k": top_k}
@@ -194,7 +198,7 @@ def _sampling(spec: ClaudeSettings, found: dict[str, bytes]) -> None:
         who = model if not spec.capable.sampling else f"anthropic-version {spec.config.version}"
         for name, value in given.items():
             if value is not None and value != 1:  # 1 is the default of the first two
-                raise BadValue(name, f"{who} takes no sampling parameters")
+                raise BadValue(name, f"{who} does not accept sampling parameters")
         return
     if spec.capable is not _models.UNKNOWN and spec.thinks:
         for name, value in given.items():
@@ -212,7 +216,7 @@ def _tool_choice(spec: ClaudeSettings, *, tools: bool, value_tool: str | None) -
         why = "with a thinking budget" if spec.capable.forced != "no" else "at all"
         raise BadValue("tool_choice", f"{spec.model} cannot be made to call a tool {why}")
     if forced and not tools:
-        raise BadValue("tool_choice", "there is no tool to call")
+        raise BadValue("tool_choice", "the request has no tool to call")
     if not tools:
         return {}
     if value_tool is not None:

@@ -123,7 +123,7 @@ def thinking(model: str, capable: _models.Model, options: ClaudeOptions) -> dict
         raise BadValue("effort", f"{model} takes {options.effort} only with thinking")
     if kind is None and (options.display is not None or (options.prefix_mismatch and capable.binds)):
         if not capable.thinks and capable is not _models.UNKNOWN:
-            raise BadValue("display", f"{model} does not think unless thinking is given")
+            raise BadValue("display", f"{model} thinks only if thinking is given")
         kind = "adaptive"
     if kind is None:
         return {}
@@ -132,7 +132,7 @@ def thinking(model: str, capable: _models.Model, options: ClaudeOptions) -> dict
         found["budget_tokens"] = budget
     if options.display is not None:
         if kind not in ("adaptive", "enabled"):
-            raise BadValue("display", f"there is nothing to show with thinking {kind!r}")
+            raise BadValue("display", f"thinking {kind!r} has nothing to show")
         found["display"] = options.display
     if options.prefix_mismatch is not None and kind in ("adaptive", "enabled"):
         behavior = "drop_block" if options.prefix_mismatch == "drop" else "error"
@@ -154,7 +154,7 @@ def with_effort(
     types = capable.thinking
     if level == "none":
         if types is not None and "disabled" not in types:
-            raise BadValue("effort", f"{model} always thinks; its least is 'low'")
+            raise BadValue("effort", f"{model} always thinks; its lowest effort is 'low'")
         off = capable.thinks or types is None
         return msgspec.structs.replace(options, thinking="disabled" if off else None, effort=None)
     if types is None:

@@ -21,7 +21,7 @@ from lutum.dialect.json import decode_object, encode, is_object, same_value
 from lutum.dialect.schema import narrow
 from lutum_claude import _estimate, _wire
 
-_KEY = "1 to 64 of A-Z a-z 0-9 _ . -"
+_KEY = "1 to 64 characters of A-Z a-z 0-9 _ . -"
 # The API refuses the whole request if one key differs: "tools.0.custom.input_schema.properties: Property keys
 # should match pattern '^[a-zA-Z0-9_.-]{1,64}$'". It checks only the `properties` at the root of the schema.
 _PROPERTY = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
@@ -92,19 +92,21 @@ def tool_json(tool: ToolDef, *, strict: bool = False) -> bytes:
     """
     if not _wire.TOOL_NAME.fullmatch(tool.name):
         raise BadValue(
-            "tools", f"the name {tool.name!r} has more than letters, digits, _ and -, or is too long"
+            "tools", f"the name {tool.name!r} is not accepted: use 1 to 128 letters, digits, _ and -"
         )
     if not is_object(tool.schema):
         raise BadValue("tools", f"the schema of {tool.name!r} is not a JSON object")
     if combinator := next((key for key in _COMBINATORS if key in decode_object(tool.schema)), None):
         raise BadValue(
             "tools",
-            f"the schema of {tool.name!r} has {combinator} at its root, for which Claude refuses the whole"
-            " request; put it into a property",
+            f"the schema of {tool.name!r} has {combinator} at its root, and Claude refuses such a request;"
+            " put it into a property",
         )
     for key in _properties(tool.schema):
         if not _PROPERTY.fullmatch(key):
-            raise BadValue("tools", f"a parameter of {tool.name!r} is called {key!r}; Claude takes {_KEY}")
+            raise BadValue(
+                "tools", f"the parameter {key!r} of {tool.name!r} is not accepted: use a name of {_KEY}"
+            )
     described = b',"description":' + encode(tool.description) if tool.description else b""
     return b'{"name":%b%b,"input_schema":%b%b}' % (
         encode(tool.name),
@@ -221,7 +223,7 @@ def value_tool(request: TurnRequest, output: OutputFormat, *, strict: bool) -> b
       BadValue: another tool of the turn has the same name.
     """
     if any(tool.name == output.name for tool in (*request.tools.head, *request.tools.new)):
-        raise BadValue("output", f"a tool is already called {output.name!r}")
+        raise BadValue("output", f"a tool already has the name {output.name!r}; rename one of them")
     tool = ToolDef(output.name, output.schema, "Gives the answer.", strict=True)
     return tool_json(tool, strict=strict and bool(strict_names((tool,))))
 
@@ -254,7 +256,7 @@ def _appended(tools: ToolPlan, head: tuple[bytes, ...]) -> ToolWire:
     server = head[:at]
     kept = tuple(anew.get(tool.name) or sent for tool, sent in zip(tools.head, head[at:], strict=True))
     added = tuple(json for name, json in anew.items() if name not in known)
-    reason = f"tools were sent that the first turn had not: {', '.join(anew)}"
+    reason = f"tools were sent that the first turn did not have: {', '.join(anew)}"
     return ToolWire((*server, *kept, *added), b"", reason)
 
 

@@ -36,7 +36,7 @@ def sent(turn: Any) -> Any:
     ],
 )
 def test_room_to_think(model: str, base: str | None, bound: int) -> None:
-    """A model of which nothing is known may think unasked, so it gets room for it."""
+    """A model of which nothing is known may think by default, so it gets room for it."""
     turn = llm(model, base_url=base).text_turn("x")
     assert sent(turn)["max_tokens"] == bound
     off = turn.ext(ClaudeOptions(thinking="disabled")) if model != "claude-opus-9" else turn.effort("none")
@@ -93,7 +93,7 @@ def test_a_combinator_at_the_root_of_a_schema(combinator: str) -> None:
 
 def test_claude_refused_before_sending() -> None:
     """What every host of the dialect refuses of a stop sequence and of a prefill."""
-    with pytest.raises(BadValue, match="white space alone"):
+    with pytest.raises(BadValue, match="white space only"):
         llm().text_turn("x").stop("\n").preview()
     prefilled = ModelInput().user("x").assistant("The answer is ")
     with pytest.raises(BadValue, match="white space in a final assistant message"):
