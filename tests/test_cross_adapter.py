@@ -269,7 +269,7 @@ def own(transcript: lutum.Transcript, prepared: Prepared, adapter: Adapter) -> l
     pairs = zip(turns, prepared.forms, strict=True)
     here = (adapter.name, adapter.scope)
     return [
-        form.exact or (turn.scope == "api.groq.com" and form.reason.startswith("its reasoning stays behind"))
+        form.exact or (turn.scope == "api.groq.com" and form.reason.startswith("its reasoning is left out"))
         for turn, form in pairs
         if (turn.adapter, turn.scope) == here
     ]

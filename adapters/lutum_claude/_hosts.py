@@ -64,7 +64,7 @@ HOSTS: tuple[ClaudeHost, ...] = (
         name="foundry",
         title="Claude in Microsoft Foundry",
         hosts=("*.services.ai.azure.com",),
-        note="`strict` is left out: it is a beta there, and a request does not show which deployments accept it.",
+        note="`strict` is left out: it is a beta there, and not every deployment accepts it.",
     ),
     ClaudeHost(
         name="deepseek",
@@ -80,7 +80,7 @@ HOSTS: tuple[ClaudeHost, ...] = (
         name="moonshot",
         title="Moonshot (Kimi)",
         hosts=("api.moonshot.ai", "api.moonshot.cn", "api.kimi.com"),
-        note="It repeats `message_start` (Kimi-K2.5#33) and ids of calls (nanobot#4473); lutum corrects both.",
+        note="It repeats `message_start` (Kimi-K2.5#33) and call ids (nanobot#4473); lutum corrects both.",
     ),
 )
 

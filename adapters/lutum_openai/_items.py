@@ -194,7 +194,7 @@ class ItemEncoder(ABC):
                     json, known = self._raw(part, at)
                     sent.append(json)
                 case Image() | Document() if not self._takes_media(role):
-                    raise BadValue(at, f"a message of role {role} holds text only, not {type(part).__name__}")
+                    raise BadValue(at, f"a {role} message contains text only, not {type(part).__name__}")
                 case Image():
                     sent.append(self._image(part, at))
                     images += 1
@@ -257,5 +257,6 @@ def image_url(image: Image, field: str) -> str | None:
     if image.data is None:
         return image.url
     if image.media_type not in IMAGE_TYPES:
-        raise BadValue(f"{field}.media_type", f"{image.media_type!r} is none of {sorted(IMAGE_TYPES)}")
+        allowed = ", ".join(sorted(IMAGE_TYPES))
+        raise BadValue(f"{field}.media_type", f"{image.media_type!r} is not accepted: use one of {allowed}")
     return data_url(image.media_type, image.data)

@@ -128,7 +128,10 @@ class Profile(Struct, metaclass=ProfileMeta, frozen=True, kw_only=True, repr_omi
             if read.__class__ is not value.__class__:  # a list instead of a tuple
                 raise BadValue(f"profile.{name}", f"{value!r} is a {value.__class__.__name__}; give a tuple")
         if not _AFFINITY.fullmatch(self.affinity):
-            raise BadValue("profile.affinity", f"{self.affinity!r} is not a member, nor `header:` and a name")
+            raise BadValue(
+                "profile.affinity",
+                f"{self.affinity!r} is neither the name of a member nor `header:` and the name of a header",
+            )
 
     def affine(self, key: str | None) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:
         """Return the members of the body and the headers that contain an affinity key."""

@@ -106,7 +106,7 @@ def openai_effort(level: str, model: str) -> str | None:
             return None
         raise BadValue("effort", f"{model} does not reason; leave .effort() out")
     if level == "none" and _NO_NONE.search(model):
-        raise BadValue("effort", f"{model} always reasons; its least is 'low'")
+        raise BadValue("effort", f"{model} always reasons; its lowest effort is 'low'")
     if level == "max":
         return "xhigh" if _XHIGH.search(model) else "high"
     return level
@@ -126,10 +126,13 @@ def effort_members(level: str, style: Effort, model: str, host: str) -> dict[str
             return {"reasoning": {"effort": "xhigh" if level == "max" else level}}
         case "thinking" | "enable_thinking":
             if level not in ("none", "high", "max"):
-                raise BadValue("effort", f"{host} has no levels: 'none' turns reasoning off, 'high' on")
+                raise BadValue(
+                    "effort",
+                    f"{host} has no levels: use 'none' to turn reasoning off, or 'high' to turn it on",
+                )
             on = level != "none"
             if style == "thinking":
                 return {"thinking": {"type": "enabled" if on else "disabled"}}
             return {"enable_thinking": on}
         case "none":
-            raise BadValue("effort", f"{host} has no setting for it")
+            raise BadValue("effort", f"{host} has no setting for it; leave .effort() out")

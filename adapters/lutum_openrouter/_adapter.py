@@ -98,7 +98,7 @@ class OpenRouterAdapter(HttpAdapter):
             )
         else:
             if cache_control is not None:
-                raise BadValue("cache_control", 'is only written with api="chat"')
+                raise BadValue("cache_control", 'is only sent with api="chat"')
             self._inner = OpenAIAdapter(
                 model,
                 api_key=key,

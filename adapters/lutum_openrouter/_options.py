@@ -37,7 +37,7 @@ class OpenRouterOptions(ProviderOptions, frozen=True, kw_only=True, repr_omit_de
 
     def __post_init__(self) -> None:
         if self.models is not None and not all(model.strip() for model in self.models):
-            raise BadValue("models", "has a blank one")
+            raise BadValue("models", "contains a blank name")
         # OpenAIOptions refuses values that are not JSON, members that lutum writes, and secret headers.
         OpenAIOptions(extra_body=self.body(usage=False), extra_headers=self.extra_headers)
 

@@ -180,7 +180,7 @@ def test_an_unsigned_call_at_a_model_that_demands_signatures() -> None:
     made = turn(frame(call(args={}), finish="STOP"))
     request = prepare(ModelInput().user("Hi").turn(made).item(result(made.tool_calls[0].id)), THREE)
     assert sent(request)[1][1]["thoughtSignature"] == BYPASS
-    assert "demands a signature" in request.forms[0].reason
+    assert "requires a signature" in request.forms[0].reason
 
 
 def test_thoughts_can_be_left_out() -> None:

@@ -349,8 +349,8 @@ def test_chat_replay() -> None:
             m for m in wire if wire[m] in (None, "", [], {})
         }
     assert set(inexact) <= {
-        "the host refuses an assistant message without words",
-        "its reasoning stays behind",
+        "the host refuses an assistant message without text",
+        "its reasoning is left out",
     }
 
 

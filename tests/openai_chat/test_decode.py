@@ -331,7 +331,7 @@ def test_unknown_members_keep_their_lexemes() -> None:
     assert b'"x":{"n":1e2},"y":1.50' in turn.wire
     assert turn.exact
     joined = completed(decode(stream({"x": "a"}, {"x": "b"}))).turn
-    assert joined.inexact_reason == "nobody knows how the pieces of 'x' are joined"
+    assert joined.inexact_reason == "it is unknown how the pieces of 'x' are joined"
     assert completed(decode(stream({"x": "a"}, {"x": "a"}))).turn.exact
     assert completed(decode(stream({"channel": "a"}, {"channel": "b"}))).turn.exact
 

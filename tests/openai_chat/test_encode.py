@@ -246,7 +246,7 @@ def test_chat_media() -> None:
     ):
         with pytest.raises(lutum.BadValue, match=r"input\[0\]\.content\[0\]"):
             prepare(lutum.ModelInput().user([bad]))
-    with pytest.raises(lutum.BadValue, match="holds text only"):
+    with pytest.raises(lutum.BadValue, match="contains text only"):
         prepare(lutum.ModelInput().item(lutum.Message("system", (lutum.Image.from_bytes(PNG),))))
 
 
@@ -302,7 +302,7 @@ def test_new_tools() -> None:
     prepared = prepare(asked(), tools=plan)
     names = [(t["function"]["name"], t["function"].get("description")) for t in body(prepared)["tools"]]
     assert names == [("look", "Otherwise."), ("peek", None), ("find", None)]
-    assert prepared.inexact_reason == "tools were sent that the first turn had not: look, find"
+    assert prepared.inexact_reason == "tools were sent that the first turn did not have: look, find"
     with pytest.raises(lutum.BadValue, match="tools"):
         prepare(asked(), tools=ToolPlan(head=(tool("a b"),)))
 
@@ -321,7 +321,7 @@ def test_chat_encode_structured() -> None:
     request = body(prepare(asked(), output=plain, options=by_tool))
     assert request["tool_choice"] == {"type": "function", "function": {"name": "City"}}
     assert request["tools"][0]["function"]["parameters"] == json.loads(SCHEMA)
-    with pytest.raises(lutum.BadValue, match="already called"):
+    with pytest.raises(lutum.BadValue, match="already has the name"):
         prepare(asked(), output=OutputFormat("look", SCHEMA), options=by_tool, tools=ToolPlan(head=(tool(),)))
 
 

@@ -153,7 +153,7 @@ def test_reasoning_that_a_host_refuses() -> None:
     """What stays behind is said: such a turn is not exact. Cerebras takes `reasoning`."""
     thought = {"content": "x", "reasoning": "hm"}
     groq = prepare(ModelInput().user("a").turn(turn(thought, scope="api.groq.com")), via=at("api.groq.com"))
-    assert groq.forms[0].reason == "its reasoning stays behind, because the host does not take reasoning"
+    assert groq.forms[0].reason == "its reasoning is left out, because the host does not accept reasoning"
     cerebras = ModelInput().user("a").turn(turn(thought, scope="api.cerebras.ai"))
     prepared = prepare(cerebras, via=at("api.cerebras.ai"))
     assert prepared.forms[0].exact
@@ -249,7 +249,7 @@ def test_hosts_that_take_auto_only(host: str, model: str) -> None:
         ToolPlan(head=(STRICT,), choice="any"),
         ToolPlan(head=(STRICT,), choice="tool", tool="look"),
     ):
-        with pytest.raises(BadValue, match="lets nobody require a call"):
+        with pytest.raises(BadValue, match="does not accept a required call"):
             chosen(plan, host, model)
     with pytest.raises(BadValue, match="tool_choice"):
         prepare(

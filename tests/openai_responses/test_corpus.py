@@ -357,7 +357,7 @@ def test_responses_turns_are_replayed_exactly() -> None:
         again = lutum.Transcript.load(transcript.dump())
         prepared = via.prepare(TurnRequest(transcript=again))
         if not prepared.forms[0].exact:
-            assert prepared.forms[0].reason == "the API takes no stored reasoning at the end of a turn"
+            assert prepared.forms[0].reason == "the API does not accept stored reasoning at the end of a turn"
             continue
         sent = lexemes(prepared.body)["input"]
         assert sent[1:] == expected_input(lexemes(turn.wire))

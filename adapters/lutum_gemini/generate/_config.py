@@ -135,7 +135,7 @@ def max_output_tokens(spec: Generation) -> int:
     asked, most = spec.request.settings.max_output_tokens, spec.capable.max_output
     if asked is not UNSET:
         if most is not None and asked > most:
-            raise BadValue("max_output_tokens", f"{asked} is more than the {most} of {spec.model}")
+            raise BadValue("max_output_tokens", f"{asked} is more than {most}, the limit of {spec.model}")
         return asked
     budget = thinking_of(spec)[1] or 0
     default = DEFAULT_MAX_OUTPUT_THINKING if spec.thinks else DEFAULT_MAX_OUTPUT
@@ -182,7 +182,7 @@ def thinking_of(spec: Generation) -> tuple[str | None, int | None]:
         return None, min(_BUDGETS[effort], budget[1])
     elif effort == "none" and not spec.capable.thinks:
         return None, None
-    raise BadValue("effort", f"{effort!r} has no equivalent at {spec.model}")
+    raise BadValue("effort", f"{spec.model} has no setting for {effort!r}; use another level")
 
 
 def _thinking(spec: Generation) -> dict[str, object]:
@@ -216,7 +216,7 @@ def _structured(spec: Generation, found: dict[str, bytes]) -> tuple[str, ...]:
     if spec.tools.has_functions and not spec.capable.tools_with_schema:
         raise BadValue(
             "structured",
-            f"{spec.model} does not take functions and a schema in one request: use "
+            f"{spec.model} does not accept functions and a schema in one request: use "
             "GeminiOptions(structured='tool')",
         )
     schema, dropped = narrow(output.schema, _wire.SCHEMAS)

@@ -294,7 +294,7 @@ class GeminiDecoder(StreamDecoder):
         self._parts.partial = None
         self._parts.add(whole)
         if partial.is_broken:
-            self._inexact = self._inexact or f"{_turn.UNFINISHED}an argument has an unknown place"
+            self._inexact = self._inexact or f"{_turn.UNFINISHED}an argument has an unknown path"
         self._call(members_of_part(whole), out)
 
     def _call(self, members: Mapping[str, Raw], out: list[Event]) -> None:

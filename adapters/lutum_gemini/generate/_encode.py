@@ -79,12 +79,16 @@ def prepare(request: TurnRequest, config: GeminiConfig) -> Prepared:
         raise BadValue("input", f"ends with a model turn, which {model} does not continue")
     if options.cached_content is not None and (joined.system or tools.tools):
         what = "system items" if joined.system else "tools"
-        raise BadValue("cached_content", f"contains the {what} itself, so the request cannot have any")
+        raise BadValue("cached_content", f"already contains the {what}, so the request cannot have any")
     spec = Generation(request, model, options, tools, config.default_max_output_tokens, config.vertex)
     generation, dropped = _config.generation_config(spec)
     body = _body(joined, tools, generation, _config.others(spec))
     if len(body) > _wire.REQUEST_BYTES:
-        raise BadValue("input", f"makes a request of {len(body)} bytes, more than {_wire.REQUEST_BYTES}")
+        raise BadValue(
+            "input",
+            f"makes a request of {len(body)} bytes; the limit is {_wire.REQUEST_BYTES} bytes."
+            " Send fewer or smaller items",
+        )
     tokens = joined.tokens + tools.tokens + _estimate.REQUEST_TOKENS
     if request.output is not None and value_tool is None:
         tokens += _estimate.text_tokens(request.output.schema) + _estimate.FORMAT_TOKENS

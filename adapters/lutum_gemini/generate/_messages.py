@@ -182,7 +182,7 @@ class _GeminiReader:
         """Append a request's system instruction."""
         texts = [_turn.text_of_part(part) for part in parts_of(json)]
         if not texts or None in texts:
-            raise BadValue("systemInstruction", "contains something else than text")
+            raise BadValue("systemInstruction", "contains something other than text")
         item = Message("system", tuple(Text(text or "") for text in texts))
         said = b'{"parts":%b}' % _turn.joined(self._encoder.piece(item, "messages", Transcript()).system)
         self._append(_with_wire(item, said, json))

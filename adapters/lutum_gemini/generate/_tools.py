@@ -76,7 +76,7 @@ def plan(
     declared, reason = _declared(request)
     if value_tool is not None and request.output is not None:
         if value_tool in declared:
-            raise BadValue("output", f"a tool is already called {value_tool!r}")
+            raise BadValue("output", f"a tool already has the name {value_tool!r}; rename one of them")
         declared[value_tool] = declaration(ToolDef(value_tool, request.output.schema, "Returns the answer."))
     entries = list(server)
     if declared:
@@ -89,7 +89,7 @@ def plan(
     shown = options.server_side_tool_invocations
     if shown is None and server and declared:
         if not capable.mixes_tools:
-            raise BadValue("server_tools", f"{model} does not take them beside functions; Gemini 3 does")
+            raise BadValue("server_tools", f"{model} does not accept them with functions; Gemini 3 does")
         shown = not vertex or None
     if shown is not None:
         if vertex:

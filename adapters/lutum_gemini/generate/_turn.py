@@ -251,7 +251,7 @@ def _why_not(turn: CommittedTurn, scope: str, model: str) -> str | None:
         return turn.inexact_reason
     if has_signature(turn.wire):
         return f"{model} does not accept the signatures of {turn.model}"
-    return f"{model} demands a signature on its calls, and {turn.model} made none"
+    return f"{model} requires a signature on its calls, and {turn.model} did not make one"
 
 
 def _is_readable(turn: CommittedTurn, model: str) -> bool:

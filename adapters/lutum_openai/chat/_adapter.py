@@ -175,7 +175,7 @@ def chat_url(endpoint: _endpoint.OpenAIEndpoint) -> str:
     if endpoint.host.endswith(".services.ai.azure.com") and not path:
         return endpoint.url("/models/chat/completions")
     if not endpoint.api_version:
-        raise BadValue("api_version", "Azure's deployments need one; /openai/v1 behind base_url needs none")
+        raise BadValue("api_version", "is missing: give api_version=, or a base_url that ends in /openai/v1")
     openai = "" if path.endswith("/openai") else "/openai"
     return endpoint.url(openai + "/deployments/{model}/chat/completions")
 

@@ -100,7 +100,7 @@ class ReceivedMessage:
             elif name == "content" and not is_null(raw):
                 # Cloudflare's JSON mode sends the decoded object, but requests accept only a string.
                 text = copied(raw).decode()
-                self.inexact = self.inexact or "the content came as JSON, and goes back as its text"
+                self.inexact = self.inexact or "the content was received as JSON, and is sent back as text"
                 self._take_text(text)
                 yield "text", text, b""
             elif name == "audio" and first == b"{":
@@ -165,7 +165,7 @@ class ReceivedMessage:
         if not found.id and (name or arguments):
             found.id = self._unique(fallback_id)
         if found.ready:
-            self.inexact = self.inexact or f"call {found.id!r} went on after its end"
+            self.inexact = self.inexact or f"call {found.id!r} continued after its end"
         return found
 
     def settle_calls(self) -> None:
@@ -176,7 +176,7 @@ class ReceivedMessage:
             beside = self.calls[at - 1] if at else self.calls[1] if len(self.calls) > 1 else None
             if beside is None or beside.bare:
                 if not call.id:
-                    self.inexact = self.inexact or "metadata of a call came without the call"
+                    self.inexact = self.inexact or "metadata of a call was received without the call"
                     del self.calls[at]
                 continue
             if not call.id or call.id == beside.id:
@@ -263,7 +263,7 @@ class ReceivedMessage:
         text = string(part)
         if text:
             self._add_part(ReceivedPart("text", {"type": Raw(b'"text"')}, [text]))
-            self.inexact = self.inexact or "a part of the content came as a string"
+            self.inexact = self.inexact or "a part of the content was received as a string"
             yield "text", text, b""
         elif part not in _EMPTY:
             self._left_out("content")
@@ -320,4 +320,4 @@ class ReceivedMessage:
 
     def _left_out(self, name: str) -> None:
         if name not in _turn.RESPONSE_ONLY:
-            self.inexact = self.inexact or f"nobody knows how the pieces of {name!r} are joined"
+            self.inexact = self.inexact or f"it is unknown how the pieces of {name!r} are joined"

@@ -94,7 +94,7 @@ def prepare(request: TurnRequest, config: ChatConfig) -> Prepared:
     joined, stable = _joined(request, encoder, pieces)
     messages = [message for piece in joined for message in piece.sent]
     if not messages:
-        raise BadValue("input", "has nothing to send")
+        raise BadValue("input", "has nothing to send: Chat Completions needs at least one message")
     head = len(request.transcript.head.system)
     if config.cache_control is not None and not profile.string_content:
         mark(messages, stable, head, BREAKPOINTS[config.cache_control])
@@ -126,8 +126,8 @@ def prepare(request: TurnRequest, config: ChatConfig) -> Prepared:
         if choice is not None:
             tail["tool_choice"] = choice
         elif request.tools.choice == "none" or request.tools.available is not None:
-            left = f"tool_choice is left out: {config.host} takes its default only, so any tool may be called"
-            lost = (left,)
+            left = f"tool_choice is left out: {config.host} accepts only its default"
+            lost = (f"{left}, so any tool may be called",)
     if output:
         tail["response_format"] = output
     bound, implicit = _bound(request, config, model, {**effort, **(options.extra_body or {})}, options)
@@ -280,7 +280,7 @@ def _tools(
     if name is None or request.output is None:
         return tools, reason
     if any(tool.name == name for tool in (*request.tools.head, *request.tools.new)):
-        raise BadValue("output", f"a tool is already called {name!r}")
+        raise BadValue("output", f"a tool already has the name {name!r}; rename one of them")
     value = ToolDef(name, request.output.schema, "Gives the answer.", strict=True)
     return (*tools, tool_json(value, profile)), reason
 
@@ -336,7 +336,9 @@ def _answers(options: OpenAIOptions) -> int:
 def _settings(request: TurnRequest, profile: Profile, options: OpenAIOptions) -> dict[str, bytes]:
     settings = request.settings
     if settings.stop is not UNSET and profile.stops is not None and len(settings.stop) > profile.stops:
-        raise BadValue("stop", f"has {len(settings.stop)} sequences; the host takes {profile.stops} at most")
+        raise BadValue(
+            "stop", f"has {len(settings.stop)} sequences; the host accepts at most {profile.stops}"
+        )
     found: dict[str, object] = {
         "temperature": settings.temperature,
         "top_p": settings.top_p,

@@ -19,7 +19,7 @@ from lutum_openai._items import OpenAIPiece
 from lutum_openai._profiles import Profile
 from lutum_openai.chat import _turn
 
-_REPEATED = ReplayForm(False, "ids of its calls are those of earlier calls, so they are sent with other ids")
+_REPEATED = ReplayForm(False, "its calls have the ids of earlier calls, so they are sent with other ids")
 
 
 def distinct(pieces: Sequence[OpenAIPiece], profile: Profile) -> Sequence[OpenAIPiece]:

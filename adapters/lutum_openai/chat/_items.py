@@ -141,7 +141,9 @@ class ChatItemEncoder(ItemEncoder):
 
     def _image(self, image: Image, field: str) -> bytes:
         if (url := _items.image_url(image, field)) is None:
-            raise BadValue(field, "Chat Completions takes no image by file id: give its bytes or a URL")
+            raise BadValue(
+                field, "Chat Completions does not accept images by file id: give the bytes or a URL"
+            )
         return b'{"type":"image_url","image_url":{"url":%b}}' % encode(url)
 
     def _document(self, document: Document, field: str) -> tuple[bytes, ...]:
@@ -158,7 +160,8 @@ class ChatItemEncoder(ItemEncoder):
         if document.data is not None:
             if document.media_type != "application/pdf":
                 raise BadValue(
-                    f"{field}.media_type", f"{document.media_type!r} is neither a PDF nor plain text"
+                    f"{field}.media_type",
+                    f"{document.media_type!r} is not accepted: use application/pdf or text/plain",
                 )
             name = title if title.lower().endswith(".pdf") else title + ".pdf"
             url = _items.data_url(document.media_type, document.data)
@@ -168,7 +171,7 @@ class ChatItemEncoder(ItemEncoder):
         elif self.profile.file_urls and document.url is not None:
             file = {"filename": title, "file_data": document.url}
         else:
-            raise BadValue(field, "Chat Completions takes no document by URL: give its bytes")
+            raise BadValue(field, "Chat Completions does not accept documents by URL: give the bytes")
         return (b'{"type":"file","file":%b}' % encode(file),)
 
 

@@ -22,7 +22,7 @@ def planned(plan: ToolPlan, profile: Profile) -> tuple[tuple[bytes, ...], str | 
     known = {tool.name for tool in plan.head}
     kept = tuple(anew.get(tool.name) or tool_json(tool, profile) for tool in plan.head)
     added = tuple(json for name, json in anew.items() if name not in known)
-    return (*kept, *added), f"tools were sent that the first turn had not: {', '.join(anew)}"
+    return (*kept, *added), f"tools were sent that the first turn did not have: {', '.join(anew)}"
 
 
 @lru_cache(maxsize=1024)
@@ -36,7 +36,9 @@ def tool_json(tool: ToolDef, profile: Profile) -> bytes:
       BadValue: the host does not accept the name, or the schema is not a JSON object.
     """
     if not _wire.TOOL_NAME.fullmatch(tool.name):
-        raise BadValue("tools", f"the name {tool.name!r} has more than letters, digits, _ and -")
+        raise BadValue(
+            "tools", f"the name {tool.name!r} is not accepted: use 1 to 128 letters, digits and _ . : -"
+        )
     if len(tool.name) > profile.tool_name:
         raise BadValue("tools", f"the name {tool.name!r} is longer than {profile.tool_name} characters")
     if not is_object(tool.schema):
@@ -65,7 +67,7 @@ def tool_choice(
     if limited and (value_tool is not None or plan.choice in ("any", "tool")):
         raise BadValue(
             "tool_choice",
-            f"{host} lets nobody require a call"
+            f"{host} does not accept a required call"
             + ("" if profile.tool_choice == "auto" else " while the model thinks; turn thinking off"),
         )
     if limited:

@@ -135,10 +135,10 @@ def form_at(form: ReplayForm, turn: CommittedTurn, profile: Profile) -> ReplayFo
     members = decode_object(turn.wire)
     if _is_empty(members) and not profile.empty_assistant:
         left = "replaced by a short text" if profile.alternate else "left out"
-        return ReplayForm(False, f"the host refuses an assistant message without words, so it is {left}")
+        return ReplayForm(False, f"the host refuses an assistant message without text, so it is {left}")
     has = [name for name in _wire.REASONING if bytes(members.get(name, b"null")) not in _EMPTY]
     if has and profile.reasoning is not None and not any(name in profile.reasoning for name in has):
-        return ReplayForm(False, f"its reasoning stays behind, because the host does not take {has[0]}")
+        return ReplayForm(False, f"its reasoning is left out, because the host does not accept {has[0]}")
     return form
 
 

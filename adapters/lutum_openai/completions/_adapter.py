@@ -109,6 +109,6 @@ def completions_url(endpoint: _endpoint.OpenAIEndpoint) -> str:
     if not endpoint.azure or path.endswith("/v1") or "/deployments/" in path:
         return endpoint.url("/completions")
     if not endpoint.api_version:
-        raise BadValue("api_version", "Azure's deployments need one; /openai/v1 behind base_url needs none")
+        raise BadValue("api_version", "is missing: give api_version=, or a base_url that ends in /openai/v1")
     openai = "" if path.endswith("/openai") else "/openai"
     return endpoint.url(openai + "/deployments/{model}/completions")

@@ -96,20 +96,24 @@ def prompt_of(request: TurnRequest) -> str:
     """
     plan = request.tools
     if request.output is not None:
-        raise BadValue("output", "Completions take no schema: ask another adapter for structured values")
+        raise BadValue(
+            "output", "Completions do not accept a schema: use another adapter for structured values"
+        )
     if plan.head or plan.new:
-        raise BadValue("tools", "Completions take none")
+        raise BadValue("tools", "Completions do not accept tools")
     if request.ephemerals:
-        raise BadValue("ephemerals", "Completions take a prompt alone")
+        raise BadValue("ephemerals", "Completions accept a prompt only")
     if len(request.transcript) != 1:
-        raise BadValue("input", f"Completions take one user message, not {len(request.transcript)} items")
+        raise BadValue("input", f"Completions accept one user message, not {len(request.transcript)} items")
     item = request.transcript[0]
     if not isinstance(item, Message) or item.role != "user":
         what = item.role if isinstance(item, Message) else type(item).__name__
-        raise BadValue("input[0]", f"Completions take a user message, not {what}")
+        raise BadValue("input[0]", f"Completions accept a user message, not {what}")
     for i, part in enumerate(item.content):
         if not isinstance(part, Text):
-            raise BadValue(f"input[0].content[{i}]", f"Completions take text, not {type(part).__name__}")
+            raise BadValue(
+                f"input[0].content[{i}]", f"Completions accept text only, not {type(part).__name__}"
+            )
     return item.text
 
 
@@ -132,5 +136,5 @@ def _options(request: TurnRequest, config: CompletionsConfig) -> OpenAIOptions:
             raise BadValue(name, "Completions have no such option")
     for name in options.extra_body or {}:
         if name in _OURS:
-            raise BadValue(f"extra_body.{name}", "is written by lutum: it is the input")
+            raise BadValue(f"extra_body.{name}", "is written by lutum: use the transcript")
     return options

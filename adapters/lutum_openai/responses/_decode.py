@@ -250,7 +250,7 @@ class ResponsesDecoder(StreamDecoder):
         error = bytes(head.error)
         if error in _NO_ERROR:
             raise ProviderError(
-                f"the response is {head.status or 'failed'}, and does not say why",
+                f"the response has the status {head.status or 'failed'} and gives no reason",
                 kind="server",
                 request_id=self._response.request_id,
                 body=data,

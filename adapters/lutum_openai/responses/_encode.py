@@ -290,7 +290,9 @@ def _output_limit(
         limit = default_bound(model, effort, options.extra_body)
         return limit, limit
     if limit < _wire.MIN_OUTPUT_TOKENS and (config.endpoint.own or config.endpoint.azure):
-        raise BadValue("max_output_tokens", f"{limit} is below {_wire.MIN_OUTPUT_TOKENS}, the API's least")
+        raise BadValue(
+            "max_output_tokens", f"{limit} is below {_wire.MIN_OUTPUT_TOKENS}, the minimum of the API"
+        )
     return limit, None
 
 
@@ -451,7 +453,7 @@ def tool_json(tool: ToolDef, schemas: SchemaDialect) -> bytes:
     """
     if not _wire.TOOL_NAME.fullmatch(tool.name):
         raise BadValue(
-            "tools", f"the name {tool.name!r} has more than letters, digits, _ and -, or is too long"
+            "tools", f"the name {tool.name!r} is not accepted: use 1 to 128 letters, digits, _ and -"
         )
     if not is_object(tool.schema):
         raise BadValue("tools", f"the schema of {tool.name!r} is not a JSON object")

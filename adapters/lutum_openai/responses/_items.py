@@ -107,7 +107,7 @@ class ResponsesItemEncoder(ItemEncoder):
         if document.url is not None:
             return *said, b'{"type":"input_file","file_url":%b}' % encode(document.url)
         if document.data is None:
-            raise BadValue(field, "a document needs data, a url or a file_id")
+            raise BadValue(field, "a document needs data, a URL or a file id")
         ending = {"application/pdf": ".pdf", "text/plain": ".txt"}.get(document.media_type, "")
         name = document.title or "document"
         file = b'{"type":"input_file","filename":%b,"file_data":%b}' % (

@@ -199,7 +199,7 @@ def replay_form(turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
     if not form.exact:
         return form
     if loses_trailing(turn):
-        return ReplayForm(False, "the API takes no stored reasoning at the end of a turn")
+        return ReplayForm(False, "the API does not accept stored reasoning at the end of a turn")
     if _wire.reasons(model) is False and has_reasoning(turn):
         return ReplayForm(False, f"{model} does not read the reasoning of {turn.model}")
     return form
