@@ -23,8 +23,8 @@ HEAD = """\
 # Hosts
 
 Servers that speak one dialect differ in what they require, accept and refuse. lutum keeps this as data: one
-row a host, each value with its source. `scripts/hosts_page.py` generates this page from the table, and a test
-compares the two.
+row per host, and a source for each value. `scripts/hosts_page.py` generates this page from the table, and a
+test compares the two.
 
 A row is found by the host of `base_url`. A server at a local address is found by its default port. To use
 another row, give its name, as in `OpenAIChatAdapter("m", base_url=..., profile="vllm")`. To override a value,
@@ -37,10 +37,11 @@ profile = Profile(system="any", tool_choice="auto")
 adapter = OpenAIChatAdapter("m", base_url="https://gateway.example/v1", profile=profile)
 ```
 
-`lutum smoke` tries an endpoint and prints the `Profile(...)` that fits it. What the fields mean is in the
-[reference](reference/index.md); a host without a row gets the defaults, which most servers accept.
+`lutum smoke` tries an endpoint and prints the `Profile(...)` that fits it. The
+[reference](reference/index.md) explains the fields. A host without a row gets the defaults, which most
+servers accept.
 
-Three rules go with the model instead of the host, at every server that applies the model's own chat template:
+Three rules depend on the model, not on the host. They hold at servers that apply the model's chat template:
 
 - OpenAI's models from o1 and GPT-5 on get `max_completion_tokens`.
 - Gemma 1 to 3 and Mistral's open models get one system message, and user and assistant messages alternate.
@@ -52,17 +53,17 @@ Three rules go with the model instead of the host, at every server that applies 
 MESSAGES = """
 ## Hosts of the Messages API
 
-`ClaudeAdapter` speaks to each of them, with the base URL that ends before `/v1/messages`. A host without a
-row is sent what every endpoint of the dialect takes.
+`ClaudeAdapter` works with each of them. Its `base_url` ends before `/v1/messages`. A host without a row gets
+only what every endpoint of the dialect accepts.
 
 """
 
 CLOUDS = """
 ## Clouds
 
-The doors of clouds, and Gemini's, differ in other things than dialects do. `adapter.door` is the row, and
-[Clouds](clouds.md) is the guide. What a door lacks is refused before anything is sent, where a request shows
-that it needs it.
+Clouds, and the two APIs of Gemini, serve the same dialects with other features. Each has a row, which is
+`adapter.door`; [Clouds](clouds.md) is the guide. If a request shows that it needs a feature that the door
+lacks, it is refused before anything is sent.
 """
 
 

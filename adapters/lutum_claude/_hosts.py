@@ -71,7 +71,7 @@ HOSTS: tuple[ClaudeHost, ...] = (
         title="DeepSeek",
         hosts=("api.deepseek.com",),
         thinking_block=True,
-        sources={"thinking_block": "cursor-byok#276: a message without one is refused"},
+        sources={"thinking_block": "cursor-byok#276: a message without a thinking block is refused"},
         note=_UNASKED,
     ),
     ClaudeHost(name="zai", title="Z.ai and Zhipu", hosts=("api.z.ai", "open.bigmodel.cn"), note=_UNASKED),

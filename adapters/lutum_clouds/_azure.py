@@ -9,7 +9,7 @@ from lutum.transport import Credential, RequestSigner, Secret, check_base_url, c
 from lutum_clouds._labels import host_label
 from lutum_clouds._signers import BearerToken
 
-_ADVICE = "Entra's tokens live about an hour; give a function that asks for a new one"
+_ADVICE = "Entra's tokens are valid for about an hour; give a function that returns a new one"
 
 
 def azure_host(
@@ -34,7 +34,7 @@ def azure_host(
         base_url = None if resource else os.environ.get(address_variable) or None
     if base_url is not None:
         if resource is not None:
-            raise BadValue("resource", "is given beside base_url; keep one of them")
+            raise BadValue("resource", "is given together with base_url; keep one of them")
         return check_base_url(base_url)
     if resource is None:
         raise BadValue("resource", f"is missing: give resource=, or set {variable or address_variable}")
@@ -51,7 +51,7 @@ def azure_signer(
       BadValue: both are given, or neither is given and the variable is not set.
     """
     if api_key is not None and token is not None:
-        raise BadValue("token", "is given beside api_key; keep one of them")
+        raise BadValue("token", "is given together with api_key; keep one of them")
     if token is not None:
         return BearerToken(token, field="token", advice=_ADVICE)
     key = credential_of(Credential.find(api_key, variable), header=header, scheme="")

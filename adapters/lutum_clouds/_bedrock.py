@@ -22,7 +22,9 @@ Api = Literal["messages", "responses", "chat"]
 _SERVICES: Final[dict[str, str]] = {"runtime": "bedrock", "mantle": "bedrock-mantle"}
 _GPT: Final = re.compile(r"gpt-(?!oss)")
 _GPT_OSS: Final = re.compile(r"gpt-oss")
-_ADVICE: Final = "short-term keys of Bedrock live 12 hours at most; give a function that makes a new one"
+_ADVICE: Final = (
+    "Bedrock's short-term keys are valid for 12 hours at most; give a function that returns a new one"
+)
 
 
 class BedrockPlace(Struct, frozen=True, kw_only=True):
@@ -50,7 +52,9 @@ class BedrockPlace(Struct, frozen=True, kw_only=True):
             return  # the caller knows the route
         found = bedrock_model(model)
         if found.region and found.region != self.region:
-            raise BadValue("model", f"{model!r} is in {found.region}, and region= is {self.region}")
+            raise BadValue(
+                "model", f"{model!r} is in the region {found.region}, but region= is {self.region}"
+            )
         if self.door == "mantle":
             _check_mantle(found, model)
         if found.vendor:
@@ -64,13 +68,11 @@ class BedrockPlace(Struct, frozen=True, kw_only=True):
                 f"{model!r} is not a Claude model: use OpenAIAdapter.bedrock or OpenAIChatAdapter.bedrock",
             )
         if api != "messages" and claude:
-            raise BadValue(
-                "model", f"{model!r} speaks the Messages API at Bedrock: use ClaudeAdapter.bedrock"
-            )
+            raise BadValue("model", f"{model!r} has the Messages API at Bedrock: use ClaudeAdapter.bedrock")
         if api == "responses" and self.door == "runtime" and _GPT_OSS.match(found.name):
             raise BadValue(
                 "door",
-                f"{model!r} has the Responses API at bedrock-mantle only: door='mantle', or"
+                f"{model!r} has the Responses API at bedrock-mantle only: use door='mantle' or"
                 " OpenAIChatAdapter.bedrock",
             )
 
@@ -93,7 +95,7 @@ def bedrock_place(
       BadValue: the door is unknown, no region is given, or the region cannot be part of a host name.
     """
     if door not in _SERVICES:
-        raise BadValue("door", f"{door!r} is not a door of Bedrock: these are 'runtime' and 'mantle'")
+        raise BadValue("door", f"{door!r} is not a door of Bedrock: use 'runtime' or 'mantle'")
     found = region
     if found is None:
         found = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
@@ -133,7 +135,7 @@ def bedrock_signer(
         if value is not None
     ]
     if len(given) > 1:
-        raise BadValue(given[1], f"is given beside {given[0]}; keep one of them")
+        raise BadValue(given[1], f"is given together with {given[0]}; keep one of them")
     if isinstance(api_key, RequestSigner):
         return api_key
     if api_key is None and not given:
@@ -151,14 +153,17 @@ def bedrock_signer(
 def _check_mantle(found: BedrockModel, model: str) -> None:
     if found.arn or found.area:
         what = "an ARN" if found.arn else "an inference profile"
-        raise BadValue("model", f"{model!r} is {what}, which bedrock-mantle does not take: door='runtime'")
+        raise BadValue(
+            "model", f"{model!r} is {what}, which bedrock-mantle does not accept: use door='runtime'"
+        )
     if found.versioned:
         raise BadValue(
-            "model", f"{model!r} has a version; ids at bedrock-mantle have none: anthropic.claude-sonnet-5"
+            "model",
+            f"{model!r} has a version, unlike the ids at bedrock-mantle, such as anthropic.claude-sonnet-5",
         )
 
 
 def _checked_prefix(prefix: object) -> str:
     if not isinstance(prefix, str) or not re.fullmatch(r"(?:/[A-Za-z0-9._~-]+)*", prefix):
-        raise BadValue("prefix", f"{prefix!r} is not the beginning of a path such as '/openai/v1'")
+        raise BadValue("prefix", f"{prefix!r} is not the start of a path, such as '/openai/v1'")
     return prefix

@@ -66,13 +66,13 @@ class AwsChain:
                 if self._found is None:
                     raise BadValue(
                         "credentials",
-                        "the AWS chain found none: no environment variables, profile, SSO session, container"
-                        " or instance role",
+                        "the AWS chain found no credentials: it searched the environment, profiles, SSO, the"
+                        " container and the instance role",
                     )
                 found = self._found.get_frozen_credentials()
                 expires = getattr(self._found, "_expiry_time", None)
         except (exceptions.BotoCoreError, exceptions.ClientError) as exc:
-            raise BadValue("credentials", f"the AWS chain failed, {type(exc).__name__}: {exc}") from None
+            raise BadValue("credentials", f"the AWS chain failed with {type(exc).__name__}: {exc}") from None
         return AwsCredentials(
             access_key=found.access_key, secret_key=found.secret_key, token=found.token, expires=expires
         )
@@ -88,8 +88,10 @@ def environment_credentials() -> AwsCredentials | None:
     if not access_key and not secret_key:
         return None
     if not access_key or not secret_key:
-        missing = "AWS_SECRET_ACCESS_KEY" if access_key else "AWS_ACCESS_KEY_ID"
-        raise BadValue("credentials", f"{missing} is not set, and the other half of the pair is")
+        given, missing = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"
+        if not access_key:
+            given, missing = missing, given
+        raise BadValue("credentials", f"{missing} is not set, but {given} is: set both")
     return AwsCredentials(
         access_key=access_key, secret_key=secret_key, token=os.environ.get("AWS_SESSION_TOKEN") or None
     )

@@ -43,7 +43,7 @@ class AwsCredentials(Struct, frozen=True, kw_only=True):
         if self.expires is not None and (
             not isinstance(self.expires, datetime) or self.expires.tzinfo is None
         ):
-            raise BadValue("credentials.expires", "is a datetime with a time zone, or None")
+            raise BadValue("credentials.expires", "must be a datetime with a time zone, or None")
 
     def __repr__(self) -> str:
         return f"AwsCredentials(access_key={self.access_key!r}, ...)"

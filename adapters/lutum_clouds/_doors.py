@@ -75,7 +75,7 @@ class CloudDoor(Struct, frozen=True, kw_only=True):
 _AWS = "docs.aws.amazon.com/bedrock"
 _APIS = f"{_AWS}, Endpoint availability: the door serves Responses, Chat Completions and Messages only"
 _AWS_ERRORS = (
-    "the provider's shape; refusals of the gateway have AWS's: `message`, and the type in the header"
+    "the provider's format; errors of the gateway have AWS's format: `message`, and the type in the header"
     " x-amzn-errortype (recorded)"
 )
 _RUNTIME = ("bedrock-runtime.*.amazonaws.com", "bedrock-runtime.*.amazonaws.com.cn")
@@ -101,7 +101,7 @@ DOORS: Final[tuple[CloudDoor, ...]] = (
         },
         tools=_SERVER_SIDE,
         prices="aws",
-        scope="the door's host, which has the region",
+        scope="the door's host, which contains the region",
         errors=_AWS_ERRORS,
         notes=(
             "Models are ids with a version, inference profiles (`us.`, `eu.`, `apac.`, `global.`) and ARNs.",
@@ -120,11 +120,11 @@ DOORS: Final[tuple[CloudDoor, ...]] = (
             "container": f"{_APIS}; code execution needs Anthropic's containers",
         },
         prices="aws",
-        scope="the door's host, which has the region",
+        scope="the door's host, which contains the region",
         errors=_AWS_ERRORS,
         notes=(
             "Models are ids without a version, such as anthropic.claude-sonnet-5; no profiles and no ARNs.",
-            "Which server tools a model has here is not documented: they are sent, and the door decides.",
+            "It is not documented which server tools a model has here. They are sent, and the door decides.",
         ),
     ),
     CloudDoor(
@@ -139,11 +139,11 @@ DOORS: Final[tuple[CloudDoor, ...]] = (
             "background": f"{_AWS}, Responses API: requests on bedrock-runtime are always synchronous",
         },
         prices="aws",
-        scope="the door's host, which has the region",
+        scope="the door's host, which contains the region",
         errors=_AWS_ERRORS,
         notes=(
             "GPT-OSS speaks Chat Completions here; its Responses API is at bedrock-mantle.",
-            "Only the default project.",
+            "Only the default project is available.",
         ),
     ),
     CloudDoor(
@@ -153,8 +153,8 @@ DOORS: Final[tuple[CloudDoor, ...]] = (
         hosts=_MANTLE,
         lacks={"batches": _APIS, "files": _APIS},
         prices="aws",
-        scope="the door's host, which has the region",
-        errors="`code`, `message` and `type` in `error`; refusals of the gateway as at bedrock-runtime",
+        scope="the door's host, which contains the region",
+        errors="`code`, `message` and `type` in `error`; errors of the gateway as at bedrock-runtime",
         usage="as the provider's own API; GPT-5.6 reports `cache_write_tokens` too (recorded)",
         notes=(
             "OpenAI's GPT models answer at /openai/v1, all other models at /v1; another prefix is refused:"
@@ -171,11 +171,12 @@ DOORS: Final[tuple[CloudDoor, ...]] = (
             "batches": "anthropic-sdk-python, lib/foundry.py: batches are not supported; platform.claude.com"
         },
         prices="azure",
-        scope="the host, which has the resource",
+        scope="the host, which contains the resource",
         notes=(
             "The model is the name of the deployment.",
             "A deployment that is hosted on Azure lacks features of one that is hosted on Anthropic (files,"
-            " containers, some server tools); a request does not show which it is, so the door decides.",
+            " containers, some server tools). A request does not show where it is hosted, so the door"
+            " decides.",
         ),
     ),
     CloudDoor(
@@ -184,7 +185,7 @@ DOORS: Final[tuple[CloudDoor, ...]] = (
         dialects=("openai-responses", "openai-chat"),
         hosts=("*.services.ai.azure.com", "*.openai.azure.com", "*.cognitiveservices.azure.com"),
         prices="azure",
-        scope="the host, which has the resource",
+        scope="the host, which contains the resource",
         errors="as OpenAI; a filtered prompt is a 400 with `content_filter` (recorded)",
         notes=(
             "The model is the name of the deployment.",
@@ -207,7 +208,7 @@ DOORS: Final[tuple[CloudDoor, ...]] = (
         tools=tuple(name for name in _SERVER_SIDE if name != "web_search"),
         prices="google",
         notes=(
-            "The model is in the URL, its version behind an `@`: claude-sonnet-4-5@20250929.",
+            "The model is in the URL, its version after an `@`: claude-sonnet-4-5@20250929.",
             "Tool changes in the middle of a transcript are not sent.",
         ),
     ),
@@ -217,8 +218,8 @@ DOORS: Final[tuple[CloudDoor, ...]] = (
         dialects=("gemini",),
         hosts=("generativelanguage.googleapis.com",),
         errors="google.rpc.Status; a bad key is a 400 (recorded)",
-        usage="thoughts and tool-use prompts are outside `candidatesTokenCount` and `promptTokenCount`",
-        notes=("Signatures of one account can be refused with the key of another.",),
+        usage="thoughts and tool-use prompts are not in `candidatesTokenCount` and `promptTokenCount`",
+        notes=("The API can refuse signatures of one account if the key belongs to another account.",),
     ),
     CloudDoor(
         name="gemini-vertex",
@@ -232,7 +233,7 @@ DOORS: Final[tuple[CloudDoor, ...]] = (
         usage="as the Gemini API, with `trafficType`",
         notes=(
             "Gemini 4 is served at global, us and eu only.",
-            "No MCP servers and no file search; ids on calls are often absent.",
+            "It has no MCP servers and no file search. Calls often have no id.",
         ),
     ),
 )
@@ -257,11 +258,11 @@ def named_door(name: str) -> CloudDoor:
 _ADVICE: Final = (
     (
         "on-demand throughput isn",
-        "Give the model's inference profile, such as us.MODEL, or the ARN of one of yours.",
+        "Give the model's inference profile, such as us.MODEL, or the ARN of your own profile.",
     ),
     (
         "supported on this route",
-        "At bedrock-mantle the path before the API depends on the model: give prefix='/v1' or '/openai/v1'.",
+        "At bedrock-mantle the path prefix depends on the model: give prefix='/v1' or prefix='/openai/v1'.",
     ),
 )
 

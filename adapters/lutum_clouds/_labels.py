@@ -21,17 +21,17 @@ def host_label(field: str, value: object, example: str) -> str:
       BadValue: `value` is not a label. If it is an address, the message explains what to pass.
     """
     if not isinstance(value, str):
-        raise BadValue(field, f"is a str such as {example!r}, not {type(value).__name__}")
+        raise BadValue(field, f"must be a str such as {example!r}, not {type(value).__name__}")
     if not value.strip():
         raise BadValue(field, f"is blank; give a name such as {example!r}")
     if "://" in value or "." in value or "/" in value:
         raise BadValue(
-            field, f"{value!r} is an address; give the name only, such as {example!r}, or base_url="
+            field, f"{value!r} is an address; give only the name, such as {example!r}, or give base_url="
         )
     if not _LABEL.fullmatch(value):
         raise BadValue(
             field,
-            f"{value!r} is not part of a host name: letters, digits and inner hyphens, at most 63, such as"
+            f"{value!r} is not part of a host name: use at most 63 letters, digits and inner hyphens, such as"
             f" {example!r}",
         )
     return value.lower()
@@ -44,5 +44,5 @@ def project_id(field: str, value: object) -> str:
       BadValue: `value` is not a project id.
     """
     if not isinstance(value, str) or not _PROJECT.fullmatch(value):
-        raise BadValue(field, f"{value!r} is not the id of a project: letters, digits and inner hyphens")
+        raise BadValue(field, f"{value!r} is not a project id: use letters, digits and inner hyphens")
     return value

@@ -66,7 +66,7 @@ def bedrock_model(model: str) -> BedrockModel:
     if (found := _ID.fullmatch(rest if area else model)) is None:
         raise BadValue(
             "model",
-            f"{model!r} is not an id of Bedrock's: these have the vendor before the name, such as"
-            f" anthropic.claude-sonnet-5 or us.anthropic.claude-sonnet-5, or are ARNs",
+            f"{model!r} is not a model id of Bedrock: an id starts with the vendor, such as"
+            " anthropic.claude-sonnet-5 or us.anthropic.claude-sonnet-5, or is an ARN",
         )
     return BedrockModel(found[1], found[2], area)

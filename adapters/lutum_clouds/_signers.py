@@ -42,7 +42,7 @@ class SigV4Signer(RequestSigner):
         if not callable(source) and not isinstance(source, AwsCredentials):
             raise BadValue(
                 "credentials",
-                f"is AwsCredentials(...), or a function that gives them, not {type(source).__name__}",
+                f"must be AwsCredentials(...), or a function that returns them, not {type(source).__name__}",
             )
         self._source = source
         self._region = region
@@ -66,7 +66,7 @@ class SigV4Signer(RequestSigner):
         credentials = await self._credentials()
         now = self._clock() + self._ahead
         expires = None if credentials.expires is None else credentials.expires.timestamp()
-        advice = "give a function that renews them, or sign in again (`aws sso login`)"
+        advice = "give a function that returns new ones, or sign in again (`aws sso login`)"
         check_not_expired("credentials", expires, now, advice)
         return sign(request, credentials, region=self._region, service=self._service, now=now)
 
@@ -82,8 +82,8 @@ class SigV4Signer(RequestSigner):
         behind = f"{abs(ahead):.0f} seconds {'behind' if ahead > 0 else 'ahead of'}"
         error.should_retry = True
         error.add_note(
-            f"The clock of this machine is {behind} AWS's. The next request is signed by AWS's clock; set the"
-            " clock of the machine."
+            f"The clock of this machine is {behind} AWS's. The next request is signed with AWS's time. Set"
+            " the clock of this machine."
         )
         return error
 
@@ -100,7 +100,7 @@ class SigV4Signer(RequestSigner):
         except Exception as exc:
             raise BadValue("credentials", f"the function raised {type(exc).__name__}") from exc
         if not isinstance(found, AwsCredentials):
-            raise BadValue("credentials", f"the function gave {type(found).__name__}, not AwsCredentials")
+            raise BadValue("credentials", f"the function returned {type(found).__name__}, not AwsCredentials")
         return found
 
 

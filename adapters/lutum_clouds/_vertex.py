@@ -14,7 +14,9 @@ _HOSTS: Final = {
     "us": "aiplatform.us.rep.googleapis.com",
     "eu": "aiplatform.eu.rep.googleapis.com",
 }
-_ADVICE: Final = "Google's access tokens live about an hour; give a function that asks for a new one"
+_ADVICE: Final = (
+    "an access token of Google is valid for about an hour; give a function that returns a new one"
+)
 
 
 def vertex_host(region: str) -> str:

@@ -147,7 +147,7 @@ HOSTS: tuple[HostRow, ...] = (
         reasoning=(
             (),
             "janhq/jan#8136: property 'reasoning_content' is unsupported;"
-            " claude-code-router#1204: so is 'reasoning' for some models",
+            " claude-code-router#1204: and 'reasoning' is unsupported for some models",
         ),
         max_tokens=("max_completion_tokens", "console.groq.com/docs/api-reference: max_tokens is deprecated"),
         default_output=("unlimited", "console.groq.com/docs/api-reference: no default"),
@@ -175,13 +175,13 @@ HOSTS: tuple[HostRow, ...] = (
         required=(
             "reasoning_content",
             "api-docs.deepseek.com/guides/thinking_mode, Tool Calls: 400 Missing `reasoning_content` field;"
-            " an empty string is taken",
+            " an empty string is accepted",
         ),
         default_output=(4_096, "api-docs.deepseek.com/api/create-chat-completion, max_tokens: 4K by default"),
         cache_tokens=(64, "api-docs.deepseek.com/guides/kv_cache: units of 64 tokens"),
         string_content=(
             True,
-            "cline#230, litellm#6642: invalid type: sequence, expected a string; so in recorded exchanges",
+            "cline#230, litellm#6642, recorded exchanges: invalid type: sequence, expected a string",
         ),
         tool_choice=("auto_while_thinking", "DeepSeek-V3#1376, litellm#37470: V4 refuses forced tools"),
         strict=(True, "api-docs.deepseek.com/guides/tool_calls; vercel/ai#10817"),
@@ -198,7 +198,7 @@ HOSTS: tuple[HostRow, ...] = (
             "reasoning_content",
             "deer-flow#3043: thinking is enabled but reasoning_content is missing in tool call message",
         ),
-        filler=(" ", 'llmgateway#2093, pi#4178: "" is read as missing, " " is taken'),
+        filler=(" ", 'llmgateway#2093, pi#4178: "" is read as missing, " " is accepted'),
         default_output=(1_024, "platform.moonshot.ai/docs/api/chat, max_tokens: 1024 by default"),
         stops=(5, "platform.moonshot.ai/docs/api/chat, stop: up to 5 strings of 32 bytes"),
         effort=("thinking", "platform.moonshot.ai/docs, Kimi K2.5: thinking.type"),
@@ -225,7 +225,7 @@ HOSTS: tuple[HostRow, ...] = (
         ),
         think=(("think",), "platform.minimax.io/docs, Compatible OpenAI API: <think> in content"),
         effort=("none", "nanobot#3068: MiniMax does not read reasoning_effort"),
-        note="OpenAIOptions(extra_body={'reasoning_split': True}) has the reasoning sent in its own member.",
+        note="With OpenAIOptions(extra_body={'reasoning_split': True}) the reasoning has its own member.",
     ),
     _row(
         "xai",
@@ -269,7 +269,7 @@ HOSTS: tuple[HostRow, ...] = (
         "Perplexity",
         ("api.perplexity.ai",),
         alternate=(True, "docs.perplexity.ai: after the system message, user and assistant must alternate"),
-        think=(("think",), "docs.perplexity.ai, Sonar reasoning: <think> stands in the content"),
+        think=(("think",), "docs.perplexity.ai, Sonar reasoning: <think> is in the content"),
     ),
     _row(
         "dashscope",
@@ -295,7 +295,7 @@ HOSTS: tuple[HostRow, ...] = (
         "NVIDIA NIM",
         ("integrate.api.nvidia.com",),
         string_content=(True, "marimo#7036, qwen-code#2320: some models refuse a list as content"),
-        note="strict is left out: gajae-code#2760. Mistral's models keep their rules: hermes-agent#20154.",
+        note="strict is left out: gajae-code#2760. The rules of Mistral's models apply: hermes-agent#20154.",
     ),
     _row(
         "copilot",
@@ -311,7 +311,7 @@ HOSTS: tuple[HostRow, ...] = (
         "together",
         "Together AI",
         ("api.together.xyz", "api.together.ai"),
-        note="The model's chat template decides about system messages.",
+        note="The model's chat template decides which system messages are accepted.",
     ),
     _row(
         "fireworks",
@@ -333,7 +333,7 @@ HOSTS: tuple[HostRow, ...] = (
         "Cloudflare Workers AI",
         ("api.cloudflare.com",),
         string_content=(True, "TencentDB-Agent-Memory#1313: 400 Bad input for content that is a list"),
-        null_content=(False, "TencentDB-Agent-Memory#1313: so for content: null"),
+        null_content=(False, "TencentDB-Agent-Memory#1313: the same for content: null"),
     ),
     _row(
         "cloudflare-gateway",
@@ -358,7 +358,7 @@ HOSTS: tuple[HostRow, ...] = (
         "vLLM",
         ports=(8000,),
         like=_SELF_HOSTED,
-        default_output=("unlimited", "docs.vllm.ai, OpenAI-compatible server: what the context leaves"),
+        default_output=("unlimited", "docs.vllm.ai, OpenAI-compatible server: the rest of the context"),
         note="For its production stack, start the router with --session-key x-session-id and use affinity=.",
     ),
     _row(
@@ -366,7 +366,7 @@ HOSTS: tuple[HostRow, ...] = (
         "SGLang",
         ports=(30000,),
         like=_SELF_HOSTED,
-        default_output=("unlimited", "docs.sglang.ai, OpenAI APIs: what the context leaves"),
+        default_output=("unlimited", "docs.sglang.ai, OpenAI APIs: the rest of the context"),
         affinity=("header:x-smg-routing-key", "smg-docs, Sticky sessions: the default header of its router"),
     ),
     _row(

@@ -137,30 +137,30 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a region of another type": (
         lambda: ClaudeAdapter.bedrock(CLAUDE, region=1, api_key="k"),  # type: ignore[arg-type]
-        "^region: is a str such as 'us-east-1', not int",
+        "^region: must be a str such as 'us-east-1', not int",
     ),
     "no region": (lambda: ClaudeAdapter.bedrock(CLAUDE, api_key="k"), "^region: is missing: give region="),
     "an unknown door": (
         lambda: ClaudeAdapter.bedrock(CLAUDE, door="front", **HERE),  # type: ignore[arg-type]
-        "^door: 'front' is not a door of Bedrock: these are 'runtime' and 'mantle'",
+        "^door: 'front' is not a door of Bedrock: use 'runtime' or 'mantle'",
     ),
     "a prefix that is a URL": (
         lambda: ClaudeAdapter.bedrock(CLAUDE, prefix="https://x", **HERE),
-        "^prefix: 'https://x' is not the beginning of a path",
+        "^prefix: 'https://x' is not the start of a path",
     ),
     "two kinds of credentials": (
         lambda: ClaudeAdapter.bedrock(
             CLAUDE, credentials=AwsCredentials(access_key="A", secret_key="S"), **HERE
         ),
-        "^credentials: is given beside api_key",
+        "^credentials: is given together with api_key",
     ),
     "credentials of another type": (
         lambda: ClaudeAdapter.bedrock(CLAUDE, region="us-east-1", credentials=("A", "S")),  # type: ignore[arg-type]
-        r"^credentials: is AwsCredentials\(...\), or a function that gives them, not tuple",
+        r"^credentials: must be AwsCredentials\(...\), or a function that returns them, not tuple",
     ),
     "a name of Anthropic's own API": (
         lambda: ClaudeAdapter.bedrock("claude-sonnet-5", **HERE),
-        "^model: 'claude-sonnet-5' is not an id of Bedrock's",
+        "^model: 'claude-sonnet-5' is not a model id of Bedrock",
     ),
     "OpenAI's model at Claude's door": (
         lambda: ClaudeAdapter.bedrock(LUNA, **HERE),
@@ -176,19 +176,19 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a profile at mantle": (
         lambda: ClaudeAdapter.bedrock(f"eu.{CLAUDE}", door="mantle", **HERE),
-        "^model: .* is an inference profile, which bedrock-mantle does not take",
+        "^model: .* is an inference profile, which bedrock-mantle does not accept",
     ),
     "an ARN at mantle": (
         lambda: ClaudeAdapter.bedrock(PROFILE, door="mantle", **HERE),
-        "^model: .* is an ARN, which bedrock-mantle does not take",
+        "^model: .* is an ARN, which bedrock-mantle does not accept",
     ),
     "a version at mantle": (
         lambda: OpenAIChatAdapter.bedrock(OSS, door="mantle", **HERE),
-        "^model: .* has a version; ids at bedrock-mantle have none",
+        "^model: .* has a version, unlike the ids at bedrock-mantle",
     ),
     "an ARN of another region": (
         lambda: ClaudeAdapter.bedrock(PROFILE, region="eu-west-1", api_key="k"),
-        "^model: .* is in us-east-1, and region= is eu-west-1",
+        "^model: .* is in the region us-east-1, but region= is eu-west-1",
     ),
     "an ARN of another service": (
         lambda: ClaudeAdapter.bedrock("arn:aws:s3:::bucket", **HERE),
@@ -196,7 +196,7 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a resource with dots": (
         lambda: ClaudeAdapter.azure("d", resource="a.services.ai.azure.com", api_key="k"),
-        "^resource: 'a.services.ai.azure.com' is an address; give the name only",
+        "^resource: 'a.services.ai.azure.com' is an address; give only the name",
     ),
     "a resource with an underscore": (
         lambda: OpenAIAdapter.azure("d", resource="my_resource", api_key="k"),
@@ -209,16 +209,16 @@ BAD: dict[str, tuple[Callable[[], Any], str]] = {
     "no resource": (lambda: OpenAIAdapter.azure("d", api_key="k"), "^resource: is missing"),
     "a resource and an address": (
         lambda: OpenAIAdapter.azure("d", resource="r", base_url="https://x.test", api_key="k"),
-        "^resource: is given beside base_url",
+        "^resource: is given together with base_url",
     ),
     "a key and a token": (
         lambda: ClaudeAdapter.azure("d", resource="r", api_key="k", token="t"),
-        "^token: is given beside api_key",
+        "^token: is given together with api_key",
     ),
     "no key": (lambda: ClaudeAdapter.azure("d", resource="r"), "^api_key: is missing: .*Entra"),
     "a project with a slash": (
         lambda: ClaudeAdapter.vertex("m", project="a/b", region="eu", token="t"),
-        "^project: 'a/b' is not the id of a project",
+        "^project: 'a/b' is not a project id",
     ),
     "a location that is not a label": (
         lambda: GeminiAdapter.vertex("m", project="p", region="e u", token="t"),

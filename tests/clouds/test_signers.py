@@ -367,8 +367,8 @@ async def test_a_function_that_fails() -> None:
     server = WireServer([])
     for source, words in [
         (broken, "the function raised RuntimeError"),
-        (lambda: "AKID", "the function gave str, not AwsCredentials"),
-        (lambda: None, "the function gave NoneType, not AwsCredentials"),
+        (lambda: "AKID", "the function returned str, not AwsCredentials"),
+        (lambda: None, "the function returned NoneType, not AwsCredentials"),
     ]:
         llm = lutum.Lutum(claude(server, credentials=source))
         with pytest.raises(lutum.BadValue, match=f"^credentials: {words}"):
@@ -442,8 +442,8 @@ async def test_the_chain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     known = AwsCredentials(access_key="AKIDWORK", secret_key=SECRET, token="T")
     assert request.headers["authorization"] == expected(request, "bedrock", known)
     for chain, words in [
-        (AwsChain("absent"), "the AWS chain failed, ProfileNotFound"),
-        (AwsChain(), "the AWS chain found none"),
+        (AwsChain("absent"), "the AWS chain failed with ProfileNotFound"),
+        (AwsChain(), "the AWS chain found no credentials"),
     ]:
         with pytest.raises(lutum.BadValue, match=words):
             await chain()
