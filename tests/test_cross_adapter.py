@@ -341,7 +341,7 @@ def row(world: World, transcript: lutum.Transcript) -> tuple[str, ...]:
     errors = "flag" if flagged else "`ERROR:`" if b"ERROR: BAD-RESULT" in body else LOST
     pictures = body.count(b"iVBORw0KGgo")
     aside = b"From the result of the tool call" in body
-    images = "kept, results' behind" if pictures == 2 and aside else KEPT if pictures == 2 else LOST
+    images = "kept, moved" if pictures == 2 and aside else KEPT if pictures == 2 else LOST
     reasoning = said("REASON-WORDS")
     if exact and reasoning == LOST and b"encrypted_content" in body:
         reasoning = EXACT
@@ -382,21 +382,21 @@ def page(found: Sequence[tuple[str, str, tuple[str, ...]]]) -> str:
 HEAD = """\
 # From one adapter to another
 
-A session that began on one adapter goes on at any other, and comes back: `session.fork(llm=other)`, or a new
-`Session` over the same transcript. At home its own turns go back exactly, whatever was said elsewhere in
-between; elsewhere a turn goes out as its view. This page is written by `tests/test_cross_adapter.py`, which
-has every pair wander there, back and there again, with servers that check each request; the build fails when
-it is stale.
+A session can move to another adapter and return: `session.fork(llm=other)`, or a new `Session` over the same
+transcript. A turn is sent back exactly to the adapter that received it, whatever other adapters added in
+between. Other adapters get its readable content. `tests/test_cross_adapter.py` generates this page: a session
+moves back and forth between each pair, and the servers check each request. The build fails if the page is out
+of date.
 
-What the other one is sent of a conversation that holds all of it:
+The table shows what is sent to the second adapter. The conversation contains each of these:
 
-- **exact**: as it was received; **kept**: its words, or its name and arguments; **-**: left out.
-- *reasoning* goes back only where it came from, with what signs or encrypts it.
-- *errors*: a result that is one says so by a flag, or in its words.
-- *images* are those of your messages and of tool results; *results' behind*: a tool message may hold none, so
-  they stand in a user message behind the round.
-- *server tools* are blocks that the provider's own tools left; on Chat, members that nobody knows.
-- `/completions` takes a prompt: a conversation is refused by its name.
+- **exact**: as received; **kept**: the text, or the name and the arguments; **-**: left out.
+- *reasoning* is sent back only to its origin, with its signature or encrypted content.
+- *errors*: what marks a tool result as an error: a flag, or its text.
+- *images* are those of your messages and of tool results. *moved*: tool messages cannot contain images, so the
+  images of tool results are sent in a user message after the round.
+- *server tools* are blocks of the provider's own tools; in Chat, unknown members.
+- `/completions` accepts only a prompt, so a conversation is refused. The error names the field `input`.
 
 """
 
