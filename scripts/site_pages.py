@@ -24,19 +24,19 @@ DOCS = ROOT / "docs"
 ERRORS = """\
 # Errors A to Z
 
-Each entry is an error as `lutum` prints it: its class and message, the party at fault, and the remedy. The
-command line prints the same three lines, and `lutum.explain(exc)` returns the last two. The tests produce all
-of them. The [reference](reference/lutum.md#errors) draws the tree of classes.
+Each entry is an error in three lines: its class and message, the cause, and what to do. The command line prints
+these lines, and `lutum.explain(exc)` returns them. The tests raise each error. The
+[reference](reference/lutum.md#errors) contains the tree of classes.
 
-To find an error, search this page for words of the message.
+To find an error, search this page for words from its message.
 """
 
 INDEX = """\
 # Examples
 
-Each example is a program to copy from. It runs offline, on a scripted provider in the same file, and with
-`--provider claude` and a key on a real one. What you copy is its `async def main(llm)`. The outputs are those
-of a run offline; places, times and durations differ from run to run.
+Each example is a program that you can copy. It runs offline, with a scripted provider in the same file. With
+`--provider claude` and a key it runs with a real one. Copy its `async def main(llm)`. The outputs are from
+offline runs. Paths, times and durations differ between runs.
 
 """
 

@@ -95,7 +95,7 @@ async def _() -> object:
         return await lutum.Session(llm).text_turn().collect()
 
 
-@case("an option that the model does not take")
+@case("an option that the model does not accept")
 async def _() -> object:
     async with claude() as llm:
         return await llm.text_turn("Hello?").ext(ClaudeOptions(thinking="adaptive")).collect()
@@ -115,7 +115,7 @@ async def _() -> object:
     return lutum.run(main())
 
 
-@case("a parameter of a tool without its type")
+@case("a tool parameter without a type")
 async def _() -> object:
     async def weather(city) -> str:
         return str(city)
@@ -129,7 +129,7 @@ async def _() -> object:
         return llm.structured_turn(dict[int, complex], "Hello?")
 
 
-@case("a result before its end")
+@case("a result before the end of the turn")
 async def _() -> object:
     async with claude(Reply("Well?")) as llm, llm.text_turn("Hello?").stream() as turn:
         return turn.result
@@ -153,7 +153,7 @@ async def _() -> object:
         session.commit_text(await session.text_turn().tools(TOOLS).collect())
 
 
-@case("a round without its results")
+@case("a round without results")
 async def _() -> object:
     async with claude(Reply(Call("weather", {}, id="toolu_1"))) as llm:
         session = lutum.Session(llm)
@@ -181,12 +181,12 @@ async def _() -> object:
     return lutum.Transcript.load(data.replace(b"Two", b"Six"))
 
 
-@case("a budget that refuses")
+@case("a budget that is too small")
 async def _() -> object:
     return await asked(Reply("Well?"), budget=lutum.Budget(tokens=50))()
 
 
-@case("a budget that ends in mid-stream")
+@case("a budget that ends in the middle of an answer")
 async def _() -> object:
     async with claude(Reply(NeverEnding()), budget=lutum.Budget(tokens=100)) as llm:
         return await llm.text_turn("Hello?").reserve(lutum.Estimate(30, 10)).collect()
@@ -200,7 +200,7 @@ async def _() -> object:
         return await scoped.text_turn("Hello?").collect()
 
 
-@case("dollars without a price")
+@case("a limit in dollars without a price")
 async def _() -> object:
     return await asked(Reply("Well?"), budget=lutum.Budget(cost_usd=1))()
 
@@ -216,17 +216,19 @@ CASES |= {
     "400, a bad request": asked(Status(400, message="messages: too many")),
     "401, a bad key": asked(Status(401, message="invalid x-api-key")),
     "404, no such model": asked(Status(404, message="model: claude-nothing")),
-    "429, too many": asked(Status(429, message="Slow down.", headers={"retry-after": "7"})),
+    "429, too many requests": asked(Status(429, message="Slow down.", headers={"retry-after": "7"})),
     "500": asked(Status(500, message="Internal server error")),
     "529, overloaded": asked(Status(529, message="Overloaded")),
-    "overloaded in mid-stream": asked(Reply(Say("Well", ErrorEvent("overloaded_error", "Overloaded")))),
-    "no protocol": asked(Reply(Say("Well", Garbage(b"event: x\ndata: <html>\n\n")))),
+    "overloaded in the middle of an answer": asked(
+        Reply(Say("Well", ErrorEvent("overloaded_error", "Overloaded")))
+    ),
+    "malformed data": asked(Reply(Say("Well", Garbage(b"event: x\ndata: <html>\n\n")))),
     "no connection": asked(Refuse()),
-    "cut in the middle": asked(Reply(Say("Well", Cut()))),
+    "an answer that is cut in the middle": asked(Reply(Say("Well", Cut()))),
 }
 
 
-@case("nothing comes")
+@case("no answer before the timeout")
 async def _() -> object:
     async with claude(Reply(BeforeHead(Stall()))) as llm:
         return await llm.text_turn("Hello?").timeout(first_event=0.01).collect()
@@ -243,7 +245,7 @@ def valued(answer: Answer) -> Case:
 
 
 CASES |= {
-    "a value of another type": valued(Reply('{"name":"Oslo","people":"many"}')),
+    "a value of the wrong type": valued(Reply('{"name":"Oslo","people":"many"}')),
     "a value that was cut": valued(Reply('{"name":"Os', stop_reason="max_tokens")),
     "a refusal instead of a value": valued(Reply("I would rather not.", stop_reason="refusal")),
 }

@@ -393,8 +393,8 @@ The table shows what is sent to the second adapter. The conversation contains ea
 - **exact**: as received; **kept**: the text, or the name and the arguments; **-**: left out.
 - *reasoning* is sent back only to its origin, with its signature or encrypted content.
 - *errors*: what marks a tool result as an error: a flag, or its text.
-- *images* are those of your messages and of tool results. *moved*: tool messages cannot contain images, so the
-  images of tool results are sent in a user message after the round.
+- *images* are those of your messages and of tool results. *moved*: tool messages cannot contain images, so
+  the images of tool results are sent in a user message after the round.
 - *server tools* are blocks of the provider's own tools; in Chat, unknown members.
 - `/completions` accepts only a prompt, so a conversation is refused. The error names the field `input`.
 
