@@ -24,8 +24,8 @@ DOCS = ROOT / "docs"
 ERRORS = """\
 # Errors A to Z
 
-Each entry is an error in three lines: its class and message, the cause, and what to do. The command line prints
-these lines, and `lutum.explain(exc)` returns them. The tests raise each error. The
+Each entry is an error in three lines: its class and message, the cause, and what to do. The command line
+prints these lines, and `lutum.explain(exc)` returns them. The tests raise each error. The
 [reference](reference/lutum.md#errors) contains the tree of classes.
 
 To find an error, search this page for words from its message.

@@ -132,7 +132,7 @@ async def test_turns_run_on_a_memory_ledger() -> None:
 
 
 def test_memory_ledgers_that_cannot_be() -> None:
-    with pytest.raises(lutum.BadValue, match="one name"):
+    with pytest.raises(lutum.BadValue, match="same name"):
         MemoryLedger(Limit("a"), Limit("a"))
     with pytest.raises(lutum.BadValue, match="neither"):
         MemoryLedger(on_exhausted="stop")  # type: ignore[arg-type]
@@ -208,7 +208,7 @@ class Wrong:
     ("fault", "law"),
     [
         ("settles twice", "a second one does not"),
-        ("caps bills", "a bill beyond the reservation is recorded"),
+        ("caps bills", "a bill beyond the reservation must be recorded"),
         ("growth is free", "growth counts as reserved"),
         ("refusals take", "a refused reservation takes nothing"),
         ("awaits between look and take", "were granted at once"),

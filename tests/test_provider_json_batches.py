@@ -195,7 +195,7 @@ async def test_the_wire_server_refuses_what_openai_would(lines: list[Any], probl
     ("entries", "problem"),
     [
         ([], "Field required"),
-        ([{"custom_id": "a"}], "holds a custom_id and params"),
+        ([{"custom_id": "a"}], "must contain custom_id and params"),
         ([{"custom_id": "a b", "params": {}}], "pattern"),
         ([{"custom_id": "a", "params": {}}] * 2, "not unique"),
         ([{"custom_id": "a", "params": {"stream": True}}], "Streaming"),

@@ -342,13 +342,16 @@ USER = Message("user", (Text("u"),))
         ([CALLING, USER, A, B], "have no result before it"),
         ([CALLING, A, PLAIN], "have no result before it"),
         ([CALLING, A, B, A], "no call before it, or a second result"),
-        ([CALLING, A, A, B], "stands among those"),
+        ([CALLING, A, A, B], "is among the results of"),
         ([CALLING, A, B, ALONE], "a second result"),
         ([A], "no call before it"),
         ([USER, CALLING, A, B, USER, C], "no call before it"),
-        ([CALLING, A, C, B], "stands among those"),
+        ([CALLING, A, C, B], "is among the results of"),
         ([ALONE, ALONE], "a second result"),
-        ([CommittedTurn("x", "x", "m", b"", (ToolCallItem("a", "f", "{}"),) * 2)], "two calls are 'a'"),
+        (
+            [CommittedTurn("x", "x", "m", b"", (ToolCallItem("a", "f", "{}"),) * 2)],
+            "two calls have the id 'a'",
+        ),
     ],
 )
 def test_the_law_finds_what_providers_refuse(items: list[Item], problem: str) -> None:

@@ -169,7 +169,7 @@ async def test_a_path_of_a_provider_or_behind_a_proxy_is_known(path: str) -> Non
     server = WireServer(default=Reply("hello"))
     async with httpx.AsyncClient(transport=server.transport(), base_url=server.url) as client:
         answer = await client.post(path, json={})
-    assert "knows no" not in answer.text
+    assert "does not serve" not in answer.text
 
 
 @pytest.mark.parametrize("path", UNKNOWN)
@@ -179,7 +179,7 @@ async def test_a_path_that_no_provider_has_is_refused(path: str) -> None:
     async with httpx.AsyncClient(transport=server.transport()) as client:
         answer = await client.post(f"http://wire.test{path}", json={})
     assert answer.status_code == 404
-    assert "the wire server knows no" in answer.text
+    assert "the wire server does not serve" in answer.text
 
 
 # --- ids ------------------------------------------------------------------------------------------
@@ -253,7 +253,7 @@ MALFORMED: dict[str, tuple[Any, str]] = {
     "steps behind CUT": ([["a", CUT, "b"]], r"scripts\[0\]\[1\]: ends the answer, and 1 steps come after it"),
     "steps behind an exception": ([[ValueError(), "b", "c"]], r"\[0\]: ends the answer, and 2 steps"),
     "steps behind the end": ([[DONE, "b"]], r"\[0\]: ends the answer, and 1 steps"),
-    "a decoded value": ([[lutum.StructuredReady("{}", {})]], "is made of the answer by lutum"),
+    "a decoded value": ([[lutum.StructuredReady("{}", {})]], "is made by lutum from the answer"),
     "a finish reason": ([Script(("a",), finish_reason=5)], r"scripts\[0\]\.finish_reason: is an int"),  # type: ignore[arg-type]  # what is tested
 }
 

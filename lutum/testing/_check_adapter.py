@@ -80,7 +80,9 @@ async def check_adapter(
 
 async def _check_splits(connect: Connect, body: bytes, chance: random.Random) -> list[Event]:
     whole, turn, _ = await _play(connect, [body])
-    assert isinstance(whole[-1], Completed), f"promise 1: a complete body does not complete: {whole[-1:]}"
+    assert isinstance(whole[-1], Completed), (
+        f"promise 1: a complete body must end with Completed: {whole[-1:]}"
+    )
     assert turn is not None
     _check_usage(whole)
     single = [body[i : i + 1] for i in range(len(body))]
@@ -88,7 +90,7 @@ async def _check_splits(connect: Connect, body: bytes, chance: random.Random) ->
     random_split = [body[a:b] for a, b in zip([0, *places], [*places, len(body)], strict=True)]
     for name, pieces in (("byte by byte", single), ("at random splits", random_split)):
         events, _, _ = await _play(connect, pieces)
-        assert events == whole, f"feeding {name} gives other events than feeding whole"
+        assert events == whole, f"the events differ if the body is fed {name}"
     return whole
 
 
@@ -97,8 +99,8 @@ def _check_usage(events: Sequence[Event]) -> None:
     assert isinstance(end, Completed)
     usage, content = end.usage, any(getattr(event, "text", "") for event in events)
     if usage.known == "exact":
-        assert usage.input_tokens, "promise 4: the input is reported as zero, and known exactly"
-        assert usage.output_tokens or not content, "promise 4: content was streamed, and the output is zero"
+        assert usage.input_tokens, "promise 4: the usage is exact, but the input is zero"
+        assert usage.output_tokens or not content, "promise 4: content was streamed, but the output is zero"
 
 
 async def _check_cuts(
@@ -112,9 +114,11 @@ async def _check_cuts(
             assert isinstance(end, Completed)
             assert isinstance(complete, Completed)
             same = (end.turn, end.finish_reason) == (complete.turn, complete.finish_reason)
-            assert same, f"promise 1: cut at byte {at}, it completes as another turn"
+            assert same, f"promise 1: cut at byte {at}, the body completes as another turn"
         else:
-            assert isinstance(error, Interrupted | ProviderError), f"promise 1: cut at byte {at}: {error!r}"
+            assert isinstance(error, Interrupted | ProviderError), (
+                f"promise 1: cut at byte {at}, a turn must raise Interrupted or ProviderError, not {error!r}"
+            )
             assert not any(isinstance(event, Completed) for event in events)
 
 
@@ -136,9 +140,13 @@ async def _check_exits(connect: Connect, body: bytes) -> None:
             try:
                 requested, _ = await cancel_at(llm.text_turn("hello").collect(), k)
             except TurnError as error:
-                raise AssertionError(f"promise 5: cancelled at step {k}, it raises {error!r}") from error
+                raise AssertionError(
+                    f"promise 5: cancelled at step {k}, the turn raises {error!r}"
+                ) from error
             assert counter.open == 0, f"promise 5: the response is open after a cancel at step {k}"
-            assert llm.budget.reserved.total_tokens == 0, f"promise 3: an open lease, cancelled at step {k}"
+            assert llm.budget.reserved.total_tokens == 0, (
+                f"promise 3: a lease is open after a cancel at step {k}"
+            )
             k += 1
 
 
@@ -180,12 +188,12 @@ async def _cancelled_while_it_waits(exchange: Exchange, counter: _Counter, where
         group.start_soon(run)
         await counter.waits.wait()
         scope.cancel()
-    assert not went_on, f"promise 5: cancelled {where}, the exchange goes on"
+    assert not went_on, f"promise 5: cancelled {where}, the exchange continues"
 
 
 def _check_no_replay(end: Event) -> None:
     assert isinstance(end, Completed)
-    assert end.turn.inexact_reason, "promise 2: a turn that cannot be replayed has no word why"
+    assert end.turn.inexact_reason, "promise 2: a turn that cannot be replayed has no inexact_reason"
 
 
 async def _check_replay(connect: Connect, body: bytes) -> None:
@@ -201,12 +209,18 @@ async def _check_replay(connect: Connect, body: bytes) -> None:
         preview = session.text_turn().preview()
         assert preview.first_difference is None, f"promise 7: request 2 differs at {preview.first_difference}"
         for form in preview.forms:
-            assert form.exact or form.reason, "promise 2: a turn is not replayed exactly, and no word why"
-        assert preview.forms[0].exact == result.turn.exact, f"promise 2: an exact turn: {preview.forms}"
+            assert form.exact or form.reason, "promise 2: the form of an inexact turn has no reason"
+        assert preview.forms[0].exact == result.turn.exact, (
+            f"promise 2: the form and the turn must both be exact, or neither: {preview.forms}"
+        )
         loaded = Session(Lutum(adapter), Transcript.load(session.transcript.dump()))
-        assert loaded.text_turn().preview().body == preview.body, "promise 2: a dump loads as another request"
+        assert loaded.text_turn().preview().body == preview.body, (
+            "promise 2: a loaded dump gives another request"
+        )
         again = TurnRequest(transcript=session.transcript)
-        assert adapter.prepare(again).body == adapter.prepare(again).body, "prepare is not a pure function"
+        assert adapter.prepare(again).body == adapter.prepare(again).body, (
+            "prepare returns two bodies for one request"
+        )
 
 
 async def _check_refusals(connect: Connect) -> None:
@@ -218,7 +232,7 @@ async def _check_refusals(connect: Connect) -> None:
             except ProviderError as error:
                 assert error.status == status, f"status {status} became {error.status}"
             else:
-                raise AssertionError(f"status {status} is not a ProviderError")
+                raise AssertionError(f"status {status} did not raise ProviderError")
             assert llm.budget.spent.total_tokens == 0, f"a refused request (status {status}) was charged"
             assert counter.open == 0, f"promise 5: the response is open after status {status}"
 

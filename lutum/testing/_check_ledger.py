@@ -80,12 +80,14 @@ async def _left(ledger: AnyLedger, tokens: int, patience: float, law: str) -> No
     with anyio.move_on_after(patience):
         while not await _fits(ledger, tokens):  # noqa: ASYNC110  # a remote ledger sets no event
             await anyio.sleep(0.02)
-    assert await _fits(ledger, tokens), f"{law}: {tokens} tokens must be left, and are refused"
-    assert not await _fits(ledger, tokens + 1), f"{law}: {tokens} tokens must be left, and more are granted"
+    assert await _fits(ledger, tokens), f"expected: {law}. {tokens} tokens must be left, but they are refused"
+    assert not await _fits(ledger, tokens + 1), (
+        f"expected: {law}. {tokens} tokens must be left, but more are granted"
+    )
 
 
 async def _refuses(ledger: AnyLedger, patience: float) -> None:
-    assert not await _fits(ledger, TOKENS + 1), "a reservation beyond the limit raises BudgetExceeded"
+    assert not await _fits(ledger, TOKENS + 1), "a reservation beyond the limit must raise BudgetExceeded"
     await _left(ledger, TOKENS, patience, "a refused reservation takes nothing")
     first = await _reserve(ledger, 600)
     await _left(ledger, 400, patience, "a lease holds its amount")
@@ -100,7 +102,7 @@ async def _settles(ledger: AnyLedger, patience: float) -> None:
     await _left(
         ledger, TOKENS - 70, patience, "the first settlement of a lease counts, a second one does not"
     )
-    assert not lease.grow(Estimate(800)), "a settled lease does not grow"
+    assert not lease.grow(Estimate(800)), "a settled lease must not grow"
 
 
 async def _records_overdrafts(ledger: AnyLedger, patience: float) -> None:
@@ -109,18 +111,18 @@ async def _records_overdrafts(ledger: AnyLedger, patience: float) -> None:
     with anyio.move_on_after(patience):
         while await _fits(ledger, 1):  # noqa: ASYNC110  # a remote ledger sets no event
             await anyio.sleep(0.02)
-    assert not await _fits(ledger, 1), "a bill beyond the reservation is recorded, and nothing more fits"
+    assert not await _fits(ledger, 1), "a bill beyond the reservation must be recorded: nothing more fits"
 
 
 async def _grows(ledger: AnyLedger, patience: float) -> None:
     lease = await _reserve(ledger, 600)
-    assert lease.grow(Estimate(500, 100)), "a lease covers what it holds, split in any way"
-    assert not lease.grow(Estimate(TOKENS, 1)), "a lease does not grow beyond the limit"
+    assert lease.grow(Estimate(500, 100)), "a lease must cover its tokens, whether they are input or output"
+    assert not lease.grow(Estimate(TOKENS, 1)), "a lease must not grow beyond the limit"
     await _left(ledger, 400, patience, "growth that fails changes nothing")
     if lease.grow(Estimate(600, 150)):  # a shared ledger may have no slack
         await _left(ledger, 250, patience, "growth counts as reserved")
     lease.settle(Usage(10))
-    await _left(ledger, TOKENS - 10, patience, "what a lease has grown by is given back")
+    await _left(ledger, TOKENS - 10, patience, "the settlement of a lease gives back its growth")
 
 
 async def _is_cancelled(ledger: AnyLedger, patience: float) -> None:
@@ -162,7 +164,7 @@ async def _never_grants_more(ledger: AnyLedger, patience: float) -> None:
         for number in range(60):
             group.start_soon(turn, number)
     assert most <= TOKENS, f"{most} tokens were granted at once under a limit of {TOKENS}"
-    assert refused < 60, "reservations that fit are granted"
+    assert refused < 60, "reservations that fit must be granted"
     await _left(ledger, TOKENS, patience, "after many turns at once nothing is outstanding")
 
 
@@ -193,4 +195,4 @@ async def _has_state(ledger: AnyLedger, patience: float) -> None:
     (await _reserve(ledger, 850)).settle(Usage(850))
     await reads((1_000, 0, 0), "the figures of a spent ledger")
     if isinstance(ledger, SharedLedger):
-        assert ledger.state.exhausted, "a ledger with nothing left is exhausted"
+        assert ledger.state.exhausted, "a ledger with nothing left must be exhausted"

@@ -67,10 +67,10 @@ async def _what_is_saved_is_loaded(one: Store, two: Store, name: str) -> None:
     await branch.save(session)
     await branch.save(session)
     there = await two.branch(name)
-    assert there.transcript == session.transcript, "a saved transcript is loaded as another one"
+    assert there.transcript == session.transcript, "the loaded transcript differs from the saved one"
     turn = there.transcript[2]
-    assert isinstance(turn, CommittedTurn), "an item came back as another kind"
-    assert turn.wire == wire, "a number's lexeme changed"
+    assert isinstance(turn, CommittedTurn), "a loaded item has another type"
+    assert turn.wire == wire, "the digits of a number changed"
     found = await there.info()
     assert found.metadata == {"user": "ann %_\x00"}, "metadata changed"
     assert found.items == len(session.transcript), "the number of items is wrong"
@@ -90,12 +90,12 @@ async def _one_of_two_sessions_wins(one: Store, two: Store, name: str) -> None:
         try:
             await place.save(session)
         except (StaleBranch, NoSuchBranch) as exc:
-            assert isinstance(exc, StaleBranch), "a session of another branch object lost its branch"
-            assert exc.found == tab.transcript.digest, "StaleBranch does not name the head that is there"
-            assert exc.common == 0, "StaleBranch does not say what both begin with"
+            assert isinstance(exc, StaleBranch), "NoSuchBranch was raised instead of StaleBranch"
+            assert exc.found == tab.transcript.digest, "StaleBranch.found is not the current head"
+            assert exc.common == 0, "StaleBranch.common is wrong"
         else:
             raise AssertionError("a second save overwrote the first")
-    assert await there.pull() == tab.transcript, "pull does not give the head"
+    assert await there.pull() == tab.transcript, "pull() does not return the head"
     await there.save(there.session(Lutum(ScriptedAdapter([]))))
 
 
@@ -107,31 +107,31 @@ async def _forks_and_other_ends_stay_reachable(one: Store, two: Store, name: str
     await branch.save(session)
     kept = session.transcript
     fork = await branch.fork(f"{name} fork", at=2)
-    assert fork.transcript == kept[:2], "a fork is not where it was made"
+    assert fork.transcript == kept[:2], "a fork has other items than it was made with"
     edited = branch.session(Lutum(ScriptedAdapter([])), at=1)
     edited.push_user("B")
     await branch.save(edited)
     there = await two.branch(name)
     siblings = await there.siblings(1)
-    assert [one.item for one in siblings] == [kept[1], edited.transcript[1]], "an edit lost what was there"
-    assert [one.current for one in siblings] == [False, True], "siblings do not say which is the head's"
-    assert siblings[0].tip == kept.digest, "the end behind a sibling is lost"
-    assert await there.at(kept.digest) == kept, "an old end cannot be read"
+    assert [one.item for one in siblings] == [kept[1], edited.transcript[1]], "an edit lost the old item"
+    assert [one.current for one in siblings] == [False, True], "siblings() does not mark the item of the head"
+    assert siblings[0].tip == kept.digest, "the tip of a sibling is lost"
+    assert await there.at(kept.digest) == kept, "an old tip cannot be read"
     other = await two.create(f"{name} other")
     try:
         await other.at(kept.digest)
     except StoreError:
         pass
     else:
-        raise AssertionError("a branch gave out what another one holds")
-    assert await there.move(kept) == kept, "a branch does not move back"
-    assert [one.current for one in await there.siblings(1)] == [True, False], "the end that was left is lost"
+        raise AssertionError("a branch returned items of another branch")
+    assert await there.move(kept) == kept, "a branch cannot be moved back"
+    assert [one.current for one in await there.siblings(1)] == [True, False], "the previous tip is lost"
     try:
         await branch.move(kept[:1], expected=edited.transcript)
     except StaleBranch:
         pass
     else:
-        raise AssertionError("a branch was moved from where it was not")
+        raise AssertionError("a branch was moved, although `expected` was not its head")
 
 
 async def _branches_are_listed_by_name(one: Store, two: Store, name: str) -> None:
@@ -139,9 +139,11 @@ async def _branches_are_listed_by_name(one: Store, two: Store, name: str) -> Non
         await one.create(f"{name}{end}")
     names = [found.name.removeprefix(name) for found in await two.branches(name)]
     assert names == ["a_", "ab", "b", "b%"], f"branches are not in order: {names}"
-    assert [one.name for one in await two.branches(f"{name}a_")] == [f"{name}a_"], "a prefix is not literal"
+    assert [one.name for one in await two.branches(f"{name}a_")] == [f"{name}a_"], (
+        "a prefix is not matched literally"
+    )
     page = await two.branches(name, after=f"{name}a_", limit=2)
-    assert [one.name.removeprefix(name) for one in page] == ["ab", "b"], "a page is wrong"
+    assert [one.name.removeprefix(name) for one in page] == ["ab", "b"], "a page of branches is wrong"
     await two.delete(f"{name}b%")
     for wrong, act in (
         (BranchExists, lambda: one.create(f"{name}b")),
@@ -183,7 +185,7 @@ async def _a_round_is_held_until_it_is_committed(one: Store, two: Store, name: s
     runs = _Runs()
     branch, session, round = await _held(one, name, runs)
     held = await branch.held(runs.tools)
-    assert held is not None, "a round that is held is not given"
+    assert held is not None, "a held round is not returned"
     assert held.turn == round.turn, "the turn of a held round changed"
     assert held.usage == round.usage, "the usage of a held round changed"
     await _raises(RoundOpen, branch.hold(session, round), "a second round was held")
@@ -196,21 +198,21 @@ async def _a_round_is_held_until_it_is_committed(one: Store, two: Store, name: s
     assert len(loaded.calls) == 2, "a held round lost calls"
     await there.answer(loaded.calls[0].key, "approved", by="ann")
     await there.answer(loaded.calls[1].key, loaded.calls[1].reject("no"))
-    await _raises(StoreError, there.answer("nonsense", "approved"), "a call that is not there was approved")
+    await _raises(StoreError, there.answer("nonsense", "approved"), "an unknown call was approved")
     again = await branch.held(runs.tools)
     assert again is not None
     approved = again.calls[0].approved
     assert approved is not None, "an approval is lost"
-    assert approved.by == "ann", "an approval does not say by whom"
+    assert approved.by == "ann", "an approval has lost its author"
     assert [call.id for call in again.unanswered] == ["1"], "an answer is lost"
     resumed = branch.session(session.llm)
     resumed.commit_round(again, await again.run(journal=branch))
     await branch.save(resumed)
-    assert runs.made == ["Ann"], f"not the approved call alone ran: {runs.made}"
+    assert runs.made == ["Ann"], f"only the approved call may run, but these ran: {runs.made}"
     assert await there.held(runs.tools) is None, "a committed round is still held"
-    assert there.transcript == resumed.transcript, "held does not pull the head"
-    assert (await there.usage()).total_tokens == (await branch.usage()).total_tokens, "a bill differs"
-    assert not await branch.discard(), "a round that is not there was dropped"
+    assert there.transcript == resumed.transcript, "held() does not pull the head"
+    assert (await there.usage()).total_tokens == (await branch.usage()).total_tokens, "the usage differs"
+    assert not await branch.discard(), "discard() dropped a round that does not exist"
 
 
 async def _a_call_is_claimed_once(one: Store, two: Store, name: str) -> None:
@@ -232,11 +234,11 @@ async def _a_call_is_claimed_once(one: Store, two: Store, name: str) -> None:
         group.start_soon(run, branch, first)
         group.start_soon(run, there, second)
     assert sorted(runs.made) == ["Ann", "Bo"], f"two runs of one round ran {runs.made}"
-    assert taken, "nobody was told that a call is another run's"
+    assert taken, "CallTaken was not raised for a call of another run"
     held = await there.held(runs.tools)
     assert held is not None
     assert [result.text for result in held.results] == ["paid Ann", "paid Bo"], "a result was not recorded"
-    assert await held.run(journal=there) == held.results, "recorded results are not taken"
+    assert await held.run(journal=there) == held.results, "recorded results are not used"
     await _raises(CallTaken, branch.start(round.calls[0]), "a call with a result was claimed")
 
 
@@ -253,21 +255,21 @@ async def _a_lost_call_is_the_callers_decision(one: Store, two: Store, name: str
         seen = await there.held(runs.tools)
         assert seen is not None
         started = seen.calls[0].started
-        assert started is not None, "a claim is not seen"
-        assert started.alive, "a run that goes on is taken for dead"
+        assert started is not None, "a claim is not visible"
+        assert started.alive, "a running run is reported as dead"
         with anyio.fail_after(30):
             while len((await _again(there, runs)).unanswered) > 1:  # noqa: ASYNC110  # another process runs
                 await anyio.sleep(0.01)
         await _raises(
             CallTaken,
             seen.run(journal=there, restarted="run", only=[seen.calls[0]]),
-            "a call that runs was run again",
+            "a running call was run again",
         )
         group.cancel_scope.cancel()
     seen = await _again(there, runs)
     started = seen.calls[0].started
     assert started is not None, "the claim of a cancelled run is lost"
-    assert not started.alive, "a cancelled run is taken for alive"
+    assert not started.alive, "a cancelled run is reported as alive"
     await _raises(CallTaken, seen.run(journal=there), "a call that may have happened was run again")
     runs.hang = ""
     results = await seen.run(journal=there, restarted="run")
@@ -286,13 +288,13 @@ async def _vacuum_keeps_what_is_reachable(one: Store, two: Store, name: str) -> 
     dropped.push_user(f"{name} dropped")
     await fork.save(dropped)
     await two.delete(f"{name} fork")
-    assert await two.vacuum(older_than=3600) == 0, "vacuum takes what is younger than its age"
-    assert await two.vacuum(older_than=0) >= 1, "vacuum does not take what nobody can reach"
+    assert await two.vacuum(older_than=3600) == 0, "vacuum deleted items younger than `older_than`"
+    assert await two.vacuum(older_than=0) >= 1, "vacuum did not delete unreachable items"
     del dropped, fork
-    assert (await two.branch(name)).transcript == session.transcript, "vacuum tore a branch"
+    assert (await two.branch(name)).transcript == session.transcript, "vacuum deleted items of a branch"
     session.push_user("more")
     await branch.save(session)
-    assert (await two.branch(name)).transcript == session.transcript, "a save after a vacuum is torn"
+    assert (await two.branch(name)).transcript == session.transcript, "a save after a vacuum lost items"
 
 
 _CHECKS = (
@@ -344,7 +346,7 @@ _PAID = ((1, "Ann"), (2, "Bo"))
 
 async def _again(branch: StoredBranch, runs: _Runs) -> ToolRound[Any]:
     round = await branch.held(runs.tools)
-    assert round is not None, "a round that is held is not given"
+    assert round is not None, "a held round is not returned"
     return round
 
 

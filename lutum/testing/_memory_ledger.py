@@ -53,11 +53,12 @@ class _Account:
 
     def lacks(self, more: Amount, *, held: bool = True) -> str | None:
         used = amount_of(self.spent) + (self.held if held else Amount())
+        fit = "do not fit" if held else "can never fit"
         if self.tokens is not None and used.tokens + more.tokens > self.tokens:
-            return f"{more.tokens:,} tokens under {self.name!r}: {used.tokens:,} of {self.tokens:,} are"
+            return f"{more.tokens:,} tokens {fit} under {self.name!r}: {used.tokens:,} of {self.tokens:,} are"
         if self.pico is not None and used.pico + more.pico > self.pico:
             asked, limit = Decimal(more.pico) / PICO, Decimal(self.pico) / PICO
-            return f"${asked} under {self.name!r}: ${Decimal(used.pico) / PICO} of ${limit} are"
+            return f"${asked} {fit} under {self.name!r}: ${Decimal(used.pico) / PICO} of ${limit} are"
         return None
 
     def resets_at(self) -> datetime | None:
@@ -107,7 +108,7 @@ class _Book:
                 what = "the whole ledger" if account.name == _WHOLE else f"{account.name!r}"
                 return BudgetExceeded(f"{what} was stopped: {account.stopped}", scope=account.name)
             if (why := account.lacks(amount, held=False)) is not None:
-                text = f"the shared budget refuses: there can never be {why} spent"
+                text = f"the shared budget refuses: {why} spent"
                 return BudgetExceeded(text, scope=account.name, resets_at=account.resets_at())
         return None
 
@@ -249,7 +250,7 @@ class MemoryScope(SharedLedger):
         if full is None and not ahead:
             return book.take(self._process, amount, accounts)
         if not self._wait:
-            what = "others wait" if full is None else f"there are not {full.lacks(amount)} used or reserved"
+            what = "others wait" if full is None else f"{full.lacks(amount)} used or reserved"
             raise BudgetExceeded(
                 f"the shared budget refuses: {what}",
                 scope=None if full is None else full.name,
@@ -349,7 +350,7 @@ class MemoryLedger(MemoryScope):
         if on_exhausted not in ("refuse", "wait"):
             raise BadValue("on_exhausted", f"{on_exhausted!r} is neither 'refuse' nor 'wait'")
         if len({limit.name for limit in limits}) < len(limits):
-            raise BadValue("limits", "two of them have one name")
+            raise BadValue("limits", "two limits have the same name")
         self._begin(_Book(clock), limits, wait=on_exhausted == "wait")
 
     def _begin(self, book: _Book, limits: Sequence[Limit], *, wait: bool) -> None:

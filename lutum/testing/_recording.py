@@ -81,7 +81,7 @@ def load_logs(path: str | Path) -> list[FrameLog]:
     try:
         return _decoder.decode(Path(path).read_bytes())
     except msgspec.MsgspecError as exc:
-        raise BadValue("path", f"{path} holds no frame logs: {exc}") from None
+        raise BadValue("path", f"{path} contains no frame logs: {exc}") from None
 
 
 @final

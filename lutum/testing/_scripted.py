@@ -151,7 +151,7 @@ class ScriptedAdapter:
         if self._answer is not None:
             return _script(self._answer(request), "script")
         if not self._scripts:
-            raise LookupError(f"ScriptedAdapter: no script for request {len(self.requests)}")
+            raise LookupError(f"ScriptedAdapter: no script is left for request {len(self.requests)}")
         return self._scripts.pop(0)
 
 
@@ -218,7 +218,7 @@ def _check(field: str, steps: Sequence[object]) -> None:
     for i, step in enumerate(steps):
         where = f"{field}[{i}]"
         if isinstance(step, StructuredReady):
-            raise BadValue(where, "is made of the answer by lutum; give its JSON as text")
+            raise BadValue(where, "is made by lutum from the answer; give the JSON of the answer as text")
         if not isinstance(step, (str, BaseException, _Cut, *_EVENTS)):
             shown = f"the class {step.__name__}" if isinstance(step, type) else describe(step)
             raise BadValue(where, f"is {shown}; a step is a text, an event, an exception or CUT")

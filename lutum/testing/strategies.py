@@ -260,7 +260,7 @@ def check_replay(
     if adapter is not None:
         sent, again = adapter.prepare(_request(before)), adapter.prepare(_request(after))
         assert sent.body == again.body, f"the request differs at byte {_differs(sent.body, again.body)}"
-        assert sent.forms == again.forms, f"turns went out as {sent.forms}, now as {again.forms}"
+        assert sent.forms == again.forms, f"the replay forms were {sent.forms}, are {again.forms}"
 
 
 def check_prefix(adapter: Adapter, requests: Iterable[TurnRequest]) -> None:
@@ -278,13 +278,15 @@ def check_prefix(adapter: Adapter, requests: Iterable[TurnRequest]) -> None:
     for number, request in enumerate(requests):
         prepared = adapter.prepare(request)
         again = adapter.prepare(request)
-        assert prepared.body == again.body, f"request {number} is prepared in two ways"
+        assert prepared.body == again.body, f"prepare returned two bodies for request {number}"
         assert adapter.first_difference(prepared, again) is None, f"request {number} differs from itself"
         if prepared.inexact_reason:
             continue
         if earlier is not None:
             path = adapter.first_difference(earlier, prepared)
-            assert path is None, f"request {number} is not an earlier one with more at the end: {path}"
+            assert path is None, (
+                f"request {number} does not begin with the earlier one: they differ at {path}"
+            )
         earlier = prepared
 
 
@@ -308,7 +310,7 @@ def check_rounds(items: Iterable[Item]) -> None:
                 del waiting[item.call_id]
                 continue
             assert not waiting, (
-                f"item {at}: result {item.call_id!r} stands among those of item {_first(waiting)}"
+                f"item {at}: result {item.call_id!r} is among the results of item {_first(waiting)}"
             )
             complete = item.name is not None and item.arguments is not None
             assert complete, f"item {at}: result {item.call_id!r} has no call before it, or a second result"
@@ -320,7 +322,7 @@ def check_rounds(items: Iterable[Item]) -> None:
         )
         if isinstance(item, CommittedTurn):
             for call in item.tool_calls:
-                assert call.id not in waiting, f"item {at}: two calls are {call.id!r}"
+                assert call.id not in waiting, f"item {at}: two calls have the id {call.id!r}"
                 waiting[call.id] = at
             seen = set(waiting)
     assert not waiting, f"calls {list(waiting)} of item {_first(waiting)} have no result"

@@ -89,7 +89,7 @@ def broken(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
         ("a save that does not compare", "a second save overwrote the first"),
         ("a claim that is a note", "a call with a result was claimed|two runs of one round ran"),
         ("bills keyed by the item", "equal answers of forks share a bill"),
-        ("ends that are forgotten", "an edit lost what was there"),
+        ("ends that are forgotten", "an edit lost the old item"),
         ("rounds that are passed over", "a save passed over an open round"),
     ],
 )

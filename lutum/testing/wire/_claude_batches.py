@@ -149,7 +149,7 @@ def _check_entries(request: WireRequest) -> WireError | None:
     for i, entry in enumerate(entries):
         at = f"requests.{i}"
         if not is_object(entry) or set(entry) != {"custom_id", "params"} or not is_object(entry["params"]):
-            return WireError(f"{at}: holds a custom_id and params, and nothing else")
+            return WireError(f"{at}: must contain custom_id and params, and nothing else")
         id: Any = entry["custom_id"]
         if not isinstance(id, str) or not _CUSTOM_ID.fullmatch(id):
             return WireError(f"{at}.custom_id: String should match pattern '^[a-zA-Z0-9_-]{{1,64}}$'")

@@ -113,7 +113,7 @@ class GeminiDialect:
     def render(self, request: WireRequest, reply: Reply) -> Rendered:
         streamed = _method(request) == "streamGenerateContent"
         if streamed and parse_qs(request.query).get("alt") != ["sse"]:
-            raise ValueError("without alt=sse the API sends a JSON array, which no client here reads")
+            raise ValueError("without alt=sse the API sends a JSON array, which this server does not send")
         earlier = self._hops.get(request.json.get("continuationToken", ""), [])
         rendering = GeminiRendering(request, model_of(request), reply, earlier, signing=self._signing)
         rendered = rendering.render(streamed)

@@ -148,14 +148,14 @@ class GeminiBatchesDialect:
                     or set(entry) != {"key", "request"}
                     or not is_object(entry["request"])
                 ):
-                    raise ValueError("a line holds a key and a request, and nothing else")
+                    raise ValueError("a line must contain a key and a request, and nothing else")
                 yield {"key": entry["key"]}, entry["request"]
             return
         outer: Any = _member(config, "requests")
         inner: Any = outer.get("requests") if is_object(outer) else None
         for entry in inner if is_array(inner) else ():
             if not is_object(entry) or not is_object(entry.get("request")):
-                raise ValueError("an entry holds a request")
+                raise ValueError("an entry must contain a request")
             if set(entry) - {"request", "metadata"}:
                 raise ValueError(f"Unknown name {sorted(set(entry) - {'request', 'metadata'})[0]!r}")
             yield {name: entry[name] for name in ("metadata",) if name in entry}, entry["request"]

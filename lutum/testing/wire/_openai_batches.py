@@ -219,7 +219,7 @@ def _lines(data: bytes, endpoint: str) -> tuple[list[dict[str, Any]], list[str]]
             problems.append(f"line {number}: This line is not parseable as valid JSON.")
             continue
         if not is_object(line) or line.keys() != _LINE or line["method"] != "POST":
-            problems.append(f"line {number}: holds {sorted(_LINE)}, and the method is POST.")
+            problems.append(f"line {number}: must contain {sorted(_LINE)}, with the method POST.")
         elif line["url"] != endpoint:
             problems.append(f"line {number}: The url {line['url']!r} does not match the endpoint.")
         elif line["custom_id"] in seen:

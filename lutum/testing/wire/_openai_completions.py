@@ -102,7 +102,7 @@ class OpenAICompletionsDialect:
                 case At() | BeforeHead() | CutAt() | SlowClose():
                     pass  # placed when the stream is complete
                 case Think() | RedactedThink() | Call() | Block():
-                    raise ValueError(f"a completion has nothing but text: {part!r}")
+                    raise ValueError(f"a completion contains text only, not {part!r}")
                 case _:
                     items.append(part)
         reason = reply.stop_reason or "stop"

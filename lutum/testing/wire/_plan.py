@@ -113,7 +113,7 @@ def build(
         case _:
             smallest = 1
     if smallest < 1:
-        raise ValueError(f"chunking={chunking!r}: a chunk holds at least one byte or event")
+        raise ValueError(f"chunking={chunking!r}: a chunk must have at least one byte or event")
     before: list[Wait] = []
     for part in parts:
         if isinstance(part, BeforeHead):

@@ -219,7 +219,7 @@ class WireServer:
         dialect = next((one for one in self._dialects if one.matches(request)), None)
         if dialect is None:
             request.error = WireError(
-                f"the wire server knows no {request.path}", status=404, type="not_found_error"
+                f"the wire server does not serve {request.path}", status=404, type="not_found_error"
             )
             return _failure(self._dialects[0], request, request.error)
         try:
@@ -249,7 +249,7 @@ class WireServer:
     def _scripted(self, dialect: Dialect, request: WireRequest) -> WirePlan:
         script = self._scripts.popleft() if self._scripts else self._default
         if script is None:
-            raise LookupError("no script is left, and the server was given no default")
+            raise LookupError("no script is left, and the server has no default")
         answer = script if isinstance(script, Reply | Status | Refuse) else script(request)
         match answer:
             case Refuse(after):
