@@ -124,9 +124,9 @@ def test_cli_ask_options(
     assert (body["temperature"], body["stop_sequences"], body["max_tokens"]) == (0.5, ["END"], 77)
     assert body["metadata"]["user_id"] == "u7"
     for option, said in (
-        ("temprature=1", "did you mean temperature?"),
-        ("nope=1", "known are"),
-        ("temperature=hot", "'hot' is not possible"),
+        ("temprature=1", "Did you mean temperature?"),
+        ("nope=1", "The options are"),
+        ("temperature=hot", "'hot' is not allowed"),
         ("prefix_mismatch=maybe", "error, drop"),
         ("temperature", "option=value"),
     ):

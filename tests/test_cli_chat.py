@@ -117,9 +117,9 @@ def test_a_conversation_in_cli_chat(tmp_path: Path) -> None:
         person.says(ENDLESS)
         person.reads("one more, ")  # it streams: this answer has no end
         person.presses(b"\x03")
-        person.reads("Stopped. The question and what came are kept")
+        person.reads("Stopped. The question and the partial answer are kept")
         person.says("/undo")
-        person.reads(f"Taken back: {ENDLESS}")
+        person.reads(f"Removed: {ENDLESS}")
         person.says("/branch other")
         person.reads("On other")
         person.says("Two.")
@@ -129,7 +129,7 @@ def test_a_conversation_in_cli_chat(tmp_path: Path) -> None:
         person.says("Three.")
         person.reads("You said: Three.")
         person.says("/undo")
-        person.reads("Taken back: Three.")
+        person.reads("Removed: Three.")
         person.says("/branches")
         person.reads("* main: 3 items")
         person.reads("- other: 5 items")
@@ -222,13 +222,13 @@ def test_in_a_pipe(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     for said in (
         "You said: One.",
-        "Taken back: One.",
-        "There is nothing to take back.",
-        "There is no /nope.",
+        "Removed: One.",
+        "There is nothing to remove.",
+        "/nope is not a command.",
         "There is no branch nope; there are: main.",
-        "It is /branch NAME.",
-        "A branch is named by letters",
-        "On a, which begins where main stands.",
+        "Write /branch NAME.",
+        "The name of a branch is 1 to 40 letters",
+        "On a, a new branch that begins at the end of main.",
         "/save FILE",
         "You said: /x is no command",
     ):
@@ -262,7 +262,10 @@ def test_what_keeps_it_from_starting_in_cli_chat(
         (["--provider", "openai"], "set OPENAI_API_KEY"),
         (["--provider", "wire", "--session", str(other)], "not a lutum transcript"),
         (["--provider", "wire", "--session", str(tmp_path / "no" / "file")], "No such file"),
-        (["--provider", "wire", "--session", str(begun), "--system", "Be long."], "began with another one"),
+        (
+            ["--provider", "wire", "--session", str(begun), "--system", "Be long."],
+            "another system prompt",
+        ),
     ):
         assert main(["chat", *args]) == 1
         out, err = capsys.readouterr()
@@ -277,7 +280,7 @@ def test_a_message_without_an_answer(tmp_path: Path) -> None:
     path = tmp_path / "s.jsonl"
     path.write_bytes(lutum.ModelInput().user("Are you there?").transcript.dump())
     done = piped("One.\n", "--provider", "wire", "--session", str(path))
-    assert "Not answered, and taken back: Are you there?" in done.stdout
+    assert "Removed, because it has no answer; /retry sends it again: Are you there?" in done.stdout
     assert words(path, "main")[0] == "One."
 
 
@@ -312,7 +315,7 @@ def test_editing(tmp_path: Path) -> None:
         person.reads("You said: One Two")
         person.reads("> ")
         person.presses(b"/und\t\n")
-        person.reads("Taken back: One Two")
+        person.reads("Removed: One Two")
         person.says("/retry")
         person.reads("You said: Somethingwritten.")
         person.says("/model nobody:x")
@@ -322,7 +325,7 @@ def test_editing(tmp_path: Path) -> None:
         person.says("/effort low")
         person.reads("Effort: low.")
         person.says("/system Be kind.")
-        person.reads("It is added here")
+        person.reads("The system message was added here")
         person.says("/attach /nope.png")
         person.reads("No such file")
         person.says("More.")
@@ -338,7 +341,7 @@ def test_a_stopped_answer_is_asked_again(tmp_path: Path) -> None:
         person.says(ENDLESS)
         person.reads("one more, ")
         person.presses(b"\x03")
-        person.reads("The question and what came are kept")
+        person.reads("The question and the partial answer are kept")
         person.says("/branches")
         person.reads("* main: 2 items")
         person.says("/retry")

@@ -152,7 +152,7 @@ WRONG: list[tuple[list[str], str]] = [
     (["none"], "has no run.json"),
     (["a", "--trial", "c99"], "there is no trial of a case 'c99'"),
     (["a", "--trial", "c1:7"], "there is no trial 7 of case 'c1'"),
-    (["a", "--arm", "plain"], "is one run, and has no arms"),
+    (["a", "--arm", "plain"], "is a single run, which has no arms"),
     (["a", "--score", "size"], "its named scores are right, brief"),
     (["a", "--compare", "none"], "has no run.json"),
     (["grid", "--trial", "c1"], "its arms are plain, other"),

@@ -64,14 +64,14 @@ def test_a_transcript(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         "4. result of call_1, an error",
         "5. claude-sonnet-4-5 (claude at api.anthropic.com)",
         "6. developer",
-        "7. assistant, in your words",
+        "7. assistant, not generated",
         "8. JSON of claude",
     ]
     for said in (
         ": 8 items\n",
         "  [image: image/png, 24 bytes]\n  [document 'A title': text/plain, 5 bytes]\n",
         "  (thinking) Let me look.\n",
-        '  calls weather, call_1:\n    {"city":"Oslo"}\n  exact: goes back as it came\n',
+        '  calls weather, call_1:\n    {"city":"Oslo"}\n  exact: sent back as it was received\n',
         "  no such city\n",
         "  Three degrees.\n  (refusal) No more.\n  inexact: why\n",
     ):
@@ -96,16 +96,16 @@ def test_a_tree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         history.mark("main", first)
     out = show(path, capsys)
     marks = [line for line in out.split("\n") if line.startswith(("  *", "  -", "--"))]
-    assert "4 branches, main is current; 2 items were taken back" in " ".join(out.split())
+    assert "4 branches, main is current; 2 items were removed" in " ".join(out.split())
     assert marks == [
         "  * main   2 items",
         "  - other  4 items",
         "  - deep   6 items",
         "  - again  2 items",
-        "-- behind item 2: here ends main, again",
-        "-- behind item 2: other, deep",
-        "-- behind item 4: here ends other",
-        "-- behind item 4: deep",
+        "-- after item 2: end of main, again",
+        "-- after item 2: other, deep",
+        "-- after item 4: end of other",
+        "-- after item 4: deep",
     ]
     assert [out.count(f"  {word}.\n") for word in ("One", "Two", "Three", "Four")] == [1, 1, 1, 0]
 

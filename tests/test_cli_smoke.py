@@ -208,7 +208,7 @@ def test_nothing_else_is_tried(answer: Answer, said: str, capsys: pytest.Capture
         assert len(server.requests) == 1
     assert said in report["cases"][0]["said"]
     assert set(verdicts(report).values()) <= {"broken", "not run"}
-    assert [found["said"] for found in report["cases"][1:]] == ["because of text"] * 6
+    assert [found["said"] for found in report["cases"][1:]] == ["skipped, because text did not work"] * 6
     assert code == 1
 
 
@@ -227,7 +227,7 @@ def test_no_key_in_cli_smoke(capsys: pytest.CaptureFixture[str], monkeypatch: py
     [
         ([], "--provider"),
         (["--provider", "openai", "--base-url", "http://x"], "--base-url needs --model"),
-        (["--provider", "wire", "--model", "x"], "the wire server has neither"),
+        (["--provider", "wire", "--model", "x"], "is a test server without --model"),
         (["--provider", "openai-completions"], "needs --model"),
         (["--provider", "wire", "--only", "poetry"], "structured"),
     ],

@@ -1102,6 +1102,6 @@ def test_the_demo_in_other_protocols() -> None:
         assert f"in {protocol}" in text
         assert "(thinking) Three well known ones" in text
         assert "Committed turn replayed: exact." in text
-        assert re.search(r"as the server got it: (\d+) / \1 / \1 bytes, equal\.", text)
+        assert re.search(r"at the server: (\d+) / \1 / \1 bytes, equal\.", text)
         assert "Still reserved: 0 tokens." in text
         assert KEY not in text

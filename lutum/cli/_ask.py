@@ -76,7 +76,7 @@ def prompt_of(words: Sequence[str], *, no_stdin: bool, attached: Sequence[str] =
     piped = "" if no_stdin or "-" in attached or _is_terminal() else _standard_input()
     text = "\n\n".join(part for part in (question, piped.strip("\n")) if part.strip())
     if not text and not attached:
-        raise lutum.BadValue("question", "is missing: lutum ask 'question', or pipe the input in")
+        raise lutum.BadValue("question", "is missing; write it as in lutum ask 'QUESTION', or pipe it in")
     return text
 
 
@@ -166,7 +166,8 @@ class _Ask:
                 rounds += 1
                 if rounds > self._command.max_rounds:
                     raise lutum.UsageError(
-                        f"--max-rounds: the model called tools in more than {self._command.max_rounds} rounds"
+                        f"--max-rounds: the model called tools in more than {self._command.max_rounds}"
+                        " rounds; give a larger number"
                     )
                 round: lutum.ToolRound[Any] = answer.round
                 await _tools.run(round, approve=self._command.approve, say=self._say)
@@ -213,7 +214,7 @@ class _Ask:
         elif result.finish_reason == "length":
             self._say("The answer was cut at the output limit; raise it with --max-output-tokens.")
         elif result.finish_reason not in ("stop", "tool_calls"):
-            self._say(f"The answer ended by: {result.finish_reason}.")
+            self._say(f"The answer ended with the finish reason {result.finish_reason!r}.")
         if command.verbose:
             used = result.cumulative_usage
             cost = "" if used.cost_usd is None else f", ${used.cost_usd}"

@@ -53,7 +53,7 @@ async def _run(command: BudgetCommand) -> int:
     if changes:
         return await _change(command, names)
     if not names:
-        raise BadValue("url", "this server has no ledger")
+        raise BadValue("url", "the server has no ledger; a program with lutum.redis creates one")
     drawing = Drawing()
     while True:
         views = list[LedgerView]()
@@ -77,22 +77,24 @@ async def _run(command: BudgetCommand) -> int:
 async def _change(command: BudgetCommand, names: Sequence[str]) -> int:
     if len(names) != 1:
         have = ", ".join(map(repr, names)) or "none"
-        raise BadValue("--name", f"is needed for a change; this server's ledgers: {have}")
+        raise BadValue("--name", f"is missing; name the ledger to change. The server's ledgers: {have}")
     amounts = [_amount(text) for text in command.set_spent]
     async with open_console(command.url, names[0]) as console:
         if command.reap is not None:
             if not await console.reap(command.reap):
-                raise BadValue("--reap", f"{command.reap!r} is not a process of this ledger")
-            print(f"{command.reap} was taken for dead: its sent leases are charged, the others released")
+                raise BadValue(
+                    "--reap", f"{command.reap!r} is not a process of this ledger; lutum budget URL lists them"
+                )
+            print(f"{command.reap} was declared dead. Its sent leases were charged, its others released.")
         if command.stop is not None:
             await console.stop(command.stop, command.reason)
             print(f"{command.stop} is stopped: {command.reason}")
         if command.resume is not None:
             await console.resume(command.resume)
-            print(f"{command.resume} grants again")
+            print(f"{command.resume} grants leases again")
         for name, tokens, cost in amounts:
             await console.set_spent(name, tokens=tokens, cost_usd=cost)
-            print(f"{name}: what was spent is set")
+            print(f"{name}: the spent amount is set")
     return 0
 
 
@@ -119,7 +121,7 @@ def described(view: LedgerView, width: int) -> list[str]:
     """Return a ledger as lines."""
     lines = [f"{printable(view.name)}, {datetime.fromtimestamp(view.as_of, UTC):%Y-%m-%d %H:%M:%S} UTC"]
     if view.lost:
-        lines.append("LOST: the server lost data. Nothing is reserved until --set-spent.")
+        lines.append("The server lost data. It grants nothing until --set-spent sets the spent amounts.")
     head = ["limit", "spent", "reserved", "of", "resets", ""]
     lines += table([head, *(_limit(limit) for limit in view.limits)], width)
     if view.rates:

@@ -117,7 +117,7 @@ class Chat:
         branch and kept for /retry."""
         # The title is left out if a program reads the answer.
         if self.typed.terminal or self._command.lines:
-            self.out.title(f"Talking to {self.endpoint}. /help says more, /quit ends.")
+            self.out.title(f"Talking to {self.endpoint}. /help lists commands, /quit ends.")
         if session is not None and any(self.branches.values()):
             count = f", {len(self.branches)} branches" if len(self.branches) > 1 else ""
             if self.typed.terminal or self._command.lines:
@@ -125,7 +125,7 @@ class Chat:
             if (message := _unanswered(self.here)) is not None:
                 self.move(self.current, self.here[: len(self.here) - 1])
                 self.keep(message)
-                self.out.note(f"Not answered, and taken back: {message.text}")
+                self.out.note(f"Removed, because it has no answer; /retry sends it again: {message.text}")
             if self.typed.terminal or self._command.lines:
                 _show.last_exchange(self.out, self.here)
 
@@ -199,7 +199,10 @@ class Chat:
         if not self.here:
             self.grow(given)
         elif self.here[:1] != given:
-            raise lutum.BadValue("--system", "this session began with another one, which stays")
+            raise lutum.BadValue(
+                "--system",
+                "the session begins with another system prompt, which cannot be replaced; leave --system out",
+            )
 
     def _settings(self, adapter: lutum.abc.Adapter, effort: str | None) -> lutum.Settings:
         return _settings.settings_of(adapter, self._command.option, effort, self._command.max_output_tokens)
@@ -232,9 +235,9 @@ class Chat:
             session.push_assistant(turn.partial.text)
             self.grow(session.transcript, session)
             self.pending = None
-            kept = "The question and what came are kept; /undo takes them back, /retry asks again."
+            kept = "The question and the partial answer are kept; /undo removes them, /retry asks again."
         else:
-            kept = "No word came. The question is kept for /retry and /edit."
+            kept = "No text arrived. The question is kept for /retry and /edit."
         self.out.note(f"Stopped. {kept} Charged: {used}.")
 
     def _note_end(self, result: lutum.TextResult) -> None:
@@ -244,7 +247,7 @@ class Chat:
                 " the chat with a higher --max-output-tokens."
             )
         elif result.finish_reason != "stop":
-            self.out.note(f"It ended by: {result.finish_reason}.")
+            self.out.note(f"The answer ended with the finish reason {result.finish_reason!r}.")
 
 
 def _unanswered(transcript: lutum.Transcript) -> lutum.Message | None:

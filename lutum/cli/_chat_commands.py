@@ -48,22 +48,22 @@ class ChatState(Protocol):
 
 
 HELP = """\
-/retry             ask the last question again
-/edit [TEXT]       write a message in $EDITOR; without TEXT, the question that has no answer
-/attach FILE       put an image or document, or its URL, beside the next message
-/model [NAME]      show the model, or go on with another one: provider:model
+/retry             send the last question again
+/edit [TEXT]       edit a message in $EDITOR; without TEXT, the question that has no answer
+/attach FILE       add an image or document, or its URL, to the next message
+/model [NAME]      show the model, or change it: provider:model
 /system TEXT       add a system message here
-/effort [LEVEL]    how much the model may reason: none, low, medium, high, max, default
-/branch NAME       begin a branch here, and go on in it
-/branches          list the branches; * is the current one
-/switch NAME       go on in another branch
-/undo              take the last exchange back
-/budget            what this chat has used since it began
-/trace             where the time of the last turn went
+/effort [LEVEL]    show or set how much the model may reason: none, low, medium, high, max, default
+/branch NAME       begin a branch here, and switch to it
+/branches          list the branches; * marks the current one
+/switch NAME       switch to another branch
+/undo              remove the last exchange
+/budget            show what this chat has used since it began
+/trace             show how long each step of the last turn took
 /save FILE         write the current branch as a transcript
-/help              this list
-/quit              end; Ctrl-D does too
-Ctrl-C stops an answer. Tab completes a command. A line that ends with \\ goes on in the next one, and a line
+/help              show this list
+/quit              end the chat; Ctrl-D does the same
+Ctrl-C stops an answer. Tab completes a command. A line that ends with \\ continues in the next one. A line
 that begins with a space is never a command."""
 
 _NAME = re.compile(r"[\w.-]{1,40}")
@@ -79,12 +79,14 @@ def obey(chat: ChatState, line: str) -> bool:
     if name in ("/quit", "/exit"):
         return False
     if name not in _COMMANDS:
-        chat.out.note(f"There is no {name}. /help lists what there is; begin with a space to say it.")
+        chat.out.note(
+            f"{name} is not a command. /help lists the commands. To send the line, begin it with a space."
+        )
         return True
     takes, command = _COMMANDS[name]
     argument = argument.strip()
     if not takes.startswith("[") and bool(takes) is not bool(argument):
-        chat.out.note(f"It is {name} {takes}." if takes else f"{name} takes nothing behind it.")
+        chat.out.note(f"Write {name} {takes}." if takes else f"{name} takes no argument.")
     else:
         command(chat, argument)
     return True
@@ -114,7 +116,7 @@ def _edit(chat: ChatState, text: str) -> None:
     kept = "" if chat.pending is None else chat.pending.text
     written = edited(text or kept).strip()
     if not written:
-        chat.out.note("Nothing was written, and nothing is asked.")
+        chat.out.note("The message is empty, so it was not sent.")
         return
     chat.out.asked(written)
     parts = [*chat.attached, lutum.Text(written)]
@@ -135,15 +137,19 @@ def edited(text: str) -> str:
         try:
             code = subprocess.call([*shlex.split(editor), str(path)])
         except (OSError, ValueError) as error:
-            raise lutum.BadValue("EDITOR", f"{editor!r} cannot be started: {error}") from None
+            raise lutum.BadValue(
+                "EDITOR", f"{editor!r} cannot be started: {error}. Set the variable to another program"
+            ) from None
         if code:
-            raise lutum.BadValue("EDITOR", f"{editor!r} ended with exit code {code}; nothing is asked")
+            raise lutum.BadValue(
+                "EDITOR", f"{editor!r} ended with exit code {code}; the message was not sent"
+            )
         return path.read_text(encoding="utf-8", errors="replace")
 
 
 def _attach_part(chat: ChatState, source: str) -> None:
     chat.attached.append(_attach.attachment(source))
-    chat.out.note(f"{source} goes with the next message.")
+    chat.out.note(f"{source} is attached to the next message.")
 
 
 def _model(chat: ChatState, name: str) -> None:
@@ -156,7 +162,7 @@ def _model(chat: ChatState, name: str) -> None:
 
 def _system(chat: ChatState, text: str) -> None:
     chat.grow(chat.here.append(lutum.Message("system", (lutum.Text(text),))))
-    chat.out.note("It is added here, and is sent with every later message.")
+    chat.out.note("The system message was added here. It is sent with every later message.")
 
 
 def _effort(chat: ChatState, level: str) -> None:
@@ -164,7 +170,7 @@ def _effort(chat: ChatState, level: str) -> None:
         wanted = None if level == "default" else level
         chat.check(chat.endpoint, wanted)
         chat.effort = wanted
-    chat.out.note(f"Effort: {chat.effort or 'as the model has it'}.")
+    chat.out.note(f"Effort: {chat.effort or 'the default of the model'}.")
 
 
 def _last_question(transcript: lutum.Transcript) -> tuple[int, lutum.Message | None]:
@@ -182,13 +188,13 @@ def _content(message: lutum.Message) -> str | Sequence[lutum.Part]:
 
 def _branch(chat: ChatState, name: str) -> None:
     if not _NAME.fullmatch(name):
-        chat.out.note("A branch is named by letters, digits, and any of _ . -")
+        chat.out.note("The name of a branch is 1 to 40 letters, digits and any of _ . -")
     elif name in chat.branches:
-        chat.out.note(f"There is a branch {name} already: /switch {name}.")
+        chat.out.note(f"The branch {name} exists already. /switch {name} switches to it.")
     else:
         before = chat.current
         chat.move(name, chat.here)
-        chat.out.note(f"On {name}, which begins where {before} stands.")
+        chat.out.note(f"On {name}, a new branch that begins at the end of {before}.")
 
 
 def _branches(chat: ChatState, _: str) -> None:
@@ -210,10 +216,10 @@ def _switch(chat: ChatState, name: str) -> None:
 def _undo(chat: ChatState, _: str) -> None:
     at, message = _last_question(chat.here)
     if message is None:
-        chat.out.note("There is nothing to take back.")
+        chat.out.note("There is nothing to remove.")
         return
     chat.move(chat.current, chat.here[:at])
-    chat.out.note(f"Taken back: {_short(message.text)}")
+    chat.out.note(f"Removed: {_short(message.text)}")
 
 
 def _budget(chat: ChatState, _: str) -> None:
@@ -224,7 +230,7 @@ def _budget(chat: ChatState, _: str) -> None:
 
 def _trace(chat: ChatState, _: str) -> None:
     if chat.trace is None:
-        chat.out.note("There was no turn yet.")
+        chat.out.note("No turn has run yet.")
     else:
         chat.out.write(chat.trace.render(chat.out.width, color=chat.out.color) + "\n")
 
@@ -233,7 +239,7 @@ def _save(chat: ChatState, name: str) -> None:
     path = Path(name).expanduser()
     with path.open("xb") as file:
         file.write(chat.here.dump())
-    chat.out.note(f"{chat.current} is in {path}: {len(chat.here)} items. `lutum show {path}` shows it.")
+    chat.out.note(f"Saved {chat.current} in {path}: {len(chat.here)} items. `lutum show {path}` prints it.")
 
 
 def _last_words(transcript: lutum.Transcript) -> str:

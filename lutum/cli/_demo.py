@@ -100,7 +100,8 @@ class Demo:
 
     async def _thinking(self, session: lutum.Session, first: lutum.TextTurn) -> None:
         self._scene(
-            "A turn, as it streams", "Typed events; stored by session.commit_text(turn.result), not before."
+            "A turn, as it streams",
+            "The events are typed. session.commit_text(turn.result) stores the answer.",
         )
         self._out.asked(_scripts.RIVERS)
         session.commit_text(await self._streamed(first))
@@ -108,7 +109,7 @@ class Demo:
     async def _branches(self, session: lutum.Session) -> None:
         self._scene(
             "Three branches of one session, in a nursery",
-            "session.fork() copies a reference: all three share what was said, and none changes it.",
+            "session.fork() copies a reference. All three share the conversation, and none changes it.",
         )
         self._out.asked(_scripts.describe_as("..."))
         voices = list(_scripts.VOICES)
@@ -130,7 +131,8 @@ class Demo:
         # A real provider takes a moment to begin.
         seconds = 1 if self._server is not None else 4
         self._scene(
-            "A turn that takes too long", f".timeout(total={seconds}) closes the socket; what came is kept."
+            "A turn that takes too long",
+            f".timeout(total={seconds}) closes the socket; the received text is kept.",
         )
         self._out.asked(_scripts.ENDLESS)
         fork = session.fork()
@@ -141,13 +143,13 @@ class Demo:
                     async for piece in turn.text():
                         answer.piece(piece)
             self._spent(turn.usage)
-            self._out.line("It came to its end in time.")
+            self._out.line("The turn ended before its timeout.")
         except lutum.TurnTimeout as error:
             self._failed(error)
 
     async def _cut(self, session: lutum.Session) -> None:
         self._scene(
-            "A stream cut in the middle", "Half an answer is an error, and there is nothing to commit."
+            "A stream cut in the middle", "An incomplete answer is an error. There is no result to commit."
         )
         self._out.asked(_scripts.CUT)
         fork = session.fork()
@@ -165,9 +167,7 @@ class Demo:
                 self._out.line("fork.commit_text(turn.result) raises the same error.")
 
     async def _refused(self, session: lutum.Session) -> None:
-        self._scene(
-            "A budget that refuses", "Nothing is sent that was not reserved: lutum.Budget(tokens=500)."
-        )
+        self._scene("A budget that refuses", "lutum.Budget(tokens=500) refuses the request. Nothing is sent.")
         self._out.asked(_scripts.POEM)
         fork = session.fork(lutum.Lutum(self._adapter, budget=lutum.Budget(tokens=500)))
         fork.push_user(_scripts.POEM)
@@ -182,7 +182,7 @@ class Demo:
     async def _replayed(self, session: lutum.Session) -> bool:
         self._scene(
             "Dump, load in a second process, replay",
-            "session.transcript.dump() is the whole conversation: elsewhere it makes the same next request.",
+            "session.transcript.dump() is the whole conversation. It makes the same next request elsewhere.",
         )
         session.push_user(_scripts.LONGEST)
         turn = _providers.reasoning_turn(self._provider, session)
@@ -200,10 +200,10 @@ class Demo:
             return False
         requests = [there, here.body, *([] if self._server is None else [self._server.requests[-1].body])]
         same = len(set(requests)) == 1
-        who = "there and here" if self._server is None else "there, here and as the server got it"
+        who = "there and here" if self._server is None else "there, here and at the server"
         self._out.line(
             f"The request {who}: {' / '.join(str(len(body)) for body in requests)} bytes,"
-            f" {'equal' if same else 'DIFFERENT'}.",
+            f" {'equal' if same else 'different'}.",
             GREEN if same else RED,
         )
         return same and all(form.exact for form in here.forms)
@@ -228,21 +228,19 @@ class Demo:
         rows = [("", "tokens in", "out", "")]
         for number, (title, usages) in enumerate(self._scenes, 1):
             rows.append((f"{number}. {title}", *_figures(sum(usages, lutum.Usage()))))
-        rows.append(("all, by the ledger", *_figures(budget.spent)))
+        rows.append(("total in the ledger", *_figures(budget.spent)))
         self._out.table(rows)
-        note = "exact: the provider's own final figures; estimated: with a count of ours in it."
+        note = "exact: the provider's final figures; estimated: lutum counted some of the tokens."
         if budget.spent.known == "lower_bound":
-            note += " lower_bound: of a model that may have thought more than it showed."
+            note += " lower_bound: the model may have used more tokens for hidden thinking."
         self._out.note(note)
         self._out.gap()
         self._out.line(
             f"Still reserved: {budget.reserved.total_tokens} tokens."
-            f" {'Exact' if exact else 'NO exact'} replay in a second process."
+            f" {'Exact' if exact else 'No exact'} replay in a second process."
         )
         if self._server is not None:
-            self._out.line(
-                f"{self._requests()} requests, none of them outside this process: it cost no money."
-            )
+            self._out.line(f"{self._requests()} requests, all inside this process: they cost nothing.")
             self._out.line("Next: lutum demo --provider claude, with ANTHROPIC_API_KEY.")
 
     def _scene(self, title: str, note: str) -> None:

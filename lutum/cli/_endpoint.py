@@ -30,9 +30,9 @@ def endpoint_of(args: argparse.Namespace, error: Callable[[str], None]) -> Endpo
         named = model or os.environ.get(VARIABLE, "").strip()
         return named_endpoint(named or FALLBACK, args.base_url)
     if provider in _parsers.WIRE and (model or args.base_url):
-        error("--model and --base-url are for real providers: the wire server has neither")
+        error(f"--provider {provider} is a test server without --model and --base-url; leave them out")
     if args.base_url and not model:
-        error("--base-url needs --model: which ones are there only that server knows")
+        error("--base-url needs --model, because lutum does not know the models of that server")
     if model is None and provider not in _parsers.MODELS:
         error(f"--provider {provider} needs --model")
     return Endpoint(provider, model or _parsers.MODELS[provider], args.base_url)
@@ -57,5 +57,5 @@ def named_endpoint(name: str, base_url: str = "") -> Endpoint:
         return Endpoint(name, _parsers.MODELS[name])
     provider, model, url = split_name(name)
     if url is not None and base_url:
-        raise BadValue("--base-url", f"{base_url!r} is given, and {name!r} has one too; keep one of them")
+        raise BadValue("--base-url", f"{base_url!r} is given, but {name!r} has a URL too; give only one")
     return Endpoint(provider, model, url or base_url)

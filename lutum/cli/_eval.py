@@ -76,7 +76,7 @@ def _load(path: Path) -> RunReport | GridReport:
 def _arm(loaded: RunReport | GridReport, given: EvalCommand) -> RunReport:
     if isinstance(loaded, RunReport):
         if given.arm is not None:
-            raise BadValue("--arm", f"{given.run} is one run, and has no arms")
+            raise BadValue("--arm", f"{given.run} is a single run, which has no arms; leave --arm out")
         return loaded
     return _named_arm(loaded, given.arm or "")
 
@@ -99,8 +99,9 @@ def _scored(found: RunReport, given: EvalCommand) -> RunReport:
     if given.score is None:
         return found
     if given.score not in found.named:
-        names = ", ".join(found.named) or "none: it has one score"
-        raise BadValue("--score", f"{given.score!r} is not a score of this run; its named scores are {names}")
+        names = ", ".join(found.named)
+        known = f"its named scores are {names}" if names else "its score has no name; leave --score out"
+        raise BadValue("--score", f"{given.score!r} is not a score of this run; {known}")
     return found.named[given.score]
 
 

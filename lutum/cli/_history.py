@@ -85,7 +85,7 @@ def read(data: bytes) -> Tree:
             if line.startswith(b'{"branch"'):
                 mark = _decode_mark(line)
                 if mark.at not in known:
-                    raise TranscriptError(f"no item before it has the digest {mark.at!r}")
+                    raise TranscriptError(f"no earlier item has the digest {mark.at!r}")
                 current, here = mark.branch, known[mark.at]
             else:
                 here = read_line(line, here)
@@ -133,7 +133,7 @@ class History:
         self._file: BinaryIO = path.open("a+b", buffering=0)
         try:
             if not _locked(self._file):
-                raise HistoryError(f"{path} is open in another chat: end that one, or name another file")
+                raise HistoryError(f"{path} is open in another chat; end that chat, or name another file")
             self.tree = load(path)
             if self.tree.size < self._file.seek(0, os.SEEK_END):
                 self._file.truncate(self.tree.size)

@@ -67,7 +67,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
 def _run_demo(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if args.model is not None and args.provider != "claude":
-        parser.error("--model is for --provider claude: the wire server has no models")
+        parser.error("--model needs --provider claude, because the wire server has no models")
     from lutum.cli import _demo
 
     return _demo.run_demo(args.backend, args.provider, args.model or _parsers.MODELS[args.provider])
@@ -75,9 +75,9 @@ def _run_demo(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 def _run_at_an_endpoint(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if args.command == "chat" and args.store and args.session:
-        parser.error("--store and --session are two places; name one")
+        parser.error("--store and --session cannot be used together; give one of them")
     if args.command in ("ask", "chat") and args.branch and not args.store:
-        parser.error("--branch is a branch of a --store")
+        parser.error("--branch needs --store")
     if args.command == "smoke" and not args.provider and not args.model:
         parser.error("-m PROVIDER:MODEL or --provider is needed")
     from lutum.cli._endpoint import endpoint_or_report

@@ -36,7 +36,7 @@ async def next_request(
             return f"it did not start: {error}"
     if done.returncode:
         words = done.stderr.decode(errors="replace").strip().split("\n")[-1]
-        return f"it ended with exit code {done.returncode}: {words or 'it said nothing'}"
+        return f"it ended with exit code {done.returncode}: {words or 'it printed no error'}"
     return done.stdout
 
 

@@ -118,8 +118,9 @@ class _Reader:
             return list[self.type_of(node.get("items"), f"{path}.items", f"{name}Item")]  # type: ignore[misc]
         if kind == "object" and node.get("properties"):
             return self._struct(node, path, name)
-        why = "is an object without properties" if kind == "object" else f"has the type {kind!r}"
-        raise self._refused(path, why)
+        if kind == "object":
+            raise self._refused(path, "is an object without properties; list its properties")
+        raise self._refused(path, f"has the type {kind!r}, which is not supported")
 
     def _struct(self, node: dict[str, Any], path: str, name: str) -> Any:
         required = set(node.get("required", ()))

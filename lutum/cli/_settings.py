@@ -52,8 +52,8 @@ def settings_of(
 
 def _unknown(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return f"there is no option {name!r}: {hint}known are {', '.join(sorted(known))}"
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return f"{name!r} is not an option.{hint} The options are {', '.join(sorted(known))}"
 
 
 def _value(name: str, text: str, hint: Any) -> Any:
@@ -73,7 +73,8 @@ def _value(name: str, text: str, hint: Any) -> Any:
         except (msgspec.ValidationError, TypeError, ValueError) as error:
             failure = failure or str(error)
     words = ", ".join(_words(hint))
-    raise lutum.BadValue(f"-o {name}", f"{text!r} is not possible: {'one of ' + words if words else failure}")
+    why = f"{text!r} is not one of {words}" if words else f"{text!r} is not allowed: {failure}"
+    raise lutum.BadValue(f"-o {name}", why)
 
 
 def _takes_list(hint: Any) -> bool:

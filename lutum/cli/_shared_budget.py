@@ -18,6 +18,8 @@ async def shared_budget(limit: str) -> RedisLedger:
         names = await ledger_names(url)
         if len(names) != 1:
             have = ", ".join(names) or "none"
-            raise lutum.BadValue("--budget", f"needs a ledger, as redis://SERVER#NAME; there are: {have}")
+            raise lutum.BadValue(
+                "--budget", f"needs a ledger, as in redis://SERVER#NAME; the server's ledgers: {have}"
+            )
         name = names[0]
     return RedisLedger(url, name, create=False)

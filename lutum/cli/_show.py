@@ -29,7 +29,10 @@ def run_show(file: str, *, branch: str | None = None, raw: bool = False) -> int:
             _store(out, file, branch)
             return 0
         if branch is not None:
-            raise lutum.BadValue("--branch", f"{file} is not a store; its branches are all shown")
+            raise lutum.BadValue(
+                "--branch",
+                f"{file} is not a store. All its branches are printed; leave --branch out",
+            )
         tree = _history.load(Path(file))
     except (lutum.LutumError, OSError) as error:
         report("show", error)
@@ -70,7 +73,7 @@ def _counted(tree: _history.Tree) -> str:
         said = f"{len(tree.branches[tree.current])} items"
     else:
         said = f"{len(tree.branches)} branches, {tree.current} is current"
-    return said + (f"; {tree.taken_back} items were taken back" if tree.taken_back else "")
+    return said + (f"; {tree.taken_back} items were removed" if tree.taken_back else "")
 
 
 def _branches(out: Terminal, branches: dict[str, lutum.Transcript], start: int) -> None:
@@ -87,9 +90,9 @@ def _branches(out: Terminal, branches: dict[str, lutum.Transcript], start: int) 
         else:
             rest.setdefault(transcript[: len(common) + 1].digest, {})[name] = transcript
     if rest and ending:
-        out.heading(f"-- behind item {len(common)}: here ends {', '.join(ending)}")
+        out.heading(f"-- after item {len(common)}: end of {', '.join(ending)}")
     for group in rest.values():
-        out.heading(f"-- behind item {len(common)}: {', '.join(group)}")
+        out.heading(f"-- after item {len(common)}: {', '.join(group)}")
         _branches(out, group, len(common))
 
 
@@ -97,7 +100,7 @@ def _items(out: Terminal, items: Sequence[lutum.Item], start: int) -> None:
     for number, item in enumerate(items, start + 1):
         match item:
             case lutum.Message():
-                words = "assistant, in your words" if item.role == "assistant" else item.role
+                words = "assistant, not generated" if item.role == "assistant" else item.role
                 _head(out, number, words)
                 for part in item.content:
                     _part(out, part)
@@ -129,9 +132,9 @@ def _turn(out: Terminal, number: int, turn: lutum.CommittedTurn) -> None:
                 out.paragraph(f"calls {item.name}, {item.id}:")
                 out.paragraph(_cut(out, item.arguments), indent=_DEEP)
     if not turn.items:
-        out.paragraph("(nothing to read)", DIM)
+        out.paragraph("(no text)", DIM)
     if turn.exact:
-        out.note("exact: goes back as it came")
+        out.note("exact: sent back as it was received")
     else:
         out.paragraph(f"inexact: {turn.inexact_reason}", RED)
 

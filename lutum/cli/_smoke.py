@@ -89,7 +89,7 @@ def run_smoke(
     out.gap()
     out.line(", ".join(f"{count} {verdict}" for verdict, count in counts if count) + ".")
     if folder is not None:
-        out.line(f"What was sent and came is in {folder}, a trace for each case: `lutum trace FILE`.")
+        out.line(f"{folder} has a trace of each case, with what was sent and received: `lutum trace FILE`.")
     return code
 
 
@@ -105,7 +105,7 @@ async def _tried(
             else:
                 one = await _case(case, endpoint.provider, adapter, folder)
                 if blocks(case, one.verdict):
-                    stopped = f"because of {case}"
+                    stopped = f"skipped, because {case} did not work"
             found.append(one)
             _print(out, one)
         if isinstance(adapter, OpenAIChatAdapter) and not stopped and list(cases) == list(CASES):
@@ -128,7 +128,7 @@ async def _tried(
 def _print_door(out: Terminal, door: CloudDoor) -> None:
     """Print the features that the door is known to lack. Trying them would only cost money."""
     out.gap()
-    out.line(f"{door.title} lacks, and lutum refuses before sending:", BOLD)
+    out.line(f"{door.title} lacks these features. lutum refuses them before sending:", BOLD)
     for name, source in door.lacks.items():
         out.paragraph(f"{FEATURES[name]} ({source})", "", indent="  ")
 
@@ -144,7 +144,8 @@ async def _profile(adapter: OpenAIChatAdapter, out: Terminal) -> str | None:
         return None
     code = as_code(profile)
     out.gap()
-    out.line(f"The profile that fits, by {asked} questions and {budget.spent.total_tokens:,} tokens:", BOLD)
+    used = f"{asked} requests and {budget.spent.total_tokens:,} tokens"
+    out.line(f"The profile that fits, found with {used}:", BOLD)
     out.paragraph(code, "", indent="  ")
     return code
 

@@ -64,7 +64,7 @@ async def text(bench: Bench) -> str:
     if not turn.result.text.strip():
         raise Lacking(_wordless(turn.result))
     if len(pieces) == 1:
-        return "in one piece, so it does not stream"
+        return "the text came in one piece, so it is not streamed"
     return f"{len(pieces)} pieces"
 
 
@@ -73,12 +73,12 @@ async def thinking(bench: Bench) -> str:
     turn = bench.llm.text_turn("Is 91 a prime number? Think first.").max_output_tokens(LONG)
     result = await _providers.reasoning(bench.provider, turn).collect()
     if result.reasoning.strip():
-        return f"{len(result.reasoning):,} characters to read"
+        return f"{len(result.reasoning):,} characters of reasoning"
     if result.usage.reasoning_tokens:
-        return f"hidden: {result.usage.reasoning_tokens:,} tokens, and nothing to read"
+        return f"hidden: {result.usage.reasoning_tokens:,} reasoning tokens without text"
     if any(isinstance(item, lutum.ReasoningItem) for item in result.turn.items):
-        return "hidden: nothing to read"
-    raise Lacking("asked to think, it answered without")
+        return "hidden: reasoning without text"
+    raise Lacking("the model answered without thinking")
 
 
 async def tools(bench: Bench) -> str:
@@ -94,17 +94,17 @@ async def tools(bench: Bench) -> str:
                 if not outcome.result.text.strip():
                     raise Lacking(_wordless(outcome.result))
                 if number == 0:
-                    raise Lacking("made to call a tool, it answered in words")
+                    raise Lacking("the model answered with text instead of the required call")
                 session.commit_text(outcome.result)
-                return f"{number} round{'s' if number > 1 else ''}, then words{said}"
+                return f"{number} round{'s' if number > 1 else ''}, then text{said}"
             case lutum.NeedsTools(round):
                 if round.issues and number == 0:
                     issue = round.issues[0]
                     raise Lacking(
-                        f"its call cannot be run, {issue.reason}: {issue.detail or issue.arguments[:80]}"
+                        f"the call cannot be run, {issue.reason}: {issue.detail or issue.arguments[:80]}"
                     )
                 session.commit_round(round, [call.complete("3 degrees") for call in round.calls])
-    return f"{ROUNDS} rounds, and it calls on"
+    return f"the model still calls the tool after {ROUNDS} rounds"
 
 
 def _made_to_call(
@@ -142,16 +142,16 @@ async def replay(bench: Bench) -> str:
         one.push_user("And another.")
     preview = turn_of(session).preview()
     if turn_of(elsewhere).preview().body != preview.body:
-        raise RuntimeError("loaded from a file, the conversation makes another request")
+        raise RuntimeError("after loading, the conversation makes a different request")
     if preview.first_difference is not None:
         raise RuntimeError(f"the second request differs from the first at {preview.first_difference}")
     try:
         session.commit_text(await turn_of(session).collect())
     except lutum.ProviderError as error:
-        raise RuntimeError(f"a stored turn is refused: {error}") from error
+        raise RuntimeError(f"the endpoint refuses a stored turn: {error}") from error
     inexact = [form.reason for form in preview.forms if not form.exact]
     if inexact:
-        raise Lacking(f"the turn goes back, but not exactly: {inexact[0]}")
+        raise Lacking(f"the turn is sent back, but not exactly: {inexact[0]}")
     return "exact" + (", with thinking" if result.reasoning else "")
 
 
@@ -159,8 +159,8 @@ def _wordless(result: lutum.TextResult) -> str:
     """Return how a turn without words ended."""
     if result.finish_reason == "length":
         used = result.usage.output_tokens
-        return f"it was cut at {used:,} output tokens before it said a word, while it was thinking"
-    return f"it ended by {result.finish_reason!r} without a word"
+        return f"the answer was cut at {used:,} output tokens, while the model was thinking"
+    return f"the answer ended with the finish reason {result.finish_reason!r} and without text"
 
 
 TurnOf = Callable[[lutum.Session], lutum.TextTurn]
@@ -194,9 +194,9 @@ async def cancel(bench: Bench) -> str:
                 left = True
                 break
     if not left:
-        raise Lacking(f"the turn ended by itself before it could be left: {_wordless(turn.result)}")
-    if llm.budget.reserved.total_tokens:
-        raise RuntimeError("something stayed reserved")
+        raise Lacking(f"the turn ended before it could be left: {_wordless(turn.result)}")
+    if kept := llm.budget.reserved.total_tokens:
+        raise RuntimeError(f"after the turn was left, {kept:,} tokens are still reserved")
     await llm.text_turn("Say OK.").max_output_tokens(SHORT).collect()
     return f"charged {turn.usage.total_tokens:,} tokens, {turn.usage.known}"
 
@@ -206,7 +206,9 @@ async def usage(bench: Bench) -> str:
     result = await bench.llm.text_turn("Say OK.").max_output_tokens(SHORT).collect()
     used = result.usage
     if used.known != "exact" or not used.input_tokens:
-        raise Lacking(f"it says nothing, so budgets go by estimates: {used.total_tokens:,} tokens here")
+        raise Lacking(
+            f"the endpoint does not report usage, so budgets use estimates: {used.total_tokens:,} tokens here"
+        )
     cost = "" if used.cost_usd is None else f", ${used.cost_usd}"
     return f"{used.input_tokens:,} tokens in, {used.output_tokens:,} out{cost}"
 
@@ -262,7 +264,7 @@ def worth_repeating(case: str, error: Exception) -> bool:
 
 def failed_twice(error: Exception) -> tuple[Verdict, str]:
     """Return the verdict for a case that failed in the same way twice. No I/O."""
-    return "lacking", f"the server fails at it, every time: {' '.join(str(error).split())}"
+    return "lacking", f"the server failed twice: {' '.join(str(error).split())}"
 
 
 def blocks(case: str, verdict: Verdict) -> bool:

@@ -48,7 +48,7 @@ def local_budget(limit: str) -> tuple[lutum.Budget, lutum.Pricing | None]:
     found = _AMOUNT.fullmatch(limit.strip())
     unit = "" if found is None else (found[2] or "").lower()
     if found is None or (not unit and not limit.strip().startswith("$")):
-        raise lutum.BadValue("--budget", f"{limit!r} is not one of {FORMS}")
+        raise lutum.BadValue("--budget", f"{limit!r} is not an amount; write it as {FORMS}")
     figure = found[1].replace("_", "")
     if unit.startswith("token") or unit == "k":
         if "." in figure and unit != "k":

@@ -70,4 +70,6 @@ def _approved(question: str) -> bool:
         with open(_IN, encoding="utf-8", errors="replace") as person:
             return person.readline().strip().lower() in ("y", "yes")
     except OSError:
-        raise lutum.UsageError("--approve needs a terminal to ask on, and there is none") from None
+        raise lutum.UsageError(
+            "--approve asks on a terminal, and this process does not have one; start it in a terminal"
+        ) from None

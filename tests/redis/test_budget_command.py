@@ -89,7 +89,7 @@ async def test_it_stops_resumes_reaps_and_sets_what_was_spent(
             while True:
                 (await ledger.reserve(Estimate(1), ME)).settle(Usage())
         assert await command(server.url) == 0
-        assert "LOST" in capsys.readouterr().out
+        assert "lost data" in capsys.readouterr().out
         assert await command(server.url, "--name", "team", "--set-spent", "run=700,$1.50") == 0
         with anyio.fail_after(20):
             while (await ledger.refresh()).spent.total_tokens != 700:  # noqa: ASYNC110  # set elsewhere
