@@ -45,7 +45,7 @@ def assert_score(
             score, text = found, ""
     if score is None or not score >= at_least:
         said = "there is no score" if score is None else f"the score is {float(score):.3f}"
-        raise AssertionError(f"{said}, not at least {at_least:g}\n{text}".rstrip())
+        raise AssertionError(f"{said}; at least {at_least:g} is required\n{text}".rstrip())
 
 
 def _worst(report: RunReport) -> str:

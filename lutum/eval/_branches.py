@@ -146,7 +146,7 @@ async def run_branches(
     if k < 1:
         raise BadValue("k", f"{k} is below 1")
     if tokens is None and cost_usd is None:
-        raise BadValue("tokens", "say what all branches may use together: tokens= or cost_usd=")
+        raise BadValue("tokens", "is missing; limit all branches together with tokens= or cost_usd=")
     block = session.llm.within(
         tokens=tokens, cost_usd=cost_usd, guaranteed=True, on_exhausted="wait", on_spent="drain"
     )

@@ -99,7 +99,9 @@ def compare(
         raise BadValue("after", "has no case in common with the run before")
     for case in pairs:
         if a.cases[case][0].digest != b.cases[case][0].digest:
-            raise BadValue("after", f"case {case!r} is another one than in the run before")
+            raise BadValue(
+                "after", f"case {case!r} has another input or expected value than in the run before"
+            )
     both = [case for case in pairs if case in a.scores and case in b.scores]
     changes = {case: _change(a.scores[case], b.scores[case]) for case in both}
     tagged = dict[str, list[str]]()

@@ -64,7 +64,7 @@ def load_cases(path: str | PathLike[str]) -> list[Case]:
     for line, row in rows:
         case = _case(row, f"{path}:{line}")
         if case.id in cases:
-            raise BadValue("path", f"{path}:{line}: the id {case.id!r} was there before")
+            raise BadValue("path", f"{path}:{line}: an earlier line has the id {case.id!r} too")
         cases[case.id] = case
     return list(cases.values())
 
@@ -94,7 +94,7 @@ def check_cases(cases: Iterable[Case[I, E]]) -> Iterator[Case[I, E]]:
         if not isinstance(case, Case):
             raise BadValue("cases", f"{case!r} is not a Case")
         if not isinstance(case.id, str) or plain(case.id) != case.id:
-            raise BadValue("cases", f"the id {case.id!r} is not text")
+            raise BadValue("cases", f"the id {case.id!r} is not a string that UTF-8 can encode")
         if case.id in seen:
             raise BadValue(
                 "cases", f"two cases have the id {case.id!r}: numbers {seen[case.id]} and {number}"
@@ -110,7 +110,7 @@ def _jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             yield number, msgspec.json.decode(line, type=dict[str, Any])
         except msgspec.MsgspecError as exc:
-            raise BadValue("path", f"{path}:{number}: no JSON object: {exc}") from None
+            raise BadValue("path", f"{path}:{number}: is not a JSON object: {exc}") from None
 
 
 def _csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -119,16 +119,18 @@ def _csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             for row in reader:
                 if "" in row or None in row.values():
-                    raise BadValue("path", f"{path}:{reader.line_num}: not as many cells as the header has")
+                    raise BadValue(
+                        "path", f"{path}:{reader.line_num}: has more or fewer cells than the header"
+                    )
                 yield reader.line_num, dict(row)
         except (csv.Error, UnicodeDecodeError) as exc:
-            raise BadValue("path", f"{path}:{reader.line_num}: no CSV: {exc}") from None
+            raise BadValue("path", f"{path}:{reader.line_num}: is not CSV: {exc}") from None
 
 
 def _case(row: dict[str, Any], where: str) -> Case:
     id = row.get("id")
     if isinstance(id, bool) or not isinstance(id, str | int) or not str(id).strip():
-        raise BadValue("path", f"{where}: no id, which must be a string or an integer")
+        raise BadValue("path", f"{where}: the id is missing, or is not a string or an integer")
     rest = {name: value for name, value in row.items() if name not in _TAKEN}
     tags = row.get("tags") or ()
     if isinstance(tags, str):
@@ -136,5 +138,5 @@ def _case(row: dict[str, Any], where: str) -> Case:
     try:
         tags = msgspec.convert(tags, tuple[str, ...])
     except msgspec.ValidationError:
-        raise BadValue("path", f"{where}: tags: {tags!r} is not a list of words") from None
+        raise BadValue("path", f"{where}: tags: {tags!r} is not a list of strings") from None
     return Case(str(id), row.get("input", rest), row.get("expected"), tags, rest)

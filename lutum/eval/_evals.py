@@ -153,7 +153,7 @@ class Eval(ABC, Generic[A, R]):
           BadValue: `repeats` is below 2.
         """
         if repeats < 2:
-            raise BadValue("repeats", f"{repeats} is below 2; see `scored_by`")
+            raise BadValue("repeats", f"{repeats} is below 2; use `scored_by` to score once")
 
         async def evaluate(llm: Lutum, trace: Trace, artifact: A) -> Scored[Repeats[R]]:
             once = self.scored_by(objective)

@@ -58,13 +58,13 @@ def check_factory(field: str, factory: object) -> None:
     if isinstance(factory, Lutum):
         raise BadValue(
             field,
-            "is a Lutum, which cannot leave this process; with executor=, give a function of a module that"
-            " returns an async context manager of one",
+            "is a Lutum, which cannot be sent to another process; with executor=, give a function of a module"
+            " that returns an async context manager of a Lutum",
         )
     name = getattr(factory, "__qualname__", "")
     if not callable(factory) or "<locals>" in name or "<lambda>" in name:
         raise BadValue(
-            field, f"{factory!r} is not a function of a module, which a worker could import by its name"
+            field, f"{factory!r} is not a function of a module, so a worker cannot import it by its name"
         )
 
 
@@ -81,7 +81,7 @@ async def _run_shard(shard: Shard, pairs: Sequence[Due], run: Any) -> tuple[list
         folder = None if shard.folder is None else stack.enter_context(_open(shard))
         llm = await stack.enter_async_context(shard.llm())
         if not isinstance(llm, Lutum):
-            raise UsageError(f"llm: the context manager gave {llm!r}, which is not a Lutum")
+            raise UsageError(f"llm: the context manager yielded {llm!r}, which is not a Lutum")
         judge = llm if shard.judge is None else await stack.enter_async_context(shard.judge())
         results, stopped = await run(shard, pairs, llm, judge, folder)
     return [msgspec.json.encode(result) for result in results], stopped

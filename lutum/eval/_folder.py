@@ -134,7 +134,9 @@ class RunFolder:
         """
         result = self._known.get((case.id, trial))
         if result is not None and result.digest != digest_of(case):
-            raise BadValue("into", f"{self.path} holds results of another case {case.id!r}; use a new folder")
+            raise BadValue(
+                "into", f"{self.path} has results for another case with the id {case.id!r}; use a new folder"
+            )
         return result
 
     def trace_of(self, result: TrialResult) -> bytes:
@@ -202,9 +204,9 @@ def _read_info(path: Path) -> RunInfo | None:
     try:
         info = msgspec.json.decode(file.read_bytes(), type=RunInfo)
     except msgspec.MsgspecError as exc:
-        raise BadValue("path", f"{file} is not of a run: {exc}") from None
+        raise BadValue("path", f"{file} does not describe a run: {exc}") from None
     if not 1 <= info.format <= _FORMAT:
-        raise BadValue("path", f"{file} has format {info.format}; this lutum reads up to {_FORMAT}")
+        raise BadValue("path", f"{file} has format {info.format}; this version of lutum reads 1 to {_FORMAT}")
     return info
 
 
@@ -238,7 +240,7 @@ def _read_results(path: Path) -> tuple[list[TrialResult], int]:
             raise BadValue("path", f"{file}:{number} is not a result: {exc}") from None
         key = (result.case, result.trial)
         if key in results and not results[key].errored:
-            raise BadValue("path", f"{file}:{number} repeats trial {result.trial} of {result.case!r}")
+            raise BadValue("path", f"{file}:{number} repeats trial {result.trial} of case {result.case!r}")
         results[key] = result  # a later try replaces an error
     return list(results.values()), whole
 
@@ -255,7 +257,7 @@ def _lock(file: FileIO, path: Path) -> None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UsageError(f"into: another run writes into {path}") from None
+            raise UsageError(f"into: another run writes into {path}; use another folder, or wait") from None
 
 
 def _now() -> str:

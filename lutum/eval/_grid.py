@@ -161,7 +161,7 @@ async def grid(
     scorers = Scorers(score)
     given = {name: _arm(name, arm) for name, arm in arms.items()}
     if not given:
-        raise BadValue("arms", "has no arm")
+        raise BadValue("arms", "is empty; give at least one arm")
     if isinstance(cases, Sequence):
         cases = list(check_cases(cases))
     total = len(cases) * trials * len(given) if isinstance(cases, Sized) else None
@@ -176,7 +176,7 @@ async def grid(
             if hasattr(llm, "__aenter__"):
                 llm = await stack.enter_async_context(llm)
             if not isinstance(llm, Lutum):
-                raise UsageError(f"arm {name!r}: the context manager gave {llm!r}, which is not a Lutum")
+                raise UsageError(f"arm {name!r}: the context manager yielded {llm!r}, which is not a Lutum")
             folder = None
             infos[name] = info_of(arm.task, scorers, llm, judge, threshold, arm=name, place=place)
             if into is not None:
@@ -228,12 +228,12 @@ def folder_name(arm: str) -> str:
 
 def _arm(name: object, given: object) -> Arm[Any, Any, Any]:
     if not isinstance(name, str) or not name.strip():
-        raise BadValue("arms", f"{name!r} is not the name of an arm")
+        raise BadValue("arms", f"{name!r} is not a name, which must be a string that is not blank")
     if callable(given) and not _is_arm(given):
         try:
             given = given()
         except TypeError as exc:
-            raise BadValue("arms", f"{name}: {given!r} does not make an arm: {exc}") from None
+            raise BadValue("arms", f"{name}: {given!r} cannot be called to make an arm: {exc}") from None
     if _is_pair(given):
         given = Arm(*given)
     if not _is_arm(given):
@@ -242,7 +242,7 @@ def _arm(name: object, given: object) -> Arm[Any, Any, Any]:
     if not callable(made.task):
         raise BadValue("arms", f"{name}: the task {made.task!r} is not a function")
     if not isinstance(made.llm, Lutum) and not callable(made.llm):
-        raise BadValue("arms", f"{name}: {made.llm!r} is neither a Lutum nor a factory of one")
+        raise BadValue("arms", f"{name}: {made.llm!r} is neither a Lutum nor a function that makes one")
     return made
 
 

@@ -73,7 +73,7 @@ script-src '{script_digest}'; style-src '{style_digest}'; base-uri 'none'; form-
 <button id="close" type="button">Close</button></div>
 <div id="details-body"></div>
 </aside>
-<noscript><p>This page draws with a script; without one, <code>lutum eval RUN</code> does.</p></noscript>
+<noscript><p>This page needs JavaScript. Without it, use <code>lutum eval RUN</code>.</p></noscript>
 </main>
 <script type="application/json" id="data">{data}</script>
 <script>{script}</script>
@@ -137,7 +137,9 @@ def _data(reports: Reports) -> dict[str, Any]:
         found = _trace(report, result)
         size = len(msgspec.json.encode(found))
         if size > room:
-            found = {"left_out": "this page is full; `lutum eval RUN --trial CASE` shows it"}
+            found = {
+                "left_out": "Left out, because this page is full. `lutum eval RUN --trial CASE` shows it."
+            }
         room -= min(size, room)
         rows[place]["trace"] = found
     return {"scores": [_clean(name) for name in names], "arms": any(reports), "trials": rows}
@@ -176,7 +178,7 @@ def _trace(report: Any, result: TrialResult) -> dict[str, Any] | None:
     try:
         found = report.trace_of(result)
     except (OSError, BadValue):
-        return {"left_out": "the file of the trace is missing or damaged"}
+        return {"left_out": "The file of the trace is missing or damaged."}
     return None if found is None else _spans(found)
 
 
@@ -190,7 +192,7 @@ def _spans(trace: Trace) -> dict[str, Any]:
         fields = [[_clean(name), _text(value)] for name, value in span.fields.items() if name != "curve"]
         size = sum(len(name) + len(value) for name, value in fields)
         if size > room:
-            fields = [["not shown", "this trace is long; `lutum eval RUN --trial CASE` shows it"]]
+            fields = [["not shown", "this trace is too long; `lutum eval RUN --trial CASE` shows it"]]
         room -= min(size, room)
         end = last if span.ended is None else span.ended
         made: dict[str, Any] = {

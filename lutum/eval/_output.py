@@ -75,13 +75,13 @@ def restored(result: TrialResult, hint: object = None) -> Any:
             return hint(result.output)
         wanted = hint if hint is not None else _loaded(kept)
         if wanted is None:
-            raise ValueError(f"its type {kept!r} is not known here")
+            raise ValueError(f"its type {kept!r} is unknown")
         return _converted(result.output, wanted)
     except (ValueError, TypeError, msgspec.MsgspecError, OutputInvalid, TranscriptError) as exc:
         raise BadValue(
             "output",
-            f"the stored output of trial {result.trial} of case {result.case!r} cannot be made again: {exc}."
-            " Give its type: annotate what the task returns, or pass output= to rescore",
+            f"the stored output of trial {result.trial} of case {result.case!r} cannot be decoded: {exc}."
+            " Give its type: annotate the task's return value, or pass output= to rescore",
         ) from None
 
 
@@ -124,7 +124,7 @@ def _turn_result(result: TrialResult, hint: object) -> TextResult:
     if named is None:
         return cast("TextResult", StructuredResult(**fields))
     if inner is None:
-        raise ValueError(f"its type {named[1]!r} is not known here")
+        raise ValueError(f"its type {named[1]!r} is unknown")
     return cast("TextResult", StructuredResult(**fields, _value=shape_of(inner).decode(turn.text)))
 
 
@@ -138,7 +138,7 @@ def _models(kind: Any, value: Any) -> Any:
     if hasattr(kind, "model_validate"):
         return kind.model_validate(value)
     if kind is TextResult:
-        raise TypeError("a result of a turn inside of another value is not kept whole")
+        raise TypeError("a turn's result inside another value is not stored in full")
     raise TypeError(f"{kind.__name__} has no JSON form")
 
 

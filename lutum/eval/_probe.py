@@ -203,11 +203,11 @@ class _Actor(Generic[A, R]):
     def take(self, call: _ProbeCall) -> None:
         """Queue a call."""
         if anyio.get_current_task().id == self._task:
-            raise UsageError("dispatch: the probe calls itself; call the method")
+            raise UsageError("dispatch: the probe dispatches a call to itself; call the method directly")
         try:
             self._send.send_nowait(call)
         except (anyio.ClosedResourceError, anyio.BrokenResourceError):
-            raise UsageError("dispatch: the run that this probe watched is over") from None
+            raise UsageError("dispatch: the run that this probe watched has ended") from None
 
     async def watch(self, task: Callable[[ProbeHandle], Awaitable[A]], raw: bool | RawCapture) -> None:
         """Run the task to its end, then close the queue. Queued messages are still handled."""

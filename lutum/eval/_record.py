@@ -121,7 +121,7 @@ def asking(evaluation: Eval[A, R] | PureEval[A, R], llm: Lutum | None) -> Callab
     """Return the eval as a function of trace and artifact."""
     lifted = evaluation.lift() if isinstance(evaluation, PureEval) else evaluation
     if llm is None and lifted is evaluation:
-        raise BadValue("llm", "is missing: this eval may ask a model")
+        raise BadValue("llm", "is missing; give a Lutum, because this eval may ask a model")
 
     async def ask(trace: Trace, artifact: A) -> R:
         return await lifted.evaluate(llm, trace, artifact)  # type: ignore[arg-type]  # a lifted eval ignores it

@@ -244,10 +244,12 @@ def load_run(path: str | PathLike[str], *more: str | PathLike[str]) -> RunReport
     for folder in map(Path, (path, *more)):
         other, results = read_run(folder)
         if differences := info.differences(other):
-            raise BadValue("path", f"{folder} holds another run than {path}: {'; '.join(differences)}")
+            raise BadValue("path", f"{folder} has another run than {path}: {'; '.join(differences)}")
         if other.threshold != info.threshold:
             raise BadValue(
-                "path", f"{folder} has the threshold {other.threshold}, {path} has {info.threshold}"
+                "path",
+                f"{folder} has the threshold {other.threshold}, but {path} has {info.threshold};"
+                " they must be equal",
             )
         for result in results:
             trace = result.trace and (folder / result.trace).as_posix()
@@ -256,7 +258,8 @@ def load_run(path: str | PathLike[str], *more: str | PathLike[str]) -> RunReport
             found[key] = better(known, named)
             if known.digest != result.digest:
                 raise BadValue(
-                    "path", f"{folder} has results of another case {result.case!r} than a folder before"
+                    "path",
+                    f"{folder} and an earlier folder have different cases with the id {result.case!r}",
                 )
     return RunReport(found.values(), threshold=info.threshold, info=info)
 

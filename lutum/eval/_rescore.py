@@ -75,12 +75,14 @@ async def rescore(
     check_counts(1, limit, threshold)
     scorers = Scorers(score)
     if judge is None and scorers.asks:
-        raise BadValue("judge", f"is missing: the scorer {scorers.asks[0]!r} may ask a model")
+        raise BadValue(
+            "judge", f"is missing; give a Lutum, because the scorer {scorers.asks[0]!r} may ask a model"
+        )
     given = {case.id: case for case in check_cases(cases)}
     for result in results:
         case = given.get(result.case)
         if case is not None and result.input_digest and result.input_digest != input_digest_of(case):
-            raise BadValue("cases", f"{folder} holds answers to another input of case {result.case!r}")
+            raise BadValue("cases", f"case {result.case!r} has another input than in {folder}")
     asked = Lutum(_NOBODY) if judge is None else judge
     new = replace(
         info,
@@ -164,13 +166,13 @@ class _Nobody:
     scope = ""
 
     def prepare(self, request: TurnRequest) -> Prepared:
-        raise BadValue("judge", "is missing: a scorer asks a model")
+        raise BadValue("judge", "is missing; give a Lutum, because a scorer asks a model")
 
     def exchange(self, prepared: Prepared) -> Exchange:
-        raise BadValue("judge", "is missing: a scorer asks a model")
+        raise BadValue("judge", "is missing; give a Lutum, because a scorer asks a model")
 
     def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
-        return ReplayForm(False, "nobody is asked")
+        return ReplayForm(False, "no request is sent")
 
     def first_difference(self, earlier: Prepared, later: Prepared) -> str | None:
         return None

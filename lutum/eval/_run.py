@@ -107,7 +107,7 @@ async def run(
         if judge is not None:
             check_factory("judge", judge)
     elif not isinstance(llm, Lutum) or not isinstance(judge, Lutum | None):
-        raise BadValue("llm", "and judge= are Lutum objects unless executor= is given")
+        raise BadValue("llm", "llm= and judge= must be Lutum objects, unless executor= is given")
     if isinstance(cases, Sequence):
         cases = list(check_cases(cases))
     info = info_of(task, scorers, llm, judge, threshold)

@@ -66,10 +66,10 @@ class Scorers:
         named = isinstance(given, Mapping)
         scorers = dict(cast("Mapping[str, Any]", given)) if named else {ONLY: given}
         if not scorers:
-            raise BadValue("score", "has no scorer")
+            raise BadValue("score", "is empty; give at least one scorer")
         for name, scorer in scorers.items():
             if not isinstance(name, str) or not name.strip():
-                raise BadValue("score", f"{name!r} is not the name of a scorer")
+                raise BadValue("score", f"{name!r} is not a name, which must be a string that is not blank")
             if not callable(scorer) and not isinstance(scorer, PureEval | Eval):
                 raise BadValue("score", f"{name}: {scorer!r} is neither a function nor an eval")
         self.named = named

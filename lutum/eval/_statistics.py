@@ -130,7 +130,7 @@ def mean_rate(values: Sequence[float], seed: int = 0) -> Rate:
       BadValue: `values` is empty.
     """
     if not values:
-        raise BadValue("values", "there is nothing to take the mean of")
+        raise BadValue("values", "is empty; a mean needs at least one value")
     mean = fmean(values)
     if all(value in (0, 1) for value in values) or len(set(values)) == 1:
         return Rate(mean, wilson(sum(values), len(values)))

@@ -273,14 +273,16 @@ async def test_a_score_is_asserted_on() -> None:
     """Of a number, a scored report or a record; the error shows why."""
     assert_score(0.8, 0.8)
     assert_score(Scored("fine", Score(1)), 1)
-    with pytest.raises(AssertionError, match=r"the score is 0\.500, not at least 0\.8"):
+    with pytest.raises(AssertionError, match=r"the score is 0\.500; at least 0\.8 is required"):
         assert_score(0.5, 0.8)
 
     async def task() -> str:
         return "banana"
 
     failed = await record(fails.scored_by(maximize(float)), task)
-    with pytest.raises(AssertionError, match=r"there is no score, not at least 0\nKeyError\('lost'\)"):
+    with pytest.raises(
+        AssertionError, match=r"there is no score; at least 0 is required\nKeyError\('lost'\)"
+    ):
         assert_score(failed, 0)
     with pytest.raises(lutum.BadValue):
         assert_score(1, 2)

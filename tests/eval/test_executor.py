@@ -177,7 +177,7 @@ def test_a_dask_cluster_with_a_worker_that_dies(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("llm", "words"),
     [
-        (lutum.Lutum(ScriptedAdapter([])), "cannot leave this process"),
+        (lutum.Lutum(ScriptedAdapter([])), "cannot be sent to another process"),
         (lambda: None, "is not a function of a module"),
         (7, "is not a function of a module"),
     ],
@@ -198,7 +198,7 @@ async def test_a_factory_without_an_executor_is_refused(tmp_path: Path) -> None:
 
 
 async def test_a_factory_that_gives_something_else_is_named(tmp_path: Path) -> None:
-    with pool() as executor, pytest.raises(lutum.UsageError, match="gave 7, which is not a Lutum"):
+    with pool() as executor, pytest.raises(lutum.UsageError, match="yielded 7, which is not a Lutum"):
         await evaluate(tmp_path, executor, workers.nothing)
 
 
@@ -216,7 +216,7 @@ async def test_load_run_merges_folders(tmp_path: Path) -> None:
     assert traces(tmp_path) >= {str(result.trace) for result in report.results}
     other = [Case("c00", 99, 198, (), {"starts": str(tmp_path)})]
     await run(other, workers.task, score=workers.score, llm=llm, into=tmp_path / "c", progress=False)
-    with pytest.raises(lutum.BadValue, match="another case 'c00'"):
+    with pytest.raises(lutum.BadValue, match="different cases with the id 'c00'"):
         load_run(tmp_path / "a", tmp_path / "c")
     await run(
         given[:1],

@@ -110,7 +110,7 @@ def test_cases_scores_cost_latency_and_the_trace(browser: Any, folder: Path, tmp
     page = opened.page
     assert page.title() == "Monday"
     heads = page.locator("#trials thead th").all_text_contents()
-    assert heads == ["case", "result", "right", "brief", "cost", "tokens", "time", "said"]
+    assert heads == ["case", "result", "right", "brief", "cost", "tokens", "time", "output"]
     assert opened.cells() == [f"c{i}" for i in range(6)]
     assert opened.cells(2) == ["passed", "failed", "passed", "failed", "error", "passed"]
     assert opened.cells(3) == ["1.000", "0.000", "1.000", "0.000", "-", "1.000"]
@@ -248,5 +248,5 @@ def test_a_missing_trace_is_said(folder: Path) -> None:
     """A page can be made of what is left of a folder."""
     report = load_run(folder / "run")
     lost = RunReport(report.results, folder=Path("nowhere"))
-    assert "the file of the trace is missing or damaged" in page({"": lost}, "x")
+    assert "The file of the trace is missing or damaged." in page({"": lost}, "x")
     assert "Trace" not in page({"": RunReport([])}, "x").partition("<script>")[0]

@@ -269,12 +269,12 @@ async def test_dispatch_says_when_it_cannot() -> None:
         async def itself() -> None:
             await handle.dispatch(probe.note, "inner")
 
-        with pytest.raises(lutum.UsageError, match="calls itself"):
+        with pytest.raises(lutum.UsageError, match="dispatches a call to itself"):
             await handle.dispatch(itself)
         return ""
 
     await run_probe(probe, task, llm=llm)
-    with pytest.raises(lutum.UsageError, match="is over"):
+    with pytest.raises(lutum.UsageError, match="has ended"):
         await handles[0].dispatch(probe.note, "late")
 
 

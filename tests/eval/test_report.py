@@ -221,7 +221,7 @@ def test_what_cannot_be_compared() -> None:
     """No case in common; a case that is another one now."""
     with pytest.raises(lutum.BadValue, match="no case in common"):
         compare(run_of([1]), RunReport([result("other", 1)]))
-    with pytest.raises(lutum.BadValue, match="'c000' is another one"):
+    with pytest.raises(lutum.BadValue, match="'c000' has another input"):
         compare(run_of([1], digest="a"), run_of([1], digest="b"))
     unscored = compare(run_of([None]), run_of([1]))
     assert unscored.score is None

@@ -136,12 +136,12 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(lutum.BadValue, match="format 3"):
         load_run(tmp_path)
     (tmp_path / "run.json").write_text("[]")
-    with pytest.raises(lutum.BadValue, match="is not of a run"):
+    with pytest.raises(lutum.BadValue, match="does not describe a run"):
         RunFolder(tmp_path, RunInfo())
     (tmp_path / "run.json").write_text('{"format": 1}')
     line = b'{"case":"a","trial":0}\n'
     (tmp_path / "results.jsonl").write_bytes(line * 2)
-    with pytest.raises(lutum.BadValue, match=r"results\.jsonl:2 repeats trial 0 of 'a'"):
+    with pytest.raises(lutum.BadValue, match=r"results\.jsonl:2 repeats trial 0 of case 'a'"):
         load_run(tmp_path)
     (tmp_path / "results.jsonl").write_bytes(line + b"{}\n" + line)
     with pytest.raises(lutum.BadValue, match=r"results\.jsonl:2 is not a result"):

@@ -299,7 +299,7 @@ async def test_finished_trials_are_not_run_again(tmp_path: Path) -> None:
 async def test_another_case_of_the_same_id_is_refused(tmp_path: Path) -> None:
     """Its result would be that of something else."""
     await run(some(2), ask, score=equal, llm=house(), into=tmp_path)
-    with pytest.raises(lutum.BadValue, match="another case 'c000'"):
+    with pytest.raises(lutum.BadValue, match="another case with the id 'c000'"):
         await run([Case("c000", "other", "yes")], ask, score=equal, llm=house(), into=tmp_path)
 
 
@@ -383,7 +383,10 @@ async def test_a_run_is_asserted_on() -> None:
     llm = lutum.Lutum(ScriptedAdapter([["yes"], ["no\x1b[2J"], [ConnectionError("gone")], ["yes"]]))
     report = await run(some(4), ask, score=equal, llm=llm, limit=1)
     assert_score(report, 0.5, errors=1)
-    for errors, words in (1, "the score is 0.667, not at least 0.9"), (0, "1 of 4 trials ended in an error"):
+    for errors, words in (
+        (1, "the score is 0.667; at least 0.9 is required"),
+        (0, "1 of 4 trials ended in an error"),
+    ):
         with pytest.raises(AssertionError) as caught:
             assert_score(report, 0.9, errors=errors)
         said = str(caught.value)

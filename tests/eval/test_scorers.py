@@ -136,7 +136,7 @@ async def test_a_corrected_answer_key_is_rescored(tmp_path: Path) -> None:
     key = [Case(case.id, case.input, "no", case.tags) for case in CASES[:2]]
     report = await rescore(tmp_path, key, score=equal)
     assert report.score == 0
-    with pytest.raises(lutum.BadValue, match="another input of case 'c0'"):
+    with pytest.raises(lutum.BadValue, match="case 'c0' has another input"):
         await rescore(tmp_path, [Case("c0", "other", "yes")], score=equal)
     assert len((await rescore(tmp_path, CASES[:1], score=equal)).results) == 1
 
@@ -146,7 +146,7 @@ async def test_rescoring_with_a_judge(tmp_path: Path) -> None:
         maximize(lambda verdict: verdict.points / 10)
     )
     await run(CASES[:2], ask, score=equal, llm=house(), into=tmp_path)
-    with pytest.raises(lutum.BadValue, match="judge: is missing: the scorer 'points'"):
+    with pytest.raises(lutum.BadValue, match="judge: is missing; give a Lutum, because the scorer 'points'"):
         await rescore(tmp_path, CASES, score={"points": judge})
     asked = lutum.Lutum(ScriptedAdapter([[lutum.StructuredDelta('{"points": 6}')]] * 2))
     report = await rescore(tmp_path, CASES, score={"points": judge}, judge=asked)

@@ -82,7 +82,7 @@ def test_means_are_over_cases() -> None:
     assert mean_pass_hat_k(cases, 2) == fmean([0, 1])
     with pytest.raises(lutum.BadValue, match="k: 3"):
         mean_pass_at_k(cases, 3)
-    with pytest.raises(lutum.BadValue, match="nothing to take the mean of"):
+    with pytest.raises(lutum.BadValue, match="a mean needs at least one value"):
         mean_pass_hat_k([], 1)
 
 

@@ -201,7 +201,7 @@ async def test_digests_of_another_python_are_not_compared(tmp_path: Path) -> Non
 async def test_parts_of_different_runs_are_not_one(tmp_path: Path) -> None:
     await run(CASES[:1], ask, score=equal, llm=house(), into=tmp_path / "a")
     await run(CASES[1:], ask, score=equal, llm=house("strong-2"), into=tmp_path / "b")
-    with pytest.raises(lutum.BadValue, match=r"holds another run than .*: the model was"):
+    with pytest.raises(lutum.BadValue, match=r"has another run than .*: the model was"):
         load_run(tmp_path / "a", tmp_path / "b")
 
 

@@ -31,7 +31,7 @@
   columns.push({ title: "cost", show: cost, key: (t) => t.cost || 0, number: true });
   columns.push({ title: "tokens", show: (t) => t.tokens.toLocaleString("en"), key: (t) => t.tokens, number: true });
   columns.push({ title: "time", show: (t) => seconds(t.seconds), key: (t) => t.seconds, number: true });
-  columns.push({ title: "said", show: (t) => (t.failures[0] || t.output).slice(0, 300), key: (t) => t.failures[0] || t.output, cls: () => "said" });
+  columns.push({ title: "output", show: (t) => (t.failures[0] || t.output).slice(0, 300), key: (t) => t.failures[0] || t.output, cls: () => "said" });
 
   const table = byId("trials"), body = table.tBodies[0];
   let sorted = null, down = false, current = null;
