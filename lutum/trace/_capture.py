@@ -73,7 +73,7 @@ class capture:
     async def __aenter__(self) -> Trace:
         """A checkpoint only if it has to wait."""
         if self._recorder is not None:
-            raise UsageError("capture: entered before; call capture() again")
+            raise UsageError("capture: this context manager was entered before; call capture() again")
         found = CURRENT.get()
         outer = found if isinstance(found, Span | Root) else None
         around = None if outer is None else outer._recorder
@@ -182,7 +182,7 @@ class Capturing:
                 try:
                     callback(change)
                 except Exception:
-                    logger.exception("a subscriber of a trace raised, and is told no more")
+                    logger.exception("a subscriber of a trace raised an exception; it is not called again")
                     capturing._drop(callback)
             capturing = capturing.around
         if EVERYWHERE.handles:
@@ -202,7 +202,7 @@ class Capturing:
     def subscribe(self, callback: Callable[[Change], object]) -> Subscription:
         """See `Trace.subscribe`."""
         if self._over:
-            raise UsageError("subscribe: this trace is not being captured any more")
+            raise UsageError("subscribe: the capture of this trace has ended; subscribe while it runs")
         self._callbacks += (callback,)
         self._watch()
         return Subscription(lambda: self._drop(callback))

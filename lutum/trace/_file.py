@@ -173,7 +173,7 @@ def load(data: bytes, make: Callable[..., T]) -> T:
         except (msgspec.MsgspecError, UnicodeError, RecursionError, KeyError) as exc:
             if number == len(lines) and trace is not None and isinstance(exc, msgspec.DecodeError):
                 break  # an incomplete last line: the process died while it wrote
-            what = f"no span {exc}" if isinstance(exc, KeyError) else str(exc) or type(exc).__name__
+            what = f"there is no span {exc}" if isinstance(exc, KeyError) else str(exc) or type(exc).__name__
             raise BadValue(f"trace: line {number}", what) from None
     if trace is None:
         raise BadValue("trace", "is empty")
@@ -182,10 +182,10 @@ def load(data: bytes, make: Callable[..., T]) -> T:
 
 def _begun(line: _Line, make: Callable[..., T]) -> T:
     if not isinstance(line, _TraceHeader):
-        raise BadValue("trace: line 1", "a trace begins with its header")
+        raise BadValue("trace: line 1", "is not the header of a trace")
     if line.version != VERSION:
-        raise BadValue("trace: version", f"{line.version} is not {VERSION}, which this lutum reads")
-    why = "it was still running when this was written" if line.ended is None else ""
+        raise BadValue("trace: version", f"is {line.version}; this version of lutum reads only {VERSION}")
+    why = "the capture had not ended when this was written" if line.ended is None else ""
     trace = make(line.wall, line.started, unfinished=why)
     trace.ended = line.ended
     trace.error, trace.message = line.error, line.message
@@ -280,7 +280,7 @@ class Writer:
             self._file.write(_line(line))
         except OSError:
             self._broken = True
-            logger.exception("a trace cannot be written any further")
+            logger.exception("a trace cannot be written; the rest of it is missing in its file")
 
 
 def _as_text(data: dict[str, Any]) -> dict[str, Any]:

@@ -77,7 +77,7 @@ script-src '{script_digest}'; style-src '{style_digest}'; base-uri 'none'; form-
 <button id="close" type="button">Close</button></div>
 <div id="details-body"></div>
 </aside>
-<noscript><p>This page draws with a script; without one, <code>lutum trace FILE</code> does.</p></noscript>
+<noscript><p>This page needs JavaScript. Without it, use <code>lutum trace FILE</code>.</p></noscript>
 </main>
 <script type="application/json" id="data">{data}</script>
 <script>{script}</script>
@@ -155,7 +155,7 @@ def _data(trace: SpanTree) -> dict[str, Any]:
         said = _said(span)
         size = len(msgspec.json.encode(said))
         if size > room:
-            said = {"fields": [["not shown", "this page is full; the dump has it"]], "notes": []}
+            said = {"fields": [["not shown", "this page is full; the dump contains it"]], "notes": []}
         room -= min(size, room)
         parent = -1 if id(span) in roots or span.parent is None else numbers.get(id(span.parent), -1)
         spans.append(_drawn(trace, last, span, parent) | said)

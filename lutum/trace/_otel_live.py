@@ -144,7 +144,9 @@ class OTelHandle:
                 logger.error("OpenTelemetry raised %s again", kind)
             else:
                 self._logged.add(kind)
-                logger.exception("OpenTelemetry raised; the program goes on, spans may be missing")
+                logger.exception(
+                    "OpenTelemetry raised an exception; the program continues, but spans may be missing"
+                )
             return None
 
     # The life of one span.
@@ -327,9 +329,11 @@ def otel(
     if not isinstance(content, bool):
         raise BadValue("content", f"needs True or False, not {content!r}")
     if isinstance(content_limit, bool) or not isinstance(content_limit, int) or content_limit < 1_000:
-        raise BadValue("content_limit", f"{content_limit!r} is not a number of characters of at least 1000")
+        raise BadValue(
+            "content_limit", f"needs an integer of at least 1000 characters, not {content_limit!r}"
+        )
     if isinstance(traceparent, str):
-        raise BadValue("traceparent", "is one text; give True or a list of host names")
+        raise BadValue("traceparent", "is a string; give True or a list of host names")
     hosts = traceparent if isinstance(traceparent, bool) else frozenset(map(str.lower, traceparent))
     return OTelHandle(
         provider, meter_provider, content=content, content_limit=content_limit, traceparent=hosts

@@ -65,7 +65,7 @@ class Trace(SpanTree):
           UsageError: the capture is over.
         """
         if self._subscribe is None:
-            raise UsageError("subscribe: this trace is not being captured any more")
+            raise UsageError("subscribe: the capture of this trace has ended; subscribe while it runs")
         return self._subscribe(callback)
 
     def bill(self, parts: int | None = None) -> TraceBill:

@@ -344,7 +344,7 @@ class SpanTree:
             return self.unfinished
         if self.ended is None:
             return "the trace is still being captured"
-        return "its task ran on when the capture ended"
+        return "its task was still running when the capture ended"
 
     @property
     def last(self) -> float:
@@ -377,7 +377,7 @@ def _first(spans: Iterator[Span], name: str, fields: dict[str, object]) -> Span:
         if _is(span, name, fields):
             return span
     wanted = "".join(f", {field}={value!r}" for field, value in fields.items())
-    raise LookupError(f"no span {name!r}{wanted} in this trace")
+    raise LookupError(f"there is no span {name!r}{wanted} in this trace")
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -182,7 +182,7 @@ async def test_what_runs_on_is_open() -> None:
             await anyio.wait_all_tasks_blocked()
             assert t.open_reason == "the trace is still being captured"
         assert t.span("late").status == "open"
-        assert t.open_reason == "its task ran on when the capture ended"
+        assert t.open_reason == "its task was still running when the capture ended"
         gate.set()
     assert t.open_reason == ""
     assert [span.name for span in t.walk()] == ["late"]
@@ -248,7 +248,7 @@ async def test_live() -> None:
         ("Noted", "loose"),
     ]
     assert len(raised) == 1
-    with pytest.raises(lutum.UsageError, match="not being captured"):
+    with pytest.raises(lutum.UsageError, match="the capture of this trace has ended"):
         t.subscribe(note)
 
 

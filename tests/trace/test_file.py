@@ -130,7 +130,7 @@ async def test_every_prefix_of_a_written_file(tmp_path: Path) -> None:
     assert spans[-1] == len(list(t.walk()))
     half = trace.load(data[: data.index(b'"close"')])
     assert [span.status for span in half.walk()] == ["open"] * 4
-    assert half.open_reason == "it was still running when this was written"
+    assert half.open_reason == "the capture had not ended when this was written"
 
 
 @VIRTUAL
@@ -140,7 +140,7 @@ async def test_dumped_while_it_runs() -> None:
         with trace.span("mine"):
             early = t.dump()
     assert trace.load(early).span("mine").status == "open"
-    assert trace.load(early).open_reason == "it was still running when this was written"
+    assert trace.load(early).open_reason == "the capture had not ended when this was written"
 
 
 def test_a_killed_process(tmp_path: Path) -> None:
@@ -173,10 +173,10 @@ lutum.run(main, backend="asyncio")
     [
         (b"", "is empty"),
         (b"no json\n", "line 1"),
-        (b'{"type":"end","ended":1}\n', "begins with its header"),
-        (b'{"type":"trace","version":9,"wall":0,"started":0}\n', "9 is not 1"),
-        (b'HEAD{"type":"close","span":7,"ended":1,"fields":{}}\n', "line 2: no span 7"),
-        (b'HEAD{"type":"span","id":2,"parent":2,"name":"a","started":0}\n', "line 2: no span 2"),
+        (b'{"type":"end","ended":1}\n', "is not the header of a trace"),
+        (b'{"type":"trace","version":9,"wall":0,"started":0}\n', "is 9; this version of lutum reads only 1"),
+        (b'HEAD{"type":"close","span":7,"ended":1,"fields":{}}\n', "line 2: there is no span 7"),
+        (b'HEAD{"type":"span","id":2,"parent":2,"name":"a","started":0}\n', "line 2: there is no span 2"),
         (b'HEAD{"type":"what"}\n', "line 2"),
         (b'HEAD{"type":"span","id":1}\n{"type":"end","ended":1}\n', "line 2"),
         (b"HEADHEAD", "second header"),
@@ -211,7 +211,7 @@ async def test_a_full_disk_in_trace(caplog: pytest.LogCaptureFixture) -> None:
         with trace.span("a"):
             await collect(House(FakeAdapter(WHOLE)))
     assert len(t.find("turn")) == 1
-    assert len([record for record in caplog.records if "any further" in record.message]) == 1
+    assert len([record for record in caplog.records if "cannot be written" in record.message]) == 1
 
 
 async def test_what_json_does_not_know() -> None:

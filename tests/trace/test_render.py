@@ -135,7 +135,7 @@ def test_open() -> None:
     ]
     shown = trace.load("\n".join(map(json.dumps, lines)).encode()).render(60)
     assert "▶" in shown
-    assert shown.endswith("open: it was still running when this was written")
+    assert shown.endswith("open: the capture had not ended when this was written")
 
 
 def test_on_the_command_line(
