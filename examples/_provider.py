@@ -49,9 +49,11 @@ MODELS = {
 def run(main: Callable[[lutum.Lutum], Awaitable[None]], replies: Replies, backend: str = "trio") -> None:
     """Run an example from the command line."""
     parser = argparse.ArgumentParser(description=main.__globals__["__doc__"])
-    parser.add_argument("--provider", help=f"ask it, with the key in the environment: {', '.join(MODELS)}")
+    parser.add_argument(
+        "--provider", help=f"one of {', '.join(MODELS)}; its key is read from the environment"
+    )
     parser.add_argument("--model", help="a model of that provider")
-    parser.add_argument("--base-url", help="of a server that speaks that provider's protocol")
+    parser.add_argument("--base-url", help="the URL of another server with that provider's protocol")
     parser.add_argument("--backend", choices=["trio", "asyncio"], default=backend)
     args = parser.parse_args()
     model = args.model or MODELS.get(args.provider or "claude")

@@ -52,7 +52,7 @@ async def main(llm: lutum.Lutum) -> None:
         fork.push_user("\n".join(["The linter found:", *findings, "Mend only that."]))
         draft = await fork.text_turn().max_output_tokens(1_000).temperature(0).collect()
         if findings := lint(draft.text):
-            return print("it cannot do it:", *findings, sep="\n")
+            return print("no draft passed the linter:", *findings, sep="\n")
     session.push_turn(draft.turn)
     print(draft.text)
 

@@ -44,7 +44,7 @@ async def main(llm: lutum.Lutum) -> None:
             for id in sorted(set(range(len(DOCUMENTS))) - done):
                 group.start_soon(extract, id, scoped)
         [stored] = db.execute("select count(*) from rivers").fetchone()
-    print(f"{len(done)} were done, {stored} are, for {scoped.budget.spent.cost_usd} USD")
+    print(f"{len(done)} were done before, {stored} are done now, for {scoped.budget.spent.cost_usd} USD")
     for failure, count in sorted(failures.items()):
         print(f"{failure:<20} {count:>4}")
 

@@ -44,7 +44,7 @@ async def advertise(llm: lutum.Lutum, editing: Editing, topic: str) -> str:
     text = (await turn.collect()).text
     while await editing.again(text, attempt):
         attempt, text = attempt + 1, (await turn.collect()).text
-    return f"{text} [{attempt} asked]"
+    return f"{text} [attempt {attempt}]"
 
 
 async def main(llm: lutum.Lutum) -> None:

@@ -34,7 +34,7 @@ async def main(llm: lutum.Lutum) -> None:
     whole = await answered(llm, asked)
     for item in whole:
         print(f"{type(item).__name__:<14}{item.text}")
-    print(f"What was asked still has {len(asked)} item.")
+    print(f"The input still has {len(asked)} item.")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ async def ask(session: lutum.Session, question: str) -> None:
     while True:
         turn = session.text_turn().tools(lutum.Toolset(length)).max_output_tokens(1_000)
         for form in turn.preview().forms:
-            print("a turn goes back", form.reason or "exactly")
+            print("a turn is replayed", form.reason or "exactly")
         match await turn.collect():
             case lutum.NeedsTools(round):
                 session.commit_round(round, await round.run())

@@ -59,7 +59,7 @@ async def main(llm: lutum.Lutum, attempts: int = 3) -> None:
         problems = await gates.audit(result.value)
         if not problems:
             return print("passed:", result.value.total, result.value.currency)
-        print("held up:", "; ".join(problems))
+        print("rejected:", "; ".join(problems))
         session.push_user(f"That cannot be: {'; '.join(problems)}. Extract it again.")
     print("a person has to look at this one")
 

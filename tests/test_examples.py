@@ -43,7 +43,8 @@ PRINTS: dict[str, str] = {
     "...It was not run again.\nBoth are paid.",
     "eval_dataset": "chatty...score   0.000...terse...score   1.000...8 cases in both runs...significant",
     "eval_raw_dump": "passed\nfailed\n...TextDelta(text='Five.')...",
-    "extract_many": "0 were done, 98 are, for ... USD\nOutputInvalid           1\nProviderError           1",
+    "extract_many": "0 were done before, 98 are done now, for ... USD\n"
+    "OutputInvalid           1\nProviderError           1",
     "failure_taxonomy": "retry: It rains. ...compact: As I said...accept: It will rain from ten to noon.",
     "fan_in": "haiku-4-5: whole, 'The Nile, says claude-haiku-4-5.', exact\n"
     "...sonnet-4-5: whole, ..., exact\n...opus-4-5: stopped, 'and on and on and on..., estimated",
@@ -57,12 +58,12 @@ PRINTS: dict[str, str] = {
     "pass_at_k": "4 branches: 1 passed, 1 failed, 2 cancelled\n...saved...pass@1 0.375...pass@4 0.929",
     "planner_generator_evaluator": "the source: It begins at Lake Victoria. [draft 2]\n"
     "the mouth: It ends in the sea. [draft 1]",
-    "policy_hook": "Buy it if you like. [2 asked]\nBuy now! [1 asked]",
+    "policy_hook": "Buy it if you like. [attempt 2]\nBuy now! [attempt 1]",
     "rag": "refund, lamp: 2 documents\nYou have 30 days to send the lamp back [2].",
     "react_loop": '1. Oslo\'s people first.\n   > look_up {"topic":"population of Oslo"}\n   < 709,000\n'
     "2. Now Bergen's...3. Oslo has 709,000 people",
     "react_loop_direct": "Message       Does...CommittedTurn...ToolResult    11.6\nToolResult    11.1\n"
-    "CommittedTurn One euro buys...What was asked still has 1 item.",
+    "CommittedTurn One euro buys...The input still has 1 item.",
     "reask": "River(name='Nile', km=6650)\n2 items, 238 tokens for both requests",
     "reflexion": "1. \\d+-\\d+-\\d+  [\"'24-5-31' should not match\"...2. ...3. ...  passes",
     "repo_ssot": "refused timeouts.py\nread README.md\nread timeouts.py\n"
@@ -80,9 +81,9 @@ PRINTS: dict[str, str] = {
     "tools": "It is colder in Oslo.",
     "trace_dump": "3 turns, 3 requests, 2 tools, ...route question=...answer...tool weather...cache hit..."
     "3 turns; the slowest...topic: weather events: ['cache', 'cache']",
-    "transcript_replay": "a turn goes back exactly\nIt is 6,650 km long.\na turn goes back exactly\n"
-    "a turn goes back exactly\nTwice that is 13,300 km.",
-    "verification_gates": "held up: the lines are 90, the total 70; 'euro' is not a currency code\n"
+    "transcript_replay": "a turn is replayed exactly\nIt is 6,650 km long.\na turn is replayed exactly\n"
+    "a turn is replayed exactly\nTwice that is 13,300 km.",
+    "verification_gates": "rejected: the lines are 90, the total 70; 'euro' is not a currency code\n"
     "passed: 90 EUR",
 }
 OTHERWISE = {"batch", "durable_dbos", "queue_dbos", "timeouts", "web_stop", "web_stream"}

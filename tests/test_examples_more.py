@@ -127,7 +127,7 @@ async def test_extract_many_at_its_limit(
     assert 0 < sent < 300
     assert set(server.outcomes()) == {"completed"}
     out = capsys.readouterr().out
-    assert f"0 were done, {sent} are, for {spent.cost_usd} USD\n" in out
+    assert f"0 were done before, {sent} are done now, for {spent.cost_usd} USD\n" in out
     assert f"BudgetExceeded       {300 - sent:>4}" in out
 
 
@@ -165,7 +165,7 @@ async def test_replay_over_another_protocol(
             await example.main(lutum.Lutum(adapter))
             await adapter.aclose()
     out = capsys.readouterr().out
-    assert out.count("a turn goes back exactly") == 3, out
+    assert out.count("a turn is replayed exactly") == 3, out
     assert "Twice that is 13,300 km." in out
 
 

@@ -31,11 +31,13 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="sqlite_agent", description=sys.modules[__package__ or ""].__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("folder", nargs="?", type=Path, default=Path("shop"), help="a folder of *.db files")
-    parser.add_argument("--provider", choices=sorted(adapters), help="ask it; its key is in the environment")
+    parser.add_argument(
+        "--provider", choices=sorted(adapters), help="a real provider; its key is read from the environment"
+    )
     parser.add_argument("--model", default="claude-sonnet-4-5")
     parser.add_argument("--backend", choices=["trio", "asyncio"], default="trio")
     parser.add_argument("--eval", action="store_true", help="run the cases, and keep the results in --into")
-    parser.add_argument("--judge", action="store_true", help="have the model judge its answers, too")
+    parser.add_argument("--judge", action="store_true", help="let the model judge its answers, too")
     parser.add_argument("--into", type=Path, help="the folder of the run")
     args = parser.parse_args(argv)
 

@@ -14,11 +14,11 @@ from .agent import Accept, Agent, AgentHooks, Decision, Edit, Reject
 from .database import Databases, Write
 
 HELP = """\
-Ask about the databases. Ctrl-C stops an answer. Besides:
-  /write     allow changes, or no longer; each is still shown to you first
-  /sql       what was run
+Ask about the databases. Ctrl-C stops an answer. The commands:
+  /write     allow changes, or forbid them again; you must approve each change
+  /sql       show the statements that were run
   /new       begin a new conversation
-  /quit      leave; the conversation is kept"""
+  /quit      end the program; the conversation is kept"""
 
 
 def printable(text: str) -> str:
@@ -56,7 +56,7 @@ class Approvals:
                 case ("n" | "no" | "", _, why):
                     return Reject(why or "no reason given")
                 case ("e" | "edit", _, _):
-                    return Edit(await ask("in its place: "))
+                    return Edit(await ask("new statement: "))
                 case _:
                     pass
 
@@ -81,7 +81,7 @@ class Terminal:
             return lutum.Transcript.load(self._file.read_bytes())
         except lutum.TranscriptError as error:
             kept = self._file.rename(self._file.with_suffix(".broken"))
-            say(f"the last conversation cannot be read, it is now {kept.name}: {error}")
+            say(f"the last conversation cannot be read; its file is now {kept.name}: {error}")
             return lutum.Transcript()
 
     def _save(self, saved: lutum.Transcript) -> None:
