@@ -22,8 +22,8 @@ def measure(url: str, quick: bool) -> Report:
     most = counts[-1]
     report = Report(
         "(c) Many streams at once",
-        f"Each of {events} events, one to a chunk, its connection and request included. CPU time per event in"
-        " microseconds, peak memory of the process, and time from the call to the first event.",
+        f"Each stream has {events} events, one to a chunk; its connection and request are included. CPU time"
+        " per event in microseconds, peak memory of the process, and time from the call to the first event.",
     )
     runs = (AIOHTTP, *LUTUM, ANTHROPIC, OPENAI)
     found: dict[tuple[str, int], dict[str, Any]] = {}

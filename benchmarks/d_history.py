@@ -178,8 +178,8 @@ def measure(url: str, quick: bool) -> Report:
     rounds, repeat = (1, 3) if quick else (3, 5)
     report = Report(
         "(d) The next request of a long session",
-        "CPU milliseconds from the call to the bytes in the hands of the HTTP transport. The history is what"
-        " each library makes of answers, not text typed in.",
+        "CPU milliseconds from the call until the HTTP transport has the bytes. The history consists of the"
+        " objects that each library makes from answers.",
     )
     found: dict[str, list[tuple[float, float]]] = {client: [] for client in clients}
     encoded = 0.0

@@ -100,8 +100,8 @@ def measure(url: str, quick: bool) -> Report:
     rounds = 1 if quick else 9
     report = Report(
         "(f) Starting",
-        f"Seconds, median of {rounds} interleaved fresh interpreters. CPU time is held to the limits: on a"
-        " machine that does other things too, wall time is also theirs.",
+        f"Seconds, median of {rounds} interleaved fresh interpreters. The limits are for CPU time, because"
+        " wall time also depends on other programs of the machine.",
     )
     jobs = {name: partial(imported, code) for name, code in IMPORTS.items() if not quick or "lutum" in name}
     for job in jobs.values():

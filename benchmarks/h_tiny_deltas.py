@@ -114,8 +114,8 @@ def measure(url: str, quick: bool) -> Report:
     took = {name: statistics.median(values) for name, values in found.items()}
     report = Report(
         "(h) Tiny deltas",
-        f"CPU milliseconds: tool arguments one character to a delta; a structured value of 1 MB in {DELTAS:,}"
-        f" deltas, the same bytes as text, and asked {ASKED} times for what there is of it.",
+        "CPU milliseconds: tool arguments with one character in each delta; a structured value of 1 MB in"
+        f" {DELTAS:,} deltas; the same bytes as text; the value with {ASKED} reads of its partial value.",
     )
     rows = tuple((name, f"{seconds * 1000:.0f}") for name, seconds in took.items())
     report.tables.append(Table("A whole turn", ("", "ms"), rows))

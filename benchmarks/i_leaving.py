@@ -80,9 +80,9 @@ def measure(url: str, quick: bool) -> Report:
     rounds = 2 if quick else 9
     report = Report(
         "(i) Leaving",
-        "Milliseconds from the end of the block to the moment at which the server sees the connection close;"
-        " below zero where it saw it before the block had ended. The worst of"
-        f" {rounds} runs is what is held to the limit.",
+        "Milliseconds from the end of the block until the server sees that the connection is closed. They are"
+        " below zero if the server saw it before the block ended. The limit is for the worst of"
+        f" {rounds} runs.",
     )
     rows: list[tuple[str, ...]] = []
     for backend in ("asyncio", "trio"):

@@ -18,8 +18,8 @@ def measure(url: str, quick: bool) -> Report:
         "(l) The first event",
         f"{AT_ONCE} turns start at once. Milliseconds of the process's CPU from the start of all to the first"
         " event of the middle turn, and from the call to the first event by the clock: medians of"
-        " 20 such starts in each of several interleaved runs. A library that does less before it writes the"
-        " request shows in the first; the second is also the server's and the machine's.",
+        " 20 such starts in each of several interleaved runs. The CPU time shows how much a library does"
+        " before it writes the request; the wall time also depends on the server and the machine.",
     )
     runs = (AIOHTTP, *LUTUM, *OTHERS)
     for way, options in WAYS.items():

@@ -32,7 +32,7 @@ class Check(NamedTuple):
         return self.value <= self.at_most
 
     def __str__(self) -> str:
-        word = "holds" if self.holds else "FAILS"
+        word = "holds" if self.holds else "fails"
         return f"{word}: {self.what}: {self.value:.3g}{self.unit}, at most {self.at_most:.3g}{self.unit}"
 
 

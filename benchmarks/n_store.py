@@ -238,9 +238,9 @@ def measure(url: str, quick: bool) -> Report:
     shared, shared_forks = (100, 3) if quick else (SHARED_TURNS, 10)
     report = Report(
         "(n) The store",
-        "Each turn is appended alone, with `synchronous=FULL`; each fork gets ten turns more. A load is that"
-        " of a process that holds nothing. Pydantic AI ships a store in memory alone, so its figures have no"
-        " disk in them; LangGraph's checkpointer writes the whole conversation for each turn.",
+        "Each turn is appended alone, with `synchronous=FULL`; each fork gets ten more turns. A load is"
+        " measured in a process that has read nothing before. Pydantic AI has only a store in memory, so its"
+        " figures include no disk; LangGraph's checkpointer writes the whole conversation for each turn.",
     )
     with tempfile.TemporaryDirectory(dir=os.environ.get("LUTUM_BENCH_DIR")) as folder:
 

@@ -73,7 +73,7 @@ def markdown(reports: list[Report], began: str, where: str, took: float) -> str:
     lines = [
         "# Results",
         "",
-        "Written by `nox -s bench`; [the page about it](../docs/performance.md) says how to read it.",
+        "Written by `nox -s bench`; [the performance page](../docs/performance.md) explains how to read it.",
         "",
         f"- {began}, in {took / 60:.0f} minutes",
         f"- {where} {platform.python_version()}",
@@ -128,10 +128,10 @@ def main() -> None:
     for report in reports:
         for check in report.checks:
             if not given.quick and check.value > 0 and check.value * ROOM < check.at_most:
-                print(f"limits.py could have {check.value * ROOM:.3g}: ({report.letter}) {check}")
+                print(f"limits.py could lower a limit to {check.value * ROOM:.3g}: ({report.letter}) {check}")
     missed = [f"{report.title}: {check}" for report in reports for check in report.checks if not check.holds]
     if missed:
-        sys.exit("\n".join(["", f"{len(missed)} missed:", *missed]))
+        sys.exit("\n".join(["", f"Figures above their limits: {len(missed)}", *missed]))
 
 
 if __name__ == "__main__":
