@@ -58,7 +58,7 @@ class SigV4Signer(RequestSigner):
     async def sign(self, request: OutgoingRequest) -> Mapping[str, str]:
         """Return the headers of the signature. Cancellation propagates into your function.
 
-        A checkpoint only if your function is one.
+        This is a checkpoint only if your function is one.
 
         Raises:
           BadValue: your function raised or did not return credentials, or the credentials have expired.
@@ -137,7 +137,7 @@ class BearerToken(RequestSigner):
     async def sign(self, request: OutgoingRequest) -> Mapping[str, str]:
         """Return the header with the token. Cancellation propagates into your function.
 
-        A checkpoint only if your function is one.
+        This is a checkpoint only if your function is one.
 
         Raises:
           BadValue: your function raised or did not return a token, or the token has expired.

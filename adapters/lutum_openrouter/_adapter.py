@@ -167,7 +167,7 @@ class OpenRouterAdapter(HttpAdapter):
         for `within` seconds in total. The result is None if the record does not appear. Cancellation leaves
         nothing open.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Raises:
           ProviderError: OpenRouter refused with a status other than 404, or the answer is not a record.

@@ -302,7 +302,7 @@ class Budget:
         They have ended when all are settled and their connections are closed. Nothing can be reserved from
         the start of the call. If the call is cancelled, the turns end nevertheless.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
         """
         self._closed = True
         why = "the block of its budget has ended"

@@ -88,7 +88,7 @@ class BudgetScope(Generic[L]):
         self._guarantee = Estimate(tokens or 0, cost_usd=cost)
 
     async def __aenter__(self) -> L:
-        """A checkpoint only if it has to wait."""
+        """This is a checkpoint only if it has to wait."""
         if self._used:
             raise after_sending(UsageError("within: this block was entered before; call .within(...) again"))
         self._used = True
@@ -105,7 +105,7 @@ class BudgetScope(Generic[L]):
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        """A checkpoint only if it has to wait."""
+        """This is a checkpoint only if it has to wait."""
         interrupted = await self._close()
         self._parent._children.remove(self._budget)
         if self._held is not None:

@@ -179,7 +179,7 @@ class HttpAdapter(ABC):
         The hooks get the model and the options of the request. Values that the request does not set come from
         the adapter. An exception of a hook propagates unchanged.
 
-        A checkpoint only if a hook is a checkpoint.
+        This is a checkpoint only if a hook is a checkpoint.
         """
         hooks: Any = self._hooks
         options: Any = self._options
@@ -211,7 +211,7 @@ class HttpAdapter(ABC):
     async def aclose(self) -> None:
         """Close every idle connection, even if the call is cancelled. Open turns keep their connections.
 
-        A checkpoint only if a connection is open.
+        This is a checkpoint only if a connection is open.
         """
         await self._transport.aclose()
 
@@ -222,7 +222,7 @@ class HttpAdapter(ABC):
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """A checkpoint only if a connection is open."""
+        """This is a checkpoint only if a connection is open."""
         await self.aclose()
 
     def __repr__(self) -> str:

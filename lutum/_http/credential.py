@@ -75,7 +75,7 @@ class RequestSigner(ABC):
     async def sign(self, request: OutgoingRequest) -> Mapping[str, str]:
         """Return the headers that authenticate a request. If this call is cancelled, the request is not sent.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
         """
 
     def refused(self, error: ProviderError, response: Response) -> ProviderError:
@@ -138,14 +138,14 @@ class Credential(RequestSigner):
         """Return the header with the key. It is the same as `headers`, because a key does not depend on the
         request.
 
-        A checkpoint only if the key's function is a checkpoint.
+        This is a checkpoint only if the key's function is a checkpoint.
         """
         return await self.headers()
 
     async def headers(self) -> Mapping[str, str]:
         """Return the header with the key. Cancellation propagates into your function.
 
-        A checkpoint only if the key's function is a checkpoint.
+        This is a checkpoint only if the key's function is a checkpoint.
 
         Raises:
           BadValue: the function raised, or returned no key.
@@ -188,7 +188,7 @@ def credential_of(
 async def signed(signer: RequestSigner, request: OutgoingRequest) -> Mapping[str, str]:
     """Return the headers that authenticate a request. Cancellation propagates into the signer.
 
-    A checkpoint only if the signer is a checkpoint.
+    This is a checkpoint only if the signer is a checkpoint.
 
     Raises:
       BadValue: the signer took longer than 60 seconds, raised an exception, returned no headers, or has no

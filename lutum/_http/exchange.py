@@ -207,7 +207,7 @@ class HttpTransport:
 
         The request has no timeout, so use a cancel scope with a deadline. Cancellation closes the connection.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Raises:
           NetworkError: the connection could not be opened, or failed before the answer was complete.
@@ -239,7 +239,7 @@ class HttpTransport:
         An open turn keeps its connection; this connection is closed when the turn ends. The transport can be
         used again after this call. The idle connections are closed even if the call is cancelled.
 
-        A checkpoint only if a connection is open.
+        This is a checkpoint only if a connection is open.
         """
         if self._engine is not None:
             await self._engine.aclose()
@@ -278,7 +278,7 @@ class HttpExchange:
         With the user's client, `mark` is called only if the client's transport emits httpcore's trace events.
         After a cancellation, call `aclose` to close the connection.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Raises:
           ProviderError: the status is not 2xx.
@@ -328,7 +328,7 @@ class HttpExchange:
         This call suspends only to wait for the socket. After a cancellation, the response cannot be read
         further.
 
-        A checkpoint only if it waits for the socket.
+        This is a checkpoint only if it waits for the socket.
 
         Raises:
           ProviderError: the decoder raised this error, or the content encoding cannot be decoded.
@@ -381,7 +381,7 @@ class HttpExchange:
         If the turn has completed, the call waits for the last bytes of the body, 0.2 s at most, so that the
         connection can be used again. Otherwise it closes the socket at once.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
         """
         if self._completed and not self._ended and not self._call.at_end:
             # Errors do not matter here, because the turn is complete.

@@ -231,7 +231,7 @@ class ToolCall(Generic[I]):
         A function in a thread cannot be stopped, so `run` waits for it and its result counts, unless the tool
         has `abandon`.
 
-        A checkpoint only if the tool's function is one; an answered call returns its answer at once.
+        This is a checkpoint only if the tool's function is one; an answered call returns its answer at once.
 
         Args:
           timeout: seconds from the start of the call. For a running call this is the start of its present

@@ -151,7 +151,7 @@ class FunctionTool(TypedTool[Arguments[P]], Generic[P, O]):
 
         If this is cancelled, it waits for a function in a thread, unless the tool has `abandon`.
 
-        A checkpoint only if the function is one.
+        This is a checkpoint only if the function is one.
         """
         async with self.slot():
             return await self._run(input, {name: bound[name] for name in self.dependencies})
@@ -159,7 +159,7 @@ class FunctionTool(TypedTool[Arguments[P]], Generic[P, O]):
     async def run_call(self, call: ToolCall[Any], input: Any, bound: Mapping[str, object]) -> object:
         """Call the function as `run` does. Injected parameters of the type `ToolCall` get the call.
 
-        A checkpoint only if the function is one.
+        This is a checkpoint only if the function is one.
         """
         injected = {name: bound[name] for name in self.dependencies}
         return await self._run(input, injected | dict.fromkeys(self._calls, call))

@@ -61,7 +61,7 @@ class ToolHooks:
 
         Pass each of them to `turn.describe`.
 
-        A checkpoint only if a hook is one.
+        This is a checkpoint only if a hook is one.
         """
         found: dict[str, str] = {}
         for tool in toolset:
@@ -74,7 +74,7 @@ class ToolHooks:
     async def __call__(self, call: ToolCall[Any]) -> ToolCall[Any] | ToolResult:
         """Run the hooks of the call's tool. Return the call, perhaps edited, or its result.
 
-        A checkpoint only if a hook is one.
+        This is a checkpoint only if a hook is one.
         """
         for name, hook in self._hooks:
             if name == call.name:

@@ -198,7 +198,7 @@ class ToolRound(Generic[I]):
     async def apply_hooks(self, hook: ToolHook) -> RoundPlan[I]:
         """Run a hook, such as a `ToolHooks`, for each call in order. No call runs, and nothing is committed.
 
-        A checkpoint only if a hook is one.
+        This is a checkpoint only if a hook is one.
 
         Raises:
           UsageError: the hook returned something other than this call, a result for it, or None.
@@ -314,7 +314,7 @@ class RoundPlan(Generic[I]):
     async def apply_hooks(self, hook: ToolHook) -> RoundPlan[I]:
         """Run another hook for the calls that are still pending, as `ToolRound.apply_hooks` does.
 
-        A checkpoint only if a hook is one.
+        This is a checkpoint only if a hook is one.
         """
         pending, handled, rejected = list[ToolCall[I]](), list(self.handled), list(self.rejected)
         for call in self.pending:
@@ -337,7 +337,7 @@ class RoundPlan(Generic[I]):
     ) -> Coroutine[Any, Any, tuple[ToolResult, ...]]:
         """Run the pending calls with their present inputs, as `ToolRound.run` does.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
         """
         running = _run(
             self.round.turn,
@@ -381,7 +381,7 @@ async def _run(
 async def decided_by(hook: ToolHook, call: ToolCall[I]) -> ToolCall[I] | ToolResult:
     """Run a hook for a call. Return the call, perhaps edited, or its result.
 
-    A checkpoint only if the hook is one.
+    This is a checkpoint only if the hook is one.
 
     Raises:
       UsageError: the hook returned something other than this call, a result for it, or None.

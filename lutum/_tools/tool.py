@@ -98,14 +98,14 @@ class Tool(Generic[I_co]):
     async def run(self, input: Any, bound: Mapping[str, object]) -> object:
         """Run the tool's function. An exception of the function propagates.
 
-        A checkpoint only if the function is one.
+        This is a checkpoint only if the function is one.
         """
         raise NotImplementedError  # tools with a function override it, which `check_runs` detects
 
     async def run_call(self, call: Any, input: Any, bound: Mapping[str, object]) -> object:
         """Run the tool's function for a call. A function may have a parameter that gets the call.
 
-        An exception of the function propagates. A checkpoint only if the function is one.
+        An exception of the function propagates. This is a checkpoint only if the function is one.
         """
         return await self.run(input, bound)
 
@@ -166,7 +166,7 @@ class RawTool(Tool[dict[str, Any]]):
     async def run(self, input: Any, bound: Mapping[str, object]) -> object:
         """Call the function with the arguments.
 
-        A checkpoint only if the function is one.
+        This is a checkpoint only if the function is one.
         """
         self.check_runs()
         assert self._fn is not None

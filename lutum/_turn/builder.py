@@ -236,7 +236,7 @@ class Builder(Generic[R]):
         Settings that you make after this call replace the settings of the hooks. If the adapter has no hooks,
         the returned turn has the same settings. An exception of a hook propagates unchanged.
 
-        A checkpoint only if a hook is a checkpoint.
+        This is a checkpoint only if a hook is a checkpoint.
         """
         return type(self)(self._context, await self._context.resolve(self._spec), self._finish)
 
@@ -244,7 +244,7 @@ class Builder(Generic[R]):
         """Return the amount that the turn would reserve. This call queries the provider only if the Lutum has
         `exact_estimate`.
 
-        A checkpoint only if this call queries the provider, or a hook is a checkpoint.
+        This is a checkpoint only if this call queries the provider, or a hook is a checkpoint.
 
         Raises:
           EstimateRequired: the size of an item is unknown; the message names the item.

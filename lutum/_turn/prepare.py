@@ -54,7 +54,7 @@ async def exact_estimate(adapter: Adapter, prepared: Prepared) -> Estimate:
     It sends one additional request for each turn, which is free of charge. The output estimate stays the
     bound of the request. If it is cancelled, nothing was reserved.
 
-    A checkpoint only if it has to wait.
+    This is a checkpoint only if it has to wait.
 
     Raises:
       UsageError: the adapter's provider has no such endpoint.

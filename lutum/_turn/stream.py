@@ -204,7 +204,7 @@ class Stream(Generic[R]):
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        """A checkpoint only if it has to wait."""
+        """This is a checkpoint only if it has to wait."""
         left = exc
         try:
             return await self._leave(kind, exc, trace)

@@ -127,7 +127,7 @@ async def run_branches(
     another turn is settled. A turn that can never fit raises BudgetExceeded in its branch. On cancellation
     every turn is settled and the rest of the amount is returned.
 
-    A checkpoint only if it has to wait.
+    This is a checkpoint only if it has to wait.
 
     Args:
       session: the session to branch; it does not change.

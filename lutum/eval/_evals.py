@@ -92,7 +92,7 @@ class Eval(ABC, Generic[A, R]):
     async def evaluate(self, llm: Lutum, trace: Trace, artifact: A) -> R:
         """Return the report. Send every request of the eval through `llm`.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
         """
 
     @staticmethod

@@ -134,7 +134,7 @@ async def grid(
     its own folder inside `into`, which `load_run`, `compare` and `lutum eval` read. After a cancellation the
     folders contain the finished trials.
 
-    A checkpoint only if it has to wait.
+    This is a checkpoint only if it has to wait.
 
     Args:
       cases: as for `run`.

@@ -43,7 +43,7 @@ class JudgeEval(Eval[A, T]):
     async def evaluate(self, llm: Lutum, trace: Trace, artifact: A) -> T:
         """Return the judgement. On cancellation the turn is closed and settled.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Raises:
           Refused: the judge refused to judge.

@@ -49,7 +49,7 @@ class Probe(ABC, Generic[A, R]):
         If this method returns `Complete`, it is not called again, and `finalize` is not called. If it raises,
         the run continues, and the exception is raised at the end instead of a report.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
         """
 
     @abstractmethod
@@ -58,7 +58,7 @@ class Probe(ABC, Generic[A, R]):
 
         This method may also be called alone on a stored trace. `on_trace_event` is then not called.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
         """
 
     @staticmethod
@@ -85,7 +85,7 @@ class ProbeHandle:
         If the wait is cancelled before the call starts, the call does not run. A call that started runs to
         its end.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Raises:
           UsageError: the run is over, or the caller is the probe, which would wait for itself.
@@ -113,7 +113,7 @@ async def run_probe(
 
     Exceptions of the task propagate unchanged. Cancellation ends the task and the probe.
 
-    A checkpoint only if it has to wait.
+    This is a checkpoint only if it has to wait.
     """
     _, ask = await _watched(probe, task, llm, raw)
     return await ask()
@@ -130,7 +130,7 @@ async def record_probe(
 
     The record contains an exception that the probe or the objective raised.
 
-    A checkpoint only if it has to wait.
+    This is a checkpoint only if it has to wait.
     """
     trace, ask = await _watched(probe, task, llm, raw)
     try:

@@ -74,7 +74,7 @@ async def evaluate(
 
     Exceptions of the task and the eval propagate unchanged.
 
-    A checkpoint only if it has to wait.
+    This is a checkpoint only if it has to wait.
 
     Args:
       evaluation: the eval.
@@ -103,7 +103,7 @@ async def record(
     The record contains an exception that the eval or the objective raised. Exceptions of the task propagate
     unchanged.
 
-    A checkpoint only if it has to wait.
+    This is a checkpoint only if it has to wait.
 
     Raises:
       BadValue: the eval needs an `llm`.

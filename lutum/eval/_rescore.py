@@ -49,7 +49,7 @@ async def rescore(
     The folder does not change. Trials whose task failed keep their error. Stored trials of cases that are not
     in `cases` are left out. After a cancellation, `into` contains the finished results, if it was given.
 
-    A checkpoint only if it has to wait.
+    This is a checkpoint only if it has to wait.
 
     Args:
       folder: the folder of the run.

@@ -63,7 +63,7 @@ async def run(
     report contains all trials in the folder. After a cancellation or a kill, the folder contains the finished
     trials.
 
-    A checkpoint only if it has to wait.
+    This is a checkpoint only if it has to wait.
 
     Args:
       cases: the dataset. A sequence is checked first; any other iterable is read during the run.

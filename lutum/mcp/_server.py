@@ -203,7 +203,7 @@ class Server:
     async def __aenter__(self) -> Self:
         """Connect. If cancelled, it leaves nothing running.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Raises:
           ConnectionFailed: the command or host does not exist, is not an MCP server, or does not answer in
@@ -227,7 +227,7 @@ class Server:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """A checkpoint only if it has to wait."""
+        """This is a checkpoint only if it has to wait."""
         group, self._group = self._group, None
         connection, self._connection = self._connection, None
         if group is None:
@@ -259,7 +259,7 @@ class Server:
         Earlier toolsets use the new connection. Running calls fail. After a cancellation the server is not
         connected, and calls fail until `reconnect` is called again.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Raises:
           ConnectionFailed: as when the block is entered.
@@ -283,7 +283,7 @@ class Server:
         A name that providers do not accept is changed. A tool that cannot be offered is left out and logged,
         and `left_out` has the reason. The other tools are not affected.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Args:
           only: the tools to return, by the server's names and in this order; None for all tools.
@@ -315,7 +315,7 @@ class Server:
     async def call(self, name: str, arguments: dict[str, Any]) -> list[Part]:
         """Call a tool by the server's name for it. A cancellation is sent to the server.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Raises:
           ToolError: the tool failed, or the server did not answer. If the tool failed, the message is the
@@ -355,7 +355,7 @@ class Server:
     async def prompts(self) -> list[Prompt]:
         """Return the prompts that the server lists now, as objects of the official package.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Raises:
           ToolError: the server did not answer, or has no prompts.
@@ -365,7 +365,7 @@ class Server:
     async def prompt(self, name: str, arguments: Mapping[str, str] | None = None) -> ModelInput:
         """Return the messages of a prompt, as the input of a turn.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Raises:
           ToolError: the server did not answer, has no such prompt, or refuses the arguments.
@@ -378,7 +378,7 @@ class Server:
     async def resources(self) -> list[Resource]:
         """Return the resources that the server lists now, as objects of the official package.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Raises:
           ToolError: the server did not answer, or has no resources.
@@ -390,7 +390,7 @@ class Server:
 
         `uri` may be the uri of a link in a result.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Raises:
           ToolError: the server did not answer, or has no such resource.

@@ -61,7 +61,7 @@ class RemoteTool(Tool[dict[str, Any]]):
     async def run(self, input: Any, bound: Mapping[str, object]) -> object:
         """Call the tool on the server, like `Server.call`.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
         """
         return await self._call(self.remote_name, input)
 

@@ -61,7 +61,7 @@ class StoredBranch:
     async def pull(self) -> Transcript:
         """Read the head again and return its transcript. Only rows that this process lacks are read.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Raises:
           NoSuchBranch: the branch was deleted.
@@ -84,7 +84,7 @@ class StoredBranch:
         the round is dropped in the same transaction. After a cancellation, everything was stored or nothing;
         the next call shows which.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Raises:
           StaleBranch: another writer moved the branch; the error names both heads. Nothing changed.
@@ -107,7 +107,7 @@ class StoredBranch:
 
         The place that the head leaves stays reachable with `siblings` and `at`.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Args:
           to: a transcript or its digest.
@@ -134,7 +134,7 @@ class StoredBranch:
     ) -> StoredBranch:
         """Create a branch that begins at a place of this branch. It shares the rows, and costs one new row.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Args:
           at: a transcript, a digest of this branch's own tree, or a number of items; by default the head.
@@ -162,7 +162,7 @@ class StoredBranch:
         The oldest item is the first. After an edit, or after another answer to the same question, the list
         contains the earlier items too.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Raises:
           StoreValue: the head has no such place.
@@ -175,7 +175,7 @@ class StoredBranch:
     async def at(self, digest: str) -> Transcript:
         """Return the transcript with that digest from this branch's own tree.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Raises:
           StoreValue: this branch never held the digest. It does not matter whether another branch holds it.
@@ -190,7 +190,7 @@ class StoredBranch:
     async def info(self) -> BranchInfo:
         """Return the metadata, times and sizes of the branch. Raises NoSuchBranch if it was deleted.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
         """
         return await self._runtime.do(lambda at, whole: _branches.info(at, self.name), write=False)
 
@@ -200,7 +200,7 @@ class StoredBranch:
         Failed and cancelled turns are included. Turns that a process did not save before it died are missing
         here. Use a ledger for the complete bill.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
         """
         nodes = self._runtime.nodes
         return await self._runtime.do(lambda at, whole: _branches.usage(at, nodes, self.name), write=False)
@@ -211,7 +211,7 @@ class StoredBranch:
         The list contains failed turns, and turns whose results were never committed. A turn has its token ids
         if the server sends them.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
         """
         nodes = self._runtime.nodes
         return await self._runtime.do(lambda at, whole: _branches.turns(at, nodes, self.name), write=False)
@@ -221,7 +221,7 @@ class StoredBranch:
     async def hold(self, session: Session, round: ToolRound[Any] | RoundPlan[Any]) -> None:
         """Store an open round and the items before it, in one transaction. Call it before the tools run.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Raises:
           RoundOpen: the branch holds a round already.
@@ -249,7 +249,7 @@ class StoredBranch:
         It also reads the head again, as `pull` does. A call becomes an issue of the round if its tool is
         missing, or if its arguments no longer fit.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
         """
         nodes, alive = self._runtime.nodes, self._runtime.is_alive
         round, self.transcript = await self._runtime.do(
@@ -260,7 +260,7 @@ class StoredBranch:
     async def answer(self, key: str, given: Literal["approved"] | ToolResult, *, by: str = "") -> None:
         """Record an approval or a result for a call of the open round.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Args:
           key: the key of the call.
@@ -279,7 +279,7 @@ class StoredBranch:
     async def discard(self) -> bool:
         """Drop the open round. Return whether there was one.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
         """
         return await self._runtime.do(lambda at, whole: _rounds.discard(at, self.name))
 
@@ -288,7 +288,7 @@ class StoredBranch:
     async def start(self, call: ToolCall[Any]) -> Started:
         """Claim a call before it runs. If this method raises or is cancelled, the call is not claimed.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Raises:
           CallTaken: another run has claimed the call, the call has a result, or the branch no longer holds
@@ -316,7 +316,7 @@ class StoredBranch:
     async def finish(self, call: ToolCall[Any], result: ToolResult) -> None:
         """Record the result of a claimed call. After a cancellation, the result may be recorded or not.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Raises:
           CallTaken: another run has taken over the claim.
@@ -328,7 +328,7 @@ class StoredBranch:
     async def release(self, call: ToolCall[Any], *, began: bool) -> None:
         """Record that the run of a claimed call ended without a result.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
         """
         if call.started is not None:
             await self._release(call.key, call.started.token, began=began)

@@ -71,20 +71,20 @@ class Store:
         return self._runtime.url
 
     async def __aenter__(self) -> Self:
-        """A checkpoint only if it has to wait."""
+        """This is a checkpoint only if it has to wait."""
         await self._runtime.open()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """A checkpoint only if it has to wait."""
+        """This is a checkpoint only if it has to wait."""
         await self._runtime.close()
 
     async def create(self, name: str, *, metadata: Mapping[str, str] | None = None) -> StoredBranch:
         """Create an empty branch. After a cancellation, the branch may exist or not.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Raises:
           BranchExists: a branch with that name exists.
@@ -98,7 +98,7 @@ class Store:
     async def branch(self, name: str, *, create: bool = False) -> StoredBranch:
         """Return the branch with that name and its transcript. Only rows that this process lacks are read.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Raises:
           NoSuchBranch: the branch does not exist, and `create` is not set.
@@ -123,7 +123,7 @@ class Store:
     ) -> list[BranchInfo]:
         """Return the branches whose names begin with `prefix` and follow `after`, by name, at most `limit`.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
         """
         if limit < 1:
             raise StoreValue("limit", f"{limit} is below 1")
@@ -134,7 +134,7 @@ class Store:
     async def delete(self, name: str) -> None:
         """Delete a branch, its bills and its open round. Rows that other branches share stay.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Raises:
           NoSuchBranch: the branch does not exist.
@@ -147,7 +147,7 @@ class Store:
         It cannot damage a branch that is saved at the same time. Foreign keys refuse the conflicting
         statement, and the transaction is tried again.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
         """
         seconds = older_than.total_seconds() if isinstance(older_than, timedelta) else older_than
         if seconds < 0:

@@ -32,7 +32,7 @@ async def cancel_at(coro: Coroutine[Any, Any, T], k: int) -> tuple[bool, T | Non
     To test a cancellation at every step, call `cancel_at` with k = 1, 2, ... until the first returned value
     is False.
 
-    A checkpoint only if it has to wait.
+    This is a checkpoint only if it has to wait.
     """
     value: T | None = None
     scope = anyio.CancelScope()

@@ -110,7 +110,7 @@ class RecordingAdapter:
         return settings_hooks(self._adapter)
 
     async def resolve_settings(self, request: TurnRequest) -> Settings:
-        """A checkpoint only if it has to wait."""
+        """This is a checkpoint only if it has to wait."""
         return await resolve_settings(self._adapter, request)
 
     def prepare(self, request: TurnRequest) -> Prepared:
@@ -169,7 +169,7 @@ class ReplayAdapter:
         return settings_hooks(self._adapter)
 
     async def resolve_settings(self, request: TurnRequest) -> Settings:
-        """A checkpoint only if it has to wait."""
+        """This is a checkpoint only if it has to wait."""
         return await resolve_settings(self._adapter, request)
 
     def prepare(self, request: TurnRequest) -> Prepared:

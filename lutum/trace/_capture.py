@@ -71,7 +71,7 @@ class capture:
         self._root: Root | None = None
 
     async def __aenter__(self) -> Trace:
-        """A checkpoint only if it has to wait."""
+        """This is a checkpoint only if it has to wait."""
         if self._recorder is not None:
             raise UsageError("capture: this context manager was entered before; call capture() again")
         found = CURRENT.get()
@@ -97,7 +97,7 @@ class capture:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """A checkpoint only if it has to wait."""
+        """This is a checkpoint only if it has to wait."""
         recorder = self._recorder
         assert recorder is not None
         now: object = CURRENT.get()

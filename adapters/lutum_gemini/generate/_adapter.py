@@ -205,7 +205,7 @@ class GeminiAdapter(CloudAdapter):
 
         Cancellation leaves nothing open.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Raises:
           ProviderError: the API refused, or the answer is malformed.

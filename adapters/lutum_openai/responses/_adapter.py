@@ -170,7 +170,7 @@ class OpenAIAdapter(OpenAICloudAdapter):
         not know the response, or does not know its usage yet. The request has no timeout; use a cancel scope.
         Cancellation leaves nothing open.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Raises:
           ProviderError: the API refused for another reason, or the answer is malformed.
@@ -192,7 +192,7 @@ class OpenAIAdapter(OpenAICloudAdapter):
 
         The request has no timeout; use a cancel scope. Cancellation leaves nothing open.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Raises:
           ProviderError: the API refused, or the answer is malformed.

@@ -49,7 +49,7 @@ class Background:
         On asyncio, a native cancellation passes through the shield. The first one is raised after the wait;
         the second one ends the wait.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
         """
         self._scope.cancel()
         interrupted: BaseException | None = None

@@ -44,7 +44,7 @@ class WireTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Answer up to the response head. If it is cancelled before the head, the outcome is "disconnected".
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
         """
         trace: _Trace = request.extensions.get("trace") or _no_trace
         timeout: dict[str, float | None] = request.extensions.get("timeout") or {}

@@ -116,7 +116,7 @@ class WireRequest:
     async def wait_ended(self) -> Outcome:
         """Wait until the answer has ended, and return its outcome. Cancelling the wait changes nothing.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
         """
         await self._ended.wait()
         return self.outcome
@@ -124,7 +124,7 @@ class WireRequest:
     async def wait_disconnect(self) -> None:
         """Wait until the client has left. Cancelling the wait changes nothing.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Raises:
           RuntimeError: the answer ended in another way.

@@ -161,7 +161,7 @@ class WireServer:
         Give the function itself to an adapter, as `http_client=server.connect`. If the next script is a
         `Refuse`, it takes effect here, because it needs no request.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
 
         Raises:
           OSError: the script refuses the connection.
@@ -198,7 +198,7 @@ class WireServer:
     ) -> None:
         """Close every connection; unfinished answers end as "stopped". Cancellation does not interrupt it.
 
-        A checkpoint only if it has to wait.
+        This is a checkpoint only if it has to wait.
         """
         assert self._task is not None
         assert self._listener is not None
