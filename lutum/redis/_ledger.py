@@ -120,7 +120,10 @@ class RedisLedger(SharedLedger):
     # The block.
 
     async def __aenter__(self) -> Self:
-        """Connect, register this process and reserve its slack. After a cancellation, nothing is left.
+        """Connect, register this process and reserve its slack.
+
+        After a cancellation, nothing is open. The server may hold the registration and the slack of this
+        process until they expire, because its request may have arrived.
 
         A checkpoint.
         """
