@@ -1,4 +1,4 @@
-"""Decisions from the settings and options of a request, before anything is encoded. No I/O.
+"""The settings of one request, worked out from its settings and options before anything is encoded. No I/O.
 
 A thinking setting that a known model refuses (see the table in `_models`) raises an error here.
 """
@@ -47,11 +47,11 @@ class ClaudeSettings(Struct, frozen=True, kw_only=True):
       capable: the capabilities of the model.
       thinking: the body's member `thinking`; empty if it is not sent.
       server_tools: entries of the member `tools` that the provider runs.
-      thinks: thinking is on: requested, or on by default.
-      may_think: thinking is on, or the model is unknown and the request has no `thinking`. Unknown models at
-        `/anthropic` endpoints think by default.
-      by_tool: a structured value is requested by a forced tool.
-      host: the row of the host.
+      thinks: whether thinking is on, because the request asks for it or because the model thinks by default.
+      may_think: whether thinking is on or may be on. It may be on if the model is unknown and the request has
+        no `thinking`: models of other vendors often think by default at URLs that end in `/anthropic`.
+      by_tool: whether a structured value is requested by a forced tool.
+      host: the host's row in the table of `_hosts`.
     """
 
     config: ClaudeConfig
@@ -143,13 +143,15 @@ def thinking(model: str, capable: _models.Model, options: ClaudeOptions) -> dict
 def with_effort(
     options: ClaudeOptions, level: str, model: str, capable: _models.Model, asked: int | UnsetType
 ) -> ClaudeOptions:
-    """Return the options with the effort of `.effort()` converted to options of Claude.
+    """Return the options with the level of `.effort()` written as Claude's own `thinking` and `effort`.
 
     Args:
-      asked: the output limit in tokens. A thinking budget stays below it.
+      asked: the output limit in tokens. If the thinking budget of the level is not below the limit, the
+        budget becomes half the limit, but at least the API's smallest budget.
 
     Raises:
-      BadValue: the model cannot stop thinking, or cannot think.
+      BadValue: the level is `none` and the model always thinks, or it is another level and the model cannot
+        think.
     """
     types = capable.thinking
     if level == "none":

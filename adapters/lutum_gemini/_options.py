@@ -51,9 +51,9 @@ _SECRET: Final = frozenset({"x-goog-api-key", "authorization"})
 class GeminiOptions(ProviderOptions, frozen=True, kw_only=True, repr_omit_defaults=True):
     """Options of one turn (`.ext(GeminiOptions(...))`) or of an adapter (`options=`).
 
-    An option that is None is not sent, because new models refuse old defaults. If a known model refuses an
-    option, `BadValue` is raised before anything is sent. For an unknown model, your options are sent without
-    a check.
+    An option that is None is not sent, not even with its default value, because newer models refuse values
+    that were the defaults of older ones. If a known model refuses an option, `BadValue` is raised before
+    anything is sent. For an unknown model, your options are sent without a check.
 
     Attributes:
       thinking_level: `thinkingConfig.thinkingLevel`, on Gemini 3 and later.
@@ -63,12 +63,13 @@ class GeminiOptions(ProviderOptions, frozen=True, kw_only=True, repr_omit_defaul
       replay_thoughts: send the summaries back with their turn. Default: true.
       safety_settings: thresholds by category, such as `{"HARM_CATEGORY_HARASSMENT": "BLOCK_NONE"}`, or the
         API's own list.
-      cached_content: the name of an explicit cache, `cachedContents/...`. It contains the system items and
-        the tools, so the conversation has neither.
+      cached_content: the name of an explicit cache, `cachedContents/...`. The cache contains the system items
+        and the tools, so a request that uses it must have neither.
       server_tools: tools that the provider runs, such as `{"googleSearch": {}}`, placed before your tools.
         Pass the same ones in every turn of a transcript.
       server_side_tool_invocations: show calls of the provider's tools as parts of the answer. Gemini 3 and
-        later require it if a turn has both your tools and the provider's. It is then on by default.
+        later require it if a turn has both your tools and the provider's, so it is then on by default. On
+        Vertex AI it is never sent, and a value raises `BadValue`.
       validated: constrain calls to their schemas (mode `VALIDATED`).
       retrieval_config: `toolConfig.retrievalConfig`.
       structured: how structured values are requested: by a JSON schema (the default), or by a forced `tool`.

@@ -29,9 +29,9 @@ class ChunkDecoder(StreamDecoder):
     """A decoder of chunks. Subclasses provide `_choices` and `_complete`.
 
     Args:
-      response: the head of the answer.
+      response: the status, request id and headers of the HTTP response.
       model: the requested model, used if no chunk names a model.
-      scope: the scope of the committed turn.
+      scope: the replay scope that the committed turn records (the URL's host, or `replay_scope=`).
       usage: collects the usage reports.
       finish: finish reasons of the dialect.
     """
@@ -66,7 +66,7 @@ class ChunkDecoder(StreamDecoder):
         try:
             members = decode_object(data)
         except FAULTS as exc:
-            if name == b"error" or is_error(stripped):  # for example, Google sends a list
+            if name == b"error" or is_error(stripped):  # an error that is not an object: Google sends a list
                 self._raise(stripped)
             if name and is_word(data):
                 out.append(ProviderEvent(name.decode(errors="replace"), json_of(stripped)))  # a heartbeat
@@ -115,7 +115,7 @@ class ChunkDecoder(StreamDecoder):
             self._fail(data, str(exc))
 
     def _start(self, members: dict[str, Raw], out: list[Event]) -> None:
-        """Take the head of the answer from the first chunk with a choice."""
+        """Take the model and the id of the answer from the first chunk with a choice."""
         if self._started:
             return
         self._started = True

@@ -1,6 +1,7 @@
 """JSON schemas that are not strict: for tools with open objects, tuples and values of any type.
 
-Providers do not enforce these schemas. They are sent unchanged, and the decoder checks the arguments.
+Providers do not enforce these schemas. Adapters send a schema as this module returns it, and the decoder
+checks the arguments.
 No I/O, no clock, no tasks.
 """
 

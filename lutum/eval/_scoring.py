@@ -41,7 +41,8 @@ Scorer = (
     | PureEval[Answer[I, E, O], Scored[Any]]
     | Eval[Answer[I, E, O], Scored[Any]]
 )
-"""A function of case and output, sync or async, or an eval of `Answer`s that is `scored_by` an objective."""
+"""A sync or async function of the case and the output, or an eval of `Answer` on which
+`.scored_by(objective)` was called."""
 
 
 @dataclass(slots=True)

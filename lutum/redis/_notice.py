@@ -1,8 +1,9 @@
 """The socket that records which requests were sent.
 
-Before a request is written, a plain call writes one command into the kernel's buffer. The command reaches the
-server even if the process is killed in the next instruction. A request that a provider may bill is therefore
-never released as one that was not sent. The server sends no replies on this connection.
+Before a request to a provider is written, a synchronous call (without `await`) writes one Redis command into
+the kernel's socket buffer. The command reaches the Redis server even if the process is killed in the next
+instruction. So if the process dies, the budget reserved for a request that a provider may bill is charged. It
+is not released as if nothing had been sent. The server sends no replies on this connection.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from lutum.redis._server import CONNECT, Address
 
 
 class SentNotice:
-    """A connection without replies. `write` is a plain call and never blocks."""
+    """A connection without replies. `write` is a synchronous call and never blocks."""
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
@@ -72,7 +73,10 @@ class SentNotice:
 
 
 def _is_alive(made: socket.socket) -> bool:
-    """Return whether the connection is open. The server sends no data, so a read succeeds only at its end."""
+    """Return whether the connection is open.
+
+    The server sends no data, so `recv` returns only after the connection has ended.
+    """
     try:
         made.recv(1)
     except (BlockingIOError, ssl.SSLWantReadError):

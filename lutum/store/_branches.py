@@ -1,6 +1,7 @@
 """Operations on branches, each inside one transaction. No tasks, no threads.
 
-A branch is a name, a head, and the ends that the head left.
+A branch has a name, a head and former heads. The head is the transcript that the branch holds now. A head
+becomes a former head when the branch moves to a transcript that does not continue it.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ class BranchInfo(Struct, frozen=True):
     Attributes:
       head: the digest of its head.
       items: the number of items of the head.
-      size: the number of bytes of their lines, before a codec encodes them.
+      size: the number of bytes of the head's items as JSON lines, before the codec encodes them.
       metadata: the metadata that `create` or `fork` was called with.
       created, updated: the times, by the clocks of the processes that wrote them.
-      origin: the name of the branch from which it was forked; None if it is not a fork.
-      origin_items: the number of items that it had when it was forked.
-      open_round: whether it holds an open round.
+      origin: the name of the branch from which this branch was forked; None if it is not a fork.
+      origin_items: the number of items that this branch had when it was forked; 0 if it is not a fork.
+      open_round: whether the branch holds an open round.
     """
 
     name: str
@@ -51,12 +52,13 @@ class BranchInfo(Struct, frozen=True):
 
 
 class Sibling(Struct, frozen=True):
-    """One of the alternative items at one place of a branch's tree.
+    """One of the alternative items at one index of a branch.
 
     Attributes:
       item: the item.
       digest: the digest of the transcript that ends with the item; `branch.at` reads the transcript.
-      tip: the digest of the newest end that contains the item.
+      tip: the digest of a transcript that contains the item: the head if it contains the item, otherwise the
+        newest former head that does.
       current: whether the branch's head contains the item.
     """
 
@@ -74,9 +76,9 @@ class BilledTurn(Struct, frozen=True):
       at: the time when it was settled.
       usage: its charge.
       error: the class of the error that ended it; empty for a turn that completed.
-      digest: the digest of the transcript that ends with it; None if it was not committed.
-      tokens: its token ids and log probabilities, if the server sends them. Their prompt contains only the
-        ids that are new since the previous turn, see `Tokens`.
+      digest: the digest of the transcript that ends with the turn; None if the turn was not committed.
+      tokens: its token ids and log probabilities, if the server sends them. `tokens.prompt` contains only the
+        prompt's ids after those that the previous turn has too; see `Tokens`.
     """
 
     turn: str
@@ -189,12 +191,13 @@ def save(
     """Move the head to `target`, and insert the items of `target` that the store lacks.
 
     Args:
-      expected: the transcript where the head must be, unless `target` begins with the head. If it does, the
-        move loses nothing.
-      whole: insert every node, because `vacuum` may have removed nodes that the process takes for stored.
+      expected: the transcript that must be the head now. It is not checked if `target` begins with the
+        present head, because the move then loses nothing.
+      whole: insert every node, also those that this process believes to be stored, because `vacuum` may have
+        removed them.
 
     Raises:
-      StaleBranch: the head is elsewhere.
+      StaleBranch: the head is neither `expected` nor a beginning of `target`.
       RoundOpen: the branch holds an open round that `target` does not contain.
     """
     branch = find(at, name, lock=True)
@@ -210,8 +213,11 @@ def save(
 
 
 def write_bills(at: Transaction, nodes: Nodes, branch: int, bills: tuple[TurnBill, ...]) -> None:
-    """Insert bills. A bill that is stored already gets the newer values: its usage, error and tokens, and the
-    place where its turn was committed."""
+    """Insert bills.
+
+    If a bill is already stored, its usage and error are replaced. Its tokens and the digest of its committed
+    turn are replaced only if the new bill has them.
+    """
     rows = [
         (
             bill.turn,
@@ -261,14 +267,17 @@ def own(at: Transaction, nodes: Nodes, branch: BranchRow, digest: bytes) -> Tran
 
 
 def tips(at: Transaction, branch: BranchRow) -> list[bytes]:
-    """Return the ends of a branch's tree: the head, then the ends that the head left, the newest first."""
+    """Return the head of a branch, followed by its former heads, the newest first."""
     rows = at.rows("select tip from lutum_left where branch = ? order by at desc, tip", branch.id)
     return [branch.head, *(bytes(row[0]) for row in rows)]
 
 
 def siblings(at: Transaction, nodes: Nodes, name: str, index: int) -> list[Sibling]:
-    """Return the items at `index`, of the head and of the ends that the head left, if all items before
-    `index` are the same."""
+    """Return the alternatives at `index`, the oldest first.
+
+    They are the head's item, and the items of those former heads whose items before `index` are the same as
+    the head's.
+    """
     branch = find(at, name)
     here = ancestor(at, branch.head, index + 1)
     parent = here[1] if here is not None else branch.head if branch.length == index else None
@@ -361,7 +370,7 @@ def _set_head(at: Transaction, branch: BranchRow, head: bytes, target: Transcrip
         branch.id,
     )
     for tip, length in left:
-        if _begins_with(target, bytes(tip), int(length)):  # the head contains this end again
+        if _begins_with(target, bytes(tip), int(length)):  # the new head continues this former head
             at.run("delete from lutum_left where branch = ? and tip = ?", branch.id, bytes(tip))
     at.run("update lutum_branch set head = ?, updated = ? where id = ?", head, now, branch.id)
 

@@ -1,8 +1,9 @@
 """The tools of a request: `tools` and `toolConfig`.
 
-`tools` stays as in the first turn of the transcript. The mode and `allowedFunctionNames` limit which of them
-may be called. The API has no separate form for a tool that is added later. Such a tool is appended to
-`tools`, and the turn that answers the request is inexact.
+`tools` stays as in the first turn of the transcript. In `toolConfig`, `mode` and `allowedFunctionNames` limit
+which of these tools the model may call. The API has no separate form for a tool that is added later. Such a
+tool is appended to `tools`. This changes the beginning of the request, so the turn that answers it is marked
+inexact.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ class GeminiTools(Struct, frozen=True):
     Attributes:
       tools: the entries of `tools`.
       config: `toolConfig`; empty if it is not needed.
-      inexact_reason: why the request is not append-only; None if it is.
+      inexact_reason: why the tools differ from those of the conversation's first turn; None if they do not.
       value_tool: the forced tool whose arguments are the structured value.
       server: the names of tools that the provider runs.
-      has_functions: function declarations are sent.
+      has_functions: whether function declarations are sent.
       tokens: the estimated tokens of the declarations.
     """
 
@@ -115,7 +116,10 @@ def value_tool_of(output: OutputFormat | None, options: GeminiOptions) -> str | 
 
 
 def _declared(request: TurnRequest) -> tuple[dict[str, bytes], str | None]:
-    """Return the declarations by name, and why they differ from the transcript's head (or None)."""
+    """Return the declarations by name, and why they differ from the tools of the first turn.
+
+    The reason is None if they do not differ, or if the first turn had no tools.
+    """
     declared = {tool.name: declaration(tool) for tool in request.tools.head}
     reason: str | None = None
     began = request.transcript.head.tools is not None

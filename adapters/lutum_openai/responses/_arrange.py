@@ -1,9 +1,9 @@
 """Rearranges the input items of a request for models with a strict chat template. No I/O.
 
 Self-hosted servers convert the items to messages of the model's chat template. Most templates accept only one
-system message, at the start. Some accept user and assistant messages only in alternation. Each change here
-depends only on neighbouring items, and items before an answer never change again. Therefore each request
-begins with the previous one.
+system message, at the start. Some accept user and assistant messages only in alternation. A message is joined
+only with direct neighbours, never across an answer. So the items before an answer are the same in every later
+request.
 """
 
 from __future__ import annotations
