@@ -30,9 +30,13 @@ I = TypeVar("I")
 class StoredBranch:
     """A branch of a store. It is also the journal of its open round: `round.run(journal=branch)`.
 
+    The head of a branch is its present transcript. When the branch moves to a transcript that does not
+    continue the head, the old head becomes a former head. The tree of a branch consists of all items of its
+    head and of its former heads.
+
     Attributes:
       name: the name of the branch.
-      transcript: the transcript of its head, as this object last read or saved it; `pull` reads it again.
+      transcript: the head, as this object last read or saved it. `pull` reads the head again.
     """
 
     def __init__(self, runtime: StoreRuntime, name: str, transcript: Transcript) -> None:
@@ -42,14 +46,14 @@ class StoredBranch:
         self._key = (runtime.url, name)
 
     def session(self, llm: Lutum, *, at: Transcript | int | None = None) -> Session:
-        """Return a session on the head, or on an earlier place of this branch.
+        """Return a session on the head, or on an earlier transcript of this branch.
 
-        Session defaults and ephemerals are not stored. `save` requires that the head is then still the
-        present `transcript` of this object.
+        Session defaults and ephemerals are not stored. A later `save` of the session requires that the stored
+        head is still the `transcript` that this object has now.
 
         Args:
-          at: a transcript, for example from `await branch.at(digest)`, or a number of items of the head; by
-            default the head.
+          at: a transcript, for example from `await branch.at(digest)`, or a number of items at the start of
+            the head. Default: the head.
         """
         place = self.transcript if at is None else at
         if isinstance(place, int):
@@ -77,8 +81,9 @@ class StoredBranch:
     async def save(self, session: Session | Transcript) -> None:
         """Store the session's transcript as the head, and the charges of its turns.
 
-        The head must be the one from which the session was made or at which it was last saved. Otherwise the
-        session's transcript must begin with the head. A transcript without a session must also begin with it.
+        The stored head must be the head from which the session was made or at which the session was last
+        saved. Otherwise the session's transcript must begin with the stored head. A transcript without a
+        session must also begin with the stored head.
 
         It is not an error if the transcript is the head already. If the transcript contains the open round,
         the round is dropped in the same transaction. After a cancellation, everything was stored or nothing;
@@ -103,18 +108,19 @@ class StoredBranch:
         self.transcript = target
 
     async def move(self, to: Transcript | str, *, expected: Transcript | str | None = None) -> Transcript:
-        """Move the head to another place of this branch's own tree, and return the transcript there.
+        """Move the head to another transcript of this branch's tree, and return this transcript.
 
-        The place that the head leaves stays reachable with `siblings` and `at`.
+        The old head stays reachable with `siblings` and `at`.
 
         This is a checkpoint only if it has to wait.
 
         Args:
           to: a transcript or its digest.
-          expected: the place where the head must be; by default `transcript` of this object.
+          expected: the transcript that must be the head now, or its digest. Default: `transcript` of this
+            object.
 
         Raises:
-          StaleBranch: the head is elsewhere.
+          StaleBranch: the head is neither `expected` nor `to`.
           StoreValue: the branch never held `to`.
           RoundOpen: the branch holds a round that `to` does not contain.
         """
@@ -132,16 +138,19 @@ class StoredBranch:
         at: Transcript | str | int | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> StoredBranch:
-        """Create a branch that begins at a place of this branch. It shares the rows, and costs one new row.
+        """Create a branch whose head is a transcript of this branch's tree.
+
+        The new branch shares the rows of the items, and adds one row.
 
         This is a checkpoint only if it has to wait.
 
         Args:
-          at: a transcript, a digest of this branch's own tree, or a number of items; by default the head.
+          at: a transcript of this branch's tree, its digest, or a number of items at the start of the head.
+            Default: the head.
 
         Raises:
           BranchExists: a branch with that name exists.
-          StoreValue: the branch never held that place.
+          StoreValue: the branch never held that transcript.
         """
         check_name(name)
         given, nodes = check_metadata(metadata), self._runtime.nodes
@@ -157,15 +166,16 @@ class StoredBranch:
         return await self._runtime.do(make)
 
     async def siblings(self, index: int) -> list[Sibling]:
-        """Return the alternative items at `index`: of the head, and of the ends that the head left.
+        """Return the alternatives at `index`, the oldest first.
 
-        The oldest item is the first. After an edit, or after another answer to the same question, the list
-        contains the earlier items too.
+        They are the head's item, and the items of those former heads whose items before `index` are the same
+        as the head's. After an edit, or after another answer to the same question, the list contains the
+        earlier items too.
 
         This is a checkpoint only if it has to wait.
 
         Raises:
-          StoreValue: the head has no such place.
+          StoreValue: `index` is below 0, or above the number of the head's items.
         """
         nodes = self._runtime.nodes
         return await self._runtime.do(
@@ -173,7 +183,7 @@ class StoredBranch:
         )
 
     async def at(self, digest: str) -> Transcript:
-        """Return the transcript with that digest from this branch's own tree.
+        """Return the transcript with that digest from this branch's tree.
 
         This is a checkpoint only if it has to wait.
 
@@ -225,7 +235,7 @@ class StoredBranch:
 
         Raises:
           RoundOpen: the branch holds a round already.
-          StaleCommit: the session is not where the round's turn was built.
+          StaleCommit: the session's transcript is not the one on which the round's turn was built.
           StaleBranch: as `save`.
         """
         whole_round = round.round if isinstance(round, RoundPlan) else round
@@ -244,10 +254,10 @@ class StoredBranch:
         self.transcript = whole_round.base
 
     async def held(self, tools: Toolset[I]) -> ToolRound[I] | None:
-        """Return the open round with approvals, claims and results; None if there is none.
+        """Return the open round with approvals, claims and results; None if the branch holds no round.
 
-        It also reads the head again, as `pull` does. A call becomes an issue of the round if its tool is
-        missing, or if its arguments no longer fit.
+        This method also reads the head again, as `pull` does. A call becomes an issue of the round if its
+        tool is missing, or if its arguments no longer fit.
 
         This is a checkpoint only if it has to wait.
         """
@@ -265,7 +275,7 @@ class StoredBranch:
         Args:
           key: the key of the call.
           given: `"approved"`, which `call.approved` then shows, or a result such as `call.reject(why)`.
-          by: the person or program that approved it.
+          by: the person or program that approved the call.
 
         Raises:
           StoreValue: the branch holds no round with that call, or the result answers another call.

@@ -1,7 +1,8 @@
 """Operations on branches, each inside one transaction. No tasks, no threads.
 
 A branch has a name, a head and former heads. The head is the transcript that the branch holds now. A head
-becomes a former head when the branch moves to a transcript that does not continue it.
+becomes a former head when the branch moves to a transcript that does not continue it. The tree of a branch
+consists of all items of its head and of its former heads.
 """
 
 from __future__ import annotations
@@ -243,7 +244,7 @@ def write_bills(at: Transaction, nodes: Nodes, branch: int, bills: tuple[TurnBil
 
 
 def move(at: Transaction, nodes: Nodes, name: str, to: bytes, expected: bytes) -> Transcript:
-    """Move the head to a node of the branch's own tree, and return the transcript there."""
+    """Move the head to a node of the branch's tree, and return the transcript that ends in this node."""
     branch = find(at, name, lock=True)
     target = own(at, nodes, branch, to)
     if branch.head == to:
@@ -256,10 +257,10 @@ def move(at: Transaction, nodes: Nodes, name: str, to: bytes, expected: bytes) -
 
 
 def own(at: Transaction, nodes: Nodes, branch: BranchRow, digest: bytes) -> Transcript:
-    """Return the transcript of a digest that is in the branch's own tree.
+    """Return the transcript of a digest that is in the branch's tree.
 
     Raises:
-      StoreValue: the digest is not in the branch's own tree.
+      StoreValue: the digest is not in the branch's tree.
     """
     if not holding(at, digest, tips(at, branch)):
         raise StoreValue("digest", f"branch {branch.name!r} never held {digest.hex()!r}")

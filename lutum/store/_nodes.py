@@ -174,7 +174,7 @@ def ancestor(at: Transaction, digest: bytes, length: int) -> tuple[bytes, bytes 
 
 
 def holding(at: Transaction, digest: bytes, tips: Iterable[bytes]) -> bool:
-    """Return whether a node is one of the tips or an ancestor of one."""
+    """Return whether a node is one of the nodes `tips`, or an ancestor of one of them."""
     rows = at.rows("select length from lutum_node where digest = ?", digest)
     if not rows:
         return False

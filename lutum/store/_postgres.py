@@ -111,7 +111,7 @@ class Postgres:
         finally:
             if connection.closed or connection.broken:
                 connection.close()
-                with self._lock:  # the server ended this one, so it ended the idle ones too
+                with self._lock:  # the server ended this connection, so it ended the idle connections too
                     stale, self._idle = self._idle, []
                 for one in stale:
                     one.close()

@@ -22,7 +22,11 @@ _TRIES = 10
 
 
 class Operation(Protocol[T_co]):
-    """The work of one transaction. `whole` is True if rows are missing that the process takes for stored."""
+    """The work of one transaction.
+
+    `whole` is True if an earlier attempt failed because rows were missing that this process believed to be
+    stored.
+    """
 
     def __call__(self, at: Transaction, /, whole: bool) -> T_co: ...
 

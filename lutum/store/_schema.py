@@ -2,7 +2,7 @@
 
 lutum_node    one row for each item: the digest of all items up to it, its parent's digest, and its line
 lutum_branch  a name, and the digest of its head
-lutum_left    ends of a branch that its head left, so that old answers stay reachable
+lutum_left    the former heads of a branch, so that old answers stay reachable
 lutum_round   the open round of a branch, at most one
 lutum_call    the calls of an open round: claims, approvals and results
 lutum_bill    the charge of each turn, by the random id of the turn

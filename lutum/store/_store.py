@@ -25,8 +25,9 @@ def connect(url: str, *, create: bool = True, codec: Codec | None = None, timeou
     """Return a store: `async with lutum.store.connect("sqlite:chats.db") as store`.
 
     Args:
-      url: `"sqlite:PATH"`, `"postgresql://..."` (extra `postgres`), or `"memory:"`, which uses no thread. A
-        new file directly under the root is refused with `sqlite:///`, because a relative path is often meant.
+      url: `"sqlite:PATH"`, `"postgresql://..."` (extra `postgres`), or `"memory:"`, which uses no thread.
+        `sqlite:///NAME` is refused if it would create a file directly under the root, because most users mean
+        a relative path.
       create: create the database file and the tables if they are missing.
       codec: encodes the stored data, for example with encryption. Names, digests and sizes stay readable.
       timeout: seconds to wait for a locked database and for a statement.
