@@ -12,7 +12,7 @@ local DAY, MONTH = 86400000, 30 * 86400000
 local MILLI = 1000000000 -- pico-USD in a thousandth of a dollar
 local pack, unpack_ = cmsgpack.pack, cmsgpack.unpack
 
--- If the server lost the ledger's data, the ledger is not taken for a new one while a process knows its epoch.
+-- If the server lost the ledger's data, the ledger is not taken for a new ledger while a process knows its epoch.
 local meta_key = P .. 'meta'
 local found = redis.call('HMGET', meta_key, 'epoch', 'lost', 'seeded', 'prior', 'offered')
 local epoch, lost, seeded, prior, offered = found[1], found[2] == '1', found[3] == '1', found[4] or '', found[5]
@@ -60,7 +60,7 @@ local function scope(name)
       s[field] = 0
     end
   end
-  if s.we and NOW >= s.we then -- its period has ended; open leases count in the next one
+  if s.we and NOW >= s.we then -- the limit's period has ended; open leases count in the next period
     s.si, s.so, s.su, s.sp, s.kn = 0, 0, 0, 0, 0
     s.ws, s.we = s.we, nil
     s.dirty, s.rolled = true, true

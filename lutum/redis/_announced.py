@@ -60,7 +60,7 @@ def limit_operation(limit: Limit, at: int) -> list[Any]:
     """Return the operation that sends a limit to the server.
 
     `at` is the time of the limit in ms; -1 is now. The server ignores a limit that is older than the stored
-    one.
+    limit of the same name.
     """
     cost = (-1, 0) if limit.cost_usd is None else divmod(pico_usd(limit.cost_usd), MILLI)
     tokens = -1 if limit.tokens is None else limit.tokens

@@ -18,16 +18,20 @@ from lutum.redis._server import Address, RedisServer, check_server, open_server
 from lutum.redis._wire import BatchReply, encode, from_wire, prefix, to_wire
 
 NEVER = 10**15
-"""A heartbeat TTL in ms, so long that the console takes no process for dead. Processes and `reap` do that."""
+"""A heartbeat TTL in ms. It is so long that no call of the console takes a silent process for dead. Only
+processes and `reap` do that."""
 
 
 class ProcessView(Struct, frozen=True, kw_only=True):
     """A process that draws on a ledger.
 
     Attributes:
-      name: its name, as `reap` takes it.
-      silent: seconds since its last heartbeat.
-      leases: how many leases it holds; `sent` of them are for requests that were sent.
+      name: the name of the process, for `reap`.
+      since: when the process registered at the server, in seconds since the epoch.
+      silent: seconds since the last heartbeat of the process.
+      leases: how many leases the process holds.
+      sent: how many of these leases are for requests that were sent.
+      held: the sum of the leases.
     """
 
     name: str
@@ -44,8 +48,9 @@ class WaiterView(Struct, frozen=True, kw_only=True):
     """A reservation that waits in the queue.
 
     Attributes:
-      blocked_by: the limit it waits for; empty for the rates.
-      seconds: how long it has waited.
+      place: a number for the order of the queue. The waiter with the smallest number is the oldest.
+      blocked_by: the limit that the reservation waits for; empty for the rates.
+      seconds: how long the reservation has waited.
     """
 
     process: str
@@ -111,15 +116,16 @@ class Console:
         )
 
     async def reap(self, process: str) -> bool:
-        """Take a process for dead: charge its sent leases, release the others. False if it is unknown.
+        """Take a process for dead: charge its sent leases, and release the others.
 
-        After a cancellation, the change may have happened.
+        Return False if the server does not know the process. After a cancellation, the change may have
+        happened.
         """
         reply = await self._call(["reap", process])
         return bool(reply.results[0][0])
 
     async def stop(self, limit: str, reason: str) -> None:
-        """Stop a limit ("*": the whole ledger). After a cancellation, the change may have happened."""
+        """Stop a limit, or the whole ledger with "*". After a cancellation, the change may have happened."""
         await self._call(["stop", limit, reason])
 
     async def resume(self, limit: str) -> None:

@@ -39,7 +39,7 @@ Done = Callable[[Any], None]
 
 
 class Memory(Protocol):
-    """The ledger's state that the courier reports to a server that lost it."""
+    """The part of a ledger that the courier uses, such as its state for a server that lost it."""
 
     def report(self) -> list[list[Any]]:
         """Return the operations that report the whole state of this process to a server."""
@@ -116,13 +116,13 @@ class Courier:
 
     @property
     def as_of(self) -> float | None:
-        """When the figures were true."""
+        """The server's time of the last reply, in seconds since the epoch. The figures are of that time."""
         return self._clock[0] or None
 
     # Posting.
 
     def post(self, operation: list[Any], done: Done | None = None, *, urgent: bool = True) -> None:
-        """Send an operation with the next batch, after those that were posted before."""
+        """Send an operation with the next batch, after the operations that were posted before."""
         self._queue.append((operation, done))
         if urgent or len(self._queue) == 1:  # without urgency, the first operation starts the time of LINGER
             self._urgent = self._urgent or urgent
@@ -136,7 +136,7 @@ class Courier:
     # Running.
 
     async def run(self) -> None:
-        """Send operations until it is cancelled. Operations that are not sent then stay in the queue."""
+        """Send operations until this task is cancelled. Unsent operations then stay in the queue."""
         pause = 0.05
         while True:
             try:
@@ -218,7 +218,7 @@ class Courier:
         return reply
 
     async def _report_again(self, server: RedisServer, reply: BatchReply) -> None:
-        """Report the whole state to a server that lost data. The operations that it has not done follow."""
+        """Report the whole state to a server that lost data. The operations that it has not run follow."""
         if reply.status == "lost":
             logger.error("Redis at %s lost the data of ledger %r", self.address, self._name)
             self._epoch = reply.epoch

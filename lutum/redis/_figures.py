@@ -21,16 +21,16 @@ class Figures(Struct, frozen=True, kw_only=True):
     """One limit of a ledger.
 
     Attributes:
-      name: "*" is the whole ledger.
-      limit_tokens: None without a limit.
-      limit_cost_usd: None without a limit.
+      name: the name of the limit; "*" is the whole ledger.
+      limit_tokens: the largest number of tokens; None if tokens are not limited.
+      limit_cost_usd: the largest cost in US dollars; None if the cost is not limited.
       spent: the settled amount of the current period.
       reserved: the amount in open leases and slack.
-      per: the period; None without one.
+      per: the kind of the period; None if the limit has no period.
       timezone: the time zone in which the period begins.
-      resets_at: the end of the period, in seconds since the epoch; None without a period.
-      stopped: why the limit was stopped; None while it runs.
-      waited_for: at least one reservation waits for this limit.
+      resets_at: the end of the period, in seconds since the epoch; None if the limit has no period.
+      stopped: why the limit was stopped; None if it is not stopped.
+      waited_for: whether at least one reservation waits for this limit.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Figures(Struct, frozen=True, kw_only=True):
 
     @property
     def limited(self) -> bool:
-        """True if it limits tokens or cost."""
+        """True if tokens or cost are limited."""
         return self.limit_tokens is not None or self.limit_cost_usd is not None
 
     def at(self, now: float) -> Figures:
@@ -111,7 +111,10 @@ def figures_of(row: Sequence[Any]) -> Figures:
 
 
 def state_of(limits: Sequence[Figures], as_of: float | None) -> LedgerState:
-    """Return the state of a set of limits: the figures of the first, and the smallest remainder of all."""
+    """Return the state of a set of limits.
+
+    `spent` and `reserved` are those of the first limit. `remaining` is the smallest remainder of all limits.
+    """
     costs = [cost for limit in limits if (cost := limit.remaining_cost_usd) is not None]
     return LedgerState(
         spent=limits[0].spent,

@@ -20,11 +20,11 @@ class LeaseOwner(Protocol):
     courier: Courier
 
     def grow_lease(self, lease: RedisLease, more: Amount) -> bool:
-        """Take more from the slack."""
+        """Take an amount from the slack, and return whether it was there."""
         ...
 
     def settle_lease(self, lease: RedisLease, usage: Usage) -> None:
-        """Record what was used."""
+        """Record the usage of a lease."""
         ...
 
     def mark_sent(self, lease: RedisLease) -> None:
@@ -34,7 +34,7 @@ class LeaseOwner(Protocol):
 
 @final
 class RedisLease(SharedLease):
-    """An amount of a ledger in Redis; made by `reserve`."""
+    """An amount that is reserved in a ledger in Redis. `reserve` returns it."""
 
     def __init__(
         self, ledger: LeaseOwner, id: str, amount: Amount, names: tuple[str, ...], about: list[str]
@@ -68,7 +68,8 @@ class RedisLease(SharedLease):
         """Record that the request is about to be written.
 
         Raises:
-          LedgerError: the server may have released the lease, because it got no heartbeat of this process.
+          LedgerError: the server may have released the lease, because it received no heartbeat of this
+            process.
         """
         if not self._was_sent:
             self._ledger.mark_sent(self)
@@ -110,7 +111,7 @@ class RedisLease(SharedLease):
         return max(map(self._seconds, limits), default=None)
 
     def _seconds(self, limit: RateLimit) -> float:
-        """Return the seconds until a limit allows the same request again, from the answer's head alone."""
+        """Return the seconds until a limit allows the same request again, from the answer's headers only."""
         needed = {"requests": 1, "tokens": self._amount.tokens, "input": self._amount.input}
         missing = min(needed.get(limit.kind, 0), limit.limit) - limit.left
         if missing <= 0:

@@ -38,20 +38,21 @@ FLUSH = 5.0
 class RedisLedger(SharedLedger):
     """One budget for many processes: `async with RedisLedger(url, "team") as ledger`.
 
-    Give it to `Lutum(budget=ledger)`, or a part of it: `llm.charged_to(ledger.scope(Limit("user/7")))`.
+    Give the ledger to `Lutum(budget=ledger)`. For turns that also draw on other limits, use
+    `llm.charged_to(ledger.scope(Limit("user/7")))`.
 
     Args:
       url: redis://, rediss:// (TLS) or unix://, with user, password and database.
       name: the ledger's name on that server, without braces.
-      limits: the limits that every reservation of the ledger draws on. If none are given, they are the limits
-        that a process gave last.
+      limits: the limits that every reservation of the ledger draws on. If no limit is given, the ledger uses
+        the limits that a process gave last.
       on_exhausted: whether a reservation that does not fit is refused or waits in the queue.
-      slack: the part of each limit that this process holds, so that turns can grow. If it is not given, it is
-        a hundredth of the limit, but at most 4,000 tokens and 0.10 US dollars.
+      slack: the part of each limit that this process holds, so that turns can grow. Default: a hundredth of
+        the limit, but at most 4,000 tokens and 0.10 US dollars.
       tokens_per_minute: how fast all processes together may reserve tokens.
       requests_per_minute: how many requests all processes together may start.
-      follow_rate_limits: learn the rates from the headers of the answers, for all processes. For a ledger
-        whose turns go to one account of one provider; needs "wait".
+      follow_rate_limits: learn the rates from the headers of the answers, for all processes. Use it for a
+        ledger whose turns go to one account of one provider. It requires `on_exhausted="wait"`.
       create: whether a ledger that does not exist is created. With False, entering raises LedgerLost, so
         that the loss of a ledger is noticed at once.
       ttl: seconds without a heartbeat after which a process counts as dead.
@@ -213,12 +214,15 @@ class RedisLedger(SharedLedger):
 
     @property
     def state(self) -> LedgerState:
-        """The figures of the first limit and the smallest remainder of all, as this process knows them."""
+        """The state of the ledger's own limits, as this process knows it.
+
+        `spent` and `reserved` are those of the first limit. `remaining` is the smallest remainder of all.
+        """
         return state_of(self.known(self.own_names), self.courier.as_of)
 
     @property
     def limits(self) -> tuple[Figures, ...]:
-        """The figures of each own limit and of the whole ledger ("*"), as this process knows them."""
+        """The figures of the own limits and of the whole ledger ("*"), as this process knows them."""
         return tuple(self.known(self.own_names))
 
     async def refresh(self) -> LedgerState:
@@ -239,7 +243,7 @@ class RedisLedger(SharedLedger):
         await self.ask(["stop", WHOLE, reason])
 
     async def resume(self) -> None:
-        """Let the ledger grant again. As `RedisScope.resume`.
+        """Let the ledger grant reservations again. As `RedisScope.resume`.
 
         A checkpoint.
         """
@@ -247,7 +251,7 @@ class RedisLedger(SharedLedger):
 
     @property
     def as_of(self) -> float | None:
-        """When the figures were true, in seconds since the epoch by the server's clock."""
+        """The time of the figures, in seconds since the epoch by the server's clock."""
         return self.courier.as_of
 
     @property
@@ -261,7 +265,7 @@ class RedisLedger(SharedLedger):
     async def reserve_under(
         self, estimate: Estimate, turn: TurnIdentity, limits: Sequence[Limit]
     ) -> RedisLease:
-        """Take an amount from limits and from the ledger's own. As `RedisScope.reserve`.
+        """Take an amount from these limits and from the ledger's own limits. As `RedisScope.reserve`.
 
         A checkpoint.
         """
@@ -429,8 +433,8 @@ class RedisLedger(SharedLedger):
                 continue
             self._announced[limit.name] = limit
             if self._loop is not None:
-                # The first time, a limit has the age of its process, so that an old process does not replace
-                # the limit of a new one.
+                # When a process sends a limit for the first time, the limit has the age of the process. So an
+                # old process does not replace the limit of a newer process.
                 self.courier.post(limit_operation(limit, self._opened if known is None else -1))
 
     def _first(self) -> list[list[Any]]:
@@ -442,7 +446,7 @@ class RedisLedger(SharedLedger):
         return [*first, ["own", [limit.name for limit in self._limits]], ["watch", list(self.own_names)]]
 
     def _owned(self, stored: list[str]) -> None:
-        """Take over the ledger's stored limits, if this process gave none."""
+        """Take over the ledger's stored limits, if this process gave no limits."""
         if not self._limits:
             self.own_names = self._slack.always = (*stored, WHOLE)
 

@@ -1,8 +1,9 @@
 -- Part 3: leases, and the queues of the waiters for leases.
 --
--- A waiter is queued at the one limit that blocks it (`at:<name>`), or at the rates. Freed room is offered to
--- the oldest waiter of each freed limit. While the oldest waiter does not fit, the limit's other waiters stay.
--- If an older waiter is queued at another limit of a waiter, the waiter is queued there too. So no waiter is
+-- Each limit has a queue (`at:<name>`), and so have the rates (`at@rates`). In this part, a place is the key of a
+-- queue. A waiter is in one queue: that of the limit that blocks it, or that of the rates. Freed room is offered
+-- to the oldest waiter of each freed limit. While the oldest waiter does not fit, the limit's other waiters stay.
+-- If a waiter also draws on a limit whose queue has an older waiter, it joins that queue. So no waiter is
 -- overtaken on any limit.
 
 local RATES = P .. 'at@rates'
@@ -48,7 +49,8 @@ local function letter(proc, message)
   end
 end
 
--- Return why an amount is refused for good, in a form that the process puts into words; nil if it is not.
+-- Return why an amount is refused for good, in a form that the process puts into words. Return nil if the amount is
+-- not refused for good.
 local function never(names, a)
   for _, name in ipairs(names) do
     local s = scope(name)
@@ -102,7 +104,7 @@ local function unqueue(wid, waiter)
   redis.call('HDEL', P .. 'waiters', wid)
 end
 
--- Grant or refuse the waiter (nil), or return the place that blocks it.
+-- Grant or refuse the waiter, and return nil. If it must wait on, return the queue that blocks it.
 local function try(wid, waiter)
   local refusal = never(waiter.s, waiter.a)
   if refusal then
@@ -156,7 +158,7 @@ local function wake()
       local waiter = unpack_(found)
       local keys = chain(waiter.s)
       local blocking = ahead(keys, seq, place) or try(best, waiter)
-      if blocking == nil then -- the waiter is gone, so the waiters behind it may fit now
+      if blocking == nil then -- the waiter has left the queue, so the waiters behind it may fit now
         for _, key in ipairs(keys) do
           local known = false
           for _, other in ipairs(places) do known = known or other == key end
@@ -169,7 +171,7 @@ local function wake()
           redis.call('ZREM', place, best)
           queue_at(blocking, best, waiter)
         end
-        -- All other waiters of this place draw on the blocking limit too, so none of them fits.
+        -- All other waiters of this queue draw on the blocking limit too, so none of them fits.
         if everyone then table.remove(places, index) end
       end
     end

@@ -26,7 +26,7 @@ end
 local function set_limit(name, tokens, u, p, per, tz, at)
   local s = scope(name)
   watched[name] = true
-  if at < (s.at or 0) then return end -- a later process has set the limit
+  if at < (s.at or 0) then return end -- the stored limit is newer
   if tokens < 0 and u < 0 and per == '' then return end
   if tokens >= 0 then s.lt = tokens end
   if u >= 0 then s.lu, s.lp = u, p end
@@ -39,7 +39,7 @@ local function set_limit(name, tokens, u, p, per, tz, at)
 end
 
 -- Set the beginnings and ends of periods. They come from the process, because it has a time zone database. Return
--- true if one is missing.
+-- true if a period is missing.
 local function set_windows(names, windows)
   for _, name in ipairs(names) do
     local s = scope(name)
@@ -97,7 +97,8 @@ local function cancel(id)
   if lease then settle(id, ZERO, 0, lease.s, true) end
 end
 
--- Called every few seconds: offer free room to all waiters again. Return the ids that do not wait any more.
+-- Called every few seconds: offer free room to all waiters again. Of the given ids, return those that no longer wait,
+-- each with 1 if a lease was granted, else 0.
 local function offer(ids)
   if not offered or NOW - tonumber(offered) > 4000 then
     redis.call('HSET', meta_key, 'offered', NOW)
@@ -146,7 +147,8 @@ local function set_rates(tokens, requests, follow)
   if follow == 1 and R.follow ~= 1 then R.follow, R.unknown = 1, 1 end
 end
 
--- Store the ledger's own limits if some are given. Return the stored ones, for processes that give none.
+-- Store the names of the ledger's own limits, if names are given. Return the stored names, for processes that give
+-- no limits.
 local function own(names)
   if #names > 0 then
     redis.call('DEL', P .. 'own')

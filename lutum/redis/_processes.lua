@@ -15,7 +15,7 @@ local function save_totals()
   for name, a in pairs(totals) do redis.call('HSET', P .. 'totals:' .. PROC, name, pack(a)) end
 end
 
--- Take back the charges that were made when this process was taken for dead: all, or those of one entry.
+-- Take back the charges that were made when this process was taken for dead: all charges, or those of one entry.
 local function uncharge(only)
   local key = P .. 'tombs:' .. PROC
   for _, id in ipairs(only and { only } or redis.call('HKEYS', key)) do
@@ -85,7 +85,8 @@ local function drop_slack()
   redis.call('DEL', P .. 'slack:' .. PROC)
 end
 
--- Record that a lease has grown in its process, out of the slack there. Limits without a figure have no slack.
+-- Record that a lease has grown in its process, from the slack of this process. A limit without a maximum has no
+-- slack.
 local function grow(id, more)
   local lease = get_lease(PROC, id)
   if not lease then return end
@@ -127,7 +128,7 @@ local function reap(proc)
     end
     free(chain(lease.s))
   end
-  -- Leases may have grown out of the slack before the server got to know it. So the slack of a limit is charged
+  -- Leases may have grown from the slack before the server received this growth. So the slack of a limit is charged
   -- too, if a sent lease draws on the limit.
   local slack, slack_charges = redis.call('HGETALL', P .. 'slack:' .. proc), {}
   for i = 1, #slack, 2 do
@@ -154,8 +155,8 @@ local function reap(proc)
   end_waiters(function(waiter) return waiter.proc == proc end)
 end
 
--- Register a process again that was taken for dead. The settlements of its leases will have all that they used,
--- slack included.
+-- Register a process again that was taken for dead. The settlements of its leases will contain all that the leases
+-- used, including slack.
 local function rejoin()
   uncharge('*slack')
   redis.call('HDEL', P .. 'proc:' .. PROC, 'reaped')

@@ -1,5 +1,6 @@
--- Part 2: rates. There is one bucket for each kind and period: the instant at which it is full again, or a window
--- that ends at an instant. `lutum/_budget/rate_limits.py` does the same for one process.
+-- Part 2: rates. There is one bucket for each kind and period. A bucket stores the instant at which it is full
+-- again. If it has `used`, it is a window that ends at this instant. `lutum/_budget/rate_limits.py` does the same
+-- for one process.
 
 local R = nil
 local KINDS = { 'requests', 'tokens', 'input', 'output' }
@@ -118,7 +119,7 @@ local function rates_retry(lease)
   lease.drawn, lease.rates = lease.a, rates_sent(lease.a)
 end
 
--- Correct the draw of a turn that is over. If nothing was sent, give all of it back.
+-- Correct the amount that a turn has drawn, when the turn is over. If nothing was sent, give the whole amount back.
 local function rates_settle(lease, used, unsent)
   if not (rates() and lease.drawn) then return end
   rates_forget(lease)

@@ -21,7 +21,7 @@ class ScopeOwner(Protocol):
     async def reserve_under(
         self, estimate: Estimate, turn: TurnIdentity, limits: Sequence[Limit]
     ) -> RedisLease:
-        """Take an amount from these limits and the ledger's own."""
+        """Take an amount from these limits and from the ledger's own limits."""
         ...
 
     def announce(self, limits: Sequence[Limit]) -> None:
@@ -34,7 +34,7 @@ class ScopeOwner(Protocol):
 
     @property
     def as_of(self) -> float | None:
-        """When the figures were true."""
+        """The time of the figures, in seconds since the epoch by the server's clock."""
         ...
 
     async def ask(self, operation: list[Any]) -> Any:
@@ -52,14 +52,14 @@ class RedisScope(SharedLedger):
         self._names = tuple(limit.name for limit in limits)
 
     async def reserve(self, estimate: Estimate, turn: TurnIdentity) -> RedisLease:
-        """Take an amount from all the scope's limits and the ledger's own.
+        """Take an amount from all limits of the scope and from the ledger's own limits.
 
         After a cancellation, nothing is taken.
 
         A checkpoint.
 
         Raises:
-          BudgetExceeded: the amount does not fit, and `scope` names the limit. Or a limit was stopped.
+          BudgetExceeded: the amount does not fit, or a limit was stopped; `scope` names the limit.
           LedgerError: the server cannot be reached.
           UsageError: the ledger is not open.
         """
@@ -67,7 +67,11 @@ class RedisScope(SharedLedger):
 
     @property
     def state(self) -> LedgerState:
-        """The figures of the first limit and the smallest remainder of all, as this process knows them."""
+        """The state of the scope's and the ledger's limits, as this process knows it.
+
+        `spent` and `reserved` are those of the scope's first limit. `remaining` is the smallest remainder of
+        all limits.
+        """
         ledger = self._ledger
         ledger.announce(self._limits)
         return state_of(ledger.known((*self._names, *ledger.own_names)), ledger.as_of)
@@ -107,7 +111,9 @@ class RedisScope(SharedLedger):
             await self._ledger.ask(["stop", name, reason])
 
     async def resume(self) -> None:
-        """Let the scope's limits grant again. After a cancellation, the change may have happened.
+        """Let the scope's limits grant reservations again.
+
+        After a cancellation, the change may have happened.
 
         A checkpoint.
 

@@ -18,7 +18,7 @@ from lutum.redis._figures import Figures
 from lutum.redis._wire import from_wire, to_wire
 
 TOKENS, PICO_USD = 4_000, PICO // 10
-"""The slack of a limit if `slack` is not given. If a hundredth of the limit is less, it is that."""
+"""The slack of a limit if `slack` is not given. It is a hundredth of the limit if that is less."""
 
 
 class Slack:
@@ -68,7 +68,7 @@ class Slack:
         return True
 
     def tend(self, name: str) -> None:
-        """Request or give back slack of a limit. None is held if no turn may need it, or others wait."""
+        """Request or give back slack of a limit. No slack is held if no turn may need it, or others wait."""
         figures = self._figures(name)
         held = self._held.get(name, Amount())
         wanted = name in self.always or self.open[name] > 0

@@ -8,7 +8,7 @@ import anyio
 
 
 class Waiting:
-    """A reservation or a request under way. `queued` is True while it waits in the server's queue."""
+    """A reservation, or another operation, without a result yet. `queued`: it waits in the server's queue."""
 
     def __init__(self) -> None:
         self.results = list[Any]()

@@ -21,7 +21,8 @@ MILLI = 10**9
 KNOWN: tuple[Known, ...] = ("exact", "recovered", "lower_bound", "estimated")
 
 WHOLE = "*"
-"""The name of the limit that every reservation of a ledger draws on. It only counts, and limits nothing."""
+"""The name of the limit that every reservation of a ledger draws on. It counts tokens and cost, but has no
+maximum."""
 
 
 @cache
@@ -46,18 +47,18 @@ def from_wire(wire: Any) -> Amount:
 
 
 class BatchReply(msgspec.Struct, array_like=True, frozen=True):
-    """The reply to a batch. Unless `status` is "ok", only it and `epoch` have a value.
+    """The reply to a batch. If `status` is not "ok", only `status` and `epoch` have a value.
 
     Attributes:
       status: "ok", "lost", "behind" or "missing".
       now: the server's time, in milliseconds since the epoch.
       epoch: the ledger's epoch; for "behind" the number of the last batch that the server knows.
-      lost: the server lost data, and no operator has set what was spent.
+      lost: whether the server lost data and no operator has set what was spent.
       results: one for each operation.
       letters: the messages for waiters that were granted or refused, each as [id, result].
       rows: the figures of the limits that the batch names.
       due: milliseconds until a waiter may be granted by the rates; -1 if there is none.
-      reaped: the process had been taken for dead.
+      reaped: whether the process had been taken for dead.
       stopped: the name and the reason of each stopped limit, one after the other.
     """
 
