@@ -72,7 +72,7 @@ class ClaudeAdapter(CloudAdapter):
       api_key: sent as `x-api-key`. Default: `ANTHROPIC_API_KEY`. A function is called for each request. A
         `RequestSigner` signs each request.
       auth_token: sent as `authorization: Bearer`. Default: `ANTHROPIC_AUTH_TOKEN`, if `api_key` is not given.
-        If there are a token and a key, the token is sent.
+        If both a token and a key are given, only the token is sent.
       base_url: default: `ANTHROPIC_BASE_URL`, else `https://api.anthropic.com`. Only the host
         `api.anthropic.com` requires a key.
       http_client: your `httpx.AsyncClient`.
@@ -308,11 +308,11 @@ class ClaudeAdapter(CloudAdapter):
         return _turn.replay_form(turn, scope, model)
 
     def first_difference(self, earlier: Prepared, later: Prepared) -> str | None:
-        """Return the JSON path in `later` of the first entry that differs from `earlier`. Pure."""
+        """Return the JSON path in `later` of the first entry that differs from `earlier`. No I/O."""
         return _encode.first_difference(earlier, later, self._config)
 
     def read_body(self, prepared: Prepared, body: bytes) -> list[Event]:
-        """Return the events of an answer that was received in one piece, such as one of a batch. Pure.
+        """Return the events of an answer that was received in one piece, such as one of a batch. No I/O.
 
         Raises:
           ProviderError: the body is an error, or not a message.
@@ -350,11 +350,11 @@ class ClaudeAdapter(CloudAdapter):
         return counted.input_tokens
 
     def rate_limits(self, response: Response, now: float) -> Sequence[RateLimit]:
-        """Return the rate limits that a response reports. Pure."""
+        """Return the rate limits that a response reports. No I/O."""
         return [*read_rate_limits(response.headers), *x_rate_limits(response.headers, now)]
 
     def decoder(self, prepared: Prepared, response: Response) -> Decoder:
-        """Return the decoder of a successful answer to a request. Pure."""
+        """Return the decoder of a successful answer to a request. No I/O."""
         output = prepared.request.output
         by_tool = (
             output is not None and options_of(prepared.request, self._config.options).structured == "tool"

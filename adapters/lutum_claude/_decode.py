@@ -62,10 +62,10 @@ class ClaudeDecoder(StreamDecoder):
     """Decodes one stream. Data after `message_stop` is ignored.
 
     Args:
-      response: the head of the answer.
+      response: the status, request id and headers of the HTTP response.
       model: the requested model, used if the stream does not name the model that answers.
       scope, inexact_reason, prefix, preface: fields of the committed turn.
-      structured: the text is the JSON of the structured value.
+      structured: whether the text is the JSON of the structured value.
       value_tool: the forced tool whose input is the structured value.
       estimate: the request's estimate, used for figures that the stream does not report.
       hidden_reasoning: the stream does not show all reasoning, so its counts are lower bounds.
@@ -212,7 +212,7 @@ class ClaudeDecoder(StreamDecoder):
                 raise AssertionError("taken before")
 
     def _started(self, out: list[Event]) -> dict[str, Raw]:
-        """Return the message. Some proxies send no message_start; an empty message is begun then."""
+        """Return the message. If a proxy sent no message_start, begin an empty message first."""
         if self._message is None:
             self._begin(_NO_MESSAGE % encode(self._model), out)
         assert self._message is not None
@@ -221,8 +221,8 @@ class ClaudeDecoder(StreamDecoder):
     def _begin_once(self, message: bytes, data: bytes, out: list[Event]) -> None:
         """Take a message_start.
 
-        Bridges repeat it (litellm#32478, NemoClaw#6289, Kimi-K2.5#33); the first one counts. One that has
-        another id or model and follows content begins a second answer, which is an error.
+        Bridges repeat this event (litellm#32478, NemoClaw#6289, Kimi-K2.5#33). Only the first one is used. If
+        a later one has another id or model and follows content, it begins a second answer, which is an error.
         """
         if self._message is None:
             self._begin(message, out)
@@ -362,7 +362,7 @@ class ClaudeDecoder(StreamDecoder):
         out.append(Completed(finish, self._reports.settle(self._deltas, free=self._free), turn))
 
     def _report(self, reported: dict[str, Raw], out: list[Event]) -> None:
-        """Merge a usage report over the earlier ones. A value that is not a count replaces no count."""
+        """Merge a usage report over the earlier ones. An unreadable count does not replace an earlier one."""
         usage = self._usage
         first = not usage
         for name, value in () if first else reported.items():
@@ -394,8 +394,8 @@ class ClaudeDecoder(StreamDecoder):
         - Blank data, `null` and `""` are skipped. A heartbeat's word becomes a `ProviderEvent`.
         - `[DONE]` without a message_stop (Reasonix#8756, opencode#43617) does not end an answer of this API.
           It raises an error if an answer has begun.
-        - A delta with unknown members is read by its known members. One without an index belongs to the last
-          open block.
+        - A delta with unknown members is read by its known members. A delta without an index belongs to the
+          last open block.
         - An event or a delta of an unknown type becomes a `ProviderEvent`.
         """
         stripped = data.strip()

@@ -18,7 +18,7 @@ _TYPES: dict[str, tuple[ErrorKind, int]] = {
     "timeout_error": ("timeout", 504),
     "overloaded_error": ("overloaded", 529),
 }
-"""For each error type its kind in lutum and its HTTP status."""
+"""The error types, each with its kind in lutum and its HTTP status."""
 
 ERRORS = ErrorTable(types=_TYPES, statuses={**STATUSES, **{status: kind for kind, status in _TYPES.values()}})
-"""The errors by type and by status. The status overrides the type, because bridges send any type with it."""
+"""The errors by type and by status. The status overrides the type, because bridges send it with any type."""

@@ -21,7 +21,7 @@ recorded)."""
 FORMAT_TOKENS = 180  # tokens that the API adds for output_config.format, besides the schema
 TOOLS_TOKENS = 600
 """Tokens of the system prompt that the API adds for tools: 264 to 530 (agents-and-tools/tool-use, "Pricing").
-For one small tool, Claude 4.5 bills 696 and 748 tokens: with a forced tool and with thinking (recorded at
+For one small tool, Claude 4.5 bills 696 tokens if the tool is forced, and 748 with thinking (recorded at
 three hosts)."""
 CITATIONS_TOKENS = 560  # instructions that the API adds for documents whose citations are enabled
 TOOL_TOKENS = 24

@@ -1,8 +1,8 @@
 """Replace repeated ids of calls in one request. No I/O.
 
-Claude refuses repeated ids ("`tool_use` ids must be unique"), and some hosts start the numbers of calls anew
-in each turn. A call whose id was used by an earlier call is sent with another id. A turn that was received
-from this endpoint keeps its ids.
+Claude refuses repeated ids ("`tool_use` ids must be unique"), and some hosts number the calls of each turn
+from the beginning. A call whose id was used by an earlier call is sent with another id. A turn that was
+received from this endpoint keeps its ids.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from lutum_claude import _estimate, _models, _turn, _wire
 
 
 class ContentBlock(Struct, frozen=True, gc=False):
-    """A content block's JSON. `markable`: it may have a cache breakpoint."""
+    """A content block's JSON. `markable`: whether a cache breakpoint may be set on it."""
 
     json: bytes
     markable: bool = True
@@ -43,19 +43,19 @@ class ClaudePiece(Struct, frozen=True):
       groups: blocks, with the role of their message. A role that begins with `raw` marks a whole message,
         which is sent unchanged.
       wrapped: a system item's blocks as user text, for places where a system message is not allowed.
-      answers: the item is the result of an open call.
+      answers: whether the item is the result of an open call.
       form: the form in which a committed turn is sent; None for other items.
       bare: a turn's blocks without its thinking, sent if the turn is not replayed exactly. None if the turn
         has no thinking.
       bound: the prefix that a turn's thinking was bound to.
       digest: the digest of the items before the turn in this transcript, to compare with `bound`.
-      home: the item is a turn that this adapter made at this endpoint.
+      home: whether the item is a turn that this adapter received from this endpoint.
       preface: whole messages that are sent right before a turn.
       marks: the number of cache breakpoints in the user's raw JSON.
-      cites: the item contains a document whose citations are enabled.
-      paused: the provider paused this turn, and continues it when the turn is sent back.
+      cites: whether the item contains a document whose citations are enabled.
+      paused: whether the provider paused this turn. It then continues the turn when the turn is sent back.
       tokens: the estimated tokens.
-      unbounded: the places of content whose size is unknown. With any of them `tokens` is not a bound.
+      unbounded: the paths of content whose size is unknown. If there are any, `tokens` is not a bound.
       calls: the ids of the item's calls, as they are sent.
     """
 
@@ -94,7 +94,7 @@ class ClaudeItemEncoder:
         """Encode an item of a transcript.
 
         Raises:
-          BadValue: Claude does not accept the item. The field is its place.
+          BadValue: Claude does not accept the item. The error's field is the path of the item.
         """
         digest = before.digest if isinstance(item, CommittedTurn) and item.prefix is not None else ""
         own = isinstance(item, ToolResult) and not _turn.takes_id(item.call_id) and self._own_call(before)
@@ -116,12 +116,12 @@ class ClaudeItemEncoder:
     def piece(
         self, item: Item, field: str, open_calls: tuple[str, ...], digest: str = "", *, own_id: bool = False
     ) -> ClaudePiece:
-        """Encode the item at the place `field`.
+        """Encode an item. Errors name `field`, the path of the item.
 
         Args:
           open_calls: the ids of the calls that are open before the item.
           digest: the digest of the items before a committed turn.
-          own_id: a result contains its call's id unchanged. Otherwise an id with characters that Claude
+          own_id: whether a result keeps its call's id unchanged. Otherwise an id with characters that Claude
             refuses is replaced.
         """
         piece = self._encode(item, field, open_calls, digest, own_id=own_id)
@@ -197,7 +197,7 @@ def pieces_of(request: TurnRequest, scope: str, model: str) -> RequestPieces:
     """Return the pieces of a request's items.
 
     Raises:
-      BadValue: Claude does not accept an item. The field is its place.
+      BadValue: Claude does not accept an item. The error's field is the path of the item.
     """
     encoder = ClaudeItemEncoder(scope, model)
     pieces = request.transcript.memo(encoder.key, encoder)
@@ -349,7 +349,7 @@ def _marks(blocks: tuple[ContentBlock, ...]) -> int:
 
 
 def _parts(parts: tuple[Part, ...], field: str) -> tuple[tuple[ContentBlock, ...], int, tuple[str, ...]]:
-    """Return the blocks, their tokens, and the places of parts whose size is unknown.
+    """Return the blocks, their tokens, and the paths of parts whose size is unknown.
 
     Blank text is left out, because the API refuses it.
     """

@@ -91,13 +91,15 @@ def from_messages(
 
 
 def to_messages(transcript: Transcript) -> bytes:
-    """Return the JSON array of the messages of a transcript. `to_system` returns its head.
+    """Return the JSON array of the messages of a transcript.
+
+    The system items at its start are left out; `to_system` returns them.
 
     Turns of this adapter are written without response-only members, turns of other adapters with their
     readable content.
 
     Raises:
-      BadValue: Claude does not accept an item. The field is its place.
+      BadValue: Claude does not accept an item. The error's field is the path of the item.
     """
     encoder = ClaudeItemEncoder("", "")
     written = list[_Written]()
@@ -121,7 +123,10 @@ def to_messages(transcript: Transcript) -> bytes:
 
 
 def to_system(transcript: Transcript) -> bytes | None:
-    """Return the JSON of a request's `system`: the head of the transcript. None if it has no head."""
+    """Return the JSON of a request's `system`: the system items at the start of the transcript.
+
+    None if the transcript does not begin with system items.
+    """
     items = transcript.head.system
     if not items:
         return None
@@ -175,7 +180,7 @@ def events_of(message: bytes) -> tuple[bytes, ...]:
 
 def stream_of(message: bytes) -> bytes:
     """Return the stream of the events of a message that was received in one piece."""
-    # A line end can be replaced by a space, because it can only be outside of strings: inside it is escaped.
+    # A line end can be replaced by a space, because it is outside of strings. In strings it is escaped.
     lines = (event.replace(b"\r", b" ").replace(b"\n", b" ") for event in events_of(message))
     return b"".join(b"data: %b\n\n" % line for line in lines)
 
@@ -184,7 +189,7 @@ class _ClaudeEntry:
     """The readable parts of a message.
 
     `blocks` is None if the content is not a list of objects. `results` contains the call ids of the tool
-    results at its start; None if there is a tool result after another block.
+    results at the start of the message. It is None if a tool result follows another block.
     """
 
     __slots__ = ("blocks", "content", "extra", "json", "results", "role")
@@ -266,7 +271,7 @@ class _ClaudeReader:
             return
         self._open = calls
         self.items.append(msgspec.structs.replace(turn, model=turn.model or self._model, tools=self._tools))
-        self._tools = ()  # the first turn keeps them
+        self._tools = ()  # the first turn contains the tools
 
     def _answer(self, message: _ClaudeEntry) -> None:
         """Append the results of the open calls, and a message with the content that follows them."""
@@ -294,8 +299,8 @@ class _ClaudeReader:
         """Append the item of a whole message.
 
         Args:
-          begins: the message before has the same role. Then the original JSON is kept, so that the two
-            messages are not joined.
+          begins: whether the previous message has the same role. If so, the original JSON is kept, so that
+            the two messages are not joined.
         """
         content: tuple[Part, ...]
         if message.blocks is not None:

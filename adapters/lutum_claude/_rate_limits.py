@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from lutum.abc import RateKind, RateLimit
 from lutum.dialect.headers import two_counts
 
-# `tokens` is the limit that is nearest to its end at the moment. So its size may differ between responses.
+# `tokens` is the most restrictive limit at the moment. So its size may differ between responses.
 _NAMES: dict[RateKind, str] = {
     "requests": "requests",
     "tokens": "tokens",

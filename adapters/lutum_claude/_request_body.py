@@ -3,13 +3,14 @@
 Three rules are applied while joining, because they depend on more than one item:
 
 - *Adjacent messages of one role are joined*, except messages that are sent unchanged (raw items, prefaces).
-- *A late system message* is allowed only directly after a user message, and only at the end or before an
-  assistant message. So it is held back until the next assistant message or the end. If the message before
-  that place is not a user message, it is sent as user text. Later messages never change its place.
-- *Thinking that is bound to another prefix* would be refused. The prefix is another one if an item was
-  replaced, an ephemeral is gone, or tools were changed. By default such a turn is sent without its thinking,
-  because then the request always succeeds, and only reasoning that the provider would not read is lost.
-  `ClaudeOptions.prefix_mismatch` chooses another behaviour.
+- *A late system message* is allowed only directly after a user message, and only at the end of the messages
+  or before an assistant message. So it is held back until the next assistant message or the end. If the
+  message before that position is not a user message, the system message is sent as user text. Later messages
+  never change its position.
+- *Thinking that is bound to another prefix* would be refused. The prefix of a turn changes if an earlier item
+  is replaced, an ephemeral is left out, or tools are changed. By default such a turn is sent without its
+  thinking. The request then always succeeds, and the provider would not read this thinking anyway.
+  `ClaudeOptions.prefix_mismatch` selects another behaviour.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class ClaudeMessages(Struct, frozen=True):
       tools: the entries of the member `tools`.
       value_tool: the forced tool whose input is the structured value.
       inexact_reason: why the turn that answers this request cannot be replayed exactly.
-      prefaces: the system messages before turns. The last ones belong to this request.
+      prefaces: the system messages that stand before turns, those of this request last.
       preface: a JSON array of the system messages that belong to this request; empty if there are none.
       tokens: the estimate of messages and tools.
     """
@@ -75,13 +76,13 @@ class JoinSpec(Struct, frozen=True):
     """The settings for joining pieces.
 
     Attributes:
-      head: the number of pieces that are the head's system items.
-      late_system: the model accepts system messages after other messages.
+      head: the number of pieces at the start that are system items.
+      late_system: whether the model accepts system messages after other messages.
       extra: the server tools. They precede every turn and are not part of the transcript.
-      keep_bound: send thinking even if it is bound to another prefix.
-      manual: thinking has a budget. Then thinking is never left out, because the API requires that a turn
-        which continues (in a tool round or after a pause) begins with its thinking. No model that binds
-        accepts budgets.
+      keep_bound: whether to send thinking even if it is bound to another prefix.
+      manual: whether thinking has a budget. If so, thinking is never left out, because the API requires that
+        a turn which continues (in a tool round or after a pause) begins with its thinking. No model that
+        binds thinking to a prefix accepts budgets.
     """
 
     head: int
@@ -92,7 +93,7 @@ class JoinSpec(Struct, frozen=True):
 
 
 class Join:
-    """The messages of a request, in order, with replay forms, tokens and the places of breakpoints."""
+    """The messages of a request, in order, with replay forms, tokens and positions for cache breakpoints."""
 
     def __init__(self, spec: JoinSpec, *, changed: bool) -> None:
         self.messages = list[Sent]()

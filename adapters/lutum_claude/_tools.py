@@ -2,8 +2,8 @@
 
 Thinking is bound to `tools` too, so that member stays as in the transcript's first turn. If the model accepts
 tool changes, they are blocks of a system message right before the turn (agents-and-tools, "Change tools or
-instructions"). The message is kept as the turn's preface, and every later request contains it again. The
-head and the earlier prefaces determine which tools are defined and offered now.
+instructions"). The message is kept as the turn's preface, and every later request contains it again. So the
+first turn's tools and the earlier prefaces determine which tools are defined and offered now.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class ToolWire(Struct, frozen=True):
     Attributes:
       tools: the entries of the member `tools`.
       changes: a whole system message with tool changes; empty if there are none.
-      inexact_reason: why the request is not append-only; None if it is.
+      inexact_reason: why the tools differ from those of the conversation's first turn; None if they do not.
       value_tool: the forced tool whose input is the structured value. It is one of `tools`.
       tokens: the estimated tokens of `tools`.
     """
@@ -84,7 +84,7 @@ def tool_json(tool: ToolDef, *, strict: bool = False) -> bytes:
     """Return a tool's entry. Its schema is sent unchanged.
 
     Args:
-      strict: the API enforces the schema.
+      strict: whether the API enforces the schema.
 
     Raises:
       BadValue: Claude does not accept the name of the tool or of a parameter, or the root of the schema; or
@@ -164,11 +164,11 @@ def plan(
 
     Args:
       prefaces: the messages before earlier turns, in order.
-      changes: the model accepts tool changes.
-      place: a system message is allowed at the end of this request.
-      by_tool: a structured value is requested by a forced tool.
-      strict: the host and the model accept `strict`. Only entries of the member `tools` have it. The first
-        turn fixes that member.
+      changes: whether the model accepts tool changes.
+      place: whether a system message is allowed at the end of this request.
+      by_tool: whether a structured value is requested by a forced tool.
+      strict: whether the host and the model accept `strict`. Only entries of the member `tools` have it. The
+        first turn fixes that member.
 
     Raises:
       BadValue: Claude does not accept a tool.
@@ -244,9 +244,9 @@ def offer(head: tuple[ToolDef, ...], prefaces: Iterable[bytes]) -> Offer:
 
 
 def _appended(tools: ToolPlan, head: tuple[bytes, ...]) -> ToolWire:
-    """Return all tools in the member `tools`: the head's tools, then the new ones.
+    """Return all tools in the member `tools`: those of the first turn, then the new ones.
 
-    A new definition of a tool of the head replaces the old one at its place.
+    A new definition of a tool replaces the old definition at the same position.
     """
     if not tools.new:
         return ToolWire(head)

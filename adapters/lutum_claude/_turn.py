@@ -1,7 +1,7 @@
-"""The committed turn: a message's JSON to wire and view, and its replay. No I/O.
+"""The committed turn: how it is made from a message's JSON, and how it is replayed. No I/O.
 
-Only `turn_from_message` creates Claude turns, from streamed messages and from whole ones. A replay sends the
-content of the wire without its response-only parts. The three RESPONSE_ONLY constants define these parts.
+Only `turn_from_message` creates Claude turns, from streamed messages and from whole messages. A replay sends
+the content of the wire without its response-only parts. The three RESPONSE_ONLY constants define these parts.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def refusal_words(stop_details: bytes) -> str:
 
 
 def is_paused(turn: CommittedTurn) -> bool:
-    """Return whether the provider paused the turn. It continues the turn when the turn is sent back."""
+    """Return whether the provider paused the turn. The provider continues it when the turn is sent back."""
     return turn.adapter == _wire.NAME and _stopped(_decode_message(turn.wire)) == "pause_turn"
 
 

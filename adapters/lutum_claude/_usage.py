@@ -63,7 +63,7 @@ def _read(members: Mapping[str, Raw]) -> Reported:
         cache_write_tokens=written,
         cache_write_1h_tokens=count(member(members, "cache_creation", "ephemeral_1h_input_tokens")),
         reasoning_tokens=count(member(members, "output_tokens_details", "thinking_tokens")),
-        cost_usd=cost(get("cost")),  # a gateway's bill; the API itself sends none
+        cost_usd=cost(get("cost")),  # sent by a gateway; the API itself sends no cost
         web_searches=count(member(members, "server_tool_use", "web_search_requests")),
         rates=_rates(members),
         odd=odd,

@@ -68,13 +68,15 @@ def _joined(blocks: Sequence[ContentBlock]) -> bytes:
 def mark(tools: list[ContentBlock], join: Join, breakpoint: bytes, shortest: int) -> None:
     """Write cache breakpoints.
 
-    - The first one is at the last block before the first ephemeral.
-    - If that place is too far from the previous request's breakpoint for the API to find its cache entry,
-      there is another at the last block before the last turn.
+    - The main breakpoint is at the last block before the first ephemeral; without ephemerals, at the last
+      block of the messages.
+    - The API finds an earlier cache entry only if it ends at most `LOOKBACK` blocks before a breakpoint. If
+      the previous request's breakpoint is farther away, another one is at the last block before the last
+      turn.
     - Branches of a conversation share the content before their own first message, but a cache entry ends only
-      at a breakpoint. So there is a breakpoint at the end of the head. If the request ends with several
-      inputs, there is another before the last of them. Both are set only if at least `shortest` tokens
-      precede them. No token is written to the cache twice for that.
+      at a breakpoint. So one more breakpoint is at the end of the system items. If the request ends with
+      several inputs, another one is before the last of these inputs. Both are set only if at least `shortest`
+      tokens precede them. They do not make the API write a token to the cache twice.
     """
     free = 4 - join.marks - sum(b'"cache_control"' in tool.json for tool in tools)
     if free < 1:

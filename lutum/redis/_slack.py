@@ -18,7 +18,7 @@ from lutum.redis._figures import Figures
 from lutum.redis._wire import from_wire, to_wire
 
 TOKENS, PICO_USD = 4_000, PICO // 10
-"""The slack of a limit if `slack` is not given. It is a hundredth of the limit if that is less."""
+"""The largest default slack of a limit. The default slack is a hundredth of the limit if that is less."""
 
 
 class Slack:

@@ -216,7 +216,7 @@ class GeminiAdapter(CloudAdapter):
         counted = {name: value for name, value in members.items() if name in _COUNTED}
         body = encode(counted)
         if not self._config.vertex:
-            # System instruction and tools are counted only in this form.
+            # The API counts the system instruction and the tools only if the request has this form.
             model = prepared.model if "/" in prepared.model else f"models/{prepared.model}"
             body = encode({"generateContentRequest": {"model": model, **counted}})
         url = self._config.url(prepared.model, "countTokens")

@@ -1,7 +1,7 @@
 """Citations of an answer: grounding metadata and citation metadata to `Citation`.
 
 Offsets of the API count bytes of the answer's text. In a few recordings they are off by one. So an offset is
-used only if the text there equals the quotation; otherwise the quotation is searched in the text.
+used only if the quotation is found at this offset. Otherwise the text is searched for the quotation.
 """
 
 from __future__ import annotations

@@ -65,9 +65,9 @@ class GeminiDecoder(StreamDecoder):
     """Decodes one answer.
 
     Args:
-      response: the head of the answer.
+      response: the status, request id and headers of the HTTP response.
       prepared: the request.
-      scope: the scope of the committed turn.
+      scope: the replay scope that the committed turn records.
       value_tool: the forced tool whose arguments are the structured value.
     """
 
@@ -155,7 +155,7 @@ class GeminiDecoder(StreamDecoder):
             self._fail(data, str(exc))
 
     def _take_text(self, frame: _wire.TextFrame, out: list[Event]) -> bool:
-        """Take a frame that contains only text. Returns False if it must be read member by member."""
+        """Take a frame that contains only text. Return False if the frame must be read member by member."""
         if not self._started or not self._streamed or len(frame.candidates) != 1:
             return False
         candidate = frame.candidates[0]

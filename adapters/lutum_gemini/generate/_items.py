@@ -49,15 +49,15 @@ class GeminiPiece(Struct, frozen=True):
 
     Attributes:
       contents: whole contents, in order.
-      system: the parts of a system item, for the head.
-      is_system: the item is a system item.
-      answer: the answer, if the item is the result of an open call.
+      system: the parts of a system item, for `systemInstruction`.
+      is_system: whether the item is a system item.
+      answer: the encoded result, if the item is the result of an open call.
       form: how a committed turn is sent; None for other items.
       calls: the ids of a turn's calls, in order.
       continuation: the token that continues a paused turn.
-      is_model: the last content is the model's.
+      is_model: whether the last content is the model's.
       tokens: the estimated tokens.
-      unbounded: the places of content whose size is unknown. With any of them `tokens` is not a bound.
+      unbounded: the paths of content whose size is unknown. If there are any, `tokens` is not a bound.
       behind: the parts of a message that `from_messages` read from the same content as a round's results.
         They are sent after the results, in the same content.
       dropped: features that the item requests and the API does not offer, as sentences for the log.
@@ -112,7 +112,7 @@ class GeminiItemEncoder:
         """Encode an item of a transcript.
 
         Raises:
-          BadValue: the API does not accept the item. The field is its place.
+          BadValue: the API does not accept the item. The error's field is the path of the item.
         """
         return self.piece(item, f"input[{len(before)}]", before)
 
@@ -305,7 +305,10 @@ def own_json(raw: Raw, field: str) -> bytes:
 
 
 def _system(item: Message, field: str) -> GeminiPiece:
-    """Encode a system item: as parts for the head, and as user text for a place in the middle."""
+    """Encode a system item: as parts for `systemInstruction`, and as user text.
+
+    The user text is sent if the item is not at the start of the transcript.
+    """
     texts = list[str]()
     for part in item.content:
         if not isinstance(part, Text):

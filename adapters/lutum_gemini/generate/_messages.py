@@ -89,13 +89,15 @@ def from_messages(
 
 
 def to_messages(transcript: Transcript) -> bytes:
-    """Return the JSON array of the contents of a transcript. `to_system` returns its head.
+    """Return the JSON array of the contents of a transcript.
+
+    The system items at its start are left out; `to_system` returns them.
 
     Turns of this adapter are written without response-only members, turns of other adapters with their
     readable content.
 
     Raises:
-      BadValue: Gemini does not accept an item. The field is its place.
+      BadValue: Gemini does not accept an item. The error's field is the path of the item.
     """
     encoder = GeminiItemEncoder("", "", anywhere=True)
     joined = Contents(0)
@@ -110,9 +112,9 @@ def to_messages(transcript: Transcript) -> bytes:
 
 
 def to_system(transcript: Transcript) -> bytes | None:
-    """Return the JSON of a request's `systemInstruction`: the head of the transcript.
+    """Return the JSON of a request's `systemInstruction`: the system items at the start of the transcript.
 
-    None if the transcript has no head.
+    None if the transcript does not begin with system items.
     """
     items = transcript.head.system
     if not items:
@@ -160,7 +162,7 @@ class _Content:
         self.parts: tuple[bytes, ...] | None = parts_of(json)
         if not all(part.startswith(b"{") for part in self.parts):
             self.parts = None
-        self.responses = 0  # the number of tool results at its start
+        self.responses = 0  # the number of tool results at the start of the content
         for part in self.parts or ():
             if _response_of(part) is None:
                 break
@@ -228,7 +230,7 @@ class _GeminiReader:
             self._skip = bool(calls) and following is not None and following.responses > 0
             return
         self._append(msgspec.structs.replace(turn, tools=self._tools))
-        self._tools = ()  # the first turn keeps them
+        self._tools = ()  # the first turn contains the tools
 
     def _answer(self, entry: _Content) -> None:
         """Append the results of the open calls, and a message with the parts that follow them."""

@@ -1,7 +1,7 @@
-"""The committed turn: an answer's JSON to wire and view, and its replay.
+"""The committed turn: how it is made from an answer's JSON, and how it is replayed.
 
-The wire is the answer as one response object, its parts byte for byte. The replayed parts are those of its
-first candidate, without the response-only parts: see `replay_parts`.
+The wire of the turn is the answer as one response object. The parts of the answer are kept byte for byte. A
+replay sends the parts of the first candidate, without the response-only parts: see `replay_parts`.
 """
 
 from __future__ import annotations

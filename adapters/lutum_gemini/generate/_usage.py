@@ -3,7 +3,7 @@
 Output is candidates plus thoughts. `toolUsePromptTokenCount` is not part of the prompt.
 `cachedContentTokenCount` is part of the prompt. 2,629 of 2,640 recorded reports add up in this way.
 
-Each frame contains the figures so far. The last report counts, because figures can become smaller from frame
+Each frame contains the figures so far. The last report is used, because figures can become smaller from frame
 to frame.
 """
 
@@ -45,8 +45,9 @@ _decode_counts = msgspec.json.Decoder(_Counts).decode
 def plain(report: Raw, counted: int) -> Usage | None:
     """Return the usage of a consistent report in the middle of a stream. This is the fast path.
 
-    None if there is no input count, a figure is malformed, the output is below the `counted` deltas, more
-    tokens are cached than sent, or the figures do not add up to the total. Use `reported` then.
+    Return None if there is no input count, a figure is malformed, the output is below the `counted` deltas,
+    more tokens are cached than sent, or the figures do not add up to the total. For such a report use
+    `reported`.
     """
     try:
         read = _decode_counts(report)
@@ -66,7 +67,7 @@ def plain(report: Raw, counted: int) -> Usage | None:
 def reported(report: bytes | Raw) -> Reported | None:
     """Read a report; None if it has no count.
 
-    Vertex AI sends such reports between the first and the last frame.
+    Vertex AI sends reports without a count between the first and the last frame.
     """
     figures, odd = _figures(report)
     if not odd and all(figure is None for figure in figures):

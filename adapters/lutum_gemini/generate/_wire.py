@@ -62,7 +62,7 @@ class _TopCandidates(Struct):
 
 
 class LogprobsResult(Struct):
-    """`logprobsResult` of a candidate: the sampled tokens, and the most likely ones at each place."""
+    """`logprobsResult` of a candidate: the sampled tokens, and the most likely tokens at each position."""
 
     chosenCandidates: list[LogprobToken] = []
     topCandidates: list[_TopCandidates] = []
