@@ -211,8 +211,8 @@ class Session:
         if not isinstance(result, TextResult):
             raise BadValue(
                 "result",
-                f"needs the result of a turn, not {describe(result)}; match an outcome with tools first, and"
-                " commit its .result or its .round",
+                f"needs the result of a turn, not {describe(result)}; match the outcome first, then commit"
+                " Finished.result or NeedsTools.round",
             )
         if result.turn.tool_calls:
             raise after_sending(UsageError("commit: the turn has unanswered tool calls; commit its round"))

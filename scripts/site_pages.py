@@ -25,8 +25,8 @@ ERRORS = """\
 # Errors A to Z
 
 Each entry is an error in three lines: its class and message, the cause, and what to do. The command line
-prints these lines, and `lutum.explain(exc)` returns them. The tests raise each error. The
-[reference](reference/lutum.md#errors) contains the tree of classes.
+prints these lines, and `lutum.explain(exc)` returns all three. A traceback contains them too. The tests raise
+each error. The [reference](reference/lutum.md#errors) contains the tree of classes.
 
 To find an error, search this page for words from its message.
 """

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from decimal import Decimal
 
 import pytest
 
@@ -43,8 +44,9 @@ def test_an_error_has_its_own_words(error: type[errors.LutumError]) -> None:
         (
             lutum.ProviderError("slow", kind="rate_limit", status=429, request_id="r", retry_after=2.5),
             "ProviderError: 429 rate_limit: slow (request r)\nCause: the rate limit of your account at the "
-            "provider; nothing was charged.\nWhat to do: wait 2.5 s, as the provider asks; send more slowly: "
-            "retry=RetryPolicy() waits, Budget(follow_rate_limits=True) keeps below it.",
+            "provider; nothing was charged.\nWhat to do: wait 2.5 s, as the provider asks, then send more "
+            "slowly: retry=RetryPolicy() waits and tries again, and Budget(on_exhausted='wait', "
+            "follow_rate_limits=True) keeps you below the rate limit.",
         ),
     ],
 )
@@ -55,4 +57,8 @@ def test_sentences(error: BaseException, text: str) -> None:
 def test_a_charge_is_told() -> None:
     error = lutum.ContractViolation("x")
     error.usage = lutum.Usage(3, 4, known="estimated")
-    assert "; 7 tokens were charged, estimated.\n" in lutum.explain(error)
+    assert "; 7 tokens were charged (an estimate).\n" in lutum.explain(error)
+    error.usage = lutum.Usage(3, 4, cost_usd=Decimal("0.01"), known="lower_bound")
+    assert "; at least 7 tokens ($0.01) were charged.\n" in lutum.explain(error)
+    error.usage = lutum.Usage(3, 4)
+    assert "; 7 tokens were charged.\n" in lutum.explain(error)

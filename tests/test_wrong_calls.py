@@ -259,4 +259,4 @@ def test_notes() -> None:
     for one in (error, copy.copy(error), assigned):
         assert one.__notes__ == ["in the third attempt", *one.explanation]
     error.usage = lutum.Usage(3, 4)
-    assert "7 tokens were charged" in error.__notes__[1]
+    assert "; 7 tokens were charged." in error.__notes__[1]

@@ -256,8 +256,8 @@ class ToolRound(Generic[I]):
         for call in self.turn.tool_calls:
             if call.id not in given:
                 raise UsageError(
-                    f"round: no result for call {call.id!r} of {call.name!r};"
-                    " run() gives all of them, call.complete(...) or .reject(...) one"
+                    f"round: no result for call {call.id!r} of {call.name!r}; round.run() gives all results,"
+                    " and call.complete(...) or call.reject(...) gives one"
                 )
         return tuple(given[id] for id in wanted)
 

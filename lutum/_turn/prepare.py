@@ -179,8 +179,8 @@ class TurnContext(Struct, frozen=True):
             estimate = await _bounded(lambda: estimator(self.adapter, prepared), prepared.request.settings)
         elif limited and prepared.unbounded:
             raise EstimateRequired(
-                f"nothing bounds what {', '.join(prepared.unbounded)} may cost;"
-                " say what to reserve with .reserve(Estimate(...))"
+                f"the cost of {', '.join(prepared.unbounded)} has no bound; set how much to reserve with"
+                " .reserve(Estimate(...))"
             )
         else:
             estimate = prepared.estimate

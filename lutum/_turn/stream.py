@@ -310,7 +310,8 @@ class Stream(Generic[R]):
         block.
 
         Raises:
-          TurnNotFinished: the consumer has not reached `Completed`. The turn may be charged nevertheless.
+          TurnNotFinished: the events have not been read as far as `Completed`. The turn may be charged
+            nevertheless.
           TurnError: the turn failed with this error.
         """
         if self._error is not None:
@@ -319,7 +320,9 @@ class Stream(Generic[R]):
             if self._pump is not None and self._pump.usage is not None:
                 self._result = with_settled(self._result, self._pump.answered())
             return self._result
-        raise TurnNotFinished("turn: its consumer has not reached `Completed`; read the stream to its end")
+        raise TurnNotFinished(
+            "turn: the events have not been read as far as `Completed`; read the stream to its end"
+        )
 
     @property
     def partial(self) -> PartialResult:

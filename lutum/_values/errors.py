@@ -88,19 +88,20 @@ _KINDS: dict[ErrorKind, tuple[str, str]] = {
     ),
     "rate_limit": (
         "the rate limit of your account at the provider",
-        "send more slowly: retry=RetryPolicy() waits, Budget(follow_rate_limits=True) keeps below it",
+        "send more slowly: retry=RetryPolicy() waits and tries again, and"
+        " Budget(on_exhausted='wait', follow_rate_limits=True) keeps you below the rate limit",
     ),
     "timeout": ("the provider, which took too long", "try again, or give retry=RetryPolicy()"),
     "overloaded": ("the provider, which is overloaded", "try again later, or give retry=RetryPolicy()"),
     "server": (
         "the provider, which failed",
-        "try again, or give retry=RetryPolicy(); tell the provider if it continues",
+        "try again, or give retry=RetryPolicy(); tell the provider if the error continues",
     ),
     "malformed": (
-        "the provider or a proxy, which sent something that is not its protocol",
+        "the provider or a proxy, which sent data that does not follow the protocol",
         "check base_url=; error.body has what arrived",
     ),
-    "unknown": ("the provider, which gives no reason", "error.body has all that it sent"),
+    "unknown": ("the provider, which gives no reason", "read the provider's answer in error.body"),
 }
 
 
@@ -141,7 +142,7 @@ class LutumError(Exception):
 class UsageError(LutumError, RuntimeError):
     """Your call was wrong. It sent, reserved and changed nothing. Requests of earlier calls are charged."""
 
-    whose: str = "the call; nothing was sent and nothing was charged"
+    whose: str = "a wrong call or setting; this call sent nothing and cost nothing"
     advice: str = "change the call as the message says"
 
 
@@ -151,21 +152,21 @@ _Wrong = TypeVar("_Wrong", bound=UsageError)
 def after_sending(error: _Wrong) -> _Wrong:
     """Correct the cause of an error whose call may come after sent requests, because these are charged."""
     if error.whose == UsageError.whose:
-        error.whose = "the call; requests that were sent before it are charged as usual"
+        error.whose = "a wrong call; requests that were sent before this call are charged as usual"
     return error
 
 
 class BadValue(UsageError, ValueError):
     """An invalid value; `field` names it."""
 
-    advice: str = "give another value there"
+    advice: str = "correct what the message names"
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}")
         self.field = field
         self.problem = problem
         if field in ("api_key", "auth_token"):
-            self.advice = "set the variable in the shell that starts the program, or give api_key="
+            self.advice = f"give a valid key as {field}=, or set it in the provider's environment variable"
 
     def __reduce__(self) -> tuple[type[BadValue], tuple[str, str]]:
         return type(self), (self.field, self.problem)
@@ -206,9 +207,9 @@ class NoSuchName(UsageError, AttributeError):
 
 
 class TurnNotFinished(UsageError):
-    """The turn has no result: its consumer has not reached `Completed`."""
+    """The turn has no result yet, because its events have not been read as far as `Completed`."""
 
-    whose: str = "the call: a result exists only when `async for` has reached the end"
+    whose: str = "your code, which read the result before `async for` reached the end"
     advice: str = "read the stream to its end inside the block, or use turn.partial"
 
 
@@ -216,7 +217,8 @@ class EstimateRequired(UsageError):
     """The cost of this request has no bound. The message names the item without a bound."""
 
     advice: str = (
-        "set how much to reserve with .reserve(), count with estimate=exact_estimate, or set no limit"
+        "set how much to reserve with .reserve(), let the provider count the input with"
+        " Lutum(..., estimate=lutum.exact_estimate), or set no limit"
     )
 
 
@@ -248,7 +250,10 @@ class TranscriptError(UsageError, ValueError):
     """A transcript operation or file would break a rule. The message names the item and the reason."""
 
     whose: str = "the items or the file; nothing was changed"
-    advice: str = "correct what the message names; a backup, or the lines before it, still load"
+    advice: str = (
+        "correct the item or the line that the message names, load a backup, or load only the lines before"
+        " that line"
+    )
 
 
 class CallTaken(LutumError):
@@ -295,8 +300,8 @@ class StoreError(LutumError):
 class StoreValue(StoreError, BadValue):
     """A URL, a name, a digest or a value that the store does not take; `field` names it."""
 
-    whose: str = "the call; nothing was changed"
-    advice: str = "give another value there"
+    whose: str = "a wrong value in the call; nothing was changed"
+    advice: str = "correct what the message names"
 
 
 class StaleBranch(StoreError):
@@ -321,14 +326,14 @@ class StaleBranch(StoreError):
 class NoSuchBranch(StoreError):
     """The store has no branch of that name."""
 
-    whose: str = "the call: the branch does not exist"
+    whose: str = "the branch does not exist"
     advice: str = "create it, or list the names with store.branches()"
 
 
 class BranchExists(StoreError):
     """The store has a branch of that name already."""
 
-    whose: str = "the call: the branch exists already"
+    whose: str = "the branch exists already"
     advice: str = "open it with store.branch(), or choose another name"
 
 
@@ -395,7 +400,9 @@ class TurnError(LutumError):
         if not usage.total_tokens and not usage.cost_usd:
             return "nothing was charged"
         cost = "" if usage.cost_usd is None else f" (${usage.cost_usd})"
-        return f"{usage.total_tokens:,} tokens were charged{cost}, {usage.known}"
+        least = "at least " if usage.known == "lower_bound" else ""
+        estimate = " (an estimate)" if usage.known == "estimated" else ""
+        return f"{least}{usage.total_tokens:,} tokens{cost} were charged{estimate}"
 
     def _located(self, message: str, place: str | None = None) -> str:
         """Return the message, followed by those of host, model and request id that it does not contain."""
@@ -409,7 +416,7 @@ class TurnError(LutumError):
 
 
 class ProviderError(TurnError):
-    """The provider answered with an error, or with data that is not its protocol.
+    """The provider answered with an error, or with data that does not follow the protocol.
 
     `str()` has the status, the kind, the provider's words, and then host, model and request id.
 
@@ -425,7 +432,7 @@ class ProviderError(TurnError):
     """
 
     whose: str = "the provider"
-    advice: str = "error.body has what it sent"
+    advice: str = "read the provider's answer in error.body"
 
     def __init__(
         self,
@@ -457,7 +464,7 @@ class ProviderError(TurnError):
         """The same as for every turn error, with the pause that the provider requires."""
         cause, advice = super().explanation
         if self.retry_after is not None:
-            wait = f"wait {self.retry_after:g} s, as the provider asks; "
+            wait = f"wait {self.retry_after:g} s, as the provider asks, then "
             advice = advice.replace("What to do: ", f"What to do: {wait}", 1)
         return cause, advice
 
