@@ -58,13 +58,13 @@ HOSTS: tuple[ClaudeHost, ...] = (
         name="vertex",
         title="Claude on Vertex AI",
         hosts=("aiplatform.googleapis.com", "*-aiplatform.googleapis.com", "aiplatform.*.rep.googleapis.com"),
-        note="`strict` is left out: it is documented for the Claude API and Amazon Bedrock.",
+        note="`strict` is left out, because only the Claude API and Amazon Bedrock document it.",
     ),
     ClaudeHost(
         name="foundry",
         title="Claude in Microsoft Foundry",
         hosts=("*.services.ai.azure.com",),
-        note="`strict` is left out: it is a beta there, and not every deployment accepts it.",
+        note="`strict` is left out, because it is a beta in Foundry and some deployments refuse it.",
     ),
     ClaudeHost(
         name="deepseek",

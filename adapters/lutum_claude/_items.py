@@ -150,7 +150,7 @@ class ClaudeItemEncoder:
         form = judged = _turn.replay_form(turn, self.scope, self.model)
         home = self._home(turn)
         if turn.adapter != _wire.NAME and not turn.items and not _turn.is_empty(turn):
-            raise BadValue(field, f"{form.reason}, and none of it can be sent in another form")
+            raise BadValue(field, f"{form.reason}, and the turn has nothing that can be sent in another form")
         if _turn.was_replaced_before(turn):
             unmarked = msgspec.structs.replace(turn, inexact_reason=None)
             judged = _turn.replay_form(unmarked, self.scope, self.model)

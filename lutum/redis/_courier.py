@@ -178,7 +178,7 @@ class Courier:
             await self._report_again(server, reply)
             return
         if reply.status != "ok":
-            raise LedgerError(f"Redis at {self.address} gave the status {reply.status!r}")
+            raise LedgerError(f"Redis at {self.address} returned the unknown status {reply.status!r}")
         self._take(reply)
 
     async def _fill(self) -> None:

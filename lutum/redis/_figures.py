@@ -181,4 +181,4 @@ def _lack(amount: Amount, figures: Figures, what: str, *, never: bool) -> str:
     )
     text += "spent" if never else "used or reserved"
     when = resets(figures)
-    return text if when is None else f"{text}; it starts afresh at {when.isoformat()}"
+    return text if when is None else f"{text}; the next period begins at {when.isoformat()}"

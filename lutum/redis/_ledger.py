@@ -398,7 +398,9 @@ class RedisLedger(SharedLedger):
         operation = ["settle", lease._id, to_wire(used), KNOWN.index(usage.known), lease._names, unsent]
         if self._loop is None:
             logger.error(
-                "ledger %r is closed; %d tokens are charged as they were reserved", self.name, used.tokens
+                "ledger %r is closed: the usage of %d tokens is not recorded; the lease is charged in full",
+                self.name,
+                used.tokens,
             )
             return
         self.courier.post(operation, recorded, urgent=False)

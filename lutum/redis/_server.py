@@ -94,7 +94,7 @@ class RedisServer:
         except Exception as error:
             raise described(error, self._address) from error
         if not isinstance(data, bytes):
-            raise LedgerError(f"Redis at {self._address} gave {data!r} for a batch")
+            raise LedgerError(f"Redis at {self._address} returned {data!r} for a batch, which is not a reply")
         return decode(data)
 
     async def names(self) -> list[str]:

@@ -48,5 +48,5 @@ def check_root(url: str, path: str) -> None:
     name = path.removeprefix("/")
     if url.startswith("sqlite:///") and name and "/" not in name and not os.path.exists(path):
         raise StoreValue(
-            "url", f"{url} is the absolute path {path}; write sqlite:{name} for one in the current folder"
+            "url", f"{url} is the absolute path {path}; for the current folder, write sqlite:{name}"
         )

@@ -128,5 +128,5 @@ def _version(database: Database, at: Transaction) -> int | None:
         raise StoreFormat("the store has no version")
     version = int(rows[0][0])
     if version > VERSION:
-        raise StoreFormat(f"the store is of version {version}; this lutum reads up to {VERSION}")
+        raise StoreFormat(f"the store has version {version}; this lutum reads versions up to {VERSION}")
     return version

@@ -48,7 +48,7 @@ def connect(url: str, *, create: bool = True, codec: Codec | None = None, timeou
     if kind == "sqlite":
         path = rest[2:] if rest.startswith("//") else rest
         if not path or "\0" in path or path == ":memory:":
-            raise StoreValue("url", f"{url!r} does not name a file; 'memory:' is a store without one")
+            raise StoreValue("url", f"{url!r} does not name a file; use 'memory:' for a store without a file")
         check_root(url, path)
         return Store(Sqlite(path, timeout), url, create, codec)
     return Store(Postgres(url, timeout), url, create, codec)

@@ -291,7 +291,7 @@ async def test_a_period_starts_afresh_by_the_servers_clock(make: Make, shared_re
     day = Limit("day", tokens=100, per="day", timezone="Europe/Oslo")
     async with make(day, slack=Estimate()) as ledger:
         (await take(ledger, 80)).settle(Usage(80))
-        with pytest.raises(BudgetExceeded, match="starts afresh at") as raised:
+        with pytest.raises(BudgetExceeded, match="next period begins at") as raised:
             await take(ledger, 50)
         resets = raised.value.resets_at
         assert resets is not None

@@ -47,9 +47,7 @@ def test_wrong_urls(url: str) -> None:
 def test_a_relative_path_behind_three_slashes_is_refused(tmp_path: Path) -> None:
     """Such a URL would create a file at the root. One slash, an existing file and a folder are clear."""
     name = f"{tmp_path.name}.db"
-    expected = (
-        f"sqlite:///{name} is the absolute path /{name}; write sqlite:{name} for one in the current folder"
-    )
+    expected = f"sqlite:///{name} is the absolute path /{name}; for the current folder, write sqlite:{name}"
     with pytest.raises(StoreValue, match=re.escape(expected)):
         connect(f"sqlite:///{name}")
     assert connect(f"sqlite:/{name}").url == f"sqlite:/{name}"

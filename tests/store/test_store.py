@@ -396,7 +396,7 @@ async def test_a_newer_store_is_refused(url: str) -> None:
     """By name, and nothing is written to it."""
     async with connect(url) as store:
         await store._runtime.do(lambda at, whole: at.run("update lutum_store set value = 99"))
-    with pytest.raises(StoreFormat, match="version 99; this lutum reads up to 2"):
+    with pytest.raises(StoreFormat, match="version 99; this lutum reads versions up to 2"):
         async with connect(url):
             pass
 

@@ -193,13 +193,15 @@ def _thinking(spec: Generation) -> dict[str, object]:
         found["includeThoughts"] = spec.options.include_thoughts
     if budget is not None:
         if capable.budget is None:
-            instead = "use thinking_level" if capable.levels else "it does not think"
+            instead = "use thinking_level" if capable.levels else "the model does not think"
             raise BadValue("thinking_budget", f"{model} does not accept a budget: {instead}")
         if budget == 0 and not capable.off:
             raise BadValue("thinking_budget", f"0 is not accepted: {model} cannot stop thinking")
         if budget > 0 and capable.budget and not capable.budget[0] <= budget <= capable.budget[1]:
             least, most = capable.budget
-            raise BadValue("thinking_budget", f"{budget} is not between {least} and {most} for {model}")
+            raise BadValue(
+                "thinking_budget", f"{budget} is not in {model}'s range of {least} to {most} tokens"
+            )
         found["thinkingBudget"] = budget
     if level is not None:
         if capable.levels is not None and level not in capable.levels:

@@ -90,7 +90,10 @@ def plan(
     shown = options.server_side_tool_invocations
     if shown is None and server and declared:
         if not capable.mixes_tools:
-            raise BadValue("server_tools", f"{model} does not accept them with functions; Gemini 3 does")
+            raise BadValue(
+                "server_tools",
+                f"cannot be combined with functions for {model}; use Gemini 3 or later, or only one kind",
+            )
         shown = not vertex or None
     if shown is not None:
         if vertex:
