@@ -1,16 +1,17 @@
-"""Join pieces to the messages of one request. No I/O.
+"""Join the pieces (the encoded items) into the messages of one request. No I/O.
 
 Three rules are applied while joining, because they depend on more than one item:
 
 - *Adjacent messages of one role are joined*, except messages that are sent unchanged (raw items, prefaces).
-- *A late system message* is allowed only directly after a user message, and only at the end of the messages
-  or before an assistant message. So it is held back until the next assistant message or the end. If the
-  message before that position is not a user message, the system message is sent as user text. Later messages
-  never change its position.
-- *Thinking that is bound to another prefix* would be refused. The prefix of a turn changes if an earlier item
-  is replaced, an ephemeral is left out, or tools are changed. By default such a turn is sent without its
-  thinking. The request then always succeeds, and the provider would not read this thinking anyway.
-  `ClaudeOptions.prefix_mismatch` selects another behaviour.
+- *A late system message* is allowed only directly after a user message, and only at the end or before an
+  assistant message. So it is held back until the next assistant message or the end. If the message before
+  that place is neither a user message nor another system message, the held message is sent as user text.
+  Later messages never change its place.
+- *Bound thinking*: the API refuses thinking if the content before it (its prefix) has changed since the
+  thinking was made. It has changed if an item was replaced, an ephemeral is gone, or tools were changed. By
+  default such a turn is sent without its thinking, because then the request always succeeds, and only
+  reasoning that the provider would not read is lost. `ClaudeOptions.prefix_mismatch` chooses another
+  behaviour.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class ClaudeMessages(Struct, frozen=True):
       tools: the entries of the member `tools`.
       value_tool: the forced tool whose input is the structured value.
       inexact_reason: why the turn that answers this request cannot be replayed exactly.
-      prefaces: the system messages that stand before turns, those of this request last.
+      prefaces: the system messages that precede the committed turns, followed by those of this request.
       preface: a JSON array of the system messages that belong to this request; empty if there are none.
       tokens: the estimate of messages and tools.
     """
@@ -79,10 +80,11 @@ class JoinSpec(Struct, frozen=True):
       head: the number of pieces at the start that are system items.
       late_system: whether the model accepts system messages after other messages.
       extra: the server tools. They precede every turn and are not part of the transcript.
-      keep_bound: whether to send thinking even if it is bound to another prefix.
-      manual: whether thinking has a budget. If so, thinking is never left out, because the API requires that
-        a turn which continues (in a tool round or after a pause) begins with its thinking. No model that
-        binds thinking to a prefix accepts budgets.
+      keep_bound: send thinking even if the content before it has changed.
+      manual: thinking has a budget. Then thinking is never left out, because the API requires that a turn
+        which continues (in a tool round or after a pause) begins with its thinking. Models that bind
+        thinking to its prefix do not accept budgets, so they never refuse thinking that is sent for this
+        reason.
     """
 
     head: int
@@ -293,7 +295,8 @@ def messages_of(settings: ClaudeSettings, pieces: RequestPieces) -> ClaudeMessag
 
 
 def _split(request: TurnRequest, ephemerals: Ephemerals, *, one_turn: bool) -> tuple[Ephemerals, Ephemerals]:
-    """Split ephemerals into those that are sent in the one-turn form, and those that are sent in place."""
+    """Split ephemerals into those that are sent at the end as one-turn system messages (`clear_at`), and
+    those that are sent at their position."""
     if not ephemerals:
         return (), ()
     items = list(request.transcript)
@@ -316,7 +319,7 @@ class _LastBlock(Struct):
 
 
 def _check(join: Join, settings: ClaudeSettings) -> None:
-    """Refuse messages that the API refuses as a whole.
+    """Refuse messages for which the API would refuse the whole request.
 
     Raises:
       BadValue: there are no messages, or the model does not accept the last one.
@@ -336,7 +339,8 @@ def _check(join: Join, settings: ClaudeSettings) -> None:
 
 
 def note(extra: bytes, lost: Sequence[int]) -> str:
-    """Return the suffix of a digest for server tools, and for turns that were sent without their thinking."""
+    """Return text to append to a prefix digest, so that it also covers the server tools and the turns that
+    were sent without their thinking. It is empty if there are neither."""
     if not extra and not lost:
         return ""
     return "-" + blake2b(encode([extra.decode(), list(lost)]), digest_size=8).hexdigest()

@@ -48,12 +48,13 @@ class CloudDoor(Struct, frozen=True, kw_only=True):
       name: the row's name.
       title: the usual name.
       dialects: the supported dialects.
-      hosts: host names; `*` matches one or more labels.
+      hosts: patterns of host names; `*` matches any characters, dots included.
       lacks: the features that the door does not have, each with its source.
       tools: prefixes of the types of server tools that the door lacks. If it is empty and `lacks` contains
         `server_tools`, the door lacks all of them.
       prices: the door's provider in the genai-prices package; None for the model's vendor.
-      scope: the parts of the default replay scope.
+      scope: what the default replay scope consists of, in words. Turns are replayed exactly only within one
+        scope.
       errors: how the door's errors differ from those of the provider's own API.
       usage: how the door's usage reports differ from those of the provider's own API.
       notes: more information for users.
@@ -268,7 +269,8 @@ _ADVICE: Final = (
 
 
 def advised(door: CloudDoor | None, error: ProviderError) -> ProviderError:
-    """Return the error of a door. A known message without advice gets a note with advice."""
+    """Return the error of a door. If its message contains one of the texts in `_ADVICE`, the advice is added
+    to the error as a note."""
     if door is not None:
         for words, advice in _ADVICE:
             if words in error.message:

@@ -69,7 +69,8 @@ class Dispatch(Generic[P, O_co]):
 
 @final
 class Default:
-    """The body of a slot's method. It runs like a hook, but never gets `last`."""
+    """The body of a slot's method. It runs like a hook, but never gets `last`, the previous answer in the
+    same dispatch."""
 
     __slots__ = ("_fn", "_set")
 
@@ -267,7 +268,8 @@ class HookSet:
         return changed
 
     def with_policy(self, policy: object) -> Self:
-        """Return a set with all hook methods of an object, in the order of its class.
+        """Return a set with all hook methods of an object added after the present hooks, in the order in
+        which its class defines them.
 
         Methods for slots of other classes are left out.
 

@@ -1,6 +1,8 @@
 """Builders: immutable descriptions of a request.
 
 Running a builder does not change it, so one builder may run many times, also concurrently.
+
+A checkpoint, in the docstrings of lutum, is a point where a call may suspend and where it can be cancelled.
 """
 
 from __future__ import annotations
@@ -52,7 +54,8 @@ STOP = Stop.STOP
 class View:
     """The second argument of a handler of `collect_with`: the turn's state after the event.
 
-    `remaining` is the amount that is left in the ledger now. `ext` contains the turn's provider options.
+    `remaining` is the amount that is left now in the budget of the `Lutum`. `ext` contains the turn's
+    provider options.
     """
 
     partial: PartialResult
@@ -92,7 +95,10 @@ class Builder(Generic[R]):
         return self._set(top_p=value)
 
     def max_output_tokens(self, tokens: int) -> Self:
-        """Limit the tokens of the answer, including reasoning. The limit is sent and reserved."""
+        """Limit the tokens of the answer, including reasoning.
+
+        The limit is sent to the provider, and this number of output tokens is reserved in the budget.
+        """
         return self._set(max_output_tokens=tokens)
 
     def stop(self, *sequences: str) -> Self:
@@ -285,10 +291,10 @@ class Turn(Builder[R]):
     ) -> Self:
         """Set which tools the model may call. A later call replaces an earlier one.
 
-        With `only`, the model may call exactly the named tools. With `plus`, it may call the named tools in
-        addition to the default ones; these can be tools that are `off`. With `all=True`, it may call all
-        tools. To name a tool, pass the tool itself, its input type, its name, a nested toolset, or a value of
-        the type `toolset.selector` that a model returned.
+        With `only`, the model may call exactly the named tools. With `plus`, it may call the default tools
+        and also the named tools. A named tool can be one that is `off`. With `all=True`, the model may call
+        all tools. To name a tool, pass the tool itself, its input type, its name, a nested toolset, or the
+        name that a model chose in a structured turn of the type `toolset.selector`.
         """
         toolset = self._spec.toolset
         if toolset is None:

@@ -137,7 +137,8 @@ class Transcript:
     def replace(self, index: int, item: Item) -> Transcript:
         """Return this transcript with another item at `index`.
 
-        Later turns that their provider bound to the old item are kept, but are marked as inexact.
+        Later turns stay. If the provider has bound a turn to the content before it, the turn is marked as
+        inexact.
 
         Raises:
           TranscriptError: the new item separates a call from its result.

@@ -18,11 +18,12 @@ from lutum.cli import _providers
 Verdict = Literal["works", "lacking", "broken", "not run"]
 
 SHORT = 2_048
-"""The output limit of a turn. A model that reasons without a request needs some of these tokens for it."""
+"""The output limit of a turn. A model that reasons even if it is not asked to spends some of these tokens on
+reasoning."""
 
 LONG = 4_096
-"""The output limit of a turn with thinking, and of the turn that `cancel` leaves. Claude's thinking needs at
-least 1,024 tokens."""
+"""The output limit of a turn with thinking, and of the turn that the case `cancel` ends early. Claude's
+thinking needs at least 1,024 tokens."""
 
 ROUNDS = 4
 
@@ -56,7 +57,7 @@ class Bench:
 
 
 async def text(bench: Bench) -> str:
-    """The model's words arrive as a stream, which the provider ends."""
+    """The answer's text arrives as a stream, and the provider ends the stream."""
     pieces = list[str]()
     async with bench.llm.text_turn(_COUNT).max_output_tokens(SHORT).stream() as turn:
         async for piece in turn.text():
@@ -167,8 +168,8 @@ TurnOf = Callable[[lutum.Session], lutum.TextTurn]
 
 
 async def _first_turn(bench: Bench, session: lutum.Session) -> tuple[TurnOf, lutum.TextResult]:
-    """Run a turn with thinking, because a replay of thinking can fail. If the endpoint refuses
-    thinking, run the turn without it."""
+    """Run a turn with thinking, so that the case also checks whether thinking can be replayed. If the
+    endpoint refuses thinking, run the turn without thinking."""
 
     def plain(session: lutum.Session) -> lutum.TextTurn:
         return session.text_turn().max_output_tokens(LONG)
@@ -185,11 +186,12 @@ async def _first_turn(bench: Bench, session: lutum.Session) -> tuple[TurnOf, lut
 
 
 async def cancel(bench: Bench) -> str:
-    """A turn that is left at its first piece is settled, and the endpoint answers the next turn."""
+    """If a turn is ended early, at its first piece, its reservation is settled, and the endpoint still
+    answers the next turn."""
     llm = bench.llm
     left = False
     async with llm.text_turn(_COUNT_ON).max_output_tokens(LONG).stream() as turn:
-        async for event in turn:  # a model that thinks first is left while it thinks
+        async for event in turn:  # if the model thinks first, the turn is ended while it thinks
             if isinstance(event, lutum.TextDelta | lutum.ReasoningDelta):
                 left = True
                 break

@@ -151,8 +151,9 @@ def x_rate_limits(headers: Mapping[str, str], now: float) -> list[RateLimit]:
 def _period(limit: int, left: int, reset: float | None) -> float:
     """Return the seconds in which an empty bucket is filled again.
 
-    This is a minute, unless refilling the missing part takes clearly longer. Under the same header names,
-    some hosts send a limit of requests per day.
+    This is a minute. It is a day if refilling the whole limit takes more than two minutes. That time is the
+    reported time for the missing part, scaled up to the whole limit. Under the same header names, some hosts
+    send a limit of requests per day.
     """
     if not reset or left >= limit:
         return _MINUTE

@@ -33,9 +33,8 @@ class BranchBill(Struct, frozen=True):
       cache_write_tokens: the input tokens that were written to the provider's cache.
       output_tokens: all output tokens.
       cost_usd: the cost in US dollars; None if no turn has a price.
-      saved_usd: the saving by the cache: the price of the same tokens without the cache, minus their price.
-        Negative if cache writes cost more than cache reads saved. None if there are no prices or no cache was
-        used.
+      saved_usd: what the turns would have cost without a cache, minus what they did cost. It is negative if
+        cache writes cost more than cache reads saved. None if there are no prices or no cache was used.
       open: the number of turns that are still running. The other figures do not include these turns.
     """
 

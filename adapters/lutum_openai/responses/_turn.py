@@ -1,9 +1,10 @@
-"""The committed turn: how a response becomes its wire and view, and its replay. No I/O, no clock, no tasks.
+"""The committed turn: how a response becomes a turn, and how the turn is sent back. No I/O, no clock, no
+tasks.
 
-`turn_from_response` is the only function that makes a turn, from a streamed response or a whole one. The wire
-is the response object without the members that only repeat the request (`REQUEST_ECHO`). It contains the
-output items byte for byte. The replayed items are the output without the response-only members: see the rules
-below.
+A turn contains its stored JSON (`wire`) and its content as lutum's items (the view). `turn_from_response` is
+the only function that makes a turn, from a streamed response or a whole one. `wire` is the response object
+without the members that only repeat the request (`REQUEST_ECHO`). It contains the output items byte for byte.
+The items are sent back without the members that only responses may have: see the rules below.
 """
 
 from __future__ import annotations
@@ -67,16 +68,17 @@ RESPONSE_ONLY_MEMBERS = frozenset({"created_by"})
 `ResponseOutputItem` compared with its `ResponseInputItemParam`). The API refuses unknown members."""
 
 EMPTIED = b'"logprobs"'
-"""A member of a text that is sent back as an empty list, because log probabilities are many times longer than
-the text and no model reads them. Input items may have an empty list (openai-python,
-`ResponseOutputTextParam`)."""
+"""The member of a text part for log probabilities. It is sent back as an empty list, because log
+probabilities are many times longer than the text and no model reads them. Input items may have an empty list
+(openai-python, `ResponseOutputTextParam`)."""
 
 UNFINISHED = "an item was never said to be whole: "
-"""Prefix of `inexact_reason` if the wire may lack a part of an item. Only the turn's view is sent back."""
+"""Prefix of `inexact_reason` if `wire` may lack a part of an item. Then only the turn's view is sent
+back."""
 
 VALUE_CALL = "the value came as a call of the forced tool "
-"""Prefix of `inexact_reason` if the turn ends with a call that is never answered. Only the turn's view is
-sent back."""
+"""Prefix of `inexact_reason` if the turn ends with a call that is never answered. Then only the turn's view
+is sent back."""
 
 
 def turn_from_response(
@@ -94,7 +96,8 @@ def turn_from_response(
     Args:
       model: the requested model, used if the response does not name a model.
       stored: whether the request had `store: true`, used if the response lacks `store`.
-      value_tool: the forced tool whose arguments are the structured value. In the view, the call is a text.
+      value_tool: the forced tool whose arguments are the structured value. The view contains these arguments
+        as a text instead of the call.
 
     Raises:
       msgspec.DecodeError: `response` is not a response.
@@ -185,7 +188,7 @@ def is_search(item: bytes) -> bool:
 
 
 def has_reasoning(turn: CommittedTurn) -> bool:
-    """Return whether the wire contains reasoning, which only models that reason can read."""
+    """Return whether the turn's `wire` contains reasoning. Only models that reason can read reasoning."""
     return any(_wire.decode_tag(item).type == "reasoning" for item in wire_items(turn))
 
 
@@ -223,8 +226,8 @@ def replay_items(turn: CommittedTurn, *, reasoning: bool = True) -> list[bytes]:
             # The API refuses reasoning that no item follows: 400 "Item 'rs_...' of type 'reasoning' was
             # provided without its required following item". Such an item occurs if the model used up its
             # tokens while it reasoned. The API accepts it without its id (recorded: five such items before a
-            # user message, status 200). It does not look up the id of a complete item, so nothing is lost
-            # without the id.
+            # user message, status 200). The API does not look up the id of reasoning that contains its
+            # `encrypted_content` or text, so nothing is lost without the id.
             if i > last:
                 if not readable:
                     continue

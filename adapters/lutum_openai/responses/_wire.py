@@ -1,7 +1,8 @@
 """The shapes of the Responses API's JSON, and tables of the values that it accepts.
 
-Structs have only the members that lutum reads. Everything else stays in `msgspec.Raw`, and is copied with
-`bytes` or by encoding before it leaves the decoder. Event and item shapes are those of the API reference
+Structs have only the members that lutum reads. Values that are passed on undecoded are fields of the type
+`msgspec.Raw`, a view of the received bytes. They are copied, with `bytes` or by encoding, before other code
+gets them. Event and item shapes are those of the API reference
 (developers.openai.com/api/reference/resources/responses) and of openai-python's generated types.
 """
 
@@ -173,7 +174,8 @@ DELTA_TYPES = frozenset(str(kind.__struct_config__.tag) for kind in get_args(Del
 IDENTIFYING = frozenset({"item_id", "name"})
 INDICES = frozenset({"output_index", "content_index", "summary_index"})
 PLAIN = frozenset({"sequence_number", "obfuscation"})
-"""Members that an event does not need: ids and names, indices, and padding."""
+"""These three sets contain the members that an event can lack: ids and names (`IDENTIFYING`), indices
+(`INDICES`), and the sequence number and the padding (`PLAIN`)."""
 
 REPEATS = frozenset(
     {
@@ -325,8 +327,8 @@ def read_part(json: bytes) -> ResponsesPart:
 
 
 FINISH = FinishTable()
-"""Values of `incomplete_details.reason` and finish reasons of translating servers. All are in the shared
-table."""
+"""The table for values of `incomplete_details.reason`, and for finish reasons of servers that translate other
+APIs. `lutum.dialect.finish.FINISH` contains all these values, so this table adds none."""
 
 OUTPUTS = {
     "custom_tool_call": "custom_tool_call_output",
@@ -343,8 +345,9 @@ needs an answer only if its `execution` is `client`."""
 
 # --- models --------------------------------------------------------------------------------------
 
-# guides/reasoning: all models from gpt-5 on except gpt-5's `-chat`, the o series, gpt-oss; xAI's models from
-# grok-3-mini and grok-4 on. Other hosts write openai/gpt-5 or openai.gpt-5.
+# guides/reasoning: gpt-5 and later except gpt-5-chat, the o series, and codex. xAI: grok-3-mini, and grok-4
+# and later. Other hosts put their own prefix before the name: openai/gpt-5 or openai.gpt-5. The pattern does
+# not match gpt-oss, so `reasons` returns None for it.
 _REASONS = re.compile(r"(?:^|[/.])(?:gpt-(?:[5-9]|\d\d)(?!-chat)|o[1-9](?!\w)|codex|grok-3-mini|grok-[4-9])")
 _NEVER_REASONS = re.compile(r"(?:^|[/.])(?:gpt-(?:3\.5|4)|chatgpt-4o|gpt-5-chat|grok-(?:2|3(?!-mini)))")
 

@@ -1,4 +1,8 @@
-"""Plans: rendered events, steps, faults and chunking, combined for any face. No I/O, no clock, no tasks."""
+"""Plans: what the server does for one request. No I/O, no clock, no tasks.
+
+A plan combines rendered events, steps, faults and chunking. Any face of the server (socket, byte stream in
+memory, httpx transport) can execute it.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
@@ -75,7 +79,7 @@ class Repeat(msgspec.Struct, frozen=True):
 
 @final
 class WirePlan(msgspec.Struct, frozen=True):
-    """The actions of a face for one request, in this order."""
+    """The actions of the server for one request, in this order."""
 
     connect: Wait | None = None
     """If set, the connection is refused after this wait, and the other fields are unused."""
@@ -136,7 +140,7 @@ def build(
 
 
 def _placed(items: Sequence[Item], parts: Sequence[Part]) -> Iterator[Item]:
-    """Insert the step of every `At` after the event with its number."""
+    """Insert the step of each `At` after the first `At.event` events. 0 is before the first event."""
     waiting: dict[int, list[Step]] = {}
     for part in parts:
         if isinstance(part, At):
