@@ -375,27 +375,32 @@ def page(found: Sequence[tuple[str, str, tuple[str, ...]]]) -> str:
         lines.setdefault((start, cells), []).append(other)
     table = ["| from | to | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 2) + "|"]
     for (start, cells), others in lines.items():
-        table.append(f"| {start} | {', '.join(others)} | {' | '.join(cells)} |")
+        table.append(f"| {start} | {'; '.join(others)} | {' | '.join(cells)} |")
     return HEAD + "\n".join(table) + "\n"
 
 
 HEAD = """\
 # From one adapter to another
 
-A session can move to another adapter and return: `session.fork(llm=other)`, or a new `Session` over the same
-transcript. A turn is sent back exactly to the adapter that received it, whatever other adapters added in
-between. Other adapters get its readable content. `tests/test_cross_adapter.py` generates this page: a session
-moves back and forth between each pair, and the servers check each request. The build fails if the page is out
-of date.
+A session can continue on any other adapter, and later return to the first one: use
+`session.fork(llm=other)`, or a new `Session` on the same transcript. If a turn is sent to the adapter, host
+and model that it came from, it is sent exactly as it was received, even if other adapters have made turns in
+between. Other adapters get the view of the turn: text, refusals and calls, without reasoning.
 
-The table shows what is sent to the second adapter. The conversation contains each of these:
+`tests/test_cross_adapter.py` generates this page. For each pair of adapters it continues a session on the
+second one, returns to the first one, and continues on the second one again. The servers check each request.
+The build fails if the page is out of date.
 
-- **exact**: as received; **kept**: the text, or the name and the arguments; **-**: left out.
-- *reasoning* is sent back only to its origin, with its signature or encrypted content.
-- *errors*: what marks a tool result as an error: a flag, or its text.
+The table shows what the second adapter sends of a conversation that contains all these kinds of content:
+
+- **exact**: as received. **kept**: the text, or the name and the arguments. **-**: left out.
+- *reasoning* is sent only to the adapter and host that it came from, and only if the model and the host
+  accept it. Its signature or encrypted content is sent with it.
+- *errors*: a tool result that is an error is marked by a flag, or its text begins with `ERROR:`.
 - *images* are those of your messages and of tool results. *moved*: tool messages cannot contain images, so
   the images of tool results are sent in a user message after the round.
-- *server tools* are blocks of the provider's own tools; in Chat, unknown members.
+- *server tools* are the blocks of tools that the provider runs. In Chat they are members that lutum does not
+  know.
 - `/completions` accepts only a prompt, so a conversation is refused. The error names the field `input`.
 
 """
