@@ -22,7 +22,8 @@ THINKING = frozenset({"thinking", "redacted_thinking", "connector_text"})
 """Types of blocks that models sign. Some models bind them to a prefix (build-with-claude/prefix-checks)."""
 
 INCOMPLETE = "a delta of an unknown kind was left out: "
-"""Prefix of the reason of a turn whose wire lacks a part of a block. Only the view of such a turn is sent."""
+"""Prefix of `inexact_reason` if the turn's `wire` lacks a part of a block. Then only the view of the turn is
+sent back."""
 
 
 STRINGS = {"text": ("text",), "thinking": ("thinking", "signature")}
@@ -70,13 +71,14 @@ def turn_from_message(
     malformed: Mapping[str, str] | None = None,
     value_tool: str | None = None,
 ) -> CommittedTurn:
-    """Make the turn of a whole message. Its wire is `message`, byte for byte.
+    """Make the turn of a whole message. Its `wire` is `message`, byte for byte.
 
     Args:
       prefix: the prefix to which the model binds its thinking. It is kept only if the message contains signed
         thinking.
-      malformed: the received arguments of calls whose input on the wire had to become `{}`, by call id.
-      value_tool: the forced tool whose input is the structured value. Its call is text in the view.
+      malformed: the received arguments of the calls whose input in `message` had to become `{}`, by call id.
+      value_tool: the forced tool whose input is the structured value. The view contains this input as a text
+        instead of the call.
 
     Raises:
       msgspec.DecodeError: `message` is not a message.
@@ -105,12 +107,13 @@ def refusal_words(stop_details: bytes) -> str:
 
 
 def is_paused(turn: CommittedTurn) -> bool:
-    """Return whether the provider paused the turn. The provider continues it when the turn is sent back."""
+    """Return whether the provider paused the turn. The provider continues a paused turn that is sent back."""
     return turn.adapter == _wire.NAME and _stopped(_decode_message(turn.wire)) == "pause_turn"
 
 
 def was_replaced_before(turn: CommittedTurn) -> bool:
-    """Return whether `turn` is inexact only because `Transcript.replace` changed an item before it."""
+    """Return whether `turn` cannot be replayed exactly, only because `Transcript.replace` changed an earlier
+    item."""
     reason = turn.inexact_reason or ""
     return reason.startswith("item ") and reason.endswith("was replaced")
 
@@ -160,7 +163,8 @@ def replay_blocks(turn: CommittedTurn, *, thinking: bool = True, unsigned: bool 
 
 
 def view_blocks(turn: CommittedTurn) -> list[bytes]:
-    """Return the semantic view as content: text and refusals as text, calls as tool_use. No reasoning."""
+    """Return the view of a turn as content blocks: text and refusals as text, calls as tool_use. Reasoning is
+    left out."""
     sent = list[bytes]()
     for item in turn.items:
         match item:

@@ -74,9 +74,9 @@ def mark(tools: list[ContentBlock], join: Join, breakpoint: bytes, shortest: int
       the previous request's breakpoint is farther away, another one is at the last block before the last
       turn.
     - Branches of a conversation share the content before their own first message, but a cache entry ends only
-      at a breakpoint. So one more breakpoint is at the end of the system items. If the request ends with
-      several inputs, another one is before the last of these inputs. Both are set only if at least `shortest`
-      tokens precede them. They do not make the API write a token to the cache twice.
+      at a breakpoint. So there is a breakpoint at the end of the head. If several items are joined in the
+      last message, there is another before the last of these items. Both are set only if at least `shortest`
+      tokens precede them. These breakpoints cause no token to be written to the cache twice.
     """
     free = 4 - join.marks - sum(b'"cache_control"' in tool.json for tool in tools)
     if free < 1:

@@ -1,7 +1,7 @@
 """Annotations of OpenAI's APIs as `Citation` values. No I/O.
 
-In Responses, the members are in the annotation itself. In Chat Completions, they are in an inner object. The
-annotation's type is the name of that object.
+In Responses, the members of a citation are in the annotation itself. In Chat Completions, they are in an
+inner object. The annotation's type is the name of that object.
 """
 
 from __future__ import annotations

@@ -22,12 +22,12 @@ class OpenAIEndpoint(Struct, frozen=True):
     """The address that requests are sent to.
 
     Attributes:
-      base_url: without a slash at its end.
+      base_url: the base URL, without a slash at its end.
       host: the host name, with the port if the URL contains one.
       azure: authenticate with an `api-key` header instead of a bearer token.
       api_version: Azure's version, sent in the query. Azure's `/openai/v1` URLs need no version.
-      place: the endpoint at Amazon Bedrock, if requests go there. Its URLs have a path before the API's path,
-        which depends on the model.
+      place: the endpoint at Amazon Bedrock, if requests go there. In its URLs, a path that depends on the
+        model precedes the API's path.
     """
 
     base_url: str

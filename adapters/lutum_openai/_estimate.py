@@ -10,12 +10,13 @@ from lutum.dialect.tokens import Rates, pdf_pages
 RATES = Rates(ascii_per_token=3.1, other_tokens=1.2)
 text_tokens = RATES.text
 
-# The template of a message, and the start of the answer. Raw JSON gets no addition, because it is longer than
-# any template.
+# The template of a message, and the start of the answer. Nothing is added for raw JSON, because it is longer
+# than any template.
 MESSAGE_TOKENS = 9
 TOOL_TOKENS = 2
 ENCRYPTED_PER_TOKEN = 16  # base64 characters of encrypted reasoning, most of which the API discards
-JSON_PER_TOKEN = 6.4  # characters of a schema; more than in text, because models see a shorter form of it
+# Characters of a schema for each token: more than of text, because models see a shorter form of the schema.
+JSON_PER_TOKEN = 6.4
 PAGE_TOKENS = 3_000  # the text and the image of a page (guides/file-inputs)
 IMAGE_TOKENS = 4_100
 """guides/images-vision: 1,536 patches with the largest multiplier, 2.46, are 3,779 tokens; tiled models take

@@ -2,8 +2,8 @@
 
 Chat templates and hosts add a system prompt before the messages. Some of these prompts are longer if the
 request has tools. Each figure is added to the estimate for the request's text. A negative figure corrects an
-estimate that is too high. Each figure is a difference between the billed tokens and the estimate in recorded
-exchanges of its kind: the largest difference that has no other cause.
+estimate that is too high. Each figure comes from recorded exchanges with the host or the model. It is the
+largest difference between the billed tokens and the estimate that has no other cause.
 """
 
 from __future__ import annotations

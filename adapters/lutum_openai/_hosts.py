@@ -51,7 +51,8 @@ def _row(
     like: HostRow | None = None,
     **values: tuple[Any, str],
 ) -> HostRow:
-    """Return a row. Each keyword is a field of `Profile`: its value and its source. `like` has the rest."""
+    """Return a row. Each keyword is a field of `Profile`: its value and its source. The other fields have the
+    values of the row `like`, if it is given."""
     given = {field: value for field, (value, _) in values.items()}
     sources = {field: source for field, (_, source) in values.items()}
     if like is not None:

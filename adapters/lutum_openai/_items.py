@@ -52,7 +52,7 @@ class OpenAIPiece(Struct, frozen=True):
       images: the number of images. Their tokens are counted later, because they depend on the model.
       unbounded: the places of content whose size is unknown. If there are any, `tokens` is not a bound.
       calls: the ids of the item's calls as they are sent, if the API requires unique ids.
-      whole: the piece is a turn that is sent with its original ids.
+      whole: the item is a turn that is sent whole, with its original ids.
       dropped: features that the content requests and the API does not offer, as sentences for the log.
     """
 

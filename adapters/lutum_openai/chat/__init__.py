@@ -3,7 +3,7 @@
 _wire      the JSON's shapes
 _encode    a request to bytes; `_items` turns one item into messages
 _decode    bytes to events; `_assemble` joins the deltas, with `_received_call` and `_received_parts`
-_turn      the committed turn: its wire form, its view, and its replay
+_turn      the committed turn: its stored JSON (`wire`), its content as items (the view), and its replay
 _unanswered  custom calls of the last turn that have no answer yet
 _messages  the dialect's own JSON, read and written
 _adapter   `OpenAIChatAdapter`

@@ -2,7 +2,8 @@
 
 The result is the message that the server would send without streaming. Pieces of strings are joined. Rules
 that follow real servers decide where a call or a reasoning detail begins. Everything else keeps its bytes. If
-the pieces of a member cannot be joined with certainty, `inexact` gets a reason.
+the pieces of a member cannot be joined with certainty, the turn cannot be sent back exactly, and `inexact`
+contains the reason.
 """
 
 from __future__ import annotations
@@ -75,8 +76,9 @@ class ReceivedMessage:
                 and first not in (b"n", self._holders[name])
                 and bytes(raw) not in _EMPTY
             ):
-                # The type of the member changed. `content` keeps a string and a list as one list of parts.
-                # For any other change, the new piece is shown but left out of the message.
+                # The type of the member changed. If `content` changes between a string and a list, both are
+                # kept as one list of parts. For any other change, the new piece is shown but left out of the
+                # message.
                 if name != "content" or b"{" in (first, self._holders[name]):
                     self._left_out(name)
                     yield "other", name, copied(raw)

@@ -274,7 +274,8 @@ def _joined(
 def _tools(
     request: TurnRequest, config: ChatConfig, profile: Profile
 ) -> tuple[tuple[bytes, ...], str | None]:
-    """Return the entries of `tools`, those of the head first, and the reason if the request is inexact."""
+    """Return the entries of `tools`, those of the head first; and the reason if the turn that answers the
+    request cannot be replayed exactly."""
     tools, reason = planned(request.tools, profile)
     name = value_tool(request, config)
     if name is None or request.output is None:

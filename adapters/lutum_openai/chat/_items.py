@@ -39,7 +39,8 @@ class ChatItemEncoder(ItemEncoder):
         return super().piece(item, field, before)
 
     def ephemeral(self, item: Item, field: str) -> OpenAIPiece:
-        """Return the piece of an ephemeral. An ephemeral system message is sent like one after the head."""
+        """Return the piece of an ephemeral. An ephemeral system message is sent in the same form as a system
+        message after the head."""
         if _is_system(item) and self.profile.system == "one":
             return self._late_system(item, field)
         return super().piece(item, field, Transcript())

@@ -1,7 +1,7 @@
 """Reasoning between tags at the start of an answer's text, as in `<think>...</think>`. No I/O.
 
-Perplexity's sonar-reasoning, MiniMax and servers without a reasoning parser send it this way; Bedrock's
-gpt-oss uses `<reasoning>`. The turn's wire keeps the text unchanged.
+Perplexity's sonar-reasoning, MiniMax and servers without a reasoning parser send reasoning in this way.
+Bedrock's gpt-oss uses `<reasoning>`. The turn's stored JSON (`wire`) contains the text unchanged.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ from lutum_openai.chat import _wire
 
 
 def planned(plan: ToolPlan, profile: Profile) -> tuple[tuple[bytes, ...], str | None]:
-    """Return the entries of `tools`, those of the head first, and the reason if the request is inexact."""
+    """Return the entries of `tools`, those of the head first; and the reason if the turn that answers the
+    request cannot be replayed exactly."""
     head = tuple(tool_json(tool, profile) for tool in plan.head)
     if not plan.new:
         return head, None
@@ -79,7 +80,7 @@ def tool_choice(
     if plan.choice == "none" or plan.available == ():
         return b'"none"'
     if plan.choice == "any" and (only := _only(plan)) is not None:
-        return _named(only)  # equal to "required" if there is one tool, but more hosts enforce it
+        return _named(only)  # the same as "required" for a single tool, but more hosts enforce a named tool
     mode = b'"required"' if plan.choice == "any" else b'"auto"'
     if plan.available is None or not profile.allowed_tools:
         return mode  # lutum's core answers a call of a tool that was not offered

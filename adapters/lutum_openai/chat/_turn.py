@@ -1,7 +1,8 @@
-"""The committed turn: how a received message becomes its wire and view, and its replay. No I/O, no clock.
+"""The committed turn: how a received message becomes a turn, and how the turn is sent back. No I/O, no clock.
 
-`turn_from_message` is the only function that makes a Chat turn. The replayed message is the wire without the
-response-only members (the constants below). The host's profile decides how its reasoning is sent.
+A turn contains the received message (`wire`) and its content as lutum's items (the view). `turn_from_message`
+is the only function that makes a Chat turn. The message is sent back without the members that only responses
+may have (the constants below). The host's profile decides how its reasoning is sent.
 """
 
 from __future__ import annotations
@@ -95,10 +96,11 @@ def turn_from_message(
     value_tool: str | None = None,
     think: tuple[str, ...] = (),
 ) -> CommittedTurn:
-    """Return the turn of a whole assistant message. Its wire is `message`, byte for byte.
+    """Return the turn of a whole assistant message. Its `wire` is `message`, byte for byte.
 
     Args:
-      value_tool: the forced tool whose arguments are the structured value. In the view, the call is a text.
+      value_tool: the forced tool whose arguments are the structured value. The view contains these arguments
+        as a text instead of the call.
       think: names of tags that enclose reasoning at the start of the text.
 
     Raises:
@@ -125,7 +127,8 @@ def replay_form(turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
 
 
 def form_at(form: ReplayForm, turn: CommittedTurn, profile: Profile) -> ReplayForm:
-    """Return the form in which a turn is sent to a host: inexact, with a reason, if a part is left out.
+    """Return the form in which a turn is sent to a host. If a part of the turn is left out, the form is not
+    exact, and contains the reason.
 
     Args:
       form: the form that follows from the adapter, the scope and the turn itself.
@@ -187,7 +190,7 @@ def replay_message(turn: CommittedTurn, profile: Profile) -> bytes | None:
 
 
 def view_message(turn: CommittedTurn, profile: Profile) -> bytes | None:
-    """Return the semantic view as a message: text and refusals, and calls with their arguments as received.
+    """Return the view of a turn as a message: text, refusals, and calls with their arguments as received.
 
     Returns None for a turn without text and calls, if the host refuses such messages.
     """
@@ -338,7 +341,7 @@ def _view(members: dict[str, Raw], value_tool: str | None, think: tuple[str, ...
 
 
 def _read(decode: Callable[[Raw], T], raw: Raw | None) -> T | None:
-    """Return a decoded member; None if it is absent or of another type. The wire keeps the raw member."""
+    """Return a decoded member; None if it is absent or of another type. `wire` keeps the raw member."""
     try:
         return None if raw is None else decode(raw)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -389,7 +392,7 @@ def _call_items(members: dict[str, Raw], value_tool: str | None) -> list[ViewIte
 
 
 def arguments_text(value: bytes) -> str:
-    """Return arguments as tools receive them. Blank or absent arguments become `{}`: a call without any."""
+    """Return arguments as tools receive them. Blank or absent arguments become `{}`."""
     if value in (b"", b"null"):
         return "{}"
     text = decode_str(value) if value.startswith(b'"') else value.decode()

@@ -10,7 +10,8 @@ from lutum_openai.chat import _wire
 def unanswered_items(transcript: Transcript, scope: str) -> tuple[bytes, ...]:
     """Return the custom calls of the last turn that raw messages have not answered yet, as received.
 
-    If the turn is not replayed exactly, the result is empty, because readable content has no custom calls.
+    If the turn is not replayed exactly, the result is empty. In this case only the view of the turn is sent,
+    and the view contains no custom calls.
     """
     answers = set[str | None]()
     for at in range(len(transcript) - 1, -1, -1):

@@ -26,7 +26,8 @@ few gateways. Text that two of them contain is shown once."""
 REASONING = (*REASONING_TEXT, "reasoning_details")
 
 FINISH = FinishTable()
-"""The finish reasons of Chat servers. All are in the shared table; see `lutum.dialect.finish`."""
+"""The table for the finish reasons of Chat servers. `lutum.dialect.finish.FINISH` contains all of them, so
+this table adds none."""
 
 
 class Choice(Struct):

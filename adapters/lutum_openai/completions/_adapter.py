@@ -85,7 +85,7 @@ class OpenAICompletionsAdapter(OpenAIHttpAdapter):
         return _encode.prepare(request, self._config)
 
     def replay_form(self, turn: CommittedTurn, scope: str, model: str) -> ReplayForm:
-        """Return an inexact form, because a prompt has no place for earlier turns. Pure."""
+        """Return a form that is not exact, because a prompt has no place for earlier turns. Pure."""
         return _encode.replay_form(turn)
 
     def first_difference(self, earlier: Prepared, later: Prepared) -> str | None:

@@ -45,7 +45,8 @@ from lutum_openai._usage import read_timings, read_usage
 from lutum_openai.completions._encode import NAME, NO_REPLAY
 
 FINISH = FinishTable()
-"""The values of `finish_reason`. All are in the shared table."""
+"""The table for the values of `finish_reason`. `lutum.dialect.finish.FINISH` contains all of them, so this
+table adds none."""
 
 _SILENT = frozenset({"id", "object", "created", "model", "choices", "usage", "error", "obfuscation"})
 

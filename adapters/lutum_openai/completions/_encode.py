@@ -118,7 +118,7 @@ def prompt_of(request: TurnRequest) -> str:
 
 
 def replay_form(turn: CommittedTurn) -> ReplayForm:
-    """Return an inexact form, because a prompt has no place for earlier turns."""
+    """Return a form that is not exact, because a prompt has no place for earlier turns."""
     return ReplayForm(False, turn.inexact_reason or NO_REPLAY)
 
 

@@ -3,7 +3,7 @@
 _wire      the JSON's shapes, and tables of item kinds, models and limits
 _encode    a request to bytes; `_items` encodes one item, `_arrange` adapts messages to chat templates
 _decode    bytes to events
-_turn      the committed turn: its wire form, its view, and its replay
+_turn      the committed turn: its stored JSON (`wire`), its content as items (the view), and its replay
 _unanswered  provider calls of the last turn that have no answer yet
 _messages  the API's own JSON, read and written
 _adapter   `OpenAIAdapter`

@@ -110,7 +110,8 @@ class ResponsesDecoder(StreamDecoder):
         self._deltas = 0
 
     def _whole_body(self, body: bytes, out: list[Event]) -> None:
-        """Take a whole response, like a terminal event."""
+        """Take a response that was received as one JSON body. It is handled like the response in a terminal
+        event."""
         try:
             head = _wire.decode_head(body)
         except FAULTS:

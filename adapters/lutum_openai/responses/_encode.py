@@ -8,7 +8,7 @@ never used, because the API does not keep it with the conversation.
 `tools` are those of the transcript's first turn. `tool_choice` (`allowed_tools`) limits which of them may be
 called. New tools are sent in an `additional_tools` item at the end of the input. The item is kept as the
 turn's preface and sent again in all later requests. For hosts that do not support these two features, new
-tools are appended to `tools`, and such a turn is inexact.
+tools are appended to `tools`. The turn that answers such a request cannot be replayed exactly.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Duplicate ids of calls within a request. No I/O, no clock, no tasks.
 
 Some hosts start the numbering of calls again in each turn. The Responses API refuses a request if two of its
-calls have the same id. If only the view of a turn is sent, its repeated ids are replaced. A turn that is sent
-whole keeps its ids.
+calls have the same id. If only the view of a turn (its readable content) is sent, its repeated ids are
+replaced. A turn that is sent whole keeps its ids.
 """
 
 from __future__ import annotations

@@ -32,8 +32,9 @@ class ResponsesItemEncoder(ItemEncoder):
     def _keeps_ids(self, turn: CommittedTurn) -> bool:
         """Return whether the turn is sent whole.
 
-        Most inexact turns of this adapter and scope are sent whole too, because the API signs nothing, and
-        because a call then keeps its reasoning. Turns with one of the two reasons below are not sent whole.
+        Most turns of this adapter and scope are sent whole, even if they have an `inexact_reason`, because
+        the API signs nothing, and because a call then keeps its reasoning. Turns with one of the two reasons
+        below are not sent whole.
         """
         at_home = turn.adapter == _wire.NAME and turn.scope == self.scope
         reason = turn.inexact_reason or ""

@@ -56,7 +56,8 @@ _PUT_OUT = frozenset(
     }
 )
 _ROLES = frozenset({"user", "system", "developer"})
-_ANSWER = frozenset({"id", "status", "object"})  # members of an answer; turns of `from_messages` lack them
+# Members of a response that was received. The turns that `from_messages` makes lack them.
+_ANSWER = frozenset({"id", "status", "object"})
 
 
 def from_messages(

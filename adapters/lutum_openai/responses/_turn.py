@@ -250,7 +250,7 @@ def loses_trailing(turn: CommittedTurn) -> bool:
 
 
 def view_items(turn: CommittedTurn) -> list[bytes]:
-    """Return the semantic view as input items: text, refusals and calls, without reasoning.
+    """Return the view of a turn as input items: text, refusals and calls, without reasoning.
 
     Text and refusals become a message whose content is a string. A message with parts would need the id that
     the API gave it, and some servers check this id.

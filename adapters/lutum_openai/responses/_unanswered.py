@@ -14,7 +14,8 @@ from lutum_openai.responses import _turn, _wire
 def unanswered_items(transcript: Transcript, scope: str) -> tuple[bytes, ...]:
     """Return the open items of the last turn that raw items have not answered yet, as received.
 
-    For a turn of another adapter or scope the result is empty, because readable content has no such items.
+    For a turn of another adapter or scope the result is empty. Only the view of such a turn is sent, and the
+    view contains no open items.
     """
     answers = set[tuple[str, str | None]]()
     for at in range(len(transcript) - 1, -1, -1):
