@@ -125,7 +125,8 @@ class Builder(Generic[R]):
         connect: float | msgspec.UnsetType | None = msgspec.UNSET,
         reserve: float | msgspec.UnsetType | None = msgspec.UNSET,
     ) -> Self:
-        """Set timeouts in seconds; see `Timeouts`. None removes a timeout. The others stay unchanged."""
+        """Set timeouts in seconds; see `Timeouts`. None removes a timeout. Timeouts that are not given stay
+        unchanged."""
         if which:
             kinds = "first_event=, idle=, connect= or reserve="
             raise BadValue("timeout", f"needs a name: .timeout(total={which[0]!r}), or {kinds}")
@@ -158,7 +159,8 @@ class Builder(Generic[R]):
         return self._replace(label=join_label("", parts))
 
     def after(self, gate: PrefixGate) -> Self:
-        """Wait at a gate before reserving. Of the turns with the same prefix, only one then writes the cache.
+        """Wait at a gate before reserving. Of the turns that wait at one gate, only one writes their common
+        prefix to the provider's prompt cache.
 
         Raises:
           UsageError: the turn has a gate already.
@@ -247,10 +249,10 @@ class Builder(Generic[R]):
         return type(self)(self._context, await self._context.resolve(self._spec), self._finish)
 
     async def estimate(self) -> Estimate:
-        """Return the amount that the turn would reserve. This call queries the provider only if the Lutum has
+        """Return the amount that the turn would reserve. The provider is queried only if the `Lutum` has
         `exact_estimate`.
 
-        This is a checkpoint only if this call queries the provider, or a hook is a checkpoint.
+        This is a checkpoint only if the provider is queried, or a hook is a checkpoint.
 
         Raises:
           EstimateRequired: the size of an item is unknown; the message names the item.

@@ -34,7 +34,7 @@ class TurnSpec(msgspec.Struct, frozen=True, kw_only=True):
     """All the data of a builder.
 
     Attributes:
-      lenient: the value may be behind tags, fences and prose.
+      lenient: the answer may contain reasoning tags, code fences and prose around the value.
       resolved: the adapter's hooks have already run, and `settings` contains their result.
       bills: the bills of the session.
     """

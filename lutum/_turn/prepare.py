@@ -75,8 +75,8 @@ class LutumHooks(HookSet):
         """Return the amount that a request reserves. It is not called if the turn sets `.reserve()`.
 
         It runs before anything is reserved. The timeout `first_event` limits its duration. The turn's options
-        are in `prepared.request.settings`, its kind is `prepared.request.operation`. Without a hook,
-        `Lutum(estimate=)` is used, and without that the adapter's own estimate.
+        are in `prepared.request.settings`, its kind is `prepared.request.operation`. If there is no hook,
+        `Lutum(estimate=)` is used. If that is not set either, the adapter's own estimate is used.
         """
         return prepared.estimate
 

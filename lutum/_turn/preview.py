@@ -14,7 +14,8 @@ from lutum.dialect.options import ProviderOptions
 
 SIGNED: Final = "signed at send time"
 SET_LATER: Final = "set at send time"
-"""The value of a header that is computed from the request when it is sent."""
+"""The values of headers that are known only when the request is sent. `SIGNED` is for a header that is
+computed from the request, `SET_LATER` for any other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

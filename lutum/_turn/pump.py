@@ -239,7 +239,7 @@ class Pump:
                 self._announce(number + 1, pause, error)
                 if self._lead is not None:
                     self._lead.left()
-            self.lease.reserve_retry()  # before the pause, so that a waiter does not take its place
+            self.lease.reserve_retry()  # before the pause, so that a waiter does not take the attempt's place
             await self._close()
             with span("wait", reason="retry", seconds=pause):
                 await anyio.sleep(pause)
@@ -364,7 +364,7 @@ class Pump:
             )
 
     def _top_up(self) -> bool:
-        """Reserve another whole attempt, in addition to the charges of the failed attempts."""
+        """Reserve the amount of another whole attempt, in addition to the charges of the failed attempts."""
         charged, more = self._charged, self.prepared.estimate
         cost = None if more.cost_usd is None else more.cost_usd + (charged.cost_usd or 0)
         tokens = charged.input_tokens + more.input_tokens, charged.output_tokens + more.output_tokens

@@ -223,7 +223,7 @@ class Stream(Generic[R]):
 
     def _bill(self, bills: Bills, pump: Pump, exc: BaseException | None) -> None:
         error = pump.failure or self._error
-        if error is None and self._result is None:  # left or cancelled before its end
+        if error is None and self._result is None:  # the block ended before the turn did
             error = exc or TurnNotFinished("left")
         model, tokens = pump.prepared.model, tokens_of(self._due)
         bills.settled(pump.turn_id, pump.adapter.name, model, pump.so_far(), error, tokens)
@@ -429,8 +429,7 @@ class Stream(Generic[R]):
         return shortened(failure) if isinstance(failure, LutumError) else failure
 
     async def _leave_elsewhere(self, pump: Pump) -> None:
-        """End the request if the block is left in another task than it was entered in. Then raise
-        UsageError."""
+        """End the request, because a task leaves the block that did not enter it. Then raise UsageError."""
         pump.stop()
         with anyio.move_on_after(5, shield=True):
             await pump.wait_ended()

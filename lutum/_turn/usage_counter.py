@@ -90,8 +90,7 @@ class UsageCounter:
                 case UsageUpdate(usage=usage, final=final):
                     self._reported, self._final = usage, final
                 case Completed(usage=usage):
-                    # If the label is not `exact`, the provider sent no final report, only a part of it or
-                    # none.
+                    # If the label is not `exact`, the provider sent only a partial report, or no report.
                     self._reported, self._final = usage, usage.known == "exact"
                 case TurnStarted(response=response):
                     self.response = response

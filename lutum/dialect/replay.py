@@ -11,7 +11,8 @@ __all__ = ["origin_form"]
 def origin_form(turn: CommittedTurn, adapter: str, scope: str) -> ReplayForm:
     """Return whether a turn was made by this adapter in this scope, and was received completely.
 
-    Any other turn is sent as its semantic view. The adapter checks the other conditions, such as the model.
+    For any other turn, the semantic view (the content as lutum's items) is sent. The adapter checks the other
+    conditions, such as the model.
     """
     if turn.adapter != adapter:
         return ReplayForm(False, f"it was made by the adapter {turn.adapter!r}")

@@ -106,7 +106,8 @@ class StreamDecoder(ABC):
 
     @property
     def _repaired(self) -> str | None:
-        """The reason why the turn is inexact, if half of a surrogate pair was replaced. None otherwise."""
+        """The reason why the turn cannot be replayed exactly, if half of a surrogate pair was replaced. None
+        otherwise."""
         return REPAIRED if self._reader.repaired else None
 
     def _error(self, data: bytes) -> ProviderError:
