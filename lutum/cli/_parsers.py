@@ -184,7 +184,7 @@ The cases:
   tools       the model calls a tool and reads the result
   structured  the model returns a value of a type
   replay      a stored turn is sent back exactly
-  cancel      a turn is left in mid-stream, and the next one is answered
+  cancel      a turn is ended in mid-stream, and the next one is answered
   usage       the tokens of a turn are reported
 """
 _SMOKE_EXAMPLES = f"""\

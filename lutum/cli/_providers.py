@@ -16,7 +16,8 @@ Provider = Literal["wire", "wire-openai", "wire-openai-chat", "wire-gemini", "cl
 Adapter = NamedAdapter
 
 NO_KEY = "the wire server asks for none"
-WIRE = "wire"  # one scope for wire servers on all ports, so that a stored chat continues at the next server
+# One replay scope for wire servers on all ports, so that a stored chat can be continued at the next server.
+WIRE = "wire"
 
 PROTOCOLS: dict[str, str] = {
     "wire": "Claude's Messages",
@@ -58,7 +59,7 @@ def adapter(provider: str, url: str, model: str) -> Adapter:
 def reasoning_turn(provider: str, session: lutum.Session) -> lutum.TextTurn:
     """Return a turn with thinking, in the form that the model accepts.
 
-    A preview of the turn, which sends nothing, refuses the other forms.
+    The accepted form is found with previews, which send nothing.
 
     Raises:
       BadValue: the request is wrong in another way; for instance the key is missing.

@@ -181,7 +181,7 @@ _decode_wire = msgspec.json.Decoder(_Wire).decode
 
 
 def _usage(turn: lutum.CommittedTurn) -> tuple[int, int] | None:
-    """Return tokens in and out, if the provider's JSON has them."""
+    """Return the numbers of input and output tokens, if the provider's JSON has them."""
     try:
         usage = _decode_wire(turn.wire).usage
     except msgspec.MsgspecError:

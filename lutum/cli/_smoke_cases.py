@@ -83,7 +83,7 @@ async def thinking(bench: Bench) -> str:
 
 
 async def tools(bench: Bench) -> str:
-    """The model makes a requested call, takes its result, and answers in words."""
+    """The model makes a required call, and writes text after it got the result of the call."""
     session = lutum.Session(bench.llm)
     session.push_user("What is the temperature in Oslo? Use the tool.")
     said = ""
@@ -157,7 +157,7 @@ async def replay(bench: Bench) -> str:
 
 
 def _wordless(result: lutum.TextResult) -> str:
-    """Return how a turn without words ended."""
+    """Return a sentence about how a turn without text ended."""
     if result.finish_reason == "length":
         used = result.usage.output_tokens
         return f"the answer was cut at {used:,} output tokens, while the model was thinking"

@@ -18,7 +18,7 @@ FORMS = "0.05usd, 5000tokens, or redis://SERVER#LEDGER"
 async def boundary(
     adapter: Any, limit: str | None, retry: lutum.RetryPolicy | None
 ) -> AsyncGenerator[lutum.Lutum]:
-    """Yield a `Lutum` with that limit. A server's ledger is closed when the block ends.
+    """Yield a `Lutum` with the limit. A ledger on a server is closed when the block ends.
 
     Raises:
       BadValue: the limit has none of the forms.

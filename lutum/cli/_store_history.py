@@ -1,6 +1,7 @@
 """A chat in a store: its branches, saved one exchange at a time.
 
-The store's methods run in a thread with its own event loop, because the chat runs none between turns.
+The store's methods run in a thread with its own event loop, because the chat runs no event loop between
+turns.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from lutum.cli._history import Tree
 
 @final
 class StoreHistory:
-    """A branch of a store and those that were forked from it, open for one chat.
+    """A branch of a store, and the branches that were forked from it. They are open for one chat.
 
     Raises:
       StoreError: the store cannot be opened, or the branch name is not valid.
