@@ -5,8 +5,8 @@
 - `_dialect`: the interface of a protocol, implemented for example by `_claude`, with `_claude_check` and
   `_claude_sign`.
 - `_server`: the scripts, the request log and the listener.
-- `_socket`, `_stream` and `_memory`: the faces of the server. A face is a way to connect to it: a socket, a
-  byte stream in memory, or an httpx transport. Each face executes the plans.
+- `_socket`, `_stream` and `_memory`: the three ways to connect to the server: a loopback socket, a byte
+  stream in memory, and an httpx transport. Each of them executes the plans.
 """
 
 from lutum.testing.wire._claude_check import check_claude_request

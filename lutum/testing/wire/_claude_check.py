@@ -96,7 +96,8 @@ def _check_thinking(request: Counted, betas: Betas) -> None:
 
 
 def _check_turn_starts_with_thinking(request: Counted) -> None:
-    """Check that a continued assistant turn begins with thinking. This rule holds with a manual budget."""
+    """Check that a continued assistant turn begins with thinking. This rule holds only for requests with a
+    thinking budget."""
     number = len(request.messages) - 1
     if request.messages[number].role == "user":
         if not any(block.get("type") == "tool_result" for block in request.messages[number].blocks()):

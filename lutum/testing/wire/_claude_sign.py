@@ -128,7 +128,7 @@ _NEWEST = ("claude-fable-5-1", "claude-fable-5-2", "claude-mythos-5-1", "claude-
 
 
 def reads(reader: str, writer: str) -> bool:
-    """Return whether the model `reader` can read the thinking of the model `writer`, as the docs list it.
+    """Return whether the model `reader` can read the thinking of the model `writer`, according to the docs.
 
     Models of the newest family read the thinking of every model, but no other model reads theirs. Every model
     reads the thinking of Haiku 5.5. Every model reads its own thinking. For other pairs, which the docs do

@@ -29,7 +29,7 @@ _CREATED: Final = "2026-01-01T00:00:00Z"
 _TYPE: Final = "type.googleapis.com/google.ai.generativelanguage.v1main.GenerateContentBatch"
 
 Entry = tuple[dict[str, Any], dict[str, Any]]
-"""The members beside a request, which are repeated beside its answer; and the request."""
+"""The other members of an entry, and its request. The answer to the entry repeats the other members."""
 
 
 @final

@@ -1,4 +1,4 @@
-"""The face for httpx clients: it executes the plans as an httpx transport, with no socket and no thread.
+"""The httpx transport: it executes the plans in memory, with no socket and no thread.
 
 All waiting is `anyio.sleep`, so virtual time works. A fault raises the exception that httpx raises for the
 same fault on a socket. The phases of the request are reported to its `trace` extension, as in httpcore.

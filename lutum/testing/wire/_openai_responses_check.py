@@ -196,7 +196,7 @@ def _check_items(items: list[Object], *, own: bool) -> None:
                     param="input",
                 )
             ids.add(given)
-        # Reasoning without an id is allowed anywhere. Recorded exchanges have it right before a user message.
+        # Reasoning without an id is allowed anywhere. In recorded exchanges it precedes a user message.
         if kind == "reasoning" and given is not None and not _follows(items[at + 1 : at + 2], own=own):
             refuse(
                 f"Item '{given}' of type 'reasoning' was provided without its required following item.",

@@ -1,7 +1,7 @@
 """Plans: what the server does for one request. No I/O, no clock, no tasks.
 
-A plan combines rendered events, steps, faults and chunking. Any face of the server (socket, byte stream in
-memory, httpx transport) can execute it.
+A plan combines rendered events, steps, faults and chunking. The socket server, the byte stream in memory and
+the httpx transport execute the same plans.
 """
 
 from collections.abc import Callable, Iterator, Sequence

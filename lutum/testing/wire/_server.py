@@ -1,7 +1,8 @@
 """`WireServer`: the scripts, the log of requests, and the loopback socket that it listens on.
 
-`WireServer` decides the answer to each request. The faces `_socket`, `_stream` and `_memory` send it. All
-faces call `receive` and `plan`, so they share the scripts and the log.
+`WireServer` decides the answer to each request. `_socket`, `_stream` and `_memory` send the answer over a
+socket, a byte stream in memory or an httpx transport. All three call `receive` and `plan`, so they share the
+scripts and the log.
 """
 
 import errno
@@ -145,7 +146,7 @@ class WireServer:
 
     @property
     def url(self) -> str:
-        """The base URL. If the server does not listen on a socket, it is a name for use in memory."""
+        """The base URL. If the server does not listen on a socket, the URL works only in memory."""
         if self._listener is None:
             return "http://wire.test"
         host, port = self._listener.getsockname()

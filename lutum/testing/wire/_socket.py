@@ -1,4 +1,4 @@
-"""The socket face: HTTP/1.1 with keep-alive on a loopback port.
+"""The socket server: HTTP/1.1 with keep-alive on a loopback port.
 
 It uses plain non-blocking sockets and `anyio.wait_readable`, because anyio's streams always send a FIN when
 they close, and a reset must be sent without a FIN. Responses are written as planned.

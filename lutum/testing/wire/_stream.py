@@ -1,4 +1,4 @@
-"""The face for lutum's HTTP engine: one connection as a byte stream in memory. No socket, thread or task.
+"""The connection for lutum's HTTP engine: a byte stream in memory. No socket, thread or task.
 
 The server's side runs in the client's task, while the client receives. All waiting is `anyio.sleep`, so
 virtual time works. Faults raise the exceptions that a socket would raise.
@@ -72,7 +72,8 @@ class WireStream(ByteStream):
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """Execute the server's plan up to the next bytes.
 
-        If cancelled, it has returned no bytes. A wait of the plan that it interrupted is not repeated.
+        If this is cancelled, no bytes were returned. If the cancellation interrupted a wait of the plan, the
+        wait is not repeated.
         """
         await checkpoint()
         while not self._unread:
