@@ -110,7 +110,7 @@ def test_altered(tmp_path: Path) -> None:
 
 def test_read_as_a_transcript(tmp_path: Path) -> None:
     """Read as a transcript, a file with branches is refused in words that say what it is."""
-    with pytest.raises(lutum.TranscriptError, match="line 4: begins a branch"):
+    with pytest.raises(lutum.TranscriptError, match="line 4: this line begins a branch"):
         lutum.Transcript.load(written(tmp_path / "s.jsonl"))
 
 

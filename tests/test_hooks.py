@@ -199,7 +199,7 @@ def test_a_nested_set_has_its_kind_and_its_place() -> None:
     with pytest.raises(lutum.BadValue, match=r"Other\.elsewhere: AppHooks has no such nested set"):
         AppHooks(other)
     nested: Any = lutum.nested_hooks
-    with pytest.raises(lutum.BadValue, match="no HookSet"):
+    with pytest.raises(lutum.BadValue, match="not a HookSet"):
         nested(int)
 
 
@@ -257,7 +257,7 @@ def test_a_policy_that_fits_no_slot() -> None:
 
     with pytest.raises(lutum.BadValue, match="SearchHooks: Careful has no hook method for this set"):
         SearchHooks().with_policy(Careful())
-    with pytest.raises(lutum.BadValue, match="AppHooks: type has no method"):
+    with pytest.raises(lutum.BadValue, match="AppHooks: type has no hook method"):
         AppHooks().with_policy(Careful)
     with pytest.raises(lutum.BadValue, match=r"Forgetful\.pick: overrides a hook; write @AppHooks\.pick"):
         AppHooks().with_policy(Forgetful())

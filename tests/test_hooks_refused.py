@@ -81,7 +81,7 @@ async def asks_for_last(last: str, query: str, *, hurry: bool = False) -> str:
         (lacks_the_optional, "unexpected keyword argument 'hurry'"),
         (positional_only, "positional only|positional-only"),
         (asks_for_last, "takes `last`"),
-        (None, "no function"),
+        (None, "not a function"),
     ],
 )
 def test_a_hook_has_the_parameters_of_its_slot(fn: Any, why: str) -> None:

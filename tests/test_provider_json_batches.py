@@ -174,7 +174,7 @@ GOOD: dict[str, Any] = {"custom_id": "a", "method": "POST", "url": "/v1/response
     ("lines", "problem"),
     [
         (["{"], "parseable"),
-        ([{"custom_id": "a"}], "holds"),
+        ([{"custom_id": "a"}], "must contain"),
         ([GOOD | {"url": "/v1/chat/completions"}], "endpoint"),
         ([GOOD, GOOD], "duplicate"),
         ([GOOD | {"body": {"stream": True}}], "Streaming"),

@@ -185,7 +185,7 @@ def test_budget_exceeded_survives_pickling() -> None:
         (lambda: Limit("a", tokens=True), "not an integer"),
         (lambda: Limit("a", tokens=1.5), "not an integer"),  # type: ignore[arg-type]
         (lambda: Limit("a", cost_usd=0), "call stop"),
-        (lambda: Limit("a", cost_usd="x"), "no amount"),
+        (lambda: Limit("a", cost_usd="x"), "not an amount"),
         (lambda: Limit("a", tokens=1, per="year"), "minute, hour, day, week, month"),  # type: ignore[arg-type]
         (lambda: Limit("a", tokens=1, timezone="UTC"), "needs per="),
         (lambda: Limit("a", tokens=1, per="day", timezone="Europe/Atlantis"), "IANA name"),

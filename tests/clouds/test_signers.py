@@ -161,7 +161,7 @@ async def test_a_signer_that_fails() -> None:
     llm = lutum.Lutum(claude(server, api_key=Broken()))
     with pytest.raises(lutum.BadValue, match=r"^credentials: Broken raised OSError\b"):
         await llm.text_turn("one").collect()
-    with pytest.raises(lutum.BadValue, match=r"^credentials: Broken gave NoneType, not a mapping"):
+    with pytest.raises(lutum.BadValue, match=r"^credentials: Broken returned NoneType, not a mapping"):
         await llm.text_turn("two").collect()
     assert llm.budget.spent.total_tokens == 0
     assert server.requests == []

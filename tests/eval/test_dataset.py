@@ -40,9 +40,9 @@ def test_csv(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"input": 1}', "1: no id"),
-        ('{"id": " ", "input": 1}', "1: no id"),
-        ('{"id": true}', "1: no id"),
+        ('{"input": 1}', "1: the id is missing"),
+        ('{"id": " ", "input": 1}', "1: the id is missing"),
+        ('{"id": true}', "1: the id is missing"),
         ('{"id": "a"}\n{"id": "a"}', "2: an earlier line has the id 'a' too"),
         ('{"id": "a"}\n\n[1]', "3: is not a JSON object"),
         ('{"id": "a"', "1: is not a JSON object"),

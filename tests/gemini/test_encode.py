@@ -630,7 +630,7 @@ def test_a_request_does_not_end_with_the_model() -> None:
 
 def test_a_request_that_is_too_large() -> None:
     film = Document("video/mp4", b"\x00" * 80_000_000)
-    with pytest.raises(lutum.BadValue, match="more than 100000000"):
+    with pytest.raises(lutum.BadValue, match="limit is 100000000"):
         prepare(ModelInput().user(film))
 
 

@@ -289,7 +289,7 @@ def test_chat_refused_before_sending() -> None:
         assert (
             body(prepare(ModelInput().user("x"), via=at(host), stop=("a",) * limit))["stop"] == ["a"] * limit
         )
-        with pytest.raises(BadValue, match=f"takes {limit} at most") as caught:
+        with pytest.raises(BadValue, match=f"accepts at most {limit}") as caught:
             prepare(ModelInput().user("x"), via=at(host), stop=("a",) * (limit + 1))
         assert caught.value.field == "stop"
     long = ToolPlan(head=(ToolDef("n" * 65, STRICT.schema),))
