@@ -115,16 +115,15 @@ class Reducer:
 
     def apply(self, event: Event) -> Event:
         """Add one event to the state. Return the event for the consumer."""
+        if type(event) is TextDelta:
+            self.take_text(event)
+            return event
         self.count += 1
         if type(event) is StructuredDelta:  # most events of a structured turn
             self._json.append(event.json)
             self.started = True
             return event
         match event:
-            case TextDelta(text=text, phase=phase):
-                self.started = True
-                if phase != COMMENTARY:
-                    self._text.append(text)
             case CitationAdded():
                 self.started = True
             case ReasoningDelta(text=text):
@@ -157,7 +156,7 @@ class Reducer:
         return event
 
     def take_text(self, event: TextDelta) -> None:
-        """The same as `apply(event)`, but faster. Most events are text."""
+        """Add one piece of text. The stream calls this directly, because most events are text."""
         self.count += 1
         self.started = True
         if event.phase != COMMENTARY:
