@@ -98,7 +98,7 @@ class Provider(socketserver.ThreadingTCPServer):
     """A provider with one limit of requests: a bucket of 100 that is full again after 10 s."""
 
     daemon_threads = True
-    request_queue_size = REQUESTS  # all connect at once, and a connection that the kernel drops takes a minute
+    request_queue_size = REQUESTS  # all connect at once, and a dropped connection takes a minute
 
     def __init__(self) -> None:
         self.full_at, self.refused, self.lock = 0.0, 0, threading.Lock()
