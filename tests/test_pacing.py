@@ -19,6 +19,7 @@ from hypothesis import given, strategies as st
 
 import lutum
 from lutum import Budget, Estimate, Usage
+from lutum._budget.amounts import Amount
 from lutum._budget.rate_limits import RateLimits, _Window
 from lutum.abc import RateLimit
 from lutum.dialect.headers import x_rate_limits
@@ -252,6 +253,15 @@ async def test_rates_that_refuse() -> None:
     for each in (budget, waiting):
         with pytest.raises(lutum.BudgetExceeded, match="in a minute"):
             await each.reserve(Estimate(61))
+
+
+def test_a_request_that_was_not_sent_gives_back_itself_alone() -> None:
+    """Its release returns one place; the places of sent requests stay taken."""
+    rates, amount = RateLimits(None, 2, follow=False), Amount(1)
+    rates.send(amount, 0.0)
+    rates.release(rates.send(amount, 0.0), amount, 0.0)
+    rates.send(amount, 0.0)
+    assert not rates.ready(amount, 0.0)
 
 
 @pytest.mark.parametrize(

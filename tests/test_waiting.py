@@ -393,6 +393,21 @@ async def test_who_stands_behind_a_refused_waiter_is_served_on_another_ledger() 
         on_root.got.settle(Usage(45))
         await settled()
         assert fates([big, small]) == ["refused", "has"]
+    assert root.statistics().refused == 1
+
+
+async def test_a_waiter_is_refused_once_by_the_ledger_that_it_can_never_fit() -> None:
+    """One settlement makes one waiter hopeless at the child, and the next one in line at the root."""
+    root = Budget(tokens=100, on_exhausted="wait")
+    child = Budget._child(root, tokens=60, on_exhausted="wait")
+    (await root.reserve(Estimate(50))).settle(Usage(50))
+    async with anyio.create_task_group() as group:
+        holder, at_child, at_root = await ask(group, child, 40, 50, 15)
+        assert fates([holder, at_child, at_root]) == ["has", "waits", "waits"]
+        holder.got.settle(Usage(40))
+        await settled()
+        assert fates([at_child, at_root]) == ["refused", "refused"]
+    assert (child.statistics().refused, root.statistics().refused) == (1, 1)
 
 
 async def test_a_block_that_ends_lets_those_behind_its_waiters_pass() -> None:
@@ -407,6 +422,16 @@ async def test_a_block_that_ends_lets_those_behind_its_waiters_pass() -> None:
         await child._close()
         await settled()
         assert fates([inside, outside]) == ["refused", "has"]
+
+
+async def test_a_cost_that_can_never_fit_is_refused_at_once() -> None:
+    """Spent money does not come back, so a reservation for more than the rest does not wait."""
+    budget = Budget(cost_usd="1.00", on_exhausted="wait")
+    (await budget.reserve(Estimate(cost_usd=Decimal("0.40")))).settle(Usage(cost_usd=Decimal("0.40")))
+    held = await budget.reserve(Estimate(cost_usd=Decimal("0.10")))
+    with anyio.fail_after(1), pytest.raises(lutum.BudgetExceeded, match=r"can never fit: \$0\.4"):
+        await budget.reserve(Estimate(cost_usd=Decimal("0.61")))
+    held.settle(Usage())
 
 
 async def test_a_cost_that_fills_a_limit_exactly_waits_and_is_granted() -> None:
