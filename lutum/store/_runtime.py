@@ -7,7 +7,6 @@ import secrets
 import time
 from typing import Protocol, TypeVar, final
 
-import anyio
 
 from lutum._values.errors import StoreBusy, UsageError
 from lutum.store._database import Database, Missing, Retry, Transaction
@@ -75,11 +74,10 @@ class StoreRuntime:
         threads, self._threads = self._threads, None
         if threads is None:
             return
-        with anyio.CancelScope(shield=True):
-            try:
-                await threads.run(self._database.close, always=True)
-            finally:
-                threads.close()
+        try:
+            await threads.run(self._database.close, always=True)
+        finally:
+            threads.close()
 
     def is_alive(self, runner: int, claim: str) -> bool:
         """Return whether the run of a claim still runs."""

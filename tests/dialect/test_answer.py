@@ -130,3 +130,14 @@ def test_a_stray_page_is_seen_however_the_reads_are_cut() -> None:
         reading.feed(body[at:])
         with pytest.raises(lutum.ProviderError, match="not an answer of this API: 502"):
             reading.check_strays()
+
+
+def test_a_stray_page_is_seen_behind_a_long_stream() -> None:
+    """The lines of events before it do not count against the bound of what is kept."""
+    reading = reader()
+    reading.feed(b"data: {}\n\n")
+    for _ in range(20):
+        reading.feed(b'data: {"a":"%b"}\n\n' % (b"x" * 10_000))
+    reading.feed(b"<html>502</html>\n")
+    with pytest.raises(lutum.ProviderError, match="not an answer of this API: 502"):
+        reading.check_strays()
