@@ -7,7 +7,6 @@ import secrets
 import time
 from typing import Protocol, TypeVar, final
 
-
 from lutum._values.errors import StoreBusy, UsageError
 from lutum.store._database import Database, Missing, Retry, Transaction
 from lutum.store._nodes import Nodes
