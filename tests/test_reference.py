@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from lutum._values import errors
+
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 DOCUMENTED = {
     page.stem: re.findall(r"^::: ([\w.]+)$", page.read_text("utf-8"), re.MULTILINE)
@@ -31,3 +33,9 @@ def test_every_documented_name_exists(page: str) -> None:
         assert not member.startswith("_")
         assert hasattr(importlib.import_module(module), member), name
         assert [other for other, names in DOCUMENTED.items() if name in names] == [page]
+
+
+def test_the_tree_of_errors_is_that_of_the_module() -> None:
+    assert errors.__doc__ is not None
+    _, tree = errors.__doc__.split("\n\n", 1)
+    assert f"```text\n{tree.rstrip()}\n```" in (FOLDER / "lutum.md").read_text("utf-8")
