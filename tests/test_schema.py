@@ -10,8 +10,10 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Annotated, Any, Generic, Literal, NamedTuple, NotRequired, TypedDict, TypeVar
 
+import attr
 import attrs
 import msgspec
 import pytest
@@ -860,3 +862,19 @@ def test_pydantic_is_not_imported() -> None:
         "assert 'pydantic' not in sys.modules and set(sys.modules) == before\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_attrs_class_without_annotations_has_the_types_of_its_fields() -> None:
+    """msgspec reads them from 0.23 on; before that the error names the field."""
+
+    @attr.s
+    class Classic:
+        n = attr.ib(type=int)
+        word = attr.ib(type=Literal["a", "b"], default="a")
+
+    if version("msgspec") < "0.23":
+        with pytest.raises(BadValue, match="has no annotation") as raised:
+            shape_of(Classic)
+        assert raised.value.field == "$.n"
+    else:
+        assert shape_of(Classic).decode('{"n":1,"word":"b"}') == Classic(1, "b")

@@ -93,7 +93,9 @@ def _of_attrs(cls: Any, hints: dict[str, Any]) -> list[ClassField]:
         factory: Any = NODEFAULT
         if default is not NODEFAULT and type(default).__name__ == "Factory" and not default.takes_self:
             default, factory = NODEFAULT, default.factory
-        found.append(ClassField(one.name, one.name, hints[one.name], default, factory, one.init, one.alias))
+        # Classic `attr.ib(type=int)` has no annotation, nor has `make_class` before attrs 24.1.
+        hint = hints.get(one.name, Any if one.type is None else one.type)
+        found.append(ClassField(one.name, one.name, hint, default, factory, one.init, one.alias))
     return found
 
 

@@ -70,6 +70,8 @@ class Shape(Generic[T]):
             info = mi.type_info(read.hint)
         except (TypeError, NameError, AttributeError, ValueError, RecursionError) as exc:
             raise BadValue("$", str(exc)) from None
+        except KeyError as exc:  # msgspec before 0.23: classic `attr.ib(type=int)`
+            raise BadValue(f"$.{exc.args[0]}", "has no annotation; write `name: type = ...`") from None
         reader = TypeReader()
         root = reader.node(info)
         schema: dict[str, Any]
