@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import chain, zip_longest
 from typing import Any, Final
 
@@ -46,7 +47,8 @@ async def connect_tcp(host: str, port: int) -> TcpStream:
         stream: TcpStream
         _, stream = await loop.create_connection(lambda: AsyncioTcp(loop, connected), sock=connected)
     except BaseException:
-        connected.close()
+        with suppress(OSError):  # uvloop 0.21 has closed the descriptor already
+            connected.close()
         raise
     return stream
 
