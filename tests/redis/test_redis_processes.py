@@ -61,7 +61,8 @@ class Round:
         return [number for number, worker in enumerate(self.workers) if worker.poll() is None]
 
     def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+        text = self.log.read_text()  # a worker may be in the middle of a line
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
     async def disturb(self) -> None:
         """Do one thing that goes wrong in production."""
