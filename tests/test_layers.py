@@ -21,7 +21,7 @@ LAYERS: list[set[str]] = [
     {"lutum._publish", "lutum._text", "lutum.sse", "lutum._backend"},
     {"lutum._values"},
     {"lutum.abc"},
-    {"lutum._schema", "lutum._telemetry", "lutum._run"},
+    {"lutum._schema", "lutum._telemetry", "lutum._run", "lutum._page"},
     {"lutum._hooks"},
     {"lutum._tools", "lutum._budget"},
     {"lutum.dialect"},

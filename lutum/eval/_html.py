@@ -1,25 +1,16 @@
-"""HTML page of a run or a grid: a table of its trials, and each trial with its trace.
-
-Like the page of a trace, it consists of data as JSON, one style sheet and one script, and loads nothing. Text
-from a model or a task is inserted as text. The content security policy allows only the inline style sheet and
-the inline script, by their digests.
-"""
+"""HTML page of a run or a grid: a table of its trials, and each trial with its trace. See `_page`."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib.resources import files
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from lutum._text import printable
+from lutum._page import html_page, one_line, shortened
 from lutum._values.errors import BadValue
 from lutum.eval._results import TrialResult, as_json
 from lutum.eval._table import money, rate
@@ -37,25 +28,7 @@ MOST: Final = 4_000_000
 TRACE: Final = 200_000
 """The largest number of characters of one trace in the page; `lutum eval RUN --trial CASE` shows all."""
 
-_PAGE: Final = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
-script-src '{script_digest}'; style-src '{style_digest}'; base-uri 'none'; form-action 'none'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta name="referrer" content="no-referrer">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<header>
-<h1>{title}</h1>
-{sums}
-</header>
-<main>
+_MAIN: Final = """\
 <section aria-labelledby="trials-title">
 <div class="bar">
 <h2 id="trials-title">Trials</h2>
@@ -67,19 +40,7 @@ script-src '{script_digest}'; style-src '{style_digest}'; base-uri 'none'; form-
 <div class="wide" role="region" aria-label="Table of trials" tabindex="0">
 <table id="trials"><thead></thead><tbody></tbody></table>
 </div>
-</section>
-<aside id="details" aria-labelledby="details-title" hidden>
-<div class="bar"><h2 id="details-title" tabindex="-1"></h2>
-<button id="close" type="button">Close</button></div>
-<div id="details-body"></div>
-</aside>
-<noscript><p>This page needs JavaScript. Without it, use <code>lutum eval RUN</code>.</p></noscript>
-</main>
-<script type="application/json" id="data">{data}</script>
-<script>{script}</script>
-</body>
-</html>
-"""
+</section>"""
 
 
 def write_page(reports: Reports, path: str | PathLike[str], title: str) -> None:
@@ -89,21 +50,8 @@ def write_page(reports: Reports, path: str | PathLike[str], title: str) -> None:
 
 def page(reports: Reports, title: str) -> str:
     """Return the page as text."""
-    style, script = _part("page.css"), _part("page.js")
-    return _PAGE.format(
-        title=html.escape(_clean(title)),
-        sums="\n".join(_sums(name, report) for name, report in reports.items()),
-        style=style,
-        style_digest=_digest(style),
-        script=script,
-        script_digest=_digest(script),
-        data=_embedded(_data(reports)),
-    )
-
-
-@cache
-def _part(name: str) -> str:
-    return files("lutum.eval").joinpath("_page", name).read_text("utf-8")
+    sums = "\n".join(_sums(name, report) for name, report in reports.items())
+    return html_page("lutum.eval", title, sums, _MAIN, _data(reports), command="lutum eval RUN")
 
 
 def _sums(name: str, report: Any) -> str:
@@ -118,10 +66,10 @@ def _sums(name: str, report: Any) -> str:
     about = (("model", report.info.model), ("task", report.info.task))
     rows += [(label, shown) for label, shown in about if shown]
     cells = "".join(
-        f"<div><dt>{html.escape(_clean(label))}</dt><dd>{html.escape(_clean(shown))}</dd></div>"
+        f"<div><dt>{html.escape(one_line(label))}</dt><dd>{html.escape(one_line(shown))}</dd></div>"
         for label, shown in rows
     )
-    head = f"<h2>{html.escape(_clean(name))}</h2>" if name else ""
+    head = f"<h2>{html.escape(one_line(name))}</h2>" if name else ""
     return f'{head}<dl class="sums">{cells}</dl>'
 
 
@@ -142,7 +90,7 @@ def _data(reports: Reports) -> dict[str, Any]:
             }
         room -= min(size, room)
         rows[place]["trace"] = found
-    return {"scores": [_clean(name) for name in names], "arms": any(reports), "trials": rows}
+    return {"scores": [one_line(name) for name in names], "arms": any(reports), "trials": rows}
 
 
 def _row(arm: str, report: Any, result: TrialResult, names: Sequence[str], longest: int) -> dict[str, Any]:
@@ -150,10 +98,10 @@ def _row(arm: str, report: Any, result: TrialResult, names: Sequence[str], longe
     status = "error" if result.errored else "passed" if result.passed(report.threshold) else "failed"
     failures = [("", result.failure)] if not result.errors else list(result.errors.items())
     row: dict[str, Any] = {
-        "arm": _clean(arm),
-        "case": _clean(result.case),
+        "arm": one_line(arm),
+        "case": one_line(result.case),
         "trial": result.trial,
-        "tags": [_clean(tag) for tag in result.tags],
+        "tags": [one_line(tag) for tag in result.tags],
         "scores": (scores + [None] * len(names))[: len(names)],
         "status": status,
         "seconds": round(result.seconds, 4),
@@ -189,7 +137,7 @@ def _spans(trace: Trace) -> dict[str, Any]:
     roots = set(map(id, trace.roots))
     for place, span in enumerate(trace.walk()):
         places[id(span)] = place
-        fields = [[_clean(name), _text(value)] for name, value in span.fields.items() if name != "curve"]
+        fields = [[one_line(name), _text(value)] for name, value in span.fields.items() if name != "curve"]
         size = sum(len(name) + len(value) for name, value in fields)
         if size > room:
             fields = [["not shown", "this trace is too long; `lutum eval RUN --trial CASE` shows it"]]
@@ -197,7 +145,7 @@ def _spans(trace: Trace) -> dict[str, Any]:
         end = last if span.ended is None else span.ended
         made: dict[str, Any] = {
             "parent": -1 if id(span) in roots else places.get(id(span.parent), -1),
-            "label": _clean(_label(span)),
+            "label": one_line(_label(span)),
             "start": round(span.started - trace.started, 6),
             "end": round(end - trace.started, 6),
             "status": span.status,
@@ -215,23 +163,7 @@ def _label(span: Span) -> str:
     return span.name if more is None else f"{span.name} {more}"
 
 
-def _digest(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _embedded(data: object) -> str:
-    """Return JSON in which an HTML parser finds neither an end tag nor a comment."""
-    text = msgspec.json.encode(data).decode()
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
 def _text(value: Any, longest: int = LONGEST) -> str:
     if not isinstance(value, str):
         value = msgspec.json.format(msgspec.json.encode(as_json(value)), indent=2).decode()
-    shown = printable(value)
-    more = len(shown) - longest
-    return shown if more <= 0 else f"{shown[:longest]}\u2026 ({more:,} characters more)"
-
-
-def _clean(text: str) -> str:
-    return printable(text).replace("\n", " ")
+    return shortened(value, longest)

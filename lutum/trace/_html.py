@@ -1,23 +1,15 @@
-"""HTML page of a trace: its data as JSON, one style sheet and one script. The page loads nothing.
-
-Text from a model, a tool or a provider is treated as data. In this text, `<` is escaped and control
-characters are removed, and the script inserts it as text, never as HTML. The content security policy forbids
-network access and allows only the inline style sheet and the inline script, by their digests.
-"""
+"""HTML page of a trace: a table of branches, and the spans on a line of time. See `_page`."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
-from importlib.resources import files
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from lutum._text import printable
+from lutum._page import html_page, one_line, shortened
 from lutum.trace._bill import pictured
 from lutum.trace._file import plain
 from lutum.trace._say import failure, label, single, summary, tokens
@@ -31,25 +23,7 @@ MOST: Final = 600_000
 """The largest number of characters of all details in the page. The page shows a note in place of further
 details."""
 
-_PAGE: Final = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
-script-src '{script_digest}'; style-src '{style_digest}'; base-uri 'none'; form-action 'none'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta name="referrer" content="no-referrer">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<header>
-<h1>{title}</h1>
-<dl id="sums">{sums}</dl>
-</header>
-<main>
+_MAIN: Final = """\
 <section id="over-time" aria-labelledby="over-time-title" hidden>
 <h2 id="over-time-title">Output over time</h2>
 <div id="curve"></div>
@@ -71,19 +45,7 @@ script-src '{script_digest}'; style-src '{style_digest}'; base-uri 'none'; form-
 <p class="keys">Arrow keys move, open and close; Enter shows all of a span, Escape goes back.</p>
 <div id="spans"></div>
 <p id="none" hidden>No span matches.</p>
-</section>
-<aside id="details" aria-labelledby="details-title" hidden>
-<div class="bar"><h2 id="details-title" tabindex="-1"></h2>
-<button id="close" type="button">Close</button></div>
-<div id="details-body"></div>
-</aside>
-<noscript><p>This page needs JavaScript. Without it, use <code>lutum trace FILE</code>.</p></noscript>
-</main>
-<script type="application/json" id="data">{data}</script>
-<script>{script}</script>
-</body>
-</html>
-"""
+</section>"""
 
 
 def write_html(trace: SpanTree, path: str | PathLike[str], title: str = "SpanTree") -> None:
@@ -93,20 +55,17 @@ def write_html(trace: SpanTree, path: str | PathLike[str], title: str = "SpanTre
 
 def page(trace: SpanTree, title: str = "SpanTree") -> str:
     """Return the page as text."""
-    style, script = _part("page.css"), _part("page.js")
     sums = "".join(
         f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>"
         for name, value in summary(trace)
     )
-    return _PAGE.format(
-        title=html.escape(_clean(title)),
-        sums=sums,
-        style=style,
-        style_digest=_digest(style),
-        script=script,
-        script_digest=_digest(script),
-        data=_embedded(_data(trace)),
-        branches=_branches(trace),
+    return html_page(
+        "lutum.trace",
+        title,
+        f'<dl id="sums">{sums}</dl>',
+        _MAIN.format(branches=_branches(trace)),
+        _data(trace),
+        command="lutum trace FILE",
     )
 
 
@@ -129,20 +88,6 @@ def _branches(trace: SpanTree) -> str:
         f'<table id="branches"><thead><tr>{cells}</tr></thead>\n<tbody>{body}</tbody>\n'
         f"<tfoot>{total}</tfoot></table>\n</section>\n"
     )
-
-
-def _part(name: str) -> str:
-    return files("lutum.trace").joinpath("_page", name).read_text("utf-8")
-
-
-def _digest(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _embedded(data: object) -> str:
-    """Return JSON in which an HTML parser finds neither an end tag nor a comment."""
-    text = msgspec.json.encode(data).decode()
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _data(trace: SpanTree) -> dict[str, Any]:
@@ -172,16 +117,16 @@ def _drawn(trace: SpanTree, last: float, span: Span, parent: int) -> dict[str, A
     end = last if span.ended is None else span.ended
     drawn: dict[str, Any] = {
         "parent": parent,
-        "name": _clean(span.name),
-        "label": _clean(label(span)),
+        "name": one_line(span.name),
+        "label": one_line(label(span)),
         "start": round(span.started - trace.started, 7),
         "end": round(end - trace.started, 7),
         "status": span.status,
     }
     if words := failure(span):
-        drawn["failure"] = _clean(words)[:300]
+        drawn["failure"] = one_line(words)[:300]
     if used := tokens(span):
-        drawn["tokens"] = _clean(used)
+        drawn["tokens"] = one_line(used)
     if single(span):
         drawn["folded"] = True
     first = span.fields.get("first_event")
@@ -194,13 +139,13 @@ def _drawn(trace: SpanTree, last: float, span: Span, parent: int) -> dict[str, A
 
 
 def _said(span: Span) -> dict[str, Any]:
-    fields = [[_clean(name), _text(value)] for name, value in span.fields.items() if name != "curve"]
+    fields = [[one_line(name), _text(value)] for name, value in span.fields.items() if name != "curve"]
     return {"fields": fields, "notes": [_note(span.started, note) for note in span.notes]}
 
 
 def _note(since: float, note: Note) -> list[Any]:
-    fields = [[_clean(name), _text(value)] for name, value in note.fields.items()]
-    return [_clean(note.name), round(note.at - since, 7), fields]
+    fields = [[one_line(name), _text(value)] for name, value in note.fields.items()]
+    return [one_line(note.name), round(note.at - since, 7), fields]
 
 
 def _points(curve: Any) -> list[tuple[float, float]]:
@@ -215,10 +160,4 @@ def _points(curve: Any) -> list[tuple[float, float]]:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         value = msgspec.json.format(msgspec.json.encode(plain(value)), indent=2).decode()
-    shown = printable(value)
-    more = len(shown) - LONGEST
-    return shown if more <= 0 else f"{shown[:LONGEST]}\u2026 ({more:,} characters more)"
-
-
-def _clean(text: str) -> str:
-    return printable(text).replace("\n", " ")
+    return shortened(value, LONGEST)
