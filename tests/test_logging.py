@@ -177,7 +177,7 @@ async def test_a_cut_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
 
 async def test_a_dropped_option_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
     """Options of another adapter, once."""
-    prepare._told.clear()
+    prepare._logged.clear()
     server = WireServer(default=Reply("hello"))
     url = server.url + "/v1"
     chat = lutum.OpenAIChatAdapter("m", api_key="k", base_url=url, http_client=server.connect)
@@ -189,7 +189,7 @@ async def test_a_dropped_option_is_one_line(caplog: pytest.LogCaptureFixture) ->
 
 
 async def test_a_choice_that_the_host_does_not_take(caplog: pytest.LogCaptureFixture) -> None:
-    prepare._told.clear()
+    prepare._logged.clear()
     server = WireServer(default=Reply("hello"))
     chat = lutum.OpenAIChatAdapter(
         "m",

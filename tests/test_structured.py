@@ -388,7 +388,7 @@ async def test_dropped_constraints_are_listed_enforced_and_logged_once(
 ) -> None:
     """What the provider is not told is in the preview, holds on decode, and is one warning a schema."""
     replies = [Reply(Say('{"km":1,"name":"Nile"}')), Reply(Say('{"km":7001,"name":"Nile"}'))]
-    shape_of(Bounded).told.clear()
+    shape_of(Bounded).logged.clear()
     with WAYS[0].llm(WireServer(replies)) as llm, caplog.at_level(logging.WARNING, "lutum"):
         turn = llm.structured_turn(Bounded, "x")
         dropped = turn.preview().dropped_constraints

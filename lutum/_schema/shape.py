@@ -45,7 +45,7 @@ class Shape(Generic[T]):
       strict: True if the schema has the form that strict modes accept.
       keys: the properties of the root, if it is an object.
       dropped: constraints that no provider accepts, as "path: constraint"; `decode` enforces them.
-      told: the names of the adapters whose dropped constraints have already been logged.
+      logged: the names of the adapters whose dropped constraints have already been logged.
     """
 
     __slots__ = (
@@ -55,11 +55,11 @@ class Shape(Generic[T]):
         "_wire",
         "dropped",
         "keys",
+        "logged",
         "name",
         "read",
         "schema",
         "strict",
-        "told",
         "type",
         "wrapped",
     )
@@ -96,7 +96,7 @@ class Shape(Generic[T]):
             root = {"type": "object", "properties": {"value": root}, "required": ["value"]}
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(self._wire, dec_hook=_read)
         self._root = schema_nodes(root, reader.defs)
-        self.told: set[str] = set()
+        self.logged: set[str] = set()
 
     def decode(self, json: str | bytes) -> T:
         """Decode a value. Time and memory grow with the length of `json`.

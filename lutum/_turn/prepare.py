@@ -253,8 +253,8 @@ def _check_open_items(adapter: Adapter, transcript: Transcript) -> None:
 def _log_dropped(adapter: Adapter, shape: Shape[Any], prepared: Prepared) -> None:
     """Log, once for each schema and provider, the constraints that the provider does not receive."""
     dropped = shape.dropped + tuple(one for one in prepared.dropped_constraints if one.startswith("$"))
-    if dropped and adapter.name not in shape.told:
-        shape.told.add(adapter.name)
+    if dropped and adapter.name not in shape.logged:
+        shape.logged.add(adapter.name)
         logger.warning(
             "%s does not receive these constraints of %s, which are enforced on decode: %s",
             adapter.name,
@@ -263,7 +263,7 @@ def _log_dropped(adapter: Adapter, shape: Shape[Any], prepared: Prepared) -> Non
         )
 
 
-_told = set[tuple[str, str]]()
+_logged = set[tuple[str, str]]()
 
 
 def _log_dropped_options(adapter: Adapter, prepared: Prepared) -> None:
@@ -272,6 +272,6 @@ def _log_dropped_options(adapter: Adapter, prepared: Prepared) -> None:
     others = unused_options(adapter, prepared.request.settings.ext)
     lost += [f"{name} is left out: it is for another adapter" for name in others]
     for sentence in lost:
-        if (adapter.name, sentence) not in _told:
-            _told.add((adapter.name, sentence))
+        if (adapter.name, sentence) not in _logged:
+            _logged.add((adapter.name, sentence))
             logger.warning("%s %s: %s", adapter.name, prepared.model, sentence)

@@ -231,7 +231,7 @@ class Writer:
         self._ids: dict[Span, int] = {}
         # The fields of each open span that are already in the file. Counters are written when their span
         # ends.
-        self._told: dict[Span, dict[str, Any]] = {}
+        self._written: dict[Span, dict[str, Any]] = {}
         # Unbuffered, because the content of a buffer is lost if the process is killed.
         self._file = open(path, "wb", buffering=0)  # noqa: SIM115  # closed by close(), with the capture
         self._put(_TraceHeader(VERSION, trace.wall, trace.started))
@@ -242,22 +242,22 @@ class Writer:
             case SpanOpened(span=span):
                 self._ids[span] = number = len(self._ids) + 1
                 parent = None if span.parent is None else self._ids.get(span.parent)
-                self._told[span] = dict(span.fields)
+                self._written[span] = dict(span.fields)
                 self._put(_Whole(number, span.name, span.started, parent, None, span.fields))
             case SpanRecorded(span=span, fields=fields):
                 if span in self._ids:
-                    self._told.get(span, {}).update(fields)
+                    self._written.get(span, {}).update(fields)
                     self._put(_Set(self._ids[span], fields))
             case Noted(span=at, note=note):
                 where = None if at is None else self._ids.get(at)
                 self._put(_Note(note.name, note.at, note.fields, where))
             case SpanEnded(span=span):
                 if span in self._ids and span.ended is not None:
-                    told = self._told.pop(span)
+                    written = self._written.pop(span)
                     new = {
                         name: value
                         for name, value in span.fields.items()
-                        if name not in told or value is not told[name]
+                        if name not in written or value is not written[name]
                     }
                     self._put(_Closed(self._ids[span], span.ended, new))
 

@@ -398,14 +398,14 @@ class ResponsesDecoder(StreamDecoder):
         if text.startswith(streamed):
             self._said(item, place, text[len(streamed) :], out)
         item.pieces[place] = [text]
-        if place[0] == "arguments" and not item.told:
-            self._tell_arguments(item, text, out)
+        if place[0] == "arguments" and not item.emitted:
+            self._emit_arguments(item, text, out)
 
-    def _tell_arguments(self, item: ReceivedItem, text: str, out: list[Event]) -> None:
+    def _emit_arguments(self, item: ReceivedItem, text: str, out: list[Event]) -> None:
         """Emit arguments. They are held back while the call has no name."""
         if item.name and item.public_id:
             self._deltas += 1
-            item.told = True
+            item.emitted = True
             out.append(
                 StructuredDelta(text) if item.value else ToolCallDelta(item.public_id, item.name, text)
             )
@@ -424,7 +424,7 @@ class ResponsesDecoder(StreamDecoder):
             value = self._structured and item.phase != "commentary"
             out.append(StructuredDelta(text) if value else TextDelta(text, item.phase or ""))
         elif kind == "arguments":
-            self._tell_arguments(item, "".join(pieces) if not item.told else text, out)
+            self._emit_arguments(item, "".join(pieces) if not item.emitted else text, out)
         elif kind == "refusal":
             self._deltas += 1
             out.append(RefusalDelta(text))

@@ -26,6 +26,7 @@ class ReceivedItem:
         "annotations",
         "call_id",
         "done",
+        "emitted",
         "id",
         "index",
         "kind",
@@ -33,7 +34,6 @@ class ReceivedItem:
         "phase",
         "pieces",
         "ready",
-        "told",
         "value",
     )
 
@@ -46,7 +46,7 @@ class ReceivedItem:
         self.phase: str | None = None
         self.pieces = dict[Place, list[str]]()
         self.annotations = dict[int, list[bytes]]()
-        self.told = False  # some of its arguments were emitted as events
+        self.emitted = False  # some of its arguments were emitted as events
         self.ready = False
         self.value = False
 
