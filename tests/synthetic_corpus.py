@@ -101,9 +101,9 @@ def _adapter(kind: str, client: httpx.AsyncClient, url: str) -> Adapter:
         case "claude_messages":
             return ClaudeAdapter("claude-sonnet-4-5", api_key="k", base_url=url, http_client=client)
         case "openai_chat":
-            return OpenAIChatAdapter("gpt-5.5", api_key="k", base_url=url, http_client=client)
+            return OpenAIChatAdapter("gpt-5.5", api_key="k", base_url=f"{url}/v1", http_client=client)
         case _:
-            return OpenAIAdapter("gpt-5.5", api_key="k", base_url=url, http_client=client)
+            return OpenAIAdapter("gpt-5.5", api_key="k", base_url=f"{url}/v1", http_client=client)
 
 
 @cache
@@ -154,6 +154,7 @@ async def _converse(
             record = {
                 "id": f"synthetic/{name}#{number}",
                 "source": "synthetic",
+                "source_path": f"synthetic/{name}",
                 "host": HOSTS[kind],
                 "path": request.url.path,
                 "method": "POST",
