@@ -31,6 +31,7 @@ from docs_provider import answer
 from hypothesis import settings
 
 import lutum
+from lutum.store import Store
 from lutum.testing.wire import WireServer
 
 ROOT = Path(__file__).parents[1]
@@ -168,6 +169,9 @@ def test_blocks_run(
         printed = run_block(block, page, vars(module))
         if behind.language == "text":
             assert bare(printed) == bare(behind.code), f"{page.name}:{behind.line}"
+    for value in list(vars(module).values()):
+        if isinstance(value, Store):  # a page that opens one without `async with`
+            lutum.run(partial(value.__aexit__, None, None, None))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=id_of)
