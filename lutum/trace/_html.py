@@ -48,12 +48,12 @@ _MAIN: Final = """\
 </section>"""
 
 
-def write_html(trace: SpanTree, path: str | PathLike[str], title: str = "SpanTree") -> None:
+def write_html(trace: SpanTree, path: str | PathLike[str], title: str) -> None:
     """Write the page. Raises OSError."""
     Path(path).write_text(page(trace, title), "utf-8")
 
 
-def page(trace: SpanTree, title: str = "SpanTree") -> str:
+def page(trace: SpanTree, title: str = "Trace") -> str:
     """Return the page as text."""
     sums = "".join(
         f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>"
